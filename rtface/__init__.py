@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
 
-# Importing OpenVINO sends an event to its makers' statistics, and keeps a client's number in the home folder. Without
-# this package it takes a stand-in of its own that does nothing. Nothing leaves the machine by rtface.
+# On import, OpenVINO sends a telemetry event and stores a client ID in the home folder. Without this package it uses
+# its own stub, which does nothing. rtface itself sends no data.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-# ONNX Runtime (1.31 on Linux) keeps a number of this machine in the cache folder and sends events to its makers, unless
-# this is set before it is imported. Child processes inherit it.
+# ONNX Runtime (1.31 on Linux) stores a machine ID in the cache folder and sends telemetry, unless this is set before
+# its import. Child processes inherit it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-# SVT-AV1 writes to stderr by itself; 1 is errors only. Set at the import because OpenVINO's threads read the
-# environment without a lock: whoever changes it while a network is opened may crash the process.
+# SVT-AV1 writes to stderr; 1 limits that to errors. It is set at import because OpenVINO's threads read the
+# environment without a lock: changing it while a network is loading may crash the process.
 os.environ.setdefault("SVT_LOG", "1")
 
 if TYPE_CHECKING:

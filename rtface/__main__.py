@@ -9,8 +9,8 @@ import sys
 
 
 def _open_standard_streams() -> None:
-    """Opens the null device where stdin, stdout or stderr was closed (``>&-``): the next file that is opened, such as a
-    film, would get its number and whatever is printed."""
+    """Opens the null device for a closed stdin, stdout or stderr (``>&-``). Otherwise the next opened file, such as a
+    film, would get its descriptor, and with it all printed text."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -24,15 +24,15 @@ def _open_standard_streams() -> None:
 def main() -> None:
     """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it writes to stderr what our errors say
-    if sys.argv[1:] == ["--version"]:  # typer takes longer to import than this may take
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its messages on stderr repeat our errors
+    if sys.argv[1:] == ["--version"]:  # importing typer would take too long
         from rtface._version import VERSION_LINE
 
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write(f"{VERSION_LINE}\n")
             sys.stdout.flush()
         return
-    # Until that is there to answer it, Ctrl-C ends the process as the system does, without a traceback.
+    # Until the command line handles Ctrl-C, the system's default ends the process, without a traceback.
     handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if handled:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 VERSION_LINE = f"rtface {__version__}"
-"""What `rtface --version` prints."""
+"""The output of `rtface --version`."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Makes Ctrl-C in the block `Interrupted`."""
+    """Converts Ctrl-C in the block to `Interrupted`."""
     try:
         yield
     except Interrupted:
@@ -39,23 +39,22 @@ def run(
     restart: bool = False,
     **options: Any,
 ) -> Report:
-    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and changes nothing else.
+    """Enhances the faces of a film, stills, a camera or a stream.
 
-    Outside the faces every sample is that of the input until it is encoded (`colour="restore"` puts all of them through
-    one curve); a lossy encoder changes the whole frame a
-    little.
+    Outside the faces every sample stays unchanged until encoding (`colour="restore"` puts all samples through one
+    curve); a lossy encoder changes the whole frame a little.
 
     Args:
-        input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
+        input: anything that PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
             "camera:0" or a stream's URL.
-        output: file or folder: a file's extension names its kind, and a folder exists or its name ends in a slash.
+        output: file or folder: a file's extension selects its format; a folder exists or its name ends in a slash.
             Live: "vcam:", a URL, "null:" or a recording; such a run ends with its input, or when the process is
             interrupted (docs/live.md).
         progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
-        cancel: ends the run when another thread sets it. A live run returns its report then; others raise
-            Interrupted and leave a playable part, or where a film takes long what the same call continues from
+        cancel: ends the run when another thread sets it. A live run then returns its report; others raise
+            Interrupted and leave a playable part, or, for a long film, a state from which the same call continues
             (docs/films.md).
-        restart: begin again, where the same call would continue from what an earlier one left.
+        restart: starts from the beginning, where the same call would continue an earlier one.
         options: the fields of `rtface.Options`, which are those of ``rtface run``.
 
     Returns:
@@ -109,15 +108,15 @@ def analyze(
     cancel: threading.Event | None = None,
     **options: Any,
 ) -> list[TrackReport]:
-    """Analyses each face of a film, a still or a folder of stills, and gives the treatment that `run` would choose.
+    """Analyses each face and returns the treatment that `run` would choose.
 
     Args:
-        input: as for `run`, but nothing live.
+        input: as for `run`, but not live.
         progress, cancel: as for `run`.
         options: those of ``rtface analyze``: tracker, faces, max_faces, start, end, threads, sequence, fps.
 
     Returns:
-        One report for each track, in order of the tracks' numbers; see docs/report.md.
+        One report for each track, in order of track numbers; see docs/report.md.
 
     Raises:
         RtfaceError: see `rtface.errors`; Interrupted when `cancel` was set.

@@ -1,4 +1,4 @@
-"""Frames in, frames out: the same tracking, engines and correction as `rtface run`, for a program's own loop."""
+"""Enhances single frames in a program's own loop, as `rtface run` does."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, check_format, copy_image, image_from_array
 
 _SECONDS = parse.number(-1e9, 1e9)
-# Pixels; the five points of a face that can be seen are farther apart.
-_LEAST_SPREAD = 1.0
-# Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
+# Pixels; the five points of a visible face are farther apart.
+_MIN_SPREAD_PX = 1.0
+# Faces from callers get a box this much wider than their five points (brow to chin on the template).
 _BOX_SIDE = 2.3
 
 
@@ -36,18 +36,18 @@ class Enhancer:
 
     Args:
         engine: name of an engine, "default" or "auto" (`rtface engines` lists them).
-        strength: how much of the correction is added, 0…1; may be changed between frames.
+        strength: factor of the correction, 0…1; may be changed between frames.
         device: "auto", "cpu", or another name that `rtface doctor` lists.
         format: channel order of H×W×3 arrays, "rgb" or "bgr" (OpenCV).
         fps: frames a second, for the filters over time, where `e(frame, time=…)` is not given.
-        analysis: False corrects every face fully; True (default) looks at each face and leaves clean ones bit for bit.
-        wait: False starts at once on the CPU (with the light engine, where `engine` leaves the choice) and goes to the
-            GPU between two frames when that is ready; True (default) waits for it. It makes no difference without one.
+        analysis: False corrects every face fully; True (default) analyses each face and leaves clean ones bit for bit.
+        wait: False starts at once on the CPU (with the light engine, where `engine` leaves the choice) and switches to
+            the GPU between two frames when that is ready; True (default) waits for it. Without a GPU both are the same.
         options: any further option of `rtface.Options`: grain, tracker, faces, max_faces, threads …
 
     Raises:
-        UsageError: an option that does not exist or cannot be used.
-        MissingComponent: a model file or package is not there.
+        UsageError: an option does not exist or cannot be used.
+        MissingComponent: a model file or package is missing.
 
     Example:
         >>> with rtface.Enhancer() as e:
@@ -85,16 +85,16 @@ class Enhancer:
             self.stats.warn("person", unused)
         self._stages = Stages.open(self._options.stages, self.stats, commercial_use=self._options.commercial_use)
         try:
-            made = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
+            parts = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
         except BaseException:
             self._closing.close()
             raise
-        self._tracker, self._enhance = made
+        self._tracker, self._enhance = parts
         self._closing.callback(self._stages.close)
 
     @property
     def strength(self) -> float:
-        """How much of the correction is added, 0…1."""
+        """The factor of the correction, 0…1."""
         return self._enhance.strength
 
     @strength.setter
@@ -134,17 +134,17 @@ class Enhancer:
         still: bool = False,
         time: float | None = None,
     ) -> Bytes | av.VideoFrame:
-        """The enhanced frame, in new memory; the input is never written to.
+        """Returns the enhanced frame, in new memory; never writes to the input.
 
         Args:
             frame: H×W×3 uint8 in the order that `format` names, or an av.VideoFrame in any format.
             faces: the caller's own faces instead of the tracker's: `Face` objects, or float arrays (5, 2) of eye
                 centres, nose tip and mouth corners in pixels; the same place in the list is the same face.
             still: the frame is unrelated to the one before.
-            time: seconds, rising; None counts on at `fps`.
+            time: seconds, rising; None continues at `fps`.
 
         Raises:
-            UsageError: wrong type, dtype or shape; the message says the fix.
+            UsageError: wrong type, dtype or shape; the message names the fix.
             Closed: the enhancer was closed.
         """
         self._check_open()
@@ -157,7 +157,7 @@ class Enhancer:
             image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
         )
         seen = before(item) if self._stages.needs_before else None
-        # A veil must not fall with the enhancement: stages need faces as long as there are any.
+        # Stages need faces even without enhancement: a veil must stay.
         if self.enabled or self._stages:
             if faces is None:
                 hides, device = self._stages.hides, self._enhance.runtime.device
@@ -179,14 +179,14 @@ class Enhancer:
             raise Closed("this Enhancer was closed; make a new one", code="enhancer_closed")
 
     def reset(self) -> None:
-        """Forgets every face: the next frame starts afresh, as after a cut."""
+        """Forgets every face, as after a cut."""
         self._check_open()
         self._tracker.reset()
         self._enhance.reset()
         self._faces = ()
 
     def close(self) -> None:
-        """Releases engines and tracker; safe to call twice. What the last frame's `faces` were stays."""
+        """Releases engines and tracker; safe to call twice. `faces` stay readable."""
         self._closed = True
         self._closing.close()
 
@@ -201,11 +201,11 @@ class Enhancer:
 
 
 def own_face(face: Face | Float, place: int) -> Face:
-    """The face that a caller means by a `Face` or by five points, the `place`-th of a list; UsageError else."""
+    """Converts a caller's `Face` or five points to a face. Raises UsageError with `place` in the list for others."""
     points = np.asarray(face.points if isinstance(face, Face) else face)
-    told = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
-    side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if told else 0.0
-    if side < _BOX_SIDE * _LEAST_SPREAD:
+    valid = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
+    side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if valid else 0.0
+    if side < _BOX_SIDE * _MIN_SPREAD_PX:
         raise UsageError(
             "faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and mouth "
             "corners in pixels, which lie apart",

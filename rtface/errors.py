@@ -1,20 +1,20 @@
-"""Every error rtface raises on purpose, in one file, and the log for what is no error.
+"""Defines all errors that rtface raises on purpose, messages, and the log.
 
 RtfaceError
 ├── UsageError (ValueError)            an option, argument or configuration value that cannot be used
-├── Closed (ValueError)                an object is used after it was closed
+├── Closed (ValueError)                use of an object after it was closed
 ├── InputError (ValueError)            the input is empty, damaged beyond use, or holds no video
 │   └── InputMissing (FileNotFoundError)
 ├── OutputError (OSError)              the output cannot be opened, written or finished
-├── DownloadError (OSError)            a file cannot be fetched, or what came is not what was published
-├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
+├── DownloadError (OSError)            a file cannot be fetched, or differs from the published one
+├── MissingComponent (ImportError)     a package, model file or device that this job needs is missing
 └── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden gate)
-    ├── OutOfDeviceMemory (MemoryError) the GPU has no room for what was asked
-    └── DeviceLost                     the GPU stopped answering; nothing more can be had from it in this process
-Interrupted (KeyboardInterrupt)        stopped by a signal; what was done is on disk; not an Exception
+    ├── OutOfDeviceMemory (MemoryError) the GPU has too little free memory
+    └── DeviceLost                     the GPU stopped responding; this process cannot use it any more
+Interrupted (KeyboardInterrupt)        stopped by a signal; finished work is on disk; not an Exception
 
 Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
-to do next; it is one line, fit to be shown to a user without a traceback. `code` and `values` are for programs.
+to do next, in one line for a user, without a traceback. `code` and `values` are for programs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("rtface")
 class OptionFlag(str):
     """The name of an option, as "--max-faces", in a message.
 
-    A template has it as ``{--max-faces}``, with its value as ``{--max-faces:2}`` and, of one that is on or off, as
+    A template writes it as ``{--max-faces}``, with a value as ``{--max-faces:2}``, and a switch as
     ``{--overwrite=True}``.
     """
 
@@ -41,7 +41,7 @@ class OptionFlag(str):
 
 
 class _Placeholders(dict[str, object]):
-    """The values of a template, and the flags that stand in it."""
+    """The values and option flags of a template."""
 
     def __missing__(self, name: str) -> OptionFlag:
         if not name.startswith("--"):
@@ -50,7 +50,7 @@ class _Placeholders(dict[str, object]):
 
 
 class MessageTable(TypedDict):
-    """A `Message` as JSON has it."""
+    """A `Message` as a JSON object."""
 
     code: str
     values: dict[str, Any]
@@ -58,15 +58,14 @@ class MessageTable(TypedDict):
 
 
 class Message(str):
-    """A line for the user, which programs know by its code. Of every URL in it and in its values secrets are removed.
+    """A line for the user, with a code for programs. Secrets of URLs are removed from it and its values.
 
     Args:
         template: the line, with a {placeholder} for each value and each option (`OptionFlag`); without a code and
-            values it is the line as it stands. Another `Message` keeps its code and values.
-        code: the same for every line of this template, and for no other; "" for none.
-        values: those of the placeholders, and what else a program may want to know of it. Numbers stay numbers (None
-            where not finite), an error or a message with a code becomes what its `to_dict` gives, and everything else
-            text.
+            values it is used verbatim. Another `Message` keeps its code and values.
+        code: unique to this template; "" for none.
+        values: of the placeholders, and further facts for programs. Numbers stay numbers (None where not finite), an
+            error or a message with a code becomes the table of its `to_dict`, and everything else becomes text.
     """
 
     code: str
@@ -76,57 +75,57 @@ class Message(str):
         filled = values or (code and not isinstance(template, Message))
         line = super().__new__(cls, redacted(template.format_map(_Placeholders(values)) if filled else template))
         line.code = code or getattr(template, "code", "")
-        line.values = getattr(template, "values", {}) | {name: _plain(value) for name, value in values.items()}
+        line.values = getattr(template, "values", {}) | {name: _json_value(value) for name, value in values.items()}
         return line
 
     def __add__(self, more: str) -> Message:
-        """The line with more behind it; code and values stay, and the list `values["more"]` has what was added."""
-        added = {"more": [*self.values.get("more", ()), _plain(more)]} if more else {}
+        """Appends text. Code and values stay, and the list `values["more"]` gets the text."""
+        added = {"more": [*self.values.get("more", ()), _json_value(more)]} if more else {}
         return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
 
     def one_line(self) -> Message:
-        """Itself without line breaks, which names of files and other programs may bring in."""
+        """Returns it in one line. File names and other programs may add line breaks."""
         return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
     def to_dict(self) -> MessageTable:
-        """The line as a table; `of` takes it back."""
+        """Returns the line as a table; `of` is the inverse."""
         return {"code": self.code, "values": self.values, "message": str(self)}
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Message:
-        """What `to_dict` gave."""
+        """Makes a message of a table from `to_dict`."""
         line = cls(table.get("message", ""))
         line.code, line.values = table.get("code", ""), table.get("values", {})
         return line
 
 
 def reason(error: BaseException) -> str:
-    """Type and message of an error of any origin, also of one whose own text cannot be read."""
+    """Returns type and message of any error, even an unreadable one."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - a plugin's error may do anything
+    except Exception:  # noqa: BLE001 - a plugin's error may raise any
         text = "(it has no readable message)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _plain(value: object) -> Any:
-    """A value as JSON has it."""
-    message = getattr(value, "message", None)  # of an error of ours, and of what else has one
+def _json_value(value: object) -> Any:
+    """Converts a value to JSON."""
+    message = getattr(value, "message", None)  # of our errors, and of other objects
     value = message if isinstance(message, Message) else value
     if isinstance(value, Message) and value.code:
         return value.to_dict()
-    # A dictionary is a message that became one before.
+    # A dictionary is a message that was converted before.
     return redacted_values(value if isinstance(value, int | float | dict) else str(value))
 
 
 class _EndsRun(BaseException):
-    """What may end a run; arguments as of `Message`.
+    """Base of everything that ends a run; arguments as for `Message`.
 
     Attributes:
-        message: what happened, where, and what to do next. More may be added to it on its way.
-        partial: path of the whole, playable part that was left, or None.
-        resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
-        hint: what a command line does next, shown behind the message.
+        message: what happened, where, and what to do next. Callers may append to it.
+        partial: path of the complete, playable part that was left, or None.
+        resume_at: seconds into the input from which to continue (``--start``), or None where nothing was done.
+        hint: next step for a command line, shown after the message.
     """
 
     partial: str | None = None
@@ -142,17 +141,17 @@ class _EndsRun(BaseException):
 
     @property
     def code(self) -> str:
-        """What programs know the message by; the name of the class where the message has no code."""
+        """The message's code; the class name where it has none."""
         return self.message.code or type(self).__name__
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values in the message, by name."""
+        """The message's values, by name."""
         return self.message.values
 
 
 def message_of(error: BaseException) -> Message:
-    """What an error of any origin says, in one line; with a code where it is one of ours."""
+    """Returns the message of any error in one line. Our errors have a code."""
     if isinstance(error, _EndsRun):
         return Message(error.message + error.hint, code=error.code).one_line()
     if isinstance(error, OSError) and error.filename is not None:
@@ -161,7 +160,7 @@ def message_of(error: BaseException) -> Message:
 
 
 class RtfaceError(_EndsRun, Exception):
-    """Base of every error that rtface raises on purpose, but for `Interrupted`."""
+    """Base of every error that rtface raises on purpose, except `Interrupted`."""
 
 
 class UsageError(RtfaceError, ValueError):
@@ -169,11 +168,11 @@ class UsageError(RtfaceError, ValueError):
 
 
 class RestartNeeded(UsageError):
-    """A live run cannot do it while it runs; started again with the same settings, it can."""
+    """A change that a live run can only make after a restart."""
 
 
 class Closed(RtfaceError, ValueError):
-    """An object is used after it was closed."""
+    """Use of an object after it was closed."""
 
 
 class InputError(RtfaceError, ValueError):
@@ -181,7 +180,7 @@ class InputError(RtfaceError, ValueError):
 
 
 class InputMissing(InputError, FileNotFoundError):
-    """The input is not there or may not be read."""
+    """The input does not exist or may not be read."""
 
     def __new__(cls, message: str = "", /, *, code: str = "", **values: object) -> InputMissing:
         return FileNotFoundError.__new__(cls, message)  # the first base's refuses a class that is an OSError, too
@@ -192,11 +191,11 @@ class OutputError(RtfaceError, OSError):
 
 
 class DownloadError(RtfaceError, OSError):
-    """A file cannot be fetched, or what came is not what was published."""
+    """A file cannot be fetched, or differs from the published one."""
 
 
 class MissingComponent(RtfaceError, ImportError):
-    """A package, model file or device that this job needs is not there."""
+    """A package, model file or device that this job needs is missing."""
 
 
 class EngineError(RtfaceError, RuntimeError):
@@ -204,17 +203,17 @@ class EngineError(RtfaceError, RuntimeError):
 
 
 class OutOfDeviceMemory(EngineError, MemoryError):
-    """The GPU has no room for what was asked; a smaller batch may fit."""
+    """The GPU has too little free memory; a smaller batch may fit."""
 
 
 class DeviceLost(EngineError):
-    """The GPU stopped answering (reset, unplugged, a kernel that failed): nothing more can be had from it."""
+    """The GPU stopped responding (reset, unplugged, failed kernel) and is unusable."""
 
 
 class Interrupted(_EndsRun, KeyboardInterrupt):
-    """Stopped by a signal; no `Exception`, as a program must not go on after it.
+    """Stopped by a signal. It is no `Exception`, because a program must not continue after it.
 
-    Its message says what was left and how to go on.
+    The message names the finished part and how to continue.
 
     Attributes:
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.

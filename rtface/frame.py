@@ -1,4 +1,4 @@
-"""What travels through the pipeline: frames, packets of the other streams, faces, crops.
+"""Types that pass through the pipeline: frames, packets, faces, crops.
 
 Two spaces are used everywhere. **Sample space** is the frame as it is stored (maybe rotated, interlaced, with
 non-square pixels). **Display space** is the frame as a viewer sees it: upright, square pixels, origin at the
@@ -31,20 +31,20 @@ Siting = Literal["left", "center", "topleft"]
 GrainMode = Literal["match", "less", "none"]
 """The values of the option `grain`."""
 FailedStep = Literal["", "enhance", "tracker"]
-"""Which step failed on a frame."""
+"""The step that failed on a frame."""
 CorrectedRegion = Literal["face", "head"]
-"""What an engine's correction of a crop may change."""
+"""The part of a crop that an engine's correction may change."""
 
 FadingCurve = Sequence[Sequence[float]]
-"""What takes the fading out of R, G and B: the power and the logarithm of the gain of each."""
+"""Parameters that remove the fading of R, G and B: power and logarithm of the gain of each."""
 
 Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels; x1 and y1 are the first ones outside."""
+"""x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """How the samples encode colour; resolved, never "unspecified".
+    """Describes how samples encode colour; resolved, never "unspecified".
 
     Attributes:
         matrix: YCbCr matrix; "rgb" for RGB, palette and gray-without-chroma sources.
@@ -63,10 +63,10 @@ class Color:
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """How stored samples become what a viewer sees.
+    """Describes how to display stored samples.
 
     Attributes:
-        quarter_turns: clockwise quarter turns (0…3) applied to the stored samples to make it upright.
+        quarter_turns: clockwise quarter turns (0…3) that make the stored samples upright.
         mirror: whether the rotated frame is then flipped left-right.
         aspect: sample aspect ratio (width/height of one stored sample), 1 for square.
         fields: "progressive", or which field comes first in time: "tff" or "bff".
@@ -83,8 +83,8 @@ class Face:
     """One face on one frame, in display space, pixels.
 
     Attributes:
-        track_id: positive, the same for the same face as long as it is tracked; new after a cut. 0 for a detection
-            that belongs to no track (`Frame.unfollowed` only).
+        track_id: positive and constant while the face is tracked; new after a cut. 0 for a detection without a track
+            (`Frame.unfollowed` only).
         box: x0, y0, x1, y1; float64 of shape (4,).
         points: eye centre left in the frame, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
         mesh: MediaPipe's 478 points x, y, z (z in the same pixels, negative towards the camera); float64 (478, 3),
@@ -92,7 +92,7 @@ class Face:
         score: confidence 0…1.
         pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the right of the frame), or None.
         raw_points: `points` before smoothing, (5, 2), or None.
-        person: whom it shows where persons are recognised: a name, P and a number, or "unknown"; else empty.
+        person: the recognised person: a name, P and a number, or "unknown"; empty where persons are not recognised.
     """
 
     track_id: int
@@ -112,17 +112,17 @@ class Face:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantisers:
-    """How coarsely the codec quantised an image, as its stream says; of luma.
+    """The quantiser steps of an image's luma, as its stream signals them.
 
     The unit is the same for all codecs: the step of the coefficients of an orthonormal transform, in code values of
     8 bits. A step of q leaves an error of about q/√12 in each coefficient that is not zero, and in each sample.
-    Matrices that weight the coefficients are left out, but for those of JPEG, which has nothing else.
+    Matrices that weight the coefficients are ignored, except those of JPEG, which has nothing else.
 
     Attributes:
         steps: float32 of rows and columns of blocks, in sample space from the top left; positive. The last ones may
-            reach beyond the image. An interlaced frame has one map, which its fields share.
+            reach beyond the image. Both fields of an interlaced frame share one map.
         block: side of a block in luma samples of the whole stored frame: 16 for macroblocks; the longer side of the
-            frame where it has one step for all.
+            frame where one step holds for all of it.
         codec: FFmpeg's canonical name; "jpeg" for a still.
     """
 
@@ -132,13 +132,13 @@ class Quantisers:
 
 
 class SharedViews:
-    """What a device has made to read an image with (`protocols.View`), by field, colour and display."""
+    """A device's views of an image (`protocols.View`), by field, colour and display."""
 
-    __slots__ = ("image", "made")
+    __slots__ = ("cached", "image")
 
     def __init__(self, image: av.VideoFrame | None = None) -> None:
         self.image = image
-        self.made: dict[tuple[int | None, Color, Display], Any] = {}
+        self.cached: dict[tuple[int | None, Color, Display], Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,43 +146,43 @@ class Frame:
     """A decoded video frame with its time, colour, display and faces.
 
     Attributes:
-        image: the decoded samples in their native format; the pipeline owns it once it left the source.
+        image: the decoded samples in their native format; the pipeline owns it after the source.
         pts: presentation time in `time_base` units, never renumbered.
         time_base: seconds of one unit.
         duration: in `time_base` units, 0 when unknown.
         color, display: how to read `image`.
-        faces: what the tracker found, display space.
+        faces: the tracked faces, display space.
         unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
             not yet confirmed): box and five points only, no mesh; `track_id` is that of the lost track at that place,
             or 0. Also faces beyond the limit of faces. They are never enhanced; stages that hide faces cover them.
-            Empty unless a stage of the run hides something.
-        faces_age: seconds since `faces` and `unfollowed` were seen; 0 where they were seen on this frame.
-        captured_at: `time.monotonic()` when the source had the frame (latency clock), None for files.
+            Empty unless a stage of the run hides faces.
+        faces_age: seconds since `faces` and `unfollowed` were seen; 0 for this frame.
+        captured_at: `time.monotonic()` of capture (latency clock), None for files.
         field: None for a whole frame; 0 or 1 for the field that comes first or second in time.
         cut: True on the first frame after a scene change (or a seek).
-        touched: True once anything was changed: a correction was added, or a stage has drawn something.
+        touched: True after any change: an added correction, or a stage's drawing.
         corrected: True once a face's correction was added.
-        changed: boxes in display pixels outside of which nothing was changed; None once that may be anywhere (a stage
-            has drawn something, light or colour was changed).
-        filtered: True once a filter that is no network changed it: its light (`rtface.live.brighten`), its
+        changed: boxes in display pixels, outside of which nothing changed; None where any sample may have changed (a
+            stage has drawn something, light or colour was changed).
+        filtered: True once a filter other than a network changed its light (`rtface.live.brighten`), its
             colours (`rtface.device.cpu.fading`) or its size (`rtface.media.read.enlarge`).
-        generated: True once a stage has drawn a face, or a part of one, that a network made up.
+        generated: True once a stage has drawn a face, or a part of one, that a network invented.
         enhancing: False while the user has switched the enhancement off (live runs, `rtface.Enhancer`).
         new: True when this is an image unrelated to the one before (separate stills).
         lead_in: True on a frame before a segment that is processed only to settle its state
             (`rtface.jobs.worker`); it is neither counted nor written.
-        before: a copy of the image as decoded, where a stage needs it; None otherwise.
+        before: a copy of the decoded image, where a stage needs it; None otherwise.
         failed: "enhance" where the enhancement failed on this frame: the image is as decoded, or as the first stage
-            left it. "tracker" where tracking failed: `faces` is empty then, though there may be faces, and stages that
-            hide something cover the whole frame. Faces that were carried over from an earlier frame on purpose (a live
-            run under load tracks only some frames) count as tracked. Empty where neither did.
-        invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
-            width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
-        quantisers: how coarsely the codec quantised the image, where the stream says it
-            (`rtface.media.read.quantiser`); None otherwise, and where the image was scaled or turned since.
-        combed: its brightness as read, where it weaves two fields though its film does not say so; None otherwise.
-        source: the frame as it was read, before its image was enlarged (``--scale``); None where it was not.
-        views: shared by all frames with this `image`; a frame with another image begins without.
+            left it. "tracker" where tracking failed: `faces` is then empty, though there may be faces, and stages that
+            hide faces cover the whole frame. Faces deliberately carried over from an earlier frame (a live run under
+            load tracks only some frames) count as tracked. Empty where neither failed.
+        invented: how far each corrected sample may be from the truth, uint8 of the stored height and width
+            (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
+        quantisers: the codec's quantiser steps, where the stream signals them (`rtface.media.read.quantiser`); None
+            otherwise, and where the image was scaled or turned since.
+        combed: its brightness as read, where it weaves two fields without a flag in its film; None otherwise.
+        source: the frame as read, before its image was enlarged (``--scale``); None where it was not.
+        views: shared by all frames with this `image`; a frame with another image starts without any.
     """
 
     image: av.VideoFrame
@@ -218,8 +218,8 @@ class Frame:
             object.__setattr__(self, "views", SharedViews(self.image))
 
     def make_writable(self) -> None:
-        """To be called before `image` is written to: its samples may move to other memory."""
-        self.views.made.clear()
+        """Prepares `image` for writing; its samples may move to other memory."""
+        self.views.cached.clear()
         self.image.make_writable()
 
     @property
@@ -229,7 +229,7 @@ class Frame:
 
     @property
     def live(self) -> bool:
-        """True if it comes from a live source."""
+        """True for a live source."""
         return self.captured_at is not None
 
     @property
@@ -244,10 +244,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet of a stream that is not enhanced (sound, subtitles, data), in demux order.
+    """One packet of a stream that is only copied (sound, subtitles, data).
 
     Attributes:
-        packet: the demuxed packet; its own stream tells what it is.
+        packet: the demuxed packet; its stream has the type.
         stream_index: index of the stream in the *input* container.
     """
 
@@ -256,7 +256,7 @@ class Packet:
 
 
 class Pixels(Protocol):
-    """Pixels of crops where a device keeps them: a numpy array on the host, a handle of GPU memory; N, 3, S, S."""
+    """Pixels of crops in a device's memory: a numpy array on the host, a handle of GPU memory; N, 3, S, S."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -271,7 +271,7 @@ class Crops(Generic[PixelsCo]):
     """Aligned face crops of one frame or batch.
 
     Attributes:
-        pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range), on the host or on a GPU.
+        pixels: float32 N×3×S×S, RGB, 0…1 as engines take it (SDR-like, full range), on the host or on a GPU.
         matrices: float64 N×2×3, display space → crop pixels (pixel-corner convention, see module).
     """
 

@@ -1,7 +1,7 @@
-"""The interfaces between the packages: what a tracker, an engine, a device, a source and a sink offer.
+"""The interfaces between the packages: tracker, engine, device, source and sink.
 
-`enhance` knows adapters (`media`, `tracking`, `device`, `engine`) by these protocols only; docs/architecture.md says
-who may import whom.
+`enhance` uses adapters (`media`, `tracking`, `device`, `engine`) through these protocols only; docs/architecture.md
+lists the permitted imports.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from rtface.frame import (
 Item = Frame | Packet
 
 MEMORY_S = 0.3
-"""Seconds for which the state of a recurrent engine is used."""
+"""Maximum age in seconds of a recurrent engine's state."""
 
 
 class Sink(Protocol):
-    """Takes frames in pts order and packets, interleaves them, and appears whole or not at all.
+    """Writes frames in pts order and packets. The output is complete or absent.
 
     Attributes:
-        kept: after `abort` or a failed write, how many of the frames, from the first on, lie in the part that was kept.
+        kept: after `abort` or a failed write, the number of frames, from the first on, in the kept part.
     """
 
     @property
@@ -45,15 +45,15 @@ class Sink(Protocol):
     def write(self, item: Item) -> None: ...
 
     def finish(self) -> None:
-        """Flushes and makes the output appear under its name."""
+        """Flushes, and publishes the output under its name."""
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends early. With `keep_partial` a whole, playable file whose name says partial stays; returns its path."""
+        """Ends early. With `keep_partial` keeps a playable file whose name says partial, and returns its path."""
         ...
 
 
 class View(Protocol):
-    """A frame as a tracker or analyser sees it: RGB in display space, at any scale, made on demand."""
+    """A frame for trackers and analysers: RGB in display space, at any scale, on demand."""
 
     @property
     def width(self) -> float: ...
@@ -61,45 +61,45 @@ class View(Protocol):
     def height(self) -> float: ...
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Whole frame as RGB uint8 h×w×3, longer side ≤ max_side; display pixels per thumbnail pixel in x and y."""
+        """Returns the frame, RGB uint8 h×w×3, longer side ≤ max_side. Also display pixels per its pixel in x and y."""
         ...
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → crop pixels) maps to `size` (w, h).
+        """Returns a region, RGB uint8 h×w×3. `matrix` (2×3, display → crop pixels) maps it to `size` (w, h).
 
         Area-filtered when it shrinks; black outside the frame.
         """
         ...
 
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """Brightness uint8 h×w of such a region, to compare regions of one film with each other.
+        """Returns a region's brightness, uint8 h×w, to compare regions of a film.
 
-        What is outside the frame, and the scale of the values, depend on the format.
+        Samples outside the frame, and the scale of the values, depend on the format.
         """
         ...
 
 
 ALL_FACES = sys.maxsize
-"""The largest number of faces of a frame where there is no limit."""
+"""The value of a face limit that means no limit."""
 
 
 class Tracker(Protocol):
-    """Finds faces, keeps their identity over time, and steadies their points."""
+    """Finds faces, tracks them over time, and stabilises their points."""
 
     sparing: bool
     """Set before each `update`, True where time is short: the tracker may then read fewer faces a frame."""
     watchful: bool
-    """Set before each `update`, True where a stage hides faces: `unfollowed` is filled, and the detector runs on every
-    frame unless `sparing`."""
+    """Set before each `update`, True where a stage hides faces: the tracker fills `unfollowed`, and runs the detector
+    on every frame unless `sparing`."""
     thorough: bool
     """Set before each `update`, True for a still: the tracker may then take longer to find small and doubtful faces."""
     unfollowed: tuple[Face, ...]
     """After `update`: faces on this frame that no returned one covers (`Frame.unfollowed`)."""
     beyond: int
-    """After `update`: faces seen on this frame that are not returned, because more were than are allowed."""
+    """After `update`: the number of faces seen on this frame beyond the limit."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Faces on this frame; `time` in seconds, rising; `cut` forgets all tracks."""
+        """Returns the faces on a frame. `time` in seconds, rising; `cut` forgets all tracks."""
         ...
 
     def reset(self) -> None: ...
@@ -108,11 +108,11 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadMap:
-    """Where the map of an engine's head lies over the crop, while its values stay on a GPU.
+    """Locates the map of an engine's head, with values on a GPU.
 
     Attributes:
         shape: rows and columns of the map.
-        region: x, y, width and height in crop pixels that it covers.
+        region: the covered x, y, width and height in crop pixels.
     """
 
     shape: tuple[int, int]
@@ -121,14 +121,14 @@ class HeadMap:
 
 @dataclass(slots=True)
 class Restored(Generic[PixelsCo]):
-    """An engine's answer to a batch of crops; its arrays are where the crops were, on a GPU or on the host.
+    """An engine's answer to a batch of crops, in the crops' memory.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
         state: the engine's own, for its next call; None for a stateless engine.
-        occlusion: float32 N×S×S, 1 = something lies in front of the face; None when the engine has no such head.
-        log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (of values of
-            0…1); None when the engine has no such head.
+        occlusion: float32 N×S×S, 1 = something covers the face; None when the engine has no such head.
+        log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (for
+            values 0…1); None when the engine has no such head.
     """
 
     pixels: PixelsCo
@@ -142,10 +142,10 @@ class Engine(Protocol):
 
     Attributes:
         size: S, the side in pixels of the square crop it takes.
-        whole: whether it answers for all of the crop, hair and neck too.
-        heavy: whether films run it on keyframes only, unless another spacing is asked for.
-        vivid: whether it makes up detail, which is likely rather than true.
-        ms: milliseconds that one crop takes where nothing else runs, as far as that was seen.
+        whole: whether it restores the whole crop, including hair and neck.
+        heavy: whether films run it on keyframes only, unless the user sets another spacing.
+        vivid: whether it invents detail, which is likely rather than true.
+        ms: milliseconds for one crop where nothing else runs, as measured so far.
     """
 
     @property
@@ -163,15 +163,15 @@ class Engine(Protocol):
     @property
     def ms(self) -> float: ...
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
-        """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them, or on the host (one crop).
-        The answer's arrays are where the crops were.
+        """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, in its device's memory, or on the host (one crop).
+        The answer's arrays are in the same memory.
 
-        `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines
-        that do not remember ignore it."""
+        `after` is the result of the last call for the same faces, done or not; None for new faces. Stateless engines
+        ignore it."""
         ...
 
     def stand_back(self) -> None:
-        """Lowers its priority, where the system can: from now on no frame waits for it."""
+        """Lowers its priority, where supported: from now on no frame waits for it."""
 
     def close(self) -> None: ...
 
@@ -182,16 +182,16 @@ class ShapingOptions:
 
     Attributes:
         strength: 0…1.5 scales the correction; 0 is the identity.
-        grain: "match" and "less" restore the texture of the skin around the face; "none" leaves the engine's.
+        grain: "match" and "less" restore the texture of the skin around the face; "none" keeps the engine's.
         average: take the gated average over time (for engines without recurrent state).
-        gate: fade out where engine and image disagree about what is there.
-        keep: remember this frame as a keyframe, for those that follow without an engine.
+        gate: fade out where engine and image show different content.
+        keep: store this frame as a keyframe, for the following frames without an engine.
         region: "face", or "head": also hair, ears and neck.
-        share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
-        still: no frame before it tells flecks from the face: no small spot becomes stronger.
-        known: the engine has learnt the person, and with it the colour of the eyes, which is else kept from turning.
-        detail: how much of its fine detail is added once more (`rtface.correct.detail`): 0 none, 1 as much as makes a
-            face clear, 1.5 at most.
+        share: of this frame's engine in the correction; the rest is the previous engine's. With `keep`.
+        still: no earlier frame tells flecks from the face: no small spot becomes stronger.
+        known: the engine has learnt the person, including the eyes' colour, whose hue is otherwise preserved.
+        detail: factor of additional fine detail (`rtface.correct.detail`): 0 none, 1 as much as makes a face clear,
+            1.5 at most.
     """
 
     strength: float = 1.0
@@ -213,14 +213,14 @@ class TrackMemory(Protocol):
 
 
 class ShapeTask(Protocol):
-    """What `Device.shape` needs of one face (`rtface.enhance.tasks.FaceTask`).
+    """The input of `Device.shape` for one face (`rtface.enhance.tasks.FaceTask`).
 
     Attributes:
         restored: the engine's answer; None between keyframes, where the device carries, or while there is none.
-        crops: the crop of this one face.
+        crops: the crop of this face.
         mesh: the face's points in crop pixels, float64 (478, 2), or None.
-        state: of its track's correction; changed.
-        shaping: what the user asked for.
+        state: of its track's correction; `shape` updates it.
+        shaping: the user's options.
         time: of the frame, seconds.
         seed: a number for each track and frame (synthetic grain).
         scale: crop pixels per frame pixel.
@@ -245,7 +245,7 @@ class ShapeTask(Protocol):
 
 
 class Correction(Protocol):
-    """What is to be added to a frame for one face; only the device that shaped it knows where it is.
+    """The pixels to add for one face, in its device's memory.
 
     Attributes:
         matrix: float64 2×3, display → the correction's pixels.
@@ -256,11 +256,11 @@ class Correction(Protocol):
 
 
 class Device(Protocol):
-    """Cuts crops out of native planes, shapes what engines made of them, and adds it to the planes.
+    """Cuts crops from native planes, shapes engine answers, and composites them.
 
     Attributes:
-        carries: whether `shape` moves the last keyframe's correction to faces that no engine has seen
-            (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a light engine's
+        carries: whether `shape` moves the last keyframe's correction to faces without an engine's answer
+            (`rtface.correct.reproject`), so that an engine may pause between keyframes. Keyframes over a light engine's
             answers (`rtface.enhance.keyframes.scheduler`) are joined on the host and do not need it.
     """
 
@@ -271,50 +271,51 @@ class Device(Protocol):
     def view(self, frame: Frame) -> View: ...
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> Sequence[Crops[Pixels]]:
-        """One crop for each place of a frame (or field): `matrix`, 2×3, display → crop pixels, and the crop's side."""
+        """Cuts a crop for each place of a frame (or field): `matrix`, 2×3, display → crop pixels, and the crop's
+        side."""
         ...
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Float32]]:
-        """Crops of one frame with their pixels in memory of the host, float32 1×3×S×S; waited for. They stay as they
-        are whatever becomes of the frame."""
+        """Copies crops of one frame to host memory, float32 1×3×S×S, and waits. They do not depend on the frame."""
         ...
 
     def shape(self, faces: Sequence[ShapeTask]) -> Sequence[Correction]:
-        """Restored crops of one frame → corrections (`rtface.correct`). An answer may lie where the device keeps its
-        crops, or in memory of the host."""
+        """Converts restored crops of one frame to corrections (`rtface.correct`). An answer may be in the memory of
+        the device's crops, or of the host."""
         ...
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
-        """What a correction of `shape` is about to add: float32 h×w×3 RGB, 1 = white, in memory of the host, and its
-        matrix, 2×3, display → its pixels."""
+        """Returns the pixels that a correction of `shape` will add: float32 h×w×3 RGB, 1 = white, in host memory, and
+        its matrix, 2×3, display → its pixels."""
         ...
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
-        """Adds corrections to the frame's own planes, and ends what `cut` began.
+        """Adds corrections to the frame's own planes, and completes `cut`.
 
         Where every mask is 0 the samples stay bit for bit. May write into `frame.image` after `make_writable()`.
         """
         ...
 
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
-        """Gives up crops of a frame that will not be pasted, or not soon (`cut_again`)."""
+        """Releases crops that will not be pasted, or not soon (`cut_again`)."""
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
-        """Crops of one frame that were dropped, to be shaped after all. The frame is as it was."""
+        """Restores dropped crops of an unchanged frame, to shape them after all."""
         ...
 
 
 class CodedNetwork(Protocol):
-    """Takes coding artefacts and noise out of a picture at its coded size. Not for use from several threads."""
+    """Removes coding artefacts and noise at coded size. Not for use from several threads."""
 
     def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
-        """The correction float32 3×h×w (of values 0…1), and the mean squared errors that are expected before and after
-        it, float32 2×h/8×w/8 in squared code values of 8 bits. Both may be valid until the next call only.
+        """Returns the correction, float32 3×h×w (of values 0…1), and expected errors. These are the mean squared errors
+        before and after it, float32 2×h/8×w/8 in squared code values of 8 bits. Both may be valid until the next call
+        only.
 
         Args:
             picture: uint8 h×w×3 RGB, sides multiples of 16.
             steps: log2 of the codec's quantiser step of each 8×8 cell (`Quantisers`), float32 h/8×w/8; None where the
-                stream does not say it.
+                stream has none.
         """
         ...
 
@@ -329,25 +330,25 @@ class Engines(Protocol):
     @property
     def described(self) -> tuple[str, str]: ...
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
-        """The engine for a face; `faces` share a live frame's time, 0 where time does not count (films)."""
+        """Picks the engine for a face. `faces` share a live frame's time; 0 for no time limit (films)."""
         ...
 
     def named(self, name: str) -> Engine: ...
 
     def prepare(self, name: str) -> None:
-        """Loads the engine of that name, and its weights of persons, for faces that get it later."""
+        """Loads the named engine and its weights of persons for later faces."""
 
     def of_person(self, engine: Engine, person: str) -> Engine:
-        """The engine with the weights of a person, where these were loaded; else as it is."""
+        """Returns the engine with a person's weights, if loaded; else `engine`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A device and the engines that take its crops: crops on a GPU need engines on that GPU.
+    """A device and the engines for its crops: crops on a GPU need engines there.
 
     Attributes:
-        ahead: frames that may be in the engines' hands while the next is prepared.
+        ahead: frames that engines may process while the next is prepared.
         close: releases device and engines, where the runtime owns them; safe to call twice.
     """
 

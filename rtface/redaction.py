@@ -1,4 +1,4 @@
-"""Redaction: removes secrets of URLs (keys, passwords, tokens) from every text that is shown."""
+"""Removes secrets of URLs (keys, passwords, tokens) from every displayed text."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from math import isfinite
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,40}"  # bounded, so that the time is linear in the length of a text
-# One slash too: pathlib makes that of a URL, and so does a typing error.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,40}"  # bounded, for time linear in the text's length
+# One slash is enough: pathlib turns a URL into that, and so does a typo.
 _URL = re.compile(_SCHEME + r":/+[^\s'\"<>]*[^\s'\"<>,.;:)]")
 _SECRETS: set[str] = set()
-_LEAST = 8  # shorter parts of an address are often ordinary words
+_MIN_LENGTH = 8  # shorter parts of an address are often ordinary words
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """True if a path is a URL rather than a file's name."""
+    """Returns whether a path is a URL rather than a file name."""
     return re.match(_SCHEME + "://", os.fspath(path)) is not None
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path or URL as it may appear in a message: without user, password and query, and without the last part of an
-    RTMP address, which is the stream's key."""
+    """Returns a path or URL as a message may show it: without user, password and query, and without the last part of
+    an RTMP address, which is the stream's key."""
     text = os.fspath(path)
     parts = re.match(rf"({_SCHEME}:/+)([^?#]*)", text, re.DOTALL)
     if parts is None:
@@ -40,30 +40,30 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def keep_secret(url: str) -> None:
-    """Remembers the secrets of a URL (an RTMP key, a password, the values of its query), so that `redacted`
-    takes it out of messages of libraries and servers that repeat it without the URL."""
+    """Stores a URL's secrets: RTMP key, password, values of its query. `redacted` removes them from messages of
+    libraries and servers that repeat them without the URL."""
     if not is_url(url):
         return
     _, _, rest = url.partition("://")
     address, _, query = rest.partition("?")
     authority, _, path = address.partition("/")
-    found = [value for _, value in parse_qsl(query)] + [part.partition("=")[2] for part in query.split("&")]
+    secrets = [value for _, value in parse_qsl(query)] + [part.partition("=")[2] for part in query.split("&")]
     if "@" in authority:
-        found.append(authority.rpartition("@")[0].partition(":")[2])
+        secrets.append(authority.rpartition("@")[0].partition(":")[2])
     if url.lower().startswith("rtmp"):
-        found += [path.rpartition("/")[2], rest.rpartition("/")[2]]
-    _SECRETS.update(text for text in found if len(text) >= _LEAST)
+        secrets += [path.rpartition("/")[2], rest.rpartition("/")[2]]
+    _SECRETS.update(text for text in secrets if len(text) >= _MIN_LENGTH)
 
 
 def redacted(text: str) -> str:
-    """A message with every URL in it as it may be `shown`, and without the secrets given to `keep_secret`."""
+    """Redacts a message: every URL is `shown`, and secrets from `keep_secret` are removed."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, "…")
     return _URL.sub(lambda url: shown(url[0]), text)
 
 
 def redacted_values(value: object) -> Any:
-    """Tables and lists, as JSON has them (numbers that are not finite are None), with every text in them `redacted`."""
+    """Converts tables and lists to JSON, with every text `redacted`. Numbers that are not finite become None."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, float) and not isfinite(value):

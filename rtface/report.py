@@ -1,4 +1,4 @@
-"""Report of a run: what `--report` writes and `rtface.run` returns."""
+"""The report of a run, for `--report` and `rtface.run`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ImageReport:
         name: of its file.
         tracks: ids of its faces.
         corrected: whether a face was corrected.
-        more: what it holds and its output does not.
+        more: content that its output lacks.
         error: why it was not written; None where it was.
     """
 
@@ -91,13 +91,13 @@ class Report:
     plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def ended_by(self, error: BaseException) -> None:
-        """Notes the error that ended the run early, the partial output, and where to resume."""
+        """Records the error that ended the run, partial output and resume time."""
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
         if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
 
     def fill(self, stats: Stats) -> None:
-        """Takes counters, times and warnings from the statistics of the run; its writer counts `frames_out`."""
+        """Copies counters, times and warnings from the run's statistics. The writer counts `frames_out`."""
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
@@ -108,7 +108,7 @@ class Report:
         self.persons = persons_of(self.tracks)
         self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
-        # The engines that ran; before, only the requested one was known. The first stage is none.
+        # The engines that ran; until now, only the requested one was set. The coded stage is no engine.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
@@ -117,14 +117,14 @@ class Report:
         self.warnings = stats.warned()
 
     def warn_hidden(self, stats: Stats) -> None:
-        """Warns of faces that were left as they are because somebody hid them."""
+        """Warns of faces that stay uncorrected because they were hidden."""
         hidden = [(track.id, span.from_s) for track in self.tracks for span in track.spans if span.kind[1]]
         if hidden:
             stats.warn("hidden", hidden_line(len({track for track, _ in hidden}), *hidden[0]))
 
     def note_uncorrected(self) -> None:
-        """Notes which faces a finished run left as they are, and why."""
-        asked = [track for track in self.tracks if track.spans]  # of others nothing was decided
+        """Notes the faces that a finished run left uncorrected, with reasons."""
+        asked = [track for track in self.tracks if track.spans]  # the others had no decision
         left = [track for track in asked if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
         reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
@@ -143,22 +143,22 @@ class Report:
             self.notes.append("no face was corrected" + ("" if self.frames_with_faces else ": no face was found"))
 
     def to_dict(self) -> dict[str, object]:
-        """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
+        """Returns plain dictionaries, lists, numbers and strings, without secrets of URLs."""
         values = redacted_values(asdict(self) | {"tracks": [track.to_dict() for track in self.tracks]})
         return values if self.plan else {key: value for key, value in values.items() if key != "plan"}
 
     def to_json(self) -> str:
-        """The report as JSON text, keys in a fixed order."""
+        """Returns the report as JSON text, keys in a fixed order."""
         return json.dumps(self.to_dict(), indent=2)  # ASCII: file names need not be valid Unicode
 
     def save(self, target: Target) -> None:
-        """Writes the report; the file appears under its name only when it is complete.
+        """Writes the report. The file gets its name only when complete.
 
         Args:
             target: the file, checked before the run by `rtface.media.files.outputs.check_outputs`.
 
         Raises:
-            OutputError: the file cannot be written; the enhanced film is not touched by that.
+            OutputError: the file cannot be written; the enhanced film stays.
         """
         write_whole(target, (self.to_json() + "\n").encode())
 
@@ -172,21 +172,21 @@ _UNFINISHED = defstruct(
 def is_unfinished(
     path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
 ) -> bool:
-    """True if the report of a run to `output` lies there that ended early: of a job, or of the same part of the same
-    film ("start" and "end" of it; what an earlier run wrote of another one is left)."""
+    """Returns whether `path` reports a run to `output` that ended early. Either of a job, or of the same part
+    ("start" and "end") of the same film; reports of other runs are kept."""
     try:
-        found = parse_json(read_regular(path))
+        report = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
     return (
-        fits(found, _UNFINISHED)
-        and found["output"] == str(output)
-        and (job or (found["input"] == redacted(str(input)) and found["options"] == found["options"] | part))
+        fits(report, _UNFINISHED)
+        and report["output"] == str(output)
+        and (job or (report["input"] == redacted(str(input)) and report["options"] == report["options"] | part))
     )
 
 
 def metadata_options(options: Options) -> dict[str, str]:
-    """The options that the metadata of an output names; whoever gets the output reads them, so no person's name."""
+    """Returns the options for an output's metadata. Every recipient can read them, so no person's name."""
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {key: text for key in ("scale", "fields") if (text := getattr(options, key)) not in (None, "auto")}
@@ -197,17 +197,17 @@ def metadata_options(options: Options) -> dict[str, str]:
 
 
 def unnamed(faces: str) -> str:
-    """A value of ``--faces`` with "named" in the place of each person's name."""
+    """Replaces each person's name in a value of ``--faces`` by "named"."""
     return ",".join("named" if is_person_name(word) else word for word in faces.split(","))
 
 
 def report_options(options: Options) -> dict[str, object]:
-    """All options, as JSON values, for the report."""
+    """Returns all options, as JSON values, for the report."""
     return redacted_values({k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()})
 
 
 def peak_rss_mb() -> float:
-    """The largest resident size this process had, in MiB; 0 on Windows."""
+    """Returns this process's peak resident size in MiB; 0 on Windows."""
     if sys.platform == "win32":
         return 0.0
     import resource

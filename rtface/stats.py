@@ -1,4 +1,4 @@
-"""Counters, timings and warnings of one run, in memory that does not grow with the film."""
+"""Counters, timings and warnings of one run, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from rtface.errors import Message, log
 
-# A run whose every frame fails is not "done with faults": after so many failed frames in a row it ends with an error.
+# A run in which every frame fails is not "done with faults": after this many failed frames in a row it raises an error.
 FAULTS_IN_A_ROW = 100
 
 # Bin edges: 10 µs to 100 s, 5 % apart; a percentile is read with at most 2.5 % error.
@@ -23,7 +23,7 @@ _EDGES: list[float] = EDGES.tolist()
 
 
 class Histogram:
-    """Durations in seconds, kept as logarithmic bins (331 counters whatever the length of the run)."""
+    """A histogram of durations in seconds, with logarithmic bins (always 331 counters)."""
 
     def __init__(self) -> None:
         self.bins = np.zeros(len(EDGES) + 1, np.int64)
@@ -38,7 +38,7 @@ class Histogram:
         self.max = max(self.max, seconds)
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile (0…100) in seconds; 0 when empty."""
+        """Returns the q-th percentile (0…100) in seconds; 0 when empty."""
         if not self.count:
             return 0.0
         i = int(np.searchsorted(np.cumsum(self.bins), self.count * q / 100.0))
@@ -48,10 +48,10 @@ class Histogram:
 
 
 class Stats:
-    """Shared by every step of one run; safe to use from several threads.
+    """The statistics of one run; safe to use from several threads.
 
     Args:
-        logs: whether warnings are said through logging.
+        logs: whether to log warnings.
     """
 
     def __init__(self, *, logs: bool = True) -> None:
@@ -71,13 +71,13 @@ class Stats:
     def add(self, stage: str, seconds: float) -> None:
         """Adds one duration to a stage's histogram (``decode``, ``track``, ``engine``, ``latency`` …)."""
         with self._lock:
-            if stage not in self.stages:  # making one takes longer than adding to it
+            if stage not in self.stages:  # creating one takes longer than adding to it
                 self.stages[stage] = Histogram()
             self.stages[stage].add(seconds)
 
     @contextmanager
     def time(self, stage: str) -> Generator[None]:
-        """Times a block."""
+        """Measures the duration of a block."""
         t0 = time.perf_counter()
         try:
             yield
@@ -85,7 +85,7 @@ class Stats:
             self.add(stage, time.perf_counter() - t0)
 
     def warn(self, key: str, message: str) -> None:
-        """Says `message` once through logging; every call counts under ``warn:<key>``."""
+        """Logs `message` once; counts every call under ``warn:<key>``."""
         with self._lock:
             first = key not in self.warnings
             self.counters[f"warn:{key}"] += 1
@@ -95,10 +95,10 @@ class Stats:
             log.warning("%s", message)
 
     def fault(self, where: str, error: Exception, what: str = "") -> None:
-        """Counts a fault of a step (``tracker``, ``enhance``) that lets a frame pass as it is; says the first.
+        """Counts a fault of a step (``tracker``, ``enhance``); logs the first. The frame passes unchanged.
 
         Args:
-            what: what failed where that is no step on a frame, as the name of an output.
+            what: the failed thing where it is no step on a frame, such as the name of an output.
         """
         self.count("faults")
         self.last_fault = str(error)
@@ -112,21 +112,21 @@ class Stats:
         log.debug("%s fault", where, exc_info=error)
 
     def tolerate(self, where: str, what: str = "") -> Tolerance:
-        """Counts a `fault` in the block, which ends there: nothing ends a live run."""
+        """Counts an error in the block as a `fault`. Nothing may end a live run."""
         return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:
-        """All counters, as they are at this moment."""
+        """Returns a snapshot of all counters."""
         with self._lock:
             return self.counters.copy()
 
     def warned(self) -> list[str]:
-        """All warnings, in the order in which they came."""
+        """Returns all warnings in order of time."""
         with self._lock:
             return list(self.warnings.values())
 
     def stages_ms(self) -> dict[str, dict[str, float]]:
-        """Mean, p50, p95, p99 of every stage in milliseconds."""
+        """Returns mean, p50, p95, p99 of every stage in milliseconds."""
         with self._lock:
             return {
                 name: {
@@ -142,7 +142,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """See `Stats.tolerate`."""
+    """The context manager of `Stats.tolerate`."""
 
     stats: Stats
     where: str

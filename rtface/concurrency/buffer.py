@@ -1,8 +1,7 @@
-"""A thread for the steps above: lossless, in order, bounded.
+"""Runs the upstream steps in a thread: lossless, in order, bounded.
 
-`buffer` follows the habits of PySceneDetect's decode thread
-and mpv's filters: it ends by an event, never by closing a generator that another thread is running, and what was
-raised above it is raised below it once, with its traceback.
+`buffer` follows PySceneDetect's decode thread and mpv's filters: it ends by an event, never by closing a generator
+that another thread is running, and it raises an upstream error downstream once, with its traceback.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from rtface.concurrency.threads import start_thread
 
 T = TypeVar("T")
 
-# A consumer that leaves early waits this long for the step above to notice. A step blocked longer than that (a dead
-# network share) is left behind as a daemon thread rather than hanging the program.
+# A consumer that leaves early waits this long for the upstream step to notice. A step that blocks longer (a dead
+# network share) stays behind as a daemon thread rather than hanging the program.
 _JOIN_S = 5.0
-_READ_JOIN_S = 1.0  # of a step that reads
-# Bytes that may wait: eight frames of 4K fit, and one or two of a hundred megapixels.
+_READ_JOIN_S = 1.0  # for a step that reads
+# Limit for queued items: eight 4K frames fit, or one or two of a hundred megapixels.
 _BYTES = 256 << 20
 _SLICE_S = 0.2
 
 PATIENCE_S = 0.4
-"""Seconds that something which was told to stop may take before it counts as blocked."""
+"""Seconds that a stopped task may take before it counts as blocked."""
 
 
 def buffer(
@@ -39,21 +38,21 @@ def buffer(
     most: int = _BYTES,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[T, None, None]:
-    """Runs `items` in a thread and yields what it yields, in order, at most `size` items ahead. Lossless.
+    """Yields the items of an iterable, which runs in a thread.
 
     Args:
-        items: the steps above; iterated (and, if it is a generator, closed) by the thread alone.
-        size: how many finished items may wait, at least 1.
+        items: the upstream steps; iterated (and, if a generator, closed) by the thread alone.
+        size: maximum number of queued items, at least 1.
         name: the thread's name.
-        weigh: bytes of an item; what waits then takes `most` bytes together, or is a single item that takes more.
-        stop: once it is true and nothing has come for `PATIENCE_S`, the items end: `items` is blocked in a read that
-            nothing can end, and its thread is left behind.
+        weigh: bytes of an item; queued items then take at most `most` bytes in total, or are one item that takes more.
+        stop: once it is true and no item has arrived for `PATIENCE_S`, the iteration ends: `items` is blocked in a read
+            that nothing can end, and its thread stays behind.
 
     Raises:
-        Whatever `items` raised, after everything it yielded before has been handed on.
+        Any error of `items`, after all items before it have been yielded.
     """
     waiting: deque[T] = deque()
-    weights: deque[int] = deque()  # bytes of what waits
+    weights: deque[int] = deque()  # bytes of the waiting items
     changed = threading.Condition()
     abandoned = threading.Event()
     ended = threading.Event()
@@ -74,14 +73,14 @@ def buffer(
                     waiting.append(item)
                     weights.append(weight)
                     changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it
             failure.append(error)
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
                 try:
                     close()
-                except BaseException as error:  # noqa: BLE001 - handed to the consumer as well
+                except BaseException as error:  # noqa: BLE001 - the consumer raises this, too
                     failure.append(error)
             with changed:
                 ended.set()
@@ -92,8 +91,8 @@ def buffer(
     try:
         while True:
             with changed:
-                # Waits in slices, so that a signal handler in the main thread gets its turn on every platform.
-                since: float | None = None  # when it was seen that the run is stopped and nothing comes
+                # Waits in slices, so that signal handlers of the main thread can run on every platform.
+                since: float | None = None  # when the wait for an item of a stopped run began
                 while not waiting and not ended.is_set() and not blocked:
                     changed.wait(_SLICE_S)
                     if stop is not None and stop():
@@ -117,8 +116,8 @@ def buffer(
 
 
 def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """A `buffer` whose thread ends with `stack`. An exception keeps what it passed alive, threads that read a file that
-    is then closed among it, so this is not left to the garbage collector. A step that is stuck is left behind."""
+    """Closes a `buffer` with `stack`, and returns the buffer. A traceback keeps its frames' objects alive, including
+    threads that read a file that then closes, so garbage collection comes too late. A blocked step stays behind."""
 
     def end() -> None:
         with suppress(ValueError):  # it is running
@@ -129,13 +128,13 @@ def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T
 
 
 def call_until_stopped(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
-    """Runs `work` in another thread and returns what it returns; None where `stop` has become true and `work` still
-    has not returned after `PATIENCE_S`: it is blocked, and its thread is left behind.
+    """Returns the result of `work`, which runs in another thread. Returns None where `stop` is true and `work` has not
+    returned after `PATIENCE_S`: it is blocked, and its thread stays behind.
 
-    The main thread keeps answering signals meanwhile, which it cannot do inside a library's read.
+    Meanwhile the main thread handles signals, which it cannot do inside a library's read.
 
     Raises:
-        Whatever `work` raised.
+        Any error of `work`.
     """
     results: Generator[T, None, None] = buffer((work() for _ in range(1)), 1, name=name, stop=stop)
     return next(results, None)

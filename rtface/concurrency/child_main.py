@@ -1,7 +1,7 @@
-"""The main program of a child process: receives its job, runs it, and sends how it ended.
+"""The main program of a child process: receives a job, runs it, reports the outcome.
 
-Started as a script, not with ``-m``, so that it is the same rtface as the parent's whatever the folder. Only modules of
-the standard library are imported before the target's own.
+It starts as a script, not with ``-m``, so that it uses the parent's rtface in any folder. Only modules of the standard
+library are imported before the target's own.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from rtface.concurrency.shared_frames import FrameRing
 
-# Seconds in which a function may finish once its parent is gone or asked it to end, unless it says more.
+# Seconds for a function to finish once its parent is gone or has asked it to end; it may set a longer time.
 GRACE = 2.0
-# A terminal, `timeout` and systemd send them to all processes of a run; only the parent acts on them.
+# A terminal, `timeout` and systemd send these to all processes of a run; only the parent acts on them.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     SIGNALS.append(signal.SIGHUP)
@@ -31,13 +31,13 @@ _ENDED = object()
 
 
 def write(file: BinaryIO, message: bytes) -> None:
-    """One message, with its length in front; at once."""
+    """Writes one message after its length, and flushes."""
     file.write(struct.pack("<I", len(message)) + message)
     file.flush()
 
 
 def read(file: BinaryIO) -> bytes | None:
-    """The next message, None at the end."""
+    """Reads the next message; None at the end."""
     head = file.read(4)
     if len(head) < 4:
         return None
@@ -49,8 +49,8 @@ class ParentProcess:
     """The parent process, as a function in the child sees it.
 
     Attributes:
-        gone: the parent is no more, or asked to end; `grace` seconds later the process ends by itself.
-        frames: the frames that go between the two, None where none do.
+        gone: the parent has ended, or asked to end; `grace` seconds later the process ends by itself.
+        frames: shared frames of the two processes; None without any.
     """
 
     def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
@@ -61,15 +61,15 @@ class ParentProcess:
         self._lock = threading.Lock()
 
     def send(self, message: object) -> None:
-        """Anything that can be pickled. When the parent is gone, it is dropped.
+        """Sends a message; drops it when the parent is gone.
 
         Raises:
-            TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.
+            TypeError, AttributeError, pickle.PicklingError: the message cannot be pickled.
         """
         self._write(("message", message))
 
     def receive(self, timeout: float | None = None) -> Any | None:
-        """The next message; None after `timeout` seconds without one, or when `gone`."""
+        """Returns the next message; None after `timeout` seconds or when `gone`."""
         if self.gone and self._messages.empty():
             return None
         try:
@@ -77,7 +77,7 @@ class ParentProcess:
         except queue.Empty:
             return None
         if message is _ENDED:
-            self._messages.put(_ENDED)  # for the next who asks
+            self._messages.put(_ENDED)  # for the next call
             return None
         return message
 
@@ -99,7 +99,7 @@ class ParentProcess:
 
 
 def main() -> None:
-    """Takes the pipes for itself, so that nothing a library prints gets into them, and runs the target."""
+    """Runs the target. Reserves the pipes, so that no output of a library gets into them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(0.0005)
@@ -124,33 +124,33 @@ def main() -> None:
         module, _, function = target.partition(":")
         run: Callable[[ParentProcess, object], None] = getattr(importlib.import_module(module), function)
         run(parent, arguments)
-    except BaseException as error:  # noqa: BLE001 - told to the parent, who decides
+    except BaseException as error:  # noqa: BLE001 - reported to the parent
         reason = _reason(error)
     parent._write(("end", reason))  # pyright: ignore[reportPrivateUsage]
-    os._exit(0)  # threads that are stuck in some library do not keep it
+    os._exit(0)  # does not wait for threads that are stuck in a library
 
 
 def _reason(error: BaseException) -> str:
-    """One line, without secrets."""
+    """Describes an error in one line, without secrets."""
     from rtface.errors import Message, RtfaceError, message_of, reason
 
     return message_of(error) if isinstance(error, RtfaceError) else Message(reason(error)).one_line()
 
 
 def _die_with_parent() -> None:
-    """Has the kernel end this process with the thread that started it, which lives as long as it is wanted. Linux
-    only; does nothing elsewhere."""
+    """Has the kernel end this process with the thread that started it. That thread lives until the process is no longer
+    needed. Linux only; does nothing elsewhere."""
     if sys.platform != "linux":
         return
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv[2]):  # it was gone before
+    if os.getppid() != int(sys.argv[2]):  # the parent ended before the call
         os._exit(1)
 
 
 if __name__ == "__main__":
-    # The first of the path is this script's folder; modules are found as the parent finds them.
+    # The first entry is this script's folder; modules must resolve as in the parent.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     from rtface.concurrency import child_main
 

@@ -1,7 +1,7 @@
-"""Runs a function in a child process: one that blocks without end or crashes can be killed there without harm.
+"""Runs functions that may block or crash in a child process.
 
-Not multiprocessing: its fresh processes import the main module of whoever uses this library again. Everything that the
-function is given goes through a pipe, so that no URL shows in the process list.
+Not multiprocessing: its fresh processes import the main module of this library's user again. All arguments go through
+a pipe, so that no URL shows in the process list.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Message, MissingComponent, log
 
-# Messages that may wait for the child to take them.
+# Messages that may wait for the child.
 _BACKLOG = 256
-# Seconds to see a killed process end; one that hangs in the kernel is left behind.
-_KILLED = 0.3
+# Time for a killed process to end; one that hangs in the kernel stays behind.
+_KILL_WAIT_S = 0.3
 KILLED = Message("was killed")
-"""Why a process ended that `ChildProcess.kill` did not only ask to end."""
+"""The end reason of a process that `ChildProcess.kill` had to kill."""
 
 
 _running = WeakSet["ChildProcess"]()
 
 
 def processor_seconds() -> float:
-    """Processor time that this process and its children have used so far, in seconds. Of children that still run it is
-    known on Linux only."""
+    """Returns the processor seconds of this process and its children. The time of running children is known on Linux
+    only."""
     ended = os.times()
     total = time.process_time() + ended.children_user + ended.children_system
     if sys.platform == "linux":
@@ -51,17 +51,17 @@ def processor_seconds() -> float:
 
 
 class ChildProcess:
-    """Runs ``function(parent: rtface.concurrency.child_main.ParentProcess, arguments)`` in another process.
+    """Runs ``function(parent: child_main.ParentProcess, arguments)`` in another process.
 
     Args:
         target: "module:function".
         arguments: anything that can be pickled.
         name: for threads and messages.
-        on_message: told of every message, on a thread of the child.
-        on_end: told once when it has ended, after the last message, on the same thread: why in one line (a `Message`
-            where it did not end by itself), "" where the function returned.
-        frames: shared with it; the caller's to close.
-        files: open files that it gets under the same numbers; where there are such, not on Windows.
+        on_message: called with every message, on a thread of the child.
+        on_end: called once when it has ended, after the last message, on the same thread, with the reason in one line
+            (a `Message` where it did not end by itself), "" where the function returned.
+        frames: shared with it; the caller closes them.
+        files: open files that it inherits under the same numbers; not on Windows.
 
     Raises:
         MissingComponent: there is no Python to run it with.
@@ -87,7 +87,7 @@ class ChildProcess:
         self._ended = threading.Event()
         self._ending = self._killed = False  # to end
         shared = None if frames is None else (frames.slots, frames.bytes, frames.handle)
-        # The arguments are packed by themselves: the child has to know where modules are before it unpacks them.
+        # The arguments are packed separately: the child needs the module path before it unpacks them.
         packed = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
         self._messages.put(pickle.dumps((sys.path, target, shared, packed), pickle.HIGHEST_PROTOCOL))
         started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
@@ -112,10 +112,10 @@ class ChildProcess:
         return not self._ended.is_set()
 
     def send(self, message: object) -> bool:
-        """Hands a message to its `ParentProcess.receive`; never waits. False when it is gone or too far behind.
+        """Sends a message to its `ParentProcess.receive`; never waits. False when it has ended or lags too far behind.
 
         Raises:
-            TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.
+            TypeError, AttributeError, pickle.PicklingError: the message cannot be pickled.
         """
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         if self._ending or self._ended.is_set():
@@ -127,8 +127,8 @@ class ChildProcess:
         return True
 
     def kill(self, wait: float = 0.5) -> None:
-        """Asks it to end, and ends it after `wait` seconds. Messages sent before still go to it, as far as it takes
-        them in that time. Safe to call twice, and from `on_message`, where it does not wait."""
+        """Asks it to end, and kills it after `wait` seconds. It still gets earlier messages, as far as it reads them in
+        that time. Safe to call twice, and from `on_message`, where it does not wait."""
         self._ending = True
         with suppress(queue.Full):
             self._messages.put_nowait(None)
@@ -136,12 +136,12 @@ class ChildProcess:
         if here or not self._ended.wait(wait):
             self._killed = True
             self._process.kill()
-            self._ended.wait(0 if here else _KILLED)
+            self._ended.wait(0 if here else _KILL_WAIT_S)
 
     def _run(self, started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]) -> None:
-        """Starts it, and stays as long as it does: on Linux it ends with the thread that started it."""
+        """Runs the process to its end: on Linux it ends with the thread that started it."""
         if sys.platform != "win32":
-            # Inherited: the terminal's Ctrl-C must not end it before it can say that it does not mind.
+            # The child inherits this: Ctrl-C in the terminal must not end it before it can ignore the signal.
             signal.pthread_sigmask(signal.SIG_BLOCK, child_main.SIGNALS)
         try:
             process = subprocess.Popen(
@@ -163,7 +163,7 @@ class ChildProcess:
         while (data := child_main.read(process.stdout)) is not None:  # pyright: ignore[reportArgumentType]
             try:
                 kind, message = pickle.loads(data)
-            except Exception as error:  # noqa: BLE001 - of a plugin's own class, say
+            except Exception as error:  # noqa: BLE001 - such as of a plugin's own class
                 why = type(error).__name__
                 reason = Message("what it sent cannot be read ({why})", code="process_message", why=why)
                 process.kill()

@@ -1,4 +1,4 @@
-"""A bounded queue that keeps the newest items, between live steps that run at different rates."""
+"""Queues the newest items for live steps at different rates."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """A bounded queue whose producer never waits: where it is full, the oldest item is dropped.
+    """A bounded queue whose producer never waits: when full, it drops the oldest item.
 
     Args:
-        dropped: called with every item that was not taken, on the thread that put a newer one.
-        size: items that may wait.
+        dropped: called with every dropped item, on the thread that put a newer one.
+        size: capacity in items.
     """
 
     def __init__(self, dropped: Callable[[T], None] | None = None, size: int = 1) -> None:
@@ -26,7 +26,7 @@ class Mailbox(Generic[T]):
         self.closed = False
 
     def put(self, item: T) -> None:
-        """Leaves an item; never waits. After `close` it is dropped."""
+        """Adds an item; never waits. Drops it after `close`."""
         with self._changed:
             if not self.closed:
                 self._items.append(item)
@@ -36,10 +36,10 @@ class Mailbox(Generic[T]):
             self._dropped(older)
 
     def take(self, timeout: float | None = None) -> T | None:
-        """The oldest item, once there is one; None after `timeout` seconds without one, or when closed and empty.
+        """Waits for the oldest item. Returns None after `timeout` seconds, or when closed and empty.
 
         Raises:
-            Whatever `close` was given, once the last item is taken.
+            The failure given to `close`, once the last item is taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._items or self.closed, timeout)
@@ -51,7 +51,7 @@ class Mailbox(Generic[T]):
             return None
 
     def hand_over(self, item: T, timeout: float | None = None) -> bool:
-        """Leaves an item once there is room, so that none is dropped; False when closed or after `timeout` seconds."""
+        """Waits for room and adds an item, so that none is dropped. False when closed or after `timeout` seconds."""
         with self._changed:
             free = self._changed.wait_for(lambda: len(self._items) < self._size or self.closed, timeout)
             if not free or self.closed:
@@ -61,7 +61,7 @@ class Mailbox(Generic[T]):
             return True
 
     def close(self, failure: BaseException | None = None) -> None:
-        """No more items come; waiting calls return. `failure` is raised where items are taken. Safe to call twice."""
+        """Ends the queue; waiting calls return. `take` raises `failure`. Safe to call twice."""
         with self._changed:
             self.closed = True
             self._failure = self._failure or failure

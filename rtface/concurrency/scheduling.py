@@ -1,4 +1,4 @@
-"""Keeps the scheduling policy of this process's threads, where a library would change it."""
+"""Protects the scheduling policy of this process's threads from a library's changes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def scheduling_kept() -> Generator[None]:
-    """Threads have the policy and priority afterwards that they had before; new threads those of the
-    calling thread. Linux only; does nothing elsewhere.
+    """Restores the policy and priority of all threads after the block. New threads get those of the calling thread.
+    Linux only; does nothing elsewhere.
 
-    For SVT-AV1: as root (in a container, say) it makes its own threads and the one that opens it
-    real-time (SCHED_FIFO, priority 99). Threads and processes that are started later inherit that,
-    and one that computes without a pause then keeps a core from everything else.
+    For SVT-AV1: as root (such as in a container) it makes its own threads and the one that opens it real-time
+    (SCHED_FIFO, priority 99). Later threads and processes inherit that, and one that computes without a pause then
+    blocks everything else from a core.
     """
     if sys.platform != "linux":
         yield
@@ -35,9 +35,9 @@ def scheduling_kept() -> Generator[None]:
 if sys.platform == "linux":
 
     def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
-        """Policy and priority of each thread of this process, by its kernel number."""
-        found: dict[int, tuple[int, os.sched_param]] = {}
+        """Returns the policy and priority of this process's threads, by kernel ID."""
+        policies: dict[int, tuple[int, os.sched_param]] = {}
         for thread in map(int, (path.name for path in Path("/proc/self/task").iterdir())):
             with suppress(OSError):  # it has ended
-                found[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
-        return found
+                policies[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
+        return policies

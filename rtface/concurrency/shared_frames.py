@@ -1,7 +1,7 @@
-"""Frames between two processes: a few slots of shared memory, one writer, one reader.
+"""Shared memory for frames between two processes: a few slots, one writer, one reader.
 
-The memory has no name that could be left behind (an unlinked file; on Windows a section that goes with its last
-handle). Pages that no frame reached cost nothing, so slots may be as large as the largest frame that is taken.
+The memory has no name that could be left behind (an unlinked file; on Windows a section that is freed with its last
+handle). Unused pages cost nothing, so slots may be as large as the largest accepted frame.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FREE, _TAKEN = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class FrameLayout:
-    """Size, format and colour of a frame in a slot; small enough for a message.
+    """Describes the size, format and colour of a frame in a slot.
 
     Attributes:
         width, height: in samples.
@@ -49,7 +49,7 @@ class FrameLayout:
 
     @staticmethod
     def of(image: av.VideoFrame) -> FrameLayout:
-        """That of a frame in memory of the host."""
+        """Returns the layout of a frame in host memory."""
         return FrameLayout(
             image.width,
             image.height,
@@ -61,18 +61,18 @@ class FrameLayout:
 
 
 class FrameRing:
-    """Slots for frames; one process writes, one reads, either may be the parent.
+    """A ring of slots for frames; one process writes, one reads.
 
     Args:
-        slots: frames that may be on their way, 1…64.
+        slots: number of frames in transit, 1…64.
         bytes: of the largest frame.
-        handle: what another process made of it (`handle`), to map the same memory.
+        handle: `handle` of the other process's ring, to map the same memory.
     """
 
     def __init__(self, slots: int, bytes: int, handle: int | str | None = None) -> None:
         self.slots = slots
         self.bytes = -(-bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._lock = threading.Lock()  # between threads; and a memory barrier between the samples and the slot's mark
+        self._lock = threading.Lock()  # for threads; also a memory barrier between samples and slot state
         self._next = 0
         size = _HEADER + slots * self.bytes
         self._file: int | None = None
@@ -85,7 +85,7 @@ class FrameRing:
             self._memory = mmap.mmap(self._file, size)
 
     def put(self, image: av.VideoFrame) -> int | None:
-        """Copies a frame's planes into a free slot; its number, or None when all are taken.
+        """Copies a frame's planes into a free slot. Returns its number; None when all are taken.
 
         Raises:
             UsageError: the frame is larger than a slot.
@@ -117,7 +117,7 @@ class FrameRing:
         return slot
 
     def get(self, slot: int, like: FrameLayout) -> av.VideoFrame:
-        """The frame of a slot, copied; the slot is free again."""
+        """Returns a copy of a slot's frame, and frees the slot."""
         import av
 
         from rtface.util.av_arrays import plane_rows
@@ -137,14 +137,14 @@ class FrameRing:
         return image
 
     def free(self, slot: int) -> None:
-        """Gives a slot back unread."""
+        """Frees a slot unread."""
         with self._lock:
             self._memory[slot] = _FREE
 
     def close(self) -> None:
-        """Gives the memory back, once no thread copies any more; safe to call twice."""
+        """Frees the memory, once no thread is copying. Safe to call twice."""
         with self._lock:
-            with suppress(BufferError):  # then it goes with the copy that is under way
+            with suppress(BufferError):  # a copy in progress frees it later
                 self._memory.close()
             if self._file is not None:
                 os.close(self._file)
@@ -157,7 +157,7 @@ class FrameRing:
 
 
 def _unlinked(size: int) -> int:
-    """A file without a name, as large as asked for; pages that are not written take no room."""
+    """Creates a nameless file of this size. Unwritten pages take no space."""
     if sys.platform == "linux":
         file = os.memfd_create("rtface-frames")
     else:

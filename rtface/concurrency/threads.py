@@ -1,4 +1,4 @@
-"""Background threads, named for debuggers. They are daemons, which never keep the program from ending, unless asked."""
+"""Background threads, named for debuggers. By default they are daemons, which never keep the program from ending."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def start_thread(name: str, run: Callable[..., object], *arguments: object, awaited: bool = False) -> Thread:
-    """Calls a function on a new thread. An error that it raises goes to `threading.excepthook`.
+    """Calls a function on a new thread. `threading.excepthook` gets its errors.
 
     Args:
         name: after "rtface-".
         run: the function.
         arguments: of the function.
-        awaited: whether the interpreter waits for the thread at its end. A daemon that opens an OpenVINO network then
-            is ended within C++ code, which aborts the process.
+        awaited: whether the interpreter waits for the thread at exit. It would stop a daemon that is opening an
+            OpenVINO network within C++ code, which aborts the process.
     """
     thread = Thread(target=run, args=arguments, name=f"rtface-{name}", daemon=not awaited)
     thread.start()
@@ -26,13 +26,13 @@ def start_thread(name: str, run: Callable[..., object], *arguments: object, awai
 
 
 def call_in_thread(name: str, run: Callable[..., T], *arguments: object, awaited: bool = False) -> Future[T]:
-    """Calls a function on a new thread; its result or error is the future's. Arguments as of `start_thread`."""
+    """Calls a function on a new thread. Returns a future of its result; arguments as for `start_thread`."""
     future: Future[T] = Future()
 
     def call() -> None:
         try:
             future.set_result(run(*arguments))
-        except BaseException as error:  # noqa: BLE001 - raised where the result is fetched
+        except BaseException as error:  # noqa: BLE001 - `result()` raises it
             future.set_exception(error)
 
     start_thread(name, call, awaited=awaited)

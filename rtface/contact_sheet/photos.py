@@ -1,4 +1,4 @@
-"""Writes photos of the persons that an analysis has found."""
+"""Writes photos of the persons in an analysis."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.stills.images import ImagePlan, write_image
 from rtface.util.av_arrays import image_from_array
 
-_PHOTOS = 4
-"""Photos of a person at most."""
+_MAX_PHOTOS = 4
+"""Maximum number of photos of a person."""
 
 
 def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], folder: Path, *, overwrite: bool) -> int:
     """Writes faces of each person as ``FOLDER/P1/1.png``, ``2.png`` …, for ``--person NAME=FOLDER/P1``.
 
     Args:
-        persons: that were found.
+        persons: to write photos of.
         faces: of each track, uint8 RGB S×S×3.
-        folder: where to; made if it is not there.
+        folder: for the photos; created if missing.
         overwrite: whether files may be replaced.
 
     Returns:
-        How many were written.
+        The number of photos written.
 
     Raises:
-        OutputError: a file is there already, or cannot be written.
+        OutputError: a file exists already, or cannot be written.
     """
     written = 0
     for person in persons:
         place = folder / person.person
         place.mkdir(parents=True, exist_ok=True)
-        shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
+        shown = [faces[track] for track in person.tracks if track in faces][:_MAX_PHOTOS]
         for number, face in enumerate(shown, 1):
             (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)
             write_image(

@@ -1,7 +1,7 @@
-"""Restores one face of a film as a run does, and cuts it from the frame before and after.
+"""Restores one face as in a run, with crops before and after.
 
-A face is shown after a lead-in of 1.3 s that begins with the sampled frame: by then its treatment is decided, filters
-have settled, and a recurrent engine remembers what it would in a run. Its frames pass the steps of a run.
+The shown frame follows a lead-in of 1.3 s that begins with the sampled frame: by then the treatment is decided, filters
+have settled, and a recurrent engine has the same state as in a run. The frames pass the steps of a run.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from rtface.util.av_arrays import copy_image
 
 LEAD_IN_S = 1.3
 _AHEAD_S = 0.6
-"""Seconds behind the shown frame that keyframes of a heavy engine need."""
+"""Seconds after the shown frame that keyframes of a heavy engine need."""
 CELL = 320
 """Side of a crop on the sheet, pixels."""
-_FOUND_WITHIN = 5
-"""Frames within which the tracker finds the face again."""
-_HELD_BYTES = 512 << 20
-"""Memory for the frames of a lead-in; that of larger frames is shorter."""
+_SEARCH_FRAMES = 5
+"""Frames within which the tracker has to find the face again."""
+_BUFFER_BYTES = 512 << 20
+"""Memory for the frames of a lead-in; larger frames shorten it."""
 _MIN_VIEW_WIDTHS = 1.35
-"""Width of the crop over that of the face, at least, where it is enlarged."""
+"""Minimum width of an enlarged crop, in face widths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class SheetRow:
 
     Attributes:
         face: as it was sampled.
-        pts, time: of the frame that is shown; seconds from the beginning of the film.
+        pts, time: of the shown frame; seconds from the beginning of the film.
         width: of the face on it, display pixels.
-        origin: place of the crop's upper left corner, display pixels x, y.
+        origin: the crop's upper left corner, display pixels x, y.
         scale: 1, 2 or 4, by which the sheet enlarges the crop.
         before: the crop from the untouched frame, uint8 RGB h×h×3, h `CELL` divided by `scale`.
-        crops: the same at full strength by engine.
+        crops: the same at full strength, by engine.
         tracks: report of the face by engine; None where a run did not follow it.
     """
 
@@ -69,7 +69,7 @@ class SheetRow:
 
     @property
     def corrected(self) -> bool:
-        """Whether a run corrects it, by any of the engines."""
+        """Whether any of the engines corrects it in a run."""
         return any(track is not None and track.treatment["on"] for track in self.tracks.values())
 
 
@@ -80,14 +80,14 @@ def restore_face(
     runtimes: Mapping[str, Runtime],
     stop: threading.Event,
 ) -> SheetRow | None:
-    """The row of a face, restored by every engine; None where the tracker does not find it again.
+    """Restores a face by every engine. Returns None where the tracker does not find it again.
 
     Args:
-        face: that was sampled.
+        face: as sampled.
         plan: of the run.
-        tracker: follows it.
-        runtimes: by the engine's name.
-        stop: ends it when set.
+        tracker: follows the face.
+        runtimes: by engine name.
+        stop: ends the restoration when set.
 
     Raises:
         UsageError, MissingComponent, InputError, EngineError: as a run.
@@ -106,15 +106,15 @@ def restore_face(
             source = open_film(plan.input, options, plan.threads, stats, stop, stack)
             items = iter(source)
         tracker.reset()
-        frames, track, held = list[Frame](), None, 0
+        frames, track, buffered = list[Frame](), None, 0
         for item in split_fields(until(stop, items)):
             if isinstance(item, Frame):
                 frame = find_faces(item, tracker, device, stats)
                 frames.append(frame)
-                if track is None and len(frames) <= _FOUND_WITHIN:
+                if track is None and len(frames) <= _SEARCH_FRAMES:
                     track = next((one.track_id for one in frame.faces if same_place(one.box, face.box)), None)
-                held += 0 if frame.field == 1 else bytes_of(frame)
-                if held > _HELD_BYTES or (track is None and len(frames) > _FOUND_WITHIN):
+                buffered += 0 if frame.field == 1 else bytes_of(frame)
+                if buffered > _BUFFER_BYTES or (track is None and len(frames) > _SEARCH_FRAMES):
                     break
     seen = [
         (frame, one)
@@ -125,23 +125,23 @@ def restore_face(
     ]
     if track is None or not seen:
         return None
-    shown, found = seen[-1]
-    scale = next((scale for scale in (4, 2) if found.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
+    shown, last_face = seen[-1]
+    scale = next((scale for scale in (4, 2) if last_face.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
     side, time = CELL // scale, float(face.time) + shown.time - frames[0].time
-    x, y = (round(float(found.box[k] + found.box[k + 2]) / 2 - side / 2) for k in (0, 1))
+    x, y = (round(float(last_face.box[k] + last_face.box[k + 2]) / 2 - side / 2) for k in (0, 1))
 
     def cut(frame: Frame) -> Bytes:
         view = device.view(replace(frame, field=shown.field))
         return view.crop(np.array([(1.0, 0.0, -x), (0.0, 1.0, -y)]), (side, side))
 
-    row = SheetRow(face, shown.pts, time, found.width, (x, y), scale, cut(shown))
+    row = SheetRow(face, shown.pts, time, last_face.width, (x, y), scale, cut(shown))
     for engine, runtime in runtimes.items():
         options = replace(plan.options, engine=engine, strength=1.0, faces=str(track), stages=(), invented=None)
         row.crops[engine] = row.before
         with ExitStack() as stack:
             networks = FilmNetworks(tracker, runtime)
             steps = FilmChain(replace(plan, options=options), None, networks, stats, stack)
-            for item in steps.enhanced(until(stop, _copied(frames))):
+            for item in steps.enhanced(until(stop, _copies(frames))):
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     row.crops[engine] = cut(item)
         state = steps.tracks.states.get(track)
@@ -149,8 +149,8 @@ def restore_face(
     return row
 
 
-def _copied(frames: Sequence[Frame]) -> Iterator[Frame]:
-    """Copies of frames, to be written to; two fields share one."""
+def _copies(frames: Sequence[Frame]) -> Iterator[Frame]:
+    """Yields writable copies of frames; two fields share one."""
     image: av.VideoFrame | None = None
     for frame in frames:
         image = copy_image(frame.image) if image is None or frame.field != 1 else image

@@ -1,4 +1,4 @@
-"""Searches a film for faces at sampled times, and chooses those that tell most."""
+"""Searches sampled frames for faces, and chooses the most telling."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
-_MOST_SAMPLES = 60
+_MAX_SAMPLES = 60
 _SPACING_S = 0.5
-"""Seconds between two samples of a film at least."""
-# Display pixels; on a narrower face little can be judged.
-_JUDGED = 48.0
+"""Minimum seconds between two samples of a film."""
+# Display pixels; a narrower face shows too little to judge.
+_MIN_WIDTH_PX = 48.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Sighting:
         box: display pixels x0, y0, x1, y1; float64 (4,).
         gain: expected gain of a correction, dB; 0 where a run leaves the face alone.
         thumbnail: of the frame, uint8 RGB h×w×3.
-        image: the file, of a folder of stills or a still; None in a film.
-        embedding: float32 of length 1; None of a face that shows too little of a person.
+        image: the file of a still; None in a film.
+        embedding: float32 of length 1; None where the face shows too little to recognise a person.
     """
 
     time: Fraction
@@ -60,7 +60,7 @@ class Sighting:
         return float(self.box[2] - self.box[0])
 
     def shows_person_of(self, other: Sighting) -> bool:
-        """True if both show one person, as far as that is known."""
+        """Returns whether both show one person; False where unknown."""
         return (
             self.embedding is not None
             and other.embedding is not None
@@ -68,7 +68,7 @@ class Sighting:
         )
 
     def repeats(self, other: Sighting) -> bool:
-        """True if both show one face in one scene of a film."""
+        """Returns whether both show one face in one scene of a film."""
         scene = CutDetector()
         scene.update(self.thumbnail)
         return (
@@ -79,17 +79,17 @@ class Sighting:
 
 
 def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
-    """The face that a sheet should show next: of a person not shown yet, then the one that gains most.
+    """Chooses the next face of a sheet: of a new person first, then by gain.
 
     Faces of 48 px and more that gain by a correction come before all others.
 
     Args:
-        faces: to choose from, one at least.
+        faces: to choose from, at least one.
         shown: those on the sheet.
     """
 
     def rank(face: Sighting) -> tuple[bool, int, float, int, Fraction]:
-        telling = face.width >= _JUDGED and face.gain > 0
+        telling = face.width >= _MIN_WIDTH_PX and face.gain > 0
         times = sum(face.shows_person_of(other) for other in shown)
         return not telling, times, -round(face.gain, 1), -round(8 * log2(face.width)), face.time
 
@@ -104,23 +104,23 @@ def search(
     embed: Embedder,
     coded: CodedStage | None = None,
 ) -> Iterator[list[Sighting]]:
-    """The faces of each of up to 60 frames, which are spread evenly.
+    """Yields the faces of each of up to 60 evenly spread frames.
 
     Args:
         input: a film, a still or a folder of stills.
         options: start, end.
         tracker, device: find and read the faces.
         embed: distinguishes persons.
-        coded: says what error is expected on a face; without it nothing is gained.
+        coded: predicts the error on a face; without it gains are 0.
 
     Raises:
         InputMissing, InputError: the input cannot be read.
     """
     images = images_of(input) if isinstance(input, Path) else []
     for at, frame, image in _stills(images, options) if images else _sampled(input, options):
-        if frame.display.fields != "progressive":  # as a run does, by field
+        if frame.display.fields != "progressive":  # a run also works by field
             frame = replace(frame, field=0)
-        view, found = device.view(frame), list[Sighting]()
+        view, sightings = device.view(frame), list[Sighting]()
         tracker.reset()
         tracker.watchful, tracker.thorough = False, image is not None
         for face in tracker.update(view, float(at), cut=True):
@@ -130,22 +130,22 @@ def search(
                 chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
                 embedding = None if chip is None else embed(chip)
                 thumbnail = view.thumbnail(64)[0]
-                found.append(Sighting(at, face.box, gain, thumbnail, image, embedding))
-        yield found
+                sightings.append(Sighting(at, face.box, gain, thumbnail, image, embedding))
+        yield sightings
 
 
 def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fraction, Frame, None]]:
-    """Frames of a film, with their times."""
+    """Yields sampled frames of a film, with their times."""
     with closing(FrameSampler(input, options.scale, variant=options.variant)) as sampler:
         start = options.start or 0.0
         end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
-        for share in spread(max(1, min(_MOST_SAMPLES, int((end - start) / _SPACING_S)))):
+        for share in spread(max(1, min(_MAX_SAMPLES, int((end - start) / _SPACING_S)))):
             if (frame := sampler.at(start + share * (end - start), start)) is not None:
                 yield frame.pts * frame.time_base - sampler.clock_start, frame, None
 
 
 def _stills(images: Sequence[Path], options: InputOptions) -> Iterator[tuple[Fraction, Frame, Path]]:
-    """Stills, spread over their folder."""
-    chosen = [image for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MOST_SAMPLES]]
+    """Yields stills, spread over their folder."""
+    chosen = [image for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MAX_SAMPLES]]
     for image, frame in frames_of_stills(chosen, Stats(), options.scale):
         yield Fraction(0), frame, image

@@ -1,4 +1,4 @@
-"""Makes and draws the contact sheet of a film, still or folder of stills."""
+"""Makes and draws the contact sheet of a film or stills."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Sheet:
     """A finished sheet.
 
     Attributes:
-        rows: the faces, those that gain most first; one alone where a run corrects none.
-        notes: what the user should know, one line each.
+        rows: the faces by falling gain; only one where a run corrects none.
+        notes: for the user, one line each.
     """
 
     rows: list[SheetRow]
@@ -63,15 +63,15 @@ def make_sheet(
     stop: threading.Event | None = None,
     status: Callable[[str], None] = lambda line: None,
 ) -> Sheet:
-    """Searches the input for faces, chooses the most telling ones and restores each by every engine.
+    """Restores the most telling faces of the input by every engine.
 
     Args:
         input: a film, a still or a folder of stills.
-        options: of the run that is tried, but for its engine and strength.
+        options: of the run to try, except for its engine and strength.
         engines: in the order of the columns.
-        most: how many faces at most.
-        stop: ends it when set.
-        status: told what is being done, often.
+        most: maximum number of faces.
+        stop: ends the search when set.
+        status: called often with the current step.
 
     Raises:
         InputError: the input cannot be read, or no face was found.
@@ -89,8 +89,8 @@ def make_sheet(
             runtimes[engine] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
         embed, coded, device = PersonNetwork(), open_coded(stats, threads.engine), runtimes[engines[0]].device
         faces, sheet = list[Sighting](), Sheet([])
-        for number, found in enumerate(search(input, options, tracker, device, embed, coded), 1):
-            faces += found
+        for number, sightings in enumerate(search(input, options, tracker, device, embed, coded), 1):
+            faces += sightings
             status(f"searching: {counted(number, 'frame')}, {counted(len(faces), 'face')}")
             if stop.is_set():
                 raise Interrupted
@@ -124,12 +124,12 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
     """Writes the sheet as PNG, marked as made by the engines.
 
     Args:
-        sheet: that was made.
-        input, options, engines: as of `make_sheet`.
-        image: where to.
+        sheet: from `make_sheet`.
+        input, options, engines: as for `make_sheet`.
+        image: the output file.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     title = f"{printable(input.name)}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
     drawn = Frame(
@@ -147,7 +147,7 @@ def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
     """Draws the sheet, uint8 RGB h×w×3: a row for each face.
 
     The columns are the input and each engine.
-    Crops are enlarged by whole factors (bicubic); the label says by how much.
+    Crops are enlarged by integer factors (bicubic), which the label names.
     """
     width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
     sheet = np.full((_TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP, width, 3), _PAPER, np.uint8)
@@ -167,7 +167,7 @@ def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
 
 
 def row_label(row: SheetRow) -> list[str]:
-    """Writes a face's label: place, size, faults, verdict of a run."""
+    """Returns a face's label: time or file, size, faults, verdict of a run."""
     image = row.face.image
     lines = [printable(image.name) if image is not None else format_time(row.time)]
     lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")
@@ -179,11 +179,11 @@ def row_label(row: SheetRow) -> list[str]:
 
 
 def cell_label(row: SheetRow, engine: str) -> str:
-    """The caption of a restored face."""
+    """Returns the caption of a restored face."""
     track = row.tracks[engine]
     return engine if track is not None and track.treatment["on"] else f"{engine}: {LEFT_ALONE}"
 
 
 def _write(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:
-    """Writes a line of text; `at` is the left end of its base line."""
+    """Writes a line of text, its baseline starting at `at`."""
     cv2.putText(sheet, encodable(text), at, ink, cv2.FontFace("sans"), size, 400)

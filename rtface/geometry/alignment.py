@@ -1,9 +1,9 @@
-"""From a face's points to the similarity that cuts its crop, and how it is kept steady.
+"""Fits and smooths the similarity from a face's points to its crop.
 
 The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) at fixed places of a 512-pixel square. With a
-mesh, 28 points that hardly move with expression or speech are used instead; their own template is their mean place in
+mesh, 28 points that hardly move with expression or speech are used instead; their template is their mean position in
 695 faces aligned by the five points, made symmetric and then widened by 1.9 %, which a least-squares scale loses where
-faces differ in shape. So both ways agree on average (within a pixel of 512); on a single face they differ by some 4.
+faces differ in shape. So both fits agree on average (within a pixel of 512); on a single face they differ by some 4.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _UNMIRROR = np.array([1.0, 1.0, -1.0])
 
 
 def fit(source: Float, target: Float) -> Float:
-    """The similarity (2×3: rotation, one scale, shift; no mirror) that maps (N, 2) onto (N, 2), least squares.
+    """Fits a 2×3 similarity without mirror to points (N, 2), least squares.
 
     Umeyama 1991, in two dimensions, where it has a closed form without singular values.
 
@@ -80,7 +80,7 @@ def fit(source: Float, target: Float) -> Float:
 
 
 def similarity(points: Float, size: int) -> Float:
-    """Display → crop of `size` pixels, 2×3, for five points (5, 2) or a mesh (478, 2|3); corner convention."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. `points`: (5, 2) or (478, 2|3); corner convention."""
     scale = size / TEMPLATE_SIZE
     if len(points) == len(FFHQ_512):
         return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
@@ -88,17 +88,17 @@ def similarity(points: Float, size: int) -> Float:
 
 
 def crop_matrix(face: Face, size: int) -> Float:
-    """Display → crop of `size` pixels, 2×3: by the face's mesh where it has one, else by its five points."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. It uses the mesh, or else the five points."""
     return similarity(face.points if face.mesh is None else face.mesh, size)
 
 
 def move(matrix: Float, points: Float) -> Float:
-    """Moves (N, 2|3) points by a 2×3 similarity; z is scaled with it."""
+    """Moves (N, 2|3) points by a 2×3 similarity, which also scales z."""
     return np.concatenate([apply(matrix, points[:, :2]), points[:, 2:] * hypot(matrix[0, 0], matrix[1, 0])], 1)
 
 
 def pose(mesh: Float) -> tuple[float, float, float]:
-    """Yaw, pitch, roll in degrees of a mesh (478, 3).
+    """Returns yaw, pitch, roll in degrees of a mesh (478, 3).
 
     yaw > 0: turned to the frame's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
     rotation is Kabsch's between the rigid points and their (frontal) template.
@@ -106,7 +106,7 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     q = mesh[RIGID]
     u, _, vt = np.linalg.svd(_CENTRED.T @ (q - q.mean(0)))
     r = vt.T @ u.T
-    if float(np.dot(np.cross(r[0], r[1]), r[2])) < 0:  # a mirror: the axis that counts least turns round
+    if float(np.dot(np.cross(r[0], r[1]), r[2])) < 0:  # a mirror: flips the least significant axis
         r = vt.T @ (_UNMIRROR * u).T
     ahead, right = (-r[:, 2]).tolist(), r[:, 0].tolist()
     yaw = degrees(atan2(ahead[0], -ahead[2]))
@@ -114,11 +114,11 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     return yaw, pitch, degrees(atan2(right[1], right[0]))
 
 
-# Every parameter is filtered in pixels of the 512 crop, rotation and scale as the shift they cause at this radius
-# (about from the crop's centre to the eyes' corners), so that one set of constants serves all four.
+# Filters run in pixels of the 512 crop, for rotation and scale in the shift they cause at this radius (about from the
+# crop's centre to the eyes' corners), so that all four parameters share one set of constants.
 _RADIUS = 130.0
 SLACK = 6.0
-"""Pixels of the 512 crop by which a smoothed parameter may differ from the measured one, however wild the movement."""
+"""Maximum difference of a smoothed parameter from the measured one, in pixels of the 512 crop."""
 
 
 @dataclass(slots=True)
@@ -126,29 +126,29 @@ class _State:
     time: float
     value: Float  # centre x, y in display pixels; log scale and angle of display → crop; filtered
     raw: Float  # the same, unfiltered
-    # From here on of x, y, scale, angle, in pixels of the 512 crop:
-    speed: Float  # a second
+    # The following are for x, y, scale, angle, in pixels of the 512 crop:
+    speed: Float  # per second
     step: Float  # from frame to frame, unfiltered
     noise: Float  # standard deviation of the unfiltered values
 
 
-# Hz: for a face that rests (lower is steadier), per crop pixel a second (higher follows faster), for its speed.
+# Hz: for a still face (lower is steadier), per crop pixel a second (higher follows faster), for its speed.
 _MIN_CUTOFF, _BETA, _SPEED_CUTOFF = 0.6, 0.08, 3.0
 
 
 class Aligner:
-    """Takes the tremble out of every track: a One-Euro filter on the parameters of its similarity.
+    """Removes jitter from tracks by One-Euro filters on the similarity's parameters.
 
-    Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real distance in time. Smoothed are the crop's
-    centre, log scale and angle; the face's points and mesh are then moved rigidly onto the smoothed similarity, so a
-    blink or a word stays as fast as it is, and `crop_matrix` of the result *is* the smoothed similarity.
+    Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real timestamps. It smooths the crop's centre, log
+    scale and angle, and then moves the face's points and mesh rigidly onto the smoothed similarity. So blinks and
+    speech keep their speed, and `crop_matrix` of the result *is* the smoothed similarity.
     """
 
     def __init__(self) -> None:
         self._states: dict[int, _State] = {}
 
     def steady(self, face: Face, time: float) -> Face:
-        """The face with smoothed `points`, `mesh` and `box`, and `raw_points` as they were; `time` in seconds."""
+        """Smooths a face's `points`, `mesh` and `box`. `raw_points` are the original ones; `time` in seconds."""
         raw = crop_matrix(face, TEMPLATE_SIZE)
         correction = compose(invert(self._smooth(face.track_id, raw, time)), raw)
         corners = face.box.reshape(2, 2)
@@ -162,7 +162,7 @@ class Aligner:
         )
 
     def forget(self, track_id: int | None = None) -> None:
-        """Drops the past of one track, or of all."""
+        """Drops the state of one track, or of all."""
         if track_id is None:
             self._states.clear()
         else:
@@ -180,14 +180,14 @@ class Aligner:
             self._states[track_id] = _State(time, now, now, np.zeros(4), np.zeros(4), np.zeros(4))
             return raw
         step, error = _difference(now, state.raw) * unit, _difference(now, state.value) * unit
-        # A second difference is free of any steady movement; that of white noise is 1.95 deviations on average.
+        # A second difference cancels steady movement; for white noise it is 1.95 deviations on average.
         shake = np.abs(step - state.step) / 1.95
         state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
         gain = 1 / (1 + 1 / (2 * pi * _SPEED_CUTOFF * dt))  # weight of the new value in a first-order low pass
         state.speed += gain * (error / dt - state.speed)
-        # What noise alone would show as speed is no reason to follow.
+        # Apparent speed from noise alone must not raise the cutoff.
         speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
-        # The centre's two coordinates share one gain, or a diagonal movement would bend.
+        # The centre's two coordinates share one gain, to keep diagonal movements straight.
         pace = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
         cutoff = _MIN_CUTOFF + _BETA * pace
         left = error / (1 + 2 * pi * cutoff * dt)
@@ -199,14 +199,15 @@ class Aligner:
 
 
 def _difference(a: Float, b: Float) -> Float:
-    """a − b of parameter vectors; the angle by the shorter way."""
+    """Returns a − b of parameter vectors, the angle wrapped to ±π."""
     d = a - b
     d[3] = (d[3] + pi) % (2 * pi) - pi
     return d
 
 
 def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:
-    """A frame before it was enlarged, a face on it, and the matrix from the frame's display space to that one's."""
+    """Returns a frame before enlargement, a face on it, and the matrix. This maps the frame's display space to that of
+    the returned one."""
     source = frame.source
     if source is None:
         return frame, face, scaling(1.0, 1.0)

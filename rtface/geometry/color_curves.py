@@ -1,4 +1,4 @@
-"""Colour of the native samples: YCbCr matrices, ranges, and the curves that make HDR look like what an engine knows."""
+"""Colour of native samples: YCbCr matrices, ranges, and curves from HDR to engine values."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _MAX_INVERSE_SLOPE = 4.0
 
 @lru_cache(maxsize=32)
 def ycbcr_from_rgb(matrix: str) -> Float:
-    """The 3×3 matrix from R'G'B' (0…1) to Y' (0…1), Cb, Cr (−0.5…0.5) of a `Color.matrix`.
+    """Returns the 3×3 matrix from R'G'B' to Y'CbCr of a `Color.matrix`.
 
-    "rgb" stands for gray without chroma and for RGB; luma then has BT.601's weights.
+    R'G'B' and Y' are 0…1, Cb and Cr −0.5…0.5. "rgb" is for gray without chroma and for RGB; luma then has BT.601's
+    weights.
     """
     if matrix == "ycgco":  # H.273 equation set 11: Cb carries Cg, Cr carries Co
         return np.array([(0.25, 0.5, 0.25), (-0.25, 0.5, -0.25), (0.5, 0.0, -0.5)])
@@ -53,7 +54,7 @@ class Range:
 
 @lru_cache(maxsize=64)
 def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
-    """Quantisation of luma, RGB (chroma=False) or chroma after H.273 equations 4 to 9."""
+    """Returns the quantisation of luma, RGB (chroma=False) or chroma. From H.273 equations 4 to 9."""
     top = (1 << bits) - 1
     if full:
         return Range(float(1 << (bits - 1)) if chroma else 0.0, float(top), 0, top)
@@ -64,16 +65,16 @@ def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
 
 
 FADED_FLOOR = 0.02
-"""Added to samples (0…1) before the logarithm is taken: below it they hold noise only."""
+"""Added to samples (0…1) before the logarithm: below it they hold noise only."""
 
 
 def without_fading(values: Float, power: Float | float, gain: Float | float) -> Float:
-    """Values 0…1 of a channel, or of channels with a power and a gain each, without their fading."""
+    """Removes fading from values 0…1. They are of one channel, or of several with a power and gain each."""
     return np.clip(np.exp(power * np.log(values + FADED_FLOOR) + gain) - FADED_FLOOR, 0, 1)
 
 
 def pq_to_nits(e: Float) -> Float:
-    """SMPTE ST 2084 EOTF; e 0…1 to cd/m²."""
+    """Applies the SMPTE ST 2084 EOTF: e 0…1 to cd/m²."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     p = np.power(np.clip(e, 0.0, 1.0), 1.0 / m2)
@@ -81,7 +82,7 @@ def pq_to_nits(e: Float) -> Float:
 
 
 def _hlg_to_nits(e: Float) -> Float:
-    """BT.2100 HLG inverse OETF and, per channel, the OOTF of a 1000 cd/m² display (gamma 1.2)."""
+    """Converts BT.2100 HLG to cd/m²: inverse OETF, then per channel the OOTF of a 1000 cd/m² display (gamma 1.2)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(e <= 0.5, e * e / 3.0, (np.exp((e - c) / a) + b) / 12.0)
     return 1000.0 * np.power(np.clip(scene, 0.0, None), 1.2)
@@ -93,7 +94,7 @@ _DENSITY, _FILM_BLACK, _FILM_WHITE, _FILM_GAMMA = 0.002, 95, 685, 0.6
 
 
 def _log_to_nits(e: Float) -> Float:
-    """Printing density as light of the scene; diffuse white is `HDR_WHITE_NITS`, black is 0."""
+    """Converts printing density to scene light. Diffuse white is `HDR_WHITE_NITS`, black is 0."""
     light = np.power(10.0, (1023.0 * e - _FILM_WHITE) * _DENSITY / _FILM_GAMMA)
     black = 10.0 ** ((_FILM_BLACK - _FILM_WHITE) * _DENSITY / _FILM_GAMMA)
     return HDR_WHITE_NITS * np.clip((light - black) / (1.0 - black), 0.0, None)
@@ -109,12 +110,11 @@ def _to_nits(transfer: str, e: Float) -> Float:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A monotone curve from native R'G'B' to engine values, as a table, with its inverse slope.
+    """A monotone curve from native R'G'B' to engine values, with inverse slope.
 
     The curve: light in units of 203 cd/m² (reference white), unchanged up to 0.75, above that rolled off
-    exponentially towards 1; then gamma 1/2.2. BT.2020 primaries are afterwards turned towards BT.709 by BT.2087's
-    matrix applied to the gamma-coded values: an approximation, chosen because it is linear, so that a correction goes
-    back through it exactly.
+    exponentially towards 1; then gamma 1/2.2. BT.2087's matrix then converts BT.2020 primaries to BT.709 on the
+    gamma-coded values: an approximation, chosen because it is linear, so that the inverse is exact for corrections.
     """
 
     table: Float32
@@ -122,7 +122,7 @@ class Curve:
     gamut: Float | None
 
     def forward(self, rgb: Float32) -> Float32:
-        """3×H×W native R'G'B' 0…1 → engine values 0…1."""
+        """Converts 3×H×W native R'G'B' 0…1 to engine values 0…1."""
         if len(self.table):
             rgb = _look_up(self.table, rgb)
         if self.gamut is not None:
@@ -130,7 +130,7 @@ class Curve:
         return np.clip(rgb, 0.0, 1.0, dtype=np.float32)
 
     def backward(self, correction: Float32, rgb: Float32) -> Float32:
-        """A correction 3×H×W in engine units → native units, by the slope at the native values `rgb` (3×H×W)."""
+        """Converts a correction 3×H×W from engine to native units. It uses the slope at native `rgb` (3×H×W)."""
         if self.gamut is not None:
             correction = np.tensordot(np.linalg.inv(self.gamut).astype(np.float32), correction, 1)
         if len(self.table):
@@ -139,7 +139,7 @@ class Curve:
 
 
 def _look_up(table: Float32, values: Float32) -> Float32:
-    """The table at values 0…1, linearly between its entries; 3×h×w."""
+    """Interpolates the table linearly at values 0…1, 3×h×w."""
     h, w = values.shape[1:]
     column = np.zeros((h, w), np.float32)
     out = np.empty_like(values)
@@ -151,7 +151,7 @@ def _look_up(table: Float32, values: Float32) -> Float32:
 
 @lru_cache(maxsize=16)
 def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
-    """The curve of a transfer family and of BT.2020 primaries; None where values go to the engine as they are."""
+    """Returns the curve of a transfer family and gamut. None where engines take native values."""
     gamut = _GAMUT_2020_TO_709 if wide_gamut else None
     if transfer == "sdr":
         return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)
@@ -161,18 +161,18 @@ def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
     rolled = np.where(light <= _KNEE, light, _KNEE + room * (1.0 - np.exp(-(np.maximum(light, _KNEE) - _KNEE) / room)))
     value = np.power(rolled, 1.0 / 2.2)
     slope = np.gradient(value, e)
-    # In the roll-off and at black the inverse slope grows without bound; a correction there is capped instead.
+    # In the roll-off and at black the inverse slope is unbounded, so it is capped.
     inverse = np.minimum(1.0 / np.maximum(slope, 1e-6), _MAX_INVERSE_SLOPE)
     return Curve(value.astype(np.float32), inverse.astype(np.float32), gamut)
 
 
 def curve_of(color: Color) -> Curve | None:
-    """The curve that a frame's colour asks for; None for plain SDR."""
+    """Returns the curve for a frame's colour; None for plain SDR."""
     return engine_curve(color.transfer, color.primaries == 9)
 
 
 def graphics(rgb: Float32, color: Color) -> Float32:
-    """What is drawn over a frame, in the frame's own R'G'B'.
+    """Converts graphics to the R'G'B' of a frame.
 
     Args:
         rgb: …×3 R'G'B' 0…1, BT.709 primaries, SDR; its white gets `HDR_WHITE_NITS` on HDR.

@@ -1,9 +1,9 @@
-"""Native planes of a PyAV frame as numpy views, for every pixel format the frame path works in without conversion.
+"""Native planes of a PyAV frame as numpy views, without conversion.
 
-Done natively: planar YUV 4:2:0, 4:2:2, 4:4:4, 4:1:1, 4:4:0, 4:1:0 (also yuvj, yuva) of 8 to 16 bits in either byte
+Supported formats: planar YUV 4:2:0, 4:2:2, 4:4:4, 4:1:1, 4:4:0, 4:1:0 (also yuvj, yuva) of 8 to 16 bits in either byte
 order; nv12, nv21, nv16, nv24, nv42, nv20, p010…p416; yuyv422, uyvy422, yvyu422, y210, y212, y216; ayuv, vuya, vuyx,
 uyva, ayuv64, xv36, xv48; gray of 8 to 16 bits, ya8, ya16; rgb24, bgr24 and all 32-bit orders; rgb48, bgr48, rgba64,
-bgra64; gbrp and gbrap of 8 to 16 bits. `fallback` names the format that swscale can turn any other one into.
+bgra64; gbrp and gbrap of 8 to 16 bits. `fallback` names the supported format to which swscale can convert any other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Role = Literal["y", "u", "v", "r", "g", "b"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the samples of a pixel format lie.
+    """The memory layout of a pixel format's samples.
 
     Attributes:
         kind: "yuv", "rgb" or "gray".
@@ -34,9 +34,9 @@ class Layout:
         shift: how far the value is shifted up in its storage word (6 in p010).
         dtype: storage word, with byte order.
         subsampling: of u and v, horizontally and vertically.
-        components: per role the plane, the first word, and the step between samples in words. Alpha is left out: it is
-            never read and never written.
-        full_range: True where the format itself means full range (yuvj, RGB).
+        components: per role the plane, the first word, and the step between samples in words; without alpha, which is
+            never read or written.
+        full_range: True where the format itself implies full range (yuvj, RGB).
     """
 
     kind: Literal["yuv", "rgb", "gray"]
@@ -48,7 +48,7 @@ class Layout:
     full_range: bool = False
 
     def role_subsampling(self, role: Role) -> tuple[int, int]:
-        """Subsampling of one component."""
+        """Returns the subsampling of one component."""
         return self.subsampling if role in ("u", "v") else (1, 1)
 
 
@@ -109,7 +109,7 @@ def _packed(order: str) -> dict[Role, tuple[int, int, int]]:
 
 @lru_cache(maxsize=256)
 def layout(name: str) -> Layout | None:
-    """The layout of a pixel format by FFmpeg's name, or None where the frame path has to convert first."""
+    """Returns the layout of a pixel format (FFmpeg's name). None where it needs conversion."""
     planar = re.fullmatch(r"yuv([ja]?)(420|422|444|411|440|410)p(\d*)(msb)?(le|be)?", name)
     if planar:
         variant, sub, bits_text, msb, order = planar.groups()
@@ -177,10 +177,10 @@ def layout(name: str) -> Layout | None:
 
 
 def fallback(name: str) -> str:
-    """The supported format nearest to an unsupported one, for swscale.
+    """Returns the supported format nearest to an unsupported one, for swscale.
 
     Lossless for palettes, 1-bit and packed low-bit RGB, and for the 10-bit packings x2rgb10, x2bgr10, xv30 and v30x;
-    16 bits a sample stand in for floating point and X'Y'Z'.
+    floating point and X'Y'Z' become 16 bits a sample.
     """
     if name == "pal8":
         return "rgba"
@@ -192,7 +192,7 @@ def fallback(name: str) -> str:
         return "yuv444p10le"
     if name == "uyyvyy411":
         return "yuv411p"
-    from av import VideoFormat  # nothing else of the frame path needs PyAV but for conversions
+    from av import VideoFormat  # only conversions need PyAV in the frame path
 
     description = VideoFormat(name)
     bits = max((c.bits for c in description.components), default=8)
@@ -203,10 +203,10 @@ def fallback(name: str) -> str:
 
 
 def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dict[Role, Samples]:
-    """The samples of every component as writable h×w views of the frame's own memory, in storage words.
+    """Returns every component's samples as writable h×w views, in storage words.
 
     Args:
-        image: the frame; call `make_writable()` first where the views are to be written.
+        image: the frame, whose memory they view; call `make_writable()` before writing.
         form: `layout(image.format.name)`.
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
     """

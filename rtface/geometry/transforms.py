@@ -1,15 +1,15 @@
-"""Display space, sample space, planes, fields, siting: every matrix of the frame path is built here.
+"""Builds every matrix of the frame path: display and sample space, planes, fields, siting.
 
-All matrices are 2×3 (or 3×3 where said), float64, and map *corner-convention* coordinates: the origin is the top-left
-corner of the top-left sample, the centre of sample (i, j) is (i + 0.5, j + 0.5). The one exception is what cv2's warps
-want (sample centres at integers): `to_cv2` makes it, and nothing else does.
+All matrices are 2×3 (or 3×3 where noted), float64, and map *corner-convention* coordinates: the origin is the top-left
+corner of the top-left sample, the centre of sample (i, j) is (i + 0.5, j + 0.5). The only exception is the convention
+of cv2's warps (sample centres at integers), for which only `to_cv2` converts.
 
-Display size: the stored frame's height is kept and its width multiplied by the sample aspect ratio, then it is
+Display size: the stored frame keeps its height, its width is multiplied by the sample aspect ratio, and then it is
 turned and mirrored. A 720×576 frame with 16:11 samples is 1047.27×576 in display space; the size is not rounded.
 
 Chroma siting follows H.273 Chroma420SampleLocType: "left" (type 0) is co-sited with luma horizontally and midway
-vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Without subsampling in an axis siting does
-not matter in it. A row of a field lies where it lies in the frame, for luma and for chroma; with "left" this
+vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Siting does not matter in an axis without
+subsampling. A row of a field keeps its position in the frame, for luma and for chroma; with "left" this
 is the interlaced 4:2:0 of MPEG-2 and H.264 (chroma 1/4 of a field row below luma in the top field, 3/4 in the bottom).
 """
 
@@ -39,8 +39,8 @@ FFHQ_512: Float = np.array(
 
 
 def compose(*matrices: Float) -> Float:
-    """The 2×3 matrix that applies the given 2×3 matrices from the last to the first (as functions compose)."""
-    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # floats: numpy takes three times as long for six numbers
+    """Composes 2×3 matrices, which apply from last to first (like functions)."""
+    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # floats: for six numbers numpy takes three times as long
     for m in matrices[1:]:
         (e, f, ux), (g, h, uy) = m.tolist()
         a, b, tx, c, d, ty = (
@@ -55,7 +55,7 @@ def compose(*matrices: Float) -> Float:
 
 
 def invert(matrix: Float) -> Float:
-    """The inverse of a 2×3 affine matrix. Raises numpy.linalg.LinAlgError where it has none."""
+    """Inverts a 2×3 affine matrix. Raises numpy.linalg.LinAlgError for a singular one."""
     (a, b, tx), (c, d, ty) = matrix.tolist()
     det = a * d - b * c
     if det == 0.0 or det != det:
@@ -65,34 +65,34 @@ def invert(matrix: Float) -> Float:
 
 
 def apply(matrix: Float, points: Float) -> Float:
-    """Points (…, 2) mapped by a 2×3 matrix."""
+    """Maps points (…, 2) by a 2×3 matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def scaling(sx: float, sy: float) -> Float:
-    """Coordinates multiplied by sx and sy."""
+    """Returns the 2×3 matrix that scales by sx and sy."""
     return np.array([(sx, 0.0, 0.0), (0.0, sy, 0.0)])
 
 
 def translation(tx: float, ty: float) -> Float:
-    """Coordinates moved by tx and ty."""
+    """Returns the 2×3 matrix that shifts by tx and ty."""
     return np.array([(1.0, 0.0, tx), (0.0, 1.0, ty)])
 
 
 def to_cv2(matrix: Float) -> Float:
-    """The same map for cv2's convention, in which a sample's centre has integer coordinates."""
+    """Converts a matrix to cv2's convention: sample centres at integer coordinates."""
     (a, b, tx), (c, d, ty) = matrix.tolist()
     return np.array(((a, b, 0.5 * (a + b) + tx - 0.5), (c, d, 0.5 * (c + d) + ty - 0.5)))
 
 
 def display_size(width: int, height: int, display: Display) -> tuple[float, float]:
-    """Width and height in display space of a stored width × height frame; not rounded."""
+    """Returns the display width and height of a stored frame, not rounded."""
     w, h = width * float(display.aspect), float(height)
     return (h, w) if display.quarter_turns % 2 else (w, h)
 
 
 def sample_to_display(width: int, height: int, display: Display) -> Float:
-    """Maps stored (luma) coordinates to display space: aspect, then clockwise quarter turns, then mirror."""
+    """Returns the matrix from stored (luma) samples to display space: aspect, clockwise quarter turns, mirror."""
     w, h = width * float(display.aspect), float(height)
     out = scaling(float(display.aspect), 1.0)
     for _ in range(display.quarter_turns % 4):
@@ -104,7 +104,7 @@ def sample_to_display(width: int, height: int, display: Display) -> Float:
 
 
 def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
-    """Maps luma coordinates to those of a plane subsampled by sub_x × sub_y (1, 2 or 4)."""
+    """Returns the matrix from luma to a subsampled plane. Factors: 1, 2 or 4."""
     cosited_x = siting in ("left", "topleft")
     cosited_y = siting == "topleft"
     # Co-sited: sample i lies on luma sample i·sub, so i + 0.5 = (x − 0.5)/sub + 0.5. Midway: simply x/sub.
@@ -114,9 +114,9 @@ def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
 
 
 def field_parity(display: Display, field: Field | None) -> int | None:
-    """Which rows a field has: 0 the even rows (top field), 1 the odd ones; None for a whole frame.
+    """Returns a field's rows: 0 even (top field), 1 odd; None for a whole frame.
 
-    `field` counts in time: 0 is the field that comes first ("tff": the top one).
+    `field` is in order of time: 0 is the first field ("tff": the top one).
     """
     if field is None:
         return None
@@ -132,15 +132,14 @@ def plane_matrix(
     siting: Siting = "left",
     field: Field | None = None,
 ) -> Float:
-    """The matrix from display space to the samples of one plane; kept for the next call, so do not write into it.
+    """Returns the matrix from display space to the samples of a plane. It is cached and read-only.
 
     Args:
         size: stored width and height of the frame, in luma samples.
         display: rotation, mirror, aspect, field order.
         subsampling: horizontal and vertical subsampling of the plane; (1, 1) for luma and RGB.
         siting: where a subsampled chroma sample sits.
-        field: None for the whole frame; 0 or 1 for the field first or second in time, whose rows then count as the
-            plane's rows.
+        field: None for the whole frame; 0 or 1 for the first or second field in time, whose rows are then the plane's.
     """
     parity = field_parity(display, field)
     # Row k of a field is row 2k + parity of the plane: (y − parity − 0.5)/2 + 0.5.
@@ -151,9 +150,9 @@ def plane_matrix(
 
 
 def footprint(back: Float) -> tuple[float, float]:
-    """How far one destination sample reaches in the source, in source samples along x and along y.
+    """Returns a destination sample's extent in source samples along x and y.
 
-    `back` maps destination to source. Above 1 the map shrinks along that axis and the source wants a low-pass first.
+    `back` maps destination to source. Above 1 the map shrinks along that axis, and the source needs a low-pass first.
     For a similarity of scale s (source → destination) both are 1/s, whatever its rotation.
     """
     (a, b, _), (c, d, _) = back.tolist()
@@ -161,7 +160,7 @@ def footprint(back: Float) -> tuple[float, float]:
 
 
 def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[int, int, int, int]:
-    """The smallest integer x0, y0, x1, y1 that holds the image of box x0, y0, x1, y1 under `matrix`, and a margin."""
+    """Returns the integer bounds of a box mapped by `matrix`: x0, y0, x1, y1. `margin` is added on all sides."""
     x0, y0, x1, y1 = box
     (a, b, tx), (c, d, ty) = matrix.tolist()
     xs = [a * x + b * y + tx for x in (x0, x1) for y in (y0, y1)]
@@ -175,6 +174,6 @@ def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[in
 
 
 def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a box inside width × height; x1 ≤ x0 or y1 ≤ y0 where there is none."""
+    """Clips a box to width × height. x1 ≤ x0 or y1 ≤ y0 where nothing is left."""
     x0, y0, x1, y1 = box
     return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)

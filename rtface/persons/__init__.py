@@ -1,1 +1,1 @@
-"""Recognition of persons: an embedding for each face track, and tracks of one person joined to that person."""
+"""Recognises persons: an embedding for each track, tracks joined to persons."""

@@ -1,4 +1,4 @@
-"""The image of a face that the person network takes, and whether it shows enough to recognise a person."""
+"""Cuts chips, the person network's images of faces, and rates their fitness."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ _CHIP_OF_CROP = fit(_ANCHORS, (_DLIB + _PADDING) / (1 + 2 * _PADDING) * SIDE)
 SMALLEST = 36.0
 """Width in display pixels of the smallest face that is recognised."""
 _FULL_DETAIL_WIDTH_PX = 90.0
-"""Width from which a larger face says no more."""
-_YAW, _PITCH = (15.0, 45.0), (15.0, 40.0)
-"""Degrees up to which a turned face says as much as a frontal one, and from which it says nothing."""
-_CONTRAST = 10.0
-"""Least standard deviation of brightness on a chip, code values of 255."""
-_INSIDE = 0.9
-"""Least share of a chip that lies within the frame."""
+"""Width above which fitness no longer rises."""
+_YAW_DEG, _PITCH_DEG = (15.0, 45.0), (15.0, 40.0)
+"""Angles at which fitness begins to fall, and reaches 0."""
+_MIN_CONTRAST = 10.0
+"""Minimum standard deviation of brightness on a chip, code values of 255."""
+_MIN_INSIDE_SHARE = 0.9
+"""Minimum share of a chip within the frame."""
 
 
 def chip_matrix(face: Face) -> Float:
-    """Display → chip pixels, 2×3, corner convention."""
+    """Returns the 2×3 matrix display → chip pixels, corner convention."""
     return compose(_CHIP_OF_CROP, crop_matrix(face, 512))
 
 
 def fitness(face: Face, width: float, height: float) -> float:
-    """How well a face can be recognised by size, pose and place, 0 (not at all) … 1; without looking at its pixels.
+    """Rates how recognisable a face is, 0 (not at all) … 1. It depends on size, pose and place, not on pixels.
 
     Args:
         face: as tracked.
         width, height: of the frame in display pixels.
     """
-    if face.width < SMALLEST or _inside(face, width, height) < _INSIDE:
+    if face.width < SMALLEST or _inside_share(face, width, height) < _MIN_INSIDE_SHARE:
         return 0.0
     yaw, pitch = (abs(v) for v in face.pose[:2]) if face.pose is not None else (0.0, 0.0)
     size = 0.4 + 0.6 * smooth_ramp(face.width, SMALLEST, _FULL_DETAIL_WIDTH_PX)
-    return size * (1.0 - smooth_ramp(yaw, *_YAW)) * (1.0 - smooth_ramp(pitch, *_PITCH))
+    return size * (1.0 - smooth_ramp(yaw, *_YAW_DEG)) * (1.0 - smooth_ramp(pitch, *_PITCH_DEG))
 
 
-def _inside(face: Face, width: float, height: float) -> float:
-    """The share of a chip's 9×9 points that lie within the frame."""
+def _inside_share(face: Face, width: float, height: float) -> float:
+    """Returns the share of a chip's 9×9 points within the frame."""
     at = (np.arange(9) + 0.5) * (SIDE / 9)
     grid = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2).astype(np.float64)
     points = apply(invert(chip_matrix(face)), grid)
@@ -69,11 +69,11 @@ def _inside(face: Face, width: float, height: float) -> float:
 
 
 def cut_chip(view: View, face: Face) -> Bytes | None:
-    """The chip of a face, uint8 150×150×3 RGB; None where it is too dark or too flat."""
+    """Cuts a face's chip, uint8 150×150×3 RGB; None without enough contrast."""
     chip = view.crop(chip_matrix(face), (SIDE, SIDE))
     return chip if clear(chip) else None
 
 
 def clear(chip: Bytes) -> bool:
-    """True if the middle of a chip has enough contrast to recognise a face."""
-    return float(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[35:125, 30:120].std()) >= _CONTRAST
+    """Returns whether a chip's middle has enough contrast to recognise a face."""
+    return float(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[35:125, 30:120].std()) >= _MIN_CONTRAST

@@ -1,4 +1,4 @@
-"""The persons of a run: which tracks are of one person. In memory only."""
+"""The persons of a run and their tracks. In memory only."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from rtface.frame import Float32
 from rtface.util.parse import UNKNOWN_PERSON
 
 JOIN = 0.33
-"""Distance of two embeddings (of length 1) up to which they are taken for one person's. Of pairs of different people in
-calls 1 in 4,000 lies closer (docs/persons.md)."""
+"""Distance of two embeddings (of length 1) up to which they count as one person's. Of pairs of different people in
+calls 1 in 4,000 is closer (docs/persons.md)."""
 JOIN_ONLY = 0.34
-"""The same for the only name that was given, as long as no other was seen: of 200 other people 0.05 to 0.07 are
-taken for that person (benchmarks/README.md)."""
+"""The same for the only given name, until another person is seen: of 200 other people 0.05 to 0.07 are taken for
+that person (benchmarks/README.md)."""
 MARGIN = 0.03
-"""So much farther the second nearest person must be, or the face stays unknown."""
-_PHOTOS = 4.0
+"""Minimum additional distance of the second nearest person; else the face stays unknown."""
+_PHOTO_WEIGHT = 4.0
 """Weight of a person's photos, in tracks."""
 
 
 def distance(a: Float32, b: Float32) -> float:
-    """Euclidean distance of two embeddings of length 1, 0…2."""
+    """Returns the Euclidean distance of two embeddings of length 1, 0…2."""
     return float(np.linalg.norm(a - b))
 
 
 def mean(embeddings: Sequence[Float32], weights: Sequence[float] | None = None) -> Float32:
-    """Their mean direction, of length 1."""
+    """Returns the mean direction of embeddings, of length 1."""
     total = np.average(np.stack(embeddings), axis=0, weights=weights)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
 
 
 def packed(embedding: Float32) -> str:
-    """An embedding as text."""
+    """Encodes an embedding as text."""
     return base64.b64encode(embedding.astype("<f4").tobytes()).decode()
 
 
 def unpacked(text: str) -> Float32:
-    """The embedding of which `packed` made this text."""
+    """Decodes an embedding from text of `packed`."""
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
 
 
@@ -50,7 +50,7 @@ class Person:
     """One person.
 
     Attributes:
-        number: from 1 on, in order of appearance; 0 for a named person who has not appeared.
+        number: from 1, in order of appearance; 0 for a named person who has not appeared.
         name: given with photos; empty for none.
         photos: mean embedding of the photos.
         tracks: embedding of each of the person's tracks, by track id.
@@ -63,20 +63,20 @@ class Person:
 
     @property
     def label(self) -> str:
-        """How options, report and tags call the person: the name, else P and the number."""
+        """Label for options, report and tags: the name, else P and the number."""
         return self.name or f"P{self.number}"
 
     def embedding(self, without: int = 0) -> Float32 | None:
-        """The mean of photos and tracks; None where there are none.
+        """Returns the mean of photos and tracks; None without any.
 
         Args:
-            without: a track that is left out.
+            without: a track to leave out.
         """
-        found = [embedding for track, embedding in self.tracks.items() if track != without]
-        weights = [1.0] * len(found)
+        embeddings = [embedding for track, embedding in self.tracks.items() if track != without]
+        weights = [1.0] * len(embeddings)
         if self.photos is not None:
-            found, weights = [*found, self.photos], [*weights, _PHOTOS]
-        return mean(found, weights) if found else None
+            embeddings, weights = [*embeddings, self.photos], [*weights, _PHOTO_WEIGHT]
+        return mean(embeddings, weights) if embeddings else None
 
 
 class Gallery:
@@ -85,7 +85,7 @@ class Gallery:
     Args:
         photos: embeddings of each named person's photos.
         several: whether persons without a name get numbers; else they are unknown.
-        assigned: names by the label or track ("P2", "5") that shows them, whatever the embeddings say.
+        assigned: names by label or track ("P2", "5"), which override the embeddings.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class Gallery:
         several: bool = True,
         assigned: Mapping[str, str] | None = None,
     ) -> None:
-        self._named = [Person(name=name, photos=mean(found)) for name, found in (photos or {}).items()]
+        self._named = [Person(name=name, photos=mean(embeddings)) for name, embeddings in (photos or {}).items()]
         self._several, self._assigned = several, assigned or {}
         self._persons: list[Person] = list(self._named)
-        self._of: dict[int, Person] = {}
+        self._by_track: dict[int, Person] = {}
         self._together: dict[int, set[int]] = {}
         self._numbers = 0
 
@@ -108,7 +108,7 @@ class Gallery:
         return sorted((person for person in self._persons if person.number), key=lambda person: person.number)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` continues from, as JSON values; without photos."""
+        """Returns the state for `restore` as JSON values, without photos."""
         return {
             "persons": [
                 {
@@ -130,24 +130,24 @@ class Gallery:
                 self._persons.append(person)
             person.number = values["number"]
             person.tracks = {int(track): unpacked(text) for track, text in values["tracks"].items()}
-            self._of |= dict.fromkeys(person.tracks, person)
+            self._by_track |= dict.fromkeys(person.tracks, person)
             self._numbers = max(self._numbers, person.number)
         self._together = {int(track): set(others) for track, others in state["together"].items()}
 
     def person_of(self, track: int) -> Person | None:
-        """The person whom a track shows; None while, or where, that is not known."""
-        return self._of.get(track)
+        """Returns the person of a track; None while unknown."""
+        return self._by_track.get(track)
 
     def label_of(self, track: int) -> str:
-        """Label of the person whom a track shows; "unknown" where none was recognised."""
-        person = self._of.get(track)
+        """Returns the label of a track's person; "unknown" where none was recognised."""
+        person = self._by_track.get(track)
         label = person.label if person else UNKNOWN_PERSON
         return self._assigned.get(str(track)) or self._assigned.get(label, label)
 
     def seen_together(self, tracks: Iterable[int]) -> None:
-        """Notes that tracks are on one frame, so that they are different persons.
+        """Notes that tracks are on one frame, and so of different persons.
 
-        Where two of them are taken for one person, the one that fits less is released.
+        Where two of them have one person, the poorer match is released.
         """
         tracks = set(tracks)
         if len(tracks) < 2:
@@ -156,21 +156,21 @@ class Gallery:
             self._together.setdefault(track, set()).update(tracks - {track})
         by_person: dict[int, list[int]] = {}
         for track in sorted(tracks):
-            if track in self._of:
-                by_person.setdefault(id(self._of[track]), []).append(track)
+            if track in self._by_track:
+                by_person.setdefault(id(self._by_track[track]), []).append(track)
         for same in by_person.values():
             if len(same) > 1:
-                person = self._of[same[0]]
-                best = min(same, key=lambda track: self._off(person, track))
+                person = self._by_track[same[0]]
+                best = min(same, key=lambda track: self._distance_of(person, track))
                 for track in same:
                     if track != best:
                         self.release(track)
 
     def decide(self, track: int, embedding: Float32) -> Person | None:
-        """Joins a track to the nearest person, or to a new one; None where it lies between two.
+        """Joins a track to the nearest or a new person. Returns None where it is ambiguous.
 
         Args:
-            track: has no person yet.
+            track: one without a person.
             embedding: of length 1.
         """
         near: list[tuple[float, Person]] = []
@@ -193,19 +193,19 @@ class Gallery:
         if not person.number:
             self._numbers += 1
             person.number = self._numbers
-        person.tracks[track], self._of[track] = embedding, person
+        person.tracks[track], self._by_track[track] = embedding, person
         return person
 
     def learn(self, track: int, embedding: Float32) -> None:
-        """Replaces the embedding of a track that has a person."""
-        self._of[track].tracks[track] = embedding
+        """Replaces the embedding of a track with a person."""
+        self._by_track[track].tracks[track] = embedding
 
     def release(self, track: int) -> None:
         """Takes a track from its person."""
-        person = self._of.pop(track, None)
+        person = self._by_track.pop(track, None)
         if person is not None:
             del person.tracks[track]
 
-    def _off(self, person: Person, track: int) -> float:
+    def _distance_of(self, person: Person, track: int) -> float:
         other = person.embedding(without=track)
         return 0.0 if other is None else distance(person.tracks[track], other)

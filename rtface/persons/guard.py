@@ -1,4 +1,4 @@
-"""How much of a track's correction is kept, so that the face stays that of the same person: the decision alone."""
+"""Limits a track's correction so that it preserves the person."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from rtface.correct.mask import smooth_ramp
 from rtface.util.fade import MOST_A_FRAME
 
 BLUR = 2.5
-"""Standard deviation, pixels of a chip of 150, of the blur before input and output are compared. The network's distance
-of an output to its input grows with what is restored, too, above all where the input is poor; of what is left after the
-blur, a faithful restoration changes little, and another person's features much (docs/persons.md has the figures)."""
+"""Standard deviation, pixels of a chip of 150, of the blur before input and output are compared. Restored detail also
+raises the network's distance of output and input, above all for a poor input. After the blur, a faithful restoration
+changes little, and another person's features much (docs/persons.md has the figures)."""
 Limits = tuple[float, float]
-"""Distance of the blurred chips' embeddings up to which all of a correction is kept, and from which on
+"""Distance of the blurred chips' embeddings up to which all of a correction is kept, and above which only
 `MIN_KEPT_SHARE`."""
 INVENTIVE: Limits = (0.07, 0.12)
 """For engines that invent faces."""
 FILTERING: Limits = (0.09, 0.15)
-"""For others: 1 in 100 frames of a call, restored by those that come with rtface, lies above 0.083."""
+"""For others: 1 in 100 frames of a call, restored by the engines in rtface, is above 0.083."""
 MIN_KEPT_SHARE = 0.04
-"""The share that is kept of a correction that shows somebody else. Not 0: what the engine answers has to be seen, to
-notice when it is right again."""
+"""The kept share of a correction that shows another person. Not 0: the guard has to see the engine's answer, to notice
+when it is right again."""
 _LOOK_WEIGHT = 0.5
 """Weight of a new look in the mean of a track's looks."""
-_TAU_S, _PER_S = 0.25, 2.0
-"""Time constant, and the most that the share may change in a second, where frames are not few."""
+_TAU_S, _MAX_CHANGE_PER_S = 0.25, 2.0
+"""Time constant, and maximum change of the share in a second, at a sufficient frame rate."""
 
 
 def kept_at(drift: float, limits: Limits) -> float:
-    """The share of a correction that is kept at this distance, `MIN_KEPT_SHARE`…1."""
+    """Returns the share of a correction to keep at a distance, `MIN_KEPT_SHARE`…1."""
     return 1.0 - (1.0 - MIN_KEPT_SHARE) * smooth_ramp(drift, *limits)
 
 
 @dataclass(slots=True)
 class GuardedTrack:
-    """What the guard knows of one track. Times are seconds; no clock is read.
+    """The guard's state of one track. Times are seconds; no clock is read.
 
     Attributes:
         drift: the mean distance of output and input at full strength, over the last looks; None before the first.
-        kept: the share of the correction that is kept on the last frame.
+        kept: the kept share of the correction on the last frame.
         time: of the last frame; None before the first.
         due: time of the next look.
     """
@@ -50,21 +50,21 @@ class GuardedTrack:
     due: float = float("-inf")
 
     def advance(self, time: float, limits: Limits | None) -> float:
-        """The share to keep on the frame at this time: it moves smoothly from that of the frame before.
+        """Returns the share to keep at `time`, which changes smoothly.
 
         Args:
-            limits: of the engine; None for one that is not watched: the share returns to 1.
+            limits: of the engine; None for an unguarded one, whose share returns to 1.
         """
         target = 1.0 if limits is None or self.drift is None else kept_at(self.drift, limits)
         passed = max(0.0, time - self.time) if self.time is not None else 0.0
         step = (target - self.kept) * (1.0 - exp(-passed / _TAU_S))
-        most = min(_PER_S * passed, MOST_A_FRAME)
+        most = min(_MAX_CHANGE_PER_S * passed, MOST_A_FRAME)
         self.kept += min(max(step, -most), most)
         self.time = time
         return self.kept
 
     def learn(self, time: float, drift: float, limits: Limits, period: float) -> bool:
-        """Takes in a look; after the first one the share is right at once. Whether it was the first.
+        """Adds a look; returns whether it was the first. The first sets the share at once.
 
         Args:
             drift: distance of output and input, at full strength.
@@ -79,5 +79,5 @@ class GuardedTrack:
         return first
 
     def is_due(self, time: float) -> bool:
-        """True if a look is due; also after time went back."""
+        """Returns whether a look is due, also after time went back."""
         return time >= self.due or (self.time is not None and time < self.time)

@@ -20,21 +20,21 @@ SHA256 = "af7bd78d809429822c14673c2de6651a942fa321f4829fdf3e81a8607ba326d4"
 
 
 class PersonNetwork:
-    """Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1. Not for use from several threads.
+    """Maps a chip to an embedding, float32 of length 1. Not for use from several threads.
 
     Args:
         path, sha256: of its ONNX file.
 
     Raises:
-        MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
+        MissingComponent: the file is missing or damaged, or OpenVINO cannot use it.
     """
 
     def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
-        # One thread: it runs some times for each face, while a tracker and an engine use all others.
+        # One thread: it runs a few times for each face, while tracker and engine use the other cores.
         self._request = open_shipped("person", path, sha256, {"INFERENCE_NUM_THREADS": 1})
 
     def __call__(self, chip: Bytes) -> Float32:
-        """The mean embedding of the chip and its mirror image, float32 (128,) of length 1."""
+        """Returns the mean embedding, float32 (128,), of a chip and its mirror. The chip is uint8 150×150×3 RGB."""
         image = np.ascontiguousarray(chip.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
         total = np.zeros(128, np.float32)
         for one in (image, np.ascontiguousarray(image[..., ::-1])):

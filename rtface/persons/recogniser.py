@@ -1,4 +1,4 @@
-"""Recognises the person of each track, from a few good crops of it."""
+"""Recognises the person of each track from a few good crops."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ Embedder = Callable[[Bytes], Float32]
 """Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1."""
 
 DECIDING_CROPS = 3
-"""Crops that decide."""
+"""Crops needed for a decision."""
 MAX_KEPT_CROPS = 6
-"""Crops that are kept of a track, the fittest."""
+"""Crops kept of a track, the fittest."""
 _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
 """Seconds between crops until a track is decided, until it has `MAX_KEPT_CROPS`, and from then on."""
 _FACE_SIDE_PX = 256
-"""Side of the image that is kept of a face."""
+"""Side of a face's stored image."""
 _FORGET_S = 10.0
-"""Seconds after which a track that was not seen is forgotten; its person stays known."""
+"""Seconds after which an unseen track is forgotten; its person stays in the gallery."""
 _UNDECIDED_CROPS = 12
-"""Crops without a decision after which it is looked at as seldom as a decided one."""
+"""Crops without a decision after which a track is sampled as rarely as a decided one."""
 _CHANGED_DISTANCE = 0.45
-"""Distance of a crop from its track's mean from which on it may be of another person: after 2 in a row the track starts
-again."""
+"""Distance of a crop from its track's mean above which it may be of another person: after 2 in a row the track
+restarts."""
 _STRAY_DISTANCE = 0.4
-"""Distance from the mean of a track's crops from which on one of them (a hand before the face) does not count."""
+"""Distance from the mean of a track's crops above which one of them (a hand before the face) does not count."""
 
 
 @dataclass(slots=True, eq=False)
 class PersonTrack:
-    """What is known of one track. Meets what `rtface.analysis.look_ahead` waits for.
+    """The state of one track. Implements what `rtface.analysis.look_ahead` waits for.
 
     Attributes:
-        crops: fitness and embedding of the crops that are kept.
-        decided: whether it has a person, or will be waited for no longer.
+        crops: fitness and embedding of the kept crops.
+        decided: whether it has a person, or callers should no longer wait.
         last_s: time when it was last seen.
-        tries: crops that were looked at since it began or started again.
-        strays: of the last crops, those that may be of another person.
+        tries: number of crops since its start or restart.
+        strays: those of the last crops that may be of another person.
         due: time of the next crop.
-        on_settle: decides by what is known.
-        face: its fittest face, uint8 RGB 256×256×3, and how fit that is; None unless asked for.
+        on_settle: decides from the crops so far.
+        face: fitness and image of its fittest face, uint8 RGB 256×256×3; None unless requested.
     """
 
     id: int
@@ -63,13 +63,13 @@ class PersonTrack:
     face: tuple[float, Bytes] | None = None
 
     def settle(self) -> None:
-        """Decides by what is known."""
+        """Decides from the crops so far."""
         if not self.decided:
             self.on_settle(self)
             self.decided = True
 
     def embedding(self) -> Float32 | None:
-        """The mean of the crops that agree, weighted by fitness; None where fewer than half of them do."""
+        """Returns the mean of consistent crops, weighted by fitness. None where fewer than half are consistent."""
         if not self.crops:
             return None
         whole = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
@@ -86,7 +86,7 @@ class PersonInView:
     Attributes:
         label: as in `Gallery.label_of`; never "unknown".
         seconds: since the person was last seen.
-        face: the fittest face of those seconds, uint8 RGB 256×256×3; None where images are not kept.
+        face: the fittest face of those seconds, uint8 RGB 256×256×3; None without images.
     """
 
     label: str
@@ -95,27 +95,27 @@ class PersonInView:
 
 
 class PersonRecogniser:
-    """Called once for every frame, in order, by one thread; `in_view` by any thread.
+    """Recognises persons; one thread calls it for every frame, in order. Any thread may call `in_view`.
 
     Args:
         embed: chip → embedding.
         gallery: the persons.
         stats: times the work; counts embeddings.
-        keep_faces: of how many tracks of each person an image of the fittest face stays when they have ended; 0 for
-            none but those of tracks in view; None for no image at all.
+        keep_faces: number of ended tracks of each person that keep an image of their fittest face; 0 keeps only those
+            of tracks in view; None keeps no images.
     """
 
     def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: int | None = None) -> None:
-        self._embed, self.gallery, self._stats, self._keeps = embed, gallery, stats, keep_faces
+        self._embed, self.gallery, self._stats, self._keep_faces = embed, gallery, stats, keep_faces
         self.tracks: dict[int, PersonTrack] = {}
         self._images: dict[int, Bytes] = {}
-        self._swept = self._seen = self._taught = float("-inf")
+        self._last_sweep = self._last_time = self._learned_until = float("-inf")
         self._lock = threading.Lock()
 
     def state(self) -> dict[str, Any]:
-        """What `restore` continues from, as JSON values: the gallery, tracks, and the time of the last frame."""
+        """Returns the state for `restore` as JSON values: gallery, tracks, time of the last frame."""
         return {
-            "time": self._seen,
+            "time": self._last_time,
             "gallery": self.gallery.state(),
             "tracks": [
                 {
@@ -132,9 +132,9 @@ class PersonRecogniser:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state`, before the first frame. Frames up to its time teach nothing again."""
+        """Continues from a `state`, before the first frame. It does not learn again from frames up to its time."""
         self.gallery.restore(state["gallery"])
-        self._seen = self._taught = state["time"]
+        self._last_time = self._learned_until = state["time"]
         for values in state["tracks"]:
             crops, strays = ([(fit, unpacked(text)) for fit, text in values[name]] for name in ("crops", "strays"))
             self.tracks[values["id"]] = PersonTrack(
@@ -149,7 +149,7 @@ class PersonRecogniser:
             )
 
     def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
-        """The tracks on this frame, which have learnt from it where that was due.
+        """Takes due crops from a frame, and returns its tracks.
 
         Args:
             frame: with its faces.
@@ -157,12 +157,12 @@ class PersonRecogniser:
         """
         if not frame.faces:
             return []
-        if frame.time <= self._taught:
+        if frame.time <= self._learned_until:
             return [self.tracks[face.track_id] for face in frame.faces if face.track_id in self.tracks]
-        self._seen = frame.time
+        self._last_time = frame.time
         with self._stats.time("persons"), self._lock:
             self.gallery.seen_together(face.track_id for face in frame.faces)
-            found, seen = list[PersonTrack](), None
+            tracks, seen = list[PersonTrack](), None
             for face in frame.faces:
                 track = self.tracks.get(face.track_id)
                 if track is None:
@@ -172,36 +172,36 @@ class PersonRecogniser:
                 if frame.time >= track.due or frame.time < track.due - _CHECK_S:
                     seen = seen or view(frame)
                     self._look(track, face, seen, frame)
-                found.append(track)
+                tracks.append(track)
             self._sweep(frame.time)
-        return found
+        return tracks
 
     def in_view(self, now: float) -> list[PersonInView]:
-        """The persons who were seen in the ten seconds before `now` (as `Frame.time`), by number."""
-        found: dict[int, tuple[str, float, tuple[float, Bytes] | None]] = {}
+        """Returns the persons of the last ten seconds, by number. `now` is as `Frame.time`."""
+        persons: dict[int, tuple[str, float, tuple[float, Bytes] | None]] = {}
         with self._lock:
             for track in self.tracks.values():
                 person = self.gallery.person_of(track.id)
                 if person is None or now - track.last_s > _FORGET_S:
                     continue
-                _, last_s, face = found.get(person.number, ("", track.last_s, None))
+                _, last_s, face = persons.get(person.number, ("", track.last_s, None))
                 if track.face is not None and (face is None or track.face[0] > face[0]):
                     face = track.face
-                found[person.number] = self.gallery.label_of(track.id), max(last_s, track.last_s), face
+                persons[person.number] = self.gallery.label_of(track.id), max(last_s, track.last_s), face
             return [
                 PersonInView(label, max(0.0, now - last_s), face[1] if face else None)
-                for _, (label, last_s, face) in sorted(found.items())
+                for _, (label, last_s, face) in sorted(persons.items())
             ]
 
     def faces(self) -> dict[int, Bytes]:
-        """Images of the fittest face of tracks, as many for each person as were to be kept; by track id, uint8 RGB
-        256×256×3."""
+        """Returns images of tracks' fittest faces, by track id, uint8 RGB 256×256×3. `keep_faces` limits the number for
+        each person."""
         for track in self.tracks.values():
             self._keep_image(track)
         return dict(self._images)
 
     def label(self, frame: Frame) -> Frame:
-        """The frame with the persons of its faces, as far as they are known."""
+        """Returns the frame with the recognised persons of its faces."""
         if not frame.faces:
             return frame
         return replace(
@@ -209,33 +209,33 @@ class PersonRecogniser:
         )
 
     def _look(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
-        """Takes a crop of the face, where it shows enough."""
+        """Takes a crop of a face that is fit for recognition."""
         fit = fitness(face, view.width, view.height)
         chip = cut_chip(view, face) if fit > 0.0 else None
         if chip is None:
             track.due = frame.time + (_FIRST_S if track.tries < _UNDECIDED_CROPS else _LATER_S)
             return
-        if self._keeps is not None and (track.face is None or track.face[0] < fit):
+        if self._keep_faces is not None and (track.face is None or track.face[0] < fit):
             track.face = fit, view.crop(crop_matrix(face, _FACE_SIDE_PX), (_FACE_SIDE_PX, _FACE_SIDE_PX))
         track.tries += 1
         self._stats.count("person_embeddings")
         self._learn(track, fit, self._embed(chip))
-        known = self.gallery.person_of(track.id) is not None
+        recognised = self.gallery.person_of(track.id) is not None
         track.due = frame.time + (
             _FIRST_S
-            if not known and track.tries < _UNDECIDED_CROPS
+            if not recognised and track.tries < _UNDECIDED_CROPS
             else _LATER_S
             if len(track.crops) < MAX_KEPT_CROPS
             else _CHECK_S
         )
-        if not known and (len(track.crops) >= DECIDING_CROPS or frame.new):
+        if not recognised and (len(track.crops) >= DECIDING_CROPS or frame.new):
             self._decide(track)
             track.decided = (
                 track.decided or self.gallery.person_of(track.id) is not None or track.tries >= _UNDECIDED_CROPS
             )
 
     def _learn(self, track: PersonTrack, fit: float, embedding: Float32) -> None:
-        """Keeps a crop if it is among the fittest; starts again where the track seems to show another person now."""
+        """Keeps a crop if it is among the fittest. Restarts a track that now seems to show another person."""
         before = track.embedding()
         if (
             before is not None
@@ -255,21 +255,21 @@ class PersonRecogniser:
             self.gallery.learn(track.id, now)
 
     def _sweep(self, time: float) -> None:
-        """Forgets tracks that were not seen for a while, so that memory does not grow with a live run."""
-        if abs(time - self._swept) < _FORGET_S:
+        """Forgets tracks not seen lately, to bound a live run's memory."""
+        if abs(time - self._last_sweep) < _FORGET_S:
             return
-        self._swept = time
+        self._last_sweep = time
         for track in [track for track in self.tracks.values() if abs(time - track.last_s) > _FORGET_S]:
             self._keep_image(track)
             del self.tracks[track.id]
 
     def _keep_image(self, track: PersonTrack) -> None:
-        """Keeps the image of a track, unless its person is unknown or has enough of them."""
+        """Keeps a track's image, unless its person is unknown or has enough."""
         person = self.gallery.person_of(track.id)
         if (
             track.face is not None
             and person is not None
-            and sum(other in self._images for other in person.tracks if other != track.id) < (self._keeps or 0)
+            and sum(other in self._images for other in person.tracks if other != track.id) < (self._keep_faces or 0)
         ):
             self._images[track.id] = track.face[1]
 

@@ -1,18 +1,18 @@
-"""Quality levels under load: which engine works on which face of a live run, and how often.
+"""Chooses each face's quality level in a live run under load.
 
 Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on keyframes
 (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
-(`rtface.correct.reproject`); the light engine on keyframes; or no correction. A heavy engine's answers are
-not waited for. The cost of a level is predicted from measured costs, so that a new face begins at a level there is
-time for, and one decision is enough when time runs short. How long finished frames wait for the sinks is not decided
-here but in `rtface.live.output_scheduler`.
+(`rtface.correct.reproject`); the light engine on keyframes; or no correction. Frames do not wait for a heavy engine's
+answers. The governor predicts the cost of a level from measured costs, so that a new face begins at an affordable
+level, and one decision is enough when time runs short. `rtface.live.output_scheduler`, not this module, decides how
+long finished frames wait for the sinks.
 
-Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
-a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
-short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
-lowest level, which is not shown before it has held for two seconds, and for longer where that was not enough.
+Changes should be invisible. A step down needs faces to cost clearly more than the room, for some tenths of a second; a
+step up needs a calm time and clearly more room. That time doubles after every failed step up, and is short again once
+the computer is clearly less busy than it was then. For a face without correction the governor tries the lowest level,
+and shows it only after it has held for two seconds, or longer after a failure.
 
-    level ── faces take too long, or frames come late ──▶ next lower level ── calm, and room ──▶ next higher level
+    level ── faces take too long, or frames are late ──▶ next lower level ── calm, and room ──▶ next higher level
     lowest level ── the same, for longer ──▶ no correction ── pause ──▶ trial ── has held ──▶ lowest level, fading in
                                                           ◀── too long ──
 
@@ -33,53 +33,53 @@ from rtface.quality.processor_budget import ProcessorBudget
 from rtface.util.fade import faded
 
 UNSEEN_STRENGTH = 0.001
-"""Of a trial: less than a thousandth of white."""
+"""Strength of a trial: less than a thousandth of white."""
 FADE_S = 0.25
-"""In which a face fades in or out, and one engine into another, where frames are not few."""
+"""Duration of fades of a face, or from one engine to another, at a sufficient frame rate."""
 
 # -- a step down -----------------------------------------------------------------------------------------------------
-# Shares of the time that faces may take, from which they take too much and far too much, and for how long they have to.
+# Thresholds of the faces' cost over their room: too much and far too much; and how long it has to last.
 _STEP_DOWN_SHARE, _STEP_DOWN_HOLD_S = 1.1, 0.25
 _OVERLOAD_SHARE, _OVERLOAD_HOLD_S = 1.5, 0.1
-# The share that they are brought down to.
+# The target after a step down.
 _STEP_DOWN_GOAL_SHARE = 0.95
-# Before a face is left alone; and the share of a period that faces may always take before one is.
+# Hold-off before a correction ends; and the share of a period that faces may always take before that.
 _LAST_LEVEL_HOLD_S, _LAST_LEVEL_SHARE = 0.6, 0.95
-# After a step down, or the start of a trial, until its effect can be seen.
+# Time from a step down, or the start of a trial, to its effect.
 _SETTLING_S = 0.4
-# After it, until slowness is no longer that of the level before.
+# Time after a step down until slowness no longer reflects the level before.
 _SLOWNESS_DELAY_S = 1.0
 
 # -- a step up -------------------------------------------------------------------------------------------------------
-# Share of the time that faces may take, of which they take no more after it; and levels of a face, at most.
+# Maximum cost over room after a step up; and maximum levels of a face in one step.
 _STEP_UP_SHARE, _STEP_UP_MAX_LEVELS = 0.8, 2
-# Calm before it, at first and at most, as it doubles with every step up that leads to one down within the proof.
+# Calm before it, initial and maximum; it doubles with every step up that leads to one down within the proof.
 _CALM_S, _CALM_MAX_S, _STEP_UP_PROOF_S = 3.0, 30.0, 6.0
-# Share of the slowness at which a step up failed, below which the next one waits for no longer calm.
+# Share of the slowness at which a step up failed, below which the next one needs only the initial calm.
 _EASED_SHARE = 0.6
-# After a trial a step up waits until the computer is at most so many times as slow as at best.
+# Maximum slowness of the computer for a step up after a trial.
 _QUIET_SLOWNESS = 1.5
 
-# -- a trial: the lowest level on a face that is not corrected ---------------------------------------------------------
-# Pause before it, and time for which it has to hold before it is shown: at first, and at most.
+# -- a trial: the lowest level on a face without correction ------------------------------------------------------------
+# Pause before it, and time for which it has to hold before it is shown: initial and maximum.
 _TRIAL_PAUSE_S, _TRIAL_PAUSE_MAX_S = 2.0, 4.0
 _TRIAL_S, _TRIAL_MAX_S = 2.0, 5.0
-# After which one that was shown has lasted, so that the next ones may be as short as at first.
+# Time after which a shown trial has succeeded, so that the next times become shorter again.
 _TRIAL_SUCCESS_S = 15.0
 
 # -- faces and frames ------------------------------------------------------------------------------------------------
-# A face that was not seen for longer is a new one.
+# A face not seen for longer is a new one.
 _FACE_GONE_S = 2.0
-# From the first face on, in which nothing is judged: networks, code and memory are used for the first time, and a
-# computer that was idle is slow at first.
+# Warm-up from the first face, without judgement: networks, code and memory are used for the first time, and an idle
+# computer is slow at first.
 _WARM_UP_S = 2.0
-# Age of a frame from which keyframes are put off, as a share of the ceiling.
+# Age of a frame above which keyframes are postponed, as a share of the ceiling.
 _LATE_CEILING_SHARE = 0.6
-# A frame that comes after a longer pause changes no more than one after this.
+# Maximum pause between frames that counts for fades.
 _FADE_MAX_PERIODS = 2
-# From one tracked frame to the next where no face is corrected.
+# Distance of tracked frames where no face is corrected.
 _TRACK_EVERY_FRAMES = 4
-# Level changes that are remembered.
+# Maximum number of stored level changes.
 _STEPS_KEPT = 64
 
 
@@ -89,14 +89,14 @@ class QualityGovernor:
 
     Attributes:
         period: seconds from one frame to the next.
-        ceiling: seconds that the run may add to a frame.
-        light: name of the engine that is taken where the chosen one is too dear; None for no such step.
+        ceiling: maximum latency of the run, seconds.
+        light: name of the engine to use where the chosen one is too slow; None for no such step.
         budget: limits the run's processor time; None for no limit.
-        costs: what frames cost.
+        costs: of frames.
         time: of the last frame, seconds.
-        steps: the last ones.
-        sparing: whether tracking, too, should do with less.
-        track_every: frames from one tracked frame to the next: where no face is corrected they only have to be found.
+        steps: the last level changes.
+        sparing: whether tracking should save time, too.
+        track_every: distance of tracked frames: where no face is corrected they only have to be found.
     """
 
     period: float
@@ -120,8 +120,8 @@ class QualityGovernor:
     _over_since: float | None = None
     _changed_at: float | None = None
     _raised_at: float | None = None
-    _failed_slowness: float | None = 1.0  # how slow things went on after a step up had failed; None until that is known
-    _credit: float = 0.0  # keyframes that may be done on this frame
+    _failed_slowness: float | None = 1.0  # slowness after a failed step up; None until measured
+    _credit: float = 0.0  # keyframes allowed on this frame
 
     def __post_init__(self) -> None:
         self.costs = CostModel(self.period)
@@ -129,14 +129,14 @@ class QualityGovernor:
     def plan(
         self, now: float, seen: Sequence[FaceDemand], *, late: int = 0, carries: bool = True, age: float = 0.0
     ) -> list[FaceDecision]:
-        """What to do with the faces of a frame, in their order.
+        """Returns the decisions for the faces of a frame, in their order.
 
         Args:
             now: seconds, rising.
-            seen: the faces to be corrected.
-            late: frames that were late or given up since the last call.
-            carries: whether the device can do without an engine between keyframes (`Device.carries`).
-            age: seconds since the frame was captured: of one that is behind, keyframes are put off.
+            seen: the faces to correct.
+            late: frames that were late or dropped since the last call.
+            carries: whether the device needs no engine between keyframes (`Device.carries`).
+            age: seconds since the frame was captured: a late one postpones keyframes.
         """
         elapsed, self.time = now - (now if self.time is None else self.time), now
         for track in [t for t, s in self._faces.items() if now - s.seen > _FACE_GONE_S]:
@@ -157,18 +157,18 @@ class QualityGovernor:
         return [self._plan(s, elapsed, carries) for s in shown]
 
     def has_room(self, seconds: float) -> bool:
-        """True if a frame may take so much more than its faces take on their levels."""
+        """Returns whether a frame has these seconds left after its faces."""
         return not self.sparing and self.cost(self._present()) + seconds <= self.costs.room
 
     def patience(self, now: float, captured_at: float | None) -> float:
-        """Seconds from `now`, when its work begins, in which a frame's engines have to answer."""
+        """Returns the seconds from `now`, a frame's start, to its engine deadline."""
         left = 1.2 * self.period
         if captured_at is not None:
             left = min(left, captured_at + self.ceiling - now - 0.3 * self.period)
         return max(left, 0.0)
 
     def missing(self, track: int) -> None:
-        """A face went out as it was because its engine had not answered yet: it fades in once there is an answer."""
+        """Notes that a face was shown uncorrected for lack of an answer: it fades in with the next one."""
         if track in self._faces:
             self._faces[track].strength = 0.0
 
@@ -178,8 +178,8 @@ class QualityGovernor:
         return [name_of(s.levels, s.shown_at) for s in self._present()]
 
     def _present(self) -> list[FaceQuality]:
-        """The faces of the last frame, largest first."""
-        faces = tuple(self._faces.values())  # other threads ask for the levels
+        """Returns the faces of the last frame, largest first."""
+        faces = tuple(self._faces.values())  # other threads read the levels
         return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
     def _face_of(self, now: float, face: FaceDemand, carries: bool) -> FaceQuality:
@@ -188,7 +188,7 @@ class QualityGovernor:
         if standing is None:
             standing = FaceQuality(face.track, levels, 0, face.width, now)
             self._faces[face.track] = standing
-        elif standing.levels != levels:  # another engine suits it, or the run has moved: the same, or what is left
+        elif standing.levels != levels:  # another engine suits it, or the device changed: finds the nearest level
             same = [k for k, level in enumerate(levels) if level.every >= standing.level.every or not level.engine]
             standing.at = len(levels) - 1 if not standing.level.engine else same[0]
             standing.levels = levels
@@ -196,7 +196,7 @@ class QualityGovernor:
         return standing
 
     def cost(self, faces: Sequence[FaceQuality], *, best: bool = False) -> float:
-        """Seconds that a frame takes with faces where they stand, on average; `best`: see `CostModel.cost`."""
+        """Returns the average seconds of a frame with faces on their levels. `best`: see `CostModel.cost`."""
         return sum(self._cost(s.level, best) for s in faces)
 
     def _cost(self, level: QualityLevel, best: bool) -> float:
@@ -209,7 +209,7 @@ class QualityGovernor:
         return (key + (level.every - 1) * self.costs.cost(name, key=False, best=best)) / level.every
 
     def _keep_budget(self, now: float, faces: Sequence[FaceQuality]) -> str:
-        """Limits the faces' time by the processor budget; why they have to take less, "" where they need not."""
+        """Limits the faces' time by the processor budget. Returns the reason for less time, "" without one."""
         if self.budget is None:
             return ""
         cost, (before, cost_before) = self.cost(faces), self._judged
@@ -224,8 +224,8 @@ class QualityGovernor:
         return self.budget.over
 
     def _go_down(self, now: float, faces: Sequence[FaceQuality], short: str) -> None:
-        """Lowers faces that have cost too much for some time: the one on the highest level first, until there is
-        room for all; the largest a level later."""
+        """Lowers faces that have cost too much for some time: those on the highest level first, until there is room
+        for all; the largest a level later."""
         cost, room = self.cost(faces), self.costs.room
         new = any(not s.engine and not s.since_key and s.trial is None for s in faces)
         last = all(s.height <= 1 and s.trial is None for s in faces)
@@ -244,8 +244,8 @@ class QualityGovernor:
             return
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {s.track: s.at for s in faces}
-        # The last step is the only one that is seen: it is for faces that would hold frames up on the level before, or
-        # exceed the processor budget.
+        # Only the last step is visible: it is for faces that would delay frames on the level before, or exceed the
+        # processor budget.
         most = room if new or room == self.costs.limit else max(room, _LAST_LEVEL_SHARE * self.period)
         while (cost := self.cost(faces)) > _STEP_DOWN_GOAL_SHARE * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
@@ -260,11 +260,11 @@ class QualityGovernor:
                 self._trial_s, self._trial_shown_at = min(2 * self._trial_s, _TRIAL_MAX_S), None
 
     def _settling(self, now: float) -> bool:
-        """True if a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
+        """Returns whether a change is too recent for its effect to show: late frames still wait in the queue."""
         return self._changed_at is not None and now - self._changed_at < _SETTLING_S
 
     def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:
-        """Ends trials that were not shown yet; whether there were any."""
+        """Ends invisible trials; returns whether there were any."""
         tried = [s for s in faces if s.trial is not None]
         for s in tried:
             s.at, s.trial, s.engine = len(s.levels) - 1, None, ""
@@ -274,7 +274,7 @@ class QualityGovernor:
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Raises the lowest faces after a calm time, as far as there is clearly room."""
+        """Raises the lowest faces after a calm time with clear room."""
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # it lasted
             self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None
@@ -298,18 +298,18 @@ class QualityGovernor:
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
-        """Tries the lowest level on a face without correction, where it fits into a frame at all, however small
-        the share is: no correction is the worst level, and the lowest costs little."""
+        """Tries the lowest level on an uncorrected face, where room permits. The current share does not matter: no
+        correction is the worst level, and the lowest costs little."""
         s.at -= 1
         if self.costs.lend(self.cost(faces, best=True)):
             s.trial, s.since_key, s.strength = now, 0, 0.0
-            self._changed_at = now  # what was measured before says little: it is not judged at once
+            self._changed_at = now  # earlier measurements say little, so judgement waits
         else:
             s.at += 1
             self._calm_since = now
 
     def _show_trials(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Shows trials that have lasted: they fade in."""
+        """Shows trials that have held: they fade in."""
         before = {s.track: s.shown_at for s in faces}
         for s in faces:
             if s.trial is not None and now - s.trial >= self._trial_s:
@@ -340,8 +340,8 @@ class QualityGovernor:
         return bool(moved)
 
     def _choose_keyframes(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
-        """Chooses the faces whose engines run; on a late frame (`behind`) answers are carried where that is
-        possible. Keyframes that fall on one frame are spread: as many as come on average, the longest overdue first."""
+        """Chooses the faces whose engines run. On a late frame (`behind`) answers are carried where possible. Keyframes
+        due on one frame are spread: as many as the average, the longest overdue first."""
         waiting: list[FaceQuality] = []
         for s in shown:
             s.since_key += 1
@@ -365,12 +365,12 @@ class QualityGovernor:
             return FaceDecision(s.engine, s.engine != "" and not carries, s.strength)
         if not s.due and s.engine != level.engine:  # its keyframe comes later
             return FaceDecision(s.engine, False, s.strength, s.share)
-        if not s.engine and s.since_key > 1:  # it was shown without
+        if not s.engine and s.since_key > 1:  # it was shown uncorrected
             s.strength = 0.0
         elif s.engine and s.engine != level.engine and s.fades:
             s.share = 0.0
         s.strength, s.share = (faded(now, 1.0, passed, FADE_S) for now in (s.strength, s.share))
-        if s.trial is not None:  # all of the work, and nothing to see
+        if s.trial is not None:  # does all the work invisibly
             s.strength = UNSEEN_STRENGTH
         if s.due:
             s.since_key, s.engine = 0, level.engine

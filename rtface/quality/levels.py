@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from rtface.protocols import MEMORY_S
 
-# Distances of keyframes, the shortest and the longest of which also separate what an engine is used for. A new
-# distance may be put between; docs/live.md and `rtface.quality.governor` name them.
+# Distances of keyframes. At the longest, a light engine replaces a larger one. A new distance may be inserted between
+# them; docs/live.md and `rtface.quality.governor` name them.
 KEYFRAME_EVERY = (2, 4, 8)
 FULL, PASS_THROUGH = "full", "pass-through"
-"""Names of the highest level, and of a face that is left as it is."""
-_MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
+"""Names of the highest level, and of no correction."""
+_MEMORY_S = 0.9 * MEMORY_S  # a late frame must not lose a recurrent engine's state
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class QualityLevel:
 
 @dataclass(frozen=True, slots=True)
 class FaceDemand:
-    """A face that is to be corrected.
+    """A face to correct.
 
     Attributes:
         track: its id.
         width: display pixels; the largest keeps its quality longest.
         engine: name of the engine that suits it.
-        memory: whether the engine of every frame is recurrent, so that keyframes must be close.
-        heavy: whether `engine` is not waited for: the light engine runs on every frame too
+        memory: whether the engine of every frame is recurrent, and needs close keyframes.
+        heavy: whether frames do not wait for `engine`: the light engine also runs on every frame
             (`rtface.enhance.keyframes.scheduler`).
     """
 
@@ -50,13 +50,13 @@ class FaceDemand:
 
 @dataclass(frozen=True, slots=True)
 class FaceDecision:
-    """What to do with one face of one frame.
+    """The decision for one face on one frame.
 
     Attributes:
-        engine: whose crop to cut, "" to leave the face alone.
-        key: whether the engine is to run.
-        strength: 0…1, to multiply the correction with.
-        share: 0…1 of this engine in it; the rest is the engine's before it.
+        engine: determines the crop; "" leaves the face alone.
+        key: whether the engine runs.
+        strength: 0…1, factor of the correction.
+        share: 0…1 of this engine in it; the rest is the previous engine's.
     """
 
     engine: str
@@ -67,7 +67,7 @@ class FaceDecision:
 
 @dataclass(frozen=True, slots=True)
 class LevelChange:
-    """One step of one face, for the status line and the report: seconds, the track's id, levels by name, and why."""
+    """One level change of one face, for status line and report: seconds, the track's id, level names, reason."""
 
     time: float
     track: int
@@ -78,10 +78,10 @@ class LevelChange:
 
 @dataclass(slots=True)
 class FaceQuality:
-    """State of one face: its level and what is fading.
+    """The state of one face: its level and fades.
 
     Attributes:
-        trial: since when a level is tried without being shown; None for none.
+        trial: start time of an invisible trial of a level; None without one.
     """
 
     track: int
@@ -90,10 +90,10 @@ class FaceQuality:
     width: float
     seen: float
     since_key: int = 0  # frames since its last keyframe
-    due: bool = False  # this is one
+    due: bool = False  # this frame is one
     strength: float = 1.0
     share: float = 1.0
-    engine: str = ""  # that it was last done by
+    engine: str = ""  # the last one used
     fades: bool = True  # whether one engine can fade into another
     trial: float | None = None
 
@@ -103,7 +103,7 @@ class FaceQuality:
 
     @property
     def shown_at(self) -> int:
-        """The level by which it is shown."""
+        """The visible level."""
         return self.at if self.trial is None else len(self.levels) - 1
 
     @property
@@ -113,14 +113,14 @@ class FaceQuality:
 
 
 def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool) -> tuple[QualityLevel, ...]:
-    """The levels of a face, from the highest down.
+    """Returns the levels of a face, highest first.
 
     Args:
         face: with the engine that suits it.
-        light: name of the engine that is taken where that is too dear; None for no such step.
+        light: name of the engine to use where that is too slow; None for no such step.
         period: seconds from one frame to the next.
-        carries: whether the device can do without an engine between keyframes (`Device.carries`). A heavy engine's
-            keyframes ask nothing of it, so that level is there in either case.
+        carries: whether the device needs no engine between keyframes (`Device.carries`). A heavy engine's keyframes do
+            not depend on it, so that level always exists.
     """
     first = face.engine
     light = light if light != first else None
@@ -129,7 +129,7 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
     pace = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
     low = [QualityLevel(light, n) for n in pace] if light else []
     if face.heavy and light:
-        # Its answers are there whatever else there is time for. What costs is to show them.
+        # Its answers come at any load. Only showing them costs time.
         return (QualityLevel(first), *low, QualityLevel(""))
     # A large engine on every 8th frame is not better than the light one on every 2nd.
     high = [QualityLevel(first, n) for n in pace if not low or n < KEYFRAME_EVERY[-1]]
@@ -137,7 +137,7 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
 
 
 def name_of(levels: Sequence[QualityLevel], at: int) -> str:
-    """A level in a word: "full", "key/2", "small key/2", "pass-through"."""
+    """Returns a level's name: "full", "key/2", "small key/2", "pass-through"."""
     level = levels[at]
     if not level.engine:
         return PASS_THROUGH

@@ -1,4 +1,4 @@
-"""Keeps the processor time of a live run under a limit: how much time faces may take, from what the run uses."""
+"""Limits the processor time of a live run through the faces' time."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-_SAMPLE_S = 0.1  # from one reading of the processor time to the next, at least
-_WINDOW_MIN_S, _WINDOW_MAX_S = 1.0, 2.0  # over which it is averaged: at first, and later
-_TARGET_SHARE = 0.95  # of the limit, so that noise does not pass it
-_RATE_MIN, _RATE_MAX = 0.5, 8.0  # processor seconds in a second that faces take
-_CHANGE_MIN_SHARE = 0.05  # of the period: a smaller change of the faces' time teaches nothing
+_SAMPLE_S = 0.1  # minimum time between two readings of the processor time
+_WINDOW_MIN_S, _WINDOW_MAX_S = 1.0, 2.0  # of the average: at first, and later
+_TARGET_SHARE = 0.95  # of the limit, so that noise does not exceed it
+_RATE_MIN, _RATE_MAX = 0.5, 8.0  # processor seconds per second of the faces' time
+_CHANGE_MIN_SHARE = 0.05  # of the period: a smaller change of the faces' time is too noisy
 
 
 class BudgetSetting(Protocol):
     @property
     def cpu_budget(self) -> float:
-        """How much of the processor the run may use, 0…1 of all cores; 1 is no limit."""
+        """The limit of processor use, 0…1 of all cores; 1 is none."""
         ...
 
 
 @dataclass(slots=True)
 class ProcessorBudget:
-    """The limit of one live run. Not for use from several threads.
+    """The processor budget of one live run. Not for use from several threads.
 
     Time is an argument; only `spent` is read here.
 
     Attributes:
         setting: has the limit.
-        cores: that the run may use.
-        spent: gives the seconds of processor time that the run has used.
+        cores: available to the run.
+        spent: returns the processor seconds that the run has used.
         period: seconds from one frame to the next.
-        used: cores in use lately, None where that is not known yet.
+        used: average number of busy cores; None until measured.
     """
 
     setting: BudgetSetting
@@ -42,19 +42,19 @@ class ProcessorBudget:
     period: float
     used: float | None = None
     _read: deque[tuple[float, float]] = field(default_factory=deque[tuple[float, float]])
-    _rate: float | None = None  # processor seconds in a second that faces take; None until a change has shown it
-    _before: tuple[float, float] | None = None  # cores in use, and the faces' time, before the last change
+    _rate: float | None = None  # processor seconds per second of the faces' time; None until measured
+    _before: tuple[float, float] | None = None  # busy cores, and the faces' time, before the last change
 
     @property
     def over(self) -> str:
-        """Why there is less time for faces, "" where the run keeps its limit."""
+        """The reason for less time for faces, "" while below the limit."""
         share = self.setting.cpu_budget
         if share >= 1.0 or self.used is None or self.used <= share * self.cores:
             return ""
         return f"{100 * self.used / self.cores:.0f} % of the processor in use, {100 * share:.0f} % allowed"
 
     def update(self, now: float, cost: float) -> None:
-        """Reads the processor time; for each frame. `cost`: seconds that faces take of a frame now."""
+        """Reads the processor time, once for each frame. `cost`: current seconds of a frame for faces."""
         if self.setting.cpu_budget >= 1.0:
             self.restart()
             return
@@ -69,23 +69,23 @@ class ProcessorBudget:
             self._learn(cost)
 
     def changed(self, cost: float) -> None:
-        """Faces take another time than `cost` (seconds of a frame) from now on: what was measured is of the past."""
+        """Restarts after a change of the faces' time. `cost`: seconds of a frame before it."""
         if self.used is not None:
             self._before = self.used, cost
         self.restart()
 
     def restart(self) -> None:
-        """Forgets what was measured; not what a second of the faces' time costs."""
+        """Drops the measurements, except the processor time per second of faces."""
         self._read.clear()
         self.used = None
 
     def room(self, cost: float) -> float:
-        """Seconds of a frame that faces may take, where they take `cost` now; infinite without a limit."""
+        """Returns the seconds available for faces, now `cost`; infinite without a limit."""
         if self.used is None or self.setting.cpu_budget >= 1.0:
             return inf
         spare = _TARGET_SHARE * self.setting.cpu_budget * self.cores - self.used
         rate = self._rate
-        if rate is None:  # what a face costs is at least its time on one core, and at most all that is used
+        if rate is None:  # a face costs at least its time on one core, and at most all use
             rate = max(1.0, self.used * self.period / cost) if spare > 0 and cost else 1.0
         return max(0.0, cost + spare * self.period / rate)
 

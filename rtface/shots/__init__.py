@@ -1,1 +1,1 @@
-"""Settings by shot (``--shots``): read from CSV and CMX 3600 EDL files, and lists of scenes written."""
+"""Reads settings by shot (``--shots``) and writes scenes: CSV, CMX 3600 EDL."""

@@ -1,4 +1,4 @@
-"""Times in lists of shots: timecodes and film times, as seconds of the input's own clock."""
+"""Converts timecodes and film times of shot lists to the input's clock."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FilmClock:
     Attributes:
         rate: frames a second.
         first: time of the first video frame, seconds of the input's own clock.
-        begin: where film times (``--start``) count from, seconds of the input's own clock.
-        start: timecode of the first video frame; None where neither the film nor the user says it.
-        length: seconds from `begin` to the end of the film; None where it is not known.
+        begin: origin of film times (``--start``), seconds of the input's own clock.
+        start: timecode of the first video frame; None where neither film nor user gives it.
+        length: seconds from `begin` to the end of the film; None where unknown.
         reel: the film's name for its tape or reel; None where it has none.
     """
 
@@ -37,14 +37,14 @@ class FilmClock:
 
     @classmethod
     def of(cls, info: MediaInfo, timecode: str | None = None) -> FilmClock:
-        """The times of an opened film.
+        """Makes the clock of an opened film.
 
         Args:
             info: of the film.
-            timecode: of its first frame, from the user; None takes what the film says.
+            timecode: of its first frame, from the user; None takes the film's.
 
         Raises:
-            UsageError: `timecode` is not one of the film's rate.
+            UsageError: `timecode` does not fit the film's rate.
         """
         start = output_timecode(info.timecode, timecode, info.rate, Fraction(0))
         length = None
@@ -58,20 +58,20 @@ class FilmClock:
 
     @property
     def early(self) -> Fraction:
-        """A quarter of a frame in seconds, by which borders are moved (`ShotList`)."""
+        """A quarter of a frame in seconds: the shift of borders (`ShotList`)."""
         return Fraction(1, 4) / self.rate
 
     def time_of(self, text: str, where: str, *, drop: bool = False) -> Fraction:
-        """Time of a timecode, or of a film time (seconds or HH:MM:SS.mmm).
+        """Parses a timecode or a film time (seconds or HH:MM:SS.mmm).
 
         Args:
             text: a timecode counts from the timecode of the film's first frame, or from 00:00:00:00 where the film has
                 none; a film time counts from the beginning of the film, as ``--start`` does.
-            where: begins the messages.
+            where: prefix of the messages.
             drop: as for `Timecode.parse`.
 
         Raises:
-            UsageError: the text is neither, or the timecode is not one of the film's rate.
+            UsageError: the text is neither, or the timecode does not fit the film's rate.
         """
         if not is_timecode(text):
             try:
@@ -91,7 +91,7 @@ class FilmClock:
         return self.time_at(self.frame_of(timecode, where))
 
     def frame_of(self, timecode: Timecode, where: str) -> int:
-        """Frames from the film's first frame to a timecode; negative before it."""
+        """Returns the number of frames from the film's start to a timecode. Negative before it."""
         start = self.start or Timecode.at(0, self.rate, timecode.drop)
         if start.drop != timecode.drop:
             kinds = {True: "drop-frame", False: "non-drop"}
@@ -112,24 +112,24 @@ class FilmClock:
         return frames if frames <= day // 2 else frames - day
 
     def time_at(self, frame: int) -> Fraction:
-        """Time of the frame with this number, counted from 0 at the film's first frame."""
+        """Returns the time of a frame. The film's first has number 0."""
         return self.first + Fraction(frame) / self.rate
 
     def frame_at(self, time: Fraction) -> int:
-        """Number of the frame nearest to a time; the inverse of `time_at`."""
+        """Returns the number of the frame nearest to `time`. Inverse of `time_at`."""
         return round((time - self.first) * self.rate)
 
     def timecode_at(self, time: Fraction) -> Timecode:
-        """Timecode of the frame nearest to a time; without a start timecode counted from 00:00:00, drop-frame where
-        the rate has it."""
+        """Returns the timecode of the frame nearest to a time. Without a start timecode it counts from 00:00:00,
+        drop-frame where the rate has it."""
         start = self.start or Timecode.at(0, self.rate, has_drop_frame(self.rate))
         return start.plus(self.frame_at(time))
 
     def film_time(self, time: Fraction) -> str:
-        """A time as ``--start`` takes it."""
+        """Formats a time for ``--start``."""
         return format_start(max(Fraction(0), time - self.begin))
 
 
 def is_timecode(text: str) -> bool:
-    """True if a text has the form of a timecode: four numbers, not three."""
+    """Returns whether a text has a timecode's form: four numbers, not three."""
     return _TIMECODE.fullmatch(text.strip()) is not None

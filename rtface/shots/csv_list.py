@@ -1,4 +1,4 @@
-"""Shots as a table (CSV): a row for each shot, its times, and a column for each setting."""
+"""Reads and writes shots as CSV: a row for each, with times and settings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rtface.shots.settings import GONE, KEYS, Shot, read_settings
 from rtface.util.spelling import hint
 
 _START, _END = ("start", "in"), ("end", "out")
-# Columns for the reader.
+# Columns of free text.
 _FREE = ("shot", "name", "comment", "timecode")
 _SETTINGS = (*KEYS, *GONE)
 
 
 def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
-    """Shots of a CSV table, separated by commas, semicolons or tabs.
+    """Reads shots of a CSV table, separated by commas, semicolons or tabs.
 
     The first row names the columns: ``start`` (or ``in``), ``end`` (or ``out``), and settings. Times are timecodes or
-    film times; an end is the first frame that no longer belongs to the shot, and without one the shot lasts until the
-    next row's start, or to the end of the film.
+    film times; ends are exclusive, and without one the shot lasts until the next row's start, or to the end of the
+    film.
 
     Raises:
         UsageError: names the file and the line.
@@ -37,7 +37,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
             "{name}: is empty; the first row names the columns: start,end,strength", code="csv_empty", name=name
         ) from None
     _check_columns(columns, name)
-    found: list[tuple[int, dict[str, str]]] = []
+    records: list[tuple[int, dict[str, str]]] = []
     try:
         for row in rows:
             if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
@@ -50,14 +50,14 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
                         count=len(row),
                         columns=len(columns),
                     )
-                found.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
+                records.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
     except csv.Error as error:
         raise UsageError(
             "{name}, line {line}: is no CSV ({why})", code="csv_damaged", name=name, line=rows.line_num, why=error
         ) from error
-    starts = [clock.time_of(_cell(row, _START), f"{name}, line {line}") for line, row in found]
+    starts = [clock.time_of(_cell(row, _START), f"{name}, line {line}") for line, row in records]
     shots: list[Shot] = []
-    for place, (line, row) in enumerate(found):
+    for place, (line, row) in enumerate(records):
         where, end = f"{name}, line {line}", _cell(row, _END)
         settings = read_settings(
             [(key, _number(value, delimiter)) for key, value in row.items() if key in _SETTINGS], where
@@ -72,8 +72,8 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
-    """A table with a row for each scene: film times that ``--start`` takes, timecodes for the reader, and empty columns
-    for settings."""
+    """Returns a table with a row for each scene. Columns: film times for ``--start``, a timecode for the reader, and
+    empty ones for settings."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     columns = ("off", "strength")
@@ -85,16 +85,16 @@ def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
 
 
 def _check_columns(columns: list[str], name: str) -> None:
-    known = (*_START, *_END, *_SETTINGS, *_FREE)
+    allowed = (*_START, *_END, *_SETTINGS, *_FREE)
     for column in columns:
-        if column not in known:
+        if column not in allowed:
             raise UsageError(
                 "{name}, line 1: column {column!r} is not known{hint} (columns are start, end, {columns}; free "
                 "text: {free})",
                 code="csv_column",
                 name=name,
                 column=column[:40],
-                hint=hint(column, known),
+                hint=hint(column, allowed),
                 columns=", ".join(KEYS),
                 free=", ".join(_FREE),
             )
@@ -118,6 +118,6 @@ def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:
 
 
 def _number(value: str, delimiter: str) -> str:
-    """A value with a decimal point: tables with semicolons come from programs that write decimal commas."""
+    """Converts a decimal comma to a point, in tables with semicolons. Programs that write these use decimal commas."""
     before, comma, after = value.partition(",")
     return f"{before}.{after}" if delimiter == ";" and comma and before == "0" and after.isdigit() else value

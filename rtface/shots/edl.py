@@ -1,6 +1,6 @@
-"""CMX 3600 edit decision lists (EDL): reading settings from comments, and writing scenes.
+"""Reads settings from CMX 3600 edit decision lists (EDL), and writes scenes.
 
-Only what shots need is read: record times of video events, and comments ``* RTFACE: strength=0.5`` below them.
+It reads only record times of video events, and comments ``* RTFACE: strength=0.5`` below them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _REEL, _NO_REEL = re.compile(r"[A-Za-z0-9_.-]{1,32}"), "AX      "
 
 
 def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
-    """Shots of an EDL whose record times are those of the film.
+    """Reads shots of an EDL whose record times are the film's.
 
-    Colons in timecodes mean drop-frame below ``FCM: DROP FRAME``. Events of sound only, and events without length (the
+    Below ``FCM: DROP FRAME`` colons in timecodes mean drop-frame. Sound-only events, and events without length (the
     outgoing side of a dissolve), are no shots.
 
     Raises:
@@ -63,7 +63,7 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """An EDL with an event for each scene; record and source times and the reel are those of the film."""
+    """Returns an EDL with an event for each scene. Record and source times and the reel are the film's."""
     plain = re.sub(r"[^\x20-\x7e]", "_", title)
     start = clock.timecode_at(clock.first)
     reel = f"{clock.reel:8}" if clock.reel and _REEL.fullmatch(clock.reel) else _NO_REEL
@@ -80,7 +80,7 @@ def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
 
 
 def _event(line: str) -> tuple[str, str, str] | None:
-    """Channels, record-in and record-out time of an event; None for other lines."""
+    """Parses an event to channels, record-in and record-out; None for other lines."""
     words = line.split()
     if len(words) < 8 or not words[0].isdigit() or not all(is_timecode(word) for word in words[-4:]):
         return None
@@ -91,7 +91,7 @@ def _event(line: str) -> tuple[str, str, str] | None:
 
 
 def _pairs(text: str, where: str) -> list[tuple[str, object]]:
-    """Keys and values of a comment: ``strength=0.5 off``."""
+    """Parses keys and values of a comment: ``strength=0.5 off``."""
     text = re.sub(r"\s*=\s*", "=", text.strip())
     if text == text.upper():  # some programs write comments in capitals
         text = text.lower()

@@ -1,4 +1,4 @@
-"""Lists of shots as files; the extension names the kind (.csv, .edl)."""
+"""Reads and writes files of shots. The extension names the kind (.csv, .edl)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rtface.shots.scenes import SceneRecorder
 from rtface.shots.settings import Shot, ShotList
 from rtface.util.foreign import read_regular
 
-_LARGEST = 64 << 20
-_HOW = {
+_MAX_BYTES = 64 << 20
+_HINTS = {
     ".csv": "fill in a cell, such as strength",
     ".edl": "write * RTFACE: strength=0.5 below an event",
 }
 
 
 def check_shots_file(path: Path) -> None:
-    """Checks, before a film is opened, that a list of shots is there and can be read.
+    """Checks that a list of shots exists and has a known kind.
 
     Raises:
-        InputMissing, UsageError: it is not there, or of another kind.
+        InputMissing, UsageError: the file is missing, or of another kind.
     """
     list_kind(path, "--shots")
     if not path.exists():
@@ -41,11 +41,11 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
         The shots that have settings, and notes for the user, one line each.
 
     Raises:
-        UsageError: it cannot be used; the message names the line.
+        UsageError: the list cannot be used; the message names the line.
     """
     kind, name = list_kind(path, "--shots"), path.name
     try:
-        data = read_regular(path, _LARGEST)
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise UsageError(
             "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror
@@ -53,7 +53,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")  # comments of older programs; everything that is used is ASCII
+        text = data.decode("latin-1")  # comments of older programs; everything else is ASCII
     all_shots = (read_csv if kind == ".csv" else read_edl)(text, name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
@@ -64,29 +64,29 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     return shots, notes
 
 
-def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
-    """The text of a file of a film's scenes, of the kind that the extension of `path` names."""
-    assert found.clock is not None
-    shown = found.scenes, found.clock
-    return write_csv(*shown) if list_kind(path, "--scenes") == ".csv" else write_edl(*shown, title)
+def scenes_text(path: Path, recorder: SceneRecorder, title: str) -> str:
+    """Returns a film's scenes as text in the format of `path`'s extension."""
+    assert recorder.clock is not None
+    scenes = recorder.scenes, recorder.clock
+    return write_csv(*scenes) if list_kind(path, "--scenes") == ".csv" else write_edl(*scenes, title)
 
 
 def list_kind(path: Path, option: str) -> str:
-    """The kind of a list of shots, which its extension names; UsageError for another one."""
+    """Returns the kind of a list of shots, its extension. Raises UsageError for another one."""
     kind = path.suffix.lower()
-    if kind not in _HOW:
+    if kind not in _HINTS:
         raise UsageError(
             "{option:{path}}: the extension tells the kind of list: {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,
-            kinds=", ".join(_HOW),
+            kinds=", ".join(_HINTS),
         )
     return kind
 
 
 def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
-    """Notes about shots that lie outside the film; UsageError where that is all of them."""
+    """Returns notes about shots outside the film. Raises UsageError where all are."""
     end = None if clock.length is None else clock.begin + clock.length
     outside: list[Shot] = [
         shot

@@ -1,4 +1,4 @@
-"""The scenes of a film, found while its frames pass."""
+"""Detects the scenes of a film while its frames pass."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Scene:
     """The frames from one scene change to the next.
 
     Attributes:
-        begin, end: seconds of the input's own clock; `end` is that of its last frame.
-        frames: how many there are.
+        begin, end: seconds of the input's own clock; `end` is the end of its last frame.
+        frames: number of frames.
     """
 
     begin: Fraction
@@ -28,7 +28,7 @@ class Scene:
 
 
 class SceneTable(TypedDict):
-    """A scene as JSON has it: seconds from the beginning of the film."""
+    """A scene as a JSON object, in seconds from the film's beginning."""
 
     start_s: float
     end_s: float
@@ -37,10 +37,10 @@ class SceneTable(TypedDict):
 
 
 class SceneRecorder:
-    """Finds and notes the scenes of a film, with the detector of the trackers.
+    """Records the scenes of a film, using the trackers' cut detector.
 
     Attributes:
-        scenes: those found so far, in order of time.
+        scenes: so far, in order of time.
         clock: of the film; None until it is opened.
     """
 
@@ -50,7 +50,7 @@ class SceneRecorder:
         self._detector = CutDetector()
 
     def noted(self, items: Iterable[Item], device: Device) -> Iterator[Item]:
-        """The items as they come, with their scenes noted; `device` reads the frames."""
+        """Passes the items on, and records their scenes. `device` reads the frames."""
         for item in items:
             if isinstance(item, Frame):
                 self._note(item, device)
@@ -70,7 +70,7 @@ class SceneRecorder:
 
     @property
     def even(self) -> bool:
-        """True if the frames are evenly spaced, so that every scene begins where its timecode says."""
+        """True for evenly spaced frames, so that scenes begin at their timecodes."""
         if self.clock is None or not self.scenes:
             return True
         first = self.clock.frame_at(self.scenes[0].begin)
@@ -81,7 +81,7 @@ class SceneRecorder:
         return True
 
     def table(self) -> list[SceneTable]:
-        """The scenes as JSON values."""
+        """Returns the scenes as JSON values."""
         clock = self.clock or FilmClock(Fraction(25))
         return [
             {

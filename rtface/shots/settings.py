@@ -1,4 +1,4 @@
-"""The settings of a shot, and which shot a frame belongs to: by presentation time only."""
+"""Settings of shots, and their lookup by presentation time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtface.util.spelling import hint
 
 @dataclass(frozen=True, slots=True)
 class ShotSettings:
-    """What replaces options of the run in one shot; None leaves an option as it is in the run.
+    """Settings that replace the run's options in a shot. None keeps an option.
 
     Attributes:
         correct: "auto", "always" or "never"; "off" in a list means "never".
@@ -31,12 +31,12 @@ class ShotSettings:
         return self != AS_RUN
 
     def strength_of(self, run: float) -> float:
-        """The strength in the shot of a run with this one."""
+        """Returns the strength in the shot, given the run's."""
         return run if self.strength is None else self.strength
 
 
 KEYS = ("strength", "correct", "off")
-"""The settings that a shot may have; ``off`` is another word for one of them."""
+"""Settings of a shot; ``off`` is short for ``correct=never``."""
 GONE = ("engine", "faces", "grain", "region", "colour", "color")
 """Keys that old lists may have."""
 
@@ -45,15 +45,15 @@ AS_RUN = ShotSettings()
 
 
 def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettings:
-    """Settings from keys and values of a list; empty values are left out.
+    """Converts keys and values of a list to settings; skips empty values.
 
     Args:
         given: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
-        where: begins the messages, such as "cuts.edl, line 7".
+        where: prefix of the messages, such as "cuts.edl, line 7".
 
     Raises:
-        UsageError: an unknown key (the nearest is named), a value that cannot be used or that the policy does not
-            allow, or a key given twice.
+        UsageError: an unknown key (the message suggests the nearest), a value that cannot be used or that the policy
+            does not allow, or a key given twice.
     """
     values, policy = dict[str, object](), locked()
     for name, value in given:
@@ -95,8 +95,8 @@ class Shot:
     Attributes:
         begin, end: seconds of the input's own clock; frames with begin ≤ time < end belong to it. `end` is None for
             the end of the film.
-        settings: what holds in it.
-        where: names its place in the list for messages: "line 7", or the name of a clip.
+        settings: for its frames.
+        where: its place in the list for messages: "line 7", or the name of a clip.
     """
 
     begin: Fraction
@@ -106,16 +106,16 @@ class Shot:
 
 
 class ShotList:
-    """The shots of a film that have settings; a frame in none of them is processed with the options of the run.
+    """The shots of a film with settings. Other frames use the run's options.
 
     Args:
         shots: in any order.
         name: of the file, for messages.
-        early: seconds by which all borders are moved to an earlier time: a quarter of a frame, so that timestamps that
-            a container rounded lie on the right side of a border, and second fields too.
+        early: seconds by which all borders move to an earlier time: a quarter of a frame, so that timestamps that
+            a container rounded are on the correct side of a border, and second fields too.
 
     Raises:
-        UsageError: a shot that does not end after it begins, or two that overlap; it names both.
+        UsageError: a shot that does not end after it begins, or two overlapping shots; the message names them.
     """
 
     def __init__(self, shots: Iterable[Shot] = (), *, name: str = "", early: Fraction = Fraction(0)) -> None:
@@ -142,7 +142,7 @@ class ShotList:
         return len(self.shots)
 
     def at(self, time: float) -> ShotSettings:
-        """The settings for a frame or field at `time`, seconds of the input's own clock."""
+        """Returns the settings for `time`, seconds of the input's own clock."""
         place = bisect_right(self._begins, time) - 1
         return self.shots[place].settings if place >= 0 and time < self._ends[place] else AS_RUN
 

@@ -1,6 +1,6 @@
 """Stages: plugins that draw on frames after the enhancement (overlays, privacy, labels); see docs/stages.md.
 
-The names that a stage's author needs are imported on first use, so that options can be parsed without OpenCV.
+The names for authors of stages are imported on first use, so that parsing options does not need OpenCV.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base class of stages, and the facts of a run that a stage gets."""
+"""The base class of stages, and their facts of a run."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Run:
     begins: float | None = None
 
     def elapsed(self, frame: Frame) -> float:
-        """Seconds since the film or the run began."""
+        """Returns the seconds since the film or the run began."""
         return frame.time - self.origin
 
 
 class Stage(ABC):
-    """Draws on frames between the enhancement and the output; docs/stages.md says what the interface promises.
+    """Draws on frames between enhancement and output. docs/stages.md specifies the interface.
 
-    A class with ``api`` and ``__call__`` need not derive from it: what it lacks is taken from here.
+    A class with ``api`` and ``__call__`` need not derive from it: missing attributes get the defaults here.
 
     Attributes:
-        api: the version of this interface that the class was written for, 1; every stage has to say it.
+        api: the version of this interface that the class was written for, 1; required for every stage.
         needs_before: frames carry `Frame.before`, a copy of the decoded frame.
         hides: the stage hides faces: where it fails, the whole frame is blurred.
-        commercial_use: False has ``--commercial-use`` refuse the stage.
-        licence: named in that refusal.
+        commercial_use: False makes ``--commercial-use`` refuse the stage.
+        licence: for the message of that refusal.
     """
 
     api: ClassVar[int]
@@ -49,15 +49,15 @@ class Stage(ABC):
     licence: ClassVar[str] = "its licence"
 
     def begin(self, run: Run) -> None:  # noqa: B027 - a stage may leave it out
-        """Called once before the first frame."""
+        """Prepares the stage, once before the first frame."""
 
     @abstractmethod
     def __call__(self, frame: Frame) -> Frame:
-        """The frame with a changed image of the same size and format, or the frame itself.
+        """Returns the frame, or a copy with a changed image. The image must keep its size and format.
 
-        `frame.image` is in memory of the host, may be written to, and has a format that `rtface.geometry.planes` knows.
-        What it raises costs this frame the stage's work and nothing else.
+        `frame.image` is in host memory, is writable, and has a format that `rtface.geometry.planes` supports.
+        An exception only means that this frame lacks the stage's work.
         """
 
     def close(self) -> None:  # noqa: B027
-        """Called once after the last frame."""
+        """Releases the stage, once after the last frame."""

@@ -1,4 +1,4 @@
-"""Stages by name: plugins of the registry, or a class in a module that can be imported."""
+"""Loads stages by name: registered plugins, or classes of importable modules."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rtface.util.install import plugin_line
 from rtface.util.spelling import hint
 
 API = 1
-"""The version of the stage interface (`rtface.stages.Stage`) that this rtface speaks."""
+"""This rtface's version of the stage interface (`rtface.stages.Stage`)."""
 
 
 def load_stage(name: str) -> Any:
-    """The class of a stage.
+    """Loads the class of a stage.
 
     Args:
-        name: of an entry point; or, with a dot in it, of a class in a module that can be imported ("mine.Frame").
+        name: of an entry point; or, with a dot in it, of a class in an importable module ("mine.Frame").
 
     Raises:
         UsageError: there is none of that name, or it was written for another version of the interface.
-        MissingComponent: it is there and cannot be imported.
+        MissingComponent: it exists but cannot be imported.
     """
     installed = plugins.installed("stage")
-    point = _point(name, installed)
+    point = _entry_point(name, installed)
     if point is None:
         raise UsageError(_unknown(name, list(installed)))
     kind = plugins.load_point("stage", point)
@@ -37,13 +37,13 @@ def load_stage(name: str) -> Any:
 
 
 def stage_version(name: str) -> dict[str, str] | None:
-    """What tells a stage from another of its name: `distribution` and `version` of an installed one, the `sha256` of
-    the module of another; None where there is no such stage here. The stage is not imported.
+    """Identifies the version of a stage without importing it. Returns `distribution` and `version` of an installed one,
+    or the `sha256` of another's module; None where there is no such stage.
 
     Args:
         name: as for `load_stage`.
     """
-    point = _point(name, plugins.installed("stage"))
+    point = _entry_point(name, plugins.installed("stage"))
     if point is None:
         return None
     if point.dist is not None:
@@ -51,12 +51,12 @@ def stage_version(name: str) -> dict[str, str] | None:
     try:
         spec = find_spec(point.module)
         data = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else None
-    except Exception:  # noqa: BLE001 - packages above it are imported; loading the stage says what is wrong
+    except Exception:  # noqa: BLE001 - parent packages are imported; loading the stage reports the error
         data = None
     return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
+def _entry_point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
     if name in installed or "." not in name:
         return installed.get(name)
     module, _, attribute = name.rpartition(".")
@@ -64,7 +64,7 @@ def _point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
 
 
 def check_stage(name: str) -> None:
-    """UsageError for a name that no installed stage has, nor a class in a module could have; nothing is imported."""
+    """Raises UsageError for a name without an installed stage or a module. It imports nothing."""
     if name != "help" and "." not in name and name not in (installed := plugins.installed("stage")):
         raise UsageError(_unknown(name, list(installed)))
 
@@ -89,7 +89,7 @@ def _unknown(name: str, installed: list[str]) -> Message:
 
 
 def check_version(name: str, kind: Any) -> None:
-    """UsageError for what is no stage, or one for another version of the interface."""
+    """Raises UsageError unless `kind` is a stage for this interface version."""
     version = getattr(kind, "api", None)
     if not callable(kind) or not isinstance(version, int):
         raise UsageError(

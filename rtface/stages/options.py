@@ -1,4 +1,4 @@
-"""Parses ``--stage NAME:key=value,…`` and makes the stage: its options are the fields of its dataclass."""
+"""Parses ``--stage NAME:key=value,…`` and makes the stage, a dataclass of options."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from rtface.util.spelling import hint
 
 _BOUND = 1e9
 _FILES = ("file", "font")
-"""Options that name a file, whatever checks them."""
-# A comma separates options only where the next one begins after it, so that texts may contain commas.
-_BETWEEN = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
+"""Options that name a file, with any check."""
+# A comma separates options only before another option, so that texts may contain commas.
+_SEPARATOR = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
 
 
 def option(
     default: Any = dataclasses.MISSING, help: str = "", check: Callable[[object, str], object] | None = None
 ) -> Any:
-    """A field of a stage that is an option: ``text: str = option("AI", "what it says")``.
+    """Declares a field that is an option: ``text: str = option("AI", "what it says")``.
 
     Args:
-        default: as the user would write it; without one the option is required.
+        default: as a user would write it; without one the option is required.
         help: for ``--stage NAME:help``.
         check: converts a value or raises UsageError (`rtface.util.parse` has many); without it the default's type
         decides.
@@ -40,7 +40,7 @@ def option(
 
 
 def state(factory: Any) -> Any:
-    """A field of a stage that is not an option: ``seen: dict[int, float] = state(dict)``."""
+    """Declares a field that is no option: ``seen: dict[int, float] = state(dict)``."""
     return dataclasses.field(default_factory=factory, init=False, repr=False)
 
 
@@ -58,7 +58,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Reads ``NAME``, ``NAME:help`` or ``NAME:key=value,key=value``.
+        """Parses ``NAME``, ``NAME:help`` or ``NAME:key=value,key=value``.
 
         A comma is part of a value unless ``key=`` follows it; ``\\,`` always is.
 
@@ -76,11 +76,11 @@ class Spec:
         if rest == "help":
             return cls(name, None)
         given: dict[str, str] = {}
-        for part in _BETWEEN.split(rest) if rest else ():
+        for part in _SEPARATOR.split(rest) if rest else ():
             key, equals, value = part.partition("=")
             key = key.strip().replace("-", "_")
             if not equals:
-                # Of a URL given by mistake, parts would show what the whole hides.
+                # Parts of a URL given by mistake would show secrets that the whole hides.
                 part = part.strip() if "://" not in text else shown(text)
                 raise UsageError("{--stage:{name}}: {part!r} is not key=value", code="stage_key", name=name, part=part)
             if key in given:
@@ -93,17 +93,17 @@ def make_stage(spec: Spec) -> Any:
     """Makes the stage of a spec.
 
     Raises:
-        UsageError: no such stage, a key it does not know, a value it cannot use; for ``NAME:help`` the list of keys.
-        MissingComponent: it cannot be loaded.
+        UsageError: no such stage, an unknown key, an invalid value; for ``NAME:help`` the list of keys.
+        MissingComponent: the stage cannot be loaded.
     """
     kind = load_stage(spec.name)
     if spec.values is None:
         raise UsageError(described(spec.name))
-    known = _options(kind)
+    fields = _options(kind)
     values: dict[str, Any] = {}
     for key, value in spec.values.items():
-        if key not in known:
-            near = f"{hint(key, known)}; it has {', '.join(known)}" if known else "; it has none"
+        if key not in fields:
+            near = f"{hint(key, fields)}; it has {', '.join(fields)}" if fields else "; it has none"
             raise UsageError(
                 "{--stage:{name}}: {key} is not an option{hint}",
                 code="stage_option",
@@ -112,10 +112,10 @@ def make_stage(spec: Spec) -> Any:
                 hint=near,
             )
         values[key] = _convert(
-            known[key], value, Message("{--stage:{name}}: {key}", code="stage_key_of", name=spec.name, key=key)
+            fields[key], value, Message("{--stage:{name}}: {key}", code="stage_key_of", name=spec.name, key=key)
         )
     check_needed(spec)
-    for key, field in known.items():
+    for key, field in fields.items():
         if key not in values and isinstance(field.default, str):
             values[key] = _convert(
                 field, field.default, Message("{--stage:{name}}: {key}", code="stage_key_of", name=spec.name, key=key)
@@ -131,7 +131,7 @@ def make_stage(spec: Spec) -> Any:
 
 
 def check_needed(spec: Spec) -> None:
-    """Raises UsageError where an option that the stage needs is not given; otherwise as `make_stage`."""
+    """Raises UsageError where a required option is missing; otherwise as `make_stage`."""
     for key, field in _options(load_stage(spec.name)).items():
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if needed and key not in (spec.values or {}):
@@ -145,28 +145,28 @@ def check_needed(spec: Spec) -> None:
 
 
 def described(name: str) -> str:
-    """Help for a stage and its options, a line each; for "help" the installed stages. Raises as `make_stage`."""
+    """Returns help for a stage and its options. For "help": the installed stages. Raises as `make_stage`."""
     if name == "help":
-        found = plugins.installed("stage")
-        if not found:
+        installed = plugins.installed("stage")
+        if not installed:
             return f"no stage is installed; get some with: {plugin_line('rtface-overlays')}"
-        return "\n".join(f"{each:<12} {summary(each)}" for each in found)
+        return "\n".join(f"{each:<12} {summary(each)}" for each in installed)
     kind = load_stage(name)
     lines = [f"{name}: {summary(name)}"]
     for key, field in _options(kind).items():
-        default = "needed" if field.default is dataclasses.MISSING else _shown(field.default)
+        default = "needed" if field.default is dataclasses.MISSING else _as_text(field.default)
         lines.append(f"  {key + '=' + default:<24} {_help(field)}".rstrip())
     return "\n".join(lines)
 
 
 def summary(name: str) -> str:
-    """What a stage does, in one line. Raises MissingComponent where it cannot be loaded."""
+    """Describes a stage in one line. Raises MissingComponent where it cannot be loaded."""
     return (load_stage(name).__doc__ or "").strip().split("\n")[0]
 
 
 def option_facts(name: str) -> list[dict[str, Any]]:
-    """The options of a stage, for forms: "name", "help", "kind" ("number", "flag", "words", "file" or "text"), "words"
-    (those that are accepted), "default" as a user would write it, and "needed". Raises as `make_stage`."""
+    """Returns a stage's options, for forms. Keys: "name", "help", "kind" ("number", "flag", "words", "file" or "text"),
+    "words" (the accepted ones), "default" as a user would write it, and "needed". Raises as `make_stage`."""
     facts: list[dict[str, Any]] = []
     for key, field in _options(load_stage(name)).items():
         needed, check = field.default is dataclasses.MISSING, field.metadata.get("check")
@@ -189,17 +189,17 @@ def option_facts(name: str) -> list[dict[str, Any]]:
                 "kind": kind,
                 "words": words,
                 "needed": needed,
-                "default": _shown(default),
+                "default": _as_text(default),
             }
         )
     return facts
 
 
 def file_options(text: str) -> dict[str, str]:
-    """The options of a ``--stage`` that name a file, by key.
+    """Returns the options of a ``--stage`` that name a file, by key.
 
     Raises:
-        UsageError: the stage is not installed by that name, or the text cannot be read.
+        UsageError: no stage of that name is installed, or the text cannot be parsed.
     """
     spec = Spec.parse(text)
     if spec.name not in (names := sorted(plugins.installed("stage"))):
@@ -213,7 +213,7 @@ def file_options(text: str) -> dict[str, str]:
 
 
 def absolute(text: str) -> str:
-    """A ``--stage`` with absolute names of its files. Raises UsageError and MissingComponent as `make_stage`."""
+    """Makes the file names of a ``--stage`` absolute. Raises UsageError and MissingComponent as `make_stage`."""
     spec = Spec.parse(text)
     values = {key: str(expanded(value, text).absolute()) for key, value in _files(spec).items() if value}
     return (
@@ -230,7 +230,7 @@ def _files(spec: Spec) -> dict[str, str]:
 
 
 def check_without_files(text: str) -> None:
-    """Raises UsageError for a stage that reads a file that it names, or that is not installed."""
+    """Raises UsageError for missing stages and those with a file option."""
     for key, value in file_options(text).items():
         raise UsageError(
             "{key}={value}: a stage that reads a file has to be given when the run starts",
@@ -250,7 +250,7 @@ def _help(field: dataclasses.Field[Any]) -> str:
     return str(field.metadata.get("help", ""))
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

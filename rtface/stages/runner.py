@@ -1,8 +1,8 @@
-"""What else changes frames, after the faces: overlays, privacy, labels of a film or a live run.
+"""Runs stages after the enhancement: overlays, privacy, labels.
 
 A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. It is called
-once for every frame. One that raises costs that frame its work; after five times within a minute of the film it is
-switched off. It never ends a run. Where a stage hides something, its faults hide the whole frame instead.
+once for every frame. If it raises, that frame lacks its work; after five errors within a minute of the film it is
+switched off. It never ends a run. Where a stage hides faces, its faults hide the whole frame instead.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from rtface.util.av_gpu import software
 from rtface.util.plugins import blame
 
 FAULTS, WITHIN_S = 5, 60.0
-"""A stage that raises so often within so much time of the film is switched off."""
+"""Number of errors within a time of the film after which a stage is switched off."""
 
 
 @dataclass(slots=True)
 class _Active:
-    """A stage at work: its name in figures and messages, what it says of itself (read once), when it raised lately."""
+    """An active stage: its name in statistics and messages, its flags (read once), times of recent faults."""
 
     stage: Stage
     name: str
@@ -48,17 +48,17 @@ class _Active:
 
 
 class Stages:
-    """All stages of a run, in the order in which they were asked for; those that need the frame as it came go first.
+    """All stages of a run in order. Those that need the decoded frame run first.
 
     Args:
         stages: with their names.
         stats: gets "stage NAME" (seconds) and `stage_faults`.
-        run: what `Stage.begin` gets.
+        run: for `Stage.begin`.
         begun: those of `stages` that have begun already; where another fails, they stay open.
 
     Attributes:
         names: of all, "label 2" for the second label.
-        specs: from which `open` made them.
+        specs: of `open`.
     """
 
     def __init__(
@@ -71,22 +71,22 @@ class Stages:
         for place, (name, stage) in enumerate(stages):
             count = 1 + sum(other == name for other, _ in stages[:place])
             self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
-        self._at_work = list(self._all)
+        self._active = list(self._all)
         self._kept: tuple[object, list[Bytes]] = (None, [])
         self.names = [one.name for one in self._all]
         for one in self._all:
             try:
                 one.hides = bool(getattr(one.stage, "hides", Stage.hides))
                 one.needs_before = bool(getattr(one.stage, "needs_before", Stage.needs_before))
-                if not _among(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
+                if not _contains(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
             except Exception as error:
                 self.close(keep=begun)
                 raise UsageError(
                     "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=blame(error)
                 ) from error
-        # What puts the untouched frame back comes first: it must not lift a veil.
-        self._at_work.sort(key=lambda one: not one.needs_before)
+        # Stages that restore the decoded frame run first: they must not remove a veil.
+        self._active.sort(key=lambda one: not one.needs_before)
 
     @classmethod
     def open(
@@ -106,47 +106,47 @@ class Stages:
             stats: gets "stage NAME" (seconds) and `stage_faults`.
             live: whether it is a live run, which begins now.
             origin: seconds of `Frame.time` at which a film begins.
-            begins: likewise its output, after ``--start``.
-            commercial_use: refuse stages that say of themselves that they may not be used commercially.
+            begins: likewise for its output, after ``--start``.
+            commercial_use: refuse stages whose licence forbids commercial use.
 
         Raises:
-            UsageError: no such stage, one that may not be used so, an option that does not exist or cannot be used.
+            UsageError: no such stage, a refused one, an option that does not exist or cannot be used.
             MissingComponent: a stage cannot be loaded.
         """
         begun = origin if origin is not None else time.monotonic() if live else 0.0
-        made = cls(_made(specs, {}, commercial_use=commercial_use), stats, Run(live, begun, begins))
-        made.specs = tuple(specs)
-        return made
+        opened = cls(_make(specs, {}, commercial_use=commercial_use), stats, Run(live, begun, begins))
+        opened.specs = tuple(specs)
+        return opened
 
     @classmethod
     def unbegun(cls, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
-        """The stages that `open` would make, to be asked and not to process: they do not begin. Raises as `open`."""
-        made = _made(specs, {}, commercial_use=commercial_use)
-        return cls(made, Stats(), begun=[stage for _, stage in made])
+        """Makes stages as `open`, without beginning them, for queries only. Raises as `open`."""
+        stages = _make(specs, {}, commercial_use=commercial_use)
+        return cls(stages, Stats(), begun=[stage for _, stage in stages])
 
     @classmethod
     def planned(cls, specs: Sequence[str], *, commercial_use: bool = False) -> list[str]:
-        """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
+        """Returns a report's line for stages without beginning them. Raises as `open`."""
         names = cls.unbegun(specs, commercial_use=commercial_use).names
         return [f"stages: {', '.join(names)}"] * bool(names)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
-        """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
-        same is taken over with what it remembers, so that a face that it covers stays covered. Afterwards close these
-        with ``close(keep=changed.stages)``.
+        """Makes other stages for a live run, and begins new ones. Those with the same text are kept with
+        their state, so that a face that they cover stays covered. Afterwards close these with
+        ``close(keep=changed.stages)``.
 
         Raises:
-            as `open`; these are as they were then.
+            as `open`; these stages are then unchanged.
         """
         kept = dict(zip(self.specs, self.stages, strict=True))
-        made = Stages(
-            _made(specs, kept, commercial_use=commercial_use),
+        changed = Stages(
+            _make(specs, kept, commercial_use=commercial_use),
             self._stats,
             Run(True, time.monotonic()),
             begun=self.stages,
         )
-        made.specs = tuple(specs)
-        return made
+        changed.specs = tuple(specs)
+        return changed
 
     @property
     def stages(self) -> list[Stage]:
@@ -155,17 +155,17 @@ class Stages:
 
     @property
     def needs_before(self) -> bool:
-        """True if `process` wants the frame as it came."""
-        return any(one.needs_before for one in self._at_work)
+        """True if `process` needs the decoded frame."""
+        return any(one.needs_before for one in self._active)
 
     @property
     def hides(self) -> bool:
-        """True if one of them hides something: every frame must pass through them, and faces must be looked for."""
-        return any(one.hides for one in self._at_work)
+        """True if one of them hides faces: every frame needs tracking and must pass through them."""
+        return any(one.hides for one in self._active)
 
     def check_tracker(self, tracker: str) -> None:
-        """UsageError where a stage hides faces, and the tracker of this name finds none."""
-        hiding = next((one.name for one in self._at_work if one.hides), None)
+        """Raises UsageError where a stage hides faces and the tracker is "none"."""
+        hiding = next((one.name for one in self._active if one.hides), None)
         if hiding is not None and tracker == "none":
             raise UsageError(
                 "the stage {name} hides faces, and {--tracker:none} finds none; leave {--tracker} out",
@@ -174,42 +174,41 @@ class Stages:
             )
 
     def __bool__(self) -> bool:
-        """True if there are any."""
+        """Returns whether there are any."""
         return bool(self._all)
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The step in the chain."""
+        """Processes the frames among the items, as a step of the chain."""
         for item in items:
             yield self.process(item) if isinstance(item, Frame) else item
 
     def remember(self, items: Iterable[Item], *, always: bool = False) -> Iterator[Item]:
-        """The items, with a copy of every frame's image on it where a stage needs that, or always; in front of all that
-        changes it."""
+        """Adds a copy of its image to frames, if needed or `always`. Must precede all steps that change images."""
         for item in items:
             if (always or self.needs_before) and isinstance(item, Frame) and item.before is None:
                 item = replace(item, before=before(item))
             yield item
 
     def process(self, frame: Frame, before: Any = None) -> Frame:
-        """The frame after all stages; itself where there are none.
+        """Passes a frame through all stages; returns it unchanged without any.
 
         Args:
-            frame: enhanced. Its image is written to, as after `make_writable()`; one on a GPU or in a format that
-                nothing can be drawn into is replaced.
-            before: the frame as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
+            frame: enhanced. Its image is written to, as after `make_writable()`, or replaced where it is on a GPU or in
+                an unsupported format.
+            before: the decoded frame (`rtface.stages.before`), else the frame's own; only for `needs_before`.
         """
-        if not self._at_work:
+        if not self._active:
             return frame
-        own = frame.before
+        decoded = frame.before
         frame = replace(frame, image=native_image(frame.image), before=before or frame.before)
         frame.make_writable()
-        for one in tuple(self._at_work):
-            frame = self._through(one, frame)
-        return replace(frame, before=own)
+        for one in tuple(self._active):
+            frame = self._apply(one, frame)
+        return replace(frame, before=decoded)
 
-    def _through(self, one: _Active, frame: Frame) -> Frame:
+    def _apply(self, one: _Active, frame: Frame) -> Frame:
         if one.needs_before and frame.before is None:
-            return _hidden(frame) if one.hides else frame  # it came before the stage was switched on
+            return _blur_all(frame) if one.hides else frame  # from before the stage was added
         if not frame.tracked and one.hides:
             self._stats.warn(
                 f"stage {one.name} untracked",
@@ -220,7 +219,7 @@ class Stages:
                     name=one.name,
                 ),
             )
-            return _hidden(frame)
+            return _blur_all(frame)
         kept, given = self._keep(frame), frame
         if frame.faces_age and one.hides:
             given = replace(
@@ -244,14 +243,14 @@ class Stages:
                 changed=None if drawn else frame.changed,
                 generated=frame.generated or after.generated,
             )
-        except Exception as error:  # noqa: BLE001 - a plugin must not end a run: counted, said
+        except Exception as error:  # noqa: BLE001 - a plugin must not end a run
             frame.make_writable()
             for whole, rows in zip(kept, _memory(frame), strict=True):
                 np.copyto(rows, whole)
             return self._fault(one, error, frame)
 
     def _keep(self, frame: Frame) -> list[Bytes]:
-        """The samples as they are now, in memory that is used again."""
+        """Copies the current samples to reused memory."""
         memory = _memory(frame)
         like = [(part.shape, part.dtype) for part in memory]
         if self._kept[0] != like:
@@ -272,10 +271,10 @@ class Stages:
         )
         log.debug("the stage %s failed", one.name, exc_info=error)
         if one.hides:
-            return _hidden(frame)
+            return _blur_all(frame)
         one.faults.append(now)
         if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
-            self._at_work.remove(one)
+            self._active.remove(one)
             self._stats.warn(
                 f"stage {one.name} off",
                 message(
@@ -289,31 +288,31 @@ class Stages:
         return frame
 
     def close(self, keep: Sequence[Stage] = ()) -> None:
-        """Closes every stage but those of `keep`; safe to call twice."""
-        for one in self._at_work:
-            if not _among(one.stage, keep):
+        """Closes every stage except those of `keep`; safe to call twice."""
+        for one in self._active:
+            if not _contains(one.stage, keep):
                 _close(one)
-        self._all, self._at_work = [], []
+        self._all, self._active = [], []
 
 
 def before(frame: Frame) -> Any:
-    """A copy of the frame's image, in memory of the host."""
+    """Copies the frame's image to host memory."""
     image = software(frame.image)
     return image if image is not frame.image else copy_image(image)
 
 
-def _hidden(frame: Frame) -> Frame:
-    """The frame with nothing to recognise on it."""
+def _blur_all(frame: Frame) -> Frame:
+    """Blurs the whole frame until nothing is recognisable."""
     canvas = Canvas(frame)
     side = max(canvas.width, canvas.height)
-    # A face may fill the frame; a blur hides it from a fifth of its width on.
+    # A face may fill the frame; a blur from a fifth of its width hides it.
     canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(2 * side, 2 * side)), side / 4)
     return canvas.frame
 
 
 def check_commercial_use(name: str, hint: str) -> None:
-    """Raises UsageError, which ends with `hint`, for a stage that says of itself that it may not be used commercially;
-    also as `load_stage`."""
+    """Raises UsageError for a stage whose licence forbids commercial use. The message ends with `hint`; also raises as
+    `load_stage`."""
     kind = load_stage(name)
     if not getattr(kind, "commercial_use", Stage.commercial_use):
         raise UsageError(
@@ -334,7 +333,7 @@ def _check(after: object, frame: Frame) -> None:
 
 
 def _memory(frame: Frame) -> list[Any]:
-    """The samples of a frame, a writable array a plane; a component where rows lie bottom-up."""
+    """Returns a frame's samples, a writable array a plane. For bottom-up rows: an array a component."""
     native = frame.image.planes
     if all(plane.line_size > 0 for plane in native):
         return [plane_rows(plane) for plane in native]
@@ -343,15 +342,15 @@ def _memory(frame: Frame) -> list[Any]:
     return list(planes(frame.image, form).values())
 
 
-def _made(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
-    """Stages by name; those of `kept`, by text, are taken from there, each once."""
+def _make(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
+    """Makes named stages. Those in `kept`, by text, are taken from there, each once."""
     parsed, left = [(text, Spec.parse(text)) for text in specs], dict(kept)
     for _, spec in parsed if commercial_use else ():
         check_commercial_use(spec.name, Message("leave it out, or {--commercial-use}", code="or_commercial_use"))
     return [(spec.name, left.pop(text) if text in left else make_stage(spec)) for text, spec in parsed]
 
 
-def _among(stage: Stage, others: Sequence[Stage]) -> bool:
+def _contains(stage: Stage, others: Sequence[Stage]) -> bool:
     return any(stage is other for other in others)
 
 

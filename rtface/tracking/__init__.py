@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class NoTracker:
-    """A tracker that finds no face: for frames that bring their faces along, and as a base class of trackers.
+    """A tracker without faces: for frames with given faces, and as a base class.
 
     Args:
-        options: what `create_tracker` passes on; not used.
+        options: from `create_tracker`; not used.
     """
 
     sparing = False
@@ -30,14 +30,14 @@ class NoTracker:
     def __init__(self, **options: object) -> None: ...
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """No faces."""
+        """Returns no faces."""
         return ()
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Releases nothing."""
 
 
 def create_tracker(
@@ -47,18 +47,18 @@ def create_tracker(
     threads: int = 1,
     cuts: bool = True,
 ) -> Tracker:
-    """A tracker; its networks run on the CPU, wherever engines do.
+    """Creates a tracker; its networks run on the CPU, wherever engines run.
 
     Args:
-        name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
+        name: "openvino" ("auto" selects it: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
             by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or a plugin's.
-        max_faces: faces returned at once, at least 1.
-        threads: cores that one detector run may use, at least 1.
-        cuts: whether it looks for scene changes itself, besides those that `update` is given.
+        max_faces: maximum faces of a frame, at least 1.
+        threads: cores for one detector run, at least 1.
+        cuts: whether it detects scene changes itself, in addition to those passed to `update`.
 
     Raises:
         UsageError: an unknown name.
-        MissingComponent: a model file or package is not there; the message says how to get it.
+        MissingComponent: a model file or package is missing; the message says how to get it.
     """
     name = "openvino" if name == "auto" else name
     if not plugins.exists("tracker", name):
@@ -72,24 +72,24 @@ def create_tracker(
     return factory(max_faces=max_faces, threads=threads, cuts=cuts)
 
 
-def openvino_tracker(*, threads: int, **following: Any) -> Tracker:
-    """YuNet and MediaPipe's face mesh, both run by OpenVINO; arguments as of `create_tracker`."""
+def openvino_tracker(*, threads: int, **options: Any) -> Tracker:
+    """Creates a tracker of YuNet and MediaPipe's face mesh, both in OpenVINO. Arguments as for `create_tracker`."""
     from rtface.tracking.facemesh import FaceMesh
 
-    return _following(FaceMesh(threads=threads), threads, **following)
+    return _make_tracker(FaceMesh(threads=threads), threads, **options)
 
 
-def tasks_tracker(*, threads: int, **following: Any) -> Tracker:
-    """YuNet run by OpenVINO, the face mesh by MediaPipe's Tasks API; arguments as of `create_tracker`."""
+def tasks_tracker(*, threads: int, **options: Any) -> Tracker:
+    """Creates a tracker of YuNet in OpenVINO and MediaPipe's Tasks mesh. Arguments as for `create_tracker`."""
     from rtface.tracking.tasks import TasksMesh
 
-    return _following(TasksMesh(), threads, **following)
+    return _make_tracker(TasksMesh(), threads, **options)
 
 
-def _following(reader: Reader, threads: int, **following: Any) -> Tracker:
-    # Only now: the networks' library takes a while to import, and "none" does without.
+def _make_tracker(reader: Reader, threads: int, **options: Any) -> Tracker:
+    # Imported late: the networks' library is slow to import, and "none" does not need it.
     from rtface.tracking.detector import Detector
     from rtface.tracking.detector_search import DetectorSearch
     from rtface.tracking.mediapipe import MediaPipeTracker
 
-    return MediaPipeTracker(reader, DetectorSearch(Detector(threads=threads)), **following)
+    return MediaPipeTracker(reader, DetectorSearch(Detector(threads=threads)), **options)

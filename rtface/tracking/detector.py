@@ -2,7 +2,7 @@
 
 Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; the weights are OpenCV Zoo's of March 2023. It
 was chosen over MediaPipe's full-range BlazeFace because it finds more (profiles, crowds, the 40-pixel face of a 720p
-frame), takes fewer patterns for faces, and costs a third per pixel.
+frame), has fewer false positives, and costs a third per pixel.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Detection:
         box: x0, y0, x1, y1, forehead to chin; (4,).
         points: eye left in the frame, eye right, nose tip, mouth corner left, right; (5, 2).
         score: 0…1.
-        cut: whether the border of the region that was searched cuts it, though the frame continues there.
-        others: boxes of the candidates that `suppress` left out for it.
+        cut: whether the border of the searched region cuts it, though the frame continues there.
+        others: boxes of the candidates that it suppressed (`suppress`).
     """
 
     box: Float
@@ -49,11 +49,11 @@ class Detection:
 
     @property
     def cover(self) -> Float:
-        """The box around all candidates for it: where it lies at most."""
+        """The union of all its candidates' boxes: its maximum extent."""
         return union_of(self.box, *self.others)
 
     def moved(self, scale: float, x: float, y: float) -> Detection:
-        """The same candidate in another frame: pixels times `scale`, then shifted."""
+        """Returns the candidate in another frame: pixels times `scale`, then shifted."""
         shift = (x, y, x, y)
         return replace(
             self,
@@ -64,21 +64,21 @@ class Detection:
 
 
 def union_of(*boxes: Float) -> Float:
-    """The box around boxes."""
+    """Returns the box around boxes."""
     every = np.stack(boxes)
     return np.concatenate([every[:, :2].min(0), every[:, 2:].max(0)])
 
 
 def overlap(a: Float, b: Float) -> Float:
-    """Intersection over union of one box (4,) with boxes (N, 4)."""
+    """Returns intersection over union of a box (4,) with boxes (N, 4)."""
     common = np.clip(np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2]), 0, None).prod(1)
     union = (a[2:] - a[:2]).prod() + (b[:, 2:] - b[:, :2]).prod(1) - common
     return common / np.maximum(union, 1e-9)
 
 
 def suppress(candidates: list[Detection], limit: float = 0.3) -> list[Detection]:
-    """Without those that overlap a better one by IoU > `limit`, which keeps their boxes; those that are not cut first,
-    and then the strongest."""
+    """Drops candidates that overlap a better one by IoU > `limit`. The better one keeps their boxes. Uncut candidates
+    come first, then the strongest."""
     kept: list[Detection] = []
     for d in sorted(candidates, key=lambda d: (d.cut, -d.score)):
         shares = overlap(d.box, np.stack([k.box for k in kept])) if kept else np.zeros(1)
@@ -93,7 +93,7 @@ class Detector:
     """Finds faces of some 16 pixels and more in a square frame.
 
     Args:
-        threads: how many cores one call may use.
+        threads: cores for one call.
     """
 
     def __init__(self, *, threads: int = 1) -> None:
@@ -102,28 +102,28 @@ class Detector:
         )
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
-        """Candidates in uint8 384×384×3, in its pixels, strongest first."""
-        return self._found(self.network(rgb), threshold)
+        """Detects candidates in uint8 384×384×3, in its pixels, strongest first."""
+        return self._decode(self.network(rgb), threshold)
 
     def detect_in(self, view: View, matrix: Float, threshold: float) -> list[Detection]:
-        """Candidates in the region of a view that `matrix` (display → 384×384 pixels) leads to, in its pixels."""
-        return self._found(self.network.read(view, matrix)[0], threshold)
+        """Detects candidates in a view's region, in its pixels. `matrix` maps display to its 384×384 pixels."""
+        return self._decode(self.network.read(view, matrix)[0], threshold)
 
     @staticmethod
-    def _found(outputs: Sequence[Float32], threshold: float) -> list[Detection]:
-        found: list[Detection] = []
+    def _decode(outputs: Sequence[Float32], threshold: float) -> list[Detection]:
+        candidates: list[Detection] = []
         for i, stride in enumerate(_STRIDES):
             is_face, is_object, boxes, points = (outputs[i + 3 * k][0] for k in range(4))
-            squares = is_face[:, 0] * is_object[:, 0]  # of the scores; both networks' answers are 0…1
+            squares = is_face[:, 0] * is_object[:, 0]  # of the scores; both outputs are 0…1
             for j in np.flatnonzero(squares > threshold * threshold).tolist():
                 row, column = divmod(j, SIZE // stride)
                 cell = np.array((column, row), np.float64)
                 centre, half = (cell + boxes[j, :2]) * stride, np.exp(boxes[j, 2:].astype(np.float64)) * (stride / 2)
-                found.append(
+                candidates.append(
                     Detection(
                         np.concatenate([centre - half, centre + half]),
                         (cell + points[j].reshape(5, 2)) * stride,
                         min(1.0, sqrt(float(squares[j]))),
                     )
                 )
-        return suppress(found)
+        return suppress(candidates)

@@ -1,4 +1,4 @@
-"""Faces between two frames that were tracked: moved on by their tracks' motion."""
+"""Extrapolates faces between two tracked frames by their motion."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import numpy as np
 
 from rtface.frame import Face, Float
 
-# Seconds between two sightings up to which they tell a face's speed, and for which a face is believed to go on.
-_TELLS_S, _GOES_ON_S = 0.3, 0.15
-# Widths of a face that it may be moved by: more is a mistake, not a motion.
-_FARTHEST = 0.3
-# Share of its size by which a covered face grows in a second without being seen. Heads turn and start within
-# a tenth of a second, and reach about two widths a second.
-_GROWTH = 2.0
-# Seconds that the margin around a covered face suffices for, so that it does not change its size on every other frame.
-_HELD_S = 0.05
+# Maximum time between two sightings for a speed, and maximum time of extrapolation.
+_MAX_GAP_S, _MAX_AHEAD_S = 0.3, 0.15
+# Maximum shift of a face: more is an error, not a motion.
+_MAX_SHIFT_WIDTHS = 0.3
+# Growth of a covered face in its own sizes while it is not seen. Heads turn and start within a tenth of a second, and
+# reach about two widths a second.
+_GROWTH_PER_S = 2.0
+# Time for which the margin around a covered face suffices, so that its size does not change on every other frame.
+_MARGIN_S = 0.05
 
 
 def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, passed: float) -> tuple[Face, ...]:
-    """The faces of the last tracked frame where they should be now.
+    """Moves the last tracked frame's faces to where they should be now.
 
     Args:
         newest, before: faces of the last two tracked frames.
         since: seconds between the two.
         passed: seconds since the newer one.
     """
-    if not 0.0 < since <= _TELLS_S or passed <= 0.0:
+    if not 0.0 < since <= _MAX_GAP_S or passed <= 0.0:
         return tuple(newest)
-    known = {face.track_id: face for face in before}
+    earlier = {face.track_id: face for face in before}
     return tuple(
-        _moved(face, known[face.track_id], min(passed, _GOES_ON_S) / since)
-        if face.track_id in known and face.track_id
+        _move(face, earlier[face.track_id], min(passed, _MAX_AHEAD_S) / since)
+        if face.track_id in earlier and face.track_id
         else face
         for face in newest
     )
 
 
 def grown(face: Face, age: float) -> Face:
-    """A face `age` seconds after it was seen, as large as it takes to hold it wherever it went (what hides faces)."""
-    if age <= _HELD_S:
+    """Enlarges a face to cover its possible motion over `age` seconds. For stages that hide faces."""
+    if age <= _MARGIN_S:
         return face
-    centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH * (age - _HELD_S)
+    centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH_PER_S * (age - _MARGIN_S)
 
     def larger(points: Float) -> Float:
         return centre + factor * (points - centre)
@@ -55,9 +55,9 @@ def grown(face: Face, age: float) -> Face:
     return replace(face, box=larger(face.box.reshape(2, 2)).reshape(4), points=larger(face.points), mesh=mesh)
 
 
-def _moved(face: Face, before: Face, share: float) -> Face:
+def _move(face: Face, before: Face, share: float) -> Face:
     shift = share * (face.points.mean(0) - before.points.mean(0))
-    far, most = float(np.linalg.norm(shift)), _FARTHEST * face.width
+    far, most = float(np.linalg.norm(shift)), _MAX_SHIFT_WIDTHS * face.width
     if far > most:
         shift = shift * (most / far)
     mesh = face.mesh

@@ -31,7 +31,7 @@ OUTER_CORNERS = (33, 263)
 _SURFACE = 468
 _SHARES = np.full(_SURFACE, 1 / _SURFACE)
 _GRID = 8
-"""Side of the coarse image that is a face's appearance: it tells two people apart, no more."""
+"""Side of the coarse image of a face's appearance, which only distinguishes two people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,16 @@ class Region:
     angle: float
 
     def matrix(self, size: int = SIZE) -> Float:
-        """2×3, display → pixels of a size×size crop."""
+        """Returns the 2×3 matrix display → pixels of a size×size crop."""
         s = size / self.side
         c, n = s * np.cos(self.angle), s * np.sin(self.angle)
         return np.array([[c, n, size / 2 - c * self.x - n * self.y], [-n, c, size / 2 + n * self.x - c * self.y]])
 
     def rounded(self) -> Region:
-        """The region on a grid of half a pixel of a crop of `SIZE`, and about a pixel in size and turn.
+        """Rounds the region to half a pixel of a crop of `SIZE`. Size and angle are rounded to about a pixel.
 
-        Two trackers that follow a face from different frames on differ by some hundredths of a pixel. By the grid they
-        soon read exactly the same region, and with it the same mesh.
+        Two trackers that follow a face from different frames differ by some hundredths of a pixel. With the grid they
+        soon read exactly the same region, and so the same mesh.
         """
         side = 2.0 ** (round(log2(max(self.side, 1.0)) * _SIDES) / _SIDES)
         step = side / (2 * SIZE)
@@ -63,7 +63,7 @@ class Region:
         )
 
     def to_display(self, points: Float, size: int = SIZE) -> Float:
-        """(N, 2|3) crop pixels → display pixels; z is scaled only."""
+        """Maps (N, 2|3) crop pixels to display pixels; z is scaled only."""
         s = self.side / size
         c, n = s * np.cos(self.angle), s * np.sin(self.angle)
         u, v = points[:, 0] - size / 2, points[:, 1] - size / 2
@@ -82,25 +82,25 @@ class Mesh:
 
 
 def five_points(mesh: Float) -> Float:
-    """Eye centres (mean of both corners and four lid points), nose tip, mouth corners: (5, 2) of a
-    mesh (478, 2|3)."""
+    """Returns five points (5, 2) of a mesh (478, 2|3): eye centres (mean of both corners and four lid points), nose
+    tip, mouth corners."""
     m = mesh[:, :2]
     return np.stack([m[list(LEFT_EYE)].mean(0), m[list(RIGHT_EYE)].mean(0), m[NOSE_TIP], m[LEFT_MOUTH], m[RIGHT_MOUTH]])
 
 
 def box_of(mesh: Float) -> Float:
-    """x0, y0, x1, y1 around the 468 points of the surface."""
-    m = np.ascontiguousarray(mesh[:_SURFACE, :2].T)  # along rows it takes a third of the time
+    """Returns x0, y0, x1, y1 around the 468 points of the surface."""
+    m = np.ascontiguousarray(mesh[:_SURFACE, :2].T)  # min and max along rows take a third of the time
     return np.concatenate([m.min(1), m.max(1)])
 
 
 def centre_of(mesh: Float) -> Float:
-    """Mean x, y of the 468 points of the surface."""
+    """Returns the mean x, y of the 468 points of the surface."""
     return _SHARES @ mesh[:_SURFACE, :2]
 
 
 def appearance_of(pixels: Bytes) -> Float:
-    """Appearance descriptor of a face, from its upright 256×256 crop: normalised luma 8×8, then colour 4×4×2; (96,)."""
+    """Returns the appearance descriptor (96,) of an upright 256×256 crop: normalised luma 8×8, then colour 4×4×2."""
     ycc = cv2.cvtColor(cv2.resize(pixels, (_GRID, _GRID), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
     y = ycc[:, :, 0].astype(np.float64)
     y -= y.mean()
@@ -109,23 +109,23 @@ def appearance_of(pixels: Bytes) -> Float:
 
 
 def likeness(a: Float, b: Float) -> float:
-    """How similar two appearances are, 0…1; the same face some frames later has 0.7 and more."""
+    """Returns the similarity of two appearances, 0…1. The same face some frames later has 0.7 and more."""
     n = _GRID * _GRID
     shape = float(np.dot(a[:n], b[:n]))
     colour = exp(-float(np.mean(np.abs(a[n:] - b[n:]))))
     return max(0.0, 0.5 * shape + 0.5 * colour)
 
 
-def region_of_detection(found: Detection) -> Region:
-    """Where to look for the mesh of a detector's candidate (constants: mean over 150 portraits)."""
-    (x, y), side = found.centre, float(max(found.box[2:] - found.box[:2]))
-    m = similarity(found.points, SIZE)
+def region_of_detection(candidate: Detection) -> Region:
+    """Returns the mesh region of a detector's candidate (constants: mean over 150 portraits)."""
+    (x, y), side = candidate.centre, float(max(candidate.box[2:] - candidate.box[:2]))
+    m = similarity(candidate.points, SIZE)
     angle = float(-np.arctan2(m[1, 0], m[0, 0]))
     return Region(float(x) - 0.05 * side * np.sin(angle), float(y) + 0.05 * side * np.cos(angle), 1.31 * side, angle)
 
 
 def region_of_mesh(mesh: Float) -> Region:
-    """Where to look for a face on the next frame: around its mesh, level with its eyes."""
+    """Returns a face's region on the next frame: around its mesh, level with its eyes."""
     dx, dy = mesh[OUTER_CORNERS[1], :2] - mesh[OUTER_CORNERS[0], :2]
     box = box_of(mesh)
     (x, y), (w, h) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
@@ -136,25 +136,24 @@ class FaceMesh:
     """The landmark network.
 
     Args:
-        threads: how many cores one call may use.
+        threads: cores for one call.
     """
 
     def __init__(self, *, threads: int = 1) -> None:
         self.network = TrackerNetwork("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0)
 
     def read(self, view: View, region: Region) -> Mesh:
-        """The mesh of the face in `region`; its score is the network's own belief that a face is
-        there."""
+        """Reads the mesh of the face in `region`. Its score is the network's own confidence that a face is there."""
         outputs, pixels = self.network.read(view, region.matrix())
         points, score = _points_and_score(outputs)
         return Mesh(region.to_display(points), score, appearance_of(pixels))
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
-        """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""
+        """Returns points (478, 3) in crop pixels, and the score 0…1. The crop is uint8 256×256×3."""
         return _points_and_score(self.network(pixels))
 
     def close(self) -> None:
-        """Nothing to release but memory, which goes with the object."""
+        """Does nothing: memory is freed with the object."""
 
 
 def _points_and_score(outputs: Sequence[Float32]) -> tuple[Float, float]:

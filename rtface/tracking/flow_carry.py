@@ -1,10 +1,10 @@
-"""Carrying a mesh over one frame by optical flow, instead of running the mesh network.
+"""Carries a mesh over one frame by optical flow, without reading.
 
 The mesh network is the most expensive part of tracking. Where a face was read surely on the frame before and has hardly
-moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000) and the whole mesh is
-moved by the similarity that fits them, at a tenth of the cost. It happens at most once between two readings, so
-nothing drifts, and expression lags by one frame at most. Any doubt (points that do not come back to where they
-started, that disagree with one similarity, a jump) means reading.
+moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000), and the similarity that
+fits them moves the whole mesh, at a tenth of the cost. It happens at most once between two readings, so nothing drifts,
+and expression lags by one frame at most. In any doubt (points that do not return to their start or disagree with one
+similarity, a jump) the mesh is read.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rtface.tracking.facemesh import Region, region_of_mesh
 
 _SIDE = 160
 _POINTS = np.concatenate([RIGID, [10, 338, 297, 284, 389, 454, 361, 397, 152, 172, 132, 234]])
-_BACK = 0.7  # patch pixels by which a point may miss its start when it is followed back
-_AGREE = 1.0  # patch pixels, median distance of the points from the similarity
-_MIN_POINTS_SHARE = 0.7  # share of the points that must be left
+_MAX_RETURN_PX = 0.7  # patch pixels by which a point may miss its start when followed back
+_MAX_ERROR_PX = 1.0  # patch pixels, median distance of the points from the similarity
+_MIN_POINTS_SHARE = 0.7  # minimum share of good points
 
 
 @dataclass(slots=True)
 class FlowPatch:
-    """What a face looked like when its mesh was read: luma `_SIDE`², where it was cut, the mesh, and when (seconds)."""
+    """A face when its mesh was read: luma `_SIDE`², its region, the mesh, and the time (seconds)."""
 
     gray: Bytes
     region: Region
@@ -39,12 +39,12 @@ class FlowPatch:
 
     @classmethod
     def cut(cls, view: View, mesh: Float, time: float = 0.0) -> FlowPatch:
-        """Remembers the face at `mesh` (478, 3) on this frame."""
+        """Cuts the patch of a face on this frame. `mesh` is (478, 3)."""
         region = region_of_mesh(mesh)
         return cls(view.luma(region.matrix(_SIDE), (_SIDE, _SIDE)), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
-        """The mesh on the next frame, or None where it has to be read.
+        """Returns the mesh on the next frame; None if it needs reading.
 
         Args:
             view: the next frame.
@@ -54,22 +54,22 @@ class FlowPatch:
         new = Region(old.x + float(shift[0]), old.y + float(shift[1]), old.side, old.angle)
         gray = view.luma(new.matrix(_SIDE), (_SIDE, _SIDE))
         start = apply(old.matrix(_SIDE), self.mesh[_POINTS, :2])
-        found, back, good = _follow(self.gray, gray, start)
-        good &= np.linalg.norm(back - start, axis=1) < _BACK
+        followed, back, good = _follow(self.gray, gray, start)
+        good &= np.linalg.norm(back - start, axis=1) < _MAX_RETURN_PX
         if good.mean() < _MIN_POINTS_SHARE:
             return None
-        source, target = self.mesh[_POINTS[good], :2], new.to_display(found[good], _SIDE)
+        source, target = self.mesh[_POINTS[good], :2], new.to_display(followed[good], _SIDE)
         motion = fit(source, target)
         error = np.linalg.norm(apply(motion, source) - target, axis=1) * (_SIDE / old.side)
         scale, turn = hypot(motion[0, 0], motion[1, 0]), atan2(motion[1, 0], motion[0, 0])
-        if float(np.median(error)) > _AGREE or abs(scale - 1) > 0.04 or abs(turn) > 0.08:
+        if float(np.median(error)) > _MAX_ERROR_PX or abs(scale - 1) > 0.04 or abs(turn) > 0.08:
             return None
         return move(motion, self.mesh)
 
 
 def _follow(old: Bytes, new: Bytes, start: Float) -> tuple[Float, Float, np.ndarray]:
-    """Where points (N, 2) of `old` are in `new`, where those are in `old` again, and which could be followed at all."""
-    # OpenCV's pixel centres are whole numbers, ours halves.
+    """Follows points (N, 2) from `old` to `new` and back. Returns both positions, and which succeeded."""
+    # OpenCV's pixel centres are integers, ours halves.
     a = (start - 0.5).astype(np.float32)[:, None]
     how = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)}
     b, there, _ = cv2.calcOpticalFlowPyrLK(old, new, a, None, **how)  # type: ignore[call-overload]

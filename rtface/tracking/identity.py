@@ -1,6 +1,6 @@
-"""Identity of tracks: the state of every track, and how a face that comes back gets its old id.
+"""The state of tracks, and the matching of returning faces to them.
 
-A face is expected where its speed carries it, at the size it had, looking as it did.
+A face is expected where its speed carries it, with its old size and appearance.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from rtface.tracking.facemesh import Mesh, box_of, centre_of, likeness
 from rtface.tracking.flow_carry import FlowPatch
 
 MEMORY_S = 1.2
-"""Seconds after which a face that was lost is forgotten."""
-_PREDICT = 0.25
+"""Seconds after which a lost face is forgotten."""
+_PREDICT_S = 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -24,14 +24,14 @@ class Track:
     """One face over time.
 
     Attributes:
-        id: positive once the face is believed, 0 while it is on trial.
+        id: positive once the face is confirmed, 0 while it is on trial.
         mesh: (478, 3), display pixels, at `seen`.
-        score: of the last reading that saw it, 0…1.
-        seen: when it was last seen, seconds.
-        appearance: running mean of the appearance of the meshes.
+        score: of the last successful reading, 0…1.
+        seen: time of the last sighting, seconds.
+        appearance: running mean of the meshes' appearance.
         speed: of the mesh's centre, display pixels a second.
         hits: frames on which it was seen.
-        patch: what it looked like on the last frame, when its mesh was read there; else None.
+        patch: of the last frame, where its mesh was read; else None.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Track:
     speed: Float
     hits: int = 1
     patch: FlowPatch | None = None
-    _boxed: Float | None = None  # the mesh that `_box` is of
+    _box_mesh: Float | None = None  # the mesh of `_box`
     _box: Float = field(default_factory=lambda: np.zeros(4))
 
     @classmethod
@@ -51,8 +51,8 @@ class Track:
 
     @property
     def box(self) -> Float:
-        if self._boxed is not self.mesh:
-            self._boxed, self._box = self.mesh, box_of(self.mesh)
+        if self._box_mesh is not self.mesh:
+            self._box_mesh, self._box = self.mesh, box_of(self.mesh)
         return self._box
 
     @property
@@ -61,17 +61,17 @@ class Track:
         return float(box[2] - box[0])
 
     def expected(self, time: float) -> Float:
-        """The mesh where its speed would have carried it (for a quarter of a second; then it waits there)."""
+        """Returns the mesh moved by its speed for at most `_PREDICT_S`."""
         mesh = self.mesh.copy()
-        mesh[:, :2] += self.speed * min(max(time - self.seen, 0.0), _PREDICT)
+        mesh[:, :2] += self.speed * min(max(time - self.seen, 0.0), _PREDICT_S)
         return mesh
 
     def meet(self, mesh: Mesh, time: float, *, learn: bool = True) -> None:
-        """Takes in a new sight of the face."""
+        """Updates the track with a new sighting."""
         dt = time - self.seen
         if dt > 0:
             speed = (centre_of(mesh.points) - centre_of(self.mesh)) / dt
-            self.speed = self.speed + (0.5 if dt < _PREDICT else 0.0) * (speed - self.speed)
+            self.speed = self.speed + (0.5 if dt < _PREDICT_S else 0.0) * (speed - self.speed)
         if learn:
             self.appearance += 0.08 * (mesh.appearance - self.appearance)
         self.mesh, self.score, self.seen = mesh.points, mesh.score, time
@@ -79,7 +79,7 @@ class Track:
 
 
 def nearness(track: Track, mesh: Mesh, time: float) -> float:
-    """How well a new sight fits a lost face, 0 (not at all) … 1: place, size and appearance."""
+    """Rates how well a mesh fits a lost face, 0…1: place, size and appearance. 0 is no match."""
     gap = time - track.seen
     old, new = box_of(track.expected(time)), box_of(mesh.points)
     width = max(float(old[2] - old[0]), 1.0)
@@ -89,14 +89,14 @@ def nearness(track: Track, mesh: Mesh, time: float) -> float:
     if far > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
         return 0.0
     like = likeness(track.appearance, mesh.appearance)
-    # Near enough in place and time needs no likeness; far away it must be the same person to the eye.
+    # A near sighting in place and time needs less likeness; a far one must look like the same person.
     if like < 0.45 + 0.25 * far / reach - (0.2 if gap < 0.3 and far < 0.3 else 0.0):
         return 0.0
     return like * (1 - 0.5 * far / reach)
 
 
 def same_place(a: Float, b: Float) -> bool:
-    """True if two boxes hold one face: centres within a third of the smaller width, or half of their union shared."""
+    """Returns whether boxes hold one face: centres within a third of the smaller width, or half their union shared."""
     near = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
     small = min(float(a[2] - a[0]), float(b[2] - b[0]))
     common = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()

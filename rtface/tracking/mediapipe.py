@@ -1,8 +1,8 @@
 """The tracker: YuNet finds faces, MediaPipe's mesh follows them.
 
-On every frame each known face's mesh is read from where the face should be; the detector only looks for new and
-lost faces, a part of the frame at a time. A face on trial is shown once it proved itself: at once when both networks
-are sure, else after three frames.
+On every frame it reads each tracked face's mesh at its expected place; the detector only searches for new and lost
+faces, a part of the frame at a time. A face on trial is shown once confirmed: at once when both networks are sure, else
+after three frames.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from rtface.tracking.identity import MEMORY_S, Track, nearness, same_place
 from rtface.util.held_faces import HeldFaces
 
 MIN_MESH_SCORE = 0.5
-"""Mesh score from which a face counts as seen (MediaPipe's own limit)."""
+"""Minimum mesh score of a seen face (MediaPipe's own limit)."""
 SURE_MESH, SURE_DETECTION, FAIR_DETECTION = 0.9, 0.85, 0.6
 MIN_LIKENESS = 0.3
-"""Likeness below which the mesh sits on something else: it likes to see a face where it just saw one. Flashes, hands
-and fast turns were seen to go down to 0.35."""
+"""Likeness below which the mesh is on something else: the network tends to see a face where it just saw one. Flashes,
+hands and fast turns went down to 0.35 in tests."""
 MAX_MESH_SHIFT = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
-SECOND_LOOKS = 0.85, 1.15
-"""Sides of the regions that a small candidate of a still is read from again, by that of the first: of a small face the
-network is sure in one and not in another."""
-LEAST_INSIDE, LEAST_OF_STILL = 0.5, 0.3
-"""Shares of a mesh that lie in the frame, above which a face that the edge cuts is followed, and found in a still."""
+SECOND_LOOK_SCALES = 0.85, 1.15
+"""Scales of the regions for further reads of a small candidate of a still: the network may be sure of a small face in
+one region and not in another."""
+MIN_INSIDE_SHARE, MIN_INSIDE_SHARE_STILL = 0.5, 0.3
+"""Minimum shares of a mesh inside the frame to follow a face at the edge, and to find one in a still."""
 TRIAL_FRAMES = 3
 COAST_S, MAX_COAST_S = 0.12, 0.7
-"""Seconds for which a face that is not seen is still followed and shown where it should be; where frames are further
-apart, for two of them, up to so many seconds."""
+"""Seconds for which an unseen face is still followed and shown at its expected place; at a low frame rate, for two
+frames, up to the maximum."""
 MAX_CARRY_GAP_S = 0.07
-"""Seconds between two frames up to which a mesh may be carried instead of read."""
+"""Maximum seconds between two frames to carry a mesh instead of reading it."""
 SPARING_CARRY_S = 0.15
-"""Seconds for which it is carried where there is little time."""
+"""Seconds for which it is carried where time is short."""
 REFUSED_S = 0.4
-"""Seconds for which a place where the mesh network saw no face is not read again."""
+"""Seconds before a place where the mesh network saw no face is read again."""
 MIN_COVER_SCORE = 0.6
-"""Detector's score from which a face that is not followed is reported to stages that hide faces."""
+"""Minimum detector score of an unfollowed face for stages that hide faces."""
 MAX_GAP_S = 2.0
-"""Seconds between two frames after which nothing is carried over."""
+"""Seconds between two frames after which all tracks are dropped."""
 SYNC_S = 1.0
 """On the first frame of each such period of the film's time every mesh is read and the detector begins its round, so
-that which frames are read does not depend on the frame on which tracking began."""
+that the frame on which tracking began does not determine which frames are read."""
 
 
 class Reader(Protocol):
@@ -78,12 +78,12 @@ class MediaPipeTracker:
     Args:
         reader: reads the mesh.
         search: finds new faces.
-        max_faces: faces returned at once, at least 1; on a first frame the largest. Where a stage hides faces, more
+        max_faces: maximum faces of a frame, at least 1; on a first frame the largest. Where a stage hides faces, more
             are followed.
-        cuts: whether to look for scene changes itself, besides those that `update` is given.
+        cuts: whether to detect scene changes itself, in addition to those passed to `update`.
 
     Attributes:
-        sparing: set where there is little time: of the faces that may be carried one a frame is read, in turn.
+        sparing: set where time is short: of the faces that may be carried, each frame reads one, in turn.
         watchful, thorough, unfollowed, beyond: see `rtface.protocols.Tracker`.
     """
 
@@ -97,7 +97,7 @@ class MediaPipeTracker:
     ) -> None:
         self._reader = reader
         self._search = search
-        self._most = max_faces
+        self._max_faces = max_faces
         self._cuts = CutDetector() if cuts else None
         self._aligner = Aligner()
         self._held = HeldFaces()
@@ -114,38 +114,38 @@ class MediaPipeTracker:
         self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Faces on this frame, largest first; see `rtface.protocols.Tracker.update`."""
+        """Returns the faces on a frame, largest first; see `rtface.protocols.Tracker.update`."""
         failed, self._failed, self.unfollowed = self._failed, True, ()
         self.beyond = 0
         cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
-        if self._time is not None and -0.05 < dt <= 0:  # two fields with one time stamp, or a stamp that trembles
+        if self._time is not None and -0.05 < dt <= 0:  # two fields with one timestamp, or jitter
             dt = 1e-3
             time = self._time + dt
         first = self._time is None or cut or not 0 < dt < MAX_GAP_S
         if first:
             self._forget()
-        # The longer of the last two intervals: a rate that rises again loses no face.
+        # The longer of the last two intervals, so that a rising frame rate loses no face.
         self._coast = min(max(COAST_S, 2.02 * max(dt, self._dt)), MAX_COAST_S)
         self._dt = 0.0 if first else dt
         self._synchronise(view, time)
         self._follow(view, time)
-        found = self._find(view, time, dt, first or failed)
+        detections = self._find(view, time, dt, first or failed)
         for track in [t for t in self._tracks if time - t.seen >= (MEMORY_S if t.id else self._coast)]:
             self._tracks.remove(track)
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
         faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
-        chosen = self._held.widest(faces, self._most, time, new=first)
+        chosen = self._held.widest(faces, self._max_faces, time, new=first)
         left = [face for face in faces if not any(face is one for one in chosen)]
         if self.watchful:
-            self.unfollowed = (*left, *self._unfollowed(faces, found, time))
+            self.unfollowed = (*left, *self._unfollowed(faces, detections, time))
         self.beyond += len(left)
         self._failed = False
         return chosen
 
     def reset(self) -> None:
-        """Forgets all faces and where in time it was; ids go on rising."""
+        """Forgets all faces and the time; ids continue to rise."""
         self._forget()
         self._time = None
         if self._cuts is not None:
@@ -163,7 +163,7 @@ class MediaPipeTracker:
         self._search.reset()
 
     def _synchronise(self, view: View, time: float) -> None:
-        """Begins reading and searching again where a period of `SYNC_S` begins with the frame at this time."""
+        """Restarts reading and searching where `time` begins a period of `SYNC_S`."""
         before, self._time = self._time, time
         if before is not None and floor(time / SYNC_S) != floor(before / SYNC_S):
             self._search.synchronise(view, time)
@@ -173,7 +173,7 @@ class MediaPipeTracker:
                     track.patch = None
 
     def _follow(self, view: View, time: float) -> None:
-        """Reads every known face where it should be. Where two are found on one face, it is the likelier one's."""
+        """Reads every tracked face at its expected place. Of two tracks on one face, the better match gets it."""
         sights: list[tuple[float, Track, Mesh]] = []
         patches = {id(t): t.patch for t in self._tracks}
         oldest = min((p.time for p in patches.values() if p is not None), default=time)
@@ -194,7 +194,7 @@ class MediaPipeTracker:
                 mesh.score >= MIN_MESH_SCORE
                 and like > MIN_LIKENESS
                 and _plausible(expected, mesh.points)
-                and _inside(mesh.points, view, LEAST_INSIDE)
+                and _inside(mesh.points, view, MIN_INSIDE_SHARE)
             ):
                 sights.append((like, track, mesh))
         taken: list[Float] = []
@@ -208,13 +208,13 @@ class MediaPipeTracker:
             old = patches[id(track)]
             if read and mesh.score > SURE_MESH:
                 track.patch = FlowPatch.cut(view, mesh.points, time)
-            else:  # every carrying begins at a reading, so nothing drifts
+            else:  # every carry begins at a reading, so nothing drifts
                 track.patch = old if self.sparing and not read and old and time - old.time < SPARING_CARRY_S else None
             if not track.id and track.hits >= TRIAL_FRAMES:
-                self._believe(track)
+                self._confirm(track)
 
     def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
-        """The mesh moved by optical flow, where it was read on the frame before and nothing else is near."""
+        """Moves a mesh by optical flow. Returns None if it was not read on the frame before, or a face is near."""
         patch, dt = track.patch, time - track.seen
         track.patch = None
         if (
@@ -231,38 +231,40 @@ class MediaPipeTracker:
         return None if points is None else Mesh(points, track.score, track.appearance)
 
     def _find(self, view: View, time: float, dt: float, first: bool) -> list[Detection]:
-        """Looks for new faces and for lost ones, and gives those found their id; all detections."""
+        """Searches for new and lost faces and assigns ids; returns all detections."""
         if first:
-            found = self._search.everywhere(view, thorough=self.thorough)
+            detections = self._search.everywhere(view, thorough=self.thorough)
         else:
-            # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
-            found = self._search.step(
+            # Where only some frames are tracked, a detector round may take longer, so as not to delay them.
+            detections = self._search.step(
                 view, dt, watchful=self.watchful and not self.sparing, most=1 if self.sparing else MAX_DETECTIONS
             )
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:
                     x0, y0, x1, y1 = box_of(track.expected(time))
-                    found += self._search.detect_in(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
-        found.sort(key=lambda d: -d.width if first else -d.score)
-        reads = 2 * self._followed if first else 3
+                    detections += self._search.detect_in(
+                        view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0)
+                    )
+        detections.sort(key=lambda d: -d.width if first else -d.score)
+        reads = 2 * self._max_followed if first else 3
         self._refused = [(box, until) for box, until in self._refused if time < until]
-        for detection in found:
-            if self._known(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
+        for detection in detections:
+            if self._is_seen(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
                 continue
-            if self._seen(time) >= self._followed:
+            if self._count_seen(time) >= self._max_followed:
                 self.beyond += detection.score >= MIN_COVER_SCORE
             elif reads:
                 reads -= 1
                 if not self._meet(view, detection, time, first):
                     self._refused.append((detection.box, time + REFUSED_S))
-        return found
+        return detections
 
-    def _unfollowed(self, faces: tuple[Face, ...], found: list[Detection], time: float) -> tuple[Face, ...]:
-        """Faces that are seen on this frame, by the detector or by a track on trial, where none of `faces` is."""
+    def _unfollowed(self, faces: tuple[Face, ...], detections: list[Detection], time: float) -> tuple[Face, ...]:
+        """Returns detections and tracks on trial that no face covers."""
         seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
         lost = [t for t in self._tracks if t.id and t.seen < time]
-        for d in found:
+        for d in detections:
             if d.score >= MIN_COVER_SCORE:
                 was = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
                 seen.append(Face(was, d.cover, d.points, score=d.score))
@@ -273,41 +275,41 @@ class MediaPipeTracker:
             place = next((k for k, one in enumerate(rest) if same_place(face.box, one.box)), None)
             if place is None:
                 rest.append(face)
-            else:  # one of the two may hold half of the face only
+            else:  # either may hold only half of the face
                 rest[place] = replace(rest[place], box=union_of(rest[place].box, face.box))
         return tuple(rest)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
-        """Reads a candidate's mesh until it stays put. Then it is a face known from before, or a new one.
+        """Reads a candidate's mesh until it settles. Assigns it to a lost or new track.
 
-        False where the network saw no face.
+        Returns False where the network saw no face.
         """
         detection = self._search.upright(view, detection)
         region, longer = region_of_detection(detection), self.thorough and detection.width < SMALL
-        mesh, drift = self._settled(view, region)
-        for scale in SECOND_LOOKS if longer else ():
+        mesh, drift = self._read_settled(view, region)
+        for scale in SECOND_LOOK_SCALES if longer else ():
             if mesh.score > SURE_MESH and drift < MAX_MESH_SHIFT:
                 break
             mesh, drift = max(
                 (mesh, drift),
-                self._settled(view, replace(region, side=scale * region.side)),
+                self._read_settled(view, replace(region, side=scale * region.side)),
                 key=lambda one: one[0].score - one[1],
             )
         box = box_of(mesh.points)
         if (
             mesh.score < MIN_MESH_SCORE
             or drift > 3 * MAX_MESH_SHIFT
-            or not _inside(mesh.points, view, LEAST_OF_STILL if self.thorough else LEAST_INSIDE)
+            or not _inside(mesh.points, view, MIN_INSIDE_SHARE_STILL if self.thorough else MIN_INSIDE_SHARE)
             or not _same_roll(mesh.points, detection.points)
         ):
             return False
-        if self._known(box, time):
+        if self._is_seen(box, time):
             return True
         best = max([t for t in self._tracks if t.seen < time], key=lambda t: nearness(t, mesh, time), default=None)
         if best is not None and nearness(best, mesh, time) > 0:
             best.meet(mesh, time)
             return True
-        if self._seen(time) >= self._followed:
+        if self._count_seen(time) >= self._max_followed:
             return True
         track = Track.start(mesh, time)
         self._tracks.append(track)
@@ -316,11 +318,11 @@ class MediaPipeTracker:
             and drift < MAX_MESH_SHIFT
             and (longer or detection.score > (FAIR_DETECTION if first else SURE_DETECTION))
         ):
-            self._believe(track)
+            self._confirm(track)
         return True
 
-    def _settled(self, view: View, region: Region) -> tuple[Mesh, float]:
-        """The mesh read from where it was seen until it stays put, and how far it moved last, in widths."""
+    def _read_settled(self, view: View, region: Region) -> tuple[Mesh, float]:
+        """Reads a mesh until it settles. Returns it and its last shift in widths."""
         mesh = self._reader.read(view, region)
         drift, tries = 1.0, 0
         while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
@@ -331,17 +333,17 @@ class MediaPipeTracker:
         return mesh, drift
 
     @property
-    def _followed(self) -> int:
-        """The largest number of faces that are followed at once."""
-        return ALL_FACES if self.watchful else self._most
+    def _max_followed(self) -> int:
+        """The maximum number of followed faces."""
+        return ALL_FACES if self.watchful else self._max_faces
 
-    def _seen(self, time: float) -> int:
+    def _count_seen(self, time: float) -> int:
         return sum(t.seen == time for t in self._tracks)
 
-    def _known(self, box: Float, time: float) -> bool:
+    def _is_seen(self, box: Float, time: float) -> bool:
         return any(t.seen == time and same_place(t.box, box) for t in self._tracks)
 
-    def _believe(self, track: Track) -> None:
+    def _confirm(self, track: Track) -> None:
         self._last_id += 1
         track.id = self._last_id
 
@@ -359,21 +361,21 @@ class MediaPipeTracker:
         return self._aligner.steady(face, time)
 
 
-def _plausible(expected: Float, found: Float) -> bool:
-    """True if a mesh may be the same face some 1/30 s later: no jump by half its width, no sudden size."""
-    a, b = box_of(expected), box_of(found)
+def _plausible(expected: Float, mesh: Float) -> bool:
+    """Returns whether a mesh may be the face 1/30 s later: no jump by half its width, no sudden change of size."""
+    a, b = box_of(expected), box_of(mesh)
     width = float(a[2] - a[0])
     jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
     return jump < 0.5 * width and abs(log(max(float(b[3] - b[1]), 1e-3) / max(float(a[3] - a[1]), 1e-3))) < 0.35
 
 
 def _same_roll(mesh: Float, points: Float) -> bool:
-    """True if a mesh lies as the detector's five points do: eyes and mouth in the same order, at most 70° apart."""
+    """Returns whether a mesh has the roll of the detector's five points: at most 70° apart."""
     a, b = (p[3:].mean(0) - p[:2].mean(0) for p in (five_points(mesh), points))
     return float(a @ b) > 0.34 * float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
 def _inside(mesh: Float, view: View, least: float) -> bool:
-    """True if more than this share of the mesh lies on the frame."""
+    """Returns whether over `least` of a mesh is inside the frame."""
     x, y = mesh[:468, 0], mesh[:468, 1]
     return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > least

@@ -1,4 +1,4 @@
-"""One small OpenVINO network that takes a uint8 RGB frame, on the CPU."""
+"""A small OpenVINO network for uint8 RGB frames, on the CPU."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class TrackerNetwork:
     Args:
         name: the model's file.
         size: side of the frame in pixels.
-        threads: cores that one call may use.
+        threads: cores for one call.
         layout: the model's own, "NHWC" or "NCHW".
         bgr: whether the model was trained on BGR.
-        divisor: what the samples are divided by.
-        exact: compute in float32. Else in 16 bits where the CPU has them, which is quicker, but in bfloat16 moves the
-            points of the mesh by half a pixel of its 256: that is seen as tremble.
+        divisor: of the samples.
+        exact: compute in float32. Else in 16 bits where the CPU supports it, which is faster, but bfloat16 moves the
+            points of the mesh by half a pixel of its 256, a visible jitter.
 
     Raises:
         MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it.
@@ -65,13 +65,13 @@ class TrackerNetwork:
         self._outputs = [self._request.get_output_tensor(i) for i in range(len(compiled.outputs))]
 
     def __call__(self, rgb: Bytes) -> list[Float32]:
-        """The outputs for a uint8 size×size×3 frame, in the model's order; valid until the next call."""
+        """Returns the outputs for a uint8 size×size×3 frame, in the model's order. Valid until the next call."""
         self._request.set_input_tensor(ov.Tensor(np.ascontiguousarray(rgb[None]), shared_memory=True))
         self._request.infer(share_outputs=True)
         return [output.data for output in self._outputs]
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
-        """The outputs for the region of a view that `matrix` (display → region) leads to, and its pixels."""
+        """Returns the outputs for a region of a view, and its pixels. `matrix` maps display to it."""
         pixels = view.crop(matrix, (self.size, self.size))
         return self(pixels), pixels
 

@@ -1,7 +1,7 @@
-"""The mesh through MediaPipe's own Tasks API instead of OpenVINO: the reference, some times slower.
+"""Reads the mesh with MediaPipe's Tasks API: the reference, several times slower.
 
-Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``), which carries no models: the bundle it wants is
-zipped here from the checked members of the original one (without the blendshapes, which nothing uses).
+Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``), which has no models: `bundle` zips the required bundle
+from the checked members of the original one (without the unused blendshapes).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
 
 
 def why_unusable(name: str) -> str | None:
-    """Why MediaPipe's Tasks API cannot be used here; None where it can."""
+    """Returns why MediaPipe's Tasks API is not available; None where it is."""
     return None if find_spec("mediapipe") else f"mediapipe is not installed; get it with: {extra_line('mediapipe')}"
 
 
 class TasksMesh:
-    """Reads a mesh with ``FaceLandmarker`` from each face's own region, so that faces of any size are found.
+    """Reads a mesh with ``FaceLandmarker`` from a face's region, at any size.
 
-    Its detector is the short-range one, which wants a face to fill a fifth to a half of the frame; hence the region
-    is twice as wide as the mesh's own. The API says whether a face is there, not how sure it is: the score is 1 or 0.
+    Its short-range detector needs a face to fill a fifth to a half of the frame; hence the region is twice as wide as
+    the mesh's own. The API returns no confidence, only whether a face is there: the score is 1 or 0.
 
     Raises:
         MissingComponent: ``mediapipe`` is not installed.
@@ -53,7 +53,7 @@ class TasksMesh:
         )
 
     def read(self, view: View, region: Region) -> Mesh:
-        """The mesh as of `rtface.tracking.facemesh.FaceMesh.read`."""
+        """Reads a mesh like `rtface.tracking.facemesh.FaceMesh.read`."""
         appearance = appearance_of(view.crop(region.matrix(), (SIZE, SIZE)))
         wide = Region(region.x, region.y, 2 * region.side, region.angle)
         size = 2 * SIZE
@@ -68,14 +68,14 @@ class TasksMesh:
         return Mesh(wide.to_display(points, size), 1.0, appearance)
 
     def close(self) -> None:
-        """Closes MediaPipe's graph (which complains when the interpreter's end has to do it); safe to call twice."""
+        """Closes MediaPipe's graph, which complains if left to interpreter exit. Safe to call twice."""
         if self._landmarker is not None:
             self._landmarker.close()
             self._landmarker = None
 
 
 def bundle() -> bytes:
-    """A ``.task`` archive for ``FaceLandmarker``, of files whose SHA-256 was checked."""
+    """Returns a ``.task`` archive for ``FaceLandmarker``, of files with a checked SHA-256."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name in _MEMBERS:

@@ -1,1 +1,1 @@
-"""What the web servers share, of the studio and of a live run: connections, who may ask, requests and errors."""
+"""Shared code of the studio's and the live run's web servers: sockets, access, requests, errors."""

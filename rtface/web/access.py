@@ -1,4 +1,4 @@
-"""Who may ask a web server: programs, and the pages that it serves, by a name that it has."""
+"""Decides which requests a web server accepts: from programs and its own pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# What a browser sends for a request that the user or the server's page made; programs send no such header.
+# Sec-Fetch-Site of browsers for requests by the user or the server's page; programs send no such header.
 _OWN_SITE = (None, "none", "same-origin")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]+))(?::\d{1,5})?", re.IGNORECASE)
 HEADERS = {
@@ -23,13 +23,13 @@ HEADERS = {
 def foreign(
     headers: Headers, is_own: Callable[[str], bool], *, secure: bool = False, opened: bool = False
 ) -> str | None:
-    """Why a request is refused whoever sends it; None where it is not.
+    """Returns why a request must be refused; None where it may pass.
 
     Args:
         headers: of the request.
-        is_own: whether the server may be called by a host name, in lower case and without a port.
-        secure: whether it is reached by HTTPS.
-        opened: whether a link of another page may lead to what is requested.
+        is_own: whether a host name, in lower case and without a port, is the server's.
+        secure: whether clients use HTTPS.
+        opened: whether other pages may link to the requested page.
     """
     host = headers.get("host", "")
     named = _HOST.fullmatch(host)
@@ -42,18 +42,18 @@ def foreign(
 
 
 def bearer(headers: Headers) -> str:
-    """The token of ``Authorization: Bearer TOKEN``; "" without one."""
+    """Returns the token of ``Authorization: Bearer TOKEN``; "" without one."""
     scheme, _, given = headers.get("authorization", "").partition(" ")
     return given if scheme == "Bearer" else ""
 
 
 def same(given: str, secret: str) -> bool:
-    """True if what was given is the secret; how long that takes says nothing of it."""
+    """Compares a given token with the secret, in constant time."""
     return hmac.compare_digest(given.encode(), secret.encode())
 
 
 def with_headers(send: Send, added: Mapping[bytes, bytes]) -> Send:
-    """`send` that adds headers to a response."""
+    """Wraps `send` to add headers to a response."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Helpers for handlers: bodies in JSON, work on a thread, and the application that makes responses of errors."""
+"""Helpers for handlers: JSON bodies, work on threads, and error responses."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from rtface.errors import InputMissing, Message, OutputError, RtfaceError, Usage
 
 FAILED = Message("rtface could not answer; its log says why", code="failed")
 BODY_BYTES = 256 * 1024
-"""Of a JSON body, which the most shots and persons of a film fit into; uploads have another limit."""
+"""Limit of a JSON body, which fits the most shots and persons of a film; uploads have another limit."""
 
 in_thread = run_in_threadpool
-"""Result of a call that may block, made on a worker thread."""
+"""Runs a call that may block on a worker thread, and returns its result."""
 JsonObject = dict[str, Any]
-"""A JSON object of a request, checked by who takes it, or of an answer, as the pages know it."""
+"""A JSON object of a request, checked by its handler, or of a response."""
 
-_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")  # an escape, and not a backslash before u0000
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")  # an escape, not an escaped backslash before u0000
 
 
 class FileAnswer(FileResponse):
-    """A file in pieces of which a film takes few: each is read on a worker thread."""
+    """A file response with chunks large enough for films: a worker thread reads each."""
 
     chunk_size = 256 << 10
 
 
 async def body(request: Request, most: int) -> bytes:
-    """A request's body; HTTPException, with which the connection ends, where it has more than `most` bytes."""
+    """Reads a request's body. One over `most` bytes raises HTTPException, which closes the connection."""
     data = bytearray()
     async for piece in request.stream():
         data += piece
@@ -55,7 +55,7 @@ async def body(request: Request, most: int) -> bytes:
 
 
 async def json_body(request: Request, most: int = BODY_BYTES) -> JsonObject:
-    """The JSON object in a request's body; {} for an empty one.
+    """Reads the JSON object in a request's body; {} for an empty one.
 
     Raises:
         UsageError: it is no JSON object.
@@ -66,8 +66,8 @@ async def json_body(request: Request, most: int = BODY_BYTES) -> JsonObject:
 
 
 def json_object(data: bytes | str, what: str) -> JsonObject:
-    """A JSON object whose numbers are finite, and whose texts can be written and be names of files; UsageError for
-    anything else."""
+    """Parses a JSON object. Raises UsageError for anything else, numbers that are not finite, and texts that no file
+    name can contain."""
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         if not _NUL.search(data if isinstance(data, bytes) else data.encode()):
             return msgspec.json.decode(data, type=JsonObject)
@@ -75,7 +75,7 @@ def json_object(data: bytes | str, what: str) -> JsonObject:
 
 
 def number_of(text: str, name: str, least: float, most: float) -> float:
-    """A number of a query, from `least` to `most`; UsageError for anything else."""
+    """Parses a number of a query, from `least` to `most`. Raises UsageError for others."""
     try:
         value = float(text)
     except ValueError:
@@ -92,19 +92,19 @@ def number_of(text: str, name: str, least: float, most: float) -> float:
 
 
 def path_number(text: str) -> int:
-    """The number in a path, from 1; 0, which nothing has, for what is none."""
+    """Parses a number in a path, from 1. Returns 0, which is no valid number, for other texts."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def error_response(message: str, status: HTTPStatus, kind: str = "error", **headers: str) -> JSONResponse:
-    """``{"error": message, "kind": kind, "code": …, "values": …}``."""
+    """Returns a response ``{"error": message, "kind": kind, "code": …, "values": …}``."""
     line = Message(message)
     table = {"error": str(line), "kind": kind, "code": line.code, "values": line.values}
     return JSONResponse(table, status, headers)
 
 
 def refused(body: JsonObject) -> Message:
-    """The message in the body of an `error_response`."""
+    """Returns the message in the body of an `error_response`."""
     return Message.of({**body, "message": body["error"]})
 
 
@@ -130,7 +130,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 def application(routes: Sequence[BaseRoute], *, level: int = logging.ERROR) -> Starlette:
-    """These routes, with errors of their handlers as responses that have a message for the user.
+    """Makes an application of routes that answers handlers' errors with messages.
 
     Args:
         level: at which faults are logged.
@@ -140,7 +140,7 @@ def application(routes: Sequence[BaseRoute], *, level: int = logging.ERROR) -> S
         log.log(level, "%s %s failed", request.scope.get("method"), request.scope["path"], exc_info=error)
         return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    known = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _error_answer)
-    # A handler for `Exception` that Starlette itself calls answers, and then raises again.
+    handlers = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _error_answer)
+    # Starlette's own handler for `Exception` raises the error again after its response.
     faults = Middleware(ExceptionMiddleware, handlers={Exception: failed})
-    return Starlette(routes=routes, middleware=[faults], exception_handlers={404: _unknown, 405: _unknown, **known})
+    return Starlette(routes=routes, middleware=[faults], exception_handlers={404: _unknown, 405: _unknown, **handlers})

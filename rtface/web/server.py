@@ -20,17 +20,17 @@ STOP_S = 0.2
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
-    """A socket that listens at an address: who asks at once is answered as soon as a server runs on it.
+    """Opens a listening socket. Early clients wait until a server runs on it.
 
     Args:
         host: name or IP address.
         port: 0 takes a free one.
-        option: the option that asked for it, for messages.
+        option: the option that set it, for messages.
 
     Raises:
         UsageError: the port is taken, or the address is not one of this machine.
     """
-    # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.
+    # With an explicit protocol asyncio sets TCP_NODELAY: else the end of a picture may wait 40 ms for the browser.
     listening = socket.socket(
         socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
     )
@@ -59,7 +59,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
 
 
 class WebServer(uvicorn.Server):
-    """An application on a socket; signals are left to who runs it.
+    """Serves an application on a socket; leaves signals to its caller.
 
     Args:
         app: answers the requests.
@@ -76,7 +76,7 @@ class WebServer(uvicorn.Server):
                 lifespan="off",
                 http="h11",
                 server_header=False,
-                proxy_headers=False,  # their senders would choose the address that has to wait
+                proxy_headers=False,  # clients could forge the address for rate limits
                 timeout_graceful_shutdown=1,
                 **options,
             )
@@ -84,13 +84,13 @@ class WebServer(uvicorn.Server):
         self._stop = threading.Event()
 
     async def serve_on(self, listening: socket.socket, stop: threading.Event) -> None:
-        """Serves until `stop` is set, and closes the socket. Who asks before waits in the socket's queue."""
+        """Serves until `stop` is set, and closes the socket. Earlier clients wait in the socket's queue."""
         asyncio.get_running_loop().set_exception_handler(_connection_failed)
         self._stop = stop
         with listening:
             await self.serve(sockets=[listening])
 
-    async def main_loop(self) -> None:  # uvicorn's own looks more often, for a date in each response
+    async def main_loop(self) -> None:  # uvicorn's own polls more often, for a date in each response
         while not self._stop.is_set():
             await asyncio.sleep(STOP_S)
 
@@ -100,7 +100,7 @@ class WebServer(uvicorn.Server):
 
 
 def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Notes what a peer did wrong in the log only: a traceback on the terminal would be of no use to anybody."""
+    """Logs connection errors at debug level: a traceback on the terminal would help nobody."""
     if "transport" not in context:
         loop.default_exception_handler(context)
     else:

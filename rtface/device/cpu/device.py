@@ -84,12 +84,12 @@ class CpuDevice:
     def view(self, frame: Frame) -> CpuView:
         """Returns the view of a frame (or field), cached until `Frame.make_writable`."""
         key = frame.field, frame.color, frame.display
-        view: CpuView | None = frame.views.made.get(key)
+        view: CpuView | None = frame.views.cached.get(key)
         if view is None:
             view = CpuView(frame, self._swscale)
             # A converted image is not cached: it would at least double the memory of queued frames.
             if view.image is frame.image:
-                frame.views.made[key] = view
+                frame.views.cached[key] = view
         return view
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops[Float32]]:

@@ -1,4 +1,4 @@
-"""Drawing into native planes, in display space: images with alpha, filled boxes, veils over faces."""
+"""Draws into native planes, in display space: images with alpha, boxes, veils over faces."""
 
 from rtface.stages.draw.canvas import Canvas
 from rtface.stages.draw.sprite import Sprite

@@ -1,4 +1,4 @@
-"""Blends a drawing into one component of a frame; values are rounded once."""
+"""Blends a drawing into one component of a frame, rounding once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rtface.frame import Box, Color, Float32
 from rtface.geometry.color_curves import code_range, graphics
 from rtface.geometry.planes import Layout, Role, Samples
 
-_STRIP = 96  # rows at a time stay in the core's own cache
+_STRIP_ROWS = 96  # fit the core's own cache
 
 
 def codes(rgb: Float32, form: Layout, color: Color) -> dict[Role, Float32]:
-    """Code values of R'G'B' for drawing (…×3 float32, 0…1, SDR): per component float32 of the leading shape."""
+    """Converts drawing R'G'B' (…×3 float32, 0…1, SDR) to code values. Per component: float32 of the leading shape."""
     native = graphics(rgb, color)
     full = full_range(form, color)
     return {
@@ -29,28 +29,28 @@ def codes(rgb: Float32, form: Layout, color: Color) -> dict[Role, Float32]:
 
 
 def native(view: Samples, box: Box, form: Layout) -> Samples:
-    """A copy of the samples of a box as values: uint8 or uint16, native byte order, shifted down."""
+    """Copies a box's samples as values: uint8 or uint16, native byte order, shifted down."""
     x0, y0, x1, y1 = box
     part = np.array(view[y0:y1, x0:x1], form.dtype.newbyteorder("="), order="C")
     return part >> form.shift if form.shift else part
 
 
 def blend(view: Samples, box: Box, value: Float32, keep: Float32, form: Layout) -> None:
-    """sample · keep + value for the samples of `box`, in place, rounded once.
+    """Computes sample · keep + value in `box`, in place, rounded once.
 
     Where `keep` is 1 and `value` 0 a sample stays bit for bit.
 
     Args:
         view: the component's samples (`planes.planes`).
-        box: x0, y0, x1, y1 inside of it.
-        value: float32 h×w, code values, already multiplied by what `keep` leaves.
+        box: x0, y0, x1, y1 inside it.
+        value: float32 h×w, code values, already multiplied by 1 − `keep`.
         keep: float32 h×w, 0…1.
         form: of the frame.
     """
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
     x0, y0, x1, y1 = box
-    for top in range(y0, y1, _STRIP):
-        bottom = min(top + _STRIP, y1)
+    for top in range(y0, y1, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, y1)
         target = view[top:bottom, x0:x1]
         source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
         old = source >> form.shift if form.shift else source
@@ -58,5 +58,5 @@ def blend(view: Samples, box: Box, value: Float32, keep: Float32, form: Layout) 
         kept: Any = cv2.multiply(old, keep[part], dtype=cv2.CV_32F)
         new: Any = cv2.add(kept, value[part], dtype=depth)
         if form.shift:
-            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
+            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; preserves the low bits
         target[...] = new

@@ -1,4 +1,4 @@
-"""A frame as something to draw on: display space in, native planes out, whatever the pixel format."""
+"""A canvas that draws on native planes in display space."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Canvas:
     """Draws into the planes of a frame.
 
     Coordinates are display space: upright, square pixels, the origin in the upper left corner of the frame, as the
-    viewer sees it. Rotation, pixel shape, chroma subsampling and its siting, bit depth, range and HDR are taken care
-    of. Samples outside of what is drawn stay bit for bit; drawn ones are rounded once.
+    viewer sees it. It handles rotation, pixel shape, chroma subsampling and siting, bit depth, range and HDR.
+    Samples outside a drawing stay bit for bit; drawn ones are rounded once.
 
     Args:
-        frame: its image is in memory of the host and is written to after `make_writable()`.
+        frame: its image is in host memory and is written to after `make_writable()`.
 
     Attributes:
-        width, height: of the display in pixels; the width is not whole where samples are not square.
+        width, height: of the display in pixels; not integer for samples that are not square.
 
     Raises:
-        UsageError: the frame lies on a GPU, or in a format that has to be converted first; in a stage neither is.
+        UsageError: the frame is on a GPU, or its format needs conversion; neither happens in a stage.
     """
 
     def __init__(self, frame: Frame) -> None:
@@ -52,24 +52,24 @@ class Canvas:
         self._views: dict[Role, Samples] = {}
         size = (frame.image.width, frame.image.height)
         self.width, self.height = display_size(*size, frame.display)
-        known = {
+        matrices = {
             sub: plane_matrix(size, frame.display, subsampling=sub, siting=frame.color.siting)
             for sub in {form.role_subsampling(role) for role in form.components}
         }
-        self._to_planes: dict[Role, Float] = {role: known[form.role_subsampling(role)] for role in form.components}
+        self._to_planes: dict[Role, Float] = {role: matrices[form.role_subsampling(role)] for role in form.components}
 
     @property
     def frame(self) -> Frame:
-        """The frame with all that was drawn: what a stage returns."""
+        """The frame with all drawings, for a stage to return."""
         return replace(self._frame, touched=True, changed=None) if self._drawn else self._frame
 
     def draw(self, sprite: Sprite, place: Float | Rectangle, opacity: float = 1.0) -> None:
-        """Blends a sprite, filtered well at any size.
+        """Blends a sprite, low-pass filtered when it shrinks.
 
         Args:
-            sprite: what to draw.
-            place: the rectangle that it fills, or a float64 2×3 matrix from its pixels to display space.
-            opacity: 0…1, times the sprite's own alpha.
+            sprite: to draw.
+            place: the rectangle to fill, or a float64 2×3 matrix from its pixels to display space.
+            opacity: 0…1, factor of the sprite's alpha.
         """
         matrix = np.asarray(place, np.float64)
         if matrix.shape == (4,):
@@ -81,17 +81,17 @@ class Canvas:
             self._drawn = True
 
     def fill(self, box: Rectangle, rgb: tuple[int, int, int], opacity: float = 1.0) -> None:
-        """Fills a rectangle with a colour (0…255 each), its edges to fractions of a pixel."""
+        """Fills a rectangle with a colour (0…255 each), with antialiased edges."""
         if opacity <= 0.0:
             return
         (x0, y0, x1, y1), w, h = box, self.width, self.height
-        # A chroma sample at the frame's edge reaches past it, and the colour continues there.
+        # A chroma sample at the frame's edge extends past it, so the rectangle must as well.
         box = (x0 - 8 * (x0 <= 0), y0 - 8 * (y0 <= 0), x1 + 8 * (x1 >= w), y1 + 8 * (y1 >= h))
         values = codes(np.array(rgb, np.float32) / np.float32(255.0), self._form, self._frame.color)
         for role, view in self._writable().items():
             if role not in values:
                 continue
-            x0, y0, x1, y1 = _moved(self._to_planes[role], box)
+            x0, y0, x1, y1 = _map_box(self._to_planes[role], box)
             h, w = view.shape
             across, down = _coverage(x0, x1, w), _coverage(y0, y1, h)
             if across[1].size and down[1].size:
@@ -101,45 +101,45 @@ class Canvas:
                 self._drawn = True
 
     def blur(self, disc: Float, sigma: float) -> None:
-        """Blurs what lies in an ellipse.
+        """Blurs the inside of an ellipse.
 
         Args:
-            disc: 2×3 from the unit disc to display space; `covering(face)` makes it.
+            disc: 2×3 from the unit disc to display space; `covering(face)` returns it.
             sigma: standard deviation of the Gaussian in display pixels.
         """
-        for role, view, box, mask in self._veiled(disc):
+        for role, view, box, mask in self._masks(disc):
             x, y = (sigma * hypot(*row[:2]) for row in self._to_planes[role])
             blur(view, self._form, box, mask, (x, y))
 
     def pixelate(self, disc: Float, cell: float) -> None:
-        """Lays a mosaic over what lies in an ellipse.
+        """Draws a mosaic over the inside of an ellipse.
 
         Args:
             disc: as for `blur`.
-            cell: side of a tile in display pixels; the tiles lie on a grid of the frame, so they do not swim.
+            cell: side of a tile in display pixels; tiles are on a grid of the frame, so they do not swim.
         """
         luma = self._to_planes[next(iter(self._form.components))]
-        # Whole chroma samples, so that a tile has the same place in every plane.
+        # Whole chroma samples, so that a tile has the same position in every plane.
         wide, high = (
             max(step, round(cell * hypot(*row[:2]) / step) * step)
             for row, step in zip(luma, self._form.subsampling, strict=True)
         )
-        for role, view, box, mask in self._veiled(disc):
+        for role, view, box, mask in self._masks(disc):
             sx, sy = self._form.role_subsampling(role)
             pixelate(view, self._form, box, mask, (wide // sx, high // sy))
 
     def show(self, image: av.VideoFrame, box: Rectangle) -> None:
-        """Puts the samples of another frame of the same size (`Frame.before`) into a rectangle, as they are.
+        """Copies a rectangle of another frame of the same size (`Frame.before`).
 
-        Its edges go to the nearest whole chroma sample.
+        Its edges are rounded to the nearest whole chroma sample.
         """
         if image.format.name != self._frame.image.format.name:
             image = image.reformat(format=self._frame.image.format.name)
         others = planes(image, self._form)
-        x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)
+        x0, y0, x1, y1 = _map_box(self._to_planes[next(iter(self._form.components))], box)
         step_x, step_y = self._form.subsampling
-        left, right = _snapped(x0, x1, step_x, image.width)
-        top, bottom = _snapped(y0, y1, step_y, image.height)
+        left, right = _snap(x0, x1, step_x, image.width)
+        top, bottom = _snap(y0, y1, step_y, image.height)
         if right <= left or bottom <= top:
             return
         for role, view in self._writable().items():
@@ -148,16 +148,16 @@ class Canvas:
             view[part] = others[role][part]
         self._drawn = True
 
-    def _veiled(self, disc: Float) -> Iterator[tuple[Role, Samples, Box, Float32]]:
-        """The components that an ellipse meets, where, and its mask there."""
-        known: dict[tuple[int, int], tuple[Box, Float32] | None] = {}
+    def _masks(self, disc: Float) -> Iterator[tuple[Role, Samples, Box, Float32]]:
+        """Yields the components that an ellipse covers, with box and mask."""
+        masks: dict[tuple[int, int], tuple[Box, Float32] | None] = {}
         for role, view in self._writable().items():
             sub = self._form.role_subsampling(role)
-            if sub not in known:
-                known[sub] = veiled(compose(self._to_planes[role], disc), view.shape)
-            if (found := known[sub]) is not None:
+            if sub not in masks:
+                masks[sub] = veiled(compose(self._to_planes[role], disc), view.shape)
+            if (box_and_mask := masks[sub]) is not None:
                 self._drawn = True
-                yield role, view, *found
+                yield role, view, *box_and_mask
 
     def _writable(self) -> dict[Role, Samples]:
         if not self._views:
@@ -166,8 +166,8 @@ class Canvas:
         return self._views
 
 
-def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
-    """The rectangle in a plane; exact, because matrices to planes turn by quarters only."""
+def _map_box(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
+    """Maps a rectangle to a plane. This is exact, because plane matrices have quarter turns only."""
     corners = [
         (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
         for x, y in (box[:2], box[2:])
@@ -177,13 +177,13 @@ def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
 
 
 def _coverage(low: float, high: float, size: int) -> tuple[int, Float32]:
-    """The first sample of an axis that low…high meets, and how much of each it covers from there on."""
+    """Returns an axis's first sample in low…high, and each sample's coverage."""
     first, last = max(floor(low), 0), min(ceil(high), size)
     at = np.arange(first, max(first, last), dtype=np.float32)
     return first, np.clip(np.minimum(at + 1, high) - np.maximum(at, low), 0.0, 1.0).astype(np.float32)
 
 
-def _snapped(low: float, high: float, step: int, size: int) -> tuple[int, int]:
-    """A stretch of an axis, its ends at multiples of `step` or at the frame's end."""
+def _snap(low: float, high: float, step: int, size: int) -> tuple[int, int]:
+    """Rounds a range to multiples of `step` or the frame's end."""
     first = min(max(round(low / step) * step, 0), size)
     return first, size if high > size - step / 2 else max(round(high / step) * step, first)

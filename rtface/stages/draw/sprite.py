@@ -1,4 +1,4 @@
-"""An image with alpha, ready to be drawn again and again."""
+"""An image with alpha, cached for repeated drawing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Roles = tuple[Role, ...]
 
 
 class _Placed:
-    """A sprite on the samples of one grid: what is added and what stays of them."""
+    """A sprite on one sample grid: added values, and the kept share of samples."""
 
     def __init__(self, roles: Roles, box: Box, values: list[Float32], keep: Float32) -> None:
         self.roles, self.box, self.values, self.keep = roles, box, values, keep
@@ -26,11 +26,11 @@ class _Placed:
 class Sprite:
     """An image with alpha.
 
-    Conversions, the last low-pass and the last placement are kept: what moves without growing is only warped and
-    blended, what stands still only blended.
+    It caches conversions, the last low-pass and the last placement: a sprite that moves without scaling is only warped
+    and blended, a still one only blended.
 
     Args:
-        rgba: uint8 h×w×4, R'G'B' (sRGB) and straight alpha; not to be changed afterwards.
+        rgba: uint8 h×w×4, R'G'B' (sRGB) and straight alpha; must not change afterwards.
 
     Attributes:
         width, height: in pixels of the image.
@@ -52,7 +52,7 @@ class Sprite:
         place: Float,
         opacity: float,
     ) -> bool:
-        """Blends it into the planes of an image; False where it lies outside.
+        """Blends it into the planes of an image. Returns False where it lies outside.
 
         Args:
             views: `planes.planes` of the image.
@@ -65,18 +65,18 @@ class Sprite:
         key = (form, color, shapes, place.tobytes(), opacity)
         if self._placed[0] != key:
             coded = self._code(form, color)
-            found = [
+            placements = [
                 self._place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
                 for roles, values in coded.items()
             ]
-            self._placed = key, [one for one in found if one is not None]
+            self._placed = key, [one for one in placements if one is not None]
         for one in self._placed[1]:
             for role, value in zip(one.roles, one.values, strict=True):
                 blend(views[role], one.box, value, one.keep, form)
         return bool(self._placed[1])
 
     def _code(self, form: Layout, color: Color) -> dict[Roles, Float32]:
-        """Code values times alpha, and alpha, h×w×(n+1), for the components of each grid."""
+        """Returns code values times alpha, and alpha, h×w×(n+1), by each grid's components."""
         key = (form, color)
         if self._coded[0] != key:
             alpha = self._rgba[..., 3:].astype(np.float32) / np.float32(255.0)
@@ -97,8 +97,8 @@ class Sprite:
     def _place(
         self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...], opacity: float
     ) -> _Placed | None:
-        """`values` (h×w×n, alpha last) on the samples of a plane (`forward`: sprite → plane), low-passed where it
-        shrinks; None where it does not reach it."""
+        """Warps `values` (h×w×n, alpha last) to a plane (`forward`: sprite → plane). They are low-passed where they
+        shrink. Returns None outside the plane."""
         h, w = values.shape[:2]
         box = clip_box(bounds(forward, (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
         if box[2] <= box[0] or box[3] <= box[1]:

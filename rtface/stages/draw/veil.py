@@ -1,4 +1,4 @@
-"""Faces made unrecognisable: a Gaussian blur or a mosaic under a soft ellipse."""
+"""Makes faces unrecognisable by a blur or mosaic under a soft ellipse."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from rtface.geometry.transforms import apply, bounds, clip_box, compose, invert,
 from rtface.stages.draw.blend import blend, native
 
 INNER = 0.85
-"""Share of an ellipse's radius inside which nothing of the frame is left; from there on it fades in."""
-_SIDE = 256  # of the sheet that holds the ellipse's mask
-_MESH_TOP = 0.22  # of the mesh's height: what is above it, up to the hair
+"""Share of an ellipse's radius with full cover; outside it the frame fades in."""
+_SIDE = 256  # of the sheet with the ellipse's mask
+_MESH_TOP = 0.22  # of the mesh's height: the forehead above it, up to the hair
 
 
 def display_from_face(face: Face) -> Float:
-    """2×3, from a face's own square of 512 to display space: a similarity that follows position, size and roll.
+    """Returns the 2×3 similarity from a face's 512 square to display space. It follows position, size and roll.
 
-    In that square every face has its eyes near (193, 240) and (319, 240), the nose's tip near (257, 314) and the
-    mouth's corners near (201, 371) and (313, 371).
+    In that square every face has its eyes near (193, 240) and (319, 240), the nose tip near (257, 314) and the mouth
+    corners near (201, 371) and (313, 371).
     """
     return invert(crop_matrix(face, TEMPLATE_SIZE))
 
 
 def covering(face: Face, margin: float = 0.2) -> Float:
-    """2×3, from the unit disc to an ellipse in display space whose inner part (`INNER`) holds the whole face.
+    """Returns the 2×3 matrix from the unit disc to a covering ellipse. It is in display space; its inner part (`INNER`)
+    holds the whole face.
 
     Args:
         face: with its mesh, which is covered up to the hair and the ears, or else its box.
-        margin: how much larger the ellipse is, as a share of its radius.
+        margin: enlargement of the ellipse, as a share of its radius.
     """
     if face.mesh is not None:
         square = crop_matrix(face, TEMPLATE_SIZE)
@@ -43,7 +44,7 @@ def covering(face: Face, margin: float = 0.2) -> Float:
         points, back = face.box.reshape(2, 2), translation(0.0, 0.0)
     (x0, y0), (x1, y1) = points.min(0), points.max(0)
     y0 -= _MESH_TOP * (y1 - y0) if face.mesh is not None else 0.1 * (y1 - y0)
-    # A face fills its box as an ellipse does, but for brow and jaw.
+    # A face fills its box like an ellipse, except at brow and jaw.
     grow = 1.1 * (1.0 + margin) / INNER
     return compose(
         back,
@@ -54,20 +55,21 @@ def covering(face: Face, margin: float = 0.2) -> Float:
 
 @lru_cache(maxsize=1)
 def _sheet() -> Float32:
-    """1 inside `INNER` of the unit disc, smoothly down to 0 at its edge; float32, `_SIDE` square, 0 on its border."""
+    """Returns a mask of the unit disc: 1 inside `INNER`, smoothly down to 0 at its edge. Float32, `_SIDE` square, 0 on
+    its border."""
     axis = (np.arange(_SIDE) + 0.5) / (_SIDE / 2 - 1) - _SIDE / (_SIDE - 2)
     t = np.clip((1.0 - np.hypot(axis[:, None], axis[None])) / (1.0 - INNER), 0.0, 1.0)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def veiled(disc: Float, shape: tuple[int, ...]) -> tuple[Box, Float32] | None:
-    """The samples of a plane that an ellipse (`disc`: unit disc → plane) may touch, and its soft mask on them; None
-    where it lies outside."""
+    """Returns the box of an ellipse (`disc`: unit disc → plane) in a plane, and its soft mask. None where it lies
+    outside."""
     box = clip_box(bounds(disc, (-1.0, -1.0, 1.0, 1.0), margin=1.0), shape[1], shape[0])
     if box[2] <= box[0] or box[3] <= box[1]:
         return None
     half, w, h = _SIDE / 2, box[2] - box[0], box[3] - box[1]
-    # It is smooth: on large faces every fourth sample will do, at a quarter of the time.
+    # The mask is smooth: on large faces every fourth sample suffices, in a quarter of the time.
     step = 4 if min(w, h) > 128 else 1
     wide, high = -(-w // step), -(-h // step)
     onto = compose(
@@ -86,11 +88,11 @@ def veiled(disc: Float, shape: tuple[int, ...]) -> tuple[Box, Float32] | None:
 
 
 def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[float, float]) -> None:
-    """A Gaussian blur of standard deviation `sigma` (samples in x and y) under the mask of a box, in place."""
+    """Applies a Gaussian blur under a mask, in place. `sigma`: deviation in samples, x and y."""
     part = native(view, box, form)
     h, w = part.shape
-    # Shrunk until two samples are a standard deviation, blurred there, and enlarged: all that is left is in there. By
-    # whole factors, which is ten times as fast.
+    # Shrinks until two samples are a standard deviation, blurs there, and enlarges: this loses nothing visible. Integer
+    # factors are ten times as fast.
     nx, ny = (max(1, min(int(s / 2), side)) for s, side in zip(sigma, (w, h), strict=True))
     part = cv2.copyMakeBorder(part, 0, -h % ny, 0, -w % nx, cv2.BORDER_REPLICATE)
     high, wide = part.shape
@@ -102,8 +104,7 @@ def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[floa
 
 
 def pixelate(view: Samples, form: Layout, box: Box, mask: Float32, cell: tuple[int, int]) -> None:
-    """A mosaic of cells (samples in x and y) under the mask of a box, in place; cells lie on multiples of their
-    size."""
+    """Draws a mosaic under the mask of a box, in place. `cell`: size in samples (x, y); cells start at multiples."""
     cx, cy = cell
     x0, y0 = box[0] // cx * cx, box[1] // cy * cy
     nx, ny = -(-(box[2] - x0) // cx), -(-(box[3] - y0) // cy)

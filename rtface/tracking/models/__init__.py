@@ -26,16 +26,16 @@ SHA256 = {
 
 
 def file_of(name: str) -> Path:
-    """Where the file lies, unchecked."""
+    """Returns the file's path, unchecked."""
     return Path(__file__).with_name(name)
 
 
 @cache
 def path(name: str) -> Path:
-    """Where the file lies, once its SHA-256 was found right.
+    """Returns the file's path after checking its SHA-256.
 
     Raises:
-        MissingComponent: the file is absent or not the one that was shipped.
+        MissingComponent: the file is missing or not the shipped one.
     """
     file = file_of(name)
     check_shipped(file, SHA256[name], "the face tracker's model")
