@@ -12,7 +12,7 @@ from av.codec.hwaccel import HWAccel
 
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.errors import UsageError
-from rtface.media.cuda.driver import told
+from rtface.media.cuda.driver import error_text
 from rtface.media.formats.coding import Class
 from rtface.media.formats.color import ColorTags
 
@@ -249,7 +249,7 @@ def check(plan: VideoPlan) -> None:
         open_encoder(new_context(plan))
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
-            raise EncoderRefused(told(error)) from error
+            raise EncoderRefused(error_text(error)) from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(
             "{encoder} does not open for {width}×{height} {pix_fmt} with {settings}; check {--codec}, {--crf} and "

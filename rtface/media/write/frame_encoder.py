@@ -11,7 +11,7 @@ from av.container import OutputContainer
 
 from rtface.errors import Message, OutputError
 from rtface.frame import Frame
-from rtface.media.cuda.driver import told
+from rtface.media.cuda.driver import error_text
 from rtface.media.formats.color import has_captions, is_transparent
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, open_encoder, writes_captions
@@ -51,7 +51,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
             code="gpu_encoder",
             path=shown,
             encoder=video.described,
-            why=told(error),
+            why=error_text(error),
         ) from error
     stream.time_base = video.time_base
     return stream
