@@ -23,7 +23,7 @@ from rtface.jobs.local_workers import make_segments
 from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.progress import JobProgress
-from rtface.media.read.combs import say_combed
+from rtface.media.read.combs import warn_if_combed
 from rtface.pipeline.fading import noted, with_curve
 from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.finish import carry_out
@@ -228,7 +228,7 @@ class FilmJob:
                     )
                 join.write(figures)
                 figures.fill(report, stats)
-                say_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
+                warn_if_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
                 video = self.plan.video or {}
                 return Made(
                     figures.changed,
