@@ -40,7 +40,7 @@ Stamps = tuple[tuple[int, ...], ...]
 LEAD_IN_S, CORRECTED_LEAD_IN_S = 0.3, 0.1
 """Seconds before the shown frame from which faces are tracked, and corrected, so that tracks, filters and recurrent
 engines settle. On 60 frames of three films, corrections differ by 0.38 of 255 levels on average from those after 1.5 s.
-With 0.35 s and 0.2 s the difference is the same, but takes a third more time."""
+0.35 s and 0.2 s give the same difference, but take a third more time."""
 _JPEG_QUALITY = 90
 _ENGINES = 2
 """Engines that stay loaded; a further one replaces the first."""

@@ -187,7 +187,7 @@ class LiveRun:
 
     @property
     def port(self) -> int | None:
-        """Port of its control server; None before its start and afterwards."""
+        """Port of its control server; None unless that is running."""
         return self._port if self.alive else None
 
     def state(self) -> JsonObject:
