@@ -43,8 +43,8 @@ class Execution:
             settings.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             settings.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
             self._cache = settings.create_runtime_cache()
-            if kernels is not None and (blob := store.recall(kernels)) and self._cache.deserialize(blob):
-                self._cached = blob
+            if kernels is not None and (cached := store.recall(kernels)) and self._cache.deserialize(cached):
+                self._cached = cached
             settings.set_runtime_cache(self._cache)
             self._settings = settings
         self._unused: Any = self._context()  # so that loading fails for a plan that this GPU cannot run
