@@ -87,10 +87,7 @@ def test_a_plugins_command_is_listed_and_called() -> None:
 
 
 def test_help_has_a_whole_sentence_of_each_command() -> None:
-    for words, sentence in (
-        (["--help"], "each of them by the first name."),
-        (["queue", "--help"], "the options of 'rtface run'."),
-    ):
+    for words, sentence in ((["--help"], "each of them by the first name."), (["queue", "--help"], "'rtface run'.")):
         said = CliRunner().invoke(app, words).stdout
         assert sentence in " ".join(said.split()) and "..." not in said.partition("Commands:")[2]
 
