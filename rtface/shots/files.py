@@ -58,7 +58,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
     if not shots:
-        notes.append(f"no shot of {name} has settings, so it has no effect: {_HOW[kind]}")
+        notes.append(f"no shot of {name} has settings, so it has no effect: {_HINTS[kind]}")
     else:
         notes.append(f"{name}: {len(shots)} of {len(all_shots)} shots have settings")
     return shots, notes
