@@ -24,7 +24,7 @@ SIDE = 360
 
 
 def side_by_side(before: Bytes, after: Bytes, box: tuple[int, int, int]) -> Bytes:
-    """Cuts the same square out of both images, and puts them side by side.
+    """Joins the same square of two images side by side.
 
     Args:
         before, after: RGB uint8 H×W×3 of one size.
@@ -61,7 +61,7 @@ def make_call(folder: Path) -> None:
 
 
 def make_film(folder: Path) -> None:
-    """Makes a film of gray, soft and grainy frames, and shows one of them."""
+    """Shows a frame of a gray, soft and grainy film."""
     draw, old, better = np.random.default_rng(3), folder / "old.mp4", folder / "old-enhanced.mp4"
     with av.open(str(old), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"crf": "26"})
@@ -80,7 +80,7 @@ def make_film(folder: Path) -> None:
 
 
 def make_photograph(folder: Path) -> None:
-    """Makes a small, soft photograph, and shows it beside the enhanced one of twice the size."""
+    """Shows a small, soft photograph, enhanced to twice the size."""
     small, better = folder / "small.jpg", folder / "small-enhanced.png"
     soft = cv2.resize(cv2.GaussianBlur(portrait(), (0, 0), 1.5), (288, 288), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(small), soft[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 55])

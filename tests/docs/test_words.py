@@ -1,4 +1,4 @@
-"""Plain words in code and documentation, and short names of tests."""
+"""Plain sentences and names in code and documentation, and short names of tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.plain import ALL, EXCEPTIONS, findings
 from tests.docs.syntax import parsed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,40 +16,11 @@ LONGEST_NAME = 60
 OF_OTHERS = {"_obj", "_exit", "_rebuild_tensor_v2", "_asdict"}
 """Names of ctypes, of os, of torch and of named tuples, which have no public ones."""
 
-# How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
-WORDS = {
-    "anew": 12,
-    "beside": 45,
-    "nobody": 11,
-    "be had": 2,
-    "is told": 0,
-    "are told": 2,
-    "goes on": 10,
-    "go on": 12,
-    "workshop": 0,
-    "moment": 3,
-    "rung": 0,
-    "ladder": 6,
-    "stranger": 0,
-    "desk": 0,
-    "sealed": 2,
-    "of its own": 12,
-    "of their own": 3,
-    "for ever": 1,
-    "gone up": 0,
-}
 
-
-@pytest.fixture(scope="module")
-def prose() -> str:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "rtface").rglob("*.py")]
-    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_a_word_to_avoid_becomes_rarer(prose: str, word: str) -> None:
-    found = len(re.findall(rf"\b{word}s?\b", prose, re.IGNORECASE))
-    assert found <= WORDS[word], f"write it in plain words: {word!r} stands {found} times"
+def test_code_and_pages_are_plain() -> None:
+    listed = findings(ALL)
+    assert not listed, "\n".join(map(str, listed))
+    assert len(EXCEPTIONS) <= 10
 
 
 @pytest.fixture(scope="module")
