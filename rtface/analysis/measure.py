@@ -108,7 +108,11 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
             measures, which need many blocks.
     """
     steps = _steps(patch)
-    lines = [_lines(step, axis) for axis, step in enumerate(steps if grid is None else _steps(grid))]
+    # Mean steps from each row, and from each column.
+    means = [
+        cv2.reduce(step, 1 - axis, cv2.REDUCE_AVG) for axis, step in enumerate(steps if grid is None else _steps(grid))
+    ]
+    lines = [cast(Float32, mean).ravel() for mean in means]
     fewest = min(line.size for line in lines)
     blocks = ramp(sum(_blockiness(line) for line in lines) / 2, max(0.25, 34 / fewest), 1.6)
     levels = [patch]
@@ -290,11 +294,6 @@ def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, lis
 def _steps(patch: Float32) -> tuple[Float32, Float32]:
     """Returns absolute differences down the columns and along the rows."""
     return (cast(Float32, cv2.absdiff(patch[1:], patch[:-1])), cast(Float32, cv2.absdiff(patch[:, 1:], patch[:, :-1])))
-
-
-def _lines(step: Float32, axis: int) -> Float32:
-    """Returns mean steps from each row (axis 0) or column (1)."""
-    return cast(Float32, cv2.reduce(step, 1 - axis, cv2.REDUCE_AVG)).ravel()
 
 
 def _repeated(line: Float32) -> float:

@@ -21,8 +21,7 @@ from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import NO_RULES, TrackRules, TrackStore
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Bytes, FadingCurve, Frame
-from rtface.media.files.image_names import images_of, is_image
-from rtface.media.stills.image_read import warn_left_out
+from rtface.media.files.image_names import images_of, is_image, warn_left_out
 from rtface.pipeline.build import open_coded, open_film, open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.fading import curve_on, film_curve

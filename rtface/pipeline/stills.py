@@ -13,11 +13,11 @@ from time import perf_counter
 from rtface.device.cpu.fading import unfaded
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
+from rtface.media.files.image_names import warn_left_out
 from rtface.media.files.workfile import full
 from rtface.media.marks.provenance import Change, made_by_machine, own_tags, true_tags
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
-from rtface.media.stills.image_read import warn_left_out
 from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
 from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame

@@ -117,14 +117,14 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     folder.mkdir()
     still(folder / "a.png"), still(folder / "c.png")
     (folder / "b.png").write_bytes(b"")
-    (folder / "d.heic").write_bytes(b"")
+    (folder / "d.txt").write_bytes(b"")
     for name in ("a.ppm", "e.ppm"):  # kinds that are read only become PNG
         (folder / name).write_bytes(b"P6 16 16 255\n" + bytes(768))
     with pytest.raises(InputError, match="1 of 5"):
         rtface.run(folder, out, report=tmp_path / "r.json")
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "a.ppm.png", "c.png", "e.png"]
     said = json.loads((tmp_path / "r.json").read_text())
-    assert "(d.heic)" in said["warnings"][0]
+    assert "(d.txt)" in said["warnings"][0]
     images = {image["name"]: image for image in said["images"]}
     tracks = [number for image in images.values() for number in image["tracks"]]
     assert sorted(tracks) == [track["id"] for track in said["tracks"]]

@@ -46,7 +46,7 @@ def test_files_that_cannot_be_inspected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.heic", "a.jpg", "a.mp4"])
 def test_an_image_that_is_not_read_is_not_said_to_be_silent(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftyphevc\0\0\0\0msf1hevc" + bytes(99))
     result = CliRunner().invoke(app, ["inspect", str(tmp_path / name)])
     assert result.exit_code == 1 and "(HEIC); save it as" in result.stderr and not result.stdout
 

@@ -53,7 +53,11 @@ class Item:
     def to_dict(self) -> dict[str, Any]:
         """Returns the item for JSON. Times are in ISO 8601 (UTC), the message has "code" and "values", secrets are
         removed."""
-        times = {key: _iso(getattr(self, key)) for key in ("added_at", "started_at", "ended_at")}
+        times = {
+            key: None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+            for key in ("added_at", "started_at", "ended_at")
+            for seconds in [getattr(self, key)]
+        }
         return redacted_values(asdict(self) | times | self.message.to_dict())
 
 
@@ -112,7 +116,3 @@ class Ended:
 
     how: Literal["done", "failed", "interrupted"]
     message: Message
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rtface.errors import InputError, InputMissing
 from rtface.media.formats.image_header import kind_of
+from rtface.redaction import shown
+from rtface.stats import Stats
 
 IMAGE_KINDS = {
     ".png": "png",
@@ -20,7 +22,7 @@ IMAGE_KINDS = {
     ".dpx": "dpx",
     ".exr": "exr",
 }
-_READ_ONLY = (".avif", ".jp2", ".j2k", ".jxl", ".psd", ".psb", ".pnm", ".pbm", ".pgm", ".ppm")
+_READ_ONLY = (".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".psd", ".psb", ".pnm", ".pbm", ".pgm", ".ppm")
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -73,3 +75,18 @@ def images_of(input: Path) -> list[Path]:
     if input.is_dir():
         return list_images(input)
     return [input] if is_image(input) else []
+
+
+def warn_left_out(folder: Path, stats: Stats) -> None:
+    """Warns of folder entries that `list_images` omits. Hidden files count only if they are images."""
+    names = sorted(
+        f"{p.name}/" if p.is_dir() else p.name
+        for p in folder.iterdir()
+        if (is_image(p) if p.name.startswith(".") else not has_still_name(p) or not p.is_file())
+    )
+    if names:
+        stats.warn(
+            "files_left_out",
+            f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or no "
+            f"images that can be read ({', '.join(names[:20])}{' …' if len(names) > 20 else ''})",
+        )

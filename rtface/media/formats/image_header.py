@@ -26,7 +26,8 @@ _MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # those with a length, an
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: images and sequences in HEVC (HEIC), and in any codec.
-_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"mif2", b"msf1")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"mif2")
+_SEQUENCES = (b"hevc", b"hevx", b"msf1", b"avis")
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 """Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
 
@@ -34,7 +35,7 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 def kind_of(data: bytes) -> str | None:
     """Returns an image's kind by its first bytes; None for anything else.
 
-    "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp"; or read only: "avif", "jp2", "jxl", "psd", "pnm".
+    "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp"; or read only: "avif", "heic", "jp2", "jxl", "psd", "pnm".
     """
     for begin, kind in _KINDS.items():
         if data.startswith(begin):
@@ -43,6 +44,8 @@ def kind_of(data: bytes) -> str | None:
         return "webp"
     if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:
         return "avif"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC and b"avis" not in data[8:40]:
+        return "heic"
     if data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx "):
         return "jp2"
     return "pnm" if _PNM.match(data) else None
@@ -51,13 +54,12 @@ def kind_of(data: bytes) -> str | None:
 def unread_kind(data: bytes) -> str:
     """Returns the kind of an unsupported image, or "". FFmpeg opens some of them as films: of one tile, of each size,
     or of the contents."""
-    if data[4:8] == b"ftyp" and data[8:12] in (*_HEIF, b"avis"):
-        return "animated AVIF" if b"avis" in data[8:40] else "" if kind_of(data) else "HEIC"
-    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
-        return "JPEG XL"
+    if data[4:8] == b"ftyp" and data[8:12] in _SEQUENCES:
+        return "animated AVIF" if b"avis" in data[8:40] else "HEIC"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
         return "ICO"
-    return next((kind for begin, kind in {b"8BPS": "PSD", b"%PDF": "PDF"}.items() if data.startswith(begin)), "")
+    still = {"heic": "HEIC", "jxl": "JPEG XL", "psd": "PSD"}.get(kind_of(data) or "", "")
+    return "PDF" if data.startswith(b"%PDF") else still
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

@@ -343,7 +343,10 @@ def segment(marker: int, body: bytes) -> bytes:
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     """Inserts blocks after the JFIF segment at the beginning of our JPEGs."""
     blocks = (_EXIF_HEAD, meta.exif), (_XMP_HEAD, meta.xmp)
-    profile, iptc = (_pieces(block or b"") for block in (meta.icc, (meta.iptc or b"").removeprefix(_IPTC_HEAD)))
+    profile, iptc = (
+        [block[at : at + _SEGMENT_BYTES] for at in range(0, len(block), _SEGMENT_BYTES)]
+        for block in (meta.icc or b"", (meta.iptc or b"").removeprefix(_IPTC_HEAD))
+    )
     parts = [
         *((0xE1, head + block) for head, block in blocks if block and len(block) < _SEGMENT_BYTES),
         *((0xE2, _ICC_HEAD + bytes((n, len(profile))) + piece) for n, piece in enumerate(profile, 1)),
@@ -357,10 +360,6 @@ def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     if packed and len(packed) == 5:
         data = data[:_DENSITY_AT] + packed + data[_DENSITY_AT + 5 :]
     return data[:_JFIF_END] + b"".join(segment(*part) for part in parts) + data[_JFIF_END:]
-
-
-def _pieces(block: bytes) -> list[bytes]:
-    return [block[at : at + _SEGMENT_BYTES] for at in range(0, len(block), _SEGMENT_BYTES)]
 
 
 # -- WebP -------------------------------------------------------------------------------------------------------

@@ -86,7 +86,8 @@ class Enlarger:
             wanted = [factor * length for length in shown] if lines else [*map(Fraction, named)]
             held, display = [wanted[0 if turned else 1]] if lines else wanted, replace(display, aspect=Fraction(1))
         width, height = (step * round(Fraction(length, step)) for length, step in zip(wanted, steps, strict=True))
-        now, shape, near = (_upright(sides, turned) for sides in ((image.width, image.height), shown, (width, height)))
+        as_stored = (image.width, image.height), shown, (width, height)
+        now, shape, near = ([round(side) for side in sides[:: -1 if turned else 1]] for sides in as_stored)
         if width < image.width or height < image.height:
             raise UsageError(
                 "{--scale:{scale}}: the picture is {width}×{height} already, and frames are only enlarged; name a "
@@ -149,12 +150,6 @@ class Enlarger:
         large = self._graph.pull()
         assert isinstance(large, av.VideoFrame)
         return large
-
-
-def _upright(sides: tuple[Fraction | int, Fraction | int], turned: bool) -> tuple[int, int]:
-    """Returns width and height as displayed."""
-    width, height = map(round, sides[:: -1 if turned else 1])
-    return width, height
 
 
 def _workable(image: av.VideoFrame) -> av.VideoFrame:

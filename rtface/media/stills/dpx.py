@@ -170,10 +170,6 @@ def _encode(image: av.VideoFrame, order: str) -> bytes:
     return encode_by("dpx", image)
 
 
-def _payload(data: bytes) -> bytes:
-    return data[struct.unpack_from(">I" if data[:4] == b"SDPX" else "<I", data, _IMAGE_AT)[0] :]
-
-
 def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
     if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
         return False
@@ -207,7 +203,10 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
         return data
     header = DpxHeader.read(data)
     at = struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0]
-    old, new = (np.frombuffer(_payload(_encode(one, header.order)), np.uint8) for one in (before, image))
+    coded = (_encode(one, header.order) for one in (before, image))
+    old, new = (
+        np.frombuffer(each[struct.unpack_from(f"{header.order}I", each, _IMAGE_AT)[0] :], np.uint8) for each in coded
+    )
     out = np.frombuffer(data, np.uint8).copy()
     place = out[at : at + len(new)]
     if len(place) == len(new):

@@ -1,8 +1,7 @@
 """Reads still images with their depth and profile.
 
-PNG, JPEG, TIFF, WebP, BMP, DPX and EXR keep EXIF as well; AVIF, JPEG 2000, JPEG XL, PSD and PNM do not. FFmpeg decodes
-the pixels (AVIF: OpenCV, which supports tiles and transparency; TIFF and EXR: libraries). Profile, EXIF and XMP are
-copied as blocks, see `rtface.media.formats.image_meta`.
+PNG, JPEG, TIFF, WebP, BMP, DPX, EXR and HEIC keep EXIF as well; AVIF, JPEG 2000, JPEG XL, PSD and PNM do not. FFmpeg
+or a library decodes the pixels; profile, EXIF and XMP are copied as blocks (`rtface.media.formats.image_meta`).
 """
 
 from __future__ import annotations
@@ -13,17 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import cv2
-import numpy as np
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
-from rtface.media.files.image_names import has_still_name, is_image
 from rtface.media.formats.color import color_of, display_of, is_transparent
-from rtface.media.formats.image_header import avif_shape, decodable, frame_header, jpeg_end, kind_of, more_of, size_of
+from rtface.media.formats.image_header import decodable, frame_header, jpeg_end, kind_of, more_of, size_of
 from rtface.media.formats.image_meta import (
     CENTIMETRE,
     ImageMetadata,
@@ -39,9 +34,9 @@ from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, numbers, order
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
+from rtface.media.stills.heif import ERRORS, decode_avif, decode_heic, heic_metadata
 from rtface.media.stills.oiio import KINDS, decode_by_oiio
 from rtface.redaction import shown
-from rtface.stats import Stats
 from rtface.util.av_arrays import decode_by
 from rtface.util.foreign import open_regular
 
@@ -69,6 +64,7 @@ _UPRIGHT = {
     7: (3, True),
     8: (3, False),
 }
+_PARTS = {"psd": "layers", "heic": "images"}
 _FULL = 2
 _TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM, *TIFF_SHOWN)
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
@@ -96,21 +92,6 @@ class Still:
     more: str = ""
     changed: tuple[str, ...] = ()
     damaged: bool = False
-
-
-def warn_left_out(folder: Path, stats: Stats) -> None:
-    """Warns of folder entries that `list_images` omits. Hidden files count only if they are images."""
-    names = sorted(
-        f"{p.name}/" if p.is_dir() else p.name
-        for p in folder.iterdir()
-        if (is_image(p) if p.name.startswith(".") else not has_still_name(p) or not p.is_file())
-    )
-    if names:
-        stats.warn(
-            "files_left_out",
-            f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or no "
-            f"images that can be read ({', '.join(names[:20])}{' …' if len(names) > 20 else ''})",
-        )
 
 
 def data_of(path: str | os.PathLike[str]) -> bytes:
@@ -147,11 +128,13 @@ def read_image(path: str | os.PathLike[str]) -> Still:
             code="no_image",
             name=name,
         )
-    meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
-    if kind in KINDS:
-        image, count, profile, whole = *_decode_by_oiio(path, name), True
-        more = f"holds {count} {'layers' if kind == 'psd' else 'pages'}" if count > 1 else ""
-        meta.icc = meta.icc if kind == "tiff" else profile
+    if (size := size_of(data)) is not None:
+        _check_pixels(name, *size)
+    meta = _metadata(data, kind)
+    if kind in (*KINDS, "avif", "heic"):
+        image, count, profile, whole = *_decode_by_library(path, data, kind, name), True
+        more = f"holds {count} {_PARTS.get(kind, 'pages')}" if count > 1 else ""
+        meta.icc = meta.icc or profile
         settle(meta)
     else:
         (image, whole), more = _decode(data, kind, name), more_of(data)
@@ -202,17 +185,13 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
     """Reads an image file without its samples; raises as `read_image`."""
     data = data_of(path)
     kind = kind_of(data) or ""
-    return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
+    return Origin(os.fspath(path), kind, data, _metadata(data, kind))
 
 
 def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     """Decodes an image; returns also whether it is complete. An incomplete one is an error, except for JPEG."""
-    if (size := size_of(data)) is not None:
-        _check_pixels(name, *size)
     if kind == "exr":
         return _decode_exr(data, name), True
-    if kind == "avif":
-        return _decode_avif(data, name), True
     codec = _PNM[data[1:2]] if kind == "pnm" else _CODECS[kind]
     whole, limit = True, {"max_pixels": str(MAX_PIXELS)}
     try:
@@ -229,10 +208,14 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     return _usable(images[0], kind), whole and (kind != "jpeg" or jpeg_end(data) is not None)
 
 
-def _decode_by_oiio(path: str | os.PathLike[str], name: str) -> tuple[av.VideoFrame, int, bytes | None]:
+def _decode_by_library(
+    path: str | os.PathLike[str], data: bytes, kind: str, name: str
+) -> tuple[av.VideoFrame, int, bytes | None]:
     try:
-        return decode_by_oiio(path, MAX_PIXELS)
-    except ValueError as error:
+        if kind == "avif":
+            return decode_avif(data), 1, None
+        return decode_heic(data, MAX_PIXELS) if kind == "heic" else decode_by_oiio(path, MAX_PIXELS)
+    except ERRORS as error:
         raise _damaged(name, error, "save it") from error
 
 
@@ -272,30 +255,6 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
     return image
 
 
-def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
-    """Decodes to upright RGB, with transparency if there is any."""
-    pixels = None
-    with suppress(cv2.error):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise InputError(
-            "{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF",
-            code="avif_damaged",
-            name=name,
-        )
-    turns, mirror, bits = avif_shape(data)
-    if pixels.ndim == 3:
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    pixels = np.rot90(pixels, -turns)[:, :: -1 if mirror else 1]
-    deep = pixels.dtype == np.uint16
-    if deep:  # values of 10 or 12 bits become 16
-        pixels = np.left_shift(pixels, 16 - bits) | np.right_shift(pixels, 2 * bits - 16)
-    name_of = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"} if deep else {1: "gray", 3: "rgb24", 4: "rgba"}
-    pix_fmt = name_of[1 if pixels.ndim == 2 else pixels.shape[2]]
-    image: Any = np.ascontiguousarray(pixels)
-    return av.VideoFrame.from_ndarray(image, pix_fmt)
-
-
 def scan_header(data: bytes) -> DpxHeader | ExrHeader | None:
     """Reads a DPX or EXR header from a file's first bytes. Returns None for other images and damaged ones."""
     kind = kind_of(data)
@@ -319,6 +278,10 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
             name=name,
             why=error,
         ) from error
+
+
+def _metadata(data: bytes, kind: str) -> ImageMetadata:
+    return _tiff_meta(data) if kind == "tiff" else heic_metadata(data) if kind == "heic" else read_meta(data)
 
 
 def _tiff_meta(data: bytes) -> ImageMetadata:

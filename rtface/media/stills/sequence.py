@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 
 from rtface.errors import InputError, InputMissing, Message, UsageError
 from rtface.frame import Frame, Packet, Transfer
-from rtface.media.files.image_names import IMAGE_KINDS, list_images
+from rtface.media.files.image_names import IMAGE_KINDS, list_images, warn_left_out
 from rtface.media.formats.color import is_transparent, tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.enlarge import Enlarger
@@ -25,7 +25,7 @@ from rtface.media.read.media_info import MediaInfo, StreamInfo
 from rtface.media.read.probe import enlarged
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
-from rtface.media.stills.image_read import data_of, read_image, scan_header, warn_left_out
+from rtface.media.stills.image_read import data_of, read_image, scan_header
 from rtface.media.stills.image_write import upright
 from rtface.media.stills.losses import DAMAGED
 from rtface.protocols import Item

@@ -89,8 +89,9 @@ class CopyEncoder:
         if self._gop is not None:
             self._quality.note(frame, self._gop)
         gop, count = self._gop, len(self._held)
-        if isinstance(self._copy, GroupCopy) and gop is not None and self._enters(frame, gop):
-            self._end_encoder()
+        resumes = gop is not None and gop.opens and gop.sound and not (self._copies or frame.touched)
+        if isinstance(self._copy, GroupCopy) and gop is not None and resumes and frame.pts == gop.shown[-1]:
+            self._end_encoder()  # the frames shown before this one are encoded
             self._copies, self._quality = True, _SourceQuality()
             self._copy_held([self._copy.kept(gop.packets[0], enters=True)])
         elif gop is None or not self._copies or frame.touched or frame.pts != gop.shown[count - 1]:
@@ -144,10 +145,6 @@ class CopyEncoder:
                 self._copies, self._quality = True, _SourceQuality()
             self._copies = self._copies and self._gop.sound and self._gop.depth <= self._copy.delay
             passed += 1
-
-    def _enters(self, frame: Frame, gop: MiniGop) -> bool:
-        """Tells whether copying can resume at a frame, after encoded ones. Frames shown before it are encoded."""
-        return gop.opens and gop.sound and not (self._copies or frame.touched) and frame.pts == gop.shown[-1]
 
     def _copy_held(self, packets: list[AnyPacket]) -> None:
         stamps = {frame.pts: stamp for frame, stamp in self._held}

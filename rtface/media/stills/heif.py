@@ -1,0 +1,78 @@
+"""Decodes HEIC images, as phones take them, by pillow-heif (an extra), and AVIF by OpenCV."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from rtface.errors import MissingComponent
+from rtface.media.formats.image_header import avif_shape
+from rtface.media.formats.image_meta import ImageMetadata, exif_turned
+from rtface.util.install import extra_line
+
+ERRORS = (ValueError, EOFError, SyntaxError, RuntimeError, OSError, cv2.error)
+"""Errors of damaged files and unsupported kinds."""
+_FORMATS = {1: ("gray", "gray16le"), 3: ("rgb24", "rgb48le"), 4: ("rgba", "rgba64le")}
+
+
+def heic_metadata(data: bytes) -> ImageMetadata:
+    """Reads EXIF, marked as upright, and XMP. Damaged ones are left out."""
+    meta = ImageMetadata()
+    with suppress(*ERRORS):
+        info = _opened(data).info
+        meta.xmp, meta.exif = info["xmp"], exif_turned((info["exif"] or b"").removeprefix(b"Exif\0\0")) or None
+    return meta
+
+
+def decode_heic(data: bytes, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | None]:
+    """Decodes the primary image, upright.
+
+    Returns:
+        The image as gray, RGB or RGBA of 8 or 16 bits; the number of images; the ICC profile.
+
+    Raises:
+        MissingComponent: pillow-heif is not installed.
+        ERRORS: the file is damaged, of a kind that is not read, or larger than `max_pixels`.
+    """
+    file = _opened(data)
+    if file.size[0] * file.size[1] > max_pixels:
+        raise ValueError(f"{file.size[0]}×{file.size[1]}")
+    pixels: Any = np.asarray(file)
+    bits = int(file.info["bit_depth"])
+    return _image(pixels >> (16 - bits) if bits > 8 else pixels, bits), len(file), file.info.get("icc_profile")
+
+
+def decode_avif(data: bytes) -> av.VideoFrame:
+    """Decodes to upright gray, RGB or RGBA of 8 or 16 bits. Raises `ERRORS`."""
+    pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("AVIF")
+    turns, mirror, bits = avif_shape(data)
+    if pixels.ndim == 3:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    return _image(np.rot90(pixels, -turns)[:, :: -1 if mirror else 1], bits)
+
+
+def _image(pixels: Any, bits: int) -> av.VideoFrame:
+    """Makes a frame of samples of 8, 10 or 12 bits; those of 10 and 12 become 16."""
+    deep = pixels.dtype == np.uint16
+    if deep:
+        pixels = np.left_shift(pixels, 16 - bits) | np.right_shift(pixels, 2 * bits - 16)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), _FORMATS[channels][deep])
+
+
+def _opened(data: bytes) -> Any:
+    """Opens a file as `pillow_heif.HeifFile`, which decodes its primary image when it is used."""
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingComponent(
+            "HEIC images need pillow-heif: {repair}", code="heic_extra", repair=extra_line("heic")
+        ) from error
+    return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
