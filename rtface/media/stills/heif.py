@@ -1,4 +1,4 @@
-"""Decodes HEIC images, as phones take them, by pillow-heif (an extra), and AVIF by OpenCV."""
+"""Decodes HEIC by pillow-heif, an extra, and AVIF by OpenCV."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def decode_avif(data: bytes) -> av.VideoFrame:
 
 
 def _image(pixels: Any, bits: int) -> av.VideoFrame:
-    """Makes a frame of samples of 8, 10 or 12 bits; those of 10 and 12 become 16."""
+    """Makes a frame. Samples of 10 and 12 bits become 16."""
     deep = pixels.dtype == np.uint16
     if deep:
         pixels = np.left_shift(pixels, 16 - bits) | np.right_shift(pixels, 2 * bits - 16)
@@ -68,7 +68,7 @@ def _image(pixels: Any, bits: int) -> av.VideoFrame:
 
 
 def _opened(data: bytes) -> Any:
-    """Opens a file as `pillow_heif.HeifFile`, which decodes its primary image when it is used."""
+    """Opens a file as `pillow_heif.HeifFile`. It decodes its primary image on use."""
     try:
         import pillow_heif  # pyright: ignore[reportMissingImports]
     except ImportError as error:
