@@ -195,7 +195,7 @@ def test_fields_are_not_the_gpus(info, willing, tmp_path):
     fields = replace(film, interlaced=True, display=replace(film.display, fields="tff"))
     plan = plan_output(fields, tmp_path / "out.mp4", codec="h264_nvenc")
     assert plan.video.encoder == "libx264" and plan.video.fields == "tff"
-    assert "no longer code fields" in plan.warnings[0]
+    assert "no longer encode interlaced" in plan.warnings[0]
 
 
 @needs_no_driver

@@ -195,7 +195,7 @@ def test_times_of_sound_that_go_back_are_said(media, tmp_path: Path):
         media.make_film(tmp_path / name, frames=10, sound="aac")
     (tmp_path / "in.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     _, stats = media.frames_of(tmp_path / "in.ts")
-    assert "stream 1: time stamps of its packets do not rise" in stats.warnings["packet_times:1"]
+    assert "stream 1: timestamps of its packets do not increase" in stats.warnings["packet_times:1"]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_a_factor_of_one_leaves_the_size_of_the_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"scale": "100p"}, "only enlarged"),
+        ({"scale": "100p"}, "only enlarges"),
         ({"scale": "2", "copy": "require"}, "--scale and --fields change every frame"),
         ({"scale": 5}, "must be a factor"),
     ],

@@ -360,7 +360,7 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     why = {
         "saved again": r"photos that differ: 2 \(0\.png, 2\.png\)",
         "blurred": r"1\.png is blurred",
-        "empty": "holds no image",
+        "empty": "contains no images",
     }
     with pytest.raises(InputError, match=why.get(spoilt, r"1\.png is drawn, masked, coarse, noisy")):
         collected(photos)

@@ -123,7 +123,7 @@ class TcpChannel(SendQueue):
 def reason(error: OSError) -> str:
     """Explains a connection error in a few words, without the address."""
     if isinstance(error, socket.gaierror):
-        return "the host is not known"
+        return "the host is unknown"
     if isinstance(error, TimeoutError):
         return Message("it does not answer", code="peer_silent")
     if isinstance(error, ConnectionRefusedError):

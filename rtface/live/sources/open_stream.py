@@ -228,10 +228,10 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
         )
     if isinstance(error, av.InvalidDataError):
         return InputError(
-            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
+            "{name}: it does not send a readable stream; check the address", code="stream_unknown", name=name
         )
     return InputError(
-        "{name}: cannot be opened ({why}); check host and port, and that something is published there",
+        "{name}: cannot be opened ({why}); check host and port, and that a stream is published there",
         code="stream_unopened",
         name=name,
         why=why,

@@ -42,7 +42,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     paths = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
     if not paths:
         raise InputError(
-            "{folder}: holds no image ({kinds})",
+            "{folder}: contains no images ({kinds})",
             code="no_images",
             folder=os.fspath(folder),
             kinds=", ".join((*IMAGE_KINDS, *_READ_ONLY)),

@@ -80,7 +80,7 @@ def open_container(
     if not is_url(path):
         _check_file(Path(path), name)
         if is_playlist(path) and names_itself(Path(path)):
-            raise InputError("{name}: names itself as a part; mend the list", code="list_names_itself", name=name)
+            raise InputError("{name}: lists itself as a part; correct the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # else "a:b.mp4" would be taken for a protocol
         # Playlists and session descriptions never open the network; under a film's name, no other file either.
@@ -166,7 +166,7 @@ def _check_file(path: Path, name: str) -> None:
             raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
         if kind := unread_kind(head):
             raise UsageError(
-                "{name} is an image of a kind that is not read ({kind}); save it as PNG, TIFF or JPEG",
+                "{name} is an image in an unsupported format ({kind}); save it as PNG, TIFF or JPEG",
                 code="image_not_read",
                 name=name,
                 kind=kind,
@@ -197,7 +197,7 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 
 def error_text(error: av.FFmpegError) -> str:
     """Describes an error of a source. FFmpeg calls our network timeout "Immediate exit requested"."""
-    return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
+    return "it does not answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
 def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:

@@ -33,7 +33,7 @@ def test_no_server_listens(url: str):
 
 
 def test_an_unknown_host():
-    with pytest.raises(ConnectionLost, match="host is not known"):
+    with pytest.raises(ConnectionLost, match="host is unknown"):
         open_transport("rtmp://no-such-host.invalid/live/topsecret", Reports(), 0).start(patient=False)
 
 

@@ -93,7 +93,7 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
 def test_a_foreign_writer_is_named(video, what):
     path = video.add(10, "rtface", **what)
     video.process(4711, "obs", path)
-    assert f"rtface ({path}) is in use by another writer, open in obs (pid 4711); end that" in str(refusal())
+    assert f"rtface ({path}) is in use by another writer, open in obs (pid 4711); close that" in str(refusal())
 
 
 def test_a_stuck_device_is_repaired(video, opened):
@@ -164,7 +164,7 @@ def test_a_complaint_elsewhere_comes_with_what_to_do(elsewhere, system, said):
     error = refusal()
     assert isinstance(error, OutputError)
     assert "('obs' backend: no device; 'unitycapture' backend: none)" in str(error)
-    assert said in str(error) and "stop 'Start Virtual Camera' in OBS" in str(error)
+    assert said in str(error) and "click 'Stop Virtual Camera' in OBS" in str(error)
 
 
 def test_a_system_without_virtual_cameras_and_a_missing_package(elsewhere, monkeypatch):

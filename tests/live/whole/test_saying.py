@@ -76,7 +76,7 @@ WRONG = {
     "nothing takes it there": ("FILM rtmp://127.0.0.1:PORT/live/hushkey", 1, "start the server"),
     "no host of that name": ("rtmp://nobody.invalid/live/hushkey null:", 1, "check host and port"),
     "a port that is taken": ("FILM tcp://127.0.0.1:TAKEN?listen=1", 1, "in use"),
-    "nobody could call": ("FILM tcp://127.0.0.1:PORT", 2, "end the address in ?listen"),
+    "nobody could call": ("FILM tcp://127.0.0.1:PORT", 2, "add ?listen to the address"),
     "no such virtual camera": ("FILM vcam:nobody", 1, "virtual camera"),
     "a report that is there": ("FILM null: --report OTHER", 1, "--overwrite"),
     "a text as film": ("TEXT null:", 1, "text.mp4"),

@@ -57,10 +57,14 @@ def test_what_is_asked_of_a_camera_and_what_is_got():
 def test_a_camera_that_cannot_be_read_is_explained():
     found = results("missing", "no such name", "nobody writes", "nobody writes to the open one", "in use", "forbidden")
     for case, kind, words in (
-        ("missing", "InputMissing", "camera 99 is not there; rtface devices lists them"),
-        ("no such name", "InputMissing", "camera nobody is not there; rtface devices lists them"),
-        ("nobody writes", "InputError", "if it is a virtual camera, start what writes to it"),
-        ("nobody writes to the open one", "InputError", "if it is a virtual camera, start what writes to it"),
+        ("missing", "InputMissing", "there is no camera 99; rtface devices lists them"),
+        ("no such name", "InputMissing", "there is no camera nobody; rtface devices lists them"),
+        ("nobody writes", "InputError", "if it is a virtual camera, start the program that writes to it"),
+        (
+            "nobody writes to the open one",
+            "InputError",
+            "if it is a virtual camera, start the program that writes to it",
+        ),
         ("in use", "InputError", "/dev/video20: is in use by python"),
         ("forbidden", "InputMissing", "sudo usermod -aG video $USER, then log in again"),
     ):

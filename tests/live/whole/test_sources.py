@@ -29,7 +29,7 @@ def test_a_film_is_played_in_real_time_to_its_end(tmp_path: Path):
         assert watched.source.described.endswith("film.mkv, 640×360 h264, 20 fps, sound aac")
         watched.until(lambda: watched.source.ended, 6)
         health = watched.source.health
-    assert (health.state, health.detail, health.dropped) == ("closed", "it came to its end", 0)
+    assert (health.state, health.detail, health.dropped) == ("closed", "it ended", 0)
     assert len(watched.frames) in (40, 41)
     # As far apart as they were made, and no frame missed.
     apart = [at - made for (at, _), made in zip(watched.frames, watched.made, strict=True)]
