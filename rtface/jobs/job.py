@@ -129,8 +129,7 @@ class FilmJob:
         differences = difference(was, now, missing="not given", when="now")
         if differences:
             raise UsageError(
-                "{differences}; give the same value to continue, or begin again with {--restart=True} (job folder: "
-                "{path})",
+                "{differences}; give the same value to continue, or begin again with {--restart=True} (job: {path})",
                 code="job_other",
                 differences=differences,
                 path=self.folder.path,

@@ -141,7 +141,7 @@ def _input(
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
         wanted.append(f"{float(request.fps):g} fps")
     given = f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps"
-    notes = [f"{given}; {' at '.join(wanted)} was asked for"] if wanted else []
+    notes = [f"{given}; {' at '.join(wanted)} was requested"] if wanted else []
     context.thread_type, context.thread_count = "SLICE", 1
     return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes, label=label)
 

@@ -127,7 +127,7 @@ def reason(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return Message("it does not answer", code="peer_silent")
     if isinstance(error, ConnectionRefusedError):
-        return Message("nothing listens there", code="peer_closed")
+        return Message("nothing is listening there", code="peer_closed")
     if isinstance(error, (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)):
         return "the connection was lost"
     return error.strerror or type(error).__name__

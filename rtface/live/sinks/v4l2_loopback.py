@@ -97,7 +97,7 @@ def find(name: str) -> list[Path]:
     named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
     if not named:
         raise UsageError(
-            "there is no virtual camera {name}; there is {listed}",
+            "there is no virtual camera {name}, only {listed}",
             code="loopback_named",
             name=name,
             listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
@@ -235,8 +235,7 @@ class V4l2LoopbackOutput:
         got_width, got_height, code = struct.unpack_from("II4s", granted, _FORMAT)
         if code != _I420:
             raise OutputError(
-                "{name} is held at the format {format} by a program that reads it{by}; turn the camera off and on in "
-                "that program",
+                "{name} is held at the format {format} by a program that reads it{by}; turn its camera off and on",
                 code="loopback_held",
                 name=self.name,
                 format=code.decode(errors="replace"),

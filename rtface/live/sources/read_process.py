@@ -54,7 +54,7 @@ def _with_descriptor(request: SourceRequest) -> tuple[SourceRequest, int | None]
         descriptor = os.dup(int(match[1] or 0))
     except (OSError, OverflowError) as error:
         raise InputMissing(
-            "{name}: is not open in this process; let another program write into it, or name a file or a FIFO",
+            "{name}: is not open in this process; let another program write to it, or give a file or a FIFO",
             code="input_closed",
             name=request.name,
         ) from error

@@ -66,9 +66,7 @@ def settle(device: int) -> None:
     driver, context = _driver(), _primary_context(device)
     if isinstance(driver, str) or context is None:
         raise DeviceLost(
-            "GPU {device} cannot create a context; {--decode:software} decodes without a GPU",
-            code="gpu_context",
-            device=device,
+            "GPU {device} gives no context; {--decode:software} works without it", code="gpu_context", device=device
         )
     popped = ctypes.c_void_p()
     driver.cuCtxPushCurrent_v2(context)

@@ -225,7 +225,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
         raise InputError(
-            "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
+            "{name}: there is no decoder for its video codec; convert it to H.264 first", code="no_decoder", name=name
         )
     if not variants and variant != "best":
         choose_variant([chosen], variant, name)  # raises if it is another one

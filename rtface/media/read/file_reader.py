@@ -81,7 +81,7 @@ class FileReader:
             f"{self._shown}: was replaced while it was read; the frames are those of the file that was opened"
             if now.st_ino != before.st_ino
             else f"{self._shown}: was still being written while it was read; everything after {reached} is left out; "
-            "run it again when the file is complete"
+            "run it again when it is complete"
             if now.st_size > before.st_size
             else f"{self._shown}: was changed while it was read; run it again",
         )

@@ -75,8 +75,8 @@ def not_shown(
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
     if hdr and "Dolby Vision" in hdr.dynamic and tags.transfer == UNSPECIFIED:  # profile 5
         lines.append(
-            "it is Dolby Vision without a layer that other players can read (profile 5): the output will look green "
-            "and purple; convert it to HDR10 first"
+            "it is Dolby Vision without a compatible base layer (profile 5): the output will look green and purple; "
+            "convert it to HDR10 first"
         )
     return [*lines, *header]
 
@@ -94,7 +94,6 @@ def unread_header(path: str | os.PathLike[str], container: InputContainer, video
             lines.append("its container crops the frames (clap, PixelCrop): the output shows the cropped borders")
         if tracks and (tags := matroska.regional_languages(tracks)):
             lines.append(
-                f"region and script of its languages ({', '.join(tags)}) are left out: the output has only language "
-                "codes"
+                f"region and script of its languages ({', '.join(tags)}) are left out: the output has codes only"
             )
     return lines

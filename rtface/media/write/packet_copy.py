@@ -154,9 +154,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     # Some headers lack the depth, and FFmpeg derives it from changed times if a film has hidden frames.
     if not any(entry.is_discard for entry in stream.index_entries):
         depth = max(stream.codec_context.reorder_depth, depth)
-    partly = Message(
-        "its groups of pictures are open, so all from the first changed one on are encoded", code="copy_open"
-    )
+    partly = Message("its groups of pictures are open; all from the first changed one on are encoded", code="copy_open")
     return GroupCopy(
         path,
         units,

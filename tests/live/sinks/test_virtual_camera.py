@@ -65,9 +65,7 @@ def test_what_is_wrong_comes_with_what_to_do(video):
     assert not video.devices[str(stuck)].outputs
     for name in ("nobody", "0"):
         error = refusal(name)
-        assert isinstance(error, UsageError) and f"no virtual camera {name}; there is vcam:stuck ({stuck})" in str(
-            error
-        )
+        assert isinstance(error, UsageError) and f"no virtual camera {name}, only vcam:stuck ({stuck})" in str(error)
     held = video.add(10, "held", held=(64, 48, b"YUYV"))
     video.process(321, "zoom", held)
     assert "held at the format YUYV by a program that reads it, open in zoom (pid 321)" in str(refusal("held"))

@@ -208,8 +208,8 @@ def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
     (first := rig.process()).opened = OPENED
     first.ended.put(ENDED)
     second = rig.process()
-    second.refusal = InputMissing("rtmp://h/a/…: nothing listens there")  # it is being started again
-    second.ended.put("nothing listens there")
+    second.refusal = InputMissing("rtmp://h/a/…: nothing is listening there")  # it is being started again
+    second.ended.put("nothing is listening there")
     rig.process().show(100.0)
     assert rig.result.get(timeout=5) is None
     (said,) = rig.stats.warned()
@@ -273,9 +273,9 @@ def test_a_source_without_data_is_lost():
 
 def test_a_refusal_and_a_crash_give_their_reason():
     watch = Watch()
-    watch.send(InputMissing("nothing listens there"))
+    watch.send(InputMissing("nothing is listening there"))
     watch.end("")
-    assert watch.reason.get(timeout=5) == "nothing listens there"
+    assert watch.reason.get(timeout=5) == "nothing is listening there"
     assert isinstance(watch.process.refusal, InputMissing)
     watch = Watch()
     watch.end("its process ended by SIGSEGV")

@@ -72,7 +72,7 @@ WRONG = {
     "no such camera": ("camera:9 null:", 1, "camera"),
     "no camera of that name": ("camera:Nobody null:", 1, "Nobody"),
     "no such device": ("/dev/video97 null:", 1, "video97"),
-    "nothing listens there": ("rtmp://127.0.0.1:PORT/live/hushkey null:", 1, "nothing listens there"),
+    "nothing listens there": ("rtmp://127.0.0.1:PORT/live/hushkey null:", 1, "nothing is listening there"),
     "nothing takes it there": ("FILM rtmp://127.0.0.1:PORT/live/hushkey", 1, "start the server"),
     "no host of that name": ("rtmp://nobody.invalid/live/hushkey null:", 1, "check host and port"),
     "a port that is taken": ("FILM tcp://127.0.0.1:TAKEN?listen=1", 1, "in use"),
