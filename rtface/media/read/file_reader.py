@@ -89,7 +89,6 @@ class FileReader:
     def _shorter(self, now: int) -> InputError:
         return InputError(
             "{path}: became shorter while it was read ({size} bytes before, {at} now); run again when it is complete",
-            "complete",
             code="film_shorter",
             path=self._shown,
             size=self._opened.st_size,
