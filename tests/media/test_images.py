@@ -160,7 +160,7 @@ def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mir
 )
 def test_images_that_are_not_read_are_no_films_either(tmp_path: Path, head: bytes, kind: str):
     (tmp_path / "a.mp4").write_bytes(head + bytes(99))
-    with pytest.raises(UsageError, match=rf"not read \({kind}\)"):
+    with pytest.raises(UsageError, match=rf"unsupported format \({kind}\)"):
         FileSource(tmp_path / "a.mp4")
 
 

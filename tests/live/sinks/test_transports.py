@@ -28,7 +28,7 @@ from tests.live.servers import free_port, proxied
 )
 def test_no_server_listens(url: str):
     transport = open_transport(url.format(port=free_port()), Reports(), 0)
-    with pytest.raises(ConnectionLost, match="nothing listens"):
+    with pytest.raises(ConnectionLost, match="nothing is listening"):
         transport.start(patient=False)
 
 

@@ -78,7 +78,7 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("rtface.live.sinks.v4l2_loopback.os.open", refuse)
-    assert "may not be opened: sudo usermod -aG video $USER, then log in again" in str(refusal())
+    assert "/dev/video10): sudo usermod -aG video $USER, then log in again" in str(refusal())
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
     sink = opened()
     assert "32×64" in sink.described
     assert (
-        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are fitted in" in sink.notes[0]
+        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are scaled to fit" in sink.notes[0]
     )
     sink.write(frame())
     assert sink.health.dropped == 0
