@@ -114,7 +114,8 @@ def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
     sink = opened()
     assert "32×64" in sink.described
     assert (
-        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are scaled to fit" in sink.notes[0]
+        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are scaled to fit"
+        in sink.notes[0]
     )
     sink.write(frame())
     assert sink.health.dropped == 0
