@@ -168,7 +168,7 @@ def test_a_sphere_goes_round_through_the_containers(tmp_path: Path, element: str
         assert not passthrough(before, tmp_path / name).video.warnings
         before = tmp_path / name
         assert _views(before) == said
-    assert any("sphere" in line for line in passthrough(before, tmp_path / "e.ts").video.warnings)
+    assert any("spherical" in line for line in passthrough(before, tmp_path / "e.ts").video.warnings)
 
 
 @pytest.mark.parametrize("mode", ["mono", "left_right", "top_bottom"])

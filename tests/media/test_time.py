@@ -173,7 +173,7 @@ def test_no_timestamps_are_counted_and_said(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.h264", frames=10)
     frames, stats = media.frames_of(source)
     assert [f.time for f in frames] == pytest.approx([i / 25 for i in range(10)])
-    assert "guess" in stats.warnings["pts_missing"]
+    assert "assumed" in stats.warnings["pts_missing"]
 
 
 def test_times_that_go_back_are_made_to_rise_with_one_warning(media, tmp_path: Path):

@@ -127,7 +127,7 @@ def test_texts_whose_map_of_times_is_not_read_are_said(
     for path in (folder / "mapped.m3u8", f"{served[0]}/mapped.m3u8"):
         with closing(FileSource(path)) as source:
             said = [note for note in plan_output(source.info, tmp_path / "out.mkv").notes if "X-TIMESTAMP-MAP" in note]
-            assert [f"come {early} s early" in note for note in said] == [True] * bool(early)
+            assert [f"appear {early} s early" in note for note in said] == [True] * bool(early)
             with pytest.raises(OutputError, match="TIMESTAMP") if early else nullcontext():
                 plan_output(source.info, tmp_path / "out.mkv", strict=True)
             plan_output(source.info, tmp_path / "out.mkv", strict=True, drop=["subtitle"])
