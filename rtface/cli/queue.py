@@ -74,7 +74,7 @@ def add(
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(
-            "the queue is for films and stills; a camera or a stream never ends: run it by itself, with 'rtface run'",
+            "the queue is for films and stills; a camera or a stream never ends; use 'rtface run' for it",
             code="queue_live",
         )
     jobs = plan_jobs(paths, output_dir, options)

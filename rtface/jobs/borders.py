@@ -85,7 +85,7 @@ def read_times(
                     continue
                 # AVI has only the decoding order, by which decoders also time its frames.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
-                    fault = "some of its frames have no time"
+                    fault = "some of its frames have no timestamp"
                     continue
                 shown.append(time)
                 decoded.append(time if packet.dts is None else packet.dts)
@@ -93,9 +93,9 @@ def read_times(
         except av.FFmpegError:
             fault = "a part of it cannot be read"
         if video.index in edited.shown:
-            fault = fault or "an edit list shows it in parts"
+            fault = fault or "an edit list plays it in several parts"
         elif fault is None and not _repair(shown, decoded, key):
-            fault = "its times go back somewhere"
+            fault = "its timestamps go back"
         if start is None and end is None:
             received.compare(faults)
     inside = sorted(
@@ -105,7 +105,7 @@ def read_times(
     )
     ordered, keys = array("q", [time for time, _ in inside]), array("q", [time for time, first in inside if first])
     if fault is None and any(ordered[k] == ordered[k + 1] for k in range(len(ordered) - 1)):
-        fault = "two of its frames have the same time"
+        fault = "two of its frames have the same timestamp"
     return FilmTimes(base, ordered, keys, fault, faults.stats.warnings.get("container"))
 
 

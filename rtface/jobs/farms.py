@@ -44,8 +44,8 @@ def farm_of(address: str) -> Farm:
     name = re.split(r"\+|://", address)[0]
     if not plugins.exists("farm", name):
         raise UsageError(
-            "--farm {address}: give the scheduler of a cluster, as dask://host:8786; that needs rtface-farm, which is "
-            "installed with: {repair}",
+            "--farm {address}: give the address of a cluster's scheduler, such as dask://host:8786; this needs "
+            "rtface-farm; install it with: {repair}",
             code="farm_address",
             address=address,
             repair=plugin_line("rtface-farm"),

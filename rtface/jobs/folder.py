@@ -63,7 +63,7 @@ class JobFolder:
         Raises:
             OutputError: it cannot be made.
         """
-        with self._errors("cannot be made"):
+        with self._errors("cannot be created"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             for path in (self.path, self.segments, self.numbers):
                 path.mkdir(exist_ok=True, mode=0o700)
@@ -101,7 +101,7 @@ class JobFolder:
                 return file
             file.close()
         raise UsageError(
-            "{path}: another process is at work on this job; wait until it ends, or stop it",
+            "{path}: another process is working on this job; wait until it ends, or stop it",
             code="job_at_work",
             path=self.path,
         )
@@ -206,13 +206,13 @@ class JobFolder:
         """Returns the error to raise where the system refuses a file."""
         if (cause := full(error)) is not None:
             return OutputError(
-                "{path}: {cause}; make room, then the same command continues where it was",
+                "{path}: {cause}; make room, then the same command continues",
                 code="job_room",
                 path=self.path,
                 cause=cause,
             )
         return OutputError(
-            "{path}: {what} ({why}); check the place and its permissions, then the same command continues",
+            "{path}: {what} ({why}); check the folder and its permissions, then the same command continues",
             code="job_write",
             path=self.path,
             what=what,

@@ -129,7 +129,7 @@ class FilmJob:
         differences = difference(was, now, missing="not given", when="now")
         if differences:
             raise UsageError(
-                "{differences}; give the same to continue, or begin again with {--restart=True} (the job is {path})",
+                "{differences}; give the same value to continue, or begin again with {--restart=True} (job: {path})",
                 code="job_other",
                 differences=differences,
                 path=self.folder.path,
@@ -222,7 +222,7 @@ class FilmJob:
                     notify(f"{count} to be made again ({why})")
                 else:
                     raise OutputError(
-                        "{path}: segments are damaged again and again; check the disk",
+                        "{path}: segments keep getting damaged; check the disk",
                         code="segments_damaged",
                         path=self.folder.path,
                     )
@@ -272,7 +272,7 @@ class FilmJob:
         """
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return
-        notify("tracks or persons are named: the film is searched for its faces first")
+        notify("options name tracks or persons: rtface first searches the film for faces")
         frames = plan_frames(self.plan.source, options_of(self.plan, threads=self.options.threads))
         find_numbers(self.folder, self.plan, frames, progress=progress, stop=stop or threading.Event())
 

@@ -85,7 +85,7 @@ class Join:
                 remove_unfinished(self._paths)
                 if isinstance(error, OutputError):
                     error.message += Message(
-                        "; all segments stay in {folder}; once its cause is gone, the same command joins them",
+                        "; all segments stay in {folder}; fix the cause, then the same command joins them",
                         code="segments_stay",
                         folder=self._folder.path,
                     )
@@ -134,7 +134,7 @@ class Join:
                 record = self._folder.read(self._folder.record(number)) or {}
                 figures.add(record)
                 if (number, record["counters"]["frames_out"]) != (record["segment"], record["frames"]):
-                    raise ValueError("it is of another segment, or counts other frames than it has")
+                    raise ValueError("it belongs to another segment, or its frame counts differ")
                 for kind in kinds if record["frames"] else ():
                     kind.file(record).check()
             except InputError as error:
@@ -150,7 +150,7 @@ class Join:
                     kind.add(number, record)
         if not damaged and not self._frames.base:
             raise OutputError(
-                "{path}: no frame came, so nothing was written", code="film_no_frame", path=self._target.shown
+                "{path}: no frames arrived, so nothing was written", code="film_no_frame", path=self._target.shown
             )
         return figures, damaged, why
 

@@ -121,8 +121,8 @@ class LocalWorkers:
         finished = len(self._folder.finished())
         if finished <= self._finished.get(number, -1):
             raise OutputError(
-                "{path}: a worker ended early ({why}), and so did the one after it; try fewer --workers; the "
-                "same command continues",
+                "{path}: a worker ended early ({why}), and so did its replacement; try fewer --workers; the same "
+                "command continues",
                 code="worker_ended",
                 path=self._folder.path,
                 why=why,

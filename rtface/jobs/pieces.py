@@ -52,7 +52,7 @@ class Pieces:
             first, run = self._first
             raise InputError(
                 "{path}: segments {first} and {second} were encoded differently (workers {first_worker} and "
-                "{second_worker}); remove {record}, and the same command makes it again",
+                "{second_worker}); remove {record}, then the same command encodes that segment again",
                 code="segments_differ",
                 path=self._folder.path,
                 first=first,
@@ -85,8 +85,8 @@ class Pieces:
         header = bytes(film.streams.video.codec_context.extradata or b"")
         if not same_header(header, self.header, self._encoder):
             raise InputError(
-                "{path}: the segments were encoded by another build of {encoder} than the one here; join them on "
-                "a machine that made them",
+                "{path}: the segments were encoded by a different build of {encoder}; join them on a machine that "
+                "encoded them",
                 code="join_encoder",
                 path=self._folder.path,
                 encoder=self._encoder,

@@ -125,7 +125,7 @@ class JobPlan:
             options_of(plan)
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise InputError(
-                "{path}: was planned by another rtface, or is damaged ({why}); use the rtface that began it, or begin "
+                "{path}: was planned by another version of rtface, or is damaged ({why}); use that version, or begin "
                 "again with {--restart=True}",
                 code="plan_unusable",
                 path=folder.plan,

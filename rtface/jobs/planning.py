@@ -51,7 +51,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
         if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
             return (
-                f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
+                f"{source.name} is processed without a job, because its encoder stores transparency as a second stream"
             )
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
@@ -175,4 +175,4 @@ def check_video(plan: JobPlan, film: FilmPlan) -> None:
 
 def _refuse(why: str | None) -> None:
     if why is not None:
-        raise WorkerRefused(f"this worker cannot take part: {why}; install the same")
+        raise WorkerRefused(f"this worker cannot take part: {why}; its installation must match the job's")

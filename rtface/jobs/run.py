@@ -54,8 +54,8 @@ class Resumable:
         farm_of(self.farm)
         if self.workers is not None:
             raise UsageError(
-                "--workers counts processes of this machine, and with --farm the cluster does the work; leave one "
-                "of them out",
+                "--workers counts processes on this machine, but with --farm a cluster does the work; leave one of "
+                "them out",
                 code="workers_farm",
             )
 

@@ -199,7 +199,7 @@ class SegmentFile:
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
         header = base64.b64decode(record["header"])
         if len(times) != record["frames"] or len(header) + sum(entry[3] for entry in times) != record["bytes"]:
-            raise ValueError(f"it has {len(times)} of {record['frames']} frames, or not all of their bytes")
+            raise ValueError(f"it has {len(times)} of {record['frames']} frames, or some of their bytes are missing")
         return cls(folder / record["file"], header, times, Fraction(record["time_base"]), record["sha256"])
 
     def check(self) -> None:

@@ -63,7 +63,7 @@ class LiveControls:
         """
         if not (is_person_number(label) or is_person_name(label)):
             raise UsageError(
-                "{name} is no person's name or number; 'GET /status' lists the persons",
+                "{name} is not a person's name or number; 'GET /status' lists the persons",
                 code="live_person",
                 name=brief(label, 40),
             )
@@ -89,7 +89,7 @@ class LiveControls:
         same_type = isinstance(self.values().get(name, ""), bool) == isinstance(value, bool)
         if name not in self._names or not same_type or not 0.0 <= value <= 1.0:  # NaN too
             raise UsageError(
-                "{name} cannot be {value}: enabled and always are true or false, and {names} numbers from 0 to 1",
+                "{name} cannot be {value}: enabled and always must be true or false; {names}, numbers from 0 to 1",
                 code="control_value",
                 name=name,
                 value=value,

@@ -41,7 +41,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     for number, end in enumerate(ends := [source, *named]):
         if end.kind == "stream" and end in ends[:number]:  # `_check_files` compares files
             raise UsageError(
-                "{address} is given twice; what is read and what is written must be different",
+                "{address} is given twice; input and outputs must differ",
                 code="end_twice",
                 address=end,
             )

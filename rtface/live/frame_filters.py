@@ -74,8 +74,8 @@ class FrameFilters:
             options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
             if self._named is not None and (more := sorted(_names(options.stages) - self._named)):
                 raise RestartNeeded(
-                    "the recording names in its metadata what is drawn on it, and {name} is not among "
-                    "that: start the run again to add it",
+                    "the recording's metadata lists the stages that draw on it, and {name} is not among them; start "
+                    "the run again to add it",
                     code="overlay_recording",
                     name=more[0],
                 )

@@ -152,7 +152,7 @@ class LiveSession:
                 self._filler.begin(frame.time)
             with self.stats.tolerate("turn"):
                 frame = self._turn(frame)
-            with self.stats.tolerate("scale", "frames that come now are not enlarged; outputs keep their size"):
+            with self.stats.tolerate("scale", "new frames are not enlarged; outputs keep their size"):
                 frame = self._enlarger(frame)
             self.loop.put(frame)
 

@@ -75,7 +75,7 @@ class RecordingSigner:
         for sink, sidecar in self.recordings:
             ended = sink.recorded
             if ended is None or ended.why:
-                lines.append(f"{sink.path.name}: not signed, because the recording is not whole")
+                lines.append(f"{sink.path.name}: not signed, because the recording is incomplete")
                 continue
             file_report, changes = replace(report, output=str(sink.path)), OutputDetails(ended.changed)
             try:

@@ -65,7 +65,7 @@ def _read(path: str) -> Bytes:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise UsageError(
-            "{--slate:{path}}: is no image that can be read; give a PNG or JPEG, or words",
+            "{--slate:{path}}: is not a readable image; give a PNG or JPEG, or words",
             code="slate_no_image",
             path=path,
         )

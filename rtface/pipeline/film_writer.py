@@ -97,10 +97,10 @@ class FilmWriter:
         if partial and partial not in str(error):
             if isinstance(error, Interrupted):
                 error.message = Message(
-                    "{what}; what was done is in {path}", code="interrupted_partial", what=error, path=partial
+                    "{what}; the finished part is in {path}", code="interrupted_partial", what=error, path=partial
                 )
             else:
-                error.message += Message("; what was done is in {path}", code="done_is_in", path=partial)
+                error.message += Message("; the finished part is in {path}", code="done_is_in", path=partial)
         beside = self.sink.partials if isinstance(self.sink, CompanionSink) else ()
         if beside := [path for path in beside if path not in str(error)]:
             error.message += Message(

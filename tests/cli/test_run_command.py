@@ -198,7 +198,7 @@ def test_an_output_folder_that_cannot_be_made(pipeline, tmp_path):
 def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     def answer(input, output, options, stop):
         if input.name == "b c.mp4":
-            error = Interrupted(f"interrupted; what was done is in {output}; go on with --start 0:00:07.050")
+            error = Interrupted(f"interrupted; the finished part is in {output}; go on with --start 0:00:07.050")
             error.partial, error.resume_at = str(output), 7.05
             raise error
         return good(input, output, options, stop)

@@ -107,7 +107,7 @@ def test_no_end_of_a_run_shows_a_secret(
 )
 def test_no_error_that_a_program_catches_shows_a_secret(kind: type[RtfaceError]) -> None:
     for url in (*URLS, str(Path(URLS[0]))):
-        error = kind(f"{url}: a live run is recorded as .mkv")
+        error = kind(f"{url}: a live run can be recorded as .mkv")
         assert SECRET not in str(error) + repr(error)
         assert "127.0.0.1:9" in str(error)
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -116,7 +116,7 @@ def test_no_error_that_a_program_catches_shows_a_secret(kind: type[RtfaceError])
 
 def test_also_may_be_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", str(tmp_path / "rec.txt"))
-    assert f"{tmp_path / 'rec.txt'}: a live run is recorded as" in said(
+    assert f"{tmp_path / 'rec.txt'}: a live run can be recorded as" in said(
         "run", tmp_path / "in.mp4", "null:", "--also", "env:WHERE"
     )
 

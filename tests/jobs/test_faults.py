@@ -77,7 +77,7 @@ def test_python_continues_a_job_or_begins_again(source: Path):
         rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, **values)
     assert json.loads(values["report"].read_bytes())["interrupted"]
     with pytest.raises(
-        UsageError, match=r"--strength was not given .* is 0\.5 now; give the same to continue.*--restart"
+        UsageError, match=r"--strength was not given .* is 0\.5 now; give the same value to continue.*--restart"
     ):
         rtface.run(source, out, strength=0.5, **values)
     with pytest.raises(Interrupted):
@@ -159,7 +159,7 @@ def test_a_second_call_is_refused_until_the_first_ends(source: Path):
     def meanwhile(*_: object) -> None:
         for call in (second.run, lambda: planned(source, restart=True)):
             if len(refused) < 2:
-                with pytest.raises(UsageError, match="another process is at work on this job") as error:
+                with pytest.raises(UsageError, match="another process is working on this job") as error:
                     call()
                 refused.append(str(error.value))
 

@@ -113,9 +113,9 @@ def test_a_worker_of_an_older_job_writes_nothing_into_the_next(tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("options", {"damage": "halftone"}, r"planned by another rtface, .*damage is gone.* --restart"),
+        ("options", {"damage": "halftone"}, r"planned by another version of rtface, .*damage is gone.* --restart"),
         ("job", {}, "is damaged .*begin again with --restart"),
-        ("format", 3, r"format is not \d.* use the rtface that began it"),
+        ("format", 3, r"format is not \d.* use that version"),
     ],
 )
 def test_a_plan_that_cannot_be_used_says_what_to_do(job: FilmJob, key: str, value: object, says: str):

@@ -109,7 +109,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
         (["gone.mkv", "b.mkv"], "no such file", 1),
         (["camera:0", "b.mkv"], "never ends", 2),
         (["FILM", "rtmp://host/app/key"], "never ends", 2),
-        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], ".png names no film container", 2),
+        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], ".png is not the extension of a film container", 2),
         (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
         (["FILM"], "give an OUTPUT", 2),
     ],
@@ -137,7 +137,7 @@ def test_several_films_go_into_a_folder(film: Path, tmp_path: Path) -> None:
 
 def test_errors_of_the_command_end_with_code_2() -> None:
     assert "no item 7" in command("cancel", 7, code=2).stderr
-    assert "no item: give" in command("pause", "film.mp4", code=2).stderr
+    assert "not an item: give" in command("pause", "film.mp4", code=2).stderr
     command("run", "--at-once", "0", code=2)
 
 
@@ -149,7 +149,7 @@ def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         queue.add(tmp_path / "text.mkv", "b.mkv")
     item = queue.add(film, "b.mkv", engine="rtface-s")
-    with pytest.raises(UsageError, match=f"item {item.id} of the queue writes that"):
+    with pytest.raises(UsageError, match=f"item {item.id} of the queue already writes"):
         queue.add(film, tmp_path / "b.mkv")
     queue.pause(item.id)
     assert queue.run() == RunCounts(0, 0, 0, 0, 1)

@@ -89,7 +89,7 @@ def test_where_a_stage_hides_faces_the_tracker_watches():
 def test_a_recording_gets_no_stage_that_it_does_not_name():
     filters = begun(BAR, recorded=True)
     filters.change([OTHER])  # the same stage, changed
-    with pytest.raises(RestartNeeded, match=r"the recording names .*\.Needs .* start the run again"):
+    with pytest.raises(RestartNeeded, match=r"the recording's metadata .*\.Needs .* start the run again"):
         filters.change([OTHER, "trial_stages.Needs"])
     filters.change([])
     filters.change([BAR])

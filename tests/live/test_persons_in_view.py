@@ -95,8 +95,8 @@ def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
     ("method", "path", "status", "said"),
     [
         ("POST", "/persons?strength=1", 400, "name a person"),
-        ("POST", "/persons?name=all&strength=1", 400, "no person's name"),
-        ("POST", f"/persons?name={quote('../x' * 50)}&strength=1", 400, "no person's name"),
+        ("POST", "/persons?name=all&strength=1", 400, "not a person's name"),
+        ("POST", f"/persons?name={quote('../x' * 50)}&strength=1", 400, "not a person's name"),
         ("POST", "/persons?name=P1&strength=1.5", 400, "0 to 1"),
         ("POST", "/persons?name=P1&strength=nan", 400, "number"),
         ("POST", "/persons?name=P1", 400, "number"),

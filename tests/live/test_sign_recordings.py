@@ -117,7 +117,7 @@ def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path, options: Op
     assert signer is not None
     sink.open(FORM, sound=None)
     sink.close()  # no frame came
-    assert "not whole" in signer.sign("camera:0", Report("camera:0", "x", "1", "e", "cpu"))[0]
+    assert "incomplete" in signer.sign("camera:0", Report("camera:0", "x", "1", "e", "cpu"))[0]
 
 
 def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:

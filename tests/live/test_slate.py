@@ -52,6 +52,9 @@ def test_samples_that_are_not_square_keep_its_shape(tmp_path: Path):
 
 def test_a_picture_that_is_not_there_is_refused(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    for path, words in ((tmp_path / "missing.png", "cannot be read"), (tmp_path / "broken.png", "is no image")):
+    for path, words in (
+        (tmp_path / "missing.png", "cannot be read"),
+        (tmp_path / "broken.png", "is not a readable image"),
+    ):
         with pytest.raises(UsageError, match=words):
             Slate(str(path))

@@ -93,7 +93,7 @@ def test_a_connection_that_breaks_once_is_made_again(media, film: Path, tmp_path
 
 def test_a_connection_that_stays_broken_leaves_a_part(media, film: Path, tmp_path: Path, serve) -> None:
     data = film.read_bytes()
-    left = r"broke off after .* of 0:00:02\.000 .*out\.partial\.mkv; go on with"
+    left = r"the connection ended after .* of 0:00:02\.000 .*out\.partial\.mkv; go on with"
     with pytest.raises(InputError, match=left) as error:
         rtface.run(serve(data, len(data) // 2, 999).url, tmp_path / "out.mkv", tracker="none", codec="ffv1")
     part = pictures(media, Path(str(error.value.partial)))
@@ -106,7 +106,7 @@ def test_a_connection_that_stays_broken_leaves_a_part(media, film: Path, tmp_pat
 
 def test_a_film_whose_end_the_server_lacks_is_an_error(film: Path, tmp_path: Path, serve) -> None:
     data = film.read_bytes()[: film.stat().st_size // 2]
-    with pytest.raises(InputError, match="broke off"):
+    with pytest.raises(InputError, match="the connection ended"):
         rtface.run(serve(data, len(data), 0).url, tmp_path / "out.mkv", tracker="none")
     assert not (tmp_path / "out.mkv").exists()
 
@@ -117,7 +117,9 @@ def test_a_cut_before_the_break_is_whole(film: Path, tmp_path: Path, serve) -> N
     assert report.frames_out == 10
 
 
-@pytest.mark.parametrize(("lost", "says"), [(2, "2.0 s are missing at 0:00:04"), (4, "broke off after 0:00:08")])
+@pytest.mark.parametrize(
+    ("lost", "says"), [(2, "2.0 s are missing at 0:00:04"), (4, "the connection ended after 0:00:08")]
+)
 def test_a_segment_that_cannot_be_fetched(
     media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, says: str
 ) -> None:

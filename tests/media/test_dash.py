@@ -129,7 +129,7 @@ def test_a_list_that_names_itself_is_refused(tmp_path: Path, above: str) -> None
     lists = [tmp_path / "a.m3u8", tmp_path / "b.m3u8"]
     for one, other in zip(lists, reversed(lists), strict=True):
         one.write_text(f"#EXTM3U\n{above}\n{other.name}\n")
-    with pytest.raises(InputError, match="names itself"):
+    with pytest.raises(InputError, match="lists itself"):
         rtface.run(lists[0], tmp_path / "out.mkv", tracker="none")
 
 
@@ -166,7 +166,7 @@ def test_a_list_of_the_network_opens_no_file(folder: Path, served: tuple[str, Co
     for name in ("local.m3u8", "piece.mp4"):
         (folder / name).write_text(piece)
     open_container(folder / "local.m3u8").close()
-    for url, why in ((film, "may not open"), ("piece.mp4", "no video that can be read")):
+    for url, why in ((film, "may not open"), ("piece.mp4", "no readable video")):
         (folder / "film.mpd").write_text(_FILM.format(facts="", drm="", url=url, more=""))
         with pytest.raises(InputError, match=why):
             open_container(f"{served[0]}/film.mpd")

@@ -195,7 +195,7 @@ def test_fields_are_not_the_gpus(info, willing, tmp_path):
     fields = replace(film, interlaced=True, display=replace(film.display, fields="tff"))
     plan = plan_output(fields, tmp_path / "out.mp4", codec="h264_nvenc")
     assert plan.video.encoder == "libx264" and plan.video.fields == "tff"
-    assert "no longer code fields" in plan.warnings[0]
+    assert "no longer encode interlaced" in plan.warnings[0]
 
 
 @needs_no_driver
@@ -203,6 +203,6 @@ def test_an_encoder_that_opens_once_and_not_again_leaves_nothing(info, willing, 
     """A GPU's sessions can run out between the plan and the first picture."""
     plan = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "out.mp4")
     assert plan.video.on_gpu
-    with pytest.raises(OutputError, match=r"h264_nvenc on cuda:0 does not open .* --encode software"):
+    with pytest.raises(OutputError, match=r"h264_nvenc on cuda:0 cannot be opened .* --encode software"):
         FileSink(plan, Stats())
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

@@ -319,7 +319,7 @@ def test_chunks_that_say_how_to_read_a_png_stay(tmp_path: Path):
 
 def test_what_is_no_image_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = png(random((40, 50, 3)))
-    for content, says in ((b"", "is empty"), (b"hello" * 9, "no image that can"), (data[:40], "damaged|cut off")):
+    for content, says in ((b"", "is empty"), (b"hello" * 9, "not a readable"), (data[:40], "damaged|ends before")):
         (tmp_path / "x.png").write_bytes(content)
         with pytest.raises(InputError, match=says):
             read_image(tmp_path / "x.png")
@@ -341,7 +341,7 @@ def test_the_place_is_checked_before(tmp_path: Path):
     still = read_image(tmp_path / "x.png")
     with pytest.raises(OutputError, match="is the input itself"):
         plan_image(tmp_path / "x.png", still=still, overwrite=True)
-    with pytest.raises(UsageError, match="names no image format"):
+    with pytest.raises(UsageError, match="has no extension of an image format"):
         plan_image(tmp_path / "x.mp4", still=still)
     with pytest.raises(OutputError, match="exists already"):
         plan_image(tmp_path / "x.png")
@@ -380,7 +380,7 @@ def test_a_folder_in_natural_order(tmp_path: Path):
     with pytest.raises(InputMissing):
         list_images(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no images"):
         list_images(tmp_path / "empty")
 
 
@@ -471,7 +471,7 @@ def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple
         array = np.full((size[1], size[0], 3), colour, np.uint8)
         (tmp_path / "shots" / f"{number}.png").write_bytes(png(array))
     source = SequenceSource(tmp_path / "shots", fps=10)
-    with pytest.raises(OutputError, match=r"RGB becomes YUV \(yuv420p\), which players take.*--strict"):
+    with pytest.raises(OutputError, match=r"RGB becomes YUV \(yuv420p\), which players support.*--strict"):
         plan_output(source.info, tmp_path / f"out{suffix}", strict=True)
     plan = plan_output(source.info, tmp_path / f"out{suffix}")
     media.feed(source, FileSink(plan))
@@ -531,10 +531,10 @@ def test_what_is_not_kept_of_a_still_is_named(tmp_path: Path):
     for data, said in (
         (plain, ""),
         (plain[:33] + private + plain[33:], "prVt: not kept"),
-        (plain + b"more", "4 bytes behind its end: not kept"),
+        (plain + b"more", "4 bytes after its end: not kept"),
         (photo.tobytes(), ""),
         (b"\xff\xd8\xff\xe1\0\x0aFLIR\0\0\0\0" + photo.tobytes()[2:], "APP1 FLIR: not kept"),
-        (photo.tobytes() + b"more", "4 bytes behind its end: not kept"),
+        (photo.tobytes() + b"more", "4 bytes after its end: not kept"),
     ):
         (tmp_path / "in").write_bytes(data)
         still = read_image(tmp_path / "in")
@@ -705,7 +705,7 @@ def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
     report = rtface.run(scans, tmp_path / "a.mkv", sequence=True, **options)
     assert report.frames_damaged == told
     for output in ("a.png", "a.mkv"):
-        said = "missing or damaged" if told else "behind its end" if (damage, output) == ("more", "a.png") else ""
+        said = "missing or damaged" if told else "after its end" if (damage, output) == ("more", "a.png") else ""
         with pytest.raises(RtfaceError, match=said) if said else nullcontext():
             name = scans if output == "a.mkv" else scans / "a_2.jpg"
             rtface.run(name, tmp_path / output, strict=True, sequence=output == "a.mkv", **options)

@@ -53,7 +53,7 @@ def test_borders_that_a_container_hides_are_said(tmp_path: Path, cut: int) -> No
     for film in films:
         source = FileSource(film, threads=1)
         source.close()
-        assert any("hides borders" in line for line in source.info.unseen) is bool(cut)
+        assert any("crops the frames" in line for line in source.info.unseen) is bool(cut)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov"])

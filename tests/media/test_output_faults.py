@@ -74,14 +74,14 @@ def test_a_link_to_an_output_is_written_through(media, film: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("x.txt", {}, r"\.txt names no film container"),
+        ("x.txt", {}, r"\.txt is not the extension of a film container"),
         ("x", {}, "no extension"),
         ("x.mp4", {"codec": "nosuch"}, "no such encoder"),
         ("x.mp4", {"codec": "aac"}, "no such encoder"),
-        ("x.mp4", {"preset": "turbo"}, "does not open"),
+        ("x.mp4", {"preset": "turbo"}, "cannot be opened"),
         ("x.mp4", {"codec": "prores"}, "mp4 cannot hold"),
         ("x.mkv", {"codec": "ffv1", "crf": 5}, "no --crf"),
-        ("x.mp4", {"codec": "vp9", "preset": "x"}, "does not open"),
+        ("x.mp4", {"codec": "vp9", "preset": "x"}, "cannot be opened"),
     ],
 )
 def test_options_that_cannot_be_used(media, film: Path, tmp_path: Path, name, options, says):
@@ -124,7 +124,7 @@ def test_without_a_part_nothing_is_left(media, film: Path, tmp_path: Path):
         media.feed(opened, sink, frames)
         assert sink.abort(keep_partial=keep) is None and sink.kept == 0
     sink = FileSink(plan_output(opened.info, tmp_path / "out.mp4"))
-    with pytest.raises(OutputError, match="no frame came"):
+    with pytest.raises(OutputError, match="no frames arrived"):
         sink.finish()
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
 

@@ -101,7 +101,7 @@ def test_the_user_sets_it_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
 
 def test_what_cannot_hold_it_says_so(tmp_path: Path) -> None:
     plan = passthrough(made(tmp_path / "in.mov", "01:00:00:00"), tmp_path / "out.ts")
-    assert any("MPEG-TS has no place for the start timecode 01:00:00:00" in note for note in plan.notes)
+    assert any("the start timecode 01:00:00:00 is left out because MPEG-TS" in note for note in plan.notes)
 
 
 def test_nonsense_in_a_tag_is_no_timecode(tmp_path: Path) -> None:

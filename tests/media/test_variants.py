@@ -127,7 +127,7 @@ def test_texts_whose_map_of_times_is_not_read_are_said(
     for path in (folder / "mapped.m3u8", f"{served[0]}/mapped.m3u8"):
         with closing(FileSource(path)) as source:
             said = [note for note in plan_output(source.info, tmp_path / "out.mkv").notes if "X-TIMESTAMP-MAP" in note]
-            assert [f"come {early} s early" in note for note in said] == [True] * bool(early)
+            assert [f"appear {early} s early" in note for note in said] == [True] * bool(early)
             with pytest.raises(OutputError, match="TIMESTAMP") if early else nullcontext():
                 plan_output(source.info, tmp_path / "out.mkv", strict=True)
             plan_output(source.info, tmp_path / "out.mkv", strict=True, drop=["subtitle"])
@@ -175,7 +175,7 @@ def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> Non
     assert opened.video is not None and opened.sound is not None
     assert (opened.video.width, opened.sound.rate) == (96, 48_000)
     assert opened.notes == [
-        "has 4 variants; number 4 (96×72, 100 kbit/s) is read, of the others the first piece at most (--variant)"
+        "has 4 variants; number 4 (96×72, 100 kbit/s) is read; of the others, at most the first segment is (--variant)"
     ]
     came = Counter(p.stream_index for p in opened.container.demux(opened.video, opened.sound) if p.size)
     assert came[opened.video.index] == 75

@@ -129,7 +129,7 @@ def test_an_index_that_comes_last_in_a_pipe_is_named(tmp_path: Path, caplog: pyt
     read, write = os.pipe()
     thread = threading.Thread(target=lambda: os.fdopen(write, "wb").write((tmp_path / "in.mp4").read_bytes()))
     thread.start()
-    with pytest.raises(InputError, match="index at its end, where a pipe"):
+    with pytest.raises(InputError, match="index at its end, and a pipe"):
         rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none")
     assert "damaged" not in caplog.text
     os.close(read)

@@ -126,7 +126,9 @@ def test_ctrl_c_in_python_is_the_documented_error(tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
 
     monkeypatch.setattr(FileSink, "write", write)
-    with pytest.raises(Interrupted, match=r"interrupted; what was done is in .*out\.partial\.mp4; go on with --start"):
+    with pytest.raises(
+        Interrupted, match=r"interrupted; the finished part is in .*out\.partial\.mp4; go on with --start"
+    ):
         rtface.run(source, tmp_path / "out.mp4", tracker="none")
 
 

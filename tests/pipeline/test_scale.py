@@ -133,7 +133,7 @@ def test_a_factor_of_one_leaves_the_size_of_the_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"scale": "100p"}, "only enlarged"),
+        ({"scale": "100p"}, "only enlarges"),
         ({"scale": "2", "copy": "require"}, "--scale and --fields change every frame"),
         ({"scale": 5}, "must be a factor"),
     ],
@@ -149,7 +149,7 @@ def test_an_image_that_cannot_have_the_size_is_named(tmp_path: Path, caplog: pyt
     (folder := tmp_path / "in").mkdir()
     for name, height in (("a.png", 100), ("b.png", 60)):
         cv2.imwrite(str(folder / name), np.zeros((height, 80, 3), np.uint8))
-    with pytest.raises(InputError, match=r"1 of 2 images failed: a\.png: --scale 90p: the picture is 80×100 already"):
+    with pytest.raises(InputError, match=r"1 of 2 images failed: a\.png: --scale 90p: the picture is already 80×100"):
         rtface.run(folder, tmp_path / "out", scale="90p", tracker="none")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
     rtface.analyze(folder, scale="90p", tracker="none")

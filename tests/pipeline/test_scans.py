@@ -213,7 +213,7 @@ def test_padding_bits_are_kept_and_packings_refused(tmp_path: Path) -> None:
     assert rewrite_dpx(packed, image) == packed
     with pytest.raises(OutputError, match="TIFF"):
         rewrite_dpx(packed, changed)
-    with pytest.raises(OutputError, match="cannot take an image"):
+    with pytest.raises(OutputError, match="cannot hold an image"):
         rewrite_dpx(bytes(data), image.reformat(160, 90))
 
 
@@ -311,7 +311,7 @@ def test_other_channels_and_windows_of_an_exr_stay(tmp_path: Path) -> None:
     window = data.index(b"dataWindow\0box2i\0") + 21
     for other in (depth, data[:window] + struct.pack("<4i", 0, 0, -5, 179) + data[window + 16 :]):
         broken.write_bytes(other)
-        with pytest.raises(InputError, match="EXR of a kind that cannot be read"):
+        with pytest.raises(InputError, match="unsupported EXR"):
             read_image(broken)
     windows = [
         tuple(np.array(corner, np.int32) for corner in both) for both in (((10, 5), (329, 184)), ((0, 0), (339, 189)))

@@ -301,7 +301,7 @@ def test_a_camera_is_looked_for_before_torch() -> None:
     def never() -> Path:
         raise AssertionError("torch is set up for a camera that is not there")
 
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="there is no"):
         source = LiveAddress("camera", "/dev/no-camera")
         learn.learn("Anna", [source], never, minutes=1.0, notify=lambda what, share: None)
     assert not [*learned.unfinished().iterdir()]
@@ -360,7 +360,7 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     why = {
         "saved again": r"photos that differ: 2 \(0\.png, 2\.png\)",
         "blurred": r"1\.png is blurred",
-        "empty": "holds no image",
+        "empty": "contains no images",
     }
     with pytest.raises(InputError, match=why.get(spoilt, r"1\.png is drawn, masked, coarse, noisy")):
         collected(photos)

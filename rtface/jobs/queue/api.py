@@ -89,8 +89,7 @@ class Queue:
         resolved = resolve_address(input)
         if is_live(parse_address(resolved), parse_address(output)):
             raise UsageError(
-                "the queue is for films and stills; a camera or a stream never ends: run it by itself, with "
-                "'rtface run'",
+                "the queue is for films and stills; a camera or a stream never ends; use 'rtface run' for it",
                 code="queue_live",
             )
         source = place(resolved)
@@ -144,7 +143,7 @@ class Queue:
                 }
             else:
                 raise UsageError(
-                    "{value!r} is no item: give numbers of 'rtface queue list', a state ({states}) or all{hint}",
+                    "{value!r} is not an item: give numbers from 'rtface queue list', a state ({states}) or all{hint}",
                     code="item_name",
                     value=name,
                     states=", ".join(STATES),

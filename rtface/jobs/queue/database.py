@@ -71,8 +71,8 @@ class QueueDatabase:
                 database.execute(f"PRAGMA user_version = {VERSION}")
             elif version != VERSION:
                 raise UsageError(
-                    "{path}: was made by another rtface or program (format {found}, and this rtface reads {wanted}); "
-                    "use that one, or move the file away to begin a new queue",
+                    "{path}: was created by another version of rtface or another program (format {found}; this rtface "
+                    "reads {wanted}); use that one, or move the file away to begin a new queue",
                     code="queue_version",
                     path=self.path,
                     found=version,

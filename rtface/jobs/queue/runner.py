@@ -193,7 +193,7 @@ class Runner:
                     running.child.send(PAUSE if running.paused else RESUME)
             elif now - running.stop_sent > self._patience:
                 running.stop_sent = inf
-                log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
+                log.warning("item %d did not stop within %.0f s; ending its process", number, self._patience)
                 running.child.kill(0)
 
     def _record_end(self, running: _Running, reason: Message) -> None:
@@ -205,7 +205,7 @@ class Runner:
             failure = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
             ended = Ended(
                 "failed",
-                failure("{why}, most likely for lack of memory; its output is in {path}", code="item_memory")
+                failure("{why}, most likely because memory ran out; its output is in {path}", code="item_memory")
                 if reason.values.get("signal") == "SIGKILL"
                 else failure("{why}; its output is in {path}", code="item_died"),
             )

@@ -68,8 +68,8 @@ class Store:
         flags = flags or {}
         if shown(plan["input"]) != plan["input"]:
             raise UsageError(
-                "{address}: the queue keeps no user name, password or query of an address; write the whole address "
-                "into a file that only you can read, and give @FILE",
+                "{address}: the queue does not store the user name, password or query of an address; write the whole "
+                "address to a file that only you can read, and give @FILE",
                 code="queue_secret",
                 address=shown(plan["input"]),
             )
@@ -78,8 +78,8 @@ class Store:
                 others = values_of(row)["plan"]["outputs"].values()
                 for path in (path for path in plan["outputs"].values() if path in others):
                     raise UsageError(
-                        "{path}: item {item} of the queue writes that already; choose another name, or end it "
-                        "with: rtface queue cancel {item}",
+                        "{path}: item {item} of the queue already writes this file; choose another name, or cancel "
+                        "that item with: rtface queue cancel {item}",
                         code="item_writes",
                         path=path,
                         item=row["id"],
@@ -128,7 +128,7 @@ class Store:
                 if state not in changes:
                     halted = state == "running" and row["wish"] == "pause"
                     raise UsageError(
-                        "{action}: item {item} is {state}, and has to be {states}; nothing was changed",
+                        "{action}: item {item} is {state}, but must be {states}; nothing was changed",
                         code="item_state",
                         action=verb,
                         item=number,
@@ -163,8 +163,7 @@ class Store:
             ]
             if number not in ids:
                 raise UsageError(
-                    "item {item} does not wait in the queue, so it has no place to move from; 'rtface queue list' "
-                    "shows all",
+                    "item {item} is not waiting in the queue, so it cannot be moved; 'rtface queue list' shows all",
                     code="item_no_place",
                     item=number,
                 )
@@ -189,8 +188,8 @@ class Store:
         lock = self.hold("runner")
         if lock is None:
             raise UsageError(
-                "another process runs this queue already, and takes what is added; to have it run more items at the "
-                "same time end it, and begin again with --at-once",
+                "another process already runs this queue, including newly added items; to run more items at once, end "
+                "it and start again with --at-once",
                 code="queue_runs",
             )
         with lock:

@@ -116,7 +116,7 @@ def _set_person(controls: LiveControls, values: _Values) -> None:
 def _set_stages(filters: FrameFilters, wanted: Any, files: bool) -> None:
     if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
         raise UsageError(
-            'give all stages that are to draw, as {{"stages": ["label:text=Live"]}} in the body',
+            'give all stages to draw, as {{"stages": ["label:text=Live"]}} in the body',
             code="stages_needed",
         )
     for text in wanted if not files else ():

@@ -61,7 +61,7 @@ class LocalHttpServer:
 def _guarded(app: ASGIApp, key: str) -> ASGIApp:
     """Wraps `app` to admit only requests of this machine with the key."""
     added = HEADERS | {b"cache-control": b"no-store"}
-    asked = "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
+    asked = "send the key from RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         headers, respond = Headers(scope=scope), app

@@ -20,7 +20,7 @@ if sys.platform != "win32":
     import termios
     import tty
 
-HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end, ? this"
+HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end, ? help"
 
 # Polling interval for keys, and for whether this process is in the terminal's foreground.
 _WAIT_S = 0.1

@@ -87,5 +87,5 @@ class TurnedFaces:
         for needed in (90, 180, 270):
             if self._lately.count(needed) > _FRAMES / 2:
                 right = (self._degrees + (-needed if self._mirror else needed)) % 360
-                line = "faces lie on their side or upside down; if the picture is turned: {--turn:{turn}}"
+                line = "faces are sideways or upside down; if the picture is rotated, use {--turn:{turn}}"
                 self._stats.warn("turned", Message(line, code="live_turned", turn=right))

@@ -117,7 +117,7 @@ class LiveStatus:
         if not self.controls.enabled:
             return ""
         if not self.state.watched:
-            return "nobody watches"
+            return "no viewers"
         missed = self._missed()
         if self.faces and missed.get("late", 0.0) > _PAUSE_SHARE:
             return "frames come too late"

@@ -62,7 +62,7 @@ def device_of(name: str) -> str:
 
 
 def _gone(name: str) -> InputMissing:
-    return InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=name)
+    return InputMissing("there is no {name}; rtface devices lists them", code="camera_gone", name=name)
 
 
 def _captures(device: str) -> bool:
@@ -85,8 +85,8 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
             captures = mode is not None or bool(formats(file))
         if not captures:
             raise InputError(
-                "{name}: gives no frames; if it is a virtual camera, start what writes to it, else rtface "
-                "devices lists them",
+                "{name}: gives no frames; if it is a virtual camera, start the program that writes to it; else choose "
+                "another that rtface devices lists",
                 code="camera_silent",
                 name=called,
             )
@@ -96,7 +96,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
     except (OSError, av.FFmpegError) as error:
         if error.errno == errno.EACCES:
             raise InputMissing(
-                "{name}: may not be opened; add yourself to its group: {line}, then log in again",
+                "{name}: you have no permission to open it; add yourself to its group: {line}, then log in again",
                 code="camera_forbidden",
                 name=called,
                 line=v4l2.ADD,
@@ -106,7 +106,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         if error.errno == errno.EBUSY:
             who = ", ".join(v4l2.users(Path(os.path.realpath(device))))
             raise InputError(
-                "{name}: is in use by {who}; close that first",
+                "{name}: is in use by {who}; close that program first",
                 code="camera_used",
                 name=called,
                 who=who or Message("another program", code="another_program"),
@@ -141,7 +141,7 @@ def _input(
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
         wanted.append(f"{float(request.fps):g} fps")
     given = f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps"
-    notes = [f"{given}; {' at '.join(wanted)} was asked for"] if wanted else []
+    notes = [f"{given}; {' at '.join(wanted)} was requested"] if wanted else []
     context.thread_type, context.thread_count = "SLICE", 1
     return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes, label=label)
 
@@ -164,8 +164,8 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
         except av.FFmpegError as error:
             why = error.strerror
     raise InputMissing(
-        "camera {name}: cannot be opened ({why}); rtface devices lists them; another program may hold "
-        "it, or the system's privacy settings refuse it",
+        "camera {name}: cannot be opened ({why}); rtface devices lists them; another program may be using it, or the "
+        "system's privacy settings may block it",
         code="camera_unopened",
         name=request.name or 0,
         why=why,
@@ -241,13 +241,13 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
     except av.FFmpegError as error:
         if error.errno == errno.EBUSY:
             raise InputError(
-                '{name}: is in use by another program; close that first, or name ALSA\'s "default" or "pulse", '
+                '{name}: is in use by another program; close that program first, or use ALSA\'s "default" or "pulse", '
                 "which share it",
                 code="microphone_busy",
                 name=called,
             ) from None
         raise InputMissing(
-            "{name}: cannot be opened ({why}); rtface devices lists them; where it may not be: sudo usermod -aG audio "
+            "{name}: cannot be opened ({why}); rtface devices lists them; without permission: sudo usermod -aG audio "
             "$USER, then log in again",
             code="microphone_failed",
             name=called,

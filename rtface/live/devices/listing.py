@@ -15,7 +15,7 @@ from rtface.live.protocols import MediaDevice
 from rtface.util import plugins
 
 ASOUND = Path("/proc/asound")
-_END = Message("end that program, or its camera", code="camera_in_use_repair")
+_END = Message("close that program, or turn its camera off", code="camera_in_use_repair")
 
 
 def _cameras() -> Iterator[MediaDevice]:

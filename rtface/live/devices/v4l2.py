@@ -121,7 +121,7 @@ def is_loopback(node: Path) -> bool:
 
 def why(error: OSError) -> str:
     """Describes a kernel error in a few words."""
-    return {errno.ENOENT: "it is not there", errno.ENODEV: "it is gone", errno.ENXIO: "it is gone"}.get(
+    return {errno.ENOENT: "it does not exist", errno.ENODEV: "it was removed", errno.ENXIO: "it was removed"}.get(
         error.errno or 0, error.strerror or str(error)
     )
 

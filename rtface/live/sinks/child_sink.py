@@ -149,7 +149,7 @@ class ChildSink(LiveSink):
         try:
             response = self._responses.get(timeout=OPENING_S)
         except queue.Empty:
-            response = OutputError("it was not there within {seconds} s", code="sink_late", seconds=round(OPENING_S))
+            response = OutputError("it did not open within {seconds} s", code="sink_late", seconds=round(OPENING_S))
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
             return

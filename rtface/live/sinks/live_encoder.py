@@ -106,7 +106,7 @@ class LiveEncoder:
         self._fit = EncoderScaler(form, str(self._context.pix_fmt))
         if (self._fit.width, self._fit.height) != (form.width, form.height):
             self.notes.append(
-                f"H.264 has no odd sizes: {form.width}×{form.height} becomes {self._fit.width}×{self._fit.height}"
+                f"H.264 needs even sizes: {form.width}×{form.height} becomes {self._fit.width}×{self._fit.height}"
             )
         self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
 
@@ -151,7 +151,7 @@ class LiveEncoder:
             return "libx264", self._opened("libx264", form, wanted)
         except (av.FFmpegError, ValueError) as error:
             raise UsageError(
-                "libx264 does not open for {width}×{height} at {bitrate} bits a second{preset}; check {--bitrate} "
+                "libx264 cannot be opened for {width}×{height} at {bitrate} bits a second{preset}; check {--bitrate} "
                 "and {--preset}",
                 code="live_encoder",
                 width=form.width,

@@ -12,7 +12,7 @@ class NullSink(LiveSink):
     """Discards frames."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        self._health = EndpointHealth("live", "takes everything")
+        self._health = EndpointHealth("live", "discards all frames")
 
     @property
     def described(self) -> str:

@@ -21,7 +21,7 @@ INSTALL = {
     "Windows": "install OBS Studio 28 or newer (or Unity Capture)",
     "Darwin": "install OBS Studio 30 or newer, start its virtual camera once, allow it in System Settings, stop it",
 }
-ONE = "OBS has one virtual camera only, so one program can feed it: stop 'Start Virtual Camera' in OBS"
+ONE = "OBS has only one virtual camera, which one program can feed: click 'Stop Virtual Camera' in OBS"
 
 
 def present() -> list[MediaDevice]:
@@ -39,7 +39,7 @@ def why_none() -> Message | None:
     system = platform.system()
     if system not in BACKENDS:
         return Message(
-            "there are no virtual cameras for {system} that rtface can feed; publish a stream",
+            "there are no virtual cameras for {system} that rtface can feed; publish a stream instead",
             code="vcam_system",
             system=system,
         )

@@ -56,7 +56,7 @@ class RecordSink(ChildSink):
         suffixes = [name for name in FORMATS if name not in (".webm", ".mxf")]
         if suffix not in suffixes:
             raise UsageError(
-                "{path}: a live run is recorded as {known}; .mkv is the safest",
+                "{path}: a live run can be recorded as {known}; .mkv is the safest",
                 code="record_kind",
                 path=path,
                 known=", ".join(suffixes),
@@ -101,8 +101,8 @@ class RecordSink(ChildSink):
     def _note(self, ended: RecordingEnded) -> None:
         """Stores the result; a note names the remains of an incomplete recording."""
         if ended.why:
-            where = Message("; what was done is in {path}", code="done_is_in", path=ended.path)
-            ended = replace(ended, why=Message(ended.why) + (where if ended.path else "; nothing was left"))
+            where = Message("; the finished part is in {path}", code="done_is_in", path=ended.path)
+            ended = replace(ended, why=Message(ended.why) + (where if ended.path else "; no file was kept"))
             self._notes.append(f"{self._shown}: {ended.why}")
         self.recorded = ended
 

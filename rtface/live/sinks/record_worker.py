@@ -177,7 +177,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
         parent.send(error)
         return
     except OSError as error:
-        parent.send(OutputError("the working file cannot be made ({why})", code="record_file", why=error.strerror))
+        parent.send(OutputError("the working file cannot be created ({why})", code="record_file", why=error.strerror))
         return
     parent.send(SinkOpened(recording.encoder, ()))
     path: str | None = str(job.target.path)
@@ -187,7 +187,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
         if recording.frames:
             recording.finish()
         else:
-            why = "no frame came"
+            why = "no frames arrived"
     except (OSError, av.FFmpegError, ValueError) as error:
         why = _failure(recording, error)
     if why:
@@ -220,6 +220,6 @@ def _failure(recording: Recording, error: Exception) -> str:
     cause = recording.file.fault or error
     spent = full(cause)
     if spent is not None:
-        return f"{spent} after {recording.file.size / 1e6:.1f} MB; the recording ends, make room for another"
+        return f"{spent} after {recording.file.size / 1e6:.1f} MB; the recording ended; make room before the next one"
     text = str(getattr(cause, "strerror", None) or cause)
     return f"writing failed ({redacted(' '.join(text.split()))})"

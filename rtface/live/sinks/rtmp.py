@@ -26,10 +26,10 @@ SILENT_S = 5.0
 """Time limit for each answer of the server, and for it to take data."""
 # Causes by words of FFmpeg's log, for errors that do not name them.
 _LOG_CAUSES = {
-    "resolve hostname": "the host is not known",
+    "resolve hostname": "the host is unknown",
     "owner does not match": "its certificate is for another host",
     "certificate": "its certificate is not trusted",
-    "tls:": "no TLS with it",
+    "tls:": "a TLS connection to it failed",
     "handshake": "it closed the connection; is it an RTMP server?",
 }
 _CHUNK_BYTES = 8 << 10
@@ -140,7 +140,7 @@ class RtmpLink(SendQueue):
             if self.waiting_bytes:  # FFmpeg would continue sending; the process ends
                 return
         except (av.FFmpegError, OSError) as error:
-            self._why = "it takes nothing any more" if isinstance(error, TimeoutError) else _reason(error)
+            self._why = "it accepts no more data" if isinstance(error, TimeoutError) else _reason(error)
             self._lost.set()
             time.sleep(4 * SILENT_S)  # PyAV closes with Python's lock held, so wait for FFmpeg's thread to end
         with suppress(av.FFmpegError, OSError):

@@ -55,7 +55,7 @@ class SrtLink(SendQueue):
             self._recent.popleft()
         self._silent = (self._silent or now) if 0 < len(self._recent) <= unsent else None
         if self._silent is not None and now - self._silent > _SILENT_S:
-            raise ConnectionLost("it takes nothing any more")
+            raise ConnectionLost("it accepts no more data")
         self.accepted = max(self.accepted, self._handed - unsent * MESSAGE)
 
     def close(self) -> None:

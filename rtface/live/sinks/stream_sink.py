@@ -75,7 +75,7 @@ class StreamSink(ChildSink):
             if self._closing.is_set() or not (lost or stuck):
                 continue
             self._stop(0)
-            self._state("away", "the writing process was lost" if lost else "the writing process hangs")
+            self._state("away", "the writing process ended" if lost else "the writing process does not respond")
             total = self._report.after(self._before)
             self._before, self._report = replace(total, reopened=total.reopened + 1), SinkReport("away")
             self._closing.wait(_RESTART_S)

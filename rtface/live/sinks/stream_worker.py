@@ -109,7 +109,7 @@ def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
     if scheme == "srt":
         return ServerTransport("mpegts", partial(SrtLink, url), reports, listens=query.get("mode") == ["listener"])
     if scheme != "tcp" or query.get("listen", ["0"]) == ["0"]:
-        raise UsageError("viewers connect to rtface; end the address in ?listen", code="tcp_listen")
+        raise UsageError("add ?listen to the address, because viewers connect to rtface", code="tcp_listen")
     try:
         port = parts.port
     except ValueError:

@@ -123,11 +123,11 @@ class TcpChannel(SendQueue):
 def reason(error: OSError) -> str:
     """Explains a connection error in a few words, without the address."""
     if isinstance(error, socket.gaierror):
-        return "the host is not known"
+        return "the host is unknown"
     if isinstance(error, TimeoutError):
         return Message("it does not answer", code="peer_silent")
     if isinstance(error, ConnectionRefusedError):
-        return Message("nothing listens there", code="peer_closed")
+        return Message("nothing is listening there", code="peer_closed")
     if isinstance(error, (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)):
         return "the connection was lost"
     return error.strerror or type(error).__name__

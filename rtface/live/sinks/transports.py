@@ -120,7 +120,7 @@ class ServerTransport(Transport):
 
     def start(self, *, patient: bool) -> None:
         if self._listens:
-            self._set(state="live", detail="nobody watches")
+            self._set(state="live", detail="no viewers")
         elif not patient:
             self._begin()
         self._thread = start_thread("server", self._run)
@@ -144,7 +144,7 @@ class ServerTransport(Transport):
         self._count += 1
         self.generation = self._count
         if self._listens:
-            self._set(state="live", detail="1 watches", viewers=1)
+            self._set(state="live", detail="1 viewer", viewers=1)
         else:
             self._set(state="live", detail="connected", reopened=self._count - 1)
 
@@ -162,7 +162,7 @@ class ServerTransport(Transport):
                         retry.reached()
                     self._end()
                 if self._listens and self._count:
-                    self._set(state="live", detail="nobody watches", viewers=0)
+                    self._set(state="live", detail="no viewers", viewers=0)
                 else:
                     readable = isinstance(error, ConnectionLost | RtfaceError)
                     self._set(state="away", detail=str(error) if readable else "the connection was lost")
@@ -177,7 +177,7 @@ class ServerTransport(Transport):
             link.step()
             self._set(quiet=True, bytes=self._bytes + link.accepted)
             if link.idle > STALLED_S:
-                self._set(state="away", detail=f"it has taken nothing for {link.idle:.0f} s")
+                self._set(state="away", detail=f"it has accepted no data for {link.idle:.0f} s")
             elif self.status.state != "live":
                 self._set(state="live", detail="connected")
 
@@ -264,7 +264,7 @@ class ListenTransport(Transport):
         self._set(
             state="live",
             viewers=count,
-            detail="nobody watches" if not count else f"{count} watch" + "es" * (count == 1),
+            detail="no viewers" if not count else f"{count} viewer" + "s" * (count > 1),
         )
 
 

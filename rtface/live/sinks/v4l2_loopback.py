@@ -57,10 +57,10 @@ def _state(node: Path) -> tuple[str, str]:
     if not can.captures and not can.outputs:
         return (
             Message("stuck (a known fault of v4l2loopback 0.12)", code="device_stuck"),
-            Message("rtface repairs it when it writes to it; for other programs: {line}", code="stuck", line=RELOAD),
+            Message("rtface repairs it by writing to it; for other programs, run: {line}", code="stuck", line=RELOAD),
         )
     if not can.outputs:
-        return v4l2.IN_USE, Message("end that program, or name another virtual camera", code="written_repair")
+        return v4l2.IN_USE, Message("close that program, or choose another virtual camera", code="written_repair")
     if _mixes(can):
         return (
             Message("open to several writers (exclusive_caps=0): browsers may not list it", code="several_writers"),
@@ -75,7 +75,7 @@ def why_none() -> Message | None:
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
     line = RELOAD if (v4l2.MODULE / "v4l2loopback").is_dir() else CREATE if installed else f"{APT} && {CREATE}"
-    return Message("there is no virtual camera; make one: {line}", code="loopback_none", line=line)
+    return Message("there is no virtual camera; create one with: {line}", code="loopback_none", line=line)
 
 
 def find(name: str) -> list[Path]:
@@ -97,7 +97,7 @@ def find(name: str) -> list[Path]:
     named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
     if not named:
         raise UsageError(
-            "there is no virtual camera {name}; there is {listed}",
+            "there is no virtual camera {name}, only {listed}",
             code="loopback_named",
             name=name,
             listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
@@ -167,11 +167,11 @@ class V4l2LoopbackOutput:
             return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), can
         except PermissionError:
             raise OutputError(
-                "{name} may not be opened: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
+                "no permission to open {name}: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
             ) from None
         except OSError as error:
             raise OutputError(
-                "{name} cannot be opened: {why}; 'rtface devices' lists what is here",
+                "{name} cannot be opened: {why}; 'rtface devices' lists all devices",
                 code="loopback_unopened",
                 name=self.name,
                 why=v4l2.why(error),
@@ -197,11 +197,11 @@ class V4l2LoopbackOutput:
         if can.captures and not can.outputs:
             raise self._in_use()
         if _mixes(can):
-            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it; better: {RELOAD}")
+            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it; reload it with: {RELOAD}")
 
     def _in_use(self) -> OutputError:
         return OutputError(
-            "{name} is in use by another writer{by}; end that, or name another virtual camera",
+            "{name} is in use by another writer{by}; close that program, or choose another virtual camera",
             code="virtual_camera_used",
             name=self.name,
             by=self._by(),
@@ -225,7 +225,7 @@ class V4l2LoopbackOutput:
             if error.errno == errno.EBUSY:  # 0.14 and newer refuse a second writer
                 raise self._in_use() from None
             raise OutputError(
-                "{name} refuses {width}×{height}: {why}",
+                "{name} does not accept {width}×{height}: {why}",
                 code="loopback_size",
                 name=self.name,
                 width=width,
@@ -235,7 +235,7 @@ class V4l2LoopbackOutput:
         got_width, got_height, code = struct.unpack_from("II4s", granted, _FORMAT)
         if code != _I420:
             raise OutputError(
-                "{name} is held at the format {format} by a program that reads it{by}; switch its camera off and on",
+                "{name} is held at the format {format} by a program that reads it{by}; turn its camera off and on",
                 code="loopback_held",
                 name=self.name,
                 format=code.decode(errors="replace"),
@@ -243,8 +243,8 @@ class V4l2LoopbackOutput:
             )
         if (got_width, got_height) != (width, height):
             self.notes.append(
-                f"{self.name} is held at {got_width}×{got_height} by a program that reads "
-                f"it{self._by()}: frames of {width}×{height} are fitted in"
+                f"{self.name} is held at {got_width}×{got_height} by a program that reads it{self._by()}: frames of "
+                f"{width}×{height} are scaled to fit"
             )
         with contextlib.suppress(OSError):
             # Readers now see a camera, and any close leaves a reusable device. 0.14 and newer refuse this request; with
@@ -255,7 +255,7 @@ class V4l2LoopbackOutput:
     def write(self, frame: Bytes) -> None:
         """Submits one frame without waiting; raises OSError on failure."""
         if os.write(self._fd, frame.data) != frame.nbytes:
-            raise OSError(errno.EIO, "the device takes another size now")
+            raise OSError(errno.EIO, "the device now has another size")
 
     def close(self) -> None:
         """Releases the device, and leaves it usable."""

@@ -53,7 +53,7 @@ def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOut
     except OSError as error:
         output.close()
         raise OutputError(
-            "{name} takes no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
+            "{name} accepts no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
         ) from None
     return output
 
@@ -139,7 +139,7 @@ class VirtualCamera(LiveSink):
             except OSError as error:  # the watcher closes and reopens it
                 self._causes["away"] += 1
                 self._output = None
-                self._set("away", f"the virtual camera takes no frames: {error.strerror or error}")
+                self._set("away", f"the virtual camera accepts no frames: {error.strerror or error}")
                 log.warning("%s: %s", self._described, self._health.detail)
 
     def close(self) -> None:

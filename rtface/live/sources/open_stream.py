@@ -208,7 +208,7 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
     why: Any = error.strerror
     if isinstance(error, av.ConnectionRefusedError):
         return InputMissing(
-            "{name}: nothing listens there; start the server, or check host and port",
+            "{name}: nothing is listening there; start the server, or check host and port",
             code="stream_closed_host",
             name=name,
         )
@@ -221,17 +221,17 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
         )
     if isinstance(error, av.ProtocolNotFoundError):
         return InputError(
-            "{name}: {scheme} cannot be read here; rtmp, rtsp, http, udp, tcp and srt can",
+            "{name}: {scheme} is not supported; use rtmp, rtsp, http, udp, tcp or srt",
             code="stream_scheme",
             name=name,
             scheme=parts.scheme,
         )
     if isinstance(error, av.InvalidDataError):
         return InputError(
-            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
+            "{name}: it does not send a readable stream; check the address", code="stream_unknown", name=name
         )
     return InputError(
-        "{name}: cannot be opened ({why}); check host and port, and that something is published there",
+        "{name}: cannot be opened ({why}); check host and port, and that a stream is published there",
         code="stream_unopened",
         name=name,
         why=why,

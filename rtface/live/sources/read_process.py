@@ -54,7 +54,7 @@ def _with_descriptor(request: SourceRequest) -> tuple[SourceRequest, int | None]
         descriptor = os.dup(int(match[1] or 0))
     except (OSError, OverflowError) as error:
         raise InputMissing(
-            "{name}: is not open in this process; let another program write into it, or name a file or a FIFO",
+            "{name}: is not open in this process; let another program write to it, or give a file or a FIFO",
             code="input_closed",
             name=request.name,
         ) from error
@@ -138,8 +138,8 @@ class ReadProcess:
             self._free()
         if self.refusal is not None:
             return self.refusal.message
-        ended = Message("the source ended it", code="source_ended")
-        return why or (f"reading it failed ({self._reason})" if self._reason else ended)
+        ended = Message("the source ended the stream", code="source_ended")
+        return why or (f"reading failed ({self._reason})" if self._reason else ended)
 
     def follow(self, request: SourceRequest) -> None:
         """Applies another request: rests, and ends the hold of a film."""
@@ -154,7 +154,7 @@ class ReadProcess:
         now = self._clock()
         patience = START_S if self._began is None else OPENING_S if self.opened is None else MUTE_S
         if now - self._word_at > patience:
-            return Message("the process that reads it does not answer", code="reader_silent")
+            return Message("the reading process does not respond", code="reader_silent")
         if self._began is None:
             return ""
         quiet = self.heartbeat.quiet
@@ -163,15 +163,15 @@ class ReadProcess:
             flows = self.opened is not None and quiet < 2 and self.heartbeat.counts["bytes"] > 0
             if waited > (_FIRST_FRAME_S if flows else OPENING_S):
                 what = "frame" if self._request.video else "sound"
-                return f"no {what} came within {waited:.0f} s; check that something is sent there"
+                return f"no {what} arrived within {waited:.0f} s; check that the source is sending"
             return ""
         patience = _QUIET_PIECES_S if self._request.name.lower().startswith("http") else _QUIET_S[self._request.kind]
         if _STALL_S < quiet <= patience == _QUIET_PIECES_S:
-            self._stalled(f"nothing came for {quiet:.1f} s")
+            self._stalled(f"no data for {quiet:.1f} s")
         if quiet > patience:
-            return f"nothing came for {quiet:.1f} s"
+            return f"no data for {quiet:.1f} s"
         if self._request.video and not self._request.held and now - self._frame_at > max(_NO_FRAME_S, patience):
-            return f"no frame came for {now - self._frame_at:.0f} s"
+            return f"no frame for {now - self._frame_at:.0f} s"
         return ""
 
     def _take(self, message: SourceMessage) -> None:

@@ -36,18 +36,18 @@ _BRIEF_S = 20.0
 _WARNINGS = {
     "backlog": partial(
         Message,
-        "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
-        "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
+        "{name}: its frames arrive {seconds} s later than at first, so they are older than they seem: the network or "
+        "the sender is too slow; reduce size, frame rate or bitrate",
         code="source_backlog",
     ),
     "frames_missing": partial(
         Message,
-        "{name}: frames of it are missing; the report counts them; check the network",
+        "{name}: frames are missing; the report counts them; check the network",
         code="source_missing",
     ),
     "frames_corrupt": partial(
         Message,
-        "{name}: damaged frames come; /status and the report count them; check the cable or the network",
+        "{name}: some frames are damaged; /status and the report count them; check the cable or the network",
         code="frames_damaged",
     ),
 }
@@ -94,7 +94,7 @@ class ReconnectingSource:
 
     @property
     def video_format(self) -> VideoFormat:
-        assert self._form is not None, "start comes first"
+        assert self._form is not None, "call start first"
         return self._form
 
     @property
@@ -201,13 +201,13 @@ class ReconnectingSource:
                 give_memory_back()  # else each connection would leave some
             retry.wait(self._closed)
         if self.ended:
-            self._report_state("closed", "it came to its end")
+            self._report_state("closed", "it ended")
         self._settled.set()
 
     def _is_brief(self, connection: ReadProcess, why: str, began: float) -> bool:
         """Decides whether to reopen a source that ended before its first frame."""
         if connection.opened is not None and getattr(why, "code", "") == "source_ended" and not self.ended:
-            line = "{name}: it ended before its first frame; it is opened again for up to {seconds} s"
+            line = "{name}: it ended before its first frame; rtface tries to open it again for up to {seconds} s"
             self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_BRIEF_S:.0f}"))
             self._brief = True
         return self._brief and not self.ended and self._now() - began < _BRIEF_S

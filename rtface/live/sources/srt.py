@@ -89,7 +89,7 @@ class SrtConnection:
         mode = query.get("mode", "caller")
         if mode not in ("caller", "listener"):
             raise UsageError(
-                "{name}: mode={mode} is not known; there is caller and listener",
+                "{name}: mode={mode} is unknown; use caller or listener",
                 code="srt_mode",
                 name=self._name,
                 mode=mode,
@@ -100,7 +100,7 @@ class SrtConnection:
         with suppress(ValueError):
             port = parts.port
         if not port:
-            raise UsageError("{name}: needs a port, as srt://host:9000", code="srt_port", name=self._name)
+            raise UsageError("{name}: needs a port, such as srt://host:9000", code="srt_port", name=self._name)
         self._library = library()
         address = self._address(host, port)
         self._socket: int = self._checked(self._library.srt_create_socket())
@@ -154,9 +154,9 @@ class SrtConnection:
             if query.get(name):
                 data = query[name].encode()
                 if self._library.srt_setsockflag(self._socket, option, data, len(data)) == _INVALID:
-                    rule = "10 to 79 characters" if name == "passphrase" else "at most 512"
+                    rule = "10 to 79 characters" if name == "passphrase" else "at most 512 characters"
                     raise UsageError(
-                        "{name}: SRT does not take this {option}; it has {rule}",
+                        "{name}: SRT does not accept this {option}; it must have {rule}",
                         code="srt_option",
                         name=self._name,
                         option=name,
@@ -166,7 +166,7 @@ class SrtConnection:
             if query.get(name):
                 if not query[name].isdigit():
                     raise UsageError(
-                        "{name}: {option} is a number, not {value}",
+                        "{name}: {option} must be a number, not {value}",
                         code="srt_number",
                         name=self._name,
                         option=name,
@@ -211,14 +211,14 @@ class SrtConnection:
         reason = self._library.srt_getrejectreason(self._socket)
         if reason in (_BAD_SECRET, _NO_SECRET):
             return InputError(
-                "{name}: the passphrase is not the one that the other end has; check passphrase=…",
+                "{name}: the passphrase differs from that of the other end; check passphrase=…",
                 code="srt_passphrase",
                 name=self._name,
             )
         if reason > 0 and reason != 16:
             text = self._library.srt_rejectreason_str(reason).decode("ascii", "replace")
             return InputError(
-                "{name}: the other end refuses ({why}); check streamid and settings",
+                "{name}: the other end refuses the connection ({why}); check streamid and settings",
                 code="srt_refused",
                 name=self._name,
                 why=text,

@@ -62,7 +62,7 @@ class GpuDecoder:
             raise
         except (av.FFmpegError, DeviceLost, MemoryError) as error:
             raise InputError(
-                "the GPU stopped decoding ({why}); {--decode:software} does without it",
+                "the GPU stopped decoding ({why}); {--decode:software} decodes without a GPU",
                 code="gpu_decoding",
                 why=driver.error_text(error),
             ) from error
@@ -93,7 +93,7 @@ class GpuDecoder:
                 self.first = self._software[0]
                 self._stream.codec_context.flush_buffers()  # it holds a dozen frames
         if self.first is None and (why or packet is None or len(self._software) > _MOST_AHEAD):
-            self.refusal = why or "the GPU gives no frame"
+            self.refusal = why or "the GPU returns no frame"
         if self.first is None and self.refusal is None:
             return []
         images = self._software if self.refusal else self._out(self._proven)

@@ -32,7 +32,7 @@ def absent(device: int = 0) -> str | None:
         return driver
     count = ctypes.c_int()
     if driver.cuDeviceGetCount(ctypes.byref(count)) or device >= count.value:
-        return f"there is no GPU {device}, the CUDA driver counts {count.value}"
+        return f"there is no GPU {device} (the CUDA driver counts {count.value})"
     return None
 
 
@@ -66,7 +66,7 @@ def settle(device: int) -> None:
     driver, context = _driver(), _primary_context(device)
     if isinstance(driver, str) or context is None:
         raise DeviceLost(
-            "GPU {device} gives no context; {--decode:software} does without it", code="gpu_context", device=device
+            "GPU {device} gives no context; {--decode:software} works without it", code="gpu_context", device=device
         )
     popped = ctypes.c_void_p()
     driver.cuCtxPushCurrent_v2(context)
@@ -74,7 +74,7 @@ def settle(device: int) -> None:
     driver.cuCtxPopCurrent_v2(ctypes.byref(popped))
     if code:
         raise DeviceLost(
-            "GPU {device} has failed (CUDA error {status}); {--decode:software} does without it",
+            "GPU {device} has failed (CUDA error {status}); {--decode:software} decodes without a GPU",
             code="gpu_context_failed",
             device=device,
             status=code,

@@ -135,7 +135,7 @@ def _open(plan: VideoPlan, info: MediaInfo, device: int) -> None:
     """
     why = driver.absent(device)
     if why is None and plan.fields != "progressive":
-        why = "GPUs no longer code fields"
+        why = "GPUs no longer encode interlaced video"
     if why:
         raise EncoderRefused(why)
     plan.device = device

@@ -68,14 +68,14 @@ def check(expected: dict[str, Any], path: Path) -> None:
     """
     if not path.exists():
         raise InputMissing(
-            "{path}: the film of the job is not there; put it back, then the same command continues",
+            "{path}: the job's film is missing; put it back, then the same command continues",
             code="job_film_gone",
             path=path,
         )
     if not same(expected, path):
         raise InputError(
-            "{path}: is not the film that the job was planned for (other bytes than it had then); put that one "
-            "back, or begin again with {--restart=True}",
+            "{path}: is not the film that the job was planned for (its contents differ); put that one back, or begin "
+            "again with {--restart=True}",
             code="job_film_changed",
             path=path,
         )

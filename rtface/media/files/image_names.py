@@ -44,7 +44,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     paths = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
     if not paths:
         raise InputError(
-            "{folder}: holds no image ({kinds})",
+            "{folder}: contains no images ({kinds})",
             code="no_images",
             folder=os.fspath(folder),
             kinds=", ".join((*IMAGE_KINDS, *_READ_ONLY)),
@@ -87,6 +87,6 @@ def warn_left_out(folder: Path, stats: Stats) -> None:
     if names:
         stats.warn(
             "files_left_out",
-            f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or no "
-            f"images that can be read ({', '.join(names[:20])}{' …' if len(names) > 20 else ''})",
+            f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or not readable "
+            f"images ({', '.join(names[:20])}{' …' if len(names) > 20 else ''})",
         )

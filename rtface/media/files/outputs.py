@@ -93,7 +93,7 @@ def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool)
 def folder_gone(path: object, folder: Path) -> OutputError:
     """Returns the error for an output, by its shown path, without folder."""
     return OutputError(
-        "{path}: there is no folder {folder}; make it first", code="output_folder_gone", path=path, folder=folder
+        "{path}: there is no folder {folder}; create it first", code="output_folder_gone", path=path, folder=folder
     )
 
 
@@ -134,7 +134,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, created:
         raise folder_gone(one.message, path.parent)
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link to itself exists too
         raise OutputError(
-            "{path}: exists already; {--overwrite=True} replaces it once the new one is whole",
+            "{path}: exists already; {--overwrite=True} replaces it once the new file is complete",
             code="output_exists",
             path=one.message,
         )
@@ -159,7 +159,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
         raise OutputError("{path}: is not a regular file; choose another name", code="output_special", path=one.message)
     elif one.folder:
         raise OutputError(
-            "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one.message
+            "{path}: is a file, but a folder is needed; choose another name", code="output_is_file", path=one.message
         )
 
 
@@ -168,8 +168,8 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
     if path.is_dir():
         if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(
-                "{path}: is a folder with something in it; choose another, or replace stills of the same name "
-                "with {--overwrite=True}",
+                "{path}: is a folder that is not empty; choose another, or replace stills of the same name with "
+                "{--overwrite=True}",
                 code="output_filled",
                 path=one.message,
             )
@@ -244,7 +244,7 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
             else f"name {name}{given if given in films else '.mp4'} for a film, or {path.name}/ for a folder of stills"
         )
         raise UsageError(
-            "{path}: has no extension that tells what to write; {advice}",
+            "{path}: has no extension that says what to write; {advice}",
             code="output_extension",
             path=text,
             advice=advice,

@@ -90,16 +90,16 @@ def more_of(data: bytes) -> str:
     with suppress(struct.error, IndexError):
         if kind == "png":
             frames = next((struct.unpack_from(">I", body)[0] for name, body in png_chunks(data) if name == b"acTL"), 1)
-            return f"holds {frames} frames" if frames > 1 else ""
+            return f"contains {frames} frames" if frames > 1 else ""
         if kind == "jpeg":
             images = max(
                 [_images(body) for marker, body in segments(data) if marker == 0xE2 and body.startswith(_MPF_HEAD)],
                 default=1,
             )
             if images > 1:
-                return f"holds {images} images"
+                return f"contains {images} images"
             if _FILM.search(data):
-                return "holds a film (motion photo)"
+                return "contains a film (motion photo)"
     return ""
 
 

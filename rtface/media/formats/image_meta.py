@@ -161,7 +161,7 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
     elif kind == "tiff":
         names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
     if end is not None and (trailing := len(data[end:].rstrip(b"\0"))):
-        names.append(f"{trailing} bytes behind its end")
+        names.append(f"{trailing} bytes after its end")
     return [printable(name) for name in dict.fromkeys(names)]
 
 

@@ -99,16 +99,16 @@ def warn_if_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
         stats.warn(
             "combed",
             Message(
-                "{name}: {share} % of its frames are combed: they weave two fields, which enlarging mixes; make "
-                "whole frames of them first (FFmpeg: -vf bwdif)",
+                "{name}: {share} % of its frames are combed: they interleave two fields, which enlarging would mix; "
+                "deinterlace it first (FFmpeg: -vf bwdif)",
                 code="combed_scale",
                 name=name,
                 share=share,
             )
             if enlarged
             else Message(
-                "{name}: {share} % of its frames are combed: they weave two fields, though it says that they are "
-                "whole. Each field is corrected by itself; {--fields:{order}} lets players deinterlace the output",
+                "{name}: {share} % of its frames are combed: they interleave two fields, though marked as "
+                "progressive. Fields are corrected separately; {--fields:{order}} lets players deinterlace it",
                 code="combed",
                 name=name,
                 share=share,

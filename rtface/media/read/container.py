@@ -80,7 +80,7 @@ def open_container(
     if not is_url(path):
         _check_file(Path(path), name)
         if is_playlist(path) and names_itself(Path(path)):
-            raise InputError("{name}: names itself as a part; mend the list", code="list_names_itself", name=name)
+            raise InputError("{name}: lists itself as a part; correct the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # else "a:b.mp4" would be taken for a protocol
         # Playlists and session descriptions never open the network; under a film's name, no other file either.
@@ -173,7 +173,7 @@ def _check_file(path: Path, name: str) -> None:
             )
         if kind:
             raise UsageError(
-                "{name} is an image of a kind that is not read ({kind}); save it as PNG, TIFF or JPEG",
+                "{name} is an image in an unsupported format ({kind}); save it as PNG, TIFF or JPEG",
                 code="image_not_read",
                 name=name,
                 kind=kind,
@@ -204,7 +204,7 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 
 def error_text(error: av.FFmpegError) -> str:
     """Describes an error of a source. FFmpeg calls our network timeout "Immediate exit requested"."""
-    return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
+    return "it does not answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
 def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
@@ -232,7 +232,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
         raise InputError(
-            "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
+            "{name}: there is no decoder for its video codec; convert it to H.264 first", code="no_decoder", name=name
         )
     if not variants and variant != "best":
         choose_variant([chosen], variant, name)  # raises if it is another one

@@ -43,7 +43,7 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
     """
     if not isinstance(file, str) or not is_dash(file):
         return open_input(file, container_options=dict(options), **how)
-    why = Message("it is damaged, or names what it may not open", code="dash_damaged")
+    why = Message("it is damaged, or refers to files that it may not open", code="dash_damaged")
     with open_input(file, container_options=dict(options), **how | {"format": "data"}) as container:
         text = b"".join(bytes(packet) for packet in islice(container.demux(), _MOST_KIB))
     base = file if is_url(file) else Path(file.removeprefix("file:")).absolute().as_uri()
@@ -57,11 +57,11 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
                 "allowed_segment_extensions": "ALL",
                 "extension_picky": "0",
             }
-            why = Message("it names no video that can be read", code="dash_no_video")
+            why = Message("it lists no readable video", code="dash_no_video")
             return open_input(f"file:{folder}/0.m3u8", container_options={**options, **allowed}, **how)
         except (ElementTree.ParseError, ValueError, ArithmeticError) as error:  # also FFmpeg's InvalidDataError
             raise InputError(
-                "{name}: this DASH list cannot be read: {why}; name the HLS list (.m3u8) of the same film",
+                "{name}: this DASH list cannot be read: {why}; use the HLS list (.m3u8) of the same film",
                 code="no_dash",
                 name=name,
                 why=next((reason for reason in error.args if isinstance(reason, Message)), why),

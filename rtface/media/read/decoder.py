@@ -197,7 +197,7 @@ class Decoder:
                     return
                 self._faults.report("read_error", f"a part could not be read ({error.strerror}); it is left out")
             except IndexError:  # PyAV, at the end
-                self._faults.report("unannounced", "a stream begins that its header does not announce; it is left out")
+                self._faults.report("unannounced", "a stream that its header does not announce is left out")
                 break
             else:
                 break
@@ -239,11 +239,10 @@ class Decoder:
             if self.frames == 0 and not is_still(self._container):
                 faults.warn(
                     "pts_missing",
-                    f"has no timestamps; its frames are counted at {float(self._rate):g} frames a second, which is a "
-                    "guess",
+                    f"has no timestamps; a rate of {float(self._rate):g} frames a second is assumed",
                 )
         elif change and self._arriving is None:  # arrival times are no fault of the input
-            faults.count("pts_repaired", "its timestamps go back; they were made to rise")
+            faults.count("pts_repaired", "its timestamps go back; they were corrected")
         gap = pts * self._base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
             faults.report(
@@ -260,7 +259,7 @@ class Decoder:
             return None
         faults.stats.count("frames_in")
         if damaged:
-            faults.count("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them", damaged)
+            faults.count("frames_corrupt", "some frames are damaged; they are kept as decoded", damaged)
         self._count_missing(missing)
         quantisers = self._decoder.quantisers.of(image)
         sized = form.sized(image)
@@ -292,8 +291,8 @@ class Decoder:
                 self._broke_off("it ends too early")
             self._faults.report(
                 "truncated",
-                f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
-                "promises: the end of the file is missing or damaged",
+                f"ends {float(missing):.1f} s before its stated end at {float(expected):.1f} s: the end of the file "
+                "is missing or damaged",
             )
 
     def _broke_off(self, why: str) -> None:
@@ -302,7 +301,8 @@ class Decoder:
             return
         whole = expected_end(self._container, self._video)
         raise InputError(
-            "{name}: broke off after {reached}{of} ({why}), and asking for the rest did not help; try again later",
+            "{name}: the connection ended after {reached}{of} ({why}), and requests for the rest failed; try again "
+            "later",
             code="address_broke_off",
             name=self._faults.name,
             reached=self._cut.shown(max(self._cut.clock_start, self.reached)),

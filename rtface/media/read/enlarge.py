@@ -90,7 +90,7 @@ class Enlarger:
         now, shape, near = ([round(side) for side in sides[:: -1 if turned else 1]] for sides in as_stored)
         if width < image.width or height < image.height:
             raise UsageError(
-                "{--scale:{scale}}: the picture is {width}×{height} already, and frames are only enlarged; name a "
+                "{--scale:{scale}}: the picture is already {width}×{height}, and this option only enlarges; give a "
                 "larger size, or leave it out",
                 code="scale_smaller",
                 scale=self.scale,
@@ -99,8 +99,8 @@ class Enlarger:
             )
         if abs(width * shown[1] / (height * shown[0]) * display.aspect - 1) > _ASPECT_TOLERANCE:
             raise UsageError(
-                "{--scale:{scale}}: the picture has another shape, {width}×{height} in square samples; name a size of "
-                "that shape, or lines alone, such as 1080p",
+                "{--scale:{scale}}: the picture has another aspect ratio, that of {width}×{height}; give a size with "
+                "that ratio, or only the lines, such as 1080p",
                 code="scale_shape",
                 scale=self.scale,
                 width=shape[0],
@@ -108,7 +108,7 @@ class Enlarger:
             )
         if any(length not in (width, height) for length in held):
             raise UsageError(
-                "{--scale:{scale}}: samples of {format} have no such size; the nearest is {width}×{height}",
+                "{--scale:{scale}}: frames in {format} cannot have this size; the nearest is {width}×{height}",
                 code="scale_odd",
                 scale=self.scale,
                 format=image.format.name,
@@ -117,7 +117,7 @@ class Enlarger:
             )
         if width * height > MAX_PIXELS:
             raise UsageError(
-                "{--scale:{scale}}: {width}×{height} are {megapixels} megapixels, and the limit is {most}; name a "
+                "{--scale:{scale}}: {width}×{height} are {megapixels} megapixels, and the limit is {most}; give a "
                 "smaller size",
                 code="scale_large",
                 scale=self.scale,
@@ -160,7 +160,7 @@ def _workable(image: av.VideoFrame) -> av.VideoFrame:
         return image
     if re.search(r"f(16|32)|^xyz|^bayer|^gbrap14", name):
         raise InputError(
-            "{--scale}: samples of {format} cannot be enlarged; convert the input to 16 bits first",
+            "{--scale}: frames in {format} cannot be enlarged; convert the input to 16 bits first",
             code="scale_format",
             format=name,
         )

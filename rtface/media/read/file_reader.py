@@ -47,7 +47,7 @@ class FileReader:
         except OSError as error:
             self._failed = True
             raise InputError(
-                "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
+                "{path}: could not be read ({why}): check the disk or network drive that it is on, then run it again",
                 code="disk_error",
                 path=self._shown,
                 why=error.strerror,
@@ -80,15 +80,15 @@ class FileReader:
             "growing",
             f"{self._shown}: was replaced while it was read; the frames are those of the file that was opened"
             if now.st_ino != before.st_ino
-            else f"{self._shown}: was still being written while it was read; what came after "
-            f"{reached} is left out: run it again when it is whole"
+            else f"{self._shown}: was still being written while it was read; everything after {reached} is left out; "
+            "run it again when it is complete"
             if now.st_size > before.st_size
             else f"{self._shown}: was changed while it was read; run it again",
         )
 
     def _shorter(self, now: int) -> InputError:
         return InputError(
-            "{path}: became shorter while it was read ({size} bytes before, {at} now); run it again when it is whole",
+            "{path}: became shorter while it was read ({size} bytes before, {at} now); run again when it is complete",
             code="film_shorter",
             path=self._shown,
             size=self._opened.st_size,
@@ -124,7 +124,7 @@ def file_reader(path: str | os.PathLike[str]) -> FileReader | None:
         return FileReader(path)
     except OSError as error:
         raise InputMissing(
-            "{path}: cannot be read ({why}); check its permissions, and the disk that it lies on",
+            "{path}: cannot be read ({why}); check its permissions, and the disk that it is on",
             code="disk_unreadable",
             path=shown(path),
             why=error.strerror,

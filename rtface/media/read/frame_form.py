@@ -70,8 +70,8 @@ class FrameForm:
         width, height, kind = self._size
         self._faults.count(
             "frames_resized",
-            f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
-            "those frames are scaled to the first size",
+            f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} midway; those frames are scaled to "
+            "the first size",
         )
         return software(image).reformat(width, height, kind, interpolation="BICUBIC", threads=1)
 
@@ -93,8 +93,8 @@ class FrameForm:
         if self.fields is not None and fields not in ("progressive", self.fields):
             self._faults.report(
                 "fields_changed",
-                f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the "
-                "output notes the first throughout",
+                f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the output is "
+                "marked as the former throughout",
             )
         if fields not in self._displays:
             turned = self._turned or (0, False)

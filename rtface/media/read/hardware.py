@@ -65,7 +65,7 @@ def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
     try:
         context = open_context(stream, wanted.device)
     except (av.FFmpegError, NotImplementedError, ValueError) as error:
-        return f"the GPU's decoder does not open ({driver.error_text(error)})"
+        return f"the GPU's decoder cannot be opened ({driver.error_text(error)})"
     return GpuDecoder(stream, context, ON_GPU[pix_fmt], device=wanted.device, keep=wanted.keep)
 
 

@@ -75,8 +75,8 @@ def not_shown(
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
     if hdr and "Dolby Vision" in hdr.dynamic and tags.transfer == UNSPECIFIED:  # profile 5
         lines.append(
-            "it is Dolby Vision without a layer of colours that others read (profile 5): players will show the output "
-            "green and purple; convert it to HDR10 first"
+            "it is Dolby Vision without a compatible base layer (profile 5): the output will look green and purple; "
+            "convert it to HDR10 first"
         )
     return [*lines, *header]
 
@@ -91,9 +91,9 @@ def unread_header(path: str | os.PathLike[str], container: InputContainer, video
         # the header may be damaged; reading its packets reports that
         tracks = matroska.read_tracks(file) if name.startswith("matroska") else None
         if mp4.hides_borders(file, number) if tracks is None else matroska.hides_borders(tracks, number):
-            lines.append("its container hides borders of the frames (clap, PixelCrop): the output shows them")
+            lines.append("its container crops the frames (clap, PixelCrop): the output shows the cropped borders")
         if tracks and (tags := matroska.regional_languages(tracks)):
             lines.append(
-                f"region and script of its languages are left out ({', '.join(tags)}): the output has a code each"
+                f"region and script of its languages ({', '.join(tags)}) are left out: the output has codes only"
             )
     return lines

@@ -37,7 +37,7 @@ def disguised(path: str | os.PathLike[str], container: InputContainer | None = N
     if fitting in _EXTENSIONS.get(kind, (fitting,)):
         return None
     return InputError(
-        "{name}: is no film but a playlist that names other files; if you trust it, give it its own "
+        "{name}: is not a film but a playlist that refers to other files; if you trust it, rename it with its own "
         "extension, {extension}",
         code="playlist_kind",
         name=shown(path),

@@ -61,14 +61,14 @@ class Received:
                     else (0, self._format.startswith("mov") and not mp4_index.is_whole(file))
                 )
         except OSError as error:  # the packets are intact; the file may have been removed
-            log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
+            log.debug("%s: cannot be compared with the received packets (%s)", faults.name, error.strerror)
             return
         if missing or damaged:
             faults.stats.count("packets_lost", max(0, missing - faults.stats.counters["packets_lost"]))
             faults.report(
                 "container",
-                "its container is damaged, and some of its frames or packets did not come; copy it again, or have "
-                "mkvmerge or FFmpeg repair it",
+                "its container is damaged, and some of its frames or packets are missing; copy it again, or repair it "
+                "with mkvmerge or FFmpeg",
             )
 
     def _missing(self, file: BinaryIO) -> tuple[int, bool]:

@@ -40,7 +40,7 @@ class FrameSampler:
         self._enlarger = Enlarger(scale)
         if is_pipe(path):
             raise UsageError(
-                "{name}: is a pipe, and frames of it cannot be sought; write it to a file first",
+                "{name}: is a pipe, which cannot seek; write it to a file first",
                 code="pipe_seek",
                 name=self._name,
             )
@@ -106,7 +106,7 @@ class FrameSampler:
             self._container.seek(int(target / self._base), stream=self._video)
         except av.FFmpegError as error:
             raise InputError(
-                "{name}: cannot be sought ({why}); copy it into another container, such as MKV",
+                "{name}: seeking in it failed ({why}); copy it into another container, such as MKV",
                 code="seek_failed",
                 name=self._name,
                 why=error.strerror,

@@ -114,10 +114,10 @@ class FileSource:
         self._arriving: ArrivingPackets | None = None
         self._reading = Lock()
         if start is not None and start < 0:
-            raise UsageError("{--start:{value:g}}: give seconds from 0 on", code="start_negative", value=start)
+            raise UsageError("{--start:{value:g}}: give 0 or more seconds", code="start_negative", value=start)
         if end is not None and end <= (start or 0):
             raise UsageError(
-                "{name}: nothing lies between {--start:{start:g}} and {--end:{end:g}}",
+                "{name}: there is nothing between {--start:{start:g}} and {--end:{end:g}}",
                 code="cut_empty",
                 name=self._name,
                 start=start or 0,
@@ -151,8 +151,8 @@ class FileSource:
             self.info = self._describe(self._now, first)
             if self.info.decoded is not None and self.info.interlaced and fields is None:
                 raise UsageError(
-                    "{--scale}: {name} is interlaced, and a line of one field is no line of the other; deinterlace it "
-                    "first (FFmpeg: -vf bwdif), or leave it out",
+                    "{--scale}: {name} is interlaced, and enlarging would mix its fields; deinterlace it first "
+                    "(FFmpeg: -vf bwdif), or leave the option out",
                     code="scale_fields",
                     name=self._name,
                 )
@@ -171,8 +171,8 @@ class FileSource:
                 if self._arriving is not None and self._arriving.full:
                     self._stats.warn(
                         "arrivals",
-                        f"{self._name}: has no times and came faster than it was worked on: its sender had to wait, so "
-                        "that times are too long; record it first (--correct never), and enhance the recording",
+                        f"{self._name}: has no timestamps and came faster than it was processed: as its sender had to "
+                        "wait, its times are too long; record it first (--correct never), then enhance the recording",
                     )
                 if isinstance(reader := self._readers[-1], FileReader) and self._cut.end is None and self._now:
                     reader.check_growth(self._stats, self._cut.shown(self._now.reached))
@@ -275,15 +275,15 @@ class FileSource:
             return decoder, items
         if cut.start is not None and decoder.frames:
             raise UsageError(
-                "{name}: has no frame from {--start:{start:g}} on",
+                "{name}: has no frame after {--start:{start:g}}",
                 code="start_no_frame",
                 name=self._name,
                 start=float(cut.start - cut.clock_start),
             )
         if self.pipe is not None and self._container.format.name.startswith("mov"):
             raise InputError(
-                "{name}: has its index at its end, where a pipe cannot be read from; name the file itself, or let "
-                "its writer put the index first (FFmpeg: -movflags +faststart)",
+                "{name}: has its index at its end, and a pipe cannot seek there; give the file itself, or write it "
+                "with the index first (FFmpeg: -movflags +faststart)",
                 code="pipe_index",
                 name=self._name,
             )

@@ -199,9 +199,8 @@ class OtherStreams:
         if packet.stream_index in self._unfounded and packet.stream.type == "video" and not packet.is_discard:
             faults.report(
                 f"unfounded:{packet.stream_index}",
-                f"stream {packet.stream_index}: an edit list hides what its pictures from "
-                f"{self._cut.shown((packet.pts or 0) * base)} on are made from; "
-                "up to the next keyframe they are left out",
+                f"stream {packet.stream_index}: an edit list hides frames on which those from "
+                f"{self._cut.shown((packet.pts or 0) * base)} on depend; these are left out up to the next keyframe",
             )
             return None
         if packet.is_discard:  # an edit list hides it; only priming for a decoder is kept
@@ -225,7 +224,7 @@ class OtherStreams:
                 if abs(moved * base) > _NOTICEABLE_S:
                     (faults.report if abs(moved * base) > MOVED_S else faults.warn)(
                         f"packet_times:{packet.stream_index}",
-                        f"stream {packet.stream_index}: time stamps of its packets do not rise: from "
+                        f"stream {packet.stream_index}: timestamps of its packets do not increase; from "
                         f"{self._cut.shown(stamp * base)} on they are moved by {float(moved * base):.3f} s",
                     )
                 packet.dts = None if packet.dts is None else packet.dts + moved

@@ -40,7 +40,7 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
     ]
     if not fitting:
         raise InputError(
-            "{name}: has no variant {wanted}, but {listed}; name one by its height or number, or the best "
+            "{name}: has no variant {wanted}, but {listed}; choose one by its height or number, or the best "
             "({--variant:best})",
             code="no_variant",
             name=name,
@@ -51,8 +51,8 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
     if len(variants) == 1:
         return chosen, None
     return chosen, Message(
-        "{name}: has {count} variants; number {number} ({chosen}) is read, of the others the first piece at most "
-        "({--variant})",
+        "{name}: has {count} variants; number {number} ({chosen}) is read; of the others, at most the first segment "
+        "is ({--variant})",
         code="variant_read",
         name=name,
         count=len(variants),

@@ -192,7 +192,7 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     image = repacked(image, before.format.name)
     if (before.width, before.height) != (image.width, image.height):
         raise OutputError(
-            "a DPX of {width}×{height} cannot take an image of {image_width}×{image_height}",
+            "a DPX of {width}×{height} cannot hold an image of {image_width}×{image_height}",
             code="dpx_size",
             width=before.width,
             height=before.height,
@@ -216,7 +216,7 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
             if _same(decode_dpx(out.tobytes()), image):
                 return out.tobytes()
     raise OutputError(
-        "this kind of DPX cannot be written; name a folder of TIFF images with {--codec} tiff", code="dpx_kind"
+        "this kind of DPX cannot be written; choose a folder of TIFF images with {--codec} tiff", code="dpx_kind"
     )
 
 

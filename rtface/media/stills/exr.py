@@ -149,7 +149,7 @@ def _light(file: Any) -> dict[str, Samples]:
     light = {name: channels[name].pixels for name in names if name in channels}
     _, _, width, height = _place(file.parts[0].header)
     if not light or any(each.dtype.kind != "f" or each.shape != (height, width) for each in light.values()):
-        raise ValueError("it has no channels R, G and B or Y of half or float samples, one a pixel")
+        raise ValueError("it has neither R, G and B nor Y as half or float channels with one sample a pixel")
     return light
 
 
@@ -212,7 +212,7 @@ def rewrite_exr(
     x0, y0, x1, y1 = _window(first, "displayWindow")
     planes = _planes(image, light)
     if len(planes) < len(light) or (image.width, image.height) != (x1 - x0 + 1, y1 - y0 + 1):
-        raise OutputError("an EXR cannot take an image of another size or with other channels", code="exr_channels")
+        raise OutputError("the EXR cannot hold an image of another size or with other channels", code="exr_channels")
     inside, place = _shared(first, image)
     changed = False
     for name, plane in planes.items():
@@ -229,7 +229,7 @@ def rewrite_exr(
         header = part.header
         if "tiles" in header and header["tiles"].mode.name != "ONE_LEVEL":
             raise OutputError(
-                "an EXR with smaller copies of its image (mipmaps) cannot be written; save it without first",
+                "an EXR with mipmaps cannot be written; save it without them first",
                 code="exr_tiled",
             )
         if changed and header["compression"].name.removesuffix("_COMPRESSION") not in _KEEPING:

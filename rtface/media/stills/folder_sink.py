@@ -64,7 +64,7 @@ class FolderSink:
             self._lock = _locked(self.work)
         except OSError as error:
             raise OutputError(
-                "{path}: the folder cannot be made ({why}); choose another place",
+                "{path}: the folder cannot be created ({why}); choose another place",
                 code="folder_unmade",
                 path=target.shown,
                 why=full(error) or error.strerror,
@@ -99,8 +99,8 @@ class FolderSink:
             data = self._stills.source.bytes_at(pts)
         if data is None:
             raise InputError(
-                "{path}: is to be a file of the input, which has none for it; if a job says so, its segments "
-                "were changed: begin again with {--restart=True}",
+                "{path}: should be copied from the input, which has no such file; in a job, its segments were "
+                "changed: begin again with {--restart=True}",
                 code="scan_extra",
                 path=place.shown,
             )

@@ -118,13 +118,13 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     kind = kind_of(data)
     if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
         raise InputError(
-            "{name}: is an animation, no still; make a film or GIF of it first",
+            "{name}: is an animation, not a still; convert it to a film or GIF first",
             code="animation",
             name=name,
         )
     if kind is None:
         raise InputError(
-            "{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR",
+            "{name}: is not a readable image; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR",
             code="no_image",
             name=name,
         )
@@ -204,7 +204,7 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     except av.FFmpegError as error:
         raise _damaged(name, error.strerror, "scan or copy it" if kind == "dpx" else "save it") from error
     if not images:
-        raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
+        raise InputError("{name}: ends before its image; copy it again", code="cut_off", name=name)
     return _usable(images[0], kind), whole and (kind != "jpeg" or jpeg_end(data) is not None)
 
 
@@ -221,7 +221,7 @@ def _decode_by_library(
 
 def _damaged(name: str, why: object, advice: str) -> InputError:
     return InputError(
-        "{name}: is damaged, of a kind that cannot be read, or larger than {most} megapixels ({why}); {advice} again",
+        "{name}: is damaged, unsupported, or larger than {most} megapixels ({why}); {advice} again",
         code="image_damaged",
         name=name,
         most=MAX_PIXELS // 1_000_000,
@@ -273,7 +273,7 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
         return decode_exr(data)
     except (av.FFmpegError, ValueError) as error:
         raise InputError(
-            "{name}: is damaged, or an EXR of a kind that cannot be read ({why}); save it as one part of scan lines",
+            "{name}: is a damaged or unsupported EXR ({why}); save it with a single part of scan lines",
             code="exr_damaged",
             name=name,
             why=error,

@@ -54,8 +54,8 @@ _SHORT, _RATIONAL, _HEADER, _DEFLATE = 3, 5, 8, 8  # types of a TIFF's tags; byt
 _OF_FFMPEG = (282, 283, 296, 305)  # tags of FFmpeg's default resolution and name
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
-    "an EXR holds linear light, which is not computed from other samples here: it is written only where "
-    "an EXR was read; name a DPX or TIFF"
+    "an EXR holds linear light, which rtface does not compute from other samples; it writes one only for an EXR "
+    "input; choose DPX or TIFF"
 )
 # The longest side that a format, or its encoder, allows.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
@@ -89,7 +89,7 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
     if kind is None:
         raise UsageError(
-            "{path}: names no image format; use one of {kinds}",
+            "{path}: has no extension of an image format; use one of {kinds}",
             code="image_format",
             path=os.fspath(output),
             kinds=", ".join(IMAGE_KINDS),

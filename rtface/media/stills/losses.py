@@ -45,7 +45,7 @@ def losses(still: Still, kind: str) -> list[str]:
     if kind in _OPAQUE and is_transparent(image):
         lines.append("its transparency is left out")
     if without := [what for what in _carried(still, kind) if what not in _HOLDS.get(kind, ())]:
-        lines.append(f"the {kind.upper()} gets none of its {', '.join(without)}")
+        lines.append(f"the {kind.upper()} does not keep its {', '.join(without)}")
     if unkept := still.meta.unkept:
         lines.append(f"{', '.join(unkept[:_NAMED])}{' …' if unkept[_NAMED:] else ''}: not kept")
     return lines

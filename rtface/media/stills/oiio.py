@@ -48,7 +48,7 @@ def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
     spec = file.spec()
     colours = spec.get_int_attribute("tiff:PhotometricInterpretation", _RGB)
     if colours not in _COLOURS or spec.width * spec.height > most:
-        raise ValueError(f"{spec.width}×{spec.height}, kind of colours {colours}")
+        raise ValueError(f"{spec.width}×{spec.height}, photometric interpretation {colours}")
     count, alpha, depth = spec.nchannels, spec.alpha_channel >= 0, str(spec.format)
     kind = "uint8" if depth == "uint8" else "float" if depth in ("half", "float") and count == 3 else "uint16"
     pixels = file.read_image(0, count if count < 5 else 3 + alpha, kind)

@@ -78,13 +78,13 @@ class SequenceSource:
         stated = self._header.rate if self._header else None
         self._rate = rate = Fraction(fps or stated or 25).limit_denominator(1_001_000)
         if rate <= 0 or fps == 0:
-            raise UsageError("{--fps:{value}}: give the frames a second, such as 25", code="fps_value", value=fps)
+            raise UsageError("{--fps:{value}}: give frames a second, such as 25", code="fps_value", value=fps)
         places = _with_gaps(paths)
         cut = [None if at is None else ceil(Fraction(at).limit_denominator(1_000_000) * rate) for at in (start, end)]
         first, last = max(0, cut[0] or 0), len(places) if cut[1] is None else min(len(places), cut[1])
         if first >= last:
             raise UsageError(
-                "{folder}: the cut leaves none of its {count} images ({duration:.3f} s)",
+                "{folder}: the cut contains none of its {count} images ({duration:.3f} s)",
                 code="cut_no_images",
                 folder=shown(folder),
                 count=len(places),
@@ -127,7 +127,7 @@ class SequenceSource:
                 if self._hold
                 else "nothing is written in its place"
                 if isinstance(error, InputMissing)
-                else "a folder of its kind gets it as it is, and another leaves it out",
+                else "a folder of the same format gets an unchanged copy; other outputs leave it out",
             )
             return None
         self._shown = path
@@ -199,7 +199,7 @@ class SequenceSource:
             "numbers_missing",
             f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
             f"its images ({named}{' …' if len(gaps) > 3 else ''})",
-            "the images are taken one after the other"
+            "the images are read one after the other"
             if not held
             else "the frame before is repeated in each place; number them without gaps to avoid that"
             if (self._hold)
@@ -231,7 +231,7 @@ class SequenceSource:
             self._fault(
                 "frames_resized",
                 f"{path}: is {now[0]}×{now[1]} {now[2]}",
-                f"brought to the first image's {width}×{height} {kind}",
+                f"converted to the first image's {width}×{height} {kind}",
             )
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
@@ -292,7 +292,7 @@ class SequenceSource:
             return Message(", taken as {transfer} ({--transfer})", code="taken_as", transfer=taken)
         if self._header is None:
             return ""
-        seen = "; an output that is no EXR gets what engines see" if isinstance(self._header, ExrHeader) else ""
+        seen = "; outputs other than EXR get the image that engines see" if isinstance(self._header, ExrHeader) else ""
         return f", {self._header.described}{seen}"
 
 

@@ -132,7 +132,7 @@ def plan_video(
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
     if played and lost:
         lost[0] += Message(
-            ", which players take; {--crf:0}, {--codec:libx264rgb}, or {--codec:ffv1} in a .mkv output keep the "
+            ", which players support; {--crf:0}, {--codec:libx264rgb}, or {--codec:ffv1} in a .mkv output keep the "
             "colours",
             code="colours_kept_by",
         )
@@ -154,8 +154,7 @@ def plan_video(
     _interlaced(plan, info)
     if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
         plan.warnings.append(
-            "ProRes does not know full range: players will show black and white clipped; "
-            "--codec ffv1 in a .mkv output keeps the range"
+            "ProRes has no full range: players will clip black and white; --codec ffv1 in a .mkv output keeps the range"
         )
     if info.hdr is not None:
         set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
@@ -196,10 +195,9 @@ _WHOLE_FRAME = (0, 8)  # active formats that do not change what players show
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     """Lists display metadata of the frames that an output cannot store."""
     lost = {
-        "note that it is stereo": info.views.get("STEREO3D", "").strip("0")
+        "stereo tag": info.views.get("STEREO3D", "").strip("0")
         and not any(stereo_mode(info.views, stream.metadata, format) for stream in info.streams if stream.enhanced),
-        "note that it is a sphere": "SPHERICAL" in info.views
-        and not (format in _NOTES_PICTURE and sphere_of(info.views)),
+        "spherical tag": "SPHERICAL" in info.views and not (format in _NOTES_PICTURE and sphere_of(info.views)),
     }
     lines = [
         Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
@@ -207,7 +205,7 @@ def _lost_views(info: MediaInfo, format: str) -> list[Message]:
         if gone
     ]
     if (active := int(info.views.get("AFD", "8"), 16)) not in _WHOLE_FRAME:
-        line = "the active format (AFD {active}) is left out: television sets may show bars that they would cut away"
+        line = "the active format (AFD {active}) is left out: television sets may show bars that they would crop"
         lines.append(Message(line, code="active_format_lost", active=active))
     return lines
 
@@ -219,8 +217,8 @@ def _odd_size(plan: VideoPlan) -> None:
     width, height = -(-plan.width // across) * across, -(-plan.height // down) * down
     if (width, height) != (plan.width, plan.height):
         plan.warnings.append(
-            f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
-            f"{width}×{height} (--codec ffv1 in a .mkv output keeps the size)"
+            f"{plan.encoder} cannot encode {plan.width}×{plan.height}: the last column or row is repeated, which "
+            f"gives {width}×{height} (--codec ffv1 in a .mkv output keeps the size)"
         )
         plan.width, plan.height = width, height
 
@@ -233,9 +231,8 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
         plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
         plan.warnings.append(
-            f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
-            "is noted, but some players will not deinterlace "
-            "(--codec libx264 codes fields)"
+            f"{plan.encoder} has no interlaced coding: frames keep both fields and the field order is stored, but "
+            "some players will not deinterlace (--codec libx264 encodes fields)"
         )
 
 

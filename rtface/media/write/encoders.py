@@ -250,8 +250,8 @@ def check(plan: VideoPlan) -> None:
             raise EncoderRefused(error_text(error)) from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(
-            "{encoder} does not open for {width}×{height} {pix_fmt} with {settings}; check {--codec}, {--crf} and "
-            "{--preset}, and where the frames are large, use fewer {--threads}",
+            "{encoder} cannot be opened for {width}×{height} {pix_fmt} with {settings}; check {--codec}, {--crf} and "
+            "{--preset}, and for large frames use fewer {--threads}",
             code="encoder_unopened",
             encoder=plan.encoder,
             width=plan.width,

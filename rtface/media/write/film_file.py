@@ -59,7 +59,7 @@ class FilmFile:
         copied: numbers of the first and last frame of each run of copied packets.
 
     Raises:
-        OutputError: the working file cannot be made.
+        OutputError: the working file cannot be created.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class FilmFile:
             self._file = WorkFile(plan.target, work)
         except OSError as error:
             raise OutputError(
-                "{path}: the working file cannot be made ({why})",
+                "{path}: the working file cannot be created ({why})",
                 code="workfile_unmade",
                 path=plan.path,
                 why=error.strerror,
@@ -165,7 +165,7 @@ class FilmFile:
         if not self.frames:
             self._drop()
             raise OutputError(
-                "{path}: no frame came, so nothing was written", code="film_no_frame", path=self.plan.path
+                "{path}: no frames arrived, so nothing was written", code="film_no_frame", path=self.plan.path
             )
         try:
             with self._file.edited() as file:
@@ -202,11 +202,11 @@ class FilmFile:
         self._ended = True
         self._partial = self._keep()
         return OutputError(
-            "{path}: could not be given its name ({why}){rest}",
+            "{path}: could not be given its final name ({why}){rest}",
             code="film_unnamed",
             path=self.plan.path,
             why=full(error) or error.strerror,
-            rest=f"; the whole film is {self._partial}" if self._partial else "",
+            rest=f"; the complete film is {self._partial}" if self._partial else "",
         )
 
     def abort(self, *, keep_partial: bool) -> str | None:
@@ -285,7 +285,7 @@ class FilmFile:
             path=self.plan.path,
             why=f"{spent} after {self._file.size / 1e6:.1f} MB" if spent else f"writing failed ({text})",
             advice=Message("make room; ", code="make_room") if spent else Message(""),
-            rest=Message("what was done is in {partial_path}", code="part_left", partial_path=left)
+            rest=Message("the finished part is in {partial_path}", code="part_left", partial_path=left)
             if left
-            else Message("nothing was left", code="nothing_left"),
+            else Message("no file was kept", code="nothing_left"),
         )

@@ -47,7 +47,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
             open_encoder(stream.codec_context)
     except av.FFmpegError as error:
         raise OutputError(
-            "{path}: {encoder} does not open ({why}); {--encode:software} does without a GPU",
+            "{path}: {encoder} cannot be opened ({why}); {--encode:software} encodes without a GPU",
             code="gpu_encoder",
             path=shown,
             encoder=video.described,
@@ -179,7 +179,7 @@ class FrameEncoder:
         already assigned."""
         for what in [what for what, has in self._losable.items() if has(frame.image)]:
             del self._losable[what]
-            line = "{encoder} cannot carry the {what} that the film has later on; another {--codec} can"
+            line = "{encoder} cannot carry the {what} later in the film; another {--codec} can"
             message = Message(line, code="lost_later", encoder=self._video.encoder, what=what)
             lose(self._video, self._stats, what, message)
         image = fit(frame.image, self._video)

@@ -49,5 +49,5 @@ class Joints:
                 late = min(delays, key=abs, default=None)
                 if late is None or abs(late) > MOVED_S:
                     where = "is missing" if late is None else f"comes {late:+.3f} s late"
-                    return f"stream {index}: its sound at {time:.3f} s, behind a cut of an edit list, {where}"
+                    return f"stream {index}: its sound at {time:.3f} s, after a cut of an edit list, {where}"
         return ""

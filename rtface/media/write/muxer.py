@@ -169,8 +169,8 @@ class Muxer:
             if texts.joined:
                 self._stats.warn(
                     "texts_joined",
-                    "some subtitles are shown at the same time: this container holds one at a time, so they are "
-                    "joined; a .mkv output keeps them apart",
+                    "some subtitles overlap in time: this container holds one at a time, so they are joined; a .mkv "
+                    "output keeps them apart",
                 )
                 texts.joined = 0
             return

@@ -127,15 +127,15 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     """Returns settings for copying an input's packets, or why not. Without settings every frame has to be encoded."""
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
-        return Message("the input is no file, and cannot be read twice", code="copy_no_file")
+        return Message("the input is not a file and cannot be read twice", code="copy_no_file")
     assert isinstance(stream, av.VideoStream)
     units, header = UNITS.get(info.codec), bytes(stream.codec_context.extradata or b"")
     if units is None and (intra := find_intra(info, path, format, header)) is not None:
         return intra
     if units is None or not info.format.startswith(_FROM) or format not in _INTO:
         return Message(
-            "H.264, H.265, ProRes, DNxHD, FFV1, MJPEG and DV are copied between containers that hold them, and not "
-            "{codec} of {container} into {format}",
+            "H.264, H.265, ProRes, DNxHD, FFV1, MJPEG and DV can be copied between containers that hold them, but not "
+            "{codec} from {container} to {format}",
             code="copy_codec",
             codec=info.codec,
             container=info.format.split(",")[0],
@@ -143,7 +143,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
         )
     number = next((n for n in range(_NUMBERS[units.record]) if n not in _numbers(units, header)), None)
     if number is None:
-        return Message("its header cannot be read, or has no number left for another", code="copy_header")
+        return Message("its header cannot be read, or has no free number for another parameter set", code="copy_header")
     depth, copied, opened = _look(path, info.start)
     if not copied:
         return Message(
@@ -154,7 +154,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     # Some headers lack the depth, and FFmpeg derives it from changed times if a film has hidden frames.
     if not any(entry.is_discard for entry in stream.index_entries):
         depth = max(stream.codec_context.reorder_depth, depth)
-    partly = Message("its groups of pictures are open, so all from the first changed on is encoded", code="copy_open")
+    partly = Message("its groups of pictures are open; all from the first changed one on are encoded", code="copy_open")
     return GroupCopy(
         path,
         units,
@@ -187,7 +187,7 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     is_h264 = isinstance(slices, H264Slices)
     parameters = _h264_options(slices, copy, video) if is_h264 else _hevc_options(sets, video, copy.depth)
     if parameters is None:
-        return Message("its header names no profile that is encoded here", code="copy_profile")
+        return Message("rtface cannot encode the profile in its header", code="copy_profile")
     key = f"{video.encoder.removeprefix('lib')}-params"
     video.options[key] = ":".join([p for p in (video.options.get(key), parameters) if p])
     return None

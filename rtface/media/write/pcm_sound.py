@@ -44,7 +44,7 @@ class PcmFiller:
         self._stats.warn(
             "sound_gaps_filled",
             f"{self._shown}: its sound has gaps, the first before {self._time(packet)}; they become silence, because "
-            "this container holds no times of PCM",
+            "this container stores no timestamps of PCM",
         )
         for left in range(missing, 0, -self._clock.rate):
             samples = min(self._clock.rate, left)
@@ -58,10 +58,9 @@ class PcmFiller:
     def _warn(self, packet: av.Packet[Any], missing: int) -> None:
         self._stats.warn(
             "sound_out_of_step",
-            f"{self._shown}: the times of its packets do not fit their lengths, and this container holds no "
-            f"times of PCM: from {self._time(packet)} on the sound comes "
-            f"{abs(missing) / self._clock.rate:.2f} s {'later' if missing < 0 else 'earlier'}; a .mkv output "
-            "keeps them",
+            f"{self._shown}: the timestamps of its packets do not match their lengths, and this container stores no "
+            f"timestamps of PCM: from {self._time(packet)} on the sound comes {abs(missing) / self._clock.rate:.2f} s "
+            f"{'later' if missing < 0 else 'earlier'}; a .mkv output keeps them",
         )
 
     @staticmethod

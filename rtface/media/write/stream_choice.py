@@ -95,7 +95,7 @@ def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
     if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
         listed = ", ".join(map(called, others)) or "none"
         raise UsageError(
-            "{--drop:{stream}}: {path} has no such stream apart from the frames; it has {streams}",
+            "{--drop:{stream}}: {path} has no such stream besides the video; it has {streams}",
             code="drop_none",
             stream=wrong[0],
             path=info.path,
@@ -136,7 +136,7 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
-        return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
+        return StreamPlan(stream, "drop"), f"the cover image is left out because {format} cannot hold it"
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):
@@ -144,10 +144,11 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
             return StreamPlan(stream, "drop"), ""
         if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
-        return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out, {format} cannot hold it"
+        return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out because {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (
-            f"sound ({named(stream)}) is announced, but none is near the beginning of the film: it is left out"
+            f"sound ({named(stream)}) is left out: its header announces it, but it has no packet near the beginning "
+            "of the film"
         )
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
@@ -215,8 +216,8 @@ def untimed(info: MediaInfo) -> list[Message]:
     """Returns warnings of texts in an HLS playlist that come too early."""
     return [
         Message(
-            "stream {stream}: X-TIMESTAMP-MAP of its texts is not read: they come {early} s early, and those before "
-            "the first frame are lost; {--drop:{stream}} leaves them out",
+            "stream {stream}: the X-TIMESTAMP-MAP of its subtitles is ignored: they appear {early} s early, and those "
+            "before the first frame are lost; {--drop:{stream}} leaves them out",
             code="texts_early",
             stream=stream.index,
             early=f"{stream.early_s:.1f}",
@@ -234,8 +235,7 @@ def chapter_losses(info: MediaInfo, format: str) -> list[str]:
     ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
     cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
     return [
-        f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
-        "name a .mkv output"
-        for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
+        f"{count} of {len(info.chapters)} chapters {what}: chapters in {format} cannot overlap; use a .mkv output"
+        for count, what in ((empty, "have no length and are left out"), (cut, "overlap the next and end earlier"))
         if count
     ]

@@ -179,7 +179,7 @@ def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(
-            "{path}: {suffix} names no film container; use one of {formats}",
+            "{path}: {suffix} is not the extension of a film container; use one of {formats}",
             code="output_container",
             path=os.fspath(output),
             suffix=suffix or "no extension",
@@ -218,10 +218,10 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             if holders:
                 lacking.append((what, str(stream.index), holders))
                 continue
-            choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
+            choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out because no container can hold it"
         plan.streams.append(choice)
         if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
-            note = f"its timecode {code} belongs to no picture, and is left out"
+            note = f"its timecode {code} is left out because it belongs to no frame"
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
             if choice.action == "drop" or (
@@ -231,8 +231,8 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     sounds, searched = [one for one in info.streams if one.kind == "audio"], Path(info.path)
     if sounds and all(one.silent for one in sounds) and not (searched.is_file() and (info.size or 0) <= FARTHEST):
         raise OutputError(
-            "{path}: the film's only sound is announced, but none came near the beginning, so it would be lost; "
-            "use a file whose sound begins within {most} MB instead, or leave the sound out: {--drop:audio}",
+            "{path}: the film's header announces sound, but none is near the beginning, so it would be lost; use a "
+            "file whose sound begins within {most} MB instead, or leave the sound out: {--drop:audio}",
             code="sound_lost",
             most=FARTHEST >> 20,
             path=plan.path,
@@ -242,7 +242,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if info.chapters and format not in _FILMS:
         lacking.append((f"{len(info.chapters)} chapters", "chapters", set(_FILMS)))
     if plan.timecode is not None and format == "mpegts":
-        lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
+        lost.append(f"{plan.path}: the start timecode {plan.timecode} is left out because MPEG-TS cannot hold it")
         plan.notes.append(lost[-1])
     for line in (*chapter_losses(info, format), *untimed(info), *_facts_lost(plan)):
         lost.append(line)
@@ -250,7 +250,9 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if lacking:
         fit = [f for f in _ORDER if all(f in holders for _, _, holders in lacking)]
         advice = (
-            f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else "no one container can"
+            f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can"
+            if fit
+            else "no single container can"
         )
         if all(name for _, name, _ in lacking):
             advice = Message(advice) + Message(
@@ -280,11 +282,11 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     lost = unheld(plan.format, plan.info.metadata, facts)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
     message = Message(
-        "{container} has no place for all facts about the input's streams ({facts}): they are left out{advice}",
+        "{container} cannot hold some details of the input's streams ({facts}): they are left out{advice}",
         code="facts_lost",
         container=plan.format,
         facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
-        advice=Message("; name a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
+        advice=Message("; use a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
     )
     return [message] if lost else []
 

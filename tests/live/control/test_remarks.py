@@ -133,7 +133,7 @@ def test_the_hint_names_the_turn_that_puts_faces_upright(camera: int, turn: int,
     for _ in range(160):
         turned.see([Face(1, np.array([0.0, 0.0, 100.0, 100.0]), points)])
     right = -camera % 4
-    line = f"faces lie on their side or upside down; if the picture is turned: --turn {90 * right}"
+    line = f"faces are sideways or upside down; if the picture is rotated, use --turn {90 * right}"
     assert stats.warned() == ([] if right == turn else [line])
 
 

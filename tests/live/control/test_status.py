@@ -49,10 +49,10 @@ def run(status, clock, frames=300, latency=0.021, faces=1):
 def test_a_log_has_a_line_for_each_going_and_return():
     log = io.StringIO()
     monitor = LiveMonitor(Console(0, log, {}), LiveOptions(), ExitStack())
-    states = [("live", "", 90.0), ("away", "nothing came for 3.5 s", 100.0), ("away", "refused", 103.0)]
+    states = [("live", "", 90.0), ("away", "no data for 3.5 s", 100.0), ("away", "refused", 103.0)]
     for health in (*states, ("live", "", 112.0), *states):
         monitor.show_absences([("udp://1", end(EndpointHealth(*health))), ("null:", end(EndpointHealth(*states[0])))])
-    gone = "rtface: warning: udp://1 is away: nothing came for 3.5 s\n"
+    gone = "rtface: warning: udp://1 is away: no data for 3.5 s\n"
     assert log.getvalue() == f"{gone}rtface: udp://1 is back after 12 s\n{gone}"
 
 
@@ -224,7 +224,7 @@ def test_the_line_says_why_nothing_is_enhanced():
     run(status, clock, frames=30, faces=0)
     assert line_of(status).startswith("on  ")
     status.sinks[0][1].wanted = False
-    assert line_of(status).startswith("paused: nobody watches")
+    assert line_of(status).startswith("paused: no viewers")
     status.controls.set("enabled", False)
     assert line_of(status).startswith("off  ") and not status.paused
 

@@ -159,8 +159,8 @@ def test_doctor_says_how_to_get_a_virtual_camera(video, tmp_path, monkeypatch):
     ("what", "exclusive", "state", "said", "repair"),
     [
         ({}, "Y", "ok", ": free", ""),
-        ({"captures": True, "outputs": False}, "Y", "warn", ": in use, open in obs (pid 9)", "end that program"),
-        ({"outputs": False}, "Y", "warn", ": stuck", "rtface repairs it when it writes to it"),
+        ({"captures": True, "outputs": False}, "Y", "warn", ": in use, open in obs (pid 9)", "close that program"),
+        ({"outputs": False}, "Y", "warn", ": stuck", "rtface repairs it by writing to it"),
         ({"captures": True}, "N", "warn", "exclusive_caps=0): browsers may not list it", "exclusive_caps=1"),
         ({"captures": True}, "Y", "ok", ": free, open in obs (pid 9)", ""),  # its writer left, a reader is there
     ],

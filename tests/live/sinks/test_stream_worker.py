@@ -239,8 +239,8 @@ def test_a_burst_of_frames_is_encoded_as_far_as_it_may_wait(count: int, dropped:
 def test_no_older_status_is_reported_after_a_newer_one():
     ear, reports, sent = Ear("mpegts"), Reports(), list[SinkReport]()
     for status in (
-        SinkReport("live", "nobody watches", viewers=0),
-        SinkReport("live", "1 watches", viewers=1),
+        SinkReport("live", "no viewers", viewers=0),
+        SinkReport("live", "1 viewer", viewers=1),
     ):
         ear.status = status
         reports.put(status)

@@ -28,12 +28,12 @@ from tests.live.servers import free_port, proxied
 )
 def test_no_server_listens(url: str):
     transport = open_transport(url.format(port=free_port()), Reports(), 0)
-    with pytest.raises(ConnectionLost, match="nothing listens"):
+    with pytest.raises(ConnectionLost, match="nothing is listening"):
         transport.start(patient=False)
 
 
 def test_an_unknown_host():
-    with pytest.raises(ConnectionLost, match="host is not known"):
+    with pytest.raises(ConnectionLost, match="host is unknown"):
         open_transport("rtmp://no-such-host.invalid/live/topsecret", Reports(), 0).start(patient=False)
 
 

@@ -65,9 +65,7 @@ def test_what_is_wrong_comes_with_what_to_do(video):
     assert not video.devices[str(stuck)].outputs
     for name in ("nobody", "0"):
         error = refusal(name)
-        assert isinstance(error, UsageError) and f"no virtual camera {name}; there is vcam:stuck ({stuck})" in str(
-            error
-        )
+        assert isinstance(error, UsageError) and f"no virtual camera {name}, only vcam:stuck ({stuck})" in str(error)
     held = video.add(10, "held", held=(64, 48, b"YUYV"))
     video.process(321, "zoom", held)
     assert "held at the format YUYV by a program that reads it, open in zoom (pid 321)" in str(refusal("held"))
@@ -80,7 +78,7 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("rtface.live.sinks.v4l2_loopback.os.open", refuse)
-    assert "may not be opened: sudo usermod -aG video $USER, then log in again" in str(refusal())
+    assert "/dev/video10): sudo usermod -aG video $USER, then log in again" in str(refusal())
 
 
 @pytest.mark.parametrize(
@@ -93,7 +91,7 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
 def test_a_foreign_writer_is_named(video, what):
     path = video.add(10, "rtface", **what)
     video.process(4711, "obs", path)
-    assert f"rtface ({path}) is in use by another writer, open in obs (pid 4711); end that" in str(refusal())
+    assert f"rtface ({path}) is in use by another writer, open in obs (pid 4711); close that" in str(refusal())
 
 
 def test_a_stuck_device_is_repaired(video, opened):
@@ -116,7 +114,8 @@ def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
     sink = opened()
     assert "32×64" in sink.described
     assert (
-        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are fitted in" in sink.notes[0]
+        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are scaled to fit"
+        in sink.notes[0]
     )
     sink.write(frame())
     assert sink.health.dropped == 0
@@ -164,7 +163,7 @@ def test_a_complaint_elsewhere_comes_with_what_to_do(elsewhere, system, said):
     error = refusal()
     assert isinstance(error, OutputError)
     assert "('obs' backend: no device; 'unitycapture' backend: none)" in str(error)
-    assert said in str(error) and "stop 'Start Virtual Camera' in OBS" in str(error)
+    assert said in str(error) and "click 'Stop Virtual Camera' in OBS" in str(error)
 
 
 def test_a_system_without_virtual_cameras_and_a_missing_package(elsewhere, monkeypatch):

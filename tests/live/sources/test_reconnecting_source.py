@@ -103,10 +103,10 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
     first.show(100.0, 5.0)
     assert rig.result.get(timeout=5) is None
     first.hear(100.01, 5.0)
-    first.ended.put("nothing came for 3.6 s")
+    first.ended.put("no data for 3.6 s")
     second = rig.process()
     health = rig.source.health
-    assert (health.state, health.detail, health.reopened) == ("away", "nothing came for 3.6 s", 0)
+    assert (health.state, health.detail, health.reopened) == ("away", "no data for 3.6 s", 0)
     rig.clock.step(4.0)
     second.hear(104.0, 0.0)  # before its first frame: left out
     second.show(104.0, 0.0)
@@ -127,7 +127,7 @@ def test_the_hold_ends_also_for_a_process_that_begins_then():
     assert rig.result.get(timeout=5) is None
     rig.source.hold(False)
     assert not first.request.held and rig.source.health.frames == 1  # no film: it goes on
-    first.ended.put("nothing came for 3.6 s")
+    first.ended.put("no data for 3.6 s")
     assert not rig.process().request.held
     rig.source.close()
 
@@ -140,7 +140,7 @@ def test_nothing_is_kept_of_connections_that_ended(monkeypatch: pytest.MonkeyPat
         process.show(100.0 + number)
         process.hear(100.0 + number, 5.0)
         kept.add(process)
-        process.ended.put("the source ended it")
+        process.ended.put("the source ended the stream")
     last = rig.process()
     last.show(160.0)
     del process
@@ -155,7 +155,7 @@ def test_a_list_that_lost_its_variant_gives_its_best():
     first = rig.process()
     first.show(100.0, 5.0)
     assert rig.result.get(timeout=5) is None
-    first.ended.put("nothing came for 3.6 s")
+    first.ended.put("no data for 3.6 s")
     second = rig.process()
     assert second.request.variant == "720"
     second.ended.put(Message("has no variant 720", code="no_variant"))
@@ -184,13 +184,13 @@ def test_what_waits_on_the_way_is_said_until_the_source_is_away():
     process.heartbeat = Heartbeat(backlog=1.42)
     assert rig.source.health.backlog == 1.42
     assert "1.4 s later" in rig.stats.warned()[0]
-    process.ended.put("nothing came for 3.6 s")
+    process.ended.put("no data for 3.6 s")
     rig.process()
     assert rig.source.health.backlog == 0.0
     rig.source.close()
 
 
-@pytest.mark.parametrize(("why", "over"), [("no frame came within 10 s", False), ("the source ended it", True)])
+@pytest.mark.parametrize(("why", "over"), [("no frame came within 10 s", False), ("the source ended the stream", True)])
 def test_a_source_without_a_frame_is_an_error_at_the_start(why: str, *, over: bool):
     rig = Rig()
     process = rig.process()
@@ -200,7 +200,7 @@ def test_a_source_without_a_frame_is_an_error_at_the_start(why: str, *, over: bo
     assert isinstance(error, InputError) and why in str(error)
 
 
-ENDED = Message("the source ended it", code="source_ended")
+ENDED = Message("the source ended the stream", code="source_ended")
 
 
 def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
@@ -208,12 +208,12 @@ def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
     (first := rig.process()).opened = OPENED
     first.ended.put(ENDED)
     second = rig.process()
-    second.refusal = InputMissing("rtmp://h/a/…: nothing listens there")  # it is being started again
-    second.ended.put("nothing listens there")
+    second.refusal = InputMissing("rtmp://h/a/…: nothing is listening there")  # it is being started again
+    second.ended.put("nothing is listening there")
     rig.process().show(100.0)
     assert rig.result.get(timeout=5) is None
     (said,) = rig.stats.warned()
-    assert "ended before its first frame; it is opened again" in said
+    assert "ended before its first frame; rtface tries to open it again" in said
     rig.source.close()
 
 
@@ -224,7 +224,7 @@ def test_a_stream_that_never_shows_a_frame_is_refused():
         process.sounds = 1
         rig.clock.step(11.0)
         process.ended.put(ENDED)
-    assert "the source ended it" in str(rig.result.get(timeout=5)) and rig.processes.empty()
+    assert "the source ended the stream" in str(rig.result.get(timeout=5)) and rig.processes.empty()
 
 
 class Watch:
@@ -259,7 +259,7 @@ def test_a_process_that_says_nothing_is_killed():
     watch = Watch()
     watch.send(Heartbeat())
     watch.clock.step(OPENING_S + 1)
-    assert watch.reason.get(timeout=5) == "the process that reads it does not answer" and watch.killed
+    assert watch.reason.get(timeout=5) == "the reading process does not respond" and watch.killed
 
 
 def test_a_source_without_data_is_lost():
@@ -267,16 +267,16 @@ def test_a_source_without_data_is_lost():
     watch.send(OPENED)
     watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02))
     watch.send(beat := Heartbeat(3.6, Counter(bytes=10), 0.25))
-    assert watch.reason.get(timeout=5) == "nothing came for 3.6 s"
+    assert watch.reason.get(timeout=5) == "no data for 3.6 s"
     assert watch.process.sounds == 1 and watch.process.heartbeat == beat
 
 
 def test_a_refusal_and_a_crash_give_their_reason():
     watch = Watch()
-    watch.send(InputMissing("nothing listens there"))
+    watch.send(InputMissing("nothing is listening there"))
     watch.end("")
-    assert watch.reason.get(timeout=5) == "nothing listens there"
+    assert watch.reason.get(timeout=5) == "nothing is listening there"
     assert isinstance(watch.process.refusal, InputMissing)
     watch = Watch()
     watch.end("its process ended by SIGSEGV")
-    assert watch.reason.get(timeout=5) == "reading it failed (its process ended by SIGSEGV)"
+    assert watch.reason.get(timeout=5) == "reading failed (its process ended by SIGSEGV)"

@@ -193,7 +193,7 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(capture.os, "open", refuse)
     monkeypatch.setattr(capture.sys, "platform", "linux")
-    with pytest.raises(InputMissing, match=r"camera 3: may not be opened; .*usermod -aG video"):
+    with pytest.raises(InputMissing, match=r"camera 3: you have no permission to open it; .*usermod -aG video"):
         capture.open_camera(SourceRequest("camera", "3"))
 
 

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.usefixtures("srt_library")
     ("url", "why"),
     [
         ("srt://127.0.0.1", "needs a port"),
-        ("srt://127.0.0.1:9/?mode=other", "mode=other is not known"),
+        ("srt://127.0.0.1:9/?mode=other", "mode=other is unknown"),
         ("srt://127.0.0.1:9?passphrase=short", "10 to 79 characters"),
-        ("srt://127.0.0.1:9?latency=soon", "latency is a number"),
+        ("srt://127.0.0.1:9?latency=soon", "latency must be a number"),
     ],
 )
 def test_what_makes_no_sense_is_said(url: str, why: str):

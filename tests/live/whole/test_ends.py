@@ -81,17 +81,17 @@ def test_rtsp_goes_to_two_viewers_who_come_and_leave(rtface, tmp_path):
     with running(Rtsp(tmp_path / "rtsp")) as server:
         port = free_port()
         run = rtface(server.url, f"tcp://127.0.0.1:{port}?listen=1", *PASSING)
-        run.says(r"nobody watches|control:")
+        run.says(r"no viewers|control:")
         url = f"tcp://127.0.0.1:{port}"
         command = [program("FFMPEG"), "-v", "error", "-i", url, "-t", "20", "-f", "null", "-"]
         with running(Process(command, tmp_path / "viewer.log")) as viewer:
             first, codecs = watched(url, 20)
-            assert run.until_status(lambda s: s["sinks"][0]["detail"] == "1 watches")
+            assert run.until_status(lambda s: s["sinks"][0]["detail"] == "1 viewer")
             second, _ = watched(url, 20)
             assert viewer.alive
         assert codecs == {"h264", "aac"}
         assert {(f.width, f.height) for f in (*first, *second)} == {(640, 360)}
-        run.until_status(lambda s: s["sinks"][0]["detail"] == "nobody watches")
+        run.until_status(lambda s: s["sinks"][0]["detail"] == "no viewers")
         run.end()
     assert run.process.returncode == 0
 

@@ -114,7 +114,7 @@ def test_stalled_servers_are_noticed_and_may_go_on(tmp_path: Path):
         for watched in (rtmp, rtsp):
             watched.state("away", 6)
             assert time.monotonic() - stalled < 5
-            assert "nothing came for" in watched.source.health.detail
+            assert "no data for" in watched.source.health.detail
         nginx.go_on()  # the other one is being opened when it is closed
         rtmp.state("live", 10)
         rtmp.more(10, 3)

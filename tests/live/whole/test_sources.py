@@ -29,7 +29,7 @@ def test_a_film_is_played_in_real_time_to_its_end(tmp_path: Path):
         assert watched.source.described.endswith("film.mkv, 640×360 h264, 20 fps, sound aac")
         watched.until(lambda: watched.source.ended, 6)
         health = watched.source.health
-    assert (health.state, health.detail, health.dropped) == ("closed", "it came to its end", 0)
+    assert (health.state, health.detail, health.dropped) == ("closed", "it ended", 0)
     assert len(watched.frames) in (40, 41)
     # As far apart as they were made, and no frame missed.
     apart = [at - made for (at, _), made in zip(watched.frames, watched.made, strict=True)]
@@ -75,7 +75,7 @@ def stand_in(name: str, **options: Any) -> ReconnectingSource:
 def test_a_camera_gives_its_pictures_at_once():
     with Watched(stand_in("testsrc2=size=640x360:rate=30,realtime", fps=Fraction(60))) as watched:
         watched.more(60, 6)
-        assert watched.source.notes == ["camera 0: the camera gives 640×360 at 30 fps; 60 fps was asked for"]
+        assert watched.source.notes == ["camera 0: the camera gives 640×360 at 30 fps; 60 fps was requested"]
         assert watched.source.health.bytes is None
     late = [at - (f.captured_at or 0) for at, f in watched.frames]
     assert statistics.median(late) < 0.02

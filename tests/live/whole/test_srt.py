@@ -48,7 +48,7 @@ def test_a_wrong_passphrase_is_said(tmp_path: Path):
     with running(Tool(tmp_path, to_udp=False, query=f"&passphrase={SECRET}")) as tool:
         time.sleep(0.3)
         with (
-            pytest.raises(InputError, match="the passphrase is not the one") as refused,
+            pytest.raises(InputError, match="the passphrase differs") as refused,
             Watched(f"{tool.url}?passphrase=another-one-here"),
         ):
             pass

@@ -98,7 +98,7 @@ def test_elsewhere_frames_go_through_pyvirtualcam_as_they_are(elsewhere, opened)
     assert camera.asked == (64, 48, 30.0, "I420", None, "obs")
     assert camera.sent[-1].dtype == np.uint8
     assert np.array_equal(camera.sent[-1], samples(frame().image))
-    assert "one virtual camera only" in sink.notes[0]
+    assert "only one virtual camera" in sink.notes[0]
     assert sink.wanted
     module.fails = True
     sink.write(frame())

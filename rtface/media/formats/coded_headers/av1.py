@@ -101,7 +101,7 @@ def _inter(bits: Bits, s: _Sequence, *, has_size: bool, robust: bool, integer: b
     short = s.order_bits and bits.take(1)
     bits.take(6 if short else 3 * 7)
     if has_size and not robust and any(bits.take(1) for _ in range(7)):
-        raise ValueError("the size of a reference")
+        raise ValueError("frame size from a reference")
     size = _size(bits, s, has_size)
     bits.take(0 if integer else 1)
     bits.take(0 if bits.take(1) else 2)
@@ -125,7 +125,7 @@ def _tiles(bits: Bits, s: _Sequence, width: int, height: int) -> None:
     least = _log2(widest, columns)
     least_all = max(least, _log2(area, rows * columns))
     if not bits.take(1):
-        raise ValueError("tiles of several sizes")
+        raise ValueError("non-uniform tiles")
     across = bits.unary(least, _log2(1, min(columns, 64)))
     down = bits.unary(max(least_all - across, 0), _log2(1, min(rows, 64)))
     bits.take(across + down + 2 if across + down else 0)
@@ -140,12 +140,12 @@ def _sequence(bits: Bits) -> _Sequence:
     s = _Sequence()
     profile, _, reduced = bits.take(3), bits.take(1), bits.take(1)
     if reduced:
-        raise ValueError("a still")
+        raise ValueError("a still picture")
     _operation(bits)
     s.size_bits = across, down = bits.take(4) + 1, bits.take(4) + 1
     s.size = bits.take(across) + 1, bits.take(down) + 1
     if bits.take(1):
-        raise ValueError("numbers of frames")
+        raise ValueError("frame ID numbers")
     s.large_blocks = bool(bits.take(1))
     bits.take(2 + 4)
     ordered = bits.take(1)
@@ -167,7 +167,7 @@ def _operation(bits: Bits) -> None:
         bits.take(64)
         bits.skip_golomb(bits.take(1))
         if bits.take(1):
-            raise ValueError("a model of the decoder")
+            raise ValueError("decoder model info")
     initial = bits.take(1)
     for _ in range(bits.take(5) + 1):
         bits.take(12)

@@ -17,7 +17,7 @@ const BUSY_MS = 5000;
 
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
-const PAUSED = { "nobody watches": "live.paused_watches", "frames come too late": "live.paused_late", "computer too busy": "live.paused_busy" };
+const PAUSED = { "no viewers": "live.paused_watches", "frames come too late": "live.paused_late", "computer too busy": "live.paused_busy" };
 
 /** What helps where a run says that it does nothing: a text, and the control that it sets. */
 const HELPS = { live_clear: ["films.anyway", "always", true], live_left: ["films.anyway", "always", true], live_dim: ["live.brighten", "light", 0.5] };
