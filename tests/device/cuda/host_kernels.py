@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -77,6 +78,9 @@ def compiler() -> str:
     return found
 
 
+Grid = tuple[int, int, int]
+
+
 class Runner(Protocol):
     """What runs kernels for a test: the host, or a GPU (tests/gpu)."""
 
@@ -84,31 +88,24 @@ class Runner(Protocol):
         """The same values, C-contiguous, where kernels read and write them by `ctypes.data`; aligned no worse."""
         ...
 
-    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
+    def launch(self, name: str, grid: Grid, block: Grid, *args: Any) -> None:
         """Runs a kernel to its end. Raises TypeError where an argument is not of the type that its table names."""
         ...
 
 
-def checked(
-    kernels: Kernels, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], args: Sequence[Any]
-) -> None:
+def checked(kernels: Kernels, name: str, grid: Grid, block: Grid, args: Sequence[Any]) -> None:
     """Raises where a launch is none that a GPU could do."""
-    types = kernels[name]
-    if len(args) != len(types):
-        raise TypeError(f"{name} takes {len(types)} arguments, not {len(args)}")
-    if max(block) > 1024 or block[0] * block[1] * block[2] > 1024 or min(*grid, *block) < 1:
+    if math.prod(block) > 1024 or min(*grid, *block) < 1 or max(grid[1:]) > 65535:
         raise ValueError(f"{name}: no GPU runs a grid {grid} of blocks {block}")
-    if grid[1] > 65535 or grid[2] > 65535:
-        raise ValueError(f"{name}: no GPU runs a grid {grid}")
-    if not all(isinstance(arg, kind) for arg, kind in zip(args, types, strict=True)):
-        raise TypeError(f"{name} takes {[t.__name__ for t in types]}, not {[type(a).__name__ for a in args]}")
+    if tuple(map(type, args)) != kernels[name]:
+        raise TypeError(f"{name} takes {[t.__name__ for t in kernels[name]]}, not {[type(a).__name__ for a in args]}")
 
 
 class HostKernels:
     """The kernels of one file, compiled for the host (`Runner`)."""
 
     def __init__(self, path: Path, kernels: Kernels) -> None:
-        self.path, self._kernels = path, kernels
+        self.path, self.kernels = path, kernels
         self._library = library = ctypes.CDLL(str(path))
         for name, types in kernels.items():
             sizes = (ctypes.c_int * 64)()
@@ -116,8 +113,8 @@ class HostKernels:
             wanted = [np.dtype(t).itemsize for t in types]
             assert list(sizes[:count]) == wanted, f"{name} takes arguments of {list(sizes[:count])} bytes, not {wanted}"
 
-    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
-        checked(self._kernels, name, grid, block, args)
+    def launch(self, name: str, grid: Grid, block: Grid, *args: Any) -> None:
+        checked(self.kernels, name, grid, block, args)
         held = [np.array([arg]) for arg in args]
         pointers = (ctypes.c_void_p * max(1, len(held)))(*[a.ctypes.data for a in held])
         three = ctypes.c_uint * 3

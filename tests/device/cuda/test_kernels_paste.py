@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +11,7 @@ from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.frame import Color, Frame
 from rtface.geometry.planes import planes
-from rtface.geometry.transforms import apply, compose, field_parity, invert, plane_matrix
+from rtface.geometry.transforms import compose, invert, plane_matrix, to_cv2
 from tests.device.corrections import composite
 from tests.device.cuda.host_kernels import HostKernels, Runner
 from tests.device.cuda.kernel_runs import (
@@ -41,17 +40,14 @@ def both(
     matrices: np.ndarray,
     masks: list[np.ndarray],
     *,
-    supports: bool = True,
     share: float = 0.005,
     strength: float = 0.12,
-    seeds: int = 1,
     probe: bool = False,
 ) -> dict[str, np.ndarray]:
     """Corrects two copies of a frame, by the kernels and by the CPU, and compares them; the CPU's samples."""
-    size = len(masks[0])
-    ds = [correction(size, mask, seed=seeds + n, strength=strength) for n, mask in enumerate(masks)]
+    ds = [correction(len(mask), mask, seed=1 + n, strength=strength) for n, mask in enumerate(masks)]
     mine, theirs, before = again(frame), again(frame), codes(frame)
-    kernel_paste(host, mine, ds, masks, matrices, supports=supports, probe=probe)
+    kernel_paste(host, mine, ds, masks, matrices, probe=probe)
     theirs = composite(CpuDevice(), theirs, ds, masks, list(matrices))
     got, wanted = codes(mine), codes(theirs)
     shift = form_of(frame).shift
@@ -71,40 +67,24 @@ def both(
 
 
 def outside(frame: Frame, role: str, matrices: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
-    """Whether a sample of a component lies where every mask is 0, by arithmetic of the test's own."""
-    form = form_of(frame)
-    image = frame.image
-    to_plane = plane_matrix(
-        (image.width, image.height),
-        frame.display,
-        subsampling=form.role_subsampling(role),
-        siting=frame.color.siting,
-        field=frame.field,
-    )
-    shape = codes(frame)[role].shape
-    parity = field_parity(frame.display, frame.field)
-    if parity is not None:
-        shape = ((shape[0] - parity + 1) // 2, shape[1])
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
-    out = np.ones(shape, bool)
+    """Whether a sample of a component lies where every mask is 0, as OpenCV sees it."""
+    size, subsampling = (frame.image.width, frame.image.height), form_of(frame).role_subsampling(role)
+    to_plane = plane_matrix(size, frame.display, subsampling=subsampling, siting=frame.color.siting)
+    height, width = codes(frame)[role].shape
+    inside = np.zeros((height, width), np.uint8)
     for matrix, mask in zip(matrices, masks, strict=True):
-        at = apply(compose(matrix, invert(to_plane)), np.stack([x + 0.5, y + 0.5], axis=-1)) - 0.5
-        near = np.floor(at).astype(int)
-        padded = np.pad(mask, 2)
-        for dx in (0, 1):
-            for dy in (0, 1):
-                i = np.clip(near[..., 0] + dx + 2, 0, padded.shape[1] - 1)
-                j = np.clip(near[..., 1] + dy + 2, 0, padded.shape[0] - 1)
-                out &= padded[j, i] == 0
-    return out
+        reach = cv2.dilate((mask > 0).astype(np.uint8), np.ones((3, 3)))
+        to_crop = to_cv2(compose(matrix, invert(to_plane)))
+        inside |= cv2.warpAffine(reach, to_crop, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return inside == 0
 
 
 @pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)
 def test_pastes_are_those_of_the_cpu(name, color, host):
-    """Two faces apart, one smaller than its crop and one over the frame's edge."""
+    """Two faces apart with crops of two sizes, one smaller than its crop and one over the frame's edge."""
     frame = film(name, 322, 178, color=color)
-    matrices = np.stack([similarity(frame, 70.0, S), similarity(frame, 110.0, S, angle=-0.7, at=(0.97, 0.15))])
-    both(host, frame, matrices, [oval(S), oval(S, reach=0.95)])
+    matrices = np.stack([similarity(frame, 70.0, 64), similarity(frame, 110.0, S, angle=-0.7, at=(0.97, 0.15))])
+    both(host, frame, matrices, [oval(64), oval(S, reach=0.95)])
 
 
 @pytest.mark.parametrize(
@@ -160,13 +140,7 @@ def test_overlapping_faces_share_a_sample(name, side, host):
             similarity(frame, 30.0, S, at=(0.05, 0.1)),
         ]
     )
-    wanted = both(host, frame, matrices, [oval(S)] * 4, share=0.01)
-    # The order of the faces does not matter but for roundings.
-    other = again(frame)
-    ds = [correction(S, oval(S), seed=1 + n) for n in range(4)]
-    kernel_paste(host, other, ds[::-1], [oval(S)] * 4, matrices[::-1])
-    for role, samples in codes(other).items():
-        assert (samples != wanted[role]).mean() < 0.001
+    both(host, frame, matrices, [oval(S)] * 4, share=0.01)
 
 
 @pytest.mark.parametrize(
@@ -218,14 +192,18 @@ def test_strong_corrections_are_clipped_to_the_legal_range(host):
 
 
 @pytest.mark.parametrize(
-    ("name", "probe"), pairs(["yuv420p", "nv12", "p010le", "yuv444p12le"], [False, True], ["nv12"])
+    ("name", "probe"),
+    [("yuv420p", False), ("nv12", False), ("nv12", True), ("p010le", True), ("rgb24", False), ("gbrp12le", False)],
 )
-def test_a_gray_film_keeps_its_chroma(name, probe, host):
+def test_a_gray_film_stays_without_colour(name, probe, host):
     """And where one of two faces is gray, only that one."""
     frame = film(name, 640, 360, gray=True)
     matrices = np.stack([similarity(frame, 90.0, S, at=(0.2, 0.5)), similarity(frame, 90.0, S, at=(0.8, 0.5))])
     before = codes(frame)
     wanted = both(host, frame, matrices, [oval(S)] * 2, probe=probe)
+    if form_of(frame).kind == "rgb":
+        np.testing.assert_array_equal([wanted["r"], wanted["b"]], [wanted["g"]] * 2)
+        return
     np.testing.assert_array_equal(wanted["u"], before["u"])
     mixed = film(name, 640, 360, gray=True)
     colourful = codes(film(name, 640, 360, seed=3))
@@ -236,15 +214,6 @@ def test_a_gray_film_keeps_its_chroma(name, probe, host):
     half = before["v"].shape[1] // 2
     np.testing.assert_array_equal(wanted["v"][:, :half], before["v"][:, :half])
     assert (wanted["v"] != before["v"]).any()
-
-
-@pytest.mark.parametrize("name", ["rgb24", "gbrp12le"])
-def test_rgb_without_colour_gets_none(name, host):
-    frame = film(name, 640, 360, gray=True)
-    matrices = np.stack([similarity(frame, 90.0, S, at=(0.2, 0.5)), similarity(frame, 90.0, S, at=(0.8, 0.5))])
-    wanted = both(host, frame, matrices, [oval(S)] * 2)
-    np.testing.assert_array_equal(wanted["r"], wanted["g"])
-    np.testing.assert_array_equal(wanted["b"], wanted["g"])
 
 
 @pytest.mark.parametrize("where", [(0, 0), (-1, -1), (7, 31), (8, 32)], ids=str)
@@ -271,17 +240,9 @@ def test_hdr_corrections_go_back_through_the_slope(name, color, host):
     frame = film(name, color=color, noise=0.005)
     matrices = np.stack([similarity(frame, 90.0, S), similarity(frame, 60.0, S, at=(0.85, 0.3))])
     both(host, frame, matrices, [np.ones((S, S), np.float32)] * 2)
-    # The CPU takes the slope at a crop cut to the mask; where chroma is halved, that crop's grid is another one.
-    ds = [correction(S, oval(S), seed=n) for n in (1, 2)]
-    mine, theirs = again(frame), again(frame)
-    kernel_paste(host, mine, ds, [oval(S)] * 2, matrices)
-    theirs = composite(CpuDevice(), theirs, ds, [oval(S)] * 2, list(matrices))
-    got, wanted, before = codes(mine), codes(theirs), codes(frame)
-    for role in got:
-        assert np.square(got[role] - wanted[role]).sum() < 0.06**2 * np.square(wanted[role] - before[role]).sum(), role
 
 
-@pytest.mark.parametrize(("value", "side"), pairs([np.nan, np.inf, -np.inf, 3e38], [30.0, 90.0, 250.0], [np.nan]))
+@pytest.mark.parametrize(("value", "side"), pairs([np.nan, np.inf, -np.inf, 3e38], [30.0, 90.0, 250.0]))
 def test_what_is_not_finite_is_not_written(value, side, host):
     frame = film("yuv420p10le")
     matrices = np.stack([similarity(frame, side, S), similarity(frame, side, S, at=(0.5, 0.5))])
@@ -290,34 +251,6 @@ def test_what_is_not_finite_is_not_written(value, side, host):
     kernel_paste(host, frame, [d, np.zeros_like(d)], [oval(S)] * 2, matrices)
     for role, samples in codes(frame).items():
         np.testing.assert_array_equal(samples, before[role])
-
-
-@pytest.mark.parametrize(
-    ("name", "display"),
-    pairs(["yuv420p", "yuv444p10le", "nv12", "rgb24", "gbrp12le", "gray"], DISPLAYS, ["yuv420p"]),
-    ids=str,
-)
-def test_a_dot_lands_in_its_place(name, display, host):
-    """A small bright dot in the crop, found again in every component's own plane; no other device is asked."""
-    size = (320, 192)
-    frame = film(name, *size, display=display)
-    for view in planes(frame.image, form_of(frame)).values():
-        view[...] = 13 << (form_of(frame).bits - 5)  # not the zero of chroma
-    matrix = similarity(frame, 56.0, S)
-    a, dot = np.arange(S) + 0.5, np.array([57.0, 43.0])
-    blob = np.exp(-((a[None] - dot[0]) ** 2 + (a[:, None] - dot[1]) ** 2) / (2 * 7.0**2)).astype(np.float32)
-    d = blob[..., None] * np.array([0.5, -0.1, 0.35], np.float32)
-    before = codes(frame)
-    where = apply(invert(matrix), dot)
-    for field in (None,) if display.fields == "progressive" else (0, 1):
-        kernel_paste(host, replace(frame, field=field), [d], [np.ones((S, S), np.float32)], matrix[None])
-    form = form_of(frame)
-    for role, samples in codes(frame).items():
-        moved = np.abs(samples - before[role]).astype(np.float64)
-        to_plane = plane_matrix(size, display, subsampling=form.role_subsampling(role), siting=frame.color.siting)
-        y, x = np.mgrid[0 : moved.shape[0], 0 : moved.shape[1]] + 0.5
-        found = np.array([(moved * x).sum(), (moved * y).sum()]) / moved.sum()
-        np.testing.assert_allclose(found, apply(to_plane, where), atol=0.12)
 
 
 def test_a_common_paste_is_one_launch(host):
@@ -348,16 +281,3 @@ def test_faces_outside_the_frame_or_unmasked_launch_nothing(host: HostKernels):
     assert not plan.boxes and not plan.scratch
     block = Block(host, frame, CropPlan(frame, form_of(frame), matrices, S).parts)
     assert not plan.job(block.surface, block.base, [0, 0], [0, 0]).launches
-
-
-def test_faces_of_different_sizes_go_together(host):
-    frame = film("yuv420p", 640, 360)
-    masks = [oval(64), oval(128)]
-    matrices = np.stack([similarity(frame, 70.0, 64, at=(0.3, 0.5)), similarity(frame, 120.0, 128, at=(0.45, 0.5))])
-    ds = [correction(len(m), m, seed=n) for n, m in enumerate(masks)]
-    mine, theirs = again(frame), again(frame)
-    kernel_paste(host, mine, ds, masks, matrices)
-    composite(CpuDevice(), theirs, ds, masks, list(matrices))
-    for role, samples in codes(mine).items():
-        assert np.abs(samples - codes(theirs)[role]).max() <= 1
-        assert (samples != codes(theirs)[role]).sum() < 0.005 * (samples != codes(frame)[role]).sum()

@@ -119,10 +119,7 @@ def test_a_crop_waiting_for_memory_does_not_block_the_owner(streams):
     assert late.network.batches == [[0], [1], [2, 3]]  # what came while it waited joined it
 
 
-@pytest.mark.parametrize(
-    ("error", "seen"),
-    [(DeviceLost("gone"), DeviceLost), (EngineError("an odd one"), None)],
-)
+@pytest.mark.parametrize(("error", "seen"), [(DeviceLost("gone"), DeviceLost), (EngineError("an odd one"), None)])
 def test_a_failed_batch_reports_and_blocks_no_one(streams, error, seen):
     requests = []
     first = crowded(streams, requests, error)

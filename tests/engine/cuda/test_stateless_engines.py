@@ -117,11 +117,7 @@ def test_a_control_is_the_same_for_every_crop_of_a_batch(streams, tmp_path, devi
     (tmp_path / "model.onnx").write_bytes(data)
     (tmp_path / "recipe.toml").write_text(
         TEMPLATE.format(
-            name="faithful",
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            size=128,
-            range="[0.0, 1.0]",
+            name="faithful", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[0.0, 1.0]"
         ).replace("[controls]", '[controls]\nfidelity = { name = "w", default = 0.5 }')
     )
     crops = np.random.default_rng(1).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)

@@ -123,12 +123,7 @@ def test_the_targets_are_those_that_the_library_names(rtx: Library) -> None:
         ("rtface-s", "fp16"),
         *(
             pytest.param(*made, marks=pytest.mark.slow)
-            for made in (
-                ("rtface-m", "fp16"),
-                ("rtface-m-vivid", "fp16"),
-                ("rtface-s", "bf16"),
-                ("rtface-s", "f32"),
-            )
+            for made in (("rtface-m", "fp16"), ("rtface-m-vivid", "fp16"), ("rtface-s", "bf16"), ("rtface-s", "f32"))
         ),
     ],
 )
@@ -144,10 +139,7 @@ def test_every_shipped_engine_is_built_for_sm_89(
     [
         (lambda t: t.replace('name = "output"', 'name = "outptu"'), "the network's output outptu is missing"),
         (lambda t: t.replace('name = "input"', 'name = "inptu"'), "the network's input inptu is missing"),
-        (
-            lambda t: t.replace("size = 64", "size = 80"),
-            r".* input is \(-1, 3, 64, 64\), not \(3, 80, 80\)",
-        ),
+        (lambda t: t.replace("size = 64", "size = 80"), r".* input is \(-1, 3, 64, 64\), not \(3, 80, 80\)"),
         (lambda t: t + "[memory]\nheads = true\n", "the network's input past is missing"),
     ],
 )
@@ -215,9 +207,7 @@ def test_a_plan_that_no_gpu_can_load_is_an_error_of_one_line(rtx: Library, capfd
 
 
 def test_the_librarys_log_is_ours(
-    rtx: Library,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    rtx: Library, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bridge, severity = logger(rtx), rtx.module.ILogger.Severity
     assert logger(rtx) is bridge  # the library wants one for the process
