@@ -123,12 +123,6 @@ class HostKernels:
     def hold(self, array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array)
 
-    def layout_of(self, name: str, fields: tuple[str, ...]) -> tuple[int, dict[str, int]]:
-        """sizeof a struct that was named to `compile_kernels`, and offsetof each of its fields."""
-        out = (ctypes.c_int * (len(fields) + 1))()
-        getattr(self._library, f"host_struct_{name}")(out)
-        return out[0], dict(zip(fields, out[1:], strict=True))
-
 
 def kept() -> Path:
     """A folder of this user for what compilers made: all processes of a test run, and the next runs, share it."""
@@ -146,9 +140,8 @@ def compiled(name: str, source: str, *flags: str) -> Path:
         with tempfile.TemporaryDirectory(dir=kept()) as work:
             unit, made = Path(work) / f"{name}.cpp", Path(work) / library.name
             unit.write_text(source)
-            done = subprocess.run(
-                [*command[:1], str(unit), "-o", str(made), *command[1:]], capture_output=True, text=True, check=False
-            )
+            line = [*command[:1], str(unit), "-o", str(made), *command[1:]]
+            done = subprocess.run(line, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr[:4000]
             made.replace(library)
     return library
@@ -160,7 +153,7 @@ def compile_kernels(source: Path, kernels: Kernels, structs: Mapping[str, np.dty
     Args:
         source: the file.
         kernels: argument types by kernel.
-        structs: dtypes of structs whose layout `layout_of` is to tell.
+        structs: dtypes that the file's structs are laid out as.
     """
     lines = ["#include <type_traits>", "#include <utility>", _SHIM, source.read_text(), _RUNNER]
     for name in kernels:
@@ -170,11 +163,9 @@ def compile_kernels(source: Path, kernels: Kernels, structs: Mapping[str, np.dty
         )
         lines.append(f'extern "C" int host_sizes_{name}(int* into) {{ return host_sizes({name}, into); }}')
     for name, dtype in (structs or {}).items():
-        places = ", ".join(f"(int)offsetof({name}, {field})" for field in dtype.names or ())
-        lines.append(
-            f'extern "C" void host_struct_{name}(int* into) '
-            f"{{ int all[] = {{(int)sizeof({name}), {places}}}; std::memcpy(into, all, sizeof all); }}"
-        )
+        lines.append(f"static_assert(sizeof({name}) == {dtype.itemsize});")
+        for field, (_, at, *_) in (dtype.fields or {}).items():
+            lines.append(f"static_assert(offsetof({name}, {field}) == {at});")
     # The processor's own instructions: fmaf as a library call is many times slower.
     flags = "-O2", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-w"
     return HostKernels(compiled(source.stem, "\n".join(lines) + "\n", *flags), kernels)
