@@ -4,6 +4,7 @@ it was put on (`tests/device/cuda/fake_gpu.py`) comes to it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,31 +13,21 @@ from rtface.engine.recipe import Recipe
 from tests.device.cuda.fake_gpu import STREAMS
 
 
-class _Named:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 class FakeEngine:
     """An ICudaEngine with the tensors of a recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.inputs, self.outputs = recipe.inputs, recipe.outputs
-        self.names = [*self.inputs, *self.outputs]
-        self.dtype = "FLOAT"
-
-    @property
-    def num_io_tensors(self) -> int:
-        return len(self.names)
+        self.num_io_tensors = len(self.inputs) + len(self.outputs)
 
     def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
+        return [*self.inputs, *self.outputs][index]
 
-    def get_tensor_mode(self, name: str) -> _Named:
-        return _Named("INPUT" if name in self.inputs else "OUTPUT")
+    def get_tensor_mode(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(name="INPUT" if name in self.inputs else "OUTPUT")
 
-    def get_tensor_dtype(self, name: str) -> _Named:
-        return _Named(self.dtype)
+    def get_tensor_dtype(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(name="FLOAT")
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return (-1, *(self.inputs | self.outputs)[name])
