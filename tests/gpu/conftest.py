@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from rtface.engine.cuda import driver as nvidia
 from rtface.media.cuda import driver
-from tests.device.cuda.conftest import on_cpu
+from tests.device.cuda.conftest import closing, on_cpu
 from tests.gpu.required import lacking, need
 
 __all__ = ["on_cpu"]
@@ -71,12 +70,12 @@ def device(streams: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def engine_on() -> Callable[..., Any]:
+def engine_on(streams: Any) -> Iterator[Any]:
     """Opens a shipped engine on a GPU, in fp32, whose answers are those of the CPU: (streams, name="rtface-s")
     → the engine, and what notes its `batches`."""
     from tests.gpu.real_gpu import open_engine
 
-    return partial(open_engine, precision="f32", most=4)  # fewer shapes to choose kernels for
+    yield from closing(open_engine, precision="f32", most=4)  # fewer shapes to choose kernels for
 
 
 @pytest.fixture(scope="session")

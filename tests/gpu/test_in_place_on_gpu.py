@@ -137,7 +137,6 @@ def test_frames_are_corrected_where_they_were_decoded(
     print(f"{fmt}: {worst // unit} code values at most, {100 * share:.3f} % of the samples")
     assert worst <= unit and share < share_limit
     assert np.mean(codes(on_host(mine)[-1])[0] != before[-1][0]) > 0.01
-    engine.close()
 
 
 def test_corrected_frames_are_encoded_where_they_are(
@@ -161,7 +160,6 @@ def test_corrected_frames_are_encoded_where_they_are(
     assert plan.video.encoder == "h264_nvenc" and plan.video.on_gpu and not stats.warnings
     got = [codes(frame) for frame in read(tmp_path / "out.mp4", "nv12", made, keep=False)]
     assert all(np.array_equal(a, b) for x, y in zip(got, wanted, strict=True) for a, b in zip(x, y, strict=True))
-    engine.close()
 
 
 def test_a_tracker_sees_frames_that_stay_on_the_gpu(streams: Any, device: Any, tmp_path: Path) -> None:

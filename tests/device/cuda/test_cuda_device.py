@@ -112,7 +112,6 @@ def test_a_film_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, en
     near(mine, theirs, share_limit)
     assert np.mean(codes(mine[0])[0] != codes(film(fmt, **more)[0])[0]) > 0.01  # no comparison of untouched frames
     assert max(plan.batches) == 2
-    engine.close()
 
 
 def test_the_gpu_sees_what_the_first_stage_made(streams, device, on_cpu, engine_on, share_limit):
@@ -122,7 +121,6 @@ def test_the_gpu_sees_what_the_first_stage_made(streams, device, on_cpu, engine_
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(faces=1), coded=coded_stage(), region="head")
     assert np.mean(mine[0].image.to_ndarray() != film(faces=1)[0].image.to_ndarray()) > 0.05
     near(mine, theirs, share_limit)
-    engine.close()
 
 
 def test_a_format_that_has_to_be_converted_says_so(streams, on_cpu, engine_on):
@@ -132,7 +130,6 @@ def test_a_format_that_has_to_be_converted_says_so(streams, on_cpu, engine_on):
     mine = run(device, Only(engine), film("rgb8"))
     assert [f.image.format.name for f in mine] == ["rgb24"] * 2
     assert said and "converted from rgb8 to rgb24" in said[0]
-    engine.close()
     device.close()
 
 
@@ -164,7 +161,6 @@ def test_what_cannot_be_corrected_passes_through(streams, device, engine_on):
     for k in (1, 3):
         assert all(np.array_equal(a, b) for a, b in zip(codes(out[k]), given[k], strict=True))
     assert stats.counters["faults"] == 2 and plan.batches == [1, 2, 2, 2]
-    engine.close()
 
 
 def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
@@ -182,6 +178,7 @@ def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_c
         except DeviceLost:
             assert not live
         assert done == ([True, True, False, True, True] if live else [True, True])
+        engine.close()
         device.close()
         streams.close()
 
@@ -191,4 +188,3 @@ def test_the_loop_reserves_nothing_after_its_first_frames(streams, device, engin
     step = enhancer(device, Only(engine))
     reserved = [streams.gpu.allocations for _ in step(iter(film(frames=5)))]
     assert reserved[2:] == [reserved[2]] * 3
-    engine.close()

@@ -20,7 +20,7 @@ from rtface.geometry.transforms import compose, scaling, translation
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from tests.device.cuda.fake_gpu import FakeStream
-from tests.device.cuda.gpu_rig import FakeGpuFrame, engine_on
+from tests.device.cuda.gpu_rig import FakeGpuFrame
 from tests.device.cuda.test_cuda_device import Only, codes, enhancer, film, near, one_by_one, run
 from tests.pipeline.fakes import face_at, frame_of, portrait
 
@@ -46,7 +46,7 @@ def back(frames):
     ],
     ids=["nv12", "pq", "bff"],
 )
-def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, share_limit):
+def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(streams, device, on_cpu, engine_on, fmt, more, share_limit):
     engine, plan = engine_on(streams)
     frames, stats = [put(f, streams) for f in film(fmt, **more)], Stats()
     images = [f.image for f in frames]
@@ -58,10 +58,9 @@ def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(streams, device, on_cpu, fm
     near(mine, theirs, share_limit, 64 if fmt == "p010le" else 1)  # p010 counts in steps of 64
     assert np.mean(codes(mine[0])[0] != codes(film(fmt, **more)[0])[0]) > 0.01
     assert max(plan.batches) == 2
-    engine.close()
 
 
-def test_a_frame_on_another_gpu_is_brought_to_the_host(streams, on_cpu):
+def test_a_frame_on_another_gpu_is_brought_to_the_host(streams, on_cpu, engine_on):
     engine, _ = engine_on(streams)
     said = []
     device = CudaDevice(streams, warn=lambda key, text: said.append(text))
@@ -71,10 +70,9 @@ def test_a_frame_on_another_gpu_is_brought_to_the_host(streams, on_cpu):
     assert mine.image.format.name == "nv12" and mine.touched and not said
     near([mine], run(CpuDevice(), Only(on_cpu["rtface-s"]), film("nv12", frames=1)), 1.0)
     device.close()
-    engine.close()
 
 
-def test_gray_chroma_stays_bit_for_bit(streams, device, on_cpu, share_limit):
+def test_gray_chroma_stays_bit_for_bit(streams, device, on_cpu, engine_on, share_limit):
     """A film in black and white: the GPU itself finds out, face by face."""
 
     def coloured(k):
@@ -88,7 +86,6 @@ def test_gray_chroma_stays_bit_for_bit(streams, device, on_cpu, share_limit):
     mine = back(run(device, Only(engine), [put(coloured(k), streams) for k in range(3)]))
     near(mine, run(CpuDevice(), Only(on_cpu["rtface-s"]), [coloured(k) for k in range(3)]), share_limit)
     assert [not np.array_equal(codes(m)[1], codes(coloured(k))[1]) for k, m in enumerate(mine)] == [False, True, True]
-    engine.close()
 
 
 @pytest.mark.parametrize("place", [lambda frame, streams: frame, put], ids=["host", "gpu"])
@@ -110,7 +107,6 @@ def test_a_frame_whose_correction_could_not_be_made_stays(streams, device, engin
     assert [frame.touched for frame in out] == [True, False, True]
     assert all(np.array_equal(a, b) for a, b in zip(codes(back(out)[1]), before, strict=True))
     assert stats.counters["faults"] == 1
-    engine.close()
 
 
 def test_a_view_is_the_cpus(streams, device):

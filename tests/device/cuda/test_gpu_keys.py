@@ -38,24 +38,16 @@ class Engines(Only):
 
 @pytest.fixture
 def open_plain(streams, recipe):
-    """Opens an engine without memory on the GPU, for crops of 128; as `FakePlan`."""
-    made = []
-
-    def opened(**more):
-        made.append(open_with(streams, recipe, **more)[0])
-        return made[-1]
-
-    yield opened
-    for engine in made:
-        engine.close()
+    """Opens an engine without memory on the GPU, for crops of 128."""
+    engine = open_with(streams, recipe)[0]
+    yield lambda: engine
+    engine.close()
 
 
 @pytest.fixture
 def engines(streams, open_plain, engine_on):
     """That one over rtface-s."""
-    light = engine_on(streams)[0]
-    yield Engines(open_plain(), light)
-    light.close()
+    return Engines(open_plain(), engine_on(streams)[0])
 
 
 @pytest.fixture
@@ -109,8 +101,6 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, 
     mine = list(enhance(device, Engines(*made), keyframe=2)(frames()))
     theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]), keyframe=2)(frames()))
     near(mine, theirs, max(1e-3, share_limit))
-    for engine in made:
-        engine.close()
 
 
 class Late:
