@@ -32,14 +32,14 @@ class CountedGpu:
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._pieces: list[Memory] = []
+        self.pieces: list[Memory] = []
         self.allocations = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gpu, name)
 
     def _counted(self, piece: Any) -> Any:
-        self._pieces.append(piece)
+        self.pieces.append(piece)
         self.allocations += 1
         return piece
 
@@ -51,7 +51,7 @@ class CountedGpu:
 
     def close(self) -> None:
         self._gpu.close()
-        left = [piece.nbytes for piece in self._pieces if piece.address]
+        left = [piece.nbytes for piece in self.pieces if piece.address]
         assert not left, f"{len(left)} pieces of memory were never freed: {left}"
 
 
@@ -134,11 +134,9 @@ def open_engine(
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
     made, verdict = plan or gpu_plan(streams, recipe, precision)
-    if most is not None:
-        made.max_batch = most
+    made.max_batch = most or made.max_batch
     engine = GpuEngine(streams, recipe, made, verdict, "for a test")
-    noted = SimpleNamespace(batches=[])
-    batches = engine.batches
+    noted, batches = SimpleNamespace(batches=[]), engine.batches
     assert batches is not None
     run = batches.run
 

@@ -22,7 +22,6 @@ from tests.device.cuda.test_cuda_device import (
     test_a_film_is_the_same_as_on_the_cpu,
     test_a_format_that_has_to_be_converted_says_so,
     test_crops_that_are_not_pasted_give_their_slots_back,
-    test_samples_beside_the_faces_stay_bit_for_bit,
     test_the_loop_reserves_nothing_after_its_first_frames,
 )
 from tests.engine.cuda.test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu

@@ -4,6 +4,10 @@ import gc
 
 import pytest
 
+from tests.engine.conftest import make_engine
+
+__all__ = ["make_engine"]
+
 
 @pytest.fixture(scope="session")
 def host_kernels():

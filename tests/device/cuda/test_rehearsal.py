@@ -75,7 +75,7 @@ def test_memory_streams_graphs_and_errors_of_a_gpu(driver):
 
     (driver / "own.cu").write_text(SOURCE)
     counts = rehearse(machine(driver, {driver / "own.cu": KERNELS}), "tests/gpu/test_nvidia_gpu.py")
-    assert counts["passed"] >= 8 and counts["skipped"] == 1  # a driver that is not there takes no time
+    assert counts["passed"] >= 6 and counts["skipped"] == 1  # a driver that is not there takes no time
 
 
 REHEARSED = {
