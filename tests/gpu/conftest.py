@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,10 +106,6 @@ def nvenc(gpu_name: str) -> str:
 @pytest.fixture(scope="session")
 def media() -> Any:
     """The helpers of tests/media: makes and reads small films."""
-    spec = importlib.util.spec_from_file_location(
-        "media_helpers", Path(__file__).parent.parent / "media" / "conftest.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Tools
+    from tests.media.conftest import Tools
+
+    return Tools

@@ -20,7 +20,6 @@ from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 from tests.device.cuda.host_kernels import Kernels, checked
 from tests.gpu.required import lacking
-from tests.gpu.torch_plan import stand_in
 
 TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS
 REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
@@ -100,6 +99,13 @@ class GpuKernels:
         self._memory = np.zeros(0, np.uint8)
         self._pinned.close()
         self._gpu.close()
+
+
+def stand_in(gpu: Any) -> str:
+    """See `torch_plan`, which loads PyTorch."""
+    from tests.gpu import torch_plan
+
+    return torch_plan.stand_in(gpu)
 
 
 def gpu_plan(

@@ -34,29 +34,21 @@ from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util.av_gpu import native_format, on_gpu, repacked, software
 from tests.device.cuda.test_cuda_device import Only, codes, film, near, run
-from tests.gpu.real_gpu import REHEARSAL
-from tests.gpu.torch_plan import stand_in
+from tests.gpu.real_gpu import REHEARSAL, stand_in
 from tests.pipeline.fakes import frame_of, portrait
 
 CODECS = {"nv12": ("libx264", "yuv420p"), "p010le": ("libx265", "yuv420p10le")}
 
 
-class _Uploaded:
+def uploaded(image: Any) -> Any:
     """A frame of a rehearsal, whose GPU has the host's memory: as much of a decoder's frame as the frame path reads."""
-
-    format = SimpleNamespace(name="cuda")
-
-    def __init__(self, image: Any) -> None:
-        self._host, self.sw_format, self.pts = image, image.format, image.pts
-        self.width, self.height = image.width, image.height
-        self.planes = [
-            SimpleNamespace(buffer_ptr=plane.buffer_ptr, line_size=plane.line_size, __dlpack_device__=lambda: (2, 0))
-            for plane in image.planes
-        ]
-
-    def reformat(self, format: str) -> Any:
-        assert format == self.sw_format.name
-        return self._host
+    same = {name: getattr(image, name) for name in ("width", "height", "pts")}
+    planes = [
+        SimpleNamespace(buffer_ptr=plane.buffer_ptr, line_size=plane.line_size, __dlpack_device__=lambda: (2, 0))
+        for plane in image.planes
+    ]
+    form = {"format": SimpleNamespace(name="cuda"), "sw_format": image.format}
+    return SimpleNamespace(**same, **form, planes=planes, reformat=lambda format: image)
 
 
 def written(path: Path, frames: list[Frame], codec: str, pix_fmt: str) -> Path:
@@ -83,7 +75,7 @@ def opened(path: Path, fmt: str, *, keep: bool) -> Iterator[tuple[FileSource, It
                 item = replace(item, image=repacked(item.image, fmt))
                 if keep:
                     assert REHEARSAL, f"the GPU did not decode {path.name}"
-                    item = replace(item, image=_Uploaded(item.image))
+                    item = replace(item, image=uploaded(item.image))
             yield item
 
     try:

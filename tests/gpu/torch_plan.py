@@ -7,6 +7,7 @@ GPU's memory is the host's, in rehearsals, it computes on the CPU. RTFACE_TORCH_
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import math
 import os
@@ -29,6 +30,8 @@ from rtface.engine.tensorrt.library import choose, installed, precisions
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
 
 Run = Callable[[Mapping[str, Any]], dict[str, Any]]
+torch: Any = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+functional: Any = torch and torch.nn.functional
 ON_HOST = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
 
 
@@ -55,18 +58,12 @@ def stand_in(gpu: Any) -> str:
         return ""
     tensorrt.open_tensorrt = opening.open_tensorrt = open_engine  # type: ignore[assignment]
     driver.TENSORRT = {"torch": "torch"}
-    import torch
-
     return f"PyTorch {torch.__version__}, for measuring only: {why}"
 
 
 def usable() -> bool:
     """Whether PyTorch is here, and computes on a GPU."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch
-
-    return ON_HOST or torch.cuda.is_available()
+    return torch is not None and (ON_HOST or torch.cuda.is_available())
 
 
 def open_engine(recipe: Recipe, gpu: Any, *, precision: Precision | None = None) -> tuple[TorchPlan, GoldenResult]:
@@ -85,8 +82,6 @@ class TorchPlan:
     scratch = None
 
     def __init__(self, recipe: Recipe, gpu: Any, precision: Precision) -> None:
-        import torch
-
         self.name, self.max_batch = recipe.name, recipe.batch.max
         device, more = (
             "{} sm_{}{}".format(gpu.name, *gpu.capability),
@@ -108,8 +103,6 @@ class TorchPlan:
         return batch * math.prod(shape) * dtype.itemsize
 
     def bind(self, buffers: Mapping[str, Any], sizes: Sequence[int] | None = None) -> None:
-        import torch
-
         self._bound = {}
         with self._told("make it ready"):
             for n in sizes or range(1, self.max_batch + 1):
@@ -123,8 +116,6 @@ class TorchPlan:
                 torch.cuda.synchronize(self._device)
 
     def _traced(self, batch: int) -> Run:
-        import torch
-
         with torch.inference_mode():
             return self._network.traced(
                 {name: torch.zeros((batch, *shape), device=self._device) for name, shape in self._inputs.items()},
@@ -132,8 +123,6 @@ class TorchPlan:
             )
 
     def enqueue(self, handle: int, batch: int) -> None:
-        import torch
-
         if batch not in self._bound:
             raise EngineError(f"engine {self.name} runs {', '.join(map(str, self._bound))} crops at once, not {batch}")
         bound = self._bound[batch]
@@ -152,8 +141,6 @@ class TorchPlan:
 
     def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """See `rtface.engine.plan.Plan`."""
-        import torch
-
         with self._told("run it"), torch.inference_mode():
             if self._single is None:
                 self._single = self._traced(1)
@@ -182,8 +169,6 @@ class TorchPlan:
 
 def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
     """A tensor of float32 over memory that lies there."""
-    import torch
-
     if device.type == "cpu":
         values = (ctypes.c_float * math.prod(shape)).from_address(address)
         return torch.from_numpy(np.ctypeslib.as_array(values).reshape(shape))
@@ -193,8 +178,6 @@ def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
 
 def tensor_of(values: np.ndarray) -> Any:
     """A copy as a tensor on the host; PyTorch does not know the bfloat16 that ONNX gives NumPy."""
-    import torch
-
     if values.dtype.name == "bfloat16":
         return torch.from_numpy(np.array(values.view(np.int16))).view(torch.bfloat16)
     return torch.from_numpy(np.array(values))
@@ -208,7 +191,6 @@ class Network:
     """
 
     def __init__(self, model: Any, device: Any) -> None:
-        import torch
         from onnx import helper, numpy_helper
 
         self._device, self._constants = device, dict[str, Any]()
@@ -306,9 +288,7 @@ def _window(a: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, int], tuple[
 
 
 def _conv(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
-    from torch.nn.functional import conv2d
-
-    return conv2d(x, weight, bias, *_window(a), a.get("group", 1))
+    return functional.conv2d(x, weight, bias, *_window(a), a.get("group", 1))
 
 
 def _gemm(a: dict[str, Any], x: Any, weight: Any, bias: Any) -> Any:
@@ -318,44 +298,35 @@ def _gemm(a: dict[str, Any], x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _max_pool(a: dict[str, Any], x: Any) -> Any:
-    from torch.nn.functional import max_pool2d
-
-    return max_pool2d(x, a["kernel_shape"], *_window(a))
+    return functional.max_pool2d(x, a["kernel_shape"], *_window(a))
 
 
 def _average_pool(a: dict[str, Any], x: Any) -> Any:
-    from torch.nn.functional import avg_pool2d
-
     strides, padding, _ = _window(a)
-    return avg_pool2d(x, a["kernel_shape"], strides, padding, count_include_pad=bool(a.get("count_include_pad")))
+    counted = bool(a.get("count_include_pad"))
+    return functional.avg_pool2d(x, a["kernel_shape"], strides, padding, count_include_pad=counted)
 
 
 def _resize(a: dict[str, Any], x: Any, roi: Any, scales: Any) -> Any:
-    from torch.nn.functional import interpolate
-
     size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
     assert size == [n * s for n, s in zip(x.shape, scales.tolist(), strict=True)] and not a.get("antialias")
     kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel"), a.get("nearest_mode", "floor")
     if kind[:2] == ("linear", "half_pixel"):
-        return interpolate(x, size[2:], mode="bilinear", align_corners=False)
+        return functional.interpolate(x, size[2:], mode="bilinear", align_corners=False)
     if kind == ("nearest", "asymmetric", "floor"):
-        return interpolate(x, size[2:], mode="nearest")
+        return functional.interpolate(x, size[2:], mode="nearest")
     raise EngineError(f"PyTorch is not told how to resize by {kind}")
 
 
 def _grid_sample(a: dict[str, Any], x: Any, grid: Any) -> Any:
-    from torch.nn.functional import grid_sample
-
     assert a["mode"] == "cubic"
-    return grid_sample(x, grid, "bicubic", a["padding_mode"], bool(a.get("align_corners")))
+    return functional.grid_sample(x, grid, "bicubic", a["padding_mode"], bool(a.get("align_corners")))
 
 
 def _pad(a: dict[str, Any], x: Any, pads: Any) -> Any:
-    from torch.nn.functional import pad
-
     before, after = np.split(np.array(_ints(pads)), 2)
     assert a["mode"] == "edge" and not any((*before[:2], *after[:2]))
-    return pad(x, [int(v) for n in (3, 2) for v in (before[n], after[n])], mode="replicate")
+    return functional.pad(x, [int(v) for n in (3, 2) for v in (before[n], after[n])], mode="replicate")
 
 
 def _slice(a: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any, steps: Any = None) -> Any:
@@ -393,21 +364,15 @@ def _gather(a: dict[str, Any], x: Any, indices: Any) -> Any:
 
 
 def _cast(a: dict[str, Any], x: Any) -> Any:
-    import torch
-
     return x.to({1: torch.float32, 7: torch.int64, 10: torch.float16, 16: torch.bfloat16}[a["to"]])
 
 
 def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
-    import torch
-
     value = tensor_of(a["value"])
     return torch.full(_ints(shape), value.item(), dtype=value.dtype)
 
 
 def _shape(a: dict[str, Any], x: Any) -> Any:
-    import torch
-
     return torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64)
 
 
@@ -417,8 +382,6 @@ def _depth_to_space(a: dict[str, Any], x: Any) -> Any:
 
 
 def _concat(a: dict[str, Any], *parts: Any) -> Any:
-    import torch
-
     return torch.cat(parts, a["axis"])
 
 

@@ -18,37 +18,11 @@ from tests.pairs import pairs
 
 S = 96
 # One of each arrangement of planes, components, subsampling, word and shift; `geometry.planes` is tested for all.
-FORMATS = [
-    "yuv420p",
-    "yuv411p",
-    "yuv440p",
-    "yuv410p",
-    "yuva420p",
-    "yuv420p10le",
-    "yuv444p16le",
-    "yuv444p10msble",
-    "nv12",
-    "nv21",
-    "nv42",
-    "nv20le",
-    "p010le",
-    "p412le",
-    "yuyv422",
-    "uyvy422",
-    "y210le",
-    "ayuv",
-    "vuya",
-    "xv36le",
-    "gray",
-    "gray10le",
-    "ya16le",
-    "bgr24",
-    "argb",
-    "rgb48le",
-    "bgra64le",
-    "gbrap",
-    "gbrp16le",
-]
+PLANAR = ["yuv420p", "yuv411p", "yuv440p", "yuv410p", "yuva420p", "yuv420p10le", "yuv444p16le", "yuv444p10msble"]
+SEMI_PLANAR = ["nv12", "nv21", "nv42", "nv20le", "p010le", "p412le"]
+PACKED = ["yuyv422", "uyvy422", "y210le", "ayuv", "vuya", "xv36le", "gray", "gray10le", "ya16le"]
+RGB = ["bgr24", "argb", "rgb48le", "bgra64le", "gbrap", "gbrp16le"]
+FORMATS = [*PLANAR, *SEMI_PLANAR, *PACKED, *RGB]
 DISPLAYS = [
     Display(),
     Display(1),
