@@ -43,9 +43,7 @@ def engine(streams: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
     ids=["nv12", "pq"],
 )
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
-def test_the_fastest_precision_is_near_the_cpus_frame(
-    streams: Any, device: Any, on_cpu: Any, name: str, fmt: str, more: dict[str, Any]
-) -> None:
+def test_the_fastest_precision_is_near_the_cpus_frame(streams, device, on_cpu, name, fmt, more):
     """In half precision some samples round the other way, and none goes far."""
     engine, _ = open_engine(streams, name)
     mine = run(device, Only(engine), film(fmt, **more))

@@ -102,9 +102,7 @@ def on_host(frames: list[Frame]) -> list[Frame]:
 
 
 @pytest.mark.parametrize("fmt", CODECS)
-def test_frames_are_corrected_where_they_were_decoded(
-    streams: Any, device: Any, on_cpu: Any, engine_on: Any, tmp_path: Path, fmt: str, share_limit: float
-) -> None:
+def test_frames_are_corrected_where_they_were_decoded(streams, device, on_cpu, engine_on, tmp_path, fmt, share_limit):
     engine, _ = engine_on(streams)
     codec, pix_fmt = CODECS[fmt]
     made = film(pix_fmt, frames=4)
@@ -121,9 +119,7 @@ def test_frames_are_corrected_where_they_were_decoded(
     assert np.mean(codes(on_host(mine)[-1])[0] != before[-1][0]) > 0.01
 
 
-def test_corrected_frames_are_encoded_where_they_are(
-    streams: Any, device: Any, engine_on: Any, nvenc: str, tmp_path: Path
-) -> None:
+def test_corrected_frames_are_encoded_where_they_are(streams, device, engine_on, nvenc, tmp_path):
     """Decoder, corrections and encoder on one GPU, lossless: the file holds the corrected frames, bit for bit."""
     engine, _ = engine_on(streams)
     made, wanted = film("yuv420p", frames=6), list[Any]()

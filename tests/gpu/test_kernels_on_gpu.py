@@ -8,9 +8,8 @@ or launch nothing.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -44,23 +43,11 @@ for _module in (test_batch_kernels, test_kernels, test_kernels_paste, test_shape
 
 
 @pytest.fixture
-def runner(gpu_kernels: Any) -> Iterator[Any]:
+def host(gpu_kernels):
     """The GPU, which is to be used."""
     gpu_kernels.clear()
     yield gpu_kernels
     assert gpu_kernels.launched, "the test ran nothing on the GPU"
 
 
-@pytest.fixture
-def host(runner: Any) -> Any:
-    return runner
-
-
-@pytest.fixture
-def shaper(runner: Any) -> Any:
-    return runner
-
-
-@pytest.fixture
-def batcher(runner: Any) -> Any:
-    return runner
+shaper = batcher = host

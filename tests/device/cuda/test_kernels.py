@@ -128,23 +128,16 @@ def test_hdr_goes_through_the_curve(name, color, host):
 
 
 def test_a_common_crop_is_one_launch(host):
-    """Nothing is filtered where no face is larger than its crop; a grid may be larger than its faces, and crops may
-    lie apart."""
+    """Nothing is filtered where no face is larger than its crop; and crops may lie apart."""
     frame = film("nv12", 640, 360)
     matrices = faces(frame, 60.0, 90.0, 100.0)
     plan = CropPlan(frame, form_of(frame), matrices, S)
     block, out = Block(host, frame, plan.parts), host.hold(np.full((3, 4, S, S), np.nan, np.float32))
     job = plan.job(block.surface, block.base, [crop.ctypes.data for crop in out])
-    assert plan.scratch == 0 and [kernel for kernel, *_ in job.launches] == ["crop"]
-    assert job.launches[0][1] == (2, 4, 3)
+    assert plan.scratch == 0 and [(kernel, grid) for kernel, grid, *_ in job.launches] == [("crop", (2, 4, 3))]
     run(host, job)
-    first = out.copy()
     close(np.ascontiguousarray(out[:, :3]), cpu_crops(frame, matrices, S))
     assert np.isnan(out[:, 3]).all()
-    out[...] = np.nan
-    data = host.hold(job.descriptors)
-    host.launch("crop", (9, 9, 9), (32, 8, 1), np.uint64(data.ctypes.data))  # as a captured graph's is
-    np.testing.assert_array_equal(out, first)
     assert not CropPlan(frame, form_of(frame), np.zeros((0, 2, 3)), S).job(block.surface, block.base, []).launches
 
 

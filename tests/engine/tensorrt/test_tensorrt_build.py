@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import types
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -105,17 +104,13 @@ def test_every_shipped_engine_is_built_for_sm_89(rtx: Library, name: str, precis
         (lambda t: t + "[memory]\nheads = true\n", "the network's input past is missing"),
     ],
 )
-def test_a_recipe_that_says_something_else_than_the_network(
-    rtx: Library, make_engine: Maker, edit: Callable[[str], str], words: str
-) -> None:
+def test_a_recipe_that_says_something_else_than_the_network(rtx, make_engine, edit, words):
     recipe = load_recipe(make_engine(edit=edit) / "recipe.toml")
     with pytest.raises(EngineError, match=f"engine tiny: {words}"):
         build(recipe, "fp16", rtx, ADA)
 
 
-def test_a_network_with_a_control_or_more_outputs_is_built(
-    rtx: Library, make_engine: Maker, make_faithful: Maker
-) -> None:
+def test_a_network_with_a_control_or_more_outputs_is_built(rtx, make_engine, make_faithful):
     onnx = pytest.importorskip("onnx")
     assert len(build(load_recipe(make_faithful() / "recipe.toml"), "fp16", rtx, ADA)) > 1000
     folder = make_engine()
@@ -164,20 +159,14 @@ def test_a_plan_that_no_gpu_can_load_is_an_error_of_one_line(rtx: Library, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_librarys_log_is_ours(
-    rtx: Library, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_librarys_log_is_ours(rtx, caplog, capfd):
     bridge, severity = logger(rtx), rtx.module.ILogger.Severity
     fault(rtx)
     with caplog.at_level(logging.DEBUG, "rtface.tensorrt"):
         for kind in ("VERBOSE", "INFO", "WARNING", "ERROR", "INTERNAL_ERROR"):
             bridge.log(getattr(severity, kind), f"said as {kind}\n")
-    assert [(r.levelname, r.getMessage().split()[-1]) for r in caplog.records] == [
-        ("DEBUG", "INFO"),
-        ("DEBUG", "WARNING"),
-        ("INFO", "ERROR"),
-        ("INFO", "INTERNAL_ERROR"),
-    ]
+    levels = [(r.levelname, r.getMessage().split()[-1]) for r in caplog.records]
+    assert levels == [("DEBUG", "INFO"), ("DEBUG", "WARNING"), ("INFO", "ERROR"), ("INFO", "INTERNAL_ERROR")]
     assert fault(rtx) == "said as ERROR"  # the first is the cause
     assert fault(rtx) == "it gives no reason"
     caplog.clear()

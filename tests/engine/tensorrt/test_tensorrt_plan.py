@@ -190,9 +190,7 @@ class Stage:
         monkeypatch.setattr(tensorrt, "Execution", load)
 
 
-def test_an_inexact_plan_is_refused_for_the_next_precision(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_inexact_plan_is_refused_for_the_next_precision(recipe, monkeypatch, caplog):
     """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
     stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
     gpu = gpu_here()
@@ -224,9 +222,7 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(
     ],
     ids=["next", "none", "wrong", "full"],
 )
-def test_what_cannot_be_used_leaves_the_next_precision(
-    recipe: Recipe, monkeypatch: Any, caplog: Any, answers: Any, built: int, error: Any, said: str
-) -> None:
+def test_what_cannot_be_used_leaves_the_next_precision(recipe, monkeypatch, caplog, answers, built, error, said):
     stage, gpu = Stage(monkeypatch, **answers), gpu_here()
     with pytest.raises(error, match=said) if error else nullcontext():
         tensorrt.open_tensorrt(recipe, gpu)[0].close()
