@@ -1,7 +1,5 @@
 """Tests that need an NVIDIA GPU. Without one they are skipped and say why; with RTFACE_REQUIRE_GPU=1 they fail."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The GPU that is here: counted memory, kernels over arrays of the host, and engines."""
 
-from __future__ import annotations
-
 import os
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The enhance step on the GPU against the same step on the CPU: the scenarios that pass on the tests' own GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Engines on the GPU that is here: batches of every size, and memories."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """NVDEC and NVENC on a real GPU."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Iterator

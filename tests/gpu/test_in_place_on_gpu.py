@@ -3,8 +3,6 @@
 In a rehearsal, whose driver decodes nothing, the frames are put where a decoder would leave them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace

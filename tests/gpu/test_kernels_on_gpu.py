@@ -5,8 +5,6 @@ Those whose parameter is annotated `HostKernels` are the host's alone: they ask 
 or launch nothing.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from types import ModuleType
@@ -16,6 +14,7 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 from tests.device.cuda import test_batch_kernels, test_kernels, test_kernels_paste, test_shape_kernels
+from tests.device.cuda.host_kernels import HostKernels
 
 RUNNERS = {"host", "shaper", "batcher"}
 """What the host's tests call that which runs kernels."""
@@ -28,7 +27,7 @@ def shared(module: ModuleType) -> dict[str, Callable[..., None]]:
         for name, test in vars(module).items()
         if name.startswith("test_")
         and any(
-            key in RUNNERS and parameter.annotation != "HostKernels"
+            key in RUNNERS and parameter.annotation is not HostKernels
             for key, parameter in inspect.signature(test).parameters.items()
         )
     }

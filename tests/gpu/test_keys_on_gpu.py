@@ -1,7 +1,5 @@
 """Keyframes on the GPU against the same on the CPU: the scenarios that pass on the tests' own GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

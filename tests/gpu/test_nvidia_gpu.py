@@ -1,7 +1,5 @@
 """Gpu on the driver that is here: memory, copies, events, kernels, graphs, threads and errors."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -49,45 +47,28 @@ def launch(stream: Any, memory: Any, count: int = COUNT) -> None:
     stream.launch("twice", (-(-count // 256), 1, 1), (256, 1, 1), np.uint64(memory.address), np.int32(count))
 
 
-def test_it_says_what_it_is(gpu: Gpu, gpu_name: str) -> None:
-    print(
-        f"{gpu.name}, sm_{gpu.capability[0]}{gpu.capability[1]}, CUDA {gpu.driver}, {gpu.free_bytes() >> 20} MiB free"
-    )
+def test_what_goes_up_comes_down_in_the_order_of_the_waits(gpu: Gpu, gpu_name: str) -> None:
+    """Without the waits a copy of 4 MiB and a kernel would run beside each other."""
     assert gpu.name == gpu_name and gpu.capability >= (7, 0) and float(gpu.driver) >= 12
-
-
-def test_what_goes_up_comes_down(gpu: Gpu) -> None:
-    up, down = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT)
+    up, work, down = gpu.stream(), gpu.stream(), gpu.stream()
+    host, back = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT)
     memory, other = gpu.allocate(4 * COUNT), gpu.allocate(4 * COUNT)
     values = np.random.default_rng(0).random(COUNT, np.float32)
-    up.bytes().view(np.float32)[:] = values
-    down.bytes()[:] = 0
-    stream = gpu.stream()
-    stream.copy(memory, up, 2 * COUNT)
-    stream.copy(memory, up, 2 * COUNT, to_at=2 * COUNT, source_at=2 * COUNT)
-    stream.copy(other, memory, 4 * COUNT)
-    stream.copy(down, other, 4 * COUNT)
-    wait(gpu, stream)
-    np.testing.assert_array_equal(down.bytes().view(np.float32), values)
-
-
-def test_streams_wait_for_each_other(gpu: Gpu) -> None:
-    """Without the waits a copy of 4 MiB and a kernel would run beside each other."""
-    up, work, down = gpu.stream(), gpu.stream(), gpu.stream()
-    host, back, memory = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT), gpu.allocate(4 * COUNT)
     for k in range(50):
-        host.bytes().view(np.float32)[:] = k
+        host.bytes().view(np.float32)[:] = values + k
         arrived, doubled, done = gpu.event(), gpu.event(), gpu.event()
-        up.copy(memory, host, 4 * COUNT)
+        up.copy(memory, host, 2 * COUNT)
+        up.copy(memory, host, 2 * COUNT, to_at=2 * COUNT, source_at=2 * COUNT)
         up.record(arrived)
         work.wait(arrived)
         launch(work, memory)
+        work.copy(other, memory, 4 * COUNT)
         work.record(doubled)
         down.wait(doubled)
-        down.copy(back, memory, 4 * COUNT)
+        down.copy(back, other, 4 * COUNT)
         down.record(done)
         done.synchronize()
-        assert (back.bytes().view(np.float32) == 2 * k).all()
+        np.testing.assert_array_equal(back.bytes().view(np.float32), 2 * (values + k))
 
 
 @pytest.mark.skipif(REHEARSAL, reason="a driver that is not there takes no time")

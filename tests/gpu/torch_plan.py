@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -220,15 +221,14 @@ class Network:
         for kind, names, (result, *_), attributes in self._nodes:
             if result not in wanted:
                 continue
-            given = [
-                changing[name] if name in changing else self._given(known, kind, n, name)
-                for n, name in enumerate(names)
-            ]
             asked = [name for name in names if name in changing]
+            given = [changing[k] if k in changing else self._given(known, kind, n, k) for n, k in enumerate(names)]
             if kind == "Shape" or not asked:
                 known[result] = OPERATIONS[kind](attributes, *given)
                 continue
-            step = _step(OPERATIONS[kind], attributes, [name in changing for name in names], given)
+            fixed = [None if name in changing else value for name, value in zip(names, given, strict=True)]
+            places = [n for n, name in enumerate(names) if name in changing]
+            step = _step(partial(OPERATIONS[kind], attributes), fixed, places)
             changing[result] = step(*(changing[name] for name in asked))
             steps.append((step, asked, result))
         known |= {name: known[name].to(self._device) for name in outputs if name in known}
@@ -265,12 +265,14 @@ _TOLD = ("Clip", "Pad", "Resize")
 """Operations whose inputs but the first say how to compute."""
 
 
-def _step(
-    operation: Callable[..., Any], attributes: dict[str, Any], changes: list[bool], given: list[Any]
-) -> Callable[..., Any]:
+def _step(operation: Callable[..., Any], fixed: list[Any], places: list[int]) -> Callable[..., Any]:
+    """The operation of the inputs at these places; the others are fixed."""
+
     def step(*values: Any) -> Any:
-        left = iter(values)
-        return operation(attributes, *(next(left) if c else g for c, g in zip(changes, given, strict=True)))
+        inputs = list(fixed)
+        for place, value in zip(places, values, strict=True):
+            inputs[place] = value
+        return operation(*inputs)
 
     return step
 
@@ -287,18 +289,10 @@ def _window(a: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, int], tuple[
     return tuple(a.get("strides", (1, 1))), (top, left), tuple(a.get("dilations", (1, 1)))
 
 
-def _conv(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
-    return functional.conv2d(x, weight, bias, *_window(a), a.get("group", 1))
-
-
 def _gemm(a: dict[str, Any], x: Any, weight: Any, bias: Any) -> Any:
     """Without cuBLAS, whose workspace is shared by all that run on a stream. They are small."""
     assert a.get("transB") and not a.get("transA") and a.get("alpha", 1) == a.get("beta", 1) == 1
     return ((x.float()[:, None, :] * weight.float()[None]).sum(-1) + bias.float()).to(x.dtype)
-
-
-def _max_pool(a: dict[str, Any], x: Any) -> Any:
-    return functional.max_pool2d(x, a["kernel_shape"], *_window(a))
 
 
 def _average_pool(a: dict[str, Any], x: Any) -> Any:
@@ -340,18 +334,10 @@ def _slice(a: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any, steps: 
     return x
 
 
-def _reshape(a: dict[str, Any], x: Any, shape: Any) -> Any:
-    return x.reshape([x.shape[n] if size == 0 else size for n, size in enumerate(_ints(shape))])
-
-
 def _unsqueeze(a: dict[str, Any], x: Any, axes: Any) -> Any:
     for axis in sorted(n % (x.dim() + len(axes)) for n in _ints(axes)):
         x = x.unsqueeze(axis)
     return x
-
-
-def _reduced(how: str) -> Callable[..., Any]:
-    return lambda a, x, axes: getattr(x, how)(_ints(axes), keepdim=bool(a.get("keepdims", 1)))
 
 
 def _clip(a: dict[str, Any], x: Any, low: Any = None, high: Any = None) -> Any:
@@ -363,8 +349,20 @@ def _gather(a: dict[str, Any], x: Any, indices: Any) -> Any:
     return x[indices.long()]
 
 
-def _cast(a: dict[str, Any], x: Any) -> Any:
-    return x.to({1: torch.float32, 7: torch.int64, 10: torch.float16, 16: torch.bfloat16}[a["to"]])
+def _div(a: dict[str, Any], x: Any, y: Any) -> Any:
+    return x / y if x.is_floating_point() else x.div(y, rounding_mode="trunc")
+
+
+def _plain(name: str) -> Callable[..., Any]:
+    return lambda a, *inputs: getattr(torch, name)(*inputs)
+
+
+def _reduced(how: str) -> Callable[..., Any]:
+    return lambda a, x, axes: getattr(x, how)(_ints(axes), keepdim=bool(a.get("keepdims", 1)))
+
+
+def _reshape(a: dict[str, Any], x: Any, shape: Any) -> Any:
+    return x.reshape([x.shape[n] if size == 0 else size for n, size in enumerate(_ints(shape))])
 
 
 def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
@@ -372,54 +370,35 @@ def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
     return torch.full(_ints(shape), value.item(), dtype=value.dtype)
 
 
-def _shape(a: dict[str, Any], x: Any) -> Any:
-    return torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64)
-
-
 def _depth_to_space(a: dict[str, Any], x: Any) -> Any:
     assert a["mode"] == "CRD"
-    return x.pixel_shuffle(a["blocksize"])
+    return functional.pixel_shuffle(x, a["blocksize"])
 
 
-def _concat(a: dict[str, Any], *parts: Any) -> Any:
-    return torch.cat(parts, a["axis"])
-
-
-def _div(a: dict[str, Any], x: Any, y: Any) -> Any:
-    return x / y if x.is_floating_point() else x.div(y, rounding_mode="trunc")
-
-
+KINDS = {1: "float32", 7: "int64", 10: "float16", 16: "bfloat16"}
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    "Abs": lambda a, x: x.abs(),
-    "Add": lambda a, x, y: x + y,
+    **{kind: _plain(kind.lower()) for kind in ("Abs", "Neg", "Relu", "Sigmoid", "Sqrt", "Tanh")},
+    **{kind: _plain(kind.lower()) for kind in ("Add", "Mul", "Pow", "Sub")},
     "AveragePool": _average_pool,
-    "Cast": _cast,
+    "Cast": lambda a, x: x.to(getattr(torch, KINDS[a["to"]])),
     "Clip": _clip,
-    "Concat": _concat,
+    "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
     "ConstantOfShape": _constant_of_shape,
-    "Conv": _conv,
+    "Conv": lambda a, x, weight, bias=None: functional.conv2d(x, weight, bias, *_window(a), a.get("group", 1)),
     "DepthToSpace": _depth_to_space,
     "Div": _div,
     "Gather": _gather,
     "Gemm": _gemm,
     "GridSample": _grid_sample,
-    "MaxPool": _max_pool,
-    "Mul": lambda a, x, y: x * y,
-    "Neg": lambda a, x: -x,
+    "MaxPool": lambda a, x: functional.max_pool2d(x, a["kernel_shape"], *_window(a)),
     "Pad": _pad,
-    "Pow": lambda a, x, y: x**y,
     "ReduceMean": _reduced("mean"),
     "ReduceSum": _reduced("sum"),
-    "Relu": lambda a, x: x.relu(),
     "Reshape": _reshape,
     "Resize": _resize,
-    "Shape": _shape,
-    "Sigmoid": lambda a, x: x.sigmoid(),
+    "Shape": lambda a, x: torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64),
     "Slice": _slice,
-    "Sqrt": lambda a, x: x.sqrt(),
     "Squeeze": lambda a, x, axes: x.squeeze(tuple(_ints(axes))),
-    "Sub": lambda a, x, y: x - y,
-    "Tanh": lambda a, x: x.tanh(),
     "Transpose": lambda a, x: x.permute(a["perm"]),
     "Unsqueeze": _unsqueeze,
 }

@@ -1,7 +1,5 @@
 """A whole GPU path without a GPU: the fake GPU, our kernels run by the host, networks run by ONNX Runtime."""
 
-from __future__ import annotations
-
 import threading
 import weakref
 from collections.abc import Callable, Sequence

@@ -7,8 +7,6 @@ Addresses are those of numpy arrays (`array.ctypes.data`). Threads run one after
 blockIdx, threadIdx, blockDim, gridDim and plain C++ only. CXX names another compiler.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import math

@@ -1,7 +1,5 @@
 """What the tests of the kernels share: frames with content, the kernels' way through a frame, and the CPU's."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial

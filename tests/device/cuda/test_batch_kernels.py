@@ -1,7 +1,5 @@
 """Crops into a network's batch, and its answers out of it, against a few lines of numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -49,26 +47,17 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
     def room(*shape: int) -> np.ndarray:
         return batcher.hold(np.full((batch, *shape), np.nan, np.float32))
 
-    crops, kept, states = some(3, S, S), some(3, h, w), some(max(state, 1))
-    out = {
-        "restored": room(3, S, S),
-        "kept_next": room(3, h, w),
-        "state_next": room(max(state, 1)),
-        "occlusion": room(max(maps, 1)),
-        "log_scale": room(max(maps, 1)),
-    }
+    small, state_shape, map_shape = (3, h, w), (max(state, 1),), (max(maps, 1),)
+    crops, kept, states = some(3, S, S), some(*small), some(*state_shape)
+    shapes = {"kept_next": small, "state_next": state_shape, "occlusion": map_shape, "log_scale": map_shape}
+    out = {"restored": room(3, S, S)} | {name: room(*shape) for name, shape in shapes.items()}
     new = np.arange(batch) % 3 == 1  # faces of which nothing is remembered
     rows = batcher.hold(np.zeros(batch, ROW))
     for name, array in {"crop": crops, "kept": kept, "state": states, **out}.items():
         rows[name] = [0 if name in ("kept", "state") and new[n] else one.ctypes.data for n, one in enumerate(array)]
 
-    given = {
-        "crop": room(3, H, W),
-        "past": room(3, h, w),
-        "known": room(1),
-        "state": room(max(state, 1)),
-        "shrunk": room(3, h, w),
-    }
+    shapes = {"crop": (3, H, W), "past": small, "known": (1,), "state": state_shape, "shrunk": small}
+    given = {name: room(*shape) for name, shape in shapes.items()}
 
     def launch(kernel: str, grid: tuple[int, int, int], *arrays: np.ndarray) -> None:
         batcher.launch(kernel, grid, BLOCK, *(np.uint64(a.ctypes.data) for a in (rows, told, *arrays)))
@@ -84,16 +73,12 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
         if state:
             np.testing.assert_array_equal(given["state"], np.where(new[:, None], 0, states))
 
-    output, small, state_out, occlusion, scale = (
-        some(3, H, W),
-        some(3, h, w),
-        some(max(state, 1)),
-        some(max(maps, 1)),
-        some(max(maps, 1)),
+    output, kept_out, state_out, occlusion, scale = (
+        some(*shape) for shape in ((3, H, W), small, state_shape, map_shape, map_shape)
     )
     output -= 0.5
     output[0, 1, 2, 3] = np.nan
-    launch("scatter", scatter_grid(told[0], batch), output, small, given["shrunk"], state_out, occlusion, scale)
+    launch("scatter", scatter_grid(told[0], batch), output, kept_out, given["shrunk"], state_out, occlusion, scale)
     value = (output - low) / (1 - low)
     value = np.clip(value + region if residual else value, 0, 1)
     wanted = crops.copy()
@@ -103,8 +88,8 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
     if not remembers:
         assert np.isnan(out["kept_next"]).all() and np.isnan(out["occlusion"]).all()
         return
-    small = np.clip(small + given["shrunk"], 0, 1) if k > 1 else value
-    np.testing.assert_allclose(out["kept_next"], small, atol=1e-6)
+    next_past = np.clip(kept_out + given["shrunk"], 0, 1) if k > 1 else value
+    np.testing.assert_allclose(out["kept_next"], next_past, atol=1e-6)
     np.testing.assert_array_equal(out["occlusion"], occlusion)
     np.testing.assert_array_equal(out["log_scale"], scale)
     if state:

@@ -1,7 +1,5 @@
 """The enhance step on a GPU, against the same step on the CPU: frames, faults, slots, and several films at once."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

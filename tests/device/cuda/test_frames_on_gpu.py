@@ -1,7 +1,5 @@
 """Frames in GPU memory: no sample leaves the GPU, and the output is the CPU's."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import cv2

@@ -1,8 +1,6 @@
 """Keyframes on a GPU, against the same on the CPU: a heavy engine over the light one, in films and live."""
 
 # ruff: noqa: F811
-from __future__ import annotations
-
 from concurrent.futures import Future
 from functools import partial
 

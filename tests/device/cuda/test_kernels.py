@@ -1,7 +1,5 @@
 """The kernels make the crops that the CPU device makes, and their descriptors are what they read."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from fractions import Fraction
 

@@ -1,7 +1,5 @@
 """The kernels add corrections as the CPU device does, to the same samples, with the same rounding."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest
@@ -81,9 +79,9 @@ def outside(frame: Frame, role: str, matrices: np.ndarray, masks: list[np.ndarra
 @pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)
 def test_pastes_are_those_of_the_cpu(name, color, host):
     """Two faces apart with crops of two sizes, one smaller than its crop and one over the frame's edge."""
-    frame = film(name, 322, 178, color=color)
+    frame = film(name, 323, 179, color=color)
     matrices = np.stack([similarity(frame, 70.0, 64), similarity(frame, 110.0, S, angle=-0.7, at=(0.97, 0.15))])
-    both(host, frame, matrices, [oval(64), oval(S, reach=0.95)])
+    both(host, frame, matrices, [np.ones((64, 64), np.float32), oval(S, reach=0.95)])
 
 
 @pytest.mark.parametrize(
@@ -110,18 +108,6 @@ def test_pastes_are_turned_mirrored_and_in_one_field(name, display, host):
         frame = film(name, 322, 178, display=display, field=field)
         for side in (50.0, 210.0):
             both(host, frame, similarity(frame, side, S)[None], [oval(S)], share=0.01)
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    pairs(["yuv420p", "yuv410p", "nv21", "p016le", "bgra", "gray"], [(641, 359), (161, 97), (35, 23)], ["yuv410p"]),
-    ids=str,
-)
-def test_pastes_of_odd_sizes(name, size, host):
-    frame = film(name, *size)
-    side = min(0.7 * size[1], 120.0)
-    matrices = np.stack([similarity(frame, side, S), similarity(frame, side, S, at=(1.0, 1.0))])
-    both(host, frame, matrices, [oval(S), np.ones((S, S), np.float32)], share=0.01)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What is said of what CUDA reports; the rest of Gpu is in `test_rehearsal`."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtface.device.cuda.gpu import failure

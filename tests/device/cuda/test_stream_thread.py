@@ -1,7 +1,5 @@
 """The thread that owns a GPU: order, batches of what waits, failures that reach who asked, and an end."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import Future
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Crops of the host through engines on a GPU: answers, memory, failures, an end, and nobody who waits for them."""
 
-from __future__ import annotations
-
 import threading
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Engines without memory on a GPU: neighbouring frames in one batch, other value ranges, and the average over time."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 

@@ -3,8 +3,6 @@
 RTFACE_REQUIRE_TENSORRT=1 makes its absence a failure; RTFACE_TENSORRT_SMS="75,86,120" builds for those too.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
 import os

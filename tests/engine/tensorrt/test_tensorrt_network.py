@@ -1,7 +1,5 @@
 """Networks made ready for TensorRT: what they compute, found out in ONNX Runtime with every result rounded."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The plan on the GPU, with the library's objects and the GPU replaced; and the gate around it."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import types
@@ -88,9 +86,7 @@ def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> Non
         buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25, rtol=1e-6
     )
     assert plan.scratch is not None and plan.scratch.nbytes == 4096  # that of the largest batch
-    calls = {context.shapes["input"][0]: [call[0] for call in context.calls] for context in execution.contexts}
-    assert sorted(calls) == [1, 2, 3, 4]
-    assert calls[2] == calls[4] == ["address", "address", "shape", "memory", "execute", "execute"]
+    assert sorted(context.shapes["input"][0] for context in execution.contexts) == [1, 2, 3, 4]
     for memory in buffers.values():
         memory.close()
     plan.close()

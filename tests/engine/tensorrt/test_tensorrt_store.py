@@ -1,7 +1,5 @@
 """The cache of plans: found again only under the same identity, whole or not at all."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import fields, replace
 from pathlib import Path
