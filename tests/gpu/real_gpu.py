@@ -14,7 +14,6 @@ from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.golden import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 from tests.device.cuda.host_kernels import Kernels, checked
 from tests.gpu.required import lacking
@@ -106,9 +105,7 @@ def stand_in(gpu: Any) -> str:
     return torch_plan.stand_in(gpu)
 
 
-def gpu_plan(
-    streams: StreamThread, recipe: Recipe, precision: Precision | None = None
-) -> tuple[TensorRtPlan, GoldenResult]:
+def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[Any, GoldenResult]:
     """A plan on the stream thread's GPU, by TensorRT or what stands in for it (`torch_plan`); without a `precision` the
     fastest that passes the gate. `lacking` where there is neither."""
     stood_in = stand_in(streams.gpu)
@@ -127,14 +124,7 @@ def gpu_plan(
         lacking(str(error))
 
 
-def open_engine(
-    streams: StreamThread,
-    name: str = "rtface-s",
-    *,
-    precision: Precision | None = None,
-    plan: tuple[TensorRtPlan, GoldenResult] | None = None,
-    most: int | None = None,
-) -> tuple[GpuEngine, Any]:
+def open_engine(streams, name="rtface-s", *, precision=None, plan=None, most=None) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
     made, verdict = plan or gpu_plan(streams, recipe, precision)

@@ -17,7 +17,7 @@ from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
-from tests.gpu.real_gpu import REHEARSAL
+from tests.gpu.real_gpu import REHEARSAL, CountedGpu
 from tests.gpu.required import lacking
 from tests.persons.made import ANNA, learnt
 
@@ -28,13 +28,15 @@ NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 @pytest.fixture
 def gpu(cuda_python: None) -> Generator[Gpu]:
-    gpu = Gpu(0)
+    gpu: Any = CountedGpu(Gpu(0))
     try:
         choice = choose(gpu.capability, installed(), gpu.name)
     except MissingComponent as error:
         lacking(str(error))
     print(choice.name)
     yield gpu
+    for piece in gpu.pieces:
+        piece.close()
     gpu.close()
 
 
@@ -78,10 +80,6 @@ class Bound:
         self.stream.record(self.done)
         self.done.synchronize()
         return self.pinned[name].bytes()[:nbytes].view(np.float32).reshape(batch, *self.plan.ports[name][1]).copy()
-
-    def close(self) -> None:
-        for memory in (*self.memory.values(), *self.pinned.values()):
-            memory.close()
 
 
 @pytest.mark.parametrize("precision", [None, "bf16", "f32"])
@@ -130,7 +128,6 @@ def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(gpu: Any, name: s
         graph.close()
     identity = plan.identity
     plan.keep_kernels()
-    bound.close()
     plan.close()
     if identity.backend == "tensorrt-rtx":
         assert store.recall(store.kernels_path(identity))

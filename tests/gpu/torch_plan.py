@@ -217,10 +217,7 @@ class Network:
         """What computes those outputs of inputs that are shaped like these."""
         known, changing = dict(self._constants), dict(inputs)
         steps: list[tuple[Callable[..., Any], list[str], str]] = []
-        wanted = self._wanted(outputs)
         for kind, names, (result, *_), attributes in self._nodes:
-            if result not in wanted:
-                continue
             asked = [name for name in names if name in changing]
             given = [changing[k] if k in changing else self._given(known, kind, n, k) for n, k in enumerate(names)]
             if kind == "Shape" or not asked:
@@ -252,13 +249,6 @@ class Network:
             return value.cpu() if value is not None else None
         known[name] = value.to(self._device)
         return known[name]
-
-    def _wanted(self, outputs: list[str]) -> set[str]:
-        wanted = set(outputs)
-        for _, names, results, _ in reversed(self._nodes):
-            if wanted.intersection(results):
-                wanted.update(names)
-        return wanted
 
 
 _TOLD = ("Clip", "Pad", "Resize")

@@ -271,14 +271,7 @@ class FakeGpu:
     """
 
     def __init__(
-        self,
-        run: Callable[..., None] | None = None,
-        *,
-        memory: int = 1 << 30,
-        strict: bool = False,
-        name: str = "fake GPU",
-        capability: tuple[int, int] = (9, 0),
-        driver: str = "13.0",
+        self, run=None, *, memory=1 << 30, strict=False, name="fake GPU", capability=(9, 0), driver="13.0"
     ) -> None:
         self.name, self.capability, self.driver, self.ordinal = name, capability, driver, 0
         self._run, self.memory, self.strict = run, memory, strict

@@ -87,14 +87,7 @@ class FakePlan:
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        gpu: FakeGpu,
-        *,
-        max_batch: int = 4,
-        capturable: bool = True,
-        spoil: Spoil | None = None,
-        wrong: Callable[[int, bool], bool] = lambda batch, captured: False,
+        self, recipe: Recipe, gpu: FakeGpu, *, max_batch=4, capturable=True, spoil=None, wrong=lambda n, captured: False
     ) -> None:
         self.recipe, self.gpu, self.max_batch, self._capturable = recipe, gpu, max_batch, capturable
         self.scratch = None

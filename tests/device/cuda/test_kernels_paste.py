@@ -31,16 +31,7 @@ from tests.pairs import pairs
 S = 96
 
 
-def both(
-    host: Runner,
-    frame: Frame,
-    matrices: np.ndarray,
-    masks: list[np.ndarray],
-    *,
-    share: float = 0.005,
-    strength: float = 0.12,
-    probe: bool = False,
-) -> dict[str, np.ndarray]:
+def both(host: Runner, frame: Frame, matrices, masks, *, share=0.005, strength=0.12, probe=False):
     """Corrects two copies of a frame, by the kernels and by the CPU, and compares them; the CPU's samples."""
     ds = [correction(len(mask), mask, seed=1 + n, strength=strength) for n, mask in enumerate(masks)]
     mine, theirs, before = again(frame), again(frame), codes(frame)

@@ -71,7 +71,7 @@ def test_memory_streams_graphs_and_errors_of_a_gpu(driver):
 
 
 REHEARSED = {
-    "test_kernels_on_gpu": "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
+    "test_kernels_on_gpu": "yuv420p-bt601 or p010le-bt2020 or batches or crowd or several_sides "
     "or several_sizes or (averages and box) or one_coloured or bottom_up",
     "test_engine_on_gpu": "(every_size and rtface-s) or failure",
     "test_cuda_device_on_gpu": "cpu and (420 or pq) or reserves or average",

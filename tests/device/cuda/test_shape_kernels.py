@@ -1,7 +1,6 @@
 """The shaping's kernels, run on the host, against the shaping on the CPU: real faces, every option."""
 
 from dataclasses import dataclass
-from operator import attrgetter
 
 import cv2
 import numpy as np
@@ -37,7 +36,7 @@ from tests.device.cuda.kernel_runs import run as kernel_run
 from tests.pairs import pairs
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
-SIZES = (256, 320)
+SIZES = (256, 272, 320)
 
 
 @pytest.fixture(scope="session")
@@ -72,16 +71,7 @@ class Case:
     region: tuple[int, int, int, int]
 
 
-def case(
-    size: int,
-    options: ShapingOptions,
-    *,
-    what: str = "",
-    aside: float | None = None,
-    noise: float = 0.03,
-    up: float = 2.0,
-    seed: int = 0,
-) -> Case:
+def case(size, options, *, what="", aside=None, noise=0.03, up=2.0, seed=0) -> Case:
     """A face out of an image enlarged by `up`, blurred, noisy and out of a JPEG; the answer sharper and warmer.
 
     Args:
@@ -190,17 +180,6 @@ def check(got: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarr
     assert np.abs(wanted[0]).max() > 0.02 and wanted[1].max() > 0.9
     assert d.max() < 0.02 and d.mean() < 0.001 and np.abs(got[1] - wanted[1]).max() < 1e-5, (d.max(), d.mean())
     assert (got[0][:, got[1] == 0] == 0).all()
-
-
-@pytest.mark.parametrize("size", [64, 256, 384, 576, 80, 272])
-def test_figures(size, shaper):
-    given = case(size, ShapingOptions(detail=1.0), aside=0.0 if size == 384 else None)
-    (got,) = Gpu(shaper, [given]).measure()
-    wanted = CpuShaper(given.r, given.c, given.area).measure(given.options)
-    names = "cells", "crop_cells", "samples", "irises", "changes", "texture.crop", "texture.change"
-    for name, value, want in zip(names, attrgetter(*names)(got), attrgetter(*names)(wanted), strict=True):
-        np.testing.assert_allclose(value, want, atol=3e-6, err_msg=name)
-    np.testing.assert_allclose(got.detail, wanted.detail, atol=1e-7, rtol=1e-4)
 
 
 OPTIONS: dict[str, dict] = {

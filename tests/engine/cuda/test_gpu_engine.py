@@ -151,19 +151,15 @@ def test_a_crop_without_memory_fails_and_the_next_one_works(streams, bench, engi
     assert quality(engine, faces) > 50
 
 
-def test_a_lost_gpu_fails_every_promise(streams, bench, engine_on):
+def test_a_lost_gpu_fails_every_promise_and_a_closed_engine_refuses(streams, bench, engine_on):
     engine, _ = engine_on(streams)
     faces = bench(engine.size, 1)
     streams.gpu.lost = True
     with pytest.raises(DeviceLost):
         engine.submit(faces.faces[0]).result(10)
-
-
-def test_a_closed_engine_refuses(streams, bench, engine_on):
-    engine, _ = engine_on(streams)
     engine.close()
     with pytest.raises(EngineError, match="closed"):
-        engine.submit(bench(256, 1).faces[0])
+        engine.submit(faces.faces[0])
 
 
 @pytest.mark.parametrize("wrong", [lambda batch, captured: captured and batch == 4, lambda batch, captured: batch == 1])

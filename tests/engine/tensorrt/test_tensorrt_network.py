@@ -149,26 +149,6 @@ def test_an_output_read_inside_and_an_output_that_is_an_input() -> None:
     np.testing.assert_allclose(run(model, value), np.maximum(value, 0), atol=2e-3)
 
 
-def test_sizes_are_read_where_the_tensor_is() -> None:
-    """Shape takes whatever type there is, Resize keeps its scales in fp32, integers stay integers."""
-    nodes = [
-        helper.make_node("Relu", ["input"], ["a"]),
-        helper.make_node("Shape", ["a"], ["size"]),
-        helper.make_node("Reshape", ["a", "size"], ["b"]),
-        helper.make_node("Resize", ["b", "", "scales"], ["c"], mode="nearest"),
-        helper.make_node("Cast", ["c"], ["whole"], to=TensorProto.INT64),
-        helper.make_node("Cast", ["whole"], ["d"], to=FLOAT),
-        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([0.5]))),
-        helper.make_node("Mul", ["d", "k"], ["output"]),
-    ]
-    model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16")
-    types = kinds(model)
-    by = {n.op_type: n for n in model.graph.node}
-    assert [types[name] for name in (by["Shape"].input[0], *by["Resize"].input[::2])] == [FP16, FP16, FLOAT]
-    value = 9 * np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    np.testing.assert_array_equal(run(model, value), np.floor(value.astype(np.float16).astype(np.float32)) / 2)
-
-
 def test_branches_are_refused() -> None:
     branch = helper.make_graph(
         [helper.make_node("Identity", ["input"], ["x"])], "b", [], [helper.make_tensor_value_info("x", FLOAT, None)]
