@@ -10,11 +10,11 @@ import pytest
 
 from rtface.engine.cuda import driver as nvidia
 from rtface.media.cuda import driver
-from tests.device.cuda.conftest import closing, on_cpu
+from tests.device.cuda.conftest import closing, device, on_cpu
 from tests.engine.conftest import make_engine
 from tests.gpu.required import lacking, need
 
-__all__ = ["make_engine", "on_cpu"]
+__all__ = ["device", "make_engine", "on_cpu"]
 # GPUs of data centres that have decoders but no encoder.
 _NO_ENCODER = re.compile(r"\b(A30|A100|A800|H100|H200|H800|H20|GH200|B100|B200|B300|GB200|GB300)\b")
 
@@ -54,16 +54,6 @@ def streams(cuda_python: None) -> Iterator[Any]:
     yield streams
     streams.run(streams.gpu.close).result()  # raises where memory is left
     streams.close()
-
-
-@pytest.fixture
-def device(streams: Any) -> Iterator[Any]:
-    """A CUDA device on GPU 0."""
-    from rtface.device.cuda.device import CudaDevice
-
-    device = CudaDevice(streams)
-    yield device
-    device.close()
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_nvdec_is_software_bit_for_bit(film, name, keep):
 
 
 def test_a_cut_is_the_same(film):
-    for cut in ({"start": 1.0}, {"end": 0.9}, {"start": 0.3, "end": 1.1}):
+    for cut in ({"start": 1.0}, {"start": 0.3, "end": 1.1}):
         same(seen(film("h264.mp4"), Decoding(0, True), **cut), seen(film("h264.mp4"), None, **cut))
 
 

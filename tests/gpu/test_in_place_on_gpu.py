@@ -110,11 +110,10 @@ def test_frames_are_corrected_where_they_were_decoded(streams, device, on_cpu, e
     assert all(on_gpu(image) and native_format(image) == fmt for image in images)
     mine = run(device, Only(engine), given)
     assert all(f.touched and f.image is image for f, image in zip(mine, images, strict=True))
-    host = read(path, fmt, made, keep=False)
-    before = [codes(frame) for frame in host]
-    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), host)
+    before = codes(read(path, fmt, made, keep=False)[-1])
+    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), read(path, fmt, made, keep=False))
     near(on_host(mine), theirs, share_limit, 64 if fmt == "p010le" else 1)  # p010 counts in steps of 64
-    assert np.mean(codes(on_host(mine)[-1])[0] != before[-1][0]) > 0.01
+    assert np.mean(codes(on_host(mine)[-1])[0] != before[0]) > 0.01
 
 
 def test_corrected_frames_are_encoded_where_they_are(streams, device, engine_on, nvenc, tmp_path):

@@ -84,11 +84,9 @@ class Runner(Protocol):
 
     def hold(self, array: np.ndarray) -> np.ndarray:
         """The same values, C-contiguous, where kernels read and write them by `ctypes.data`; aligned no worse."""
-        ...
 
     def launch(self, name: str, grid: Grid, block: Grid, *args: Any) -> None:
         """Runs a kernel to its end. Raises TypeError where an argument is not of the type that its table names."""
-        ...
 
 
 def checked(kernels: Kernels, name: str, grid: Grid, block: Grid, args: Sequence[Any]) -> None:

@@ -89,11 +89,6 @@ def correction(size: int, mask: np.ndarray, *, seed: int = 1, strength: float = 
     return (d * strength * mask[..., None]).astype(np.float32)
 
 
-def support(mask: np.ndarray) -> tuple[int, int, int, int]:
-    x, y, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
-    return x, y, x + w, y + h
-
-
 def form_of(frame: Frame) -> Layout:
     form = layout(frame.image.format.name)
     assert form is not None
@@ -115,12 +110,9 @@ class Block:
         self.surface = StagedSamples(form, parts)
         self.memory = host.hold(aligned(self.surface.nbytes + 512))
         self.block = self.memory[256 : 256 + self.surface.nbytes]
+        self.base = self.block.ctypes.data
         self.views = planes(frame.image, form, field_parity(frame.display, frame.field))
         self.surface.load(self.views, self.block)
-
-    @property
-    def base(self) -> int:
-        return self.block.ctypes.data
 
     def check_rim(self) -> None:
         assert (self.memory[:256] == 0xAB).all() and (self.memory[-256:] == 0xAB).all(), "written outside the block"
@@ -173,7 +165,9 @@ def kernel_paste(
     parts = [CropPlan(frame, form, m[None], s).parts[0] for m, s in zip(matrices, sizes, strict=True)]
     block = Block(host, frame, parts)
     gray = None if probe else partial(gray_in, block.views, form)
-    plan = PastePlan(frame, form, matrices, sizes, [support(m) for m in masks], gray, probe=probe)
+    rects = [cv2.boundingRect((mask > 0).astype(np.uint8)) for mask in masks]
+    supports = [(x, y, x + w, y + h) for x, y, w, h in rects]
+    plan = PastePlan(frame, form, matrices, sizes, supports, gray, probe=probe)
     for crop, part in zip(parts, plan.parts, strict=True):
         for role, box in part.items():
             x0, y0, x1, y1 = crop[role]

@@ -93,8 +93,7 @@ def near(mine, theirs, limit, unit=1):
     ("fmt", "more"),
     [
         ("yuv420p", {}),
-        pytest.param("rgb24", {}, marks=pytest.mark.slow),
-        pytest.param("gray", {}, marks=pytest.mark.slow),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in ("rgb24", "gray")),
         ("yuv420p10be", {}),
         ("yuv420p", {"display": Display(fields="tff")}),
         ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)}),

@@ -66,11 +66,7 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3):
 
 @pytest.mark.parametrize(
     ("fmt", "more"),
-    [
-        ("yuv420p", {}),
-        pytest.param("yuv420p10be", {}, marks=pytest.mark.slow),
-        pytest.param("yuv420p", {"display": Display(fields="tff")}, marks=pytest.mark.slow),
-    ],
+    [("yuv420p", {}), ("yuv420p10be", {}), ("yuv420p", {"display": Display(fields="tff")})],
     ids=["420", "be", "tff"],
 )
 def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, share_limit):

@@ -11,10 +11,6 @@ from rtface.errors import EngineError, MissingComponent
 SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'
 
 
-def arch_id(value) -> str:
-    return value if isinstance(value, str) else value.__name__.rsplit(".", 1)[1]
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     needed()
@@ -26,16 +22,11 @@ def needed() -> None:
     pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install -e '.[cuda]')")
 
 
+SLOW = [("sm_75", shaping), ("sm_90", kernels), ("sm_120", shaping), ("sm_120", batch)]
+
+
 @pytest.mark.parametrize(
-    ("arch", "program"),
-    [
-        ("sm_75", batch),
-        *(
-            pytest.param(*pair, marks=pytest.mark.slow)
-            for pair in (("sm_75", shaping), ("sm_90", kernels), ("sm_120", shaping), ("sm_120", batch))
-        ),
-    ],
-    ids=arch_id,
+    ("arch", "program"), [("sm_75", batch), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW)]
 )
 def test_the_kernels_compile_and_spill_nothing(arch, program):
     needed()

@@ -294,9 +294,8 @@ def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
             gate, flow = held[-2].ctypes.data, held[-1].ctypes.data if moves else 0
             at = size, 4 * x0, 4 * y0, x1 - x0, y1 - y0
             rows.append((answers[size].ctypes.data, kept[size].ctypes.data, flow, gate, *at, scale < FINE))
-        if rows:
-            told = shaper.hold(np.array(rows, shape_structs.AVERAGE))
-            (launch,) = shaping.average_launches(told, told.ctypes.data)
+        told = shaper.hold(np.array(rows, shape_structs.AVERAGE))
+        for launch in shaping.average_launches(told, told.ctypes.data) if rows else ():
             shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
         blended += len(rows)
         for size, r in answers.items():

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import Future
 from contextlib import nullcontext
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -129,11 +130,8 @@ def test_after_the_loss_of_the_gpu_everything_says_so(streams):
 
 
 def test_a_gpu_that_fails_to_open_reports_why_and_has_no_thread():
-    def refuse():
-        raise MissingComponent("no driver")
-
     with pytest.raises(MissingComponent, match="no driver"):
-        StreamThread(refuse)
+        StreamThread(MagicMock(side_effect=MissingComponent("no driver")))
     assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from contextlib import suppress
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -169,10 +170,8 @@ def test_a_wrong_answer_of_a_batch_or_graph_is_refused(streams, engine_on, wrong
 
 
 def test_a_capture_that_fails_costs_the_graphs_only(streams, bench, caplog, engine_on, monkeypatch):
-    def refuse(self, build):
-        raise EngineError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted to capture a graph")
-
-    monkeypatch.setattr(FakeStream, "capture", refuse)
+    refused = EngineError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted to capture a graph")
+    monkeypatch.setattr(FakeStream, "capture", MagicMock(side_effect=refused))
     with caplog.at_level("WARNING"):
         engine, _ = engine_on(streams)
     assert [r.getMessage().partition(": CUDA")[0] for r in caplog.records] == [

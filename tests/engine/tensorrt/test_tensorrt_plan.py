@@ -82,17 +82,15 @@ def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> Non
     done = gpu.event()
     stream.record(done)
     done.synchronize()
-    np.testing.assert_allclose(
-        buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25, rtol=1e-6
-    )
+    answers = buffers["output"].bytes().view(np.float32).reshape(crops.shape)
+    np.testing.assert_allclose(answers, 0.5 * crops + 0.25, rtol=1e-6)
     assert plan.scratch is not None and plan.scratch.nbytes == 4096  # that of the largest batch
     assert sorted(context.shapes["input"][0] for context in execution.contexts) == [1, 2, 3, 4]
     for memory in buffers.values():
         memory.close()
     plan.close()
     plan.close()
-    assert execution.closed == 1
-    assert not gpu.live
+    assert execution.closed == 1 and not gpu.live
 
 
 def bound(plan: TensorRtPlan, gpu: FakeGpu, sizes: tuple[int, ...] | None = None) -> dict[str, Any]:
@@ -143,11 +141,7 @@ def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
 
 def test_a_lost_gpu_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _, _ = make(recipe)
-
-    def lost(*_: object) -> None:
-        raise DeviceLost("gone")
-
-    monkeypatch.setattr(FakeContext, "execute_async_v3", lost)
+    monkeypatch.setattr(FakeContext, "execute_async_v3", MagicMock(side_effect=DeviceLost("gone")))
     with pytest.raises(DeviceLost):
         gate(recipe, plan)
 
@@ -193,8 +187,7 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(recipe, monkeypatch, 
     with caplog.at_level(logging.WARNING, "rtface"):
         plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
     assert stage.built == ["fp16", "bf16", "f32"]
-    assert plan.identity.precision == "f32"
-    assert verdict.psnr > 100
+    assert plan.identity.precision == "f32" and verdict.psnr > 100
     refused = [r.getMessage() for r in caplog.records if "refused" in r.getMessage()]
     assert [line.split(":")[1].split()[0] for line in refused] == ["fp16", "bf16"]
     assert [(e.closed, e.kept) for e in stage.executions] == [(1, 0), (1, 0), (0, 1)]
@@ -203,8 +196,7 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(recipe, monkeypatch, 
 
     # What the gate found is remembered, and nothing is built again.
     plan, again = tensorrt.open_tensorrt(recipe, gpu)
-    assert stage.built == ["fp16", "bf16", "f32"]
-    assert again == verdict
+    assert stage.built == ["fp16", "bf16", "f32"] and again == verdict
     plan.close()
 
 
