@@ -1,24 +1,20 @@
 """Tests that need an NVIDIA GPU. Without one they are skipped and say why; with RTFACE_REQUIRE_GPU=1 they fail."""
 
-from __future__ import annotations
-
-import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rtface.engine.cuda import driver as nvidia
 from rtface.media.cuda import driver
-from tests.device.cuda.conftest import on_cpu
+from tests.device.cuda.conftest import closing, device, on_cpu
+from tests.engine.conftest import make_engine
 from tests.gpu.required import lacking, need
 
-__all__ = ["on_cpu"]
+__all__ = ["device", "make_engine", "on_cpu"]
 # GPUs of data centres that have decoders but no encoder.
 _NO_ENCODER = re.compile(r"\b(A30|A100|A800|H100|H200|H800|H20|GH200|B100|B200|B300|GB200|GB300)\b")
 
@@ -61,22 +57,12 @@ def streams(cuda_python: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def device(streams: Any) -> Iterator[Any]:
-    """A CUDA device on GPU 0."""
-    from rtface.device.cuda.device import CudaDevice
-
-    device = CudaDevice(streams)
-    yield device
-    device.close()
-
-
-@pytest.fixture
-def engine_on() -> Callable[..., Any]:
+def engine_on(streams: Any) -> Iterator[Any]:
     """Opens a shipped engine on a GPU, in fp32, whose answers are those of the CPU: (streams, name="rtface-s")
     → the engine, and what notes its `batches`."""
     from tests.gpu.real_gpu import open_engine
 
-    return partial(open_engine, precision="f32", most=4)  # fewer shapes to choose kernels for
+    yield from closing(open_engine, precision="f32", most=4)  # fewer shapes to choose kernels for
 
 
 @pytest.fixture(scope="session")
@@ -108,10 +94,6 @@ def nvenc(gpu_name: str) -> str:
 @pytest.fixture(scope="session")
 def media() -> Any:
     """The helpers of tests/media: makes and reads small films."""
-    spec = importlib.util.spec_from_file_location(
-        "media_helpers", Path(__file__).parent.parent / "media" / "conftest.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Tools
+    from tests.media.conftest import Tools
+
+    return Tools

@@ -1,7 +1,5 @@
 """A plan that ONNX Runtime computes where the GPU's memory is the host's: for rehearsals without a GPU."""
 
-from __future__ import annotations
-
 import ctypes
 from types import SimpleNamespace
 from typing import Any

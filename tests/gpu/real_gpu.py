@@ -1,7 +1,5 @@
 """The GPU that is here: counted memory, kernels over arrays of the host, and engines."""
 
-from __future__ import annotations
-
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +14,9 @@ from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.golden import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 from tests.device.cuda.host_kernels import Kernels, checked
 from tests.gpu.required import lacking
-from tests.gpu.torch_plan import stand_in
 
 TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS
 REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
@@ -32,14 +28,14 @@ class CountedGpu:
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._pieces: list[Memory] = []
+        self.pieces: list[Memory] = []
         self.allocations = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gpu, name)
 
     def _counted(self, piece: Any) -> Any:
-        self._pieces.append(piece)
+        self.pieces.append(piece)
         self.allocations += 1
         return piece
 
@@ -51,7 +47,7 @@ class CountedGpu:
 
     def close(self) -> None:
         self._gpu.close()
-        left = [piece.nbytes for piece in self._pieces if piece.address]
+        left = [piece.nbytes for piece in self.pieces if piece.address]
         assert not left, f"{len(left)} pieces of memory were never freed: {left}"
 
 
@@ -102,9 +98,14 @@ class GpuKernels:
         self._gpu.close()
 
 
-def gpu_plan(
-    streams: StreamThread, recipe: Recipe, precision: Precision | None = None
-) -> tuple[TensorRtPlan, GoldenResult]:
+def stand_in(gpu: Any) -> str:
+    """See `torch_plan`, which loads PyTorch."""
+    from tests.gpu import torch_plan
+
+    return torch_plan.stand_in(gpu)
+
+
+def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[Any, GoldenResult]:
     """A plan on the stream thread's GPU, by TensorRT or what stands in for it (`torch_plan`); without a `precision` the
     fastest that passes the gate. `lacking` where there is neither."""
     stood_in = stand_in(streams.gpu)
@@ -123,22 +124,13 @@ def gpu_plan(
         lacking(str(error))
 
 
-def open_engine(
-    streams: StreamThread,
-    name: str = "rtface-s",
-    *,
-    precision: Precision | None = None,
-    plan: tuple[TensorRtPlan, GoldenResult] | None = None,
-    most: int | None = None,
-) -> tuple[GpuEngine, Any]:
+def open_engine(streams, name="rtface-s", *, precision=None, plan=None, most=None) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
     made, verdict = plan or gpu_plan(streams, recipe, precision)
-    if most is not None:
-        made.max_batch = most
+    made.max_batch = most or made.max_batch
     engine = GpuEngine(streams, recipe, made, verdict, "for a test")
-    noted = SimpleNamespace(batches=[])
-    batches = engine.batches
+    noted, batches = SimpleNamespace(batches=[]), engine.batches
     assert batches is not None
     run = batches.run
 

@@ -1,7 +1,5 @@
 """What tests on a GPU need, and what becomes of them without it."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import Any, NoReturn

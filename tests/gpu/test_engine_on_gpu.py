@@ -1,7 +1,5 @@
 """Engines on the GPU that is here: batches of every size, and memories."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -21,11 +19,7 @@ SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_golden_crops_in_batches_of_every_size(
-    streams: Any,
-    bench: Any,  # noqa: F811
-    name: str,
-) -> None:
+def test_golden_crops_in_batches_of_every_size(streams, bench, name):  # noqa: F811
     recipe = load_recipe(find_recipes()[name])
     plan, verdict = gpu_plan(streams, recipe)
     engine, noted = open_engine(streams, name, plan=(plan, verdict))

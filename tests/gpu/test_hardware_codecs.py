@@ -1,7 +1,5 @@
 """NVDEC and NVENC on a real GPU."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Iterator
@@ -15,7 +13,6 @@ import numpy as np
 import pytest
 
 from rtface.frame import Frame, Packet
-from rtface.media.cuda import driver
 from rtface.media.cuda.decoder import ON_GPU
 from rtface.media.cuda.nvenc import Encoding
 from rtface.media.read.hardware import Decoding
@@ -29,25 +26,17 @@ X265 = "log-level=none:keyint=30:bframes=3:open-gop=1"
 BT709 = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
 BT2020 = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
 SIZE = (640, 368)
-# What the GPU must decode, bit for bit as software does. 640×362 and 1918×1078 are cropped at the right and bottom.
+# What the GPU must decode, bit for bit as software does. 640×362 and 638×362 are cropped.
 FILMS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"options": {"preset": "fast", "bf": "3", "g": "30"}, "sound": "aac", "tags": BT709},
     "h264-cropped.mkv": {"options": {"preset": "fast"}, "size": (640, 362)},
     "h264-full-range.mp4": {"pix_fmt": "yuvj420p", "tags": BT709 | {"color_range": 2}},
-    "h264-intra.mp4": {"options": {"g": "1"}},
     "h264-uneven.mkv": {"frames": 6, "pts_ms": [0, 33, 100, 117, 250, 251]},
     "h264-turned.mp4": {"matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), "aspect": Fraction(4, 3)},
-    "h264.avi": {"options": {"bf": "2"}},
     "h264-one.mp4": {"frames": 1},
     "hevc.mp4": {"codec": "libx265", "options": {"x265-params": X265}, "tags": BT709},
     "hevc-10.mkv": {"codec": "libx265", "pix_fmt": "yuv420p10le", "options": {"x265-params": X265}, "tags": BT2020},
-    "hevc-10-cropped.mp4": {
-        "codec": "libx265",
-        "pix_fmt": "yuv420p10le",
-        "size": (1918, 1078),
-        "frames": 8,
-        "options": {"x265-params": X265, "preset": "ultrafast"},
-    },
+    "hevc-cropped.mp4": {"codec": "libx265", "size": (638, 362), "options": {"x265-params": X265}},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "av1.mkv": {"codec": "libsvtav1", "options": {"preset": "12"}},
     "av1-10.mkv": {"codec": "libsvtav1", "pix_fmt": "yuv420p10le", "options": {"preset": "12"}},
@@ -77,11 +66,6 @@ def seen(path: Path, decode: Decoding | None, **cut: Any) -> tuple[list[Frame], 
     return [i for i in items if isinstance(i, Frame)], packets, source.info, stats
 
 
-def cuda() -> Any:
-    """The driver's own library."""
-    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-
-
 def bytes_of(image: av.VideoFrame) -> tuple[bytes, ...]:
     host = software(image)
     held = repacked(host, ON_GPU.get(host.format.name, host.format.name))
@@ -91,7 +75,8 @@ def bytes_of(image: av.VideoFrame) -> tuple[bytes, ...]:
 @contextmanager
 def driver_with_context() -> Iterator[Any]:
     """The driver's library, with the GPU's primary context current."""
-    driver, context = cuda(), ctypes.c_void_p()
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    context = ctypes.c_void_p()
     assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
     driver.cuCtxPushCurrent_v2(context)
     yield driver
@@ -128,42 +113,31 @@ def test_nvdec_is_software_bit_for_bit(film, name, keep):
 
 
 def test_a_cut_is_the_same(film):
-    for cut in ({"start": 1.0}, {"end": 0.9}, {"start": 0.3, "end": 1.1}):
+    for cut in ({"start": 1.0}, {"start": 0.3, "end": 1.1}):
         same(seen(film("h264.mp4"), Decoding(0, True), **cut), seen(film("h264.mp4"), None, **cut))
 
 
 @pytest.mark.parametrize(
-    ("codec", "pix_fmt"),
-    [("libx264", "yuv422p"), ("libx265", "yuv422p10le"), ("libx265", "yuv420p12le"), ("mpeg2video", "yuv420p")],
+    ("codec", "pix_fmt", "size"),
+    [
+        ("libx264", "yuv422p", SIZE),
+        ("libx265", "yuv422p10le", SIZE),
+        ("libx265", "yuv420p12le", SIZE),
+        ("mpeg2video", "yuv420p", SIZE),
+        ("libx264", "yuv420p10le", SIZE),  # only the newest GPUs decode it
+        ("libx264", "yuv420p", (32, 16)),  # NVDEC has a least size, 48×16 to 144×144 by codec and GPU
+    ],
 )
-def test_what_the_gpu_is_not_asked_for_software_does(media, tmp_path, codec, pix_fmt):
-    """4:2:2, 12 bits and inexact codecs: one warning, the same frames."""
-    source = media.make_film(
-        tmp_path / "in.mkv",
-        frames=10,
-        size=SIZE,
-        codec=codec,
-        pix_fmt=pix_fmt,
-        options={"x265-params": X265} if codec == "libx265" else None,
-    )
+def test_what_the_gpu_does_not_decode_software_does(media, tmp_path, codec, pix_fmt, size):
+    """4:2:2, 12 bits, inexact codecs: one warning, the same frames."""
+    options = {"x265-params": X265} if codec == "libx265" else None
+    source = media.make_film(tmp_path / "in.mkv", frames=10, size=size, codec=codec, pix_fmt=pix_fmt, options=options)
     there, here = seen(source, Decoding(0, True)), seen(source, None)
     same(there, here)
-    assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_gpu"]
-    assert not any(on_gpu(f.image) for f in there[0])
-
-
-def test_h264_of_10_bits(media, tmp_path):
-    """Only the newest GPUs decode it; either way the frames are the same."""
-    source = media.make_film(tmp_path / "in.mkv", frames=30, size=SIZE, pix_fmt="yuv420p10le")
-    there, here = seen(source, Decoding(0, True)), seen(source, None)
-    same(there, here)
-    assert on_gpu(there[0][0].image) == (there[2].decoder == "NVDEC on cuda:0") == (not there[3].warnings)
-
-
-def test_frames_too_small_for_the_gpu(media, tmp_path):
-    """NVDEC has a least size, 48×16 to 144×144 by codec and GPU."""
-    source = media.make_film(tmp_path / "in.mkv", frames=5, size=(32, 16))
-    same(seen(source, Decoding(0, True)), seen(source, None))
+    decoded = there[2].decoder == "NVDEC on cuda:0"
+    assert {on_gpu(f.image) for f in there[0]} == {decoded} and not (decoded and there[3].warnings)
+    if size == SIZE and (codec, pix_fmt) != ("libx264", "yuv420p10le"):
+        assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_gpu"]
 
 
 def test_any_number_of_frames_stay_on_the_gpu(media, tmp_path):
@@ -180,47 +154,26 @@ def test_a_surface_is_where_it_says(film, name):
     frames, _, info, _ = seen(film(name), Decoding(0, True))
     for frame in (frames[0], frames[-1]):
         surface = surface_of(frame.image)
-        size = 1 if native_format(frame.image) == "nv12" else 2
         assert (frame.image.width, frame.image.height, surface.device) == (info.width, info.height, 0)
-        for address, pitch, rows, want in zip(
-            (surface.luma, surface.chroma),
-            (surface.luma_pitch, surface.chroma_pitch),
-            (info.height, info.height // 2),
-            bytes_of(frame.image),
-            strict=True,
-        ):
+        row = info.width * (1 if native_format(frame.image) == "nv12" else 2)
+        parts = (
+            (surface.luma, surface.luma_pitch, info.height),
+            (surface.chroma, surface.chroma_pitch, info.height // 2),
+        )
+        for (address, pitch, rows), want in zip(parts, bytes_of(frame.image), strict=True):
             got = np.zeros((rows, pitch), np.uint8)
+            to, source = ctypes.c_void_p(got.ctypes.data), ctypes.c_uint64(address)
             with driver_with_context() as driver:
-                assert (
-                    driver.cuMemcpyDtoH_v2(
-                        ctypes.c_void_p(got.ctypes.data), ctypes.c_uint64(address), ctypes.c_size_t(got.nbytes)
-                    )
-                    == 0
-                )
-            assert got[:, : info.width * size].tobytes() == want
-
-
-def test_what_is_written_on_a_surface_is_in_the_frame(film):
-    """A frame on the GPU may be changed in place; it keeps its times and tags."""
-    frames, _, _, _ = seen(film("h264.mp4"), Decoding(0, True))
-    surface = surface_of(frames[3].image)
-    with driver_with_context() as driver:
-        assert driver.cuMemsetD8_v2(ctypes.c_uint64(surface.luma), 77, ctypes.c_size_t(frames[3].image.width)) == 0
-        driver.cuCtxSynchronize()
-    host = software(frames[3].image)
-    assert set(np.from_dlpack(host.planes[0])[0]) == {77} and set(np.from_dlpack(host.planes[0])[1]) != {77}
-    assert host.pts == frames[3].pts
+                assert driver.cuMemcpyDtoH_v2(to, source, ctypes.c_size_t(got.nbytes)) == 0
+            assert got[:, :row].tobytes() == want
 
 
 def test_a_context_that_others_made_first_is_shared(film):
     """Whoever made the primary context, with whatever flags: FFmpeg accepts it once the flag it wants is set."""
-    driver = cuda()
-    context = ctypes.c_void_p()
-    assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
-    driver.cuDevicePrimaryCtxSetFlags_v2(0, 1)  # CU_CTX_SCHED_SPIN
-    frames, _, info, _ = seen(film("h264.mp4"), Decoding(0, True))
+    with driver_with_context() as driver:
+        driver.cuDevicePrimaryCtxSetFlags_v2(0, 1)  # CU_CTX_SCHED_SPIN
+        frames, _, info, _ = seen(film("h264.mp4"), Decoding(0, True))
     assert info.decoder == "NVDEC on cuda:0" and on_gpu(frames[0].image)
-    driver.cuDevicePrimaryCtxRelease_v2(0)
 
 
 def test_a_gpu_that_is_not_there(film):
@@ -256,13 +209,7 @@ def test_a_gpu_without_an_encoder_leaves_it_to_software(film, tmp_path, gpu_name
 
 @pytest.mark.parametrize("keep", [True, False], ids=["on the GPU", "uploaded"])
 @pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("h264.mp4", "h264_nvenc"),
-        ("h264-cropped.mkv", "h264_nvenc"),
-        ("hevc.mp4", "hevc_nvenc"),
-        ("hevc-10.mkv", "hevc_nvenc"),
-    ],
+    ("name", "codec"), [("h264.mp4", "h264_nvenc"), ("h264-cropped.mkv", "h264_nvenc"), ("hevc-10.mkv", "hevc_nvenc")]
 )
 def test_lossless_comes_back_bit_for_bit(film, nvenc, tmp_path, name, codec, keep):
     plan, stats = write(film(name), tmp_path / "out.mkv", keep=keep, codec=codec, crf=0)
@@ -285,17 +232,15 @@ def test_quality_follows_crf(film, nvenc, tmp_path, codec, name):
         if plan.video.encoder != codec:
             pytest.skip(f"{nvenc} has no {codec}")
         there = seen(tmp_path / "out.mkv", None)
-        start = there[0][0].pts * there[0][0].time_base
-        assert [f.pts * f.time_base - start for f in there[0]] == pytest.approx(
-            [f.pts * f.time_base for f in here[0]], abs=0.002
-        )
+        start, times = there[0][0].time, [f.time for f in here[0]]
+        assert [f.time - start for f in there[0]] == pytest.approx(times, abs=0.002)
         sizes.append((tmp_path / "out.mkv").stat().st_size)
         kind = np.dtype("<u2" if "10" in here[2].pix_fmt else np.uint8)
-        luma = [
-            [np.frombuffer(bytes_of(f.image)[0], kind).astype(float) for f in frames[::10]]
+        mine, theirs = (
+            np.stack([np.frombuffer(bytes_of(f.image)[0], kind).astype(float) for f in frames[::10]])
             for frames in (there[0], here[0])
-        ]
-        errors.append(np.mean([np.abs(a - b).mean() for a, b in zip(*luma, strict=True)]))
+        )
+        errors.append(np.abs(mine - theirs).mean())
     assert sizes[0] > sizes[1] > sizes[2] and errors[0] < errors[1] < errors[2]
 
 
@@ -307,8 +252,3 @@ def test_frames_on_the_gpu_are_encoded_there_by_themselves(film, nvenc, tmp_path
     assert (plan.video.encoder, plan.video.pix_fmt, plan.video.on_gpu) == ("hevc_nvenc", "p010le", True)
     there = seen(tmp_path / "b.mp4", None)
     assert there[2].pix_fmt == "yuv420p10le" and there[2].tags.transfer == 16
-
-
-def test_the_driver_is_known(gpu_name):
-    assert gpu_name and driver.absent() is None
-    driver.settle(0)

@@ -5,18 +5,16 @@ Those whose parameter is annotated `HostKernels` are the host's alone: they ask 
 or launch nothing.
 """
 
-from __future__ import annotations
-
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 from tests.device.cuda import test_batch_kernels, test_kernels, test_kernels_paste, test_shape_kernels
+from tests.device.cuda.host_kernels import HostKernels
 
 RUNNERS = {"host", "shaper", "batcher"}
 """What the host's tests call that which runs kernels."""
@@ -29,7 +27,7 @@ def shared(module: ModuleType) -> dict[str, Callable[..., None]]:
         for name, test in vars(module).items()
         if name.startswith("test_")
         and any(
-            key in RUNNERS and parameter.annotation != "HostKernels"
+            key in RUNNERS and parameter.annotation is not HostKernels
             for key, parameter in inspect.signature(test).parameters.items()
         )
     }
@@ -44,23 +42,11 @@ for _module in (test_batch_kernels, test_kernels, test_kernels_paste, test_shape
 
 
 @pytest.fixture
-def runner(gpu_kernels: Any) -> Iterator[Any]:
+def host(gpu_kernels):
     """The GPU, which is to be used."""
     gpu_kernels.clear()
     yield gpu_kernels
     assert gpu_kernels.launched, "the test ran nothing on the GPU"
 
 
-@pytest.fixture
-def host(runner: Any) -> Any:
-    return runner
-
-
-@pytest.fixture
-def shaper(runner: Any) -> Any:
-    return runner
-
-
-@pytest.fixture
-def batcher(runner: Any) -> Any:
-    return runner
+shaper = batcher = host

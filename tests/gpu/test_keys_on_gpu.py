@@ -1,7 +1,5 @@
 """Keyframes on the GPU against the same on the CPU: the scenarios that pass on the tests' own GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,12 +29,6 @@ from tests.gpu.real_gpu import gpu_plan, open_engine
 @pytest.fixture
 def open_plain(streams: Any, recipe: Any) -> Iterator[Callable[[], GpuEngine]]:
     """Opens an engine without memory on the GPU, for crops of 128, in fp32."""
-    made: list[GpuEngine] = []
-
-    def opened() -> GpuEngine:
-        made.append(GpuEngine(streams, recipe, *gpu_plan(streams, recipe, "f32"), "for a test"))
-        return made[-1]
-
-    yield opened
-    for engine in made:
-        engine.close()
+    engine = GpuEngine(streams, recipe, *gpu_plan(streams, recipe, "f32"), "for a test")
+    yield lambda: engine
+    engine.close()

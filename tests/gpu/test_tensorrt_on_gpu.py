@@ -1,7 +1,5 @@
 """What only a GPU shows: plans that run, one crop or many, put on a stream or recorded."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
-from tests.gpu.real_gpu import REHEARSAL
+from tests.gpu.real_gpu import REHEARSAL, CountedGpu
 from tests.gpu.required import lacking
 from tests.persons.made import ANNA, learnt
 
@@ -30,13 +28,15 @@ NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 @pytest.fixture
 def gpu(cuda_python: None) -> Generator[Gpu]:
-    gpu = Gpu(0)
+    gpu: Any = CountedGpu(Gpu(0))
     try:
         choice = choose(gpu.capability, installed(), gpu.name)
     except MissingComponent as error:
         lacking(str(error))
     print(choice.name)
     yield gpu
+    for piece in gpu.pieces:
+        piece.close()
     gpu.close()
 
 
@@ -81,10 +81,6 @@ class Bound:
         self.done.synchronize()
         return self.pinned[name].bytes()[:nbytes].view(np.float32).reshape(batch, *self.plan.ports[name][1]).copy()
 
-    def close(self) -> None:
-        for memory in (*self.memory.values(), *self.pinned.values()):
-            memory.close()
-
 
 @pytest.mark.parametrize("precision", [None, "bf16", "f32"])
 @pytest.mark.parametrize("name", NAMES)
@@ -101,11 +97,7 @@ def test_the_weights_of_a_person_arrive(gpu: Any, name: str, tmp_path: Path) -> 
     recipe = shipped(name)
     own = of_person(recipe, learned.read(learnt(tmp_path / "anna.person", ANNA, amount=0.01)))
     crop = load_golden(recipe)[0][:1]
-    wanted: list[np.ndarray] = []
-    for each in (own, recipe):
-        engine = HostEngine(each, device="onnx")
-        wanted.append(engine.submit(crop).result().pixels)
-        engine.close()
+    wanted = [HostEngine(each, device="onnx").submit(crop).result().pixels for each in (own, recipe)]
     plan, _ = open_tensorrt(own, gpu)
     answer = CropRunner(own, plan).restore(crop).pixels
     print(f"{own.name}: {[round(psnr(answer, w), 1) for w in wanted]} dB")
@@ -118,27 +110,24 @@ def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(gpu: Any, name: s
     recipe = shipped(name)
     plan, _ = open_tensorrt(recipe, gpu)
     values = crops(recipe, plan.max_batch)
-    single = []
+    port, single = recipe.output.name, []
     for i in range(plan.max_batch):
-        out = {recipe.output.name: np.empty((1, *recipe.outputs[recipe.output.name]), np.float32)}
-        plan.run({key: np.ascontiguousarray(value[i : i + 1]) for key, value in values.items()}, out)
-        single.append(out[recipe.output.name])
+        single.append(np.empty((1, *recipe.outputs[port]), np.float32))
+        given = {key: np.ascontiguousarray(value[i : i + 1]) for key, value in values.items()}
+        plan.run(given, {port: single[-1]})
     bound = Bound(plan, gpu)
     for batch in (1, 3, plan.max_batch, 2):
         bound.put({key: value[:batch] for key, value in values.items()})
         bound.enqueue(batch)
-        together = bound.answers(recipe.output.name, batch)
-        np.testing.assert_allclose(together, np.concatenate(single[:batch]), atol=5e-3)
+        np.testing.assert_allclose(bound.answers(port, batch), np.concatenate(single[:batch]), atol=5e-3)
         assert plan.capturable(bound.stream.handle, batch)
         graph = bound.stream.capture(lambda batch=batch: bound.enqueue(batch))
         bound.put({key: value[-batch:] for key, value in values.items()})
         bound.stream.replay(graph)
-        again = bound.answers(recipe.output.name, batch)
-        np.testing.assert_allclose(again, np.concatenate(single[-batch:]), atol=5e-3)
+        np.testing.assert_allclose(bound.answers(port, batch), np.concatenate(single[-batch:]), atol=5e-3)
         graph.close()
     identity = plan.identity
     plan.keep_kernels()
-    bound.close()
     plan.close()
     if identity.backend == "tensorrt-rtx":
         assert store.recall(store.kernels_path(identity))

@@ -7,11 +7,13 @@ GPU's memory is the host's, in rehearsals, it computes on the CPU. RTFACE_TORCH_
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,42 +30,41 @@ from rtface.engine.tensorrt.builder import prepare, profile
 from rtface.engine.tensorrt.library import choose, installed, precisions
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
 
+Run = Callable[[Mapping[str, Any]], dict[str, Any]]
+torch: Any = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+functional: Any = torch and torch.nn.functional
 ON_HOST = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
+
+
+def nothing_runs(gpu: Any) -> str:
+    """Why neither TensorRT nor PyTorch runs networks on the GPU; "" where one does."""
+    why = refused(gpu)
+    return f"{why}; or install PyTorch, for measuring only" if why and not usable() else ""
+
+
+def refused(gpu: Any) -> str:
+    """Why no TensorRT takes the GPU; "" where one does."""
+    try:
+        choose(gpu.capability, installed(), gpu.name)
+    except MissingComponent as error:
+        return str(error)
+    return ""
 
 
 def stand_in(gpu: Any) -> str:
     """Where no TensorRT takes the GPU, and PyTorch does, engines and networks are opened by PyTorch from now on, in
     this process. Why, for reports; "" where nothing is changed."""
-    try:
-        choose(gpu.capability, installed(), gpu.name)
-        return ""
-    except MissingComponent as error:
-        refused = str(error)
-    if not usable():
+    why = refused(gpu)
+    if not why or not usable():
         return ""
     tensorrt.open_tensorrt = opening.open_tensorrt = open_engine  # type: ignore[assignment]
     driver.TENSORRT = {"torch": "torch"}
-    import torch
-
-    return f"PyTorch {torch.__version__}, for measuring only: {refused}"
-
-
-def nothing_runs(gpu: Any) -> str:
-    """Why neither TensorRT nor PyTorch runs networks on the GPU; "" where one does."""
-    try:
-        choose(gpu.capability, installed(), gpu.name)
-        return ""
-    except MissingComponent as error:
-        return "" if usable() else f"{error}; or install PyTorch, for measuring only"
+    return f"PyTorch {torch.__version__}, for measuring only: {why}"
 
 
 def usable() -> bool:
     """Whether PyTorch is here, and computes on a GPU."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch
-
-    return ON_HOST or torch.cuda.is_available()
+    return torch is not None and (ON_HOST or torch.cuda.is_available())
 
 
 def open_engine(recipe: Recipe, gpu: Any, *, precision: Precision | None = None) -> tuple[TorchPlan, GoldenResult]:
@@ -82,35 +83,27 @@ class TorchPlan:
     scratch = None
 
     def __init__(self, recipe: Recipe, gpu: Any, precision: Precision) -> None:
-        import torch
-
         self.name, self.max_batch = recipe.name, recipe.batch.max
-        self.identity = PlanIdentity.of(
-            recipe,
-            "pytorch",
-            torch.__version__,
-            f"{gpu.name} sm_{gpu.capability[0]}{gpu.capability[1]}",
-            precision,
-            driver=gpu.driver,
-            profile=profile(recipe),
+        device, more = (
+            "{} sm_{}{}".format(gpu.name, *gpu.capability),
+            {"driver": gpu.driver, "profile": profile(recipe)},
         )
+        self.identity = PlanIdentity.of(recipe, "pytorch", torch.__version__, device, precision, **more)
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self._inputs, self._outputs = recipe.inputs, recipe.outputs
         self._device = torch.device("cpu" if ON_HOST else f"cuda:{getattr(gpu, 'ordinal', 0)}")
         torch.backends.cudnn.allow_tf32 = False
         self._network = Network(prepare(recipe, precision), self._device)
         self._pool: Any = None if ON_HOST else torch.cuda.MemPool()
-        self._runs: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+        self._runs: dict[int, Run] = {}
         self._bound: dict[int, dict[str, Any]] = {}
-        self._single: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+        self._single: Run | None = None
 
     def nbytes(self, name: str, batch: int) -> int:
         dtype, shape = self.ports[name]
         return batch * math.prod(shape) * dtype.itemsize
 
     def bind(self, buffers: Mapping[str, Any], sizes: Sequence[int] | None = None) -> None:
-        import torch
-
         self._bound = {}
         with self._told("make it ready"):
             for n in sizes or range(1, self.max_batch + 1):
@@ -123,9 +116,7 @@ class TorchPlan:
             if not ON_HOST:
                 torch.cuda.synchronize(self._device)
 
-    def _traced(self, batch: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-        import torch
-
+    def _traced(self, batch: int) -> Run:
         with torch.inference_mode():
             return self._network.traced(
                 {name: torch.zeros((batch, *shape), device=self._device) for name, shape in self._inputs.items()},
@@ -133,8 +124,6 @@ class TorchPlan:
             )
 
     def enqueue(self, handle: int, batch: int) -> None:
-        import torch
-
         if batch not in self._bound:
             raise EngineError(f"engine {self.name} runs {', '.join(map(str, self._bound))} crops at once, not {batch}")
         bound = self._bound[batch]
@@ -153,8 +142,6 @@ class TorchPlan:
 
     def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """See `rtface.engine.plan.Plan`."""
-        import torch
-
         with self._told("run it"), torch.inference_mode():
             if self._single is None:
                 self._single = self._traced(1)
@@ -162,8 +149,17 @@ class TorchPlan:
             for name, out in outputs.items():
                 np.copyto(out, answers[name].cpu().numpy().reshape(out.shape))
 
-    def _told(self, doing: str) -> AbstractContextManager[None]:
-        return _Told(f"engine {self.name}: PyTorch could not {doing}")
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        """PyTorch's errors as rtface's."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except RuntimeError as error:
+            line = (str(error).strip().splitlines() or [""])[0]
+            kind = OutOfDeviceMemory if "out of memory" in line else EngineError
+            raise kind(f"engine {self.name}: PyTorch could not {doing}: {line}") from error
 
     def keep_kernels(self) -> None:
         """There are none to keep."""
@@ -172,24 +168,8 @@ class TorchPlan:
         self._runs, self._bound, self._single, self._pool = {}, {}, None, None
 
 
-class _Told(nullcontext[None]):
-    """PyTorch's errors as rtface's."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, RuntimeError) and not isinstance(error, EngineError):
-            line = (str(error).strip().splitlines() or [""])[0]
-            kind = OutOfDeviceMemory if "out of memory" in line else EngineError
-            raise kind(f"{self._what}: {line}") from error
-
-
 def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
     """A tensor of float32 over memory that lies there."""
-    import torch
-
     if device.type == "cpu":
         values = (ctypes.c_float * math.prod(shape)).from_address(address)
         return torch.from_numpy(np.ctypeslib.as_array(values).reshape(shape))
@@ -199,8 +179,6 @@ def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
 
 def tensor_of(values: np.ndarray) -> Any:
     """A copy as a tensor on the host; PyTorch does not know the bfloat16 that ONNX gives NumPy."""
-    import torch
-
     if values.dtype.name == "bfloat16":
         return torch.from_numpy(np.array(values.view(np.int16))).view(torch.bfloat16)
     return torch.from_numpy(np.array(values))
@@ -214,7 +192,6 @@ class Network:
     """
 
     def __init__(self, model: Any, device: Any) -> None:
-        import torch
         from onnx import helper, numpy_helper
 
         self._device, self._constants = device, dict[str, Any]()
@@ -236,23 +213,19 @@ class Network:
                 value = value.to(memory_format=torch.channels_last)  # as the GPU's units for halves want it
             self._constants[tensor.name] = value
 
-    def traced(self, inputs: Mapping[str, Any], outputs: list[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    def traced(self, inputs: Mapping[str, Any], outputs: list[str]) -> Run:
         """What computes those outputs of inputs that are shaped like these."""
         known, changing = dict(self._constants), dict(inputs)
         steps: list[tuple[Callable[..., Any], list[str], str]] = []
-        wanted = self._wanted(outputs)
         for kind, names, (result, *_), attributes in self._nodes:
-            if result not in wanted:
-                continue
-            given = [
-                changing[name] if name in changing else self._given(known, kind, n, name)
-                for n, name in enumerate(names)
-            ]
             asked = [name for name in names if name in changing]
+            given = [changing[k] if k in changing else self._given(known, kind, n, k) for n, k in enumerate(names)]
             if kind == "Shape" or not asked:
                 known[result] = OPERATIONS[kind](attributes, *given)
                 continue
-            step = _step(OPERATIONS[kind], attributes, [name in changing for name in names], given)
+            fixed = [None if name in changing else value for name, value in zip(names, given, strict=True)]
+            places = [n for n, name in enumerate(names) if name in changing]
+            step = _step(partial(OPERATIONS[kind], attributes), fixed, places)
             changing[result] = step(*(changing[name] for name in asked))
             steps.append((step, asked, result))
         known |= {name: known[name].to(self._device) for name in outputs if name in known}
@@ -277,151 +250,84 @@ class Network:
         known[name] = value.to(self._device)
         return known[name]
 
-    def _wanted(self, outputs: list[str]) -> set[str]:
-        wanted = set(outputs)
-        for _, names, results, _ in reversed(self._nodes):
-            if wanted.intersection(results):
-                wanted.update(names)
-        return wanted
-
 
 _TOLD = ("Clip", "Pad", "Resize")
 """Operations whose inputs but the first say how to compute."""
 
 
-def _step(
-    operation: Callable[..., Any], attributes: dict[str, Any], changes: list[bool], given: list[Any]
-) -> Callable[..., Any]:
+def _step(operation: Callable[..., Any], fixed: list[Any], places: list[int]) -> Callable[..., Any]:
+    """The operation of the inputs at these places; the others are fixed."""
+
     def step(*values: Any) -> Any:
-        left = iter(values)
-        return operation(attributes, *(next(left) if c else g for c, g in zip(changes, given, strict=True)))
+        inputs = list(fixed)
+        for place, value in zip(places, values, strict=True):
+            inputs[place] = value
+        return operation(*inputs)
 
     return step
 
 
 def _ints(values: Any) -> list[int]:
-    return [int(v) for v in values.reshape(-1).tolist()] if hasattr(values, "reshape") else [int(v) for v in values]
+    return [int(v) for v in values.reshape(-1).tolist()]
 
 
-def _pads(a: dict[str, Any], x: Any, value: float) -> tuple[Any, tuple[int, int]]:
-    """An image and what a convolution or pooling is to pad it by; uneven padding is done here."""
-    from torch.nn.functional import pad
-
-    if a.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise EngineError(f"PyTorch is not told how to pad by {a['auto_pad']}")
+def _window(a: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, int], tuple[int, ...]]:
+    """Strides, padding and dilations of a convolution or pooling."""
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
-    if (top, left) == (bottom, right):
-        return x, (top, left)
-    return pad(x, (left, right, top, bottom), value=value), (0, 0)
+    if (top, left) != (bottom, right) or a.get("auto_pad", "NOTSET") != "NOTSET" or a.get("ceil_mode"):
+        raise EngineError(f"PyTorch is not told how to pad by {a}")
+    return tuple(a.get("strides", (1, 1))), (top, left), tuple(a.get("dilations", (1, 1)))
 
 
-def _conv(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
-    from torch.nn.functional import conv2d
-
-    x, padding = _pads(a, x, 0.0)
-    strides, dilations = a.get("strides", (1, 1)), a.get("dilations", (1, 1))
-    return conv2d(x, weight, bias, tuple(strides), padding, tuple(dilations), a.get("group", 1))
-
-
-def _gemm(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
+def _gemm(a: dict[str, Any], x: Any, weight: Any, bias: Any) -> Any:
     """Without cuBLAS, whose workspace is shared by all that run on a stream. They are small."""
-    x = x.t() if a.get("transA") else x
-    weight = weight if a.get("transB") else weight.t()
-    out = (x.float()[:, None, :] * weight.float()[None]).sum(-1) * a.get("alpha", 1.0)
-    return (out if bias is None else out + a.get("beta", 1.0) * bias.float()).to(x.dtype)
-
-
-def _max_pool(a: dict[str, Any], x: Any) -> Any:
-    from torch.nn.functional import max_pool2d
-
-    x, padding = _pads(a, x, -math.inf)
-    strides, dilations = a.get("strides", (1, 1)), a.get("dilations", (1, 1))
-    return max_pool2d(x, a["kernel_shape"], strides, padding, dilations, bool(a.get("ceil_mode")))
+    assert a.get("transB") and not a.get("transA") and a.get("alpha", 1) == a.get("beta", 1) == 1
+    return ((x.float()[:, None, :] * weight.float()[None]).sum(-1) + bias.float()).to(x.dtype)
 
 
 def _average_pool(a: dict[str, Any], x: Any) -> Any:
-    from torch.nn.functional import avg_pool2d
-
-    top, left, *other = a.get("pads", (0, 0, 0, 0))
-    assert [top, left] == list(other), "an average with uneven padding"
+    strides, padding, _ = _window(a)
     counted = bool(a.get("count_include_pad"))
-    return avg_pool2d(x, a["kernel_shape"], a.get("strides", (1, 1)), (top, left), bool(a.get("ceil_mode")), counted)
+    return functional.avg_pool2d(x, a["kernel_shape"], strides, padding, count_include_pad=counted)
 
 
-def _resize(a: dict[str, Any], x: Any, roi: Any = None, scales: Any = None, sizes: Any = None) -> Any:
-    from torch.nn.functional import interpolate
-
-    if sizes is not None and sizes.numel():
-        size = _ints(sizes)
-    else:
-        size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
-        assert all(n * s == m for n, s, m in zip(x.shape, scales.tolist(), size, strict=True)), "a broken scale"
-    assert size[:2] == list(x.shape[:2]) and not a.get("antialias")
-    kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel")
-    if kind == ("linear", "half_pixel"):
-        return interpolate(x, size[2:], mode="bilinear", align_corners=False)
-    if kind == ("nearest", "asymmetric") and a.get("nearest_mode") == "floor":
-        return interpolate(x, size[2:], mode="nearest")
+def _resize(a: dict[str, Any], x: Any, roi: Any, scales: Any) -> Any:
+    size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
+    assert size == [n * s for n, s in zip(x.shape, scales.tolist(), strict=True)] and not a.get("antialias")
+    kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel"), a.get("nearest_mode", "floor")
+    if kind[:2] == ("linear", "half_pixel"):
+        return functional.interpolate(x, size[2:], mode="bilinear", align_corners=False)
+    if kind == ("nearest", "asymmetric", "floor"):
+        return functional.interpolate(x, size[2:], mode="nearest")
     raise EngineError(f"PyTorch is not told how to resize by {kind}")
 
 
 def _grid_sample(a: dict[str, Any], x: Any, grid: Any) -> Any:
-    from torch.nn.functional import grid_sample
-
-    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(a["mode"], a["mode"])
-    return grid_sample(x, grid, mode, a["padding_mode"], bool(a.get("align_corners")))
+    assert a["mode"] == "cubic"
+    return functional.grid_sample(x, grid, "bicubic", a["padding_mode"], bool(a.get("align_corners")))
 
 
-def _pad(a: dict[str, Any], x: Any, pads: Any, value: Any = None, axes: Any = None) -> Any:
-    from torch.nn.functional import pad
-
-    assert axes is None
+def _pad(a: dict[str, Any], x: Any, pads: Any) -> Any:
     before, after = np.split(np.array(_ints(pads)), 2)
-    wanted = [int(v) for pair in zip(before[::-1], after[::-1], strict=True) for v in pair]
-    mode = a.get("mode", "constant")
-    if mode == "constant":
-        return pad(x, wanted, value=value.item() if value is not None else 0.0)
-    assert mode == "edge" and not any(wanted[4:])
-    return pad(x, wanted[:4], mode="replicate")
+    assert a["mode"] == "edge" and not any((*before[:2], *after[:2]))
+    return functional.pad(x, [int(v) for n in (3, 2) for v in (before[n], after[n])], mode="replicate")
 
 
-def _slice(a: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
-    firsts, lasts = _ints(starts), _ints(ends)
-    by = _ints(steps) if steps is not None else [1] * len(firsts)
-    for axis, first, last, step in zip(
-        _ints(axes) if axes is not None else range(len(firsts)), firsts, lasts, by, strict=True
-    ):
+def _slice(a: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any, steps: Any = None) -> Any:
+    by = [1] * len(starts) if steps is None else _ints(steps)
+    for axis, first, last, step in zip(_ints(axes), _ints(starts), _ints(ends), by, strict=True):
+        size = x.shape[axis]
+        at = range(size)[slice(first, last if step > 0 or last >= -size else None, step)]
         if step < 0:  # of the numbers that shapes are made of
-            at = list(range(x.shape[axis]))[slice(first, last if last >= -x.shape[axis] else None, step)]
-            x = x[(slice(None),) * (axis % x.dim()) + (at,)]
-        else:
-            x = x[(slice(None),) * (axis % x.dim()) + (slice(first, min(last, 1 << 60), step),)]
+            x, at = x.flip(axis), range(size - 1 - at.start, size - 1 - at.stop, -at.step)
+        x = x[(slice(None),) * (axis % x.dim()) + (slice(at.start, at.stop, at.step),)]
     return x
 
 
-def _reshape(a: dict[str, Any], x: Any, shape: Any) -> Any:
-    return x.reshape([x.shape[n] if size == 0 else size for n, size in enumerate(_ints(shape))])
-
-
-def _squeeze(a: dict[str, Any], x: Any, axes: Any = None) -> Any:
-    axes = a.get("axes") if axes is None else axes
-    return x.squeeze() if axes is None else x.squeeze(tuple(_ints(axes)))
-
-
-def _unsqueeze(a: dict[str, Any], x: Any, axes: Any = None) -> Any:
-    axes = _ints(a["axes"] if axes is None else axes)
-    for axis in sorted(n % (x.dim() + len(axes)) for n in axes):
+def _unsqueeze(a: dict[str, Any], x: Any, axes: Any) -> Any:
+    for axis in sorted(n % (x.dim() + len(axes)) for n in _ints(axes)):
         x = x.unsqueeze(axis)
     return x
-
-
-def _reduced(how: str) -> Callable[..., Any]:
-    def reduce(a: dict[str, Any], x: Any, axes: Any = None) -> Any:
-        axes = a.get("axes") if axes is None else axes
-        over = _ints(axes) if axes is not None and len(axes) else list(range(x.dim()))
-        return getattr(x, how)(over, keepdim=bool(a.get("keepdims", 1)))
-
-    return reduce
 
 
 def _clip(a: dict[str, Any], x: Any, low: Any = None, high: Any = None) -> Any:
@@ -433,84 +339,60 @@ def _gather(a: dict[str, Any], x: Any, indices: Any) -> Any:
     return x[indices.long()]
 
 
-def _cast(a: dict[str, Any], x: Any) -> Any:
-    import torch
-
-    kinds = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 16: torch.bfloat16}
-    return x.to(kinds[a["to"]])
-
-
-def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
-    import torch
-
-    value = tensor_of(a.get("value", np.zeros(1, np.float32)))
-    return torch.full(_ints(shape), value.item(), dtype=value.dtype)
-
-
-def _shape(a: dict[str, Any], x: Any) -> Any:
-    import torch
-
-    return torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64)
-
-
-def _depth_to_space(a: dict[str, Any], x: Any) -> Any:
-    from torch.nn.functional import pixel_shuffle
-
-    assert a.get("mode") == "CRD"
-    return pixel_shuffle(x, a["blocksize"])
-
-
-def _concat(a: dict[str, Any], *parts: Any) -> Any:
-    import torch
-
-    return torch.cat(parts, a["axis"])
-
-
 def _div(a: dict[str, Any], x: Any, y: Any) -> Any:
     return x / y if x.is_floating_point() else x.div(y, rounding_mode="trunc")
 
 
-def _prelu(a: dict[str, Any], x: Any, slope: Any) -> Any:
-    return x.clamp(min=0) + slope * x.clamp(max=0)
+def _plain(name: str) -> Callable[..., Any]:
+    return lambda a, *inputs: getattr(torch, name)(*inputs)
 
 
+def _reduced(how: str) -> Callable[..., Any]:
+    return lambda a, x, axes: getattr(x, how)(_ints(axes), keepdim=bool(a.get("keepdims", 1)))
+
+
+def _reshape(a: dict[str, Any], x: Any, shape: Any) -> Any:
+    return x.reshape([x.shape[n] if size == 0 else size for n, size in enumerate(_ints(shape))])
+
+
+def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
+    value = tensor_of(a["value"])
+    return torch.full(_ints(shape), value.item(), dtype=value.dtype)
+
+
+def _depth_to_space(a: dict[str, Any], x: Any) -> Any:
+    assert a["mode"] == "CRD"
+    return functional.pixel_shuffle(x, a["blocksize"])
+
+
+KINDS = {1: "float32", 7: "int64", 10: "float16", 16: "bfloat16"}
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    "Abs": lambda a, x: x.abs(),
-    "Add": lambda a, x, y: x + y,
+    **{kind: _plain(kind.lower()) for kind in ("Abs", "Neg", "Relu", "Sigmoid", "Sqrt", "Tanh")},
+    **{kind: _plain(kind.lower()) for kind in ("Add", "Mul", "Pow", "Sub")},
     "AveragePool": _average_pool,
-    "Cast": _cast,
+    "Cast": lambda a, x: x.to(getattr(torch, KINDS[a["to"]])),
     "Clip": _clip,
-    "Concat": _concat,
+    "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
     "ConstantOfShape": _constant_of_shape,
-    "Conv": _conv,
+    "Conv": lambda a, x, weight, bias=None: functional.conv2d(x, weight, bias, *_window(a), a.get("group", 1)),
     "DepthToSpace": _depth_to_space,
     "Div": _div,
     "Gather": _gather,
     "Gemm": _gemm,
     "GridSample": _grid_sample,
-    "Identity": lambda a, x: x,
-    "MaxPool": _max_pool,
-    "Mul": lambda a, x, y: x * y,
-    "Neg": lambda a, x: -x,
-    "PRelu": _prelu,
+    "MaxPool": lambda a, x: functional.max_pool2d(x, a["kernel_shape"], *_window(a)),
     "Pad": _pad,
-    "Pow": lambda a, x, y: x**y,
     "ReduceMean": _reduced("mean"),
     "ReduceSum": _reduced("sum"),
-    "Relu": lambda a, x: x.relu(),
     "Reshape": _reshape,
     "Resize": _resize,
-    "Shape": _shape,
-    "Sigmoid": lambda a, x: x.sigmoid(),
+    "Shape": lambda a, x: torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64),
     "Slice": _slice,
-    "Sqrt": lambda a, x: x.sqrt(),
-    "Squeeze": _squeeze,
-    "Sub": lambda a, x, y: x - y,
-    "Tanh": lambda a, x: x.tanh(),
+    "Squeeze": lambda a, x, axes: x.squeeze(tuple(_ints(axes))),
     "Transpose": lambda a, x: x.permute(a["perm"]),
     "Unsqueeze": _unsqueeze,
 }
-"""What is known of ONNX: (attributes, *inputs) → the first output."""
+"""What the shipped networks and those of the tests are made of: (attributes, *inputs) → the first output."""
 
 if __name__ == "__main__":
     from rtface.device.cuda.gpu import Gpu

@@ -1,6 +1,12 @@
 """Fixtures of a fake GPU that runs the real kernels on the host."""
 
+import gc
+
 import pytest
+
+from tests.engine.conftest import make_engine
+
+__all__ = ["make_engine"]
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +41,26 @@ def on_cpu():
         engine.close()
 
 
+def closing(open_engine, **usual):
+    """Opens engines as that does, and closes them at the end of the test."""
+    opened = []
+
+    def open_one(*given, **more):
+        opened.append(open_engine(*given, **usual, **more))
+        return opened[-1]
+
+    yield open_one
+    gc.collect()
+    for engine, _ in opened:
+        engine.close()
+
+
 @pytest.fixture
-def engine_on():
+def engine_on(streams):
     """Opens a shipped engine on a GPU: (streams, name="rtface-s") → it, and what notes its `batches`."""
     from tests.device.cuda.gpu_rig import engine_on
 
-    return engine_on
+    yield from closing(engine_on)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,10 +66,8 @@ class FakeMemory(_Watched):
 
     def bytes(self) -> np.ndarray:
         assert self.pinned, "the host cannot touch the GPU's memory"
-        gpu = self.gpu
-        with gpu.lock:
-            gpu.clock[HOST] += 1
-            self.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what="the host")
+        with self.gpu.lock:
+            self.gpu.touch(self, "the host")
         return self.array
 
     def close(self) -> None:
@@ -76,8 +75,7 @@ class FakeMemory(_Watched):
         with gpu.lock:
             if self.closed:
                 return
-            gpu.clock[HOST] += 1
-            self.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what="freeing")
+            gpu.touch(self, "freeing")
             self.closed = True
             gpu.live.discard(self)
             gpu.used -= 0 if self.pinned else self.nbytes
@@ -99,6 +97,9 @@ class LentMemory:
     def address(self) -> int:
         return self.array.ctypes.data
 
+    def holds(self, memory: Any) -> bool:
+        return self.address <= memory.address < self.address + len(self.array)
+
     def part(self, memory: Any) -> _Watched:
         start = memory.address - self.address
         assert start + memory.nbytes <= len(self.array), "more than was lent"
@@ -106,11 +107,9 @@ class LentMemory:
 
     def check(self, what: str) -> None:
         """The other library goes on with it: whatever was done here must have been waited for."""
-        gpu = self.gpu
-        with gpu.lock:
-            gpu.clock[HOST] += 1
+        with self.gpu.lock:
             for part in self.parts.values():
-                part.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what=what)
+                self.gpu.touch(part, what)
 
     def free(self) -> None:
         """Its streams lets go, on whatever thread; what is wrong is said when the GPU is closed."""
@@ -126,25 +125,21 @@ class LentMemory:
 
 
 class _Operation:
-    __slots__ = ("after", "clock", "done", "run", "what")
-
-    def __init__(self, run: Callable[[], None] | None, after: list[_Operation], clock: Clock, what: str) -> None:
-        self.run, self.after, self.clock, self.done, self.what = run, after, clock, False, what
+    def __init__(self, run: Callable[[], None], after: list[_Operation], clock: Clock) -> None:
+        self.run, self.after, self.clock, self.done = run, after, clock, False
 
     def finish(self) -> None:
         waiting = [self]
         while waiting:
             op = waiting[-1]
-            open_ones = [o for o in op.after if not o.done]
-            if open_ones:
+            if open_ones := [o for o in op.after if not o.done]:
                 waiting.extend(open_ones)
                 continue
             waiting.pop()
             if not op.done:
                 op.done = True
-                if op.run is not None:
-                    op.run()
-                op.after, op.run = [], None
+                op.run()
+                op.after, op.run = [], lambda: None
 
 
 class FakeEvent:
@@ -161,8 +156,12 @@ class FakeEvent:
                 self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
 
 
+Run = Callable[[Sequence[Any]], None]
+"""Does an operation, given the memory that it may write."""
+
+
 class FakeGraph:
-    def __init__(self, steps: list[tuple[Callable[..., None], list[FakeMemory], list[FakeMemory], str]]) -> None:
+    def __init__(self, steps: list[tuple[Run, list[Any], list[Any]]]) -> None:
         self.steps, self.closed = steps, False
 
     def close(self) -> None:
@@ -180,39 +179,27 @@ class FakeStream:
         self.steps: list[Any] | None = None  # while capturing
         self.called: list[Callable[[], None]] | None = None  # while another library enqueues
 
-    def _push(
-        self,
-        run: Callable[..., None] | None,
-        reads: Sequence[Any],
-        writes: Sequence[Any],
-        what: str,
-        *,
-        takes_writes: bool = True,
-    ) -> None:
+    def _push(self, run: Run, reads: Sequence[Any], writes: Sequence[Any], what: str) -> None:
         gpu = self.gpu
         with gpu.lock:
             gpu.check()
             if self.steps is not None:
-                assert run is not None
-                self.steps.append((run, list(reads), list(writes), what))
+                self.steps.append((run, list(reads), list(writes)))
                 return
-            single = run
-            run = (lambda: single([])) if takes_writes and single is not None else single
             self.clock = _join(self.clock, gpu.clock)
             self.clock[self.name] += 1
-            tick = self.clock[self.name]
-            for memory in reads:
-                gpu.watched(memory).access(self.name, tick, self.clock, write=False, what=f"{what} on {self.name}")
-            for memory in writes:
-                gpu.watched(memory).access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
-            after = [o for o in (self.last, *self.waits) if o is not None]
+            tick, what = self.clock[self.name], f"{what} on {self.name}"
+            for memories, write in ((reads, False), (writes, True)):
+                for memory in memories:
+                    gpu.watched(memory).access(self.name, tick, self.clock, write=write, what=what)
+            after = [o for o in (self.last, *self.waits) if o is not None and not o.done]
             self.waits = []
-            self.last = _Operation(run, [o for o in after if not o.done], dict(self.clock), what)
+            self.last = _Operation(lambda: run(writes), after, dict(self.clock))
 
     def copy(self, to: Any, source: Any, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         assert nbytes > 0 and to_at + nbytes <= to.nbytes and source_at + nbytes <= source.nbytes, "a copy past the end"
 
-        def run(more: list[FakeMemory]) -> None:
+        def run(writes: Sequence[Any]) -> None:
             to.array[to_at : to_at + nbytes] = source.array[source_at : source_at + nbytes]
 
         self._push(run, [source], [to], "copy")
@@ -220,24 +207,17 @@ class FakeStream:
     def launch(
         self, kernel: str, grid: Any, block: Any, *args: Any, reads: Sequence[Any] = (), writes: Sequence[Any] = ()
     ) -> None:
-        assert min(*grid, *block) > 0, f"{kernel} is launched with an empty grid {grid} {block}"
-        assert block[0] * block[1] * block[2] <= 1024 and max(grid[1:]) < 65536, f"{kernel}: {grid} {block}"
         values = tuple(type(a)(a) for a in args)  # by value, as a launch takes them
-
-        def run(more: list[FakeMemory]) -> None:
-            self.gpu.run_kernel(kernel, grid, block, values, [*writes, *more])
-
-        self._push(run, reads, writes, kernel)
+        self._push(lambda allowed: self.gpu.run_kernel(kernel, grid, block, values, allowed), reads, writes, kernel)
 
     def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
-        self.called = []
+        self.called = work = []
         try:
             enqueue(self.handle)
-            work = self.called
         finally:
             self.called = None
 
-        def run(more: list[FakeMemory]) -> None:
+        def run(writes: Sequence[Any]) -> None:
             for step in work:
                 step()
 
@@ -245,7 +225,7 @@ class FakeStream:
 
     def record(self, event: FakeEvent) -> None:
         assert self.steps is None, "recording an event while capturing"
-        self._push(None, [], [], "record")
+        self._push(lambda writes: None, [], [], "record")
         event.mark = self.last
 
     def wait(self, event: FakeEvent) -> None:
@@ -265,20 +245,15 @@ class FakeStream:
 
     def replay(self, graph: FakeGraph, *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
         assert not graph.closed
-        gpu = self.gpu
 
-        def run() -> None:
+        def run(allowed: Sequence[Any]) -> None:
             for step, *_ in graph.steps:
-                step(list(writes))
+                step(allowed)
 
-        self._push(
-            run,
-            [*reads, *(m for step in graph.steps for m in step[1])],
-            [*writes, *(m for step in graph.steps for m in step[2])],
-            f"graph of {len(graph.steps)}",
-            takes_writes=False,
-        )
-        gpu.replays += 1
+        reads = [*reads, *(memory for step in graph.steps for memory in step[1])]
+        writes = [*writes, *(memory for step in graph.steps for memory in step[2])]
+        self._push(run, reads, writes, f"graph of {len(graph.steps)}")
+        self.gpu.replays += 1
 
 
 class FakeGpu:
@@ -296,14 +271,7 @@ class FakeGpu:
     """
 
     def __init__(
-        self,
-        run: Callable[..., None] | None = None,
-        *,
-        memory: int = 1 << 30,
-        strict: bool = False,
-        name: str = "fake GPU",
-        capability: tuple[int, int] = (9, 0),
-        driver: str = "13.0",
+        self, run=None, *, memory=1 << 30, strict=False, name="fake GPU", capability=(9, 0), driver="13.0"
     ) -> None:
         self.name, self.capability, self.driver, self.ordinal = name, capability, driver, 0
         self._run, self.memory, self.strict = run, memory, strict
@@ -312,7 +280,7 @@ class FakeGpu:
         self.live: set[FakeMemory] = set()
         self.streams: list[FakeStream] = []
         self.used = self.peak = self.allocations = self.replays = self.refuse = 0
-        self.checks: dict[str, int] = {}
+        self.checks = Counter[str]()
         self.lost = False
         self.lent: list[LentMemory] = []
         self.faults: list[str] = []
@@ -322,9 +290,14 @@ class FakeGpu:
         if isinstance(memory, FakeMemory):
             return memory
         for lent in self.lent:
-            if lent.address <= memory.address < lent.address + len(lent.array):
+            if lent.holds(memory):
                 return lent.part(memory)
         raise AssertionError("memory of another library that is not kept")
+
+    def touch(self, memory: _Watched, what: str) -> None:
+        """The host writes it, or may."""
+        self.clock[HOST] += 1
+        memory.access(HOST, self.clock[HOST], self.clock, write=True, what=what)
 
     def check(self) -> None:
         if self.lost:
@@ -374,15 +347,13 @@ class FakeGpu:
         assert stream.called is not None, "a library put work on a stream outside of `call`"
         stream.called.append(step)
 
-    def run_kernel(self, kernel: str, grid: Any, block: Any, args: Any, writes: list[FakeMemory]) -> None:
+    def run_kernel(self, kernel: str, grid: Any, block: Any, args: Any, writes: Sequence[Any]) -> None:
         # Pinned memory may be written by the host meanwhile.
-        self.checks[kernel] = self.checks.get(kernel, 0) + 1
+        self.checks[kernel] += 1
         others: list[Any] = []
         if self.strict and self.checks[kernel] <= _CHECKS:
             others = [m for m in self.live if m not in writes and not m.pinned]
-            others += [
-                m for m in self.lent if not any(m.address <= w.address < m.address + len(m.array) for w in writes)
-            ]
+            others += [lent for lent in self.lent if not any(map(lent.holds, writes))]
         before = [m.array.tobytes() for m in others]
         assert self._run is not None, f"{kernel} on a GPU without kernels"
         self._run(kernel, grid, block, *args)

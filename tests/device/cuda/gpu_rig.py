@@ -1,10 +1,9 @@
 """A whole GPU path without a GPU: the fake GPU, our kernels run by the host, networks run by ONNX Runtime."""
 
-from __future__ import annotations
-
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -22,31 +21,15 @@ from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
+Spoil = Callable[[str, np.ndarray], np.ndarray]
 STRUCTS = {kernels.CODE: structs.STRUCTS, shaping.CODE: shape_structs.STRUCTS}
 
 
 def build_kernels() -> Callable[..., None]:
     """All kernels, as `FakeGpu` runs them: (name, grid, block, *args)."""
-    by_name = {
-        name: host
-        for source, names in SOURCES.items()
-        for host in (compile_kernels(source, names, STRUCTS.get(source)),)
-        for name in names
-    }
+    hosts = [compile_kernels(source, names, STRUCTS.get(source)) for source, names in SOURCES.items()]
+    by_name = {name: host for host in hosts for name in host.kernels}
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
-
-
-class _Format:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class _Plane:
-    def __init__(self, lent: LentMemory, pitch: int, device: int) -> None:
-        self.buffer_ptr, self.line_size, self._device = lent.address, pitch, device
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, self._device
 
 
 class FakeGpuFrame:
@@ -58,11 +41,10 @@ class FakeGpuFrame:
 
     def __init__(self, gpu: FakeGpu, image: Any, *, device: int = 0) -> None:
         assert image.format.name in ("nv12", "p010le")
-        self.format, self.sw_format = _Format("cuda"), _Format(image.format.name)
+        self.format, self.sw_format = SimpleNamespace(name="cuda"), image.format
         self.width, self.height, self.pts = image.width, image.height, image.pts
         self.gpu, self.downloads = gpu, 0
-        self._like, self._lent = image, []
-        self.planes: list[_Plane] = []
+        self.planes, self._lent = list[Any](), []
         for plane in image.planes:
             rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
             pitch = -(-(rows.shape[1] + 64) // 256) * 256
@@ -71,7 +53,8 @@ class FakeGpuFrame:
             lent = LentMemory(gpu, memory.reshape(-1))
             weakref.finalize(self, lent.free)
             self._lent.append((lent, pitch, rows.shape))
-            self.planes.append(_Plane(lent, pitch, device))
+            said = {"buffer_ptr": lent.address, "line_size": pitch, "__dlpack_device__": lambda: (2, device)}
+            self.planes.append(SimpleNamespace(**said))
 
     def reformat(self, format: str) -> av.VideoFrame:
         """A download, which FFmpeg does in order with nothing of ours."""
@@ -104,14 +87,7 @@ class FakePlan:
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        gpu: FakeGpu,
-        *,
-        max_batch: int = 4,
-        capturable: bool = True,
-        spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
-        wrong: Callable[[int, bool], bool] | None = None,
+        self, recipe: Recipe, gpu: FakeGpu, *, max_batch=4, capturable=True, spoil=None, wrong=lambda n, captured: False
     ) -> None:
         self.recipe, self.gpu, self.max_batch, self._capturable = recipe, gpu, max_batch, capturable
         self.scratch = None
@@ -123,7 +99,7 @@ class FakePlan:
         self.batches: list[int] = []
         self.closed = False
         self.spoil = spoil or (lambda name, values: values)
-        self._wrong = wrong or (lambda batch, captured: False)
+        self._wrong = wrong
         self._shape = 0
 
     def bind(self, buffers: dict[str, Any], sizes: Sequence[int]) -> None:
@@ -141,7 +117,6 @@ class FakePlan:
         return self._buffers[name].array.view(np.float32)[:count].reshape(batch, *shape)
 
     def enqueue(self, handle: int, batch: int) -> None:
-        inputs, outputs = ([p.name for p in ports] for ports in (self.session.get_inputs(), self.session.get_outputs()))
         assert batch in self._sizes, f"nothing is ready for a batch of {batch}"
         captured = handle in STREAMS and STREAMS[handle].steps is not None
         if captured and self._shape != batch:
@@ -150,8 +125,9 @@ class FakePlan:
 
         def run() -> None:
             self.batches.append(batch)
-            answers = self.session.run(outputs, {name: self._array(name, batch) for name in inputs})
-            for name, answer in zip(outputs, answers, strict=True):
+            given = {port.name: self._array(port.name, batch) for port in self.session.get_inputs()}
+            outputs = [port.name for port in self.session.get_outputs()]
+            for name, answer in zip(outputs, self.session.run(outputs, given), strict=True):
                 spoilt = self.spoil(name, answer)
                 self._array(name, batch)[...] = spoilt + 0.5 if self._wrong(batch, captured) else spoilt
 
@@ -171,12 +147,11 @@ def hold(streams: StreamThread) -> threading.Event:
 
 def engine_on(streams: StreamThread, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
     """A shipped engine on the fake GPU, and its plan."""
-    recipe = load_recipe(find_recipes()[name])
-    return open_with(streams, recipe, **more)
+    return open_with(streams, load_recipe(find_recipes()[name]), **more)
 
 
 def open_with(
-    streams: StreamThread, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None, **more: Any
+    streams: StreamThread, recipe: Recipe, *, spoil: Spoil | None = None, **more: Any
 ) -> tuple[GpuEngine, FakePlan]:
     """An engine on the fake GPU, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
     plan = FakePlan(recipe, streams.gpu, **more)

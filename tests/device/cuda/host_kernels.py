@@ -7,10 +7,9 @@ Addresses are those of numpy arrays (`array.ctypes.data`). Threads run one after
 blockIdx, threadIdx, blockDim, gridDim and plain C++ only. CXX names another compiler.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -77,38 +76,32 @@ def compiler() -> str:
     return found
 
 
+Grid = tuple[int, int, int]
+
+
 class Runner(Protocol):
     """What runs kernels for a test: the host, or a GPU (tests/gpu)."""
 
     def hold(self, array: np.ndarray) -> np.ndarray:
         """The same values, C-contiguous, where kernels read and write them by `ctypes.data`; aligned no worse."""
-        ...
 
-    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
+    def launch(self, name: str, grid: Grid, block: Grid, *args: Any) -> None:
         """Runs a kernel to its end. Raises TypeError where an argument is not of the type that its table names."""
-        ...
 
 
-def checked(
-    kernels: Kernels, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], args: Sequence[Any]
-) -> None:
+def checked(kernels: Kernels, name: str, grid: Grid, block: Grid, args: Sequence[Any]) -> None:
     """Raises where a launch is none that a GPU could do."""
-    types = kernels[name]
-    if len(args) != len(types):
-        raise TypeError(f"{name} takes {len(types)} arguments, not {len(args)}")
-    if max(block) > 1024 or block[0] * block[1] * block[2] > 1024 or min(*grid, *block) < 1:
+    if math.prod(block) > 1024 or min(*grid, *block) < 1 or max(grid[1:]) > 65535:
         raise ValueError(f"{name}: no GPU runs a grid {grid} of blocks {block}")
-    if grid[1] > 65535 or grid[2] > 65535:
-        raise ValueError(f"{name}: no GPU runs a grid {grid}")
-    if not all(isinstance(arg, kind) for arg, kind in zip(args, types, strict=True)):
-        raise TypeError(f"{name} takes {[t.__name__ for t in types]}, not {[type(a).__name__ for a in args]}")
+    if tuple(map(type, args)) != kernels[name]:
+        raise TypeError(f"{name} takes {[t.__name__ for t in kernels[name]]}, not {[type(a).__name__ for a in args]}")
 
 
 class HostKernels:
     """The kernels of one file, compiled for the host (`Runner`)."""
 
     def __init__(self, path: Path, kernels: Kernels) -> None:
-        self.path, self._kernels = path, kernels
+        self.path, self.kernels = path, kernels
         self._library = library = ctypes.CDLL(str(path))
         for name, types in kernels.items():
             sizes = (ctypes.c_int * 64)()
@@ -116,8 +109,8 @@ class HostKernels:
             wanted = [np.dtype(t).itemsize for t in types]
             assert list(sizes[:count]) == wanted, f"{name} takes arguments of {list(sizes[:count])} bytes, not {wanted}"
 
-    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
-        checked(self._kernels, name, grid, block, args)
+    def launch(self, name: str, grid: Grid, block: Grid, *args: Any) -> None:
+        checked(self.kernels, name, grid, block, args)
         held = [np.array([arg]) for arg in args]
         pointers = (ctypes.c_void_p * max(1, len(held)))(*[a.ctypes.data for a in held])
         three = ctypes.c_uint * 3
@@ -125,12 +118,6 @@ class HostKernels:
 
     def hold(self, array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array)
-
-    def layout_of(self, name: str, fields: tuple[str, ...]) -> tuple[int, dict[str, int]]:
-        """sizeof a struct that was named to `compile_kernels`, and offsetof each of its fields."""
-        out = (ctypes.c_int * (len(fields) + 1))()
-        getattr(self._library, f"host_struct_{name}")(out)
-        return out[0], dict(zip(fields, out[1:], strict=True))
 
 
 def kept() -> Path:
@@ -149,9 +136,8 @@ def compiled(name: str, source: str, *flags: str) -> Path:
         with tempfile.TemporaryDirectory(dir=kept()) as work:
             unit, made = Path(work) / f"{name}.cpp", Path(work) / library.name
             unit.write_text(source)
-            done = subprocess.run(
-                [*command[:1], str(unit), "-o", str(made), *command[1:]], capture_output=True, text=True, check=False
-            )
+            line = [*command[:1], str(unit), "-o", str(made), *command[1:]]
+            done = subprocess.run(line, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr[:4000]
             made.replace(library)
     return library
@@ -163,7 +149,7 @@ def compile_kernels(source: Path, kernels: Kernels, structs: Mapping[str, np.dty
     Args:
         source: the file.
         kernels: argument types by kernel.
-        structs: dtypes of structs whose layout `layout_of` is to tell.
+        structs: dtypes that the file's structs are laid out as.
     """
     lines = ["#include <type_traits>", "#include <utility>", _SHIM, source.read_text(), _RUNNER]
     for name in kernels:
@@ -173,11 +159,9 @@ def compile_kernels(source: Path, kernels: Kernels, structs: Mapping[str, np.dty
         )
         lines.append(f'extern "C" int host_sizes_{name}(int* into) {{ return host_sizes({name}, into); }}')
     for name, dtype in (structs or {}).items():
-        places = ", ".join(f"(int)offsetof({name}, {field})" for field in dtype.names or ())
-        lines.append(
-            f'extern "C" void host_struct_{name}(int* into) '
-            f"{{ int all[] = {{(int)sizeof({name}), {places}}}; std::memcpy(into, all, sizeof all); }}"
-        )
+        lines.append(f"static_assert(sizeof({name}) == {dtype.itemsize});")
+        for field, (_, at, *_) in (dtype.fields or {}).items():
+            lines.append(f"static_assert(offsetof({name}, {field}) == {at});")
     # The processor's own instructions: fmaf as a library call is many times slower.
     flags = "-O2", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-w"
     return HostKernels(compiled(source.stem, "\n".join(lines) + "\n", *flags), kernels)

@@ -1,7 +1,5 @@
 """What the tests of the kernels share: frames with content, the kernels' way through a frame, and the CPU's."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -17,7 +15,7 @@ from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.kernels import LaunchList, curve_tables, uncurve_job
 from rtface.device.cuda.staging import StagedSamples
-from rtface.frame import Box, Color, Display, Frame
+from rtface.frame import Box, Frame
 from rtface.geometry.planes import Layout, Role, layout, planes
 from rtface.geometry.transforms import compose, display_size, field_parity, translation
 from tests.device.cuda.host_kernels import Runner
@@ -29,11 +27,9 @@ def film(
     height: int = 176,
     *,
     seed: int = 0,
-    color: Color | None = None,
-    display: Display | None = None,
-    field: int | None = None,
     gray: bool = False,
     noise: float = 0.02,
+    **more: Any,
 ) -> Frame:
     """A frame of smooth shapes, edges and grain, over the whole range of codes; `gray`: without colour."""
     image = av.VideoFrame(width, height, name)
@@ -56,7 +52,7 @@ def film(
         if gray and form.kind == "rgb":
             codes = first = codes if first is None else first
         view[...] = (codes << form.shift).astype(np.uint32)
-    return Frame(image, image.pts, Fraction(1, 25), color=color or Color(), display=display or Display(), field=field)
+    return Frame(image, image.pts, Fraction(1, 25), **more)
 
 
 def again(frame: Frame) -> Frame:
@@ -73,14 +69,10 @@ def similarity(
     frame: Frame, side: float, size: int, *, angle: float = 0.2, at: tuple[float, float] = (0.45, 0.52)
 ) -> np.ndarray:
     """Display → crop: a square of `side` display pixels round a point of the frame (as parts of its size)."""
-    width, height = display_size(frame.image.width, frame.image.height, frame.display)
-    s = size / side
-    c, d = s * np.cos(angle), s * np.sin(angle)
-    return compose(
-        translation(size / 2, size / 2),
-        np.array([(c, -d, 0.0), (d, c, 0.0)]),
-        translation(-at[0] * width, -at[1] * height),
-    )
+    centre = np.array(at) * display_size(frame.image.width, frame.image.height, frame.display)
+    c, d = size / side * np.cos(angle), size / side * np.sin(angle)
+    turned = np.array([(c, -d, 0.0), (d, c, 0.0)])
+    return compose(translation(size / 2, size / 2), turned, translation(*-centre))
 
 
 def oval(size: int, *, reach: float = 0.8) -> np.ndarray:
@@ -95,11 +87,6 @@ def correction(size: int, mask: np.ndarray, *, seed: int = 1, strength: float = 
     rng = np.random.default_rng(seed)
     d = cv2.GaussianBlur(rng.normal(0, 4, (size, size, 3)), (0, 0), size / 20) + rng.normal(0, 0.25, (size, size, 3))
     return (d * strength * mask[..., None]).astype(np.float32)
-
-
-def support(mask: np.ndarray) -> tuple[int, int, int, int]:
-    x, y, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
-    return x, y, x + w, y + h
 
 
 def form_of(frame: Frame) -> Layout:
@@ -123,12 +110,9 @@ class Block:
         self.surface = StagedSamples(form, parts)
         self.memory = host.hold(aligned(self.surface.nbytes + 512))
         self.block = self.memory[256 : 256 + self.surface.nbytes]
+        self.base = self.block.ctypes.data
         self.views = planes(frame.image, form, field_parity(frame.display, frame.field))
         self.surface.load(self.views, self.block)
-
-    @property
-    def base(self) -> int:
-        return self.block.ctypes.data
 
     def check_rim(self) -> None:
         assert (self.memory[:256] == 0xAB).all() and (self.memory[-256:] == 0xAB).all(), "written outside the block"
@@ -147,17 +131,9 @@ def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *,
     block = Block(host, frame, plan.parts)
     scratch, tables = host.hold(aligned(max(1, plan.scratch))), host.hold(curve_tables(frame.color))
     out = host.hold(np.full((2, len(matrices), 3, size, size), np.nan, np.float32))
-    run(
-        host,
-        plan.job(
-            block.surface,
-            block.base,
-            [c.ctypes.data for c in out[0]],
-            native=[c.ctypes.data for c in out[1]] if native else None,
-            tables=tables.ctypes.data,
-            scratch=scratch.ctypes.data,
-        ),
-    )
+    crops, natives = ([crop.ctypes.data for crop in kind] for kind in out)
+    more = {"tables": tables.ctypes.data, "scratch": scratch.ctypes.data, "native": natives if native else None}
+    run(host, plan.job(block.surface, block.base, crops, **more))
     block.check_rim()
     return out[1] if native else out[0]
 
@@ -170,71 +146,40 @@ def gray_in(views: dict[Role, np.ndarray], form: Layout, box: Box) -> bool:
 
 
 def kernel_paste(
-    host: Runner,
-    frame: Frame,
-    corrections: list,
-    masks: list,
-    matrices: np.ndarray,
-    *,
-    supports: bool = True,
-    probe: bool = False,
-) -> PastePlan:
+    host: Runner, frame: Frame, corrections: list, masks: list, matrices: np.ndarray, *, probe: bool = False
+) -> None:
     """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `probe`
     the kernels find out which chroma is gray."""
     form = form_of(frame)
     sizes = [len(mask) for mask in masks]
-    curved = len(curve_tables(frame.color)) > 0
     planar = [host.hold(d.transpose(2, 0, 1)) for d in corrections]
+    drawn, held = [host.hold(mask) for mask in masks], []
     tables = host.hold(curve_tables(frame.color))
-    if frame.color.primaries == 9 or curved:
-        natives = [
-            host.hold(kernel_crops(host, frame, m[None], s, native=True)[0])
-            for m, s in zip(matrices, sizes, strict=True)
-        ]
-        run(
-            host,
-            uncurve_job(
-                frame.color,
-                [
-                    (d.ctypes.data, n.ctypes.data, d.ctypes.data, s)
-                    for d, n, s in zip(planar, natives, sizes, strict=True)
-                ],
-                tables.ctypes.data,
-            ),
-        )
+    if frame.color.primaries == 9 or len(tables):
+        rows = []
+        for d, matrix, size in zip(planar, matrices, sizes, strict=True):
+            native = host.hold(kernel_crops(host, frame, matrix[None], size, native=True)[0])
+            held.append(native)
+            rows.append((d.ctypes.data, native.ctypes.data, d.ctypes.data, size))
+        run(host, uncurve_job(frame.color, rows, tables.ctypes.data))
     parts = [CropPlan(frame, form, m[None], s).parts[0] for m, s in zip(matrices, sizes, strict=True)]
     block = Block(host, frame, parts)
-    plan = PastePlan(
-        frame,
-        form,
-        matrices,
-        sizes,
-        [support(m) for m in masks] if supports else None,
-        None if probe else partial(gray_in, block.views, form),
-        probe=probe,
-    )
+    gray = None if probe else partial(gray_in, block.views, form)
+    rects = [cv2.boundingRect((mask > 0).astype(np.uint8)) for mask in masks]
+    supports = [(x, y, x + w, y + h) for x, y, w, h in rects]
+    plan = PastePlan(frame, form, matrices, sizes, supports, gray, probe=probe)
     for crop, part in zip(parts, plan.parts, strict=True):
         for role, box in part.items():
             x0, y0, x1, y1 = crop[role]
             assert x0 <= box[0] < box[2] <= x1 and y0 <= box[1] < box[3] <= y1, "a paste reaches further than its crop"
     scratch = host.hold(aligned(max(1, plan.scratch)))
-    held = [host.hold(mask) for mask in masks]
-    run(
-        host,
-        plan.job(
-            block.surface,
-            block.base,
-            [d.ctypes.data for d in planar],
-            [m.ctypes.data for m in held],
-            scratch.ctypes.data,
-        ),
-    )
+    ds, ms = ([a.ctypes.data for a in arrays] for arrays in (planar, drawn))
+    run(host, plan.job(block.surface, block.base, ds, ms, scratch.ctypes.data))
     block.check_rim()
     back = np.full_like(block.block, 0x5C)  # what is not copied back must not be needed
     for at, nbytes in block.surface.spans(plan.parts):
         back[at : at + nbytes] = block.block[at : at + nbytes]
     block.surface.store(block.views, back, plan.parts)
-    return plan
 
 
 def cpu_crops(frame: Frame, matrices: np.ndarray, size: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Crops into a network's batch, and its answers out of it, against a few lines of numpy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -49,38 +47,22 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
     def room(*shape: int) -> np.ndarray:
         return batcher.hold(np.full((batch, *shape), np.nan, np.float32))
 
-    crops, kept, states = some(3, S, S), some(3, h, w), some(max(state, 1))
-    restored, kept_next, states_next, occlusion, scale = (
-        room(3, S, S),
-        room(3, h, w),
-        room(max(state, 1)),
-        room(max(maps, 1)),
-        room(max(maps, 1)),
-    )
+    small, state_shape, map_shape = (3, h, w), (max(state, 1),), (max(maps, 1),)
+    crops, kept, states = some(3, S, S), some(*small), some(*state_shape)
+    shapes = {"kept_next": small, "state_next": state_shape, "occlusion": map_shape, "log_scale": map_shape}
+    out = {"restored": room(3, S, S)} | {name: room(*shape) for name, shape in shapes.items()}
     new = np.arange(batch) % 3 == 1  # faces of which nothing is remembered
     rows = batcher.hold(np.zeros(batch, ROW))
-    for name, array in (
-        ("crop", crops),
-        ("restored", restored),
-        ("kept_next", kept_next),
-        ("state_next", states_next),
-        ("occlusion", occlusion),
-        ("log_scale", scale),
-        ("kept", kept),
-        ("state", states),
-    ):
+    for name, array in {"crop": crops, "kept": kept, "state": states, **out}.items():
         rows[name] = [0 if name in ("kept", "state") and new[n] else one.ctypes.data for n, one in enumerate(array)]
 
-    given = {
-        "crop": room(3, H, W),
-        "past": room(3, h, w),
-        "known": room(1),
-        "state": room(max(state, 1)),
-        "shrunk": room(3, h, w),
-    }
-    batcher.launch(
-        "gather", gather_grid(told[0], batch), BLOCK, *(np.uint64(a.ctypes.data) for a in (rows, told, *given.values()))
-    )
+    shapes = {"crop": (3, H, W), "past": small, "known": (1,), "state": state_shape, "shrunk": small}
+    given = {name: room(*shape) for name, shape in shapes.items()}
+
+    def launch(kernel: str, grid: tuple[int, int, int], *arrays: np.ndarray) -> None:
+        batcher.launch(kernel, grid, BLOCK, *(np.uint64(a.ctypes.data) for a in (rows, told, *arrays)))
+
+    launch("gather", gather_grid(told[0], batch), *given.values())
     region = crops[:, :, Y : Y + H, X : X + W]
     np.testing.assert_allclose(given["crop"], region * (1 - low) + low, atol=1e-6)
     if remembers:
@@ -91,41 +73,27 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
         if state:
             np.testing.assert_array_equal(given["state"], np.where(new[:, None], 0, states))
 
-    answers = {
-        "output": some(3, H, W),
-        "kept": some(3, h, w),
-        "state": some(max(state, 1)),
-        "occlusion": some(max(maps, 1)),
-        "log_scale": some(max(maps, 1)),
-    }
-    answers["output"] -= 0.5
-    answers["output"][0, 1, 2, 3] = np.nan
-    order = (
-        answers["output"],
-        answers["kept"],
-        given["shrunk"],
-        answers["state"],
-        answers["occlusion"],
-        answers["log_scale"],
+    output, kept_out, state_out, occlusion, scale = (
+        some(*shape) for shape in ((3, H, W), small, state_shape, map_shape, map_shape)
     )
-    batcher.launch(
-        "scatter", scatter_grid(told[0], batch), BLOCK, *(np.uint64(a.ctypes.data) for a in (rows, told, *order))
-    )
-    value = (answers["output"] - low) / (1 - low)
+    output -= 0.5
+    output[0, 1, 2, 3] = np.nan
+    launch("scatter", scatter_grid(told[0], batch), output, kept_out, given["shrunk"], state_out, occlusion, scale)
+    value = (output - low) / (1 - low)
     value = np.clip(value + region if residual else value, 0, 1)
     wanted = crops.copy()
     wanted[:, :, Y : Y + H, X : X + W] = value
-    np.testing.assert_allclose(restored, wanted, atol=1e-6)
-    assert np.isnan(restored).sum() == 1
-    if remembers:
-        small = np.clip(answers["kept"] + given["shrunk"], 0, 1) if k > 1 else value
-        np.testing.assert_allclose(kept_next, small, atol=1e-6)
-        if state:
-            np.testing.assert_array_equal(states_next, answers["state"])
-        np.testing.assert_array_equal(occlusion, answers["occlusion"])
-        np.testing.assert_array_equal(scale, answers["log_scale"])
-    else:
-        assert np.isnan(kept_next).all() and np.isnan(occlusion).all()
+    np.testing.assert_allclose(out["restored"], wanted, atol=1e-6)
+    assert np.isnan(out["restored"]).sum() == 1
+    if not remembers:
+        assert np.isnan(out["kept_next"]).all() and np.isnan(out["occlusion"]).all()
+        return
+    next_past = np.clip(kept_out + given["shrunk"], 0, 1) if k > 1 else value
+    np.testing.assert_allclose(out["kept_next"], next_past, atol=1e-6)
+    np.testing.assert_array_equal(out["occlusion"], occlusion)
+    np.testing.assert_array_equal(out["log_scale"], scale)
+    if state:
+        np.testing.assert_array_equal(out["state_next"], state_out)
 
 
 def test_an_empty_row_is_left_alone(batcher: Runner) -> None:

@@ -1,8 +1,6 @@
 """Keyframes on a GPU, against the same on the CPU: a heavy engine over the light one, in films and live."""
 
 # ruff: noqa: F811
-from __future__ import annotations
-
 from concurrent.futures import Future
 from functools import partial
 
@@ -21,7 +19,7 @@ from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
-from tests.device.cuda.test_cuda_device import codes, compare, film
+from tests.device.cuda.test_cuda_device import Only, codes, film, near
 from tests.device.cuda.test_frames_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every
@@ -29,39 +27,25 @@ from tests.enhance.key_frames import Every
 pytestmark = pytest.mark.slow
 
 
-class Engines:
+class Engines(Only):
     """The first suits every face; all are there by name."""
 
-    def __init__(self, *engines):
-        self.all = {engine.name: engine for engine in engines}
-
     def pick(self, *_):
-        return next(iter(self.all.values()))
-
-    def named(self, name):
-        return self.all[name]
+        return self.engines[0]
 
 
 @pytest.fixture
 def open_plain(streams, recipe):
-    """Opens an engine without memory on the GPU, for crops of 128; as `FakePlan`."""
-    made = []
-
-    def opened(**more):
-        made.append(open_with(streams, recipe, **more)[0])
-        return made[-1]
-
-    yield opened
-    for engine in made:
-        engine.close()
+    """Opens an engine without memory on the GPU, for crops of 128."""
+    engine = open_with(streams, recipe)[0]
+    yield lambda: engine
+    engine.close()
 
 
 @pytest.fixture
 def engines(streams, open_plain, engine_on):
     """That one over rtface-s."""
-    light = engine_on(streams)[0]
-    yield Engines(open_plain(), light)
-    light.close()
+    return Engines(open_plain(), engine_on(streams)[0])
 
 
 @pytest.fixture
@@ -82,11 +66,7 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3):
 
 @pytest.mark.parametrize(
     ("fmt", "more"),
-    [
-        ("yuv420p", {}),
-        pytest.param("yuv420p10be", {}, marks=pytest.mark.slow),
-        pytest.param("yuv420p", {"display": Display(fields="tff")}, marks=pytest.mark.slow),
-    ],
+    [("yuv420p", {}), ("yuv420p10be", {}), ("yuv420p", {"display": Display(fields="tff")})],
     ids=["420", "be", "tff"],
 )
 def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, share_limit):
@@ -98,8 +78,7 @@ def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, shar
     assert not stats.counters["faults"]
     pictures = 8 if "display" in more else 4
     assert (stats.counters["crops:plain"], stats.counters["crops:rtface-s"]) == (4 * -(-pictures // 3), 4 * pictures)
-    worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < max(1e-3, share_limit)
+    near(mine, theirs, max(1e-3, share_limit))
     assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
 
 
@@ -107,8 +86,7 @@ def test_gpu_frames_are_cropped_twice_without_a_download(streams, device, engine
     mine = list(enhance(device, engines)(put(frame, streams) for frame in film("nv12", frames=4)))
     assert not any(frame.image.downloads for frame in mine)
     theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=4)))
-    worst, share = compare(back(mine), theirs)
-    assert worst <= 1 and share < max(1e-3, share_limit)
+    near(back(mine), theirs, max(1e-3, share_limit))
 
 
 def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, on_cpu, engine_on, share_limit):
@@ -116,10 +94,7 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, 
     frames = partial(film, "yuv420p10le", frames=4, faces=1, color=Color("bt2020", transfer="pq", primaries=9))
     mine = list(enhance(device, Engines(*made), keyframe=2)(frames()))
     theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]), keyframe=2)(frames()))
-    worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < max(1e-3, share_limit)
-    for engine in made:
-        engine.close()
+    near(mine, theirs, max(1e-3, share_limit))
 
 
 class Late:
@@ -154,5 +129,4 @@ def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_li
         assert [len(heavy.asked), sum(promised.done() for *_, promised in heavy.asked)] == [6, 4]
         outs.append(shown)
     assert all(frame.touched for frame in outs[0]) and not stats.counters["faults"]
-    worst, share = compare(*outs)
-    assert worst <= 1 and share < max(1e-3, share_limit)
+    near(*outs, max(1e-3, share_limit))

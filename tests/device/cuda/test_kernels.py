@@ -1,7 +1,5 @@
 """The kernels make the crops that the CPU device makes, and their descriptors are what they read."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,47 +9,18 @@ import pytest
 
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.crop import CropPlan
-from rtface.device.cuda.kernels import curve_tables
-from rtface.device.cuda.staging import StagedSamples
 from rtface.frame import Color, Display, Float
-from rtface.geometry.planes import planes
 from rtface.geometry.transforms import scaling, translation
 from tests.device.cuda.kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
 from tests.pairs import pairs
 
 S = 96
 # One of each arrangement of planes, components, subsampling, word and shift; `geometry.planes` is tested for all.
-FORMATS = [
-    "yuv420p",
-    "yuv411p",
-    "yuv440p",
-    "yuv410p",
-    "yuva420p",
-    "yuv420p10le",
-    "yuv444p16le",
-    "yuv444p10msble",
-    "nv12",
-    "nv21",
-    "nv42",
-    "nv20le",
-    "p010le",
-    "p412le",
-    "yuyv422",
-    "uyvy422",
-    "y210le",
-    "ayuv",
-    "vuya",
-    "xv36le",
-    "gray",
-    "gray10le",
-    "ya16le",
-    "bgr24",
-    "argb",
-    "rgb48le",
-    "bgra64le",
-    "gbrap",
-    "gbrp16le",
-]
+PLANAR = ["yuv420p", "yuv411p", "yuv440p", "yuv410p", "yuva420p", "yuv420p10le", "yuv444p16le", "yuv444p10msble"]
+SEMI_PLANAR = ["nv12", "nv21", "nv42", "nv20le", "p010le", "p412le"]
+PACKED = ["yuyv422", "uyvy422", "y210le", "ayuv", "vuya", "xv36le", "gray", "gray10le", "ya16le"]
+RGB = ["bgr24", "argb", "rgb48le", "bgra64le", "gbrap", "gbrp16le"]
+FORMATS = [*PLANAR, *SEMI_PLANAR, *PACKED, *RGB]
 DISPLAYS = [
     Display(),
     Display(1),
@@ -115,29 +84,22 @@ def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
     ids=str,
 )
 def test_crops_of_odd_sizes(name, size, host):
-    """And frames smaller than a crop; a crop's own side may be odd, too."""
+    """And frames smaller than a crop; a crop's own side may be odd, too, and it may lie wholly outside the frame."""
     frame = film(name, *size)
     for side in (S, 33):
-        matrices = np.stack([*faces(frame, 30.0, 90.0, 260.0, size=side), scaling(side / size[0], side / size[1])])
+        outside = translation(5000.0, 0.0), translation(-4000.0, -4000.0), translation(0.0, 1.0 + size[1])
+        whole = scaling(side / size[0], side / size[1])
+        matrices = np.stack([*faces(frame, 30.0, 90.0, 260.0, size=side), whole, *outside])
         close(kernel_crops(host, frame, matrices, side), cpu_crops(frame, matrices, side))
 
 
 @pytest.mark.parametrize(
-    ("shrink", "name"),
-    pairs([1.07, 1.5, 2.0, 2.5, 4.3, 5.0], ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5]),
+    ("shrink", "name"), pairs([1.07, 1.5, 2.0, 2.5, 4.3, 5.0], ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5])
 )
 def test_shrunk_crops_are_filtered_as_on_the_cpu(name, shrink, host):
     frame = film(name, 640, 360, noise=0.15)
     matrices = np.stack([similarity(frame, 64 * shrink, 64, angle=a, at=(0.4 + a, 0.6)) for a in (0.0, 0.3, 1.57)])
     close(kernel_crops(host, frame, matrices, 64), cpu_crops(frame, matrices, 64))
-
-
-@pytest.mark.parametrize("name", ["yuv420p", "p010le"])
-def test_crops_outside_the_frame_repeat_its_edge(name, host):
-    frame = film(name)
-    for x, y in ((5000.0, 0.0), (-4000.0, -4000.0), (0.0, 170.0)):
-        matrices = translation(x, y)[None]
-        close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
 
 
 HDR = [
@@ -163,60 +125,18 @@ def test_hdr_goes_through_the_curve(name, color, host):
     close(kernel_crops(host, frame, matrices, S, native=True), natives)
 
 
-def test_sdr_has_no_tables_and_hdr_has_two():
-    assert not len(curve_tables(Color())) and not len(curve_tables(Color(primaries=9)))
-    assert len(curve_tables(HDR[0])) == 2 * 4097
-
-
 def test_a_common_crop_is_one_launch(host):
-    """Nothing is filtered where no face is larger than its crop; and a grid may be larger than its faces."""
+    """Nothing is filtered where no face is larger than its crop; and crops may lie apart."""
     frame = film("nv12", 640, 360)
-    plan = CropPlan(frame, form_of(frame), faces(frame, 60.0, 90.0, 100.0), S)
-    block, out = Block(host, frame, plan.parts), host.hold(np.full((3, 3, S, S), np.nan, np.float32))
-    job = plan.job(block.surface, block.base, [crop.ctypes.data for crop in out])
-    assert plan.scratch == 0 and [kernel for kernel, *_ in job.launches] == ["crop"]
-    assert job.launches[0][1] == (2, 4, 3)
-    run(host, job)
-    first = out.copy()
-    assert np.isfinite(first).all()
-    out[...] = np.nan
-    data = host.hold(job.descriptors)
-    host.launch("crop", (9, 9, 9), (32, 8, 1), np.uint64(data.ctypes.data))  # as a captured graph's is
-    np.testing.assert_array_equal(out, first)
-    assert not CropPlan(frame, form_of(frame), np.zeros((0, 2, 3)), S).job(block.surface, block.base, []).launches
-
-
-def test_crops_may_lie_apart(host):
-    frame = film("yuv420p")
-    matrices = faces(frame, 80.0, 100.0)
+    matrices = faces(frame, 60.0, 90.0, 100.0)
     plan = CropPlan(frame, form_of(frame), matrices, S)
-    block, out = Block(host, frame, plan.parts), host.hold(np.full((2, 4, S, S), -1.0, np.float32))
-    run(host, plan.job(block.surface, block.base, [crop.ctypes.data for crop in out]))
+    block, out = Block(host, frame, plan.parts), host.hold(np.full((3, 4, S, S), np.nan, np.float32))
+    job = plan.job(block.surface, block.base, [crop.ctypes.data for crop in out])
+    assert plan.scratch == 0 and [(kernel, grid) for kernel, grid, *_ in job.launches] == [("crop", (2, 4, 3))]
+    run(host, job)
     close(np.ascontiguousarray(out[:, :3]), cpu_crops(frame, matrices, S))
-    assert (out[:, 3] == -1.0).all()
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_surface_holds_its_boxes_and_gives_them_back(name):
-    frame = film(name)
-    form = form_of(frame)
-    views = planes(frame.image, form)
-    boxes = {role: (3, 5, min(40, view.shape[1]), min(30, view.shape[0])) for role, view in views.items()}
-    surface = StagedSamples(form, [boxes])
-    block = np.zeros(surface.nbytes, np.uint8)
-    surface.load(views, block)
-    before = {role: view.copy() for role, view in views.items()}
-    for role, (x0, y0, *_) in boxes.items():
-        at = surface.address(role, 0, x0 + 7, y0 + 4)
-        word = block[at : at + form.dtype.itemsize].view(form.dtype)
-        assert word[0] == before[role][y0 + 4, x0 + 7]
-        word ^= 1
-    inner = {role: (x0 + 7, y0 + 4, x0 + 8, y0 + 5) for role, (x0, y0, *_) in boxes.items()}
-    surface.store(views, block, [inner])
-    for role, (x0, y0, *_) in boxes.items():
-        before[role][y0 + 4, x0 + 7] ^= 1
-        np.testing.assert_array_equal(views[role], before[role])
-    assert all(at >= 0 and at + nbytes <= surface.nbytes for at, nbytes in surface.spans([inner]))
+    assert np.isnan(out[:, 3]).all()
+    assert not CropPlan(frame, form_of(frame), np.zeros((0, 2, 3)), S).job(block.surface, block.base, []).launches
 
 
 def test_bottom_up_frames_are_copied_in_place(host):
@@ -233,16 +153,9 @@ def test_bottom_up_frames_are_copied_in_place(host):
     assert frame.image.planes[0].line_size < 0
     matrices = faces(frame, 80.0, 100.0)
     close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
-    form = form_of(frame)
-    views = planes(frame.image, form)
-    parts = CropPlan(frame, form, matrices, S).parts
-    block = Block(host, frame, parts)
-    before = {role: view.copy() for role, view in views.items()}
-    for view in views.values():
+    before = kernel_crops(host, frame, matrices, S)
+    block = Block(host, frame, CropPlan(frame, form_of(frame), matrices, S).parts)
+    for view in block.views.values():
         view[...] = 9
-    block.surface.store(views, block.block, parts)
-    for role, view in views.items():
-        expected = np.full_like(view, 9)
-        for x0, y0, x1, y1 in (part[role] for part in parts):
-            expected[y0:y1, x0:x1] = before[role][y0:y1, x0:x1]
-        np.testing.assert_array_equal(view, expected)
+    block.surface.store(block.views, block.block, block.surface.parts)
+    np.testing.assert_array_equal(kernel_crops(host, frame, matrices, S), before)

@@ -11,12 +11,9 @@ from rtface.errors import EngineError, MissingComponent
 SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'
 
 
-def arch_id(value) -> str:
-    return value if isinstance(value, str) else value.__name__.rsplit(".", 1)[1]
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    needed()
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path))
     return tmp_path / "kernels"
 
@@ -25,16 +22,11 @@ def needed() -> None:
     pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install -e '.[cuda]')")
 
 
+SLOW = [("sm_75", shaping), ("sm_90", kernels), ("sm_120", shaping), ("sm_120", batch)]
+
+
 @pytest.mark.parametrize(
-    ("arch", "program"),
-    [
-        ("sm_75", batch),
-        *(
-            pytest.param(*pair, marks=pytest.mark.slow)
-            for pair in (("sm_75", shaping), ("sm_90", kernels), ("sm_120", shaping), ("sm_120", batch))
-        ),
-    ],
-    ids=arch_id,
+    ("arch", "program"), [("sm_75", batch), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW)]
 )
 def test_the_kernels_compile_and_spill_nothing(arch, program):
     needed()
@@ -48,33 +40,24 @@ def test_the_kernels_compile_and_spill_nothing(arch, program):
         assert all(re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", s) for s in spills)
 
 
-def test_what_was_compiled_is_kept(cache, monkeypatch):
-    needed()
+def test_what_was_compiled_is_kept_whole(cache, monkeypatch, tmp_path):
     first = nvrtc.compile(SMALL, (9, 0))
     (kept,) = cache.iterdir()
     assert kept.name.startswith("sm_90-") and kept.read_bytes().endswith(first)
-    monkeypatch.setattr(nvrtc, "build", lambda *_, **__: pytest.fail("compiled again"))
-    assert nvrtc.compile(SMALL, (9, 0)) == first
-    monkeypatch.undo()
-    monkeypatch.setenv("RTFACE_CACHE", str(cache.parent))
+    with monkeypatch.context() as patch:
+        patch.setattr(nvrtc, "build", lambda *_, **__: pytest.fail("compiled again"))
+        assert nvrtc.compile(SMALL, (9, 0)) == first
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert nvrtc.compile(SMALL, (9, 0)) == first and kept.read_bytes().endswith(first)
     nvrtc.compile(SMALL.replace("1.0f", "3.0f"), (9, 0))
     nvrtc.compile(SMALL, (8, 0))
     assert len(list(cache.iterdir())) == 3
-
-
-def test_damage_is_found_and_a_read_only_folder_accepted(cache, monkeypatch, tmp_path):
-    needed()
-    first = nvrtc.compile(SMALL, (9, 0))
-    (kept,) = cache.iterdir()
-    kept.write_bytes(kept.read_bytes()[:-3])
-    assert nvrtc.compile(SMALL, (9, 0)) == first and kept.read_bytes().endswith(first)
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))  # a folder that cannot be written to
     assert nvrtc.compile(SMALL, (9, 0)) == first
 
 
 def test_errors_say_what_to_do(cache):
-    needed()
     with pytest.raises(EngineError, match="expected an expression"):
         nvrtc.compile("__global__ void f() { int x = ; }", (9, 0))
     with pytest.raises(EngineError, match=r"sm_999.*pip install -U nvidia-cuda-nvrtc"):
@@ -82,7 +65,8 @@ def test_errors_say_what_to_do(cache):
     assert not cache.exists()
 
 
-def test_without_cuda_core_the_extra_is_named(cache, monkeypatch):
+def test_without_cuda_core_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
     with pytest.raises(MissingComponent, match=r"pip install .*\[cuda\]'"):
         nvrtc.compile(SMALL, (9, 0))

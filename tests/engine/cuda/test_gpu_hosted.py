@@ -1,7 +1,5 @@
 """Crops of the host through engines on a GPU: answers, memory, failures, an end, and nobody who waits for them."""
 
-from __future__ import annotations
-
 import threading
 from contextlib import contextmanager
 
@@ -21,23 +19,6 @@ def crops_of(recipe, prefix=""):
     return [np.ascontiguousarray(crop, np.float32)[None] for crop in crops], answers
 
 
-def test_golden_crops_and_next_frames_equal_the_cpus(streams, on_cpu, engine_on):
-    engine, _ = engine_on(streams)
-    firsts, answers = crops_of(engine.recipe)
-    seconds, next_answers = crops_of(engine.recipe, "next_")
-    first = [engine.submit(crop) for crop in firsts[:3]]
-    second = [engine.submit(crop, after) for crop, after in zip(seconds, first, strict=False)]
-    for promises, wanted in ((first, answers), (second, next_answers)):
-        for promise, answer in zip(promises, wanted, strict=False):
-            assert psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
-    cpu = on_cpu["rtface-s"]
-    theirs = cpu.submit(seconds[0], cpu.submit(firsts[0])).result(20)
-    mine = second[0].result()
-    assert mine.occlusion.shape == theirs.occlusion.shape and np.allclose(mine.occlusion, theirs.occlusion, atol=1e-4)
-    assert np.allclose(mine.log_scale, theirs.log_scale, atol=1e-3)
-    engine.close()
-
-
 @contextmanager
 def held(engine):
     """Keeps the engine with its first crop meanwhile."""
@@ -46,20 +27,25 @@ def held(engine):
     first = engine.submit(crops_of(engine.recipe)[0][0])
     assert begun.wait(20)
     engine.hosted.run = run
-    yield first
+    yield first, gate
     gate.set()
 
 
-def test_crops_wait_for_the_answers_before(streams, engine_on):
+def test_golden_crops_and_next_frames_equal_the_cpus(streams, on_cpu, engine_on):
     engine, _ = engine_on(streams)
-    (firsts, answers), (seconds, next_answers) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
-    with held(engine) as alone:
-        waiting = [engine.submit(firsts[1]), engine.submit(seconds[0], alone)]
-        waiting.append(engine.submit(seconds[1], waiting[0]))
-    wanted = [answers[0], answers[1], next_answers[0], next_answers[1]]
-    for promise, answer in zip([alone, *waiting], wanted, strict=True):
-        assert psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
-    engine.close()
+    firsts, answers = crops_of(engine.recipe)
+    seconds, next_answers = crops_of(engine.recipe, "next_")
+    with held(engine) as (alone, _):  # the others wait for it, and for each other
+        first = [alone, *(engine.submit(crop) for crop in firsts[1:3])]
+        second = [engine.submit(crop, after) for crop, after in zip(seconds, first, strict=False)]
+    for promises, wanted in ((first, answers), (second, next_answers)):
+        for promise, answer in zip(promises, wanted, strict=False):
+            assert psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
+    cpu = on_cpu["rtface-s"]
+    theirs = cpu.submit(seconds[0], cpu.submit(firsts[0])).result(20)
+    mine = second[0].result()
+    assert mine.occlusion.shape == theirs.occlusion.shape and np.allclose(mine.occlusion, theirs.occlusion, atol=1e-4)
+    assert np.allclose(mine.log_scale, theirs.log_scale, atol=1e-3)
 
 
 def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(streams, bench, on_cpu, engine_on):  # noqa: F811
@@ -74,7 +60,6 @@ def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(streams, bench, on_c
         mine = engine.submit(next_crop, on_gpu)
         theirs = cpu.submit(next_crop, cpu.submit(crop, theirs))
         assert psnr(mine.result(20).pixels[0], theirs.result(20).pixels[0]) > 60
-    engine.close()
 
 
 def test_a_nan_answer_is_an_error_and_clears_the_state(streams, engine_on):
@@ -92,7 +77,6 @@ def test_a_nan_answer_is_an_error_and_clears_the_state(streams, engine_on):
     with pytest.raises(EngineError, match="rtface-s: the answer holds values that are not numbers"):
         failed.result(20)
     assert psnr(after.result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
-    engine.close()
 
 
 def test_without_memory_a_crop_fails_and_the_next_one_works(streams, engine_on):
@@ -102,30 +86,26 @@ def test_without_memory_a_crop_fails_and_the_next_one_works(streams, engine_on):
     with pytest.raises(OutOfDeviceMemory):
         engine.submit(crops[0]).result(20)
     assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
-    engine.close()
 
 
 def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(streams, bench, engine_on):  # noqa: F811
     slow, quick = engine_on(streams)[0], engine_on(streams)[0]
     crops, answers = crops_of(slow.recipe)
-    gate, begun, run = threading.Event(), threading.Event(), slow.hosted.run
-    slow.hosted.run = lambda *given: (begun.set(), gate.wait(20), run(*given))
-    waiting = [slow.submit(crop) for crop in crops[:3]]
-    assert begun.wait(20)
-    faces = bench(quick.size, 2)
-    faces.put([crop[0] for crop in crops[:2]])
-    for promise in [*(quick.submit(face) for face in faces.faces), quick.submit(crops[0])]:
-        promise.result(20)
-    assert psnr(faces.get(faces.faces[1]), answers[1]) > slow.recipe.golden.psnr.f32
-    assert not any(promise.done() for promise in waiting)
-    threading.Timer(0.1, gate.set).start()
-    slow.close()
-    slow.close()
+    with held(slow) as (first, gate):
+        waiting = [first, *(slow.submit(crop) for crop in crops[1:3])]
+        faces = bench(quick.size, 2)
+        faces.put([crop[0] for crop in crops[:2]])
+        for promise in [*(quick.submit(face) for face in faces.faces), quick.submit(crops[0])]:
+            promise.result(20)
+        assert psnr(faces.get(faces.faces[1]), answers[1]) > slow.recipe.golden.psnr.f32
+        assert not any(promise.done() for promise in waiting)
+        threading.Timer(0.1, gate.set).start()
+        slow.close()
+        slow.close()
     assert all(promise.done() for promise in waiting)
     assert waiting[0].result().pixels.shape == (1, 3, 256, 256) and waiting[2].cancelled()
     with pytest.raises(EngineError, match="closed"):
         slow.submit(crops[0])
-    quick.close()
 
 
 def test_the_state_of_another_engine_is_not_used(streams, engine_on):
@@ -135,5 +115,3 @@ def test_the_state_of_another_engine_is_not_used(streams, engine_on):
     for after, same in ((own, False), (others, True)):
         answer = one.submit(crops[0], after).result(20).pixels
         assert np.array_equal(answer, alone.result().pixels) == same
-    one.close()
-    other.close()

@@ -1,10 +1,8 @@
 """TensorRT's objects of the tests: a network's tensors, and a context that computes it on the host when the stream that
 it was put on (`tests/device/cuda/fake_gpu.py`) comes to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -12,31 +10,21 @@ from rtface.engine.recipe import Recipe
 from tests.device.cuda.fake_gpu import STREAMS
 
 
-class _Named:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 class FakeEngine:
     """An ICudaEngine with the tensors of a recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.inputs, self.outputs = recipe.inputs, recipe.outputs
-        self.names = [*self.inputs, *self.outputs]
-        self.dtype = "FLOAT"
-
-    @property
-    def num_io_tensors(self) -> int:
-        return len(self.names)
+        self.num_io_tensors = len(self.inputs) + len(self.outputs)
 
     def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
+        return [*self.inputs, *self.outputs][index]
 
-    def get_tensor_mode(self, name: str) -> _Named:
-        return _Named("INPUT" if name in self.inputs else "OUTPUT")
+    def get_tensor_mode(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(name="INPUT" if name in self.inputs else "OUTPUT")
 
-    def get_tensor_dtype(self, name: str) -> _Named:
-        return _Named(self.dtype)
+    def get_tensor_dtype(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(name="FLOAT")
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return (-1, *(self.inputs | self.outputs)[name])
@@ -46,7 +34,7 @@ Answer = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 class FakeContext:
-    """An IExecutionContext that computes `answer` on the host, and keeps what was called.
+    """An IExecutionContext that computes `answer` on the host, and fails where it is told to.
 
     As TensorRT's, a run can be captured in a graph only after one with the same shapes and addresses; and the graph
     must not be replayed once these have changed.
@@ -54,7 +42,6 @@ class FakeContext:
 
     def __init__(self, engine: FakeEngine, answer: Answer) -> None:
         self.engine, self.answer = engine, answer
-        self.calls: list[tuple[Any, ...]] = []
         self.addresses: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.fails: set[str] = set()
@@ -64,23 +51,19 @@ class FakeContext:
     def update_device_memory_size_for_shapes(self) -> int:
         return 1024 * next(iter(self.shapes.values()))[0]
 
-    def set_device_memory(self, address: int, nbytes: int) -> None:
-        self.calls.append(("memory", address, nbytes))
+    def set_device_memory(self, address: int, nbytes: int) -> None: ...
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        self.calls.append(("address", name, address))
         self.addresses[name] = address
         self.changes += 1
         return "address" not in self.fails
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.calls.append(("shape", name, shape))
         self.shapes[name] = shape
         self.changes += 1
         return "shape" not in self.fails
 
     def execute_async_v3(self, handle: int) -> bool:
-        self.calls.append(("execute", handle))
         captured, at = STREAMS[handle].steps is not None, self.changes
         if "execute" in self.fails or (captured and self.ran_at != at):
             return False
@@ -102,7 +85,6 @@ class FakeContext:
         return True
 
     def is_stream_capturable(self, handle: int) -> bool:
-        self.calls.append(("capturable", handle))
         return True
 
 

@@ -3,8 +3,6 @@
 ONNX Runtime's own fp16 drops the roundings between its fp32 kernels, and it has no convolution in bf16.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -49,14 +47,13 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
 class RoundedPlan:
     """A typed network as a plan; see `rtface.engine.plan.Plan`."""
 
-    def __init__(self, recipe: Recipe, precision: Precision, model: onnx.ModelProto, *, native: bool = False) -> None:
+    def __init__(self, recipe: Recipe, precision: Precision, model: onnx.ModelProto) -> None:
         self.identity = PlanIdentity.of(recipe, "rounding", ort.__version__, "cpu", precision)
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        if not native:  # nothing may take a rounding away
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            model = rounded(model)
-        self.session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        # Nothing may take a rounding away.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.session = ort.InferenceSession(rounded(model).SerializeToString(), options, ["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         for out, answer in zip(outputs.values(), self.session.run(list(outputs), dict(inputs)), strict=True):
