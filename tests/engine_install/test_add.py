@@ -135,7 +135,7 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     words = ("tiny-1", "--from", weights, "--accept-license")
     assert call("add", *words).exit_code == 0
     before = (folder() / "tiny-1" / "recipe.toml").read_bytes()
-    assert "engine tiny-1 is there already" in refused(*words)
+    assert "engine tiny-1 already exists" in refused(*words)
     published.mode("wrong")
     assert "does not give its reference's answers" in refused(*words, "--overwrite")
     assert (folder() / "tiny-1" / "recipe.toml").read_bytes() == before
@@ -175,7 +175,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
     (tmp_path / "page.pth").write_bytes(b"<html>")
     bare = write_zip(tmp_path / "bare.pth", {"params": {"x": Tensor((1,))}})
     for words, message in [
-        ([], "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE"),
+        ([], "name an engine that 'rtface engines offers' lists, or give a file with --from FILE"),
         (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "engines/published/codeformer"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
@@ -186,7 +186,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
             ["tiny-1", "--from", bare],
             "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the first x",
         ),
-        (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth is not there"),
+        (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth does not exist"),
         (["tiny-1", "--from", weights, "--url", "http://x/"], "--from and --url exclude each other"),
         (["x/../../y", "--from", weights], "is not a name for an engine"),
         (["rtface-m", "--from", weights], "rtface has one of that name"),
@@ -200,7 +200,7 @@ def test_fetched_and_pinned(published: Publisher, weights: Path) -> None:
     url = weights.as_uri()
     result = call("add", "tiny-1", "--url", url, "--accept-license")
     assert result.exit_code == 0, result.output
-    assert f"its publisher names no SHA-256; {digest(weights)} is taken for it from now on" in result.stderr
+    assert f"its publisher names no SHA-256; from now on it has to be {digest(weights)}" in result.stderr
     source = load_recipe(folder() / "tiny-1" / "recipe.toml").source
     assert source is not None and source.url == url and source.sha256 == digest(weights)
     write_zip(weights, {"params_ema": published.tensors}, b"other")
@@ -288,9 +288,9 @@ def test_a_second_addition_waits_and_finds_the_engine(published: Publisher, weig
             second = pool.submit(add, AddRequest("tiny-1", weights), telling(said, waits))
             assert waits.wait(30)
             (folder() / "tiny-1").mkdir(parents=True)
-        with pytest.raises(UsageError, match="engine tiny-1 is there already"):
+        with pytest.raises(UsageError, match="engine tiny-1 already exists"):
             second.result(30)
-    assert said == ["another rtface is downloading or converting tiny-1; waiting until it has ended"]
+    assert said == ["another rtface is downloading or converting tiny-1; waiting until it ends"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")

@@ -116,7 +116,7 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
         (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
         pytest.param(
             lambda path: os.mkfifo(path),
-            "is no ordinary file",
+            "is not a regular file",
             marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as here are POSIX's"),
         ),
         (lambda path: path.write_bytes(b""), "is empty"),
@@ -131,7 +131,7 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
         (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "no file of weights that rtface knows"),
         (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "no file of weights that rtface knows"),
         (_other_zip, "a zip without weights"),
-        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not of PyTorch"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not from PyTorch"),
         (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
         (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or not whole"),
     ],
@@ -151,7 +151,7 @@ def test_a_table_whose_length_reads_like_a_web_page(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match=r"a\.pth is not there"):
+    with pytest.raises(InputMissing, match=r"a\.pth does not exist"):
         read_contents(tmp_path / "a.pth")
     (tmp_path / "b.pth").symlink_to(tmp_path / "b.pth")
     with pytest.raises(InputMissing, match="cannot be read"):

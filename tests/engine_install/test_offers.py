@@ -47,7 +47,7 @@ def test_a_wrong_key_is_named(
     with pytest.raises(EngineError, match=message) as caught:
         read_offers(published.folder)
     assert str(published.folder) in str(caught.value)
-    assert find_offers() == {} and "what tiny offers is left out" in caplog.text
+    assert find_offers() == {} and "the offers of tiny are left out" in caplog.text
 
 
 def test_a_name_that_is_not_offered(published: Publisher) -> None:
@@ -72,7 +72,7 @@ def test_other_distributions_offer_too(
     points = [EntryPoint(name, f"rtface_{end}", "rtface.engines") for name, end in (("tiny", "more"), ("gone", "gone"))]
     monkeypatch.setattr(plugins, "installed", lambda kind: {point.name: point for point in points if kind == "engine"})
     assert "tiny-1" in find_offers() and "rtface_more" not in sys.modules
-    assert "what gone offers is left out: there is no package rtface_gone" in caplog.text
+    assert "the offers of gone are left out: there is no package rtface_gone" in caplog.text
 
 
 def test_weights_are_recognised_by_their_keys(published: Publisher, tmp_path: Path) -> None:
