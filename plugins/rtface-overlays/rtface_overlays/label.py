@@ -28,13 +28,15 @@ class Label:
         "auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's", choice("auto", *PLACES)
     )
     seconds: float = option(
-        0.0, "how long it is shown at the start, and live after every pause; 0: always", number(0, 86_400)
+        0.0,
+        "seconds for which it is shown at the start, and in a live run after every pause; 0: always",
+        number(0, 86_400),
     )
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
-    margin: float = option(0.025, "to the frame's edge, share of its height", number(0, 0.5))
+    margin: float = option(0.025, "distance to the frame's edge, share of its height", number(0, 0.5))
     opacity: float = option(0.85, "0…1", number(0, 1))
-    colour: Rgba = option("#ffffff", "of the text", check_colour)
-    background: Rgba = option("#0000008c", "of the panel; none for no panel", check_colour)
+    colour: Rgba = option("#ffffff", "colour of the text", check_colour)
+    background: Rgba = option("#0000008c", "colour of the panel; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _sprites: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)

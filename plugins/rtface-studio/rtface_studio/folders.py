@@ -87,7 +87,7 @@ class AllowedFolders:
     def _keep(self, added: tuple[Path, ...]) -> None:
         if self._kept is None:
             raise UsageError(
-                "this studio was started for certain folders; start it with --folder DIR to allow another",
+                "this studio was started for certain folders; start it with --folder DIR to allow another folder",
                 code="folders_fixed",
             )
         write_kept(self._kept, json.dumps([str(path) for path in added]).encode())
@@ -109,12 +109,13 @@ class AllowedFolders:
         if path is None or not Path(name).is_absolute() or not self.holds(path):
             if self.may_grow:
                 raise UsageError(
-                    "{path} is outside the folders that this studio may use; allow another where files are chosen",
+                    "{path} is outside the folders that this studio may use; allow another folder in the file chooser",
                     code="outside_add",
                     path=name[:200],
                 )
             raise UsageError(
-                "{path} is outside the folders that this studio may use; start it with --folder DIR to allow another",
+                "{path} is outside the folders that this studio may use; start it with --folder DIR to allow another "
+                "folder",
                 code="outside",
                 path=name[:200],
             )
@@ -210,7 +211,7 @@ def check_no_playlist(path: Path) -> None:
     """Raises InputError for a playlist. It may name any file of this machine. Renaming it does not help."""
     if is_playlist(path):
         if path.suffix.lower() in (".txt", ".xml"):  # these need not be playlists
-            raise InputError("{path}: is no film by its name; choose a film", code="no_film_name", path=path)
+            raise InputError("{path}: its name is not that of a film; choose a film", code="no_film_name", path=path)
         raise InputError(
             "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "
             "or use 'rtface run'",
