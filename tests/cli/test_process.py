@@ -24,7 +24,7 @@ def run_file(input, output, options, *, stats, progress, stop, building):
         progress(Progress(1, 0.1, 10.0, 25.0, 1))
     if "stubborn" in input.name:
         time.sleep(60)
-    raise Interrupted("stopped; what was done is in b.partial.mp4; go on with --start 0:00:12.340")
+    raise Interrupted("stopped; what was done is in b.partial.mp4; continue with --start 0:00:12.340")
 module = types.ModuleType("rtface.pipeline.film"); module.run_file = run_file
 sys.modules["rtface.pipeline.film"] = module
 from rtface.cli.app import main

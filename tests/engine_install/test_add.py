@@ -137,7 +137,7 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     before = (folder() / "tiny-1" / "recipe.toml").read_bytes()
     assert "engine tiny-1 already exists" in refused(*words)
     published.mode("wrong")
-    assert "does not give its reference's answers" in refused(*words, "--overwrite")
+    assert "does not match its reference's answers" in refused(*words, "--overwrite")
     assert (folder() / "tiny-1" / "recipe.toml").read_bytes() == before
     published.mode("")
     other = write_zip(weights.with_name("other.pth"), {"params_ema": published.tensors}, b"other")
@@ -152,7 +152,7 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     [
         ("error", "tiny-1 cannot be converted: {weights} is not to my taste"),
         ("crash", "tiny-1 cannot be converted: the converter failed: Traceback: something broke"),
-        ("wrong", "engine tiny-1 does not give its reference's answers on this machine"),
+        ("wrong", "engine tiny-1 does not match its reference's answers on this machine"),
     ],
 )
 def test_a_conversion_that_fails_leaves_nothing(published: Publisher, weights: Path, mode: str, message: str) -> None:

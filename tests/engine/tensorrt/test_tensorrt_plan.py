@@ -254,7 +254,7 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(
             {"fp16": grey, "bf16": grey, "f32": nothing},
             3,
             EngineError,
-            r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB",
+            r"does not match its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB",
         ),
         ({"fp16": OutOfDeviceMemory("full")}, 1, OutOfDeviceMemory, "full"),
     ],
