@@ -31,16 +31,13 @@ Workers = Annotated[
     ),
 ]
 Restart = Annotated[
-    bool,
-    typer.Option("--restart", help=("Process a film from its start, instead of continuing where the last run ended.")),
+    bool, typer.Option("--restart", help=("Begin a film again, instead of continuing where the last run ended."))
 ]
 FarmAddress = Annotated[
     str | None,
     typer.Option(
         metavar="dask://HOST:PORT",
-        help=(
-            "Let the workers of a Dask cluster process a film; they need its folder and the INPUT under the same paths."
-        ),
+        help=("Let workers of a Dask cluster process a film; they need its folder and INPUT under the same paths."),
     ),
 ]
 
@@ -116,8 +113,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
         for output in taken:
             if _same(path, output):
                 raise UsageError(
-                    "--output-dir {folder} is the folder of {path}, so the output would replace the input; name "
-                    "another folder",
+                    "--output-dir {folder} is the folder of {path}, which would be replaced; name another folder",
                     code="output_dir_source",
                     folder=output_dir,
                     path=path,

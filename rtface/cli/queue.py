@@ -149,9 +149,7 @@ def _cells(item: Item) -> list[str]:
 def run(
     at_once: Annotated[
         str,
-        typer.Option(
-            metavar="N|auto", help=("Number of items to run at the same time; auto depends on cores and free memory.")
-        ),
+        typer.Option(metavar="N|auto", help=("Number of items to run at once; auto depends on cores and memory.")),
     ] = "auto",
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more items when none is left.")] = False,
     *,

@@ -125,9 +125,7 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
         output = (output or Path()) / f"{source.stem or 'sheet'}.try.png"
     if output.suffix.lower() != ".png":
         wanted = output.with_suffix(".png")
-        raise UsageError(
-            "{output}: a sheet is a PNG; write it to {name}", code="sheet_name", output=output, name=wanted
-        )
+        raise UsageError("{output}: a sheet is a PNG; name it {name}", code="sheet_name", output=output, name=wanted)
     return output
 
 

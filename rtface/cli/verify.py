@@ -36,9 +36,7 @@ def verify(
     ] = None,
     trust: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CA.pem", help="Trust signers whose certificates are vouched for by these certificates (PEM)."
-        ),
+        typer.Option(metavar="CA.pem", help="Trust signers whom these certificates (PEM) vouch for."),
     ] = None,
     *,
     json: Json = False,

@@ -162,10 +162,8 @@ class QualityOptions(_Group):
         USUAL,
         v.or_words(v.share, *LOOKS),
         _ALL | _ANALYSIS,
-        "How much fine detail to add: none (faithful), as much as a face of this size has (clear), or more, invented "
-        "(vivid).",
-        "The numbers 1, 0.5 and 0 mean the same; an engine's own control takes the number as it is. "
-        "[Looks](engines.md#looks)",
+        "How much fine detail: none (faithful), as much as a face of this size has (clear), or more, invented (vivid).",
+        "Or a number: 1, 0.5, 0, which also sets an engine's own control. [Looks](engines.md#looks)",
         metavar="|".join((*LOOKS, "0..1")),
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
@@ -437,11 +435,7 @@ class EncodeOptions(_Group):
         "[Copied frames](formats.md#copied-frames)",
     )
     bitrate: int | None = _option(
-        None,
-        v.bitrate,
-        Scope.PUBLISHED,
-        "Bit rate of a published stream, such as 4500k or 6M.",
-        unset="by size and rate",
+        None, v.bitrate, Scope.PUBLISHED, "Bit rate of a published stream: 4500k, 6M.", unset="by size and rate"
     )
 
 

@@ -24,10 +24,7 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
             input is None or isinstance(input, Address) or is_pipe(input),
             Message("the input must be searched for fading first, and it can be read only once", code="fading_once"),
         ),
-        (
-            transfer != "sdr",
-            Message("fading can be measured in SDR only, and the input is {kind}", code="fading_sdr", kind=transfer),
-        ),
+        (transfer != "sdr", Message("fading is measured in SDR, not in {kind}", code="fading_sdr", kind=transfer)),
     ]
     if (
         options.colour == "restore"

@@ -179,8 +179,7 @@ def _on_gpu(
         free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
             raise MissingComponent(
-                "the GPU {name} has {free} MiB of memory free, and {wanted} are needed; close other programs that use "
-                "it",
+                "the GPU {name} has {free} MiB of memory free, and {wanted} are needed; close other programs on it",
                 code="gpu_free",
                 name=streams.gpu.name,
                 free=free >> 20,

@@ -92,10 +92,7 @@ def test_options_are_converted_by_check_and_default() -> None:
         ("trial_stages.Bar:where=hlaf", "the nearest is half"),
         ("trial_stages.Plain:x=1", "x is not an option; it has none"),
         ("trial_stages.Asks", "needs name=…: who"),
-        (
-            "trial_stages.Future",
-            "uses version 2 of the stage interface, and this rtface has version 1: update the older",
-        ),
+        ("trial_stages.Future", "uses version 2 of the stage interface, and this rtface has version 1: update"),
         ("trial_stages.Past", "uses version 0 of the stage interface, and this rtface has version 1: update the older"),
         ("trial_stages.Without", "is not a stage: it needs to be a class with api = 1"),
         ("trial_stages.Needy", "the stage trial_stages.Needy cannot begin: OSError: no such device"),

@@ -43,10 +43,7 @@ def learn(
     python: Annotated[Path | None, typer.Option(help="A Python interpreter that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree without being asked.")] = False,
     consent: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT", help="Person who agreed, and the date. It is stored in the file and implies --yes."
-        ),
+        str, typer.Option(metavar="TEXT", help="Person who agreed, and date; stored in the file; implies --yes.")
     ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier weights, unfinished training and an existing --sheet.")
@@ -319,10 +316,6 @@ def remove(name: str) -> None:
             name=name,
             names=", ".join(sorted({*learned.names(), *learned.unfinished_names()})) or "none",
         )
-    what = (
-        f"the weights of {name} were deleted ({path})"
-        if path.exists()
-        else f"the unfinished training of {name} was deleted"
-    )
+    what = f"the weights of {name} were deleted ({path})" if path.exists() else f"unfinished {name} was deleted"
     path.unlink(missing_ok=True)
     print_text(what)

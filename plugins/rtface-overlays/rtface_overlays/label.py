@@ -28,9 +28,7 @@ class Label:
         "auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's", choice("auto", *PLACES)
     )
     seconds: float = option(
-        0.0,
-        "seconds for which it is shown at the start, and in a live run after every pause; 0: always",
-        number(0, 86_400),
+        0.0, "seconds it is shown at the start, and live after every pause; 0: always", number(0, 86_400)
     )
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
     margin: float = option(0.025, "distance to the frame's edge, share of its height", number(0, 0.5))

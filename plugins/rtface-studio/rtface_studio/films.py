@@ -140,9 +140,7 @@ class Films:
     def _delete(self, film: Film) -> None:
         if not self._copied(film):
             raise UsageError(
-                "{name} is not a copy that the studio made; delete it in its folder",
-                code="no_copy",
-                name=film.path.name,
+                "{name} is not a copy of the studio; delete it in its folder", code="no_copy", name=film.path.name
             )
         if any(
             item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")

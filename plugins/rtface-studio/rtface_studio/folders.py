@@ -87,7 +87,7 @@ class AllowedFolders:
     def _keep(self, added: tuple[Path, ...]) -> None:
         if self._kept is None:
             raise UsageError(
-                "this studio was started for certain folders; start it with --folder DIR to allow another folder",
+                "this studio was started for certain folders; start it with --folder DIR to allow another",
                 code="folders_fixed",
             )
         write_kept(self._kept, json.dumps([str(path) for path in added]).encode())
@@ -114,8 +114,7 @@ class AllowedFolders:
                     path=name[:200],
                 )
             raise UsageError(
-                "{path} is outside the folders that this studio may use; start it with --folder DIR to allow another "
-                "folder",
+                "{path} is outside the folders that this studio may use; start it with --folder DIR to allow another",
                 code="outside",
                 path=name[:200],
             )

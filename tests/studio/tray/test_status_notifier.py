@@ -80,7 +80,7 @@ def test_icon_menu_and_actions_reach_the_desktop(shown):
 def test_a_session_has_one_icon_only(shown):
     session, _, chosen, said = shown
     session.until(lambda: said)
-    with pytest.raises(UsageError, match="is already running in this session"):
+    with pytest.raises(UsageError, match="already runs in this session"):
         StatusNotifier(view(chosen), said.append).run(threading.Event())
 
 

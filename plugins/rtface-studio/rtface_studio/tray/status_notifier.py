@@ -93,9 +93,7 @@ class StatusNotifier:
             ) from None
         try:
             if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
-                raise UsageError(
-                    "rtface tray is already running in this session; its icon is in the tray", code="tray_runs"
-                )
+                raise UsageError("rtface tray already runs in this session; its icon is in the tray", code="tray_runs")
             bus.export(ITEM_PATH, self._item)
             bus.export(MENU_PATH, self._menu)
             await self._register(bus)
