@@ -86,7 +86,7 @@ def check_engines() -> Iterator[Finding]:
             yield Finding(f"engine {name}", "fault", error.message, repair)
             continue
         size = f"{recipe.weights.bytes / 1e6:.1f}"
-        fine = Message("{version}, weights {size} MB, SHA-256 good", code="weights", version=recipe.version, size=size)
+        fine = Message("{version}, weights {size} MB, SHA-256 OK", code="weights", version=recipe.version, size=size)
         bad = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
         result = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
         yield Finding(f"engine {name}", *result)
@@ -102,7 +102,7 @@ def check_tracker() -> Iterator[Finding]:
             repair = reinstall_line(models.file_of(name))
             yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0], repair)
         else:
-            yield Finding(f"tracker {name}", "ok", Message("SHA-256 good", code="sum"))
+            yield Finding(f"tracker {name}", "ok", Message("SHA-256 OK", code="sum"))
 
 
 def check_folders() -> Iterator[Finding]:

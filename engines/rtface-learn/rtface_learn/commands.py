@@ -316,6 +316,6 @@ def remove(name: str) -> None:
             name=name,
             names=", ".join(sorted({*learned.names(), *learned.unfinished_names()})) or "none",
         )
-    what = f"the weights of {name} were deleted ({path})" if path.exists() else f"unfinished {name} was deleted"
+    what = f"the weights of {name} were deleted ({path})" if path.exists() else f"training of {name} was deleted"
     path.unlink(missing_ok=True)
     print_text(what)
