@@ -334,7 +334,7 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
     open_film(page, studio)
     page.wait_for_function("() => Math.abs(document.querySelector('.wipe').dataset.time - 0.9) < 0.06")
     for said in (
-        "it is clean, nothing to gain",
+        "it is clean: nothing to gain",
         "asked 100%, applied 100%",
         "asked 100%, applied 42%, because it is turned away",
     ):
