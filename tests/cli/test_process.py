@@ -67,7 +67,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     process = start("run", str(tmp_path / "stubborn.mp4"), "b.mp4")
     process.send_signal(signal.SIGINT)
     seen = ""
-    while "once more" not in seen:
+    while "repeat" not in seen:
         seen = process.stderr.readline()
     while process.poll() is None:  # one within 0.3 s of the first counts as the same
         process.send_signal(signal.SIGTERM)

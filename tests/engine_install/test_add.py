@@ -113,8 +113,9 @@ def test_it_goes_on_without_what_offered_it(published: Publisher, weights: Path)
 
 
 def test_without_acceptance_nothing_is_done(published: Publisher, weights: Path) -> None:
-    assert "the licence of tiny-1 was not accepted, so nothing was added; --accept-license accepts it" in refused(
-        "tiny-1", "--from", weights
+    assert (
+        "the licence of tiny-1 was not accepted, so nothing was added; without a terminal, --accept-license accepts it"
+        in refused("tiny-1", "--from", weights)
     )
     published.edit('file = "tiny1.pth"', 'file = "tiny1.pth"\nurl = "http://127.0.0.1:9/tiny1.pth"')
     assert "was not accepted" in refused("tiny-1")
@@ -179,7 +180,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
         (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "engines/published/codeformer"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
-        (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
+        (["--from", weights], "name the engine, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
         (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other)"),
         (
@@ -191,7 +192,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
         (["x/../../y", "--from", weights], "is not a name for an engine"),
         (["rtface-m", "--from", weights], "rtface has one of that name"),
         (["tiny-1", "--from", weights, "--accept-license", "--python", tmp_path / "nopython"], "cannot be started"),
-        (["tiny-1", "--url", "ftp://x/y", "--accept-license"], "give an address of http, https or file"),
+        (["tiny-1", "--url", "ftp://x/y", "--accept-license"], "give an http, https or file address"),
     ]:
         assert message in refused(*words)
 
@@ -213,7 +214,7 @@ def test_remove(published: Publisher, weights: Path) -> None:
     assert "there is no engine 'tiny-1' of yours; you have added none" in call("remove", "tiny-1").stderr
     assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
     result = call("remove", "tiny1")
-    assert result.exit_code == 2 and ": the nearest is tiny-1; yours are: tiny-1" in result.stderr
+    assert result.exit_code == 2 and ": the nearest is tiny-1; you have added: tiny-1" in result.stderr
     assert "rtface-m is part of rtface and cannot be removed" in call("remove", "rtface-m").stderr
     result = call("remove", "tiny-1")
     assert result.exit_code == 0 and "tiny-1 removed" in result.stderr
@@ -275,7 +276,7 @@ def test_progress_is_told(published: Publisher, weights: Path) -> None:
 def test_all_errors_are_ours(published: Publisher, weights: Path) -> None:
     folder().parent.mkdir(parents=True, exist_ok=True)
     folder().write_text("a file where a folder should be")
-    with pytest.raises(RtfaceError, match="RTFACE_CONFIG_DIR moves it"):
+    with pytest.raises(RtfaceError, match="set RTFACE_CONFIG_DIR to another folder"):
         add(AddRequest("tiny-1", weights), telling([]))
 
 

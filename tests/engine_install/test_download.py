@@ -217,5 +217,5 @@ def test_files_of_this_machine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://host/a.pth", "weights.pth", "data:,x"])
 def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(UsageError, match="give an address of http, https or file"):
+    with pytest.raises(UsageError, match="give an http, https or file address"):
         download(PublishedFile(url), tmp_path / "a", lambda done, total: None)

@@ -169,7 +169,7 @@ def test_engine_that_is_never_unsure_is_refused(tmp_path: Path) -> None:
     source, out, made = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", tmp_path / "map.mkv"
     with pytest.raises(UsageError, match="fake does not estimate its error"):
         rtface.run(source, out, invented=made)
-    with pytest.raises(UsageError, match=r"the map of a film is Matroska; name a \.mkv"):
+    with pytest.raises(UsageError, match=r"the map of a film is Matroska; use the extension \.mkv"):
         rtface.run(source, out, invented=tmp_path / "map.mp4")
     with pytest.raises(UsageError, match="leave --keyframe out"):
         rtface.run(source, out, invented=made, keyframe=4)

@@ -187,7 +187,7 @@ def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path:
     assert run("persons", "export", "anna", str(copy)).exit_code == 0
     assert copy.read_bytes() == path.read_bytes() and stat.S_IMODE(copy.stat().st_mode) == 0o600
     removed = run("persons", "remove", "Anna")
-    assert removed.exit_code == 0 and "learnt of Anna was deleted" in removed.output and not path.exists()
+    assert removed.exit_code == 0 and "weights of Anna were deleted" in removed.output and not path.exists()
     assert run("persons", "remove", "anna").exit_code == 2
 
 
@@ -227,7 +227,7 @@ def test_what_cannot_be_used_is_refused_at_once(
     monkeypatch.chdir(tmp_path)
     for folder, sheet in (("photos", "photos/faces.png"), (f"{photos}/", "photos/../photos/faces.png")):
         inside = run("learn", "anna", folder, "--yes", "--python", "/none", "--sheet", sheet)
-        assert "one of the next call's photos" in inside.stderr.replace("\n", " ")
+        assert "read the sheet as one of the photos" in inside.stderr.replace("\n", " ")
     learnt(learned.path_of("anna"), ANNA)
     assert "--overwrite" in run("learn", "anna", photos, "--yes", "--python", "/none").stderr
     if sys.platform != "win32":
@@ -436,7 +436,7 @@ def test_an_interrupted_call_is_continued(
     (folder,) = learned.unfinished().iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and learned.unfinished_names() == ["anna"]
     assert '"unfinished": true' in run("persons", "list", "--json").output
-    with pytest.raises(UsageError, match="other sources"):
+    with pytest.raises(UsageError, match="differ: repeat"):
         learning(film)
     again = True
     with pytest.raises(Interrupted):
@@ -589,10 +589,10 @@ def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -
         (folder / learned.KEY).write_text("key")
         os.utime(folder, (then := time.time() - days * 86_400, then))
     removed = run("persons", "remove", "Ben")
-    assert removed.exit_code == 0 and "begun of Ben" in removed.output and ".person" not in removed.output
+    assert removed.exit_code == 0 and "training of Ben was" in removed.output and ".person" not in removed.output
     assert (
         learned.unfinished_names() == ["anna", "cleo"]
-        and "there is: anna, cleo" in run("persons", "remove", "x").output
+        and "learnt persons: anna, cleo" in run("persons", "remove", "x").output
     )
     with pytest.raises(UsageError, match="is learning Dora"), work.work("Dora", "key"), work.work("Dora", ""):
         assert learned.unfinished_names() == ["cleo"]
