@@ -62,7 +62,7 @@ def read(file: Path) -> Mapping[str, Any]:
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile,
             SafetensorError) as error:  # fmt: skip
         why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ConvertError(f"{file} is damaged or no file of weights: {why}; get it again") from error
+        raise ConvertError(f"{file} is damaged or not a file of weights: {why}; get it again") from error
 
 
 def _zipped(file: Path) -> Any:

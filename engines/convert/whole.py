@@ -160,7 +160,7 @@ def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) ->
     if stacked.shape != crops.shape:
         raise ConvertError(f"{offer.name}: the network makes {stacked.shape} of {crops.shape}")
     if not np.isfinite(stacked).all():
-        raise ConvertError(f"{offer.name}: the network gives values that are not numbers; the weights may be damaged")
+        raise ConvertError(f"{offer.name}: the network returns values that are not numbers; the weights may be damaged")
     report("golden", 1.0)
     return stacked
 

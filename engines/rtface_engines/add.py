@@ -104,12 +104,12 @@ def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
     if request.file is None:
         if request.name is None:
             raise UsageError(
-                "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE",
+                "name an engine that 'rtface engines offers' lists, or give a file with --from FILE",
                 code="add_what",
             )
         return _add_download(offer_named(request.name, offers), request, ui, offers)
     if request.url is not None:
-        raise UsageError("--from and --url exclude each other: a file, or where to fetch it", code="add_from_url")
+        raise UsageError("--from and --url exclude each other: give a file or an address", code="add_from_url")
     if request.file.suffix.lower() == ".onnx":
         return _add_onnx(request.file, request, ui, offers)
     contents, sha256 = read_contents(request.file), digest(request.file)
@@ -121,7 +121,7 @@ def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
         check(request.file, contents, offer, offers)
     if offer.published.sha256 not in (None, sha256):
         log.warning(
-            "%s is not the published %s (SHA-256 %s…); that is as it should be where you trained it further",
+            "%s is not the published %s (SHA-256 %s…); this is expected if you trained it further",
             request.file,
             offer.published.file,
             sha256[:12],
@@ -154,14 +154,14 @@ def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> 
     how = ui.accept(licence.format_lines(name, terms))
     if how is None:
         raise UsageError(
-            "the licence of {name} was not accepted, so nothing was added; --accept-license accepts it where "
-            "there is no terminal to ask on",
+            "the licence of {name} was not accepted, so nothing was added; without a terminal, --accept-license "
+            "accepts it",
             code="add_licence",
             name=name,
         )
     with file_lock(
         cache_dir() / "downloads" / f"{name}.lock",
-        lambda: ui.output.log(f"another rtface is downloading or converting {name}; waiting until it has ended"),
+        lambda: ui.output.log(f"another rtface is downloading or converting {name}; waiting until it ends"),
     ):
         _check_absent(name, request)  # another process may have added it meanwhile
         with build_folder(name) as folder:
@@ -171,7 +171,7 @@ def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> 
 def _check_absent(name: str, request: AddRequest) -> None:
     if exists(name) and not request.overwrite:
         raise UsageError(
-            "engine {name} is there already, in {path}; {--overwrite=True} replaces it",
+            "engine {name} already exists, in {path}; {--overwrite=True} replaces it",
             code="add_exists",
             name=name,
             path=engines_folder() / name,
@@ -209,14 +209,14 @@ def _add_from_url(
         raise
     except OSError as error:
         raise OutputError(
-            "{path} cannot be written ({why}); RTFACE_CACHE moves it",
+            "{path} cannot be written ({why}); set RTFACE_CACHE to another folder",
             code="cache_unwritable",
             path=target,
             why=error.strerror,
         ) from error
     pinned = sha256 or digest(file)
     if sha256 is None:
-        ui.output.log(f"its publisher names no SHA-256; {pinned} is taken for it from now on")
+        ui.output.log(f"its publisher names no SHA-256; from now on it has to be {pinned}")
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:

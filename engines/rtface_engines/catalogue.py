@@ -144,7 +144,7 @@ def find_offers() -> dict[str, Offer]:
             for offer in read_offers(folder):
                 by_name.setdefault(offer.name, offer)
         except EngineError as error:
-            log.warning("what %s offers is left out: %s", folder.name, error)
+            log.warning("the offers of %s are left out: %s", folder.name, error)
     return by_name
 
 
@@ -159,7 +159,7 @@ def _plugins() -> list[Path]:
         places = list(spec.submodule_search_locations or ()) if spec else []
         folders += map(Path, places)
         if not places:
-            log.warning("what %s offers is left out: there is no package %s", _owner(point), point.module)
+            log.warning("the offers of %s are left out: there is no package %s", _owner(point), point.module)
     return folders
 
 
@@ -175,7 +175,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
     family = name.lower().split("-")[0]
     if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
         raise MissingComponent(
-            "{name} comes with a distribution of its own, because its terms forbid commercial use; get it with: "
+            "{name} comes with a separate distribution, because its terms forbid commercial use; install it with: "
             "{repair}",
             code="add_distribution",
             name=name,

@@ -53,12 +53,12 @@ def read_contents(path: Path) -> Contents:
             return _safetensors(path, file)
     if head[257:262] == b"ustar":
         raise InputError(
-            "{path} is of a PyTorch older than 0.2; load it there and save it again with torch.save",
+            "{path} was saved by a PyTorch older than 0.2; load it there and save it again with torch.save",
             code="checkpoint_old",
             path=path,
         )
     raise InputError(
-        "{path} is no file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)",
+        "{path} is not a file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)",
         code="checkpoint_kind",
         path=path,
     )
@@ -75,12 +75,12 @@ def file_head(path: Path) -> bytes:
             raise InputError("{path} is a folder; give the file of weights in it", code="checkpoint_folder", path=path)
         if not stat.S_ISREG(kind):  # reading a pipe would block
             raise InputError(
-                "{path} is no ordinary file; give the file of weights", code="checkpoint_special", path=path
+                "{path} is not a regular file; give the file of weights", code="checkpoint_special", path=path
             )
         with path.open("rb") as file:
             head = file.read(512)
     except FileNotFoundError as error:
-        raise InputMissing("{path} is not there", code="checkpoint_gone", path=path) from error
+        raise InputMissing("{path} does not exist", code="checkpoint_gone", path=path) from error
     except OSError as error:
         raise InputMissing(
             "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror
@@ -93,7 +93,7 @@ def file_head(path: Path) -> bytes:
         )
     if head.startswith(b"version https://git-lfs"):
         raise InputError(
-            "{path} only says where the weights lie (Git LFS); get the file itself", code="checkpoint_lfs", path=path
+            "{path} is only a pointer to the weights (Git LFS); get the file itself", code="checkpoint_lfs", path=path
         )
     return head
 
@@ -101,7 +101,7 @@ def file_head(path: Path) -> bytes:
 def _damaged(path: Path, why: object) -> NoReturn:
     text = " ".join(str(why).split()) or type(why).__name__
     raise InputError(
-        "{path} is damaged or not whole ({why}); get it again", code="checkpoint_damaged", path=path, why=text
+        "{path} is damaged or incomplete ({why}); get it again", code="checkpoint_damaged", path=path, why=text
     )
 
 
@@ -111,7 +111,7 @@ def _zipped(path: Path) -> Contents:
             names = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
             if not names:
                 raise InputError(
-                    "{path} is a zip without weights of PyTorch in it; unpack it, if they are inside",
+                    "{path} is a zip file without PyTorch weights; if it contains a file of weights, unpack it",
                     code="checkpoint_zip",
                     path=path,
                 )
@@ -128,11 +128,11 @@ def _legacy(path: Path, file: BinaryIO) -> Contents:
     file.seek(0)
     try:
         if _load(file) != _LEGACY:
-            raise InputError("{path} is a pickle, but not of PyTorch", code="checkpoint_pickle", path=path)
+            raise InputError("{path} is a pickle, but not from PyTorch", code="checkpoint_pickle", path=path)
         for _ in range(2):
             _load(file)
     except _Unsafe as error:
-        raise InputError("{path} is a pickle, but not of PyTorch", code="checkpoint_pickle", path=path) from error
+        raise InputError("{path} is a pickle, but not from PyTorch", code="checkpoint_pickle", path=path) from error
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged pickle fails in any way
@@ -145,7 +145,7 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
         contents: object = _load(file)
     except _Unsafe as error:
         raise InputError(
-            "{path} holds {what}, which could run code, so it is not read; save the weights alone, as with "
+            "{path} holds {what}, which could run code, so it is not read; save only the weights, as with "
             "torch.save(model.state_dict(), …)",
             code="checkpoint_code",
             path=path,
@@ -155,7 +155,7 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
         _damaged(path, error)
     if not isinstance(contents, Mapping):
         raise InputError(
-            "{path} holds a {type}, not named weights; save its state_dict() alone",
+            "{path} holds a {type}, not named weights; save only its state_dict()",
             code="checkpoint_unnamed",
             path=path,
             type=type(contents).__name__,

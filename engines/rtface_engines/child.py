@@ -23,7 +23,7 @@ class ExitStatus:
     def why(self) -> str:
         """Short reason for a message."""
         if self.code in (-9, 137):
-            return "it was killed, most likely for want of memory"
+            return "it was killed, most likely because memory ran out"
         if self.code < 0:
             return f"it was ended by {signal.Signals(-self.code).name}"
         return self.errors[-1] if self.errors else f"exit code {self.code}"

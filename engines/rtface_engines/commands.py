@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Python = Annotated[
     Path | None,
     typer.Option(
-        metavar="PATH", help=("A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one permanently.")
+        metavar="PATH",
+        help=("A Python interpreter with torch for the conversion; RTFACE_TORCH_PYTHON names one permanently."),
     ),
 ]
 
@@ -62,15 +63,13 @@ def add(
     ] = None,
     accept: Annotated[
         bool,
-        typer.Option(
-            "--accept-license", "--accept-licence", help=("Accept the licence that is shown, without being asked.")
-        ),
+        typer.Option("--accept-license", "--accept-licence", help=("Accept the licence without being asked.")),
     ] = False,
     python: Python = None,
     url: Annotated[
         str | None, typer.Option(metavar="URL", help=("Fetch the published file from this URL (http, https, file)."))
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing engine of that name.")] = False,
     *,
     json: Json = False,
     loaded: LoadedOptions,
@@ -98,7 +97,7 @@ def add(
 
 @command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_added_names, help="One of your own.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_added_names, help="An engine that you added.")],
     *,
     console: Console,
 ) -> None:

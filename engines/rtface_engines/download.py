@@ -60,7 +60,7 @@ def download(wanted: PublishedFile, target: Path, progress: ByteProgress) -> Pat
         return _local(wanted)
     if scheme not in ("http", "https"):
         raise UsageError(
-            "{url} cannot be fetched: give an address of http, https or file", code="url_kind", url=shown(wanted.url)
+            "{url} cannot be fetched: give an http, https or file address", code="url_kind", url=shown(wanted.url)
         )
     if target.is_file() and _fault(wanted, target) is None:
         return target
@@ -72,7 +72,7 @@ def download(wanted: PublishedFile, target: Path, progress: ByteProgress) -> Pat
 def _local(wanted: PublishedFile) -> Path:
     path = Path(file_path(urlsplit(wanted.url).path))
     if not path.is_file():
-        raise DownloadError("{path} is not there", code="checkpoint_gone", path=path)
+        raise DownloadError("{path} does not exist", code="checkpoint_gone", path=path)
     if fault := _fault(wanted, path):
         raise DownloadError(
             "{path} is not the published file: {fault}", code="file_not_published", path=path, fault=fault
@@ -123,7 +123,7 @@ class _Download:
                     url=self._shown,
                     fault=fault,
                 )
-            log.warning("what had been fetched of %s before does not fit; fetching it again", self._shown)
+            log.warning("the part of %s that was fetched before does not match; fetching it again", self._shown)
         self._part.replace(self._target)
 
     def _fetch(self) -> None:
@@ -157,12 +157,12 @@ class _Download:
                     why=why,
                     rest=self._kept(),
                 )
-            log.info("%s: %s; once more in %g s", self._shown, why, pause)
+            log.info("%s: %s; trying again in %g s", self._shown, why, pause)
             time.sleep(pause)
 
     def _kept(self) -> str:
         return (
-            f"what has come ({self._received / 1e6:.1f} MB) is kept, and the same command resumes"
+            f"the part received ({self._received / 1e6:.1f} MB) is kept, and the same command resumes"
             if self._received
             else ("try again later, or get the file elsewhere and give it with --from")
         )
@@ -183,7 +183,7 @@ class _Download:
             what = f"{error.code} {str(error.reason).splitlines()[0]}"
             if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
                 self._part.unlink()
-                raise _RetryableError("the server has no more of it; starting over") from error
+                raise _RetryableError("the server cannot continue it; starting over") from error
             if error.code in (408, 425, 429) or error.code >= 500:
                 raise _RetryableError(f"the server answers {what}") from error
             raise DownloadError(
@@ -247,7 +247,7 @@ def _permanent(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted here ({error.verify_message})"
     if isinstance(error, http.client.InvalidURL):
-        return f"the address is not one that can be asked ({redacted(str(error))})"
+        return f"the address cannot be used ({redacted(str(error))})"
     return None
 
 
@@ -255,7 +255,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, TimeoutError):
-        return f"nothing came for {STALL_S:g} s"
+        return f"no data came for {STALL_S:g} s"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection ended early"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

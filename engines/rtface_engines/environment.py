@@ -70,7 +70,7 @@ def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] =
     with file_lock(
         folder.with_name(f"{folder.name}.lock"),
         lambda: output.log(
-            f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended"
+            f"another rtface is setting up an environment with torch in {folder}; waiting until it ends"
         ),
     ):
         python = _python_in(folder)
@@ -101,7 +101,7 @@ def missing(python: Path) -> list[str]:
     absent = next((line.split()[1:] for line in lines if line.startswith("missing")), None)
     if ended.code or absent is None:
         raise MissingComponent(
-            "{python} is no Python that works: {why}; name another with --python",
+            "{python} does not work as a Python: {why}; name another with --python",
             code="python_unfit",
             python=python,
             why=ended.why,
@@ -139,15 +139,15 @@ def make(folder: Path, output: SetupOutput) -> Path:
         if ended.code:
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
             raise MissingComponent(
-                "the environment for converting cannot be set up: {why}; nothing was left. Name a Python that has "
-                "{modules} with --python",
+                "the environment for converting cannot be set up: {why}; its files were removed. Name a Python that "
+                "has {modules} with --python",
                 code="environment_failed",
                 why=failed,
                 modules=", ".join(MODULES),
             )
         if absent := missing(python):
             raise MissingComponent(
-                "the environment for converting lacks {names}; nothing was left",
+                "the environment for converting lacks {names}; its files were removed",
                 code="environment_lacks",
                 names=", ".join(absent),
             )

@@ -58,7 +58,7 @@ def build_folder(name: str) -> Generator[Path]:
         new.mkdir()  # with default permissions; mkdtemp's folder is private
     except OSError as error:
         raise OutputError(
-            "{path} cannot be written to ({why}); RTFACE_CONFIG_DIR moves it",
+            "{path} cannot be written to ({why}); set RTFACE_CONFIG_DIR to another folder",
             code="config_unwritable",
             path=parent,
             why=error.strerror,
@@ -119,7 +119,7 @@ def move_in(new: Path, name: str) -> Path:
             old.rename(place)
         if isinstance(error, OSError):
             raise OutputError(
-                "{path} cannot be written ({why}); what was there is as it was",
+                "{path} cannot be written ({why}); the earlier files are unchanged",
                 code="folder_unwritten",
                 path=place,
                 why=error.strerror,
@@ -135,7 +135,7 @@ def remove(name: str) -> Path:
     if name not in names:
         if name in find_recipes():
             raise UsageError("engine {name} is part of rtface and cannot be removed", code="engine_part", name=name)
-        there = f"; yours are: {', '.join(names)}" if names else "; you have added none"
+        there = f"; you have added: {', '.join(names)}" if names else "; you have added none"
         raise UsageError(
             "there is no engine {value!r} of yours{hint}{advice}",
             code="engine_not_yours",

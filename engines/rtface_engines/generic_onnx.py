@@ -156,8 +156,8 @@ def inspect(path: Path) -> GenericNetwork:
     if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
         takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
         raise InputError(
-            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), at "
-            "most one number, and an output of the same shape; this network takes {takes}; gives {gives}",
+            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is usually 512), at most one "
+            "number, and an output of the same shape; this network takes {takes} and returns {gives}",
             code="onnx_shape",
             path=path,
             takes=takes,
@@ -177,8 +177,8 @@ def inspect(path: Path) -> GenericNetwork:
     network = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
     if network.rewrites and importlib.util.find_spec("onnx") is None:
         raise MissingComponent(
-            "{path} has a control of another shape or type than rtface's, or more than one output; the onnx "
-            "package rewrites such files, get it with: {repair} onnx",
+            "{path} has a control of another shape or type than rtface's, or more than one output; the onnx package "
+            "can rewrite such files; install it with: {repair} onnx",
             code="onnx_control",
             path=path,
             repair=PIP,
@@ -208,7 +208,7 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
                     path=path,
                 ) from error
             raise InputError(
-                "{path} is no ONNX file, or it is damaged; get it again", code="onnx_none", path=path
+                "{path} is damaged or not an ONNX file; get it again", code="onnx_none", path=path
             ) from error
         try:
             constants = [op.output(0) for op in reader.convert(graph).get_ops() if op.get_type_name() == "Constant"]
@@ -223,7 +223,7 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
             ) from error
     weights = [math.prod(c.get_shape()) for c in constants if c.get_element_type().is_real()]
     if not inputs and not outputs:
-        raise InputError("{path} is no ONNX file, or it is damaged; get it again", code="onnx_none", path=path)
+        raise InputError("{path} is damaged or not an ONNX file; get it again", code="onnx_none", path=path)
     return inputs, outputs, sum(count for count in weights if count > 1)
 
 

@@ -72,8 +72,8 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
         both = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UsageError(
-            "{path} fits {names}, and by its SHA-256 it is none of the published files; say which it is, as in: "
-            "rtface engines add {name} --from {typed}",
+            "{path} fits {names}, and its SHA-256 is that of no published file; name the engine, as in: rtface engines "
+            "add {name} --from {typed}",
             code="weights_ambiguous",
             path=path,
             names=both,
@@ -104,7 +104,7 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         code="weights_of_none",
         path=path,
         difference=", ".join(differences),
-        advice=f"; with distributions of their own come {' and '.join(more)}" if more else "",
+        advice=f"; separate distributions bring {' and '.join(more)}" if more else "",
     )
 
 

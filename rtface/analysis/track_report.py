@@ -59,8 +59,8 @@ class Span:
 def hidden_line(faces: int, track: int, from_s: float) -> str:
     """Returns the warning about faces hidden on purpose. `track` and `from_s` are those of the first."""
     return Message(
-        "{count} left as hidden by a blur or a mosaic, the first from {time} s on (track {track}); {--correct:always} "
-        "corrects them all the same",
+        "{count} left as they are, hidden by a blur or a mosaic, the first from {time} s on (track {track}); "
+        "{--correct:always} corrects them anyway",
         code="faces_hidden",
         count=counted(faces, "face"),
         time=f"{from_s:.2f}",

@@ -82,7 +82,7 @@ def read_treatments(path: Path) -> Treatments:
         table: Any = parse_json(read_regular(path).decode("utf-8"), _FILE)
     except FileNotFoundError as error:
         raise InputMissing(
-            "treatment file {path} is not there; make one with: rtface analyze INPUT --json",
+            "treatment file {path} does not exist; make one with: rtface analyze INPUT --json",
             code="treatment_gone",
             path=path,
         ) from error

@@ -72,10 +72,10 @@ def analyze(
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
     stats, findings = Stats(), Findings(keep_faces=bool(photos))
     if not persons and photos:
-        raise UsageError("--photos shows persons: leave --no-persons out", code="persons_needed")
+        raise UsageError("--photos needs persons: leave --no-persons out", code="persons_needed")
     if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
         raise OutputError(
-            "--photos {path}: it is there already; name another folder, or add {--overwrite=True}",
+            "--photos {path}: it already exists; name another folder, or add {--overwrite=True}",
             code="photos_exist",
             path=photos,
         )
@@ -128,9 +128,9 @@ def analyze(
     for line in findings.notes:
         console.log(line)
     if named := _named(findings.faults):
-        console.log(f"the whole picture: {named} (docs/films.md says what takes it out)")
+        console.log(f"the whole picture: {named} (docs/films.md says how to remove it)")
     if any(findings.curves):
-        console.log("dyes have faded: --colour restore takes that out of every frame, by one curve")
+        console.log("dyes have faded: --colour restore corrects every frame with one curve")
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {counted(unreadable, 'image')} could not be read", "error")
         raise typer.Exit(FAILED)

@@ -32,16 +32,16 @@ _LISTS = (parse.names, parse.persons, parse.streams)
 _TITLES = {key: (group.__doc__ or "").partition(":")[0] for group in GROUPS for key in group.__dataclass_fields__}
 _CONFIG = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
 _VERBOSE = Annotated[
-    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say what is decided; twice: everything.")
+    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Print decisions; -vv prints everything.")
 ]
-_QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
+_QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")]
 _EVENTS = Annotated[
     int | None,
     typer.Option(
         "--events",
         metavar="FD",
         show_default=False,
-        help=("Write what happens as lines of JSON to this file descriptor (2 is stderr), in place of text."),
+        help=("Write events as lines of JSON to this file descriptor (2 is stderr), instead of text."),
     ),
 ]
 
@@ -126,7 +126,7 @@ def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str
         value = given.get(name)
         if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
             raise UsageError(
-                "{what}: an empty name was given; a variable of the shell may not be set",
+                "{what}: the name is empty; check that the variable of the shell is set",
                 code="name_empty",
                 what=metavars[0],
             )

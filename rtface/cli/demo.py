@@ -119,8 +119,8 @@ def main() -> int:
     except (RtfaceError, OSError) as error:
         _print(f"error: {error}")
         return 1
-    _print(f"{enhanced} and {pair} show what was done, {folder / 'report.json'} has it in figures")
-    _print("next: make app opens the studio, make shell a shell in which rtface works as the pages print it")
+    _print(f"{enhanced} and {pair} show the result, and {folder / 'report.json'} has the figures")
+    _print("next: 'make app' opens the studio; 'make shell' opens a shell in which the commands of the pages work")
     return 0
 
 

@@ -86,7 +86,7 @@ def check_engines() -> Iterator[Finding]:
             yield Finding(f"engine {name}", "fault", error.message, repair)
             continue
         size = f"{recipe.weights.bytes / 1e6:.1f}"
-        fine = Message("{version}, weights {size} MB, SHA-256 right", code="weights", version=recipe.version, size=size)
+        fine = Message("{version}, weights {size} MB, SHA-256 OK", code="weights", version=recipe.version, size=size)
         bad = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
         result = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
         yield Finding(f"engine {name}", *result)
@@ -102,7 +102,7 @@ def check_tracker() -> Iterator[Finding]:
             repair = reinstall_line(models.file_of(name))
             yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0], repair)
         else:
-            yield Finding(f"tracker {name}", "ok", Message("SHA-256 right", code="sum"))
+            yield Finding(f"tracker {name}", "ok", Message("SHA-256 OK", code="sum"))
 
 
 def check_folders() -> Iterator[Finding]:
@@ -112,9 +112,9 @@ def check_folders() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        text = "{folder} cannot be written ({why}): every start compiles again"
+        text = "{folder} cannot be written ({why}): every start compiles the networks again"
         why = Message(text, code="cache", folder=folder, why=error.strerror)
-        repair = Message("set RTFACE_CACHE to a folder that you may write", code="cache_repair")
+        repair = Message("set RTFACE_CACHE to a writable folder", code="cache_repair")
         yield Finding("cache", "warn", why, repair)
     else:
         yield Finding("cache", "ok", str(folder))
@@ -127,7 +127,7 @@ def check_settings() -> Iterator[Finding]:
     try:
         loaded = load({})
     except RtfaceError as error:
-        repair = Message("mend the file that it names", code="settings_repair")
+        repair = Message("correct the file that the message names", code="settings_repair")
         yield Finding("configuration", "fault", error.message, repair)
         return
     given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]

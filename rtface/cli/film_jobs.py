@@ -27,17 +27,17 @@ Workers = Annotated[
     typer.Option(
         metavar="N|auto",
         show_default="1",
-        help=("Processes that work on a film at the same time."),
+        help=("Number of processes that work on a film at the same time."),
     ),
 ]
 Restart = Annotated[
-    bool, typer.Option("--restart", help=("Begin a film again, instead of continuing where the last run of it ended."))
+    bool, typer.Option("--restart", help=("Begin a film again, instead of continuing where the last run ended."))
 ]
 FarmAddress = Annotated[
     str | None,
     typer.Option(
         metavar="dask://HOST:PORT",
-        help=("Let the workers of a Dask cluster make a film; they see its folder and the INPUT under the same path."),
+        help=("Let workers of a Dask cluster process a film; they need its folder and INPUT under the same paths."),
     ),
 ]
 
@@ -102,7 +102,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
         output = output_dir / output_name(path, sequence=options.sequence)
         if output in taken:
             raise UsageError(
-                "{first} and {second} would both become {output}; run them into different folders",
+                "{first} and {second} would both become {output}; write them to different folders",
                 code="same_output",
                 first=taken[output],
                 second=path,
@@ -113,7 +113,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
         for output in taken:
             if _same(path, output):
                 raise UsageError(
-                    "--output-dir {folder} is the folder of {path}, which would be its own output; name another folder",
+                    "--output-dir {folder} is the folder of {path}, which would be replaced; name another folder",
                     code="output_dir_source",
                     folder=output_dir,
                     path=path,

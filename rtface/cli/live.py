@@ -33,7 +33,7 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     for end in ends:
         if end.kind not in ("stream", "file"):
             raise UsageError(
-                "{address} goes with one INPUT and one OUTPUT, as in: rtface run camera:0 vcam:",
+                "{address} needs exactly one INPUT and one OUTPUT, as in: rtface run camera:0 vcam:",
                 code="live_one_input",
                 address=end,
             )

@@ -137,7 +137,7 @@ class _PluginCommand(TyperCommand):
             return as_command(str(self.name), target)
         except Exception as error:  # typer may raise anything for a plugin's object
             raise MissingComponent(
-                "the command {command} cannot be made of {point}: {why}",
+                "the command {command} cannot be loaded from {point}: {why}",
                 code="command_unusable",
                 command=self._whole_name,
                 point=self._point.value,

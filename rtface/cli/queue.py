@@ -149,7 +149,7 @@ def _cells(item: Item) -> list[str]:
 def run(
     at_once: Annotated[
         str,
-        typer.Option(metavar="N|auto", help=("How many items at the same time; auto goes by cores and free memory.")),
+        typer.Option(metavar="N|auto", help=("Number of items to run at once; auto depends on cores and memory.")),
     ] = "auto",
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more items when none is left.")] = False,
     *,
@@ -222,7 +222,7 @@ def _changing(verb: Verb) -> Callable[..., None]:
 
 _VERBS: dict[Verb, str] = {
     "pause": "Pause items until 'resume'; a running one halts between two frames.",
-    "resume": "Let paused items continue, or wait again at their place.",
+    "resume": "Let paused items continue, or return to their place in the queue.",
     "cancel": "Cancel waiting or running items; a running one stops cleanly.",
     "retry": "Append failed and cancelled items to the queue again.",
     "remove": "Remove items that do not run; their outputs stay.",
@@ -240,7 +240,7 @@ def move(
         typer.Argument(
             metavar="first|last|PLACE",
             show_default=False,
-            help=("Its new place among the items that wait; 1 is the first."),
+            help=("Its new place among the waiting items; 1 is the first."),
         ),
     ],
     *,

@@ -127,9 +127,9 @@ def run(
             metavar="INPUT... OUTPUT",
             show_default=False,
             help=(
-                "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-                "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
-                "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."
+                "Films, stills or folders of stills, and the file or folder to write; its extension chooses the "
+                "format: mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes the frames of a film. Live: camera:0 or "
+                "a stream's URL, and vcam:, a URL or a file."
             ),
         ),
     ],

@@ -52,7 +52,7 @@ def stop_on_signals() -> Generator[StopRequest]:
             os._exit(INTERRUPTED + signum)
         stop.signum, first = signum, monotonic()
         stop.event.set()
-        _say("stopping; once more to stop at once")
+        _say("stopping; repeat to stop at once")
 
     with _handled(handle, signal.SIGINT, *_others()):
         yield stop

@@ -47,7 +47,7 @@ def try_sheet(
         typer.Argument(
             metavar="SHEET.png",
             show_default=False,
-            help="The image to write. Without it INPUT's name with .try.png, in this folder.",
+            help="The image to write. Default: INPUT's name with .try.png, in the current folder.",
         ),
     ] = None,
     *,
@@ -56,10 +56,10 @@ def try_sheet(
         typer.Option(
             metavar="NAME,...",
             show_default=False,
-            help=("Engines to compare. Without it the default engine, and the light one."),
+            help=("Engines to compare. Default: the default engine and the light one."),
         ),
     ] = None,
-    count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="Number of faces to show.")] = 6,
     json: Json = False,
     loaded: LoadedOptions,
     console: Console,

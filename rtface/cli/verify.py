@@ -25,18 +25,18 @@ def verify(
             metavar="OUTPUT... [INPUT]",
             show_default=False,
             help=(
-                "Films, stills or folders of stills with sidecars next to them or credentials in them. Of two names "
-                "the second is the INPUT of the first where it has no sidecar."
+                "Films, stills or folders of stills with sidecars next to them or credentials in them. Of two names, "
+                "the second is the INPUT of the first if the second has no sidecar."
             ),
         ),
     ],
     input: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The INPUT of OUTPUT: shows that nothing else was changed."),
+        typer.Option(metavar="FILE", help="The INPUT of OUTPUT, to check that nothing else was changed."),
     ] = None,
     trust: Annotated[
         Path | None,
-        typer.Option(metavar="CA.pem", help="Trust signers whose certificates these ones (PEM) vouch for."),
+        typer.Option(metavar="CA.pem", help="Trust signers whom these certificates (PEM) vouch for."),
     ] = None,
     *,
     json: Json = False,
@@ -96,7 +96,7 @@ def _check(path: Path, input: Path | None, trust: Path | None, json: bool, conso
     answers = {"sidecar": result.sidecar, "credentials": result.credentials, "input": result.input}
     parts = [f"{name}: {answer}" for name, answer in answers.items() if answer != "not checked"]
     if result.gaps:
-        parts.append("not all that was to be compared could be: not checked")
+        parts.append("not everything could be compared: not checked")
     shown = ", ".join(parts) or "nothing could be checked"
     console.log(f"{path}: {shown}", "info" if result.same else "error" if result.differs else "warning")
     return 0 if result.same else DIFFERS if result.differs else NOT_CHECKED

@@ -165,7 +165,7 @@ class ChildProcess:
                 kind, message = pickle.loads(data)
             except Exception as error:  # noqa: BLE001 - such as of a plugin's own class
                 why = type(error).__name__
-                reason = Message("what it sent cannot be read ({why})", code="process_message", why=why)
+                reason = Message("its message cannot be read ({why})", code="process_message", why=why)
                 process.kill()
                 break
             if kind == "end":

@@ -12,9 +12,9 @@ _PLAN = Message("give INPUT, OUTPUT and options again, or keep options in a file
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
     "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
-    "gop": Message("live films and streams have an I-frame every 2 s, as platforms ask", code="gone_gop"),
+    "gop": Message("live films and streams have an I-frame every 2 s, as platforms require", code="gone_gop"),
     "buffer": Message(
-        "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
+        "the buffer adapts to the jitter; for a fixed one use --delay MS: the buffer is that delay less --latency",
         code="gone_buffer",
     ),
     "show": Message("use --invented show", code="gone_show"),
@@ -24,22 +24,22 @@ GONE = {
         code="gone_captions",
     ),
     "damage": Message(
-        "to soften the dots of a print, before rtface: magick IN -blur 0x2 -resize 50% OUT (ImageMagick; or blur and "
-        "scale in GIMP)",
+        "to soften the dots of a print, run before rtface: magick IN -blur 0x2 -resize 50% OUT (ImageMagick; or blur "
+        "and scale in GIMP)",
         code="gone_damage",
     ),
     "retention": Message(
-        "remove old folders *.rtface by a task of the system (cron, systemd-tmpfiles, Task Scheduler), and ended items "
-        "by: rtface queue remove done",
+        "remove old folders *.rtface with a scheduled task (cron, systemd-tmpfiles, Task Scheduler), and ended items "
+        "with: rtface queue remove done",
         code="gone_retention",
     ),
-    "review": Message("the report (--report FILE) has the 20 most doubtful places, and the studio", code="gone_review"),
+    "review": Message("the report (--report FILE) and the studio show the 20 most doubtful places", code="gone_review"),
     "policy": Message("the administrator's settings are policy.toml in the system's folder", code="gone_policy"),
     "forbid": Message("set the option itself to what is allowed, as in: engine = 'rtface-s'", code="gone_forbid"),
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
     "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
-    "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
+    "invented": Message("it is an option of rtface run: --invented FILE, or --invented show", code="gone_invented"),
     "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
     "strengths": Message("rtface run --strength 0.5 --compare FILE shows another strength", code="gone_strengths"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
@@ -76,7 +76,7 @@ GONE = {
     "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
     "build": Message("the first run on a GPU builds its plan and keeps it", code="gone_build"),
     "precision": Message(
-        "a plan is built in fp16, bf16 or fp32, whichever first gives the reference's answers", code="gone_precision"
+        "a plan is built in fp16, bf16 or fp32, the first that matches the reference's answers", code="gone_precision"
     ),
     "timestamp": Message(
         "signatures have no time stamp; to prove a time: openssl ts -query -data OUTPUT (RFC 3161)",

@@ -147,7 +147,7 @@ class QualityOptions(_Group):
         v.name,
         _ALL,
         "Engine that restores faces; 'rtface engines' lists them.",
-        "`auto` chooses by face size, live also by speed",
+        "`auto` chooses by face size, in live runs also by speed",
         traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     strength: float = _option(
@@ -162,8 +162,8 @@ class QualityOptions(_Group):
         USUAL,
         v.or_words(v.share, *LOOKS),
         _ALL | _ANALYSIS,
-        "How much fine detail: none (faithful), as a face of this size has (clear), or more, invented (vivid).",
-        "Or a number: 1, 0.5, 0; an engine's own control takes it as it is. [Looks](engines.md#looks)",
+        "How much fine detail: none (faithful), as much as a face of this size has (clear), or more, invented (vivid).",
+        "Or a number: 1, 0.5, 0, which also sets an engine's own control. [Looks](engines.md#looks)",
         metavar="|".join((*LOOKS, "0..1")),
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
@@ -179,7 +179,7 @@ class QualityOptions(_Group):
         "lock",
         v.choice("lock", "restore"),
         _FILES,
-        "Keep the colours, or take the fading out of a film or still by one curve.",
+        "Keep the colours (lock), or remove the fading of a film or still with one curve (restore).",
         "[How](analysis.md#fading)",
         flags=("--colour", "--color"),
         traits=Trait.NAMED,
@@ -188,21 +188,21 @@ class QualityOptions(_Group):
         "match",
         v.choice("match", "less", "none"),
         _ALL,
-        "Keep the grain of the film and the texture of the skin, or take half or all of the grain out of the head.",
+        "Keep film grain and skin texture (match), or remove half (less) or all (none) of the grain in the head.",
         traits=Trait.NAMED | Trait.FILM_PAGE,
     )
     region: Literal["auto", "face", "head"] = _option(
         "auto",
         v.choice("auto", "face", "head"),
         _ALL,
-        "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
+        "Enhance the face only, or also hair, ears and neck; auto decides by the expected gain.",
         traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     device: str = _option(
         "auto",
         v.device,
         _ALL,
-        "Where engines run; 'rtface doctor' says what is available here.",
+        "Device on which engines run; 'rtface doctor' lists the available ones.",
         "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`; `auto` is an "
         "NVIDIA GPU where one can be used, else the CPU. [More](gpu.md)",
         metavar="NAME",
@@ -255,8 +255,8 @@ class FaceOptions(_Group):
         (),
         v.persons,
         _ALL | _ANALYSIS,
-        "Recognise a person by photos that show this face only, or by what was learnt (NAME alone).",
-        "`NAME@P2,5`: person P2 and track 5 of `rtface analyze` are this one. [Persons](persons.md)",
+        "Recognise a person from photos of this face only, or from what was learnt (NAME alone).",
+        "`NAME@P2,5`: person P2 and track 5 of `rtface analyze` are this person. [Persons](persons.md)",
         metavar="NAME[@P2,...][=PHOTO,...]",
         traits=Trait.LIVE_PAGE | Trait.READS,
     )
@@ -264,14 +264,14 @@ class FaceOptions(_Group):
         None,
         v.number(1, 1000, whole=True),
         _ALL | _ANALYSIS,
-        "Largest number of faces in a frame.",
-        unset="no limit; live 8",
+        "Maximum number of faces in a frame.",
+        unset="no limit; in live runs 8",
     )
     guard: Literal["auto", "on", "off"] = _option(
         "auto",
         v.choice("auto", "on", "off"),
         _ALL,
-        "Weaken corrections as far as they change who a face is.",
+        "Weaken corrections as far as they change a person's identity.",
         "`auto` watches engines that invent faces. [How](persons.md#the-identity-guard)",
     )
     correct: Literal["auto", "always", "never"] = _option(
@@ -346,31 +346,31 @@ class InputOptions(_Group):
         None,
         v.rate,
         Scope.SEQUENCE | Scope.CAMERA | _ANALYSIS,
-        "Frame rate of such a film, or the rate to ask a camera for: 25, 30000/1001.",
-        unset="25, of a camera 30",
+        "Frame rate of a --sequence, or the rate to request from a camera: 25, 30000/1001.",
+        unset="25; for a camera 30",
     )
     transfer: Literal["auto", "log", "linear", "video"] = _option(
         "auto",
         v.choice("auto", "log", "linear", "video"),
         Scope.SEQUENCE | _ANALYSIS,
-        "Samples of such a film: printing density (log), linear light, or video.",
+        "Meaning of the samples of a --sequence: printing density (log), linear light, or video.",
         "`auto` reads headers. [Scans](formats.md#scans-sequences-of-dpx-exr-and-tiff)",
     )
     size: tuple[int, int] | None = _option(
-        None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's"
+        None, v.size, Scope.CAMERA, "Frame size to request from a camera.", unset="the camera's"
     )
     decode: str = _option(
         "auto",
         v.decoder,
         Scope.FILM,
-        "Where frames are decoded; software takes over where a GPU cannot.",
+        "Where to decode frames; software takes over if a GPU cannot.",
         "`auto` is software; `cuda` is faster and corrects less: [hardware codecs](gpu.md#hardware-codecs)",
     )
     fields: Literal["auto", "tff", "bff", "none"] = _option(
         "auto",
         v.choice("auto", "tff", "bff", "none"),
         Scope.FILM | _ANALYSIS,
-        "The first field of a frame (top or bottom), or none; auto believes the film.",
+        "First field of a frame (top or bottom), or none; auto follows the film's flag.",
         "[Combed frames](films.md#combed-frames)",
     )
     scale: str | None = _option(
@@ -386,7 +386,7 @@ class InputOptions(_Group):
         False,
         v.boolean,
         _FILES,
-        "Stop where something of the INPUT would be lost, instead of a warning.",
+        "Stop, instead of warning, if something of the INPUT would be lost.",
     )
     drop: tuple[str, ...] = _option(
         (),
@@ -407,7 +407,7 @@ class EncodeOptions(_Group):
         None,
         v.name,
         Scope.FILM | Scope.RECORDED,
-        "Video encoder; for a folder/ the kind of its images.",
+        "Video encoder, or the image format for a folder/.",
         "Images are `png`, `tiff` or `dpx`; films: [formats](formats.md#video)",
         unset="by INPUT and container",
     )
@@ -415,17 +415,17 @@ class EncodeOptions(_Group):
         None,
         v.number(0, 63),
         Scope.ENCODED | Scope.RECORDED,
-        "Quality of the encoder; less is better.",
+        "Quality value of the encoder; lower is better.",
         unset="by codec",
     )
     preset: str | None = _option(
-        None, v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED, "Speed of the encoder.", unset="by codec"
+        None, v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED, "Speed preset of the encoder.", unset="by codec"
     )
     encode: Literal["auto", "cuda", "software"] = _option(
         "auto",
         v.choice("auto", "cuda", "software"),
         Scope.ENCODED | Scope.PUBLISHED,
-        "Where frames are encoded; software takes over where a GPU cannot.",
+        "Where to encode frames; software takes over if a GPU cannot.",
     )
     copy: Literal["auto", "off", "require"] = _option(
         "off",
@@ -435,7 +435,7 @@ class EncodeOptions(_Group):
         "[Copied frames](formats.md#copied-frames)",
     )
     bitrate: int | None = _option(
-        None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
+        None, v.bitrate, Scope.PUBLISHED, "Bit rate of a published stream: 4500k, 6M.", unset="by size and rate"
     )
 
 
@@ -473,7 +473,7 @@ class OutputOptions(_Group):
         None,
         v.name,
         _FILES | Scope.RECORDED,
-        "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
+        "Sign OUTPUT with this certificate (PEM, with its chain) and its key.",
         "[Credentials](trust.md#credentials)",
         metavar="CERT,KEY",
         unset="not signed",
@@ -483,7 +483,7 @@ class OutputOptions(_Group):
         None,
         v.or_words(v.path, "show"),
         _FILES,
-        "Also write to this file how far each changed sample may be from the truth; show lays it over the output.",
+        "Also write the possible error of each changed sample to this file; show lays it over the output.",
         "[What it says](trust.md#what-was-invented)",
         metavar="FILE.mkv|FILE.png|show",
         unset="none",
@@ -500,15 +500,15 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _RUNS,
-        "Write nothing; say what would be done.",
+        "Write nothing; print what would be done.",
         traits=Trait.FREE | Trait.ONCE,
     )
     stages: tuple[str, ...] = _option(
         (),
         v.names,
         _ALL,
-        "Also change frames by this plugin stage, after the faces; repeat it for more. NAME:help lists the keys of "
-        "one, help lists the installed stages.",
+        "Also apply this plugin stage to frames, after the faces; repeat it for more. help lists the installed stages, "
+        "NAME:help the keys of one.",
         "[Stages](stages.md)",
         metavar="NAME:key=value,...",
         flags=("--stage",),
@@ -529,7 +529,7 @@ class LiveOptions(_Group):
         100.0,
         v.number(10, 10_000),
         Scope.LIVE,
-        "Upper limit of the latency of a live run; near it the quality falls.",
+        "Upper limit of the latency of a live run; close to it, quality is reduced.",
         metavar="MS",
     )
     cpu_budget: float = _option(
@@ -545,7 +545,7 @@ class LiveOptions(_Group):
         None,
         v.number(0, 10_000),
         Scope.LIVE,
-        "Hold the delay from camera to output at exactly this.",
+        "Hold the delay from camera to output at exactly this value.",
         "[Networks that jitter](live.md#networks-that-jitter)",
         metavar="MS",
         unset="as soon as possible",
@@ -599,14 +599,14 @@ class LiveOptions(_Group):
         False,
         v.boolean,
         Scope.PLAYED,
-        "Play the film that stands in for a camera again and again.",
+        "Repeat the film that stands in for a camera.",
         traits=Trait.LIVE_PAGE,
     )
     control: int | Literal["show"] | None = _option(
         None,
         v.or_words(v.number(0, 65_535, whole=True), "show"),
         Scope.CONSOLE,
-        "Port of 127.0.0.1 by which programs control a live run; 0 takes a free one, show opens before and after in a "
+        "Port of 127.0.0.1 on which programs control a live run; 0 takes a free one, show opens before and after in a "
         "browser.",
         "[Control](control.md)",
         metavar="PORT|show",
@@ -628,7 +628,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         for word in self.faces.split(","):
             if v.is_person_name(word) and word not in names:
                 raise UsageError(
-                    "faces: there is no person {name}{hint}; give photos by {--person} {name}=photo.jpg, or use a "
+                    "faces: there is no person {name}{hint}; give photos with {--person} {name}=photo.jpg, or use a "
                     "number as 'rtface analyze' lists it",
                     code="faces_person",
                     name=word,

@@ -55,7 +55,7 @@ def check_calibrated(engine: str, weights: str) -> None:
     not the calibrated one."""
     if engine not in CALIBRATIONS:
         raise UsageError(
-            "the engine {engine} does not say how large its error may be, so what it invents is not known; use "
+            "the engine {engine} does not estimate its error, so its invented samples are unknown; use "
             "{--engine:{engines}} with {--invented}",
             code="error_unknown",
             engine=engine,
@@ -63,8 +63,8 @@ def check_calibrated(engine: str, weights: str) -> None:
         )
     if CALIBRATIONS[engine].weights != weights:
         raise UsageError(
-            "the network of the engine {engine} is not the one whose errors were measured, so what it invents is "
-            "not known; install the engine that rtface ships, or leave {--invented} out",
+            "the network of the engine {engine} is not the one whose errors were measured, so its invented samples are "
+            "unknown; install the engine that rtface ships, or leave {--invented} out",
             code="error_weights",
             engine=engine,
         )

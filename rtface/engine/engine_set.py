@@ -146,11 +146,11 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
         return
     allowed = [r.name for r in _readable() if r.licence.commercial_use]
     raise UsageError(
-        "engine {name} may not be used commercially ({licence}), and commercial-use is on; allowed are: {engines}",
+        "engine {name} may not be used commercially ({licence}), and commercial-use is on; use one of: {engines}",
         code="engine_licence_use",
         name=recipe.name,
         licence=licence.shown,
-        engines=", ".join(allowed) or Message("none that is here", code="none_here"),
+        engines=", ".join(allowed) or Message("none is installed", code="none_here"),
     )
 
 

@@ -179,7 +179,7 @@ def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
     try:
         write_atomically(identity.path, text.encode())
     except OSError as error:
-        log.info("the engine check cannot be remembered in %s: %s", identity.path.parent, error.strerror)
+        log.info("the result of the engine check cannot be saved in %s: %s", identity.path.parent, error.strerror)
 
 
 def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
@@ -246,7 +246,7 @@ def open_plan(
         else Message("try {--device:onnx} or another {--engine}", code="try_onnx")
     )
     raise EngineError(
-        "engine {name} does not give its reference's answers on this machine ({found}); {advice}",
+        "engine {name} does not match its reference's answers on this machine ({found}); {advice}",
         code="golden_machine",
         name=recipe.name,
         found="; ".join(refusals) or Message("no precision that it allows", code="no_precision"),

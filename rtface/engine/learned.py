@@ -198,7 +198,7 @@ def read(path: Path) -> Learned:
             raise ValueError("it was made by another version of rtface, or is damaged")
         converted(meta, _META)
         if meta["name"].casefold() != path.stem.casefold():
-            raise ValueError(f"it is of {brief(meta['name'])}; give it that name again")
+            raise ValueError(f"it belongs to {brief(meta['name'])}; rename it to that name")
     except FileNotFoundError:
         raise InputError(
             "nothing was learnt of {person} on this machine; learn with: rtface learn {person} SOURCE, or give "

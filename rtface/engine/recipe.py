@@ -263,8 +263,8 @@ def unknown_engine(name: str) -> UsageError:
     """Returns the error for an unknown engine name."""
     valid = ["auto", "default", *find_recipes()]
     return UsageError(
-        "unknown engine {name!r}{hint}; there is: {names}; if others published it, add it with: rtface engines "
-        "add {name} ('rtface engines offers' lists what can be added)",
+        "unknown engine {name!r}{hint}; available: {names}; if others published it, add it with: rtface engines add "
+        "{name} ('rtface engines offers' lists what can be added)",
         code="engine_unknown",
         name=name,
         hint=hint(name, valid),

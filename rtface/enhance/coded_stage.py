@@ -55,8 +55,8 @@ estimated power that is kept from frame to frame."""
 _MAX_UNUSED_FRAMES = 2
 """Frames that may be begun in a row and not processed; then none is begun, as the first stage is no longer used."""
 _GPU_WARNING = Message(
-    "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded is not known "
-    "there, so faces are corrected less; leave out {--decode:cuda} for the full correction",
+    "frames that stay on the GPU skip the first stage, and the coarseness of their coding is unknown, so faces are "
+    "corrected less; leave out {--decode:cuda} for the full correction",
     code="first_stage_gpu",
 )
 

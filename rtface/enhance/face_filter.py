@@ -100,7 +100,7 @@ def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Se
     file = Message("the treatment file", code="treatment_file")
     return [
         Message(
-            "{what} had no effect for {names}: no such face came; 'rtface analyze' lists tracks and persons",
+            "{what} had no effect for {names}: no such face appeared; 'rtface analyze' lists tracks and persons",
             code="face_absent",
             what=what,
             names=", ".join(name.upper() if is_person_number(name) else name for name in sorted(missed)),

@@ -66,7 +66,7 @@ def find_faces(
         tracker.watchful, tracker.sparing, tracker.thorough = watchful, sparing, frame.new
         faces = tuple(tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new))
         if not all(isinstance(face, Face) for face in faces):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a plugin
-            raise TypeError("the tracker's answer has something else than faces")
+            raise TypeError("the tracker returned something other than faces")
         unfollowed = tracker.unfollowed
         if tracker.beyond:
             stats.warn(

@@ -22,9 +22,9 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
         (options.invented is not None, Message("its changes are not in the map of {--invented}", code="fading_map")),
         (
             input is None or isinstance(input, Address) or is_pipe(input),
-            Message("the input is looked at before the work, and can be read once only", code="fading_once"),
+            Message("the input must be searched for fading first, and it can be read only once", code="fading_once"),
         ),
-        (transfer != "sdr", Message("fading is known in SDR, and this is {kind}", code="fading_sdr", kind=transfer)),
+        (transfer != "sdr", Message("fading is measured in SDR, not in {kind}", code="fading_sdr", kind=transfer)),
     ]
     if (
         options.colour == "restore"
@@ -36,7 +36,7 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
         return
     if options.keyframe not in ("auto", 1):
         raise UsageError(
-            "{--invented}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
+            "{--invented}: no engine estimates its error between keyframes; leave {--keyframe} out",
             code="map_keyframe",
         )
     if transfer != "sdr":
@@ -57,7 +57,7 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
     wanted = ".png" if still else ".mkv"
     if (path := options.map_file) is not None and path.suffix.lower() != wanted:
         raise UsageError(
-            "{--invented:{path}}: the map of a {kind}; name a {name}",
+            "{--invented:{path}}: the map of a {kind}; use the extension {name}",
             code="invented_name",
             path=path,
             kind=Message("still is a PNG", code="still_png")

@@ -94,7 +94,7 @@ def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event
     return add_curve(film, film_curve(path, film.info, options, stop), stats)
 
 
-NONE = Message("{--colour:restore}: no fading was found, and no colour is changed", code="fading_none")
+NONE = Message("{--colour:restore}: no fading was found, so no colour is changed", code="fading_none")
 
 
 def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:

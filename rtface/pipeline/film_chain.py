@@ -129,8 +129,8 @@ class FilmChain:
         silent = self._streams is not None and all(one.kind != "audio" for one in self._streams.info.streams)
         if silent and "unannounced" in self._stats.warnings and "audio" not in options.drop:
             raise InputError(
-                "{path}: a stream that the beginning does not announce was left out, perhaps the only sound; save the "
-                "input as a file first, or leave the sound out: {--drop:audio}",
+                "{path}: a stream that the beginning of the input does not announce was left out, perhaps the only "
+                "sound; save the input as a file first, or leave the sound out: {--drop:audio}",
                 code="sound_unannounced",
                 path=self._plan.input,
             )

@@ -149,8 +149,8 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     if "rtface_engine" in own_tags(info.metadata):
         notes.append(
             Message(
-                "{path} was enhanced by rtface before: another correction gains nothing as a rule; "
-                "run the original again",
+                "{path} was already enhanced by rtface: a second correction usually gains nothing; run the original "
+                "instead",
                 code="enhanced_before",
                 path=info.path,
             )

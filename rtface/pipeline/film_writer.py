@@ -113,7 +113,7 @@ class FilmWriter:
             exact = (self._end if time is None else time) - self.source.info.clock_start
             resume_at = Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
             error.partial, error.resume_at = partial, float(resume_at)
-            error.hint = Message("; go on with {--start:{time}}", code="go_on_at", time=format_start(resume_at))
+            error.hint = Message("; continue with {--start:{time}}", code="go_on_at", time=format_start(resume_at))
 
     @property
     def _end(self) -> Fraction:

@@ -127,7 +127,7 @@ def finish(
                 else Message("with {--overwrite=True} makes it again and signs it", code="signs_again")
             )
             error.message = Message(
-                "{what}; once the cause is gone, the same command {again}",
+                "{what}; correct the cause, and the same command {again}",
                 code="not_signed_again",
                 what=error.message,
                 again=again,

@@ -183,8 +183,8 @@ def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
         raise UsageError("the map of what was invented is made on the CPU; add {--device:cpu}", code="map_cpu")
     if learnt := plan.learnt:
         raise UsageError(
-            "the map of what was invented is measured for the weights for everybody; leave out {--person:{name}}, "
-            "or the map",
+            "the map of what was invented was measured for the general weights only; leave out {--person:{name}}, or "
+            "the map",
             code="map_person",
             name=learnt[0],
         )

@@ -166,7 +166,7 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         treatments = read_treatments(path)
         if (other := treatments.other_than(input)) is not None:
             warnings["treatment"] = (
-                f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
+                f"the treatment file {path} was made for {other}; its tracks may be other faces in {input}"
             )
     plan = FramePlan(input, options, treatments, warnings)
     if (unused := without_persons(plan.engines, plan.learnt)) is not None:

@@ -90,7 +90,7 @@ def little_seen(lines: Sequence[Message]) -> list[Message]:
     """Joins proposals into one line, if any. A single proposal of a larger size stays as it is."""
     if len(lines) == 1 and lines[0].values.get("option") == "scale":
         return list(lines)
-    line = "little of it can be seen; what shows more: {proposals}"
+    line = "little of the correction is visible; to show more: {proposals}"
     return [Message(line, code="little_seen", proposals="; ".join(lines))] if lines else []
 
 

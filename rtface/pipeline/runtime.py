@@ -138,7 +138,7 @@ def open_cpu_then_gpu(
                 return
         runtime.close()  # the run has ended
         coming.set_exception(
-            EngineError("the run ended while its engine was made ready on the GPU", code="run_ended_early")
+            EngineError("the run ended while its engine was being prepared on the GPU", code="run_ended_early")
         )
 
     closed, handing_over = Event(), Lock()
@@ -179,7 +179,7 @@ def _on_gpu(
         free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
             raise MissingComponent(
-                "the GPU {name} has {free} MiB of memory free, and {wanted} are needed; close what else uses it",
+                "the GPU {name} has {free} MiB of memory free, and {wanted} are needed; close other programs on it",
                 code="gpu_free",
                 name=streams.gpu.name,
                 free=free >> 20,

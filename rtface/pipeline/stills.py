@@ -68,8 +68,8 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
         ):
             if path is not None:
                 raise UsageError(
-                    "{option:{path}}: {folder} is a folder of stills, and {what} of one image or film; give one of "
-                    "its images as INPUT",
+                    "{option:{path}}: {folder} is a folder of stills, and {what} only of one image or film; give one "
+                    "of its images as INPUT",
                     code="folder_one_file",
                     option=OptionFlag(flag),
                     path=path,
@@ -78,7 +78,7 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
                 )
     if options.compare and options.compare.suffix.lower() not in IMAGE_KINDS:
         raise UsageError(
-            "{--compare:{path}}: of a still, name an image ({kinds})",
+            "{--compare:{path}}: for a still, name an image ({kinds})",
             code="compare_still",
             path=options.compare,
             kinds=", ".join(IMAGE_KINDS),
@@ -184,7 +184,7 @@ class _Stills:
             items.close()
         if stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
             raise Interrupted(
-                "interrupted after {done} of {count} images; the same command goes on from there",
+                "interrupted after {done} of {count} images; the same command continues from there",
                 code="interrupted_stills",
                 done=self.done,
                 count=len(self.jobs),
@@ -194,7 +194,7 @@ class _Stills:
                 NONE
                 if not self.details.unfaded
                 else Message(
-                    "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
+                    "{--colour:restore}: {count} of {all} images had faded, and each was corrected with its own curve",
                     code="fading_stills",
                     count=self.details.unfaded,
                     all=self.done,
@@ -203,7 +203,7 @@ class _Stills:
         if self.skipped:
             self.notes.append(
                 Message(
-                    "{count} images were there already ({--overwrite=True} does them again)",
+                    "{count} images already existed ({--overwrite=True} replaces them)",
                     code="images_there",
                     count=self.skipped,
                 )
@@ -213,8 +213,7 @@ class _Stills:
                 self.failed[0]
                 if len(self.jobs) == 1
                 else f"{len(self.failed)} of {len(self.jobs)} images failed: {'; '.join(self.failed[:3])}"
-                f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, "
-                f"{self.skipped} there already)"
+                f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, {self.skipped} already there)"
             )
 
     def _read(self) -> Iterator[Item]:

@@ -53,7 +53,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
                 records.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
     except csv.Error as error:
         raise UsageError(
-            "{name}, line {line}: is no CSV ({why})", code="csv_damaged", name=name, line=rows.line_num, why=error
+            "{name}, line {line}: is not CSV ({why})", code="csv_damaged", name=name, line=rows.line_num, why=error
         ) from error
     starts = [clock.time_of(_cell(row, _START), f"{name}, line {line}") for line, row in records]
     shots: list[Shot] = []

@@ -39,8 +39,7 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
         elif match := _COMMENT.match(line):
             if current is None:
                 raise UsageError(
-                    "{where}: settings stand below the video event that they are for, and there is none above "
-                    "this line",
+                    "{where}: settings belong below their video event, and there is none above this line",
                     code="edl_settings_place",
                     where=where,
                 )
@@ -100,7 +99,7 @@ def _pairs(text: str, where: str) -> list[tuple[str, object]]:
         key, sign, value = word.rstrip(";").partition("=")
         if not sign and key.lower() != "off":
             raise UsageError(
-                "{where}: {word!r} is no setting; write settings as * RTFACE: strength=0.5, or * RTFACE: off",
+                "{where}: {word!r} is not a setting; write settings as * RTFACE: strength=0.5, or * RTFACE: off",
                 code="edl_setting",
                 where=where,
                 word=word[:40],

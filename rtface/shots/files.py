@@ -76,7 +76,7 @@ def list_kind(path: Path, option: str) -> str:
     kind = path.suffix.lower()
     if kind not in _HINTS:
         raise UsageError(
-            "{option:{path}}: the extension tells the kind of list: {kinds}",
+            "{option:{path}}: the extension must be that of a list: {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,

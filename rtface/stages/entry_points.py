@@ -72,7 +72,7 @@ def check_stage(name: str) -> None:
 def _unknown(name: str, installed: list[str]) -> Message:
     if not installed:
         return Message(
-            "there is no stage {name}: none is installed; some come with: {repair}",
+            "there is no stage {name}: none is installed; install some with: {repair}",
             code="stages_none",
             name=name,
             repair=plugin_line("rtface-overlays"),
@@ -100,8 +100,8 @@ def check_version(name: str, kind: Any) -> None:
         )
     if version != API:
         raise UsageError(
-            "the stage {name} is of version {version} of the stage interface and this rtface has {api}: update the "
-            "older of the two",
+            "the stage {name} uses version {version} of the stage interface, and this rtface has version {api}: update "
+            "the older of the two",
             code="stage_version",
             name=name,
             version=version,

@@ -126,7 +126,7 @@ def make_stage(spec: Spec) -> Any:
         raise UsageError("{--stage:{name}}: {why}", code="stage_value", name=spec.name, why=error) from error
     except Exception as error:
         raise UsageError(
-            "{--stage:{name}} cannot be made: {why}", code="stage_unmade", name=spec.name, why=plugins.blame(error)
+            "{--stage:{name}} cannot be created: {why}", code="stage_unmade", name=spec.name, why=plugins.blame(error)
         ) from error
 
 
@@ -204,7 +204,7 @@ def file_options(text: str) -> dict[str, str]:
     spec = Spec.parse(text)
     if spec.name not in (names := sorted(plugins.installed("stage"))):
         raise UsageError(
-            "{name}: there is no such overlay; there is {names}",
+            "{name}: there is no such overlay; choose one of {names}",
             code="no_overlay",
             name=spec.name[:40],
             names=", ".join(names) or "none",

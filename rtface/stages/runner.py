@@ -213,8 +213,8 @@ class Stages:
             self._stats.warn(
                 f"stage {one.name} untracked",
                 Message(
-                    "a frame is blurred as a whole for the stage {name}, because its faces are not known: tracking "
-                    "failed, or live is late",
+                    "a whole frame is blurred for the stage {name}, because its faces are unknown: tracking failed, or "
+                    "the live run is late",
                     code="stage_untracked",
                     name=one.name,
                 ),
@@ -265,7 +265,7 @@ class Stages:
         message = partial(Message, name=one.name, why=blame(error))
         self._stats.warn(
             f"stage {one.name}",
-            message("a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs")
+            message("a whole frame is blurred, because the stage {name} failed: {why}", code="stage_blurs")
             if one.hides
             else message("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"),
         )
@@ -326,10 +326,10 @@ def check_commercial_use(name: str, hint: str) -> None:
 
 def _check(after: object, frame: Frame) -> None:
     if not isinstance(after, Frame):
-        raise TypeError(f"it gave {type(after).__name__} and not a Frame")
+        raise TypeError(f"it returned {type(after).__name__}, not a Frame")
     a, b = after.image, frame.image
     if (a.width, a.height, a.format.name) != (b.width, b.height, b.format.name):
-        raise ValueError(f"it gave {a.width}×{a.height} {a.format.name} for {b.width}×{b.height} {b.format.name}")
+        raise ValueError(f"it returned {a.width}×{a.height} {a.format.name} for {b.width}×{b.height} {b.format.name}")
 
 
 def _memory(frame: Frame) -> list[Any]:

@@ -34,7 +34,7 @@ _WORDS = {
     "dataHash.mismatch": "its content was changed after it was signed",
     "bmffHash.mismatch": "its content was changed after it was signed",
     "hashedURI.mismatch": "its description was changed after it was signed",
-    "claimSignature.mismatch": "the signature is not that of this file",
+    "claimSignature.mismatch": "the signature does not belong to this file",
     "signingCredential.expired": "the certificate had expired",
 }
 
@@ -82,7 +82,7 @@ class Credentials:
         """Describes the credentials in words."""
         signature = self.manifest.get("signature_info", {})
         signer = signature.get("common_name") or signature.get("issuer") or "an unnamed certificate"
-        vouched = "" if self.trusted else "; who signed is not proven: no list of c2pa has the certificate"
+        vouched = "" if self.trusted else "; the signer is not proven: no list of c2pa has the certificate"
         state = f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems)
         lines = [f"credentials signed by {signer}: {state}"]
         lines += [f"made with {one.get('name')}" for one in self.manifest.get("claim_generator_info", ())[:1]]

@@ -42,7 +42,7 @@ def signing_key(options: OutputOptions, input: Path | Address | None = None) -> 
     from_extra("c2pa")
     if isinstance(input, Address):
         raise UsageError(
-            "credentials name the INPUT, which {--sign} wants to be a file or a folder", code="credentials_input"
+            "credentials name the INPUT, so {--sign} needs a file or a folder as INPUT", code="credentials_input"
         )
     key = SigningKey.load(options.sign)
     if not options.dry_run:
@@ -122,7 +122,7 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
     except (from_extra("c2pa").C2paError, OSError) as error:
         why = full(error) or error.strerror if isinstance(error, OSError) else message_of(error)
         raise OutputError(
-            "{path}: could not be signed ({why}); it is whole, without credentials",
+            "{path}: could not be signed ({why}); it is complete, but has no credentials",
             code="not_signed",
             path=path,
             why=why,

@@ -134,16 +134,16 @@ class FrameComparison:
         result.gaps += [f"{counted(count)} {why}: not compared" for why, count in self._gaps.items()]
         result.problems += self._problems[:3]
         if len(self._problems) > 3:
-            result.problems.append(f"{len(self._problems)} frames are not the input's")
+            result.problems.append(f"{len(self._problems)} frames differ from the input's")
         if self._problems or not self._count:
             return
         boxes = f", {len(self._shares)} with boxes, which cover {max(self._shares, default=0.0):.0%} of a frame at most"
-        error = "every sample outside the boxes is the input's"
+        error = "every sample outside the boxes equals the input's"
         if self._errors:
             middle, worst = median(self._errors), min(self._errors)
-            shown = f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst" if worst < _EQUAL_DB else "equal"
-            error = f"outside the boxes they are the input's within an encoder's error ({shown})"
-            error += f", {counted(self._copied)} that were copied to the sample" if self._copied else ""
+            shown = f"PSNR {middle:.1f} dB median, {worst:.1f} dB at worst" if worst < _EQUAL_DB else "equal"
+            error = f"outside the boxes they equal the input's within an encoder's error ({shown})"
+            error += f", {counted(self._copied)} copied without change" if self._copied else ""
         result.proofs.append(f"{counted(self._count)}{boxes * bool(self._shares)}: {error}")
 
 

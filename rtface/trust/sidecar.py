@@ -161,7 +161,7 @@ def write_sidecar(
             values["signature"] = key.sign(signed_bytes(values))
         write_whole(target, to_bytes(values))
     except Interrupted as error:
-        error.message = Message(f"interrupted; {output} is whole, its sidecar is not written")
+        error.message = Message(f"interrupted; {output} is complete, but its sidecar was not written")
         raise
     return f"{target.path.name}: what was done, where, and SHA-256 of the files" + (", signed" if key else "")
 
@@ -221,7 +221,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         return values
     except ValueError as error:
         raise InputError(
-            "{path}: is no sidecar of rtface, or a damaged one, or of another version than {version} ({why}); name the "
+            "{path}: is not a sidecar of rtface, is damaged, or is not of version {version} ({why}); name the "
             ".rtface.json that {--sidecar=True} wrote",
             code="sidecar_none",
             path=path,

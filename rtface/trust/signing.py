@@ -58,7 +58,7 @@ class SigningKey:
             ) from error
         if sys.platform != "win32" and stat.S_IMODE(mode) & 0o007:
             raise UsageError(
-                "{--sign}: everybody may read the key {key}; take that from them with: chmod o= {key}",
+                "{--sign}: everybody can read the key {key}; restrict it with: chmod o= {key}",
                 code="key_readable",
                 key=paths[1],
             )

@@ -96,7 +96,7 @@ def expanded(text: str | os.PathLike[str], shown: str) -> Path:
             raise ValueError
     except ValueError:
         raise UsageError(
-            "{option}: {value} can be the name of no file; write another",
+            "{option}: {value} cannot be the name of a file; write another",
             code="path_name",
             option=shown,
             value=brief(os.fspath(text)),

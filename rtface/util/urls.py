@@ -19,7 +19,7 @@ def check_file_name(text: str, kind: str = "file") -> None:
     """Raises UsageError for an address instead of a file or folder. The message has only its scheme."""
     if match := _ADDRESS.match(text):
         raise UsageError(
-            "{scheme}:… is an address, and a {kind}'s name is needed; name a {kind}",
+            "{scheme}:… is an address, not the name of a {kind}; name a {kind}",
             code="name_is_address",
             scheme=match[1].lower(),
             kind=kind,

@@ -48,7 +48,7 @@ async def body(request: Request, most: int) -> bytes:
         if len(data) > most:
             raise HTTPException(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                Message("a body has at most {count} bytes", code="body_long", count=most),
+                Message("a body may have at most {count} bytes", code="body_long", count=most),
                 {"Connection": "close"},
             )
     return bytes(data)

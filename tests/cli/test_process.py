@@ -24,7 +24,7 @@ def run_file(input, output, options, *, stats, progress, stop, building):
         progress(Progress(1, 0.1, 10.0, 25.0, 1))
     if "stubborn" in input.name:
         time.sleep(60)
-    raise Interrupted("stopped; the finished part is in b.partial.mp4; go on with --start 0:00:12.340")
+    raise Interrupted("stopped; the finished part is in b.partial.mp4; continue with --start 0:00:12.340")
 module = types.ModuleType("rtface.pipeline.film"); module.run_file = run_file
 sys.modules["rtface.pipeline.film"] = module
 from rtface.cli.app import main
@@ -67,7 +67,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     process = start("run", str(tmp_path / "stubborn.mp4"), "b.mp4")
     process.send_signal(signal.SIGINT)
     seen = ""
-    while "once more" not in seen:
+    while "repeat" not in seen:
         seen = process.stderr.readline()
     while process.poll() is None:  # one within 0.3 s of the first counts as the same
         process.send_signal(signal.SIGTERM)

@@ -100,9 +100,9 @@ def fail_with(error):
         (MemoryError(), 1, "not enough memory"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (
-            Interrupted("stopped; go on with --start 0:01:01.500", signum=15),
+            Interrupted("stopped; continue with --start 0:01:01.500", signum=15),
             143,
-            "error: stopped; go on with --start 0:01",
+            "error: stopped; continue with --start 0:01",
         ),
         (Interrupted("stopped after 3 of 10 pictures"), 130, "error: stopped after 3 of 10 pictures\n"),
         (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface (ZeroDivisionError"),
@@ -198,7 +198,7 @@ def test_an_output_folder_that_cannot_be_made(pipeline, tmp_path):
 def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     def answer(input, output, options, stop):
         if input.name == "b c.mp4":
-            error = Interrupted(f"interrupted; the finished part is in {output}; go on with --start 0:00:07.050")
+            error = Interrupted(f"interrupted; the finished part is in {output}; continue with --start 0:00:07.050")
             error.partial, error.resume_at = str(output), 7.05
             raise error
         return good(input, output, options, stop)
@@ -206,7 +206,7 @@ def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     calls = pipeline(answer)
     result = invoke("run", "a.mp4", "b c.mp4", "d.mp4", "--output-dir", tmp_path)
     assert result.exit_code == 130 and len(calls) == 2
-    assert "go on with --start 0:00:07.050" in result.stderr
+    assert "continue with --start 0:00:07.050" in result.stderr
     assert "1 done, 0 skipped, 1 failed, 1 not begun" in result.stderr
 
 

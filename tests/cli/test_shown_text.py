@@ -172,4 +172,4 @@ def test_a_name_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) ->
     "line", [("run", "", "out.mp4"), ("analyze", ""), ("inspect", "film.mp4", ""), ("queue", "add", "", "out.mp4")]
 )
 def test_an_empty_name_is_not_the_current_folder(line: tuple[str, ...]) -> None:
-    assert "an empty name was given" in said(*line)
+    assert "the name is empty" in said(*line)

@@ -108,7 +108,7 @@ def test_a_function_that_returns_ends_it_without_a_reason(start: Start):
 
 
 def test_a_message_that_cannot_be_read_ends_it(start: Start):
-    assert start("says_what_cannot_be_read").reason() == "what it sent cannot be read (TypeError)"
+    assert start("says_what_cannot_be_read").reason() == "its message cannot be read (TypeError)"
 
 
 def test_messages_sent_before_the_end_still_arrive(start: Start):

@@ -252,7 +252,7 @@ def test_why_cuda_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingComponent, match=r"^CUDA is not usable here because there is no NVIDIA driver"):
         choose.find("cuda")
     monkeypatch.setattr(driver, "driver", _driver)
-    with pytest.raises(MissingComponent, match=r"no GPU 2; there is: cuda:0 \(NVIDIA H200\), cuda:1 \(NVIDIA L4"):
+    with pytest.raises(MissingComponent, match=r"no GPU 2; available: cuda:0 \(NVIDIA H200\), cuda:1 \(NVIDIA L4"):
         choose.find("cuda:2")
     monkeypatch.setattr(driver, "installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
     assert driver.missing() == ["cuda-core"]  # the other TensorRT is enough

@@ -121,7 +121,7 @@ def test_commercial_use_refuses_and_names_what_is_allowed(make_engine: Maker) ->
     with pytest.raises(
         UsageError,
         match=r"engine tiny may not be used commercially \(code Apache-2.0, weights "
-        r"S-Lab-1.0\).*allowed are: .*rtface-m, .*free$",
+        r"S-Lab-1.0\).*use one of: .*rtface-m, .*free$",
     ):
         EngineSet(EngineRequest("tiny", commercial_use=True), device="cpu", threads=1)
     EngineSet("tiny", device="cpu", threads=1).close()

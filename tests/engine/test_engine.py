@@ -198,7 +198,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 def test_a_network_that_is_wrong_everywhere_is_refused(make_engine: Maker) -> None:
     make_engine(answer=lambda x: x)
     for device in ("auto", "cpu", "onnx"):
-        with pytest.raises(EngineError, match="does not give its reference's answers"):
+        with pytest.raises(EngineError, match="does not match its reference's answers"):
             load_engine("tiny", device=device, threads=1)
 
 
@@ -209,7 +209,7 @@ def test_a_network_that_does_nothing_is_refused(make_engine: Maker) -> None:
         answer=lambda x: 0.98 * x + 0.01,
         edit=lambda text: text.replace("f32 = 60.0", "f32 = 35.0"),
     )
-    with pytest.raises(EngineError, match="does not give its reference's answers"):
+    with pytest.raises(EngineError, match="does not match its reference's answers"):
         load_engine("tiny", device="cpu", threads=1)
 
 
@@ -340,7 +340,7 @@ def test_a_fault_is_not_remembered(make_engine: Maker, monkeypatch: pytest.Monke
 
 def test_the_gate_looks_at_second_frames_too(make_engine: Maker) -> None:
     _remembering(make_engine, wrong=0.05)
-    with pytest.raises(EngineError, match="does not give its reference's answers"):
+    with pytest.raises(EngineError, match="does not match its reference's answers"):
         load_engine("tiny", device="cpu", threads=1)
 
 

@@ -113,8 +113,9 @@ def test_it_goes_on_without_what_offered_it(published: Publisher, weights: Path)
 
 
 def test_without_acceptance_nothing_is_done(published: Publisher, weights: Path) -> None:
-    assert "the licence of tiny-1 was not accepted, so nothing was added; --accept-license accepts it" in refused(
-        "tiny-1", "--from", weights
+    assert (
+        "the licence of tiny-1 was not accepted, so nothing was added; without a terminal, --accept-license accepts it"
+        in refused("tiny-1", "--from", weights)
     )
     published.edit('file = "tiny1.pth"', 'file = "tiny1.pth"\nurl = "http://127.0.0.1:9/tiny1.pth"')
     assert "was not accepted" in refused("tiny-1")
@@ -135,9 +136,9 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     words = ("tiny-1", "--from", weights, "--accept-license")
     assert call("add", *words).exit_code == 0
     before = (folder() / "tiny-1" / "recipe.toml").read_bytes()
-    assert "engine tiny-1 is there already" in refused(*words)
+    assert "engine tiny-1 already exists" in refused(*words)
     published.mode("wrong")
-    assert "does not give its reference's answers" in refused(*words, "--overwrite")
+    assert "does not match its reference's answers" in refused(*words, "--overwrite")
     assert (folder() / "tiny-1" / "recipe.toml").read_bytes() == before
     published.mode("")
     other = write_zip(weights.with_name("other.pth"), {"params_ema": published.tensors}, b"other")
@@ -152,7 +153,7 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     [
         ("error", "tiny-1 cannot be converted: {weights} is not to my taste"),
         ("crash", "tiny-1 cannot be converted: the converter failed: Traceback: something broke"),
-        ("wrong", "engine tiny-1 does not give its reference's answers on this machine"),
+        ("wrong", "engine tiny-1 does not match its reference's answers on this machine"),
     ],
 )
 def test_a_conversion_that_fails_leaves_nothing(published: Publisher, weights: Path, mode: str, message: str) -> None:
@@ -175,23 +176,23 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
     (tmp_path / "page.pth").write_bytes(b"<html>")
     bare = write_zip(tmp_path / "bare.pth", {"params": {"x": Tensor((1,))}})
     for words, message in [
-        ([], "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE"),
+        ([], "name an engine that 'rtface engines offers' lists, or give a file with --from FILE"),
         (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "engines/published/codeformer"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
-        (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
+        (["--from", weights], "name the engine, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
         (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other)"),
         (
             ["tiny-1", "--from", bare],
             "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the first x",
         ),
-        (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth is not there"),
+        (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth does not exist"),
         (["tiny-1", "--from", weights, "--url", "http://x/"], "--from and --url exclude each other"),
         (["x/../../y", "--from", weights], "is not a name for an engine"),
         (["rtface-m", "--from", weights], "rtface has one of that name"),
         (["tiny-1", "--from", weights, "--accept-license", "--python", tmp_path / "nopython"], "cannot be started"),
-        (["tiny-1", "--url", "ftp://x/y", "--accept-license"], "give an address of http, https or file"),
+        (["tiny-1", "--url", "ftp://x/y", "--accept-license"], "give an http, https or file address"),
     ]:
         assert message in refused(*words)
 
@@ -200,7 +201,7 @@ def test_fetched_and_pinned(published: Publisher, weights: Path) -> None:
     url = weights.as_uri()
     result = call("add", "tiny-1", "--url", url, "--accept-license")
     assert result.exit_code == 0, result.output
-    assert f"its publisher names no SHA-256; {digest(weights)} is taken for it from now on" in result.stderr
+    assert f"its publisher names no SHA-256; from now on it has to be {digest(weights)}" in result.stderr
     source = load_recipe(folder() / "tiny-1" / "recipe.toml").source
     assert source is not None and source.url == url and source.sha256 == digest(weights)
     write_zip(weights, {"params_ema": published.tensors}, b"other")
@@ -213,7 +214,7 @@ def test_remove(published: Publisher, weights: Path) -> None:
     assert "there is no engine 'tiny-1' of yours; you have added none" in call("remove", "tiny-1").stderr
     assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
     result = call("remove", "tiny1")
-    assert result.exit_code == 2 and ": the nearest is tiny-1; yours are: tiny-1" in result.stderr
+    assert result.exit_code == 2 and ": the nearest is tiny-1; you have added: tiny-1" in result.stderr
     assert "rtface-m is part of rtface and cannot be removed" in call("remove", "rtface-m").stderr
     result = call("remove", "tiny-1")
     assert result.exit_code == 0 and "tiny-1 removed" in result.stderr
@@ -275,7 +276,7 @@ def test_progress_is_told(published: Publisher, weights: Path) -> None:
 def test_all_errors_are_ours(published: Publisher, weights: Path) -> None:
     folder().parent.mkdir(parents=True, exist_ok=True)
     folder().write_text("a file where a folder should be")
-    with pytest.raises(RtfaceError, match="RTFACE_CONFIG_DIR moves it"):
+    with pytest.raises(RtfaceError, match="set RTFACE_CONFIG_DIR to another folder"):
         add(AddRequest("tiny-1", weights), telling([]))
 
 
@@ -288,9 +289,9 @@ def test_a_second_addition_waits_and_finds_the_engine(published: Publisher, weig
             second = pool.submit(add, AddRequest("tiny-1", weights), telling(said, waits))
             assert waits.wait(30)
             (folder() / "tiny-1").mkdir(parents=True)
-        with pytest.raises(UsageError, match="engine tiny-1 is there already"):
+        with pytest.raises(UsageError, match="engine tiny-1 already exists"):
             second.result(30)
-    assert said == ["another rtface is downloading or converting tiny-1; waiting until it has ended"]
+    assert said == ["another rtface is downloading or converting tiny-1; waiting until it ends"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")

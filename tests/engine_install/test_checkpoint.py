@@ -111,29 +111,29 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
     [
         (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
         (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
-        (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or not whole"),
-        (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or not whole"),
+        (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or incomplete"),
+        (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or incomplete"),
         (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
         pytest.param(
             lambda path: os.mkfifo(path),
-            "is no ordinary file",
+            "is not a regular file",
             marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as here are POSIX's"),
         ),
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
-        (_lfs, r"only says where the weights lie \(Git LFS\)"),
+        (_lfs, r"only a pointer to the weights \(Git LFS\)"),
         (_tar, "PyTorch older than 0.2"),
-        (_zip_cut, r"damaged or not whole .*; get it again"),
-        (_legacy_cut, r"damaged or not whole .*; get it again"),
-        (_safetensors_cut, r"damaged or not whole \(a\.bias lies beyond its end\)"),
+        (_zip_cut, r"damaged or incomplete .*; get it again"),
+        (_legacy_cut, r"damaged or incomplete .*; get it again"),
+        (_safetensors_cut, r"damaged or incomplete \(a\.bias lies beyond its end\)"),
         (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its table would take"),
-        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or not whole"),
-        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "no file of weights that rtface knows"),
-        (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "no file of weights that rtface knows"),
-        (_other_zip, "a zip without weights"),
-        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not of PyTorch"),
+        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or incomplete"),
+        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "not a file of weights that rtface knows"),
+        (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "not a file of weights that rtface knows"),
+        (_other_zip, "a zip file without PyTorch weights"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not from PyTorch"),
         (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
-        (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or not whole"),
+        (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or incomplete"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, write: Callable[[Path], Any], message: str) -> None:
@@ -151,7 +151,7 @@ def test_a_table_whose_length_reads_like_a_web_page(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match=r"a\.pth is not there"):
+    with pytest.raises(InputMissing, match=r"a\.pth does not exist"):
         read_contents(tmp_path / "a.pth")
     (tmp_path / "b.pth").symlink_to(tmp_path / "b.pth")
     with pytest.raises(InputMissing, match="cannot be read"):

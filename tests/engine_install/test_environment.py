@@ -58,7 +58,7 @@ def test_a_set_up_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(environment.venv, "create", lambda folder, with_pip: folder.mkdir())
     monkeypatch.setattr(environment, "missing", lambda python: ["torch"])
     monkeypatch.setattr(child, "run", lambda *_: failed)
-    with pytest.raises(MissingComponent, match=r"cannot be set up: no such torch; nothing was left. Name a "):
+    with pytest.raises(MissingComponent, match=r"cannot be set up: no such torch; its files were removed. Name a "):
         find_python(None, Heard().teller)
     assert not environment_folder().exists()
 
@@ -122,7 +122,7 @@ def test_a_python_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         if text is not None:
             path.write_text(text)
             path.chmod(0o755)
-        with pytest.raises(MissingComponent, match=r"cannot be started|is no Python that works"):
+        with pytest.raises(MissingComponent, match=r"cannot be started|does not work as a Python"):
             find_python(path, Heard().teller)
 
 
@@ -137,7 +137,7 @@ def test_a_child_that_is_killed_is_told_from_one_that_fails() -> None:
     assert heard == ["heard"] and (ended.code, ended.why) == (1, "too bad")
     if os.name == "posix":
         ended = child.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], heard.append)
-        assert ended.why == "it was killed, most likely for want of memory"
+        assert ended.why == "it was killed, most likely because memory ran out"
         ended = child.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"], heard.append)
         assert ended.why == "it was ended by SIGTERM"
 

@@ -47,14 +47,16 @@ def test_a_wrong_key_is_named(
     with pytest.raises(EngineError, match=message) as caught:
         read_offers(published.folder)
     assert str(published.folder) in str(caught.value)
-    assert find_offers() == {} and "what tiny offers is left out" in caplog.text
+    assert find_offers() == {} and "the offers of tiny are left out" in caplog.text
 
 
 def test_a_name_that_is_not_offered(published: Publisher) -> None:
     found = find_offers()
     with pytest.raises(UsageError, match=r"'tiny1' can be added: the nearest is tiny-1; there is: tiny-1, tiny-2"):
         offer_named("tiny1", found)
-    with pytest.raises(MissingComponent, match=r"CodeFormer comes with .* get it with: .*engines/published/codeformer"):
+    with pytest.raises(
+        MissingComponent, match=r"CodeFormer comes with .* install it with: .*engines/published/codeformer"
+    ):
         offer_named("CodeFormer", found)
     with pytest.raises(UsageError, match=r"the nearest is hifacegan"):
         offer_named("hifacgan", found)
@@ -72,7 +74,7 @@ def test_other_distributions_offer_too(
     points = [EntryPoint(name, f"rtface_{end}", "rtface.engines") for name, end in (("tiny", "more"), ("gone", "gone"))]
     monkeypatch.setattr(plugins, "installed", lambda kind: {point.name: point for point in points if kind == "engine"})
     assert "tiny-1" in find_offers() and "rtface_more" not in sys.modules
-    assert "what gone offers is left out: there is no package rtface_gone" in caplog.text
+    assert "the offers of gone are left out: there is no package rtface_gone" in caplog.text
 
 
 def test_weights_are_recognised_by_their_keys(published: Publisher, tmp_path: Path) -> None:
@@ -88,8 +90,8 @@ def test_offers_with_the_same_keys_are_told_apart_by_hash(published: Publisher, 
     contents = read_contents(weights)
     with pytest.raises(
         UsageError,
-        match=r"fits tiny-1 and tiny-2, and by its SHA-256 it is none of the published "
-        r"files; say which it is, as in: rtface engines add tiny-1 --from ",
+        match=r"fits tiny-1 and tiny-2, and its SHA-256 is that of no published "
+        r"file; name the engine, as in: rtface engines add tiny-1 --from ",
     ):
         recognise(weights, contents, digest(weights), find_offers().values())
     published.edit('file = "tiny2.pth"', f'sha256 = "{digest(weights)}"')
@@ -121,8 +123,8 @@ def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {"params": {"x": Tensor((2,))}})
     with pytest.raises(
         InputError,
-        match=r"no engine that can be added here \(tiny-1, tiny-2, other\); with "
-        r"distributions of their own come codeformer \(.*/published/codeformer\) "
+        match=r"no engine that can be added here \(tiny-1, tiny-2, other\); separate "
+        r"distributions bring codeformer \(.*/published/codeformer\) "
         r"and hifacegan \(",
     ):
         recognise(path, read_contents(path), "", find_offers().values())

@@ -71,4 +71,4 @@ def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:-300])
     words[3] = str(tmp_path / "b.pth")
     result = CliRunner().invoke(app, [*words, "--overwrite"])
-    assert result.exit_code == 1 and "is damaged or not whole" in result.stderr
+    assert result.exit_code == 1 and "is damaged or incomplete" in result.stderr

@@ -51,9 +51,9 @@ def test_refused_with_the_way_out(text: str, most: int) -> None:
     [
         ("all", "anna@P2,1", {}, []),
         ("1,anna", "anna", {1: ON}, []),
-        ("1,8,P9", "anna", {}, ["--faces 1,8,P9 had no effect for 8, P9: no such face came"]),
-        ("all", "anna@P2,P7,12", {}, ["--person had no effect for 12, P7: no such face came"]),
-        ("all", "anna", {1: ON, 7: ON}, ["the treatment file had no effect for 7, P2: no such face came"]),
+        ("1,8,P9", "anna", {}, ["--faces 1,8,P9 had no effect for 8, P9: no such face appeared"]),
+        ("all", "anna@P2,P7,12", {}, ["--person had no effect for 12, P7: no such face appeared"]),
+        ("all", "anna", {1: ON, 7: ON}, ["the treatment file had no effect for 7, P2: no such face appeared"]),
     ],
 )
 def test_faces_that_never_came_are_said(

@@ -79,7 +79,7 @@ def run_endless_film(parent: ParentProcess, start: Start) -> None:
             time.sleep(0.01)
         part = Path(output).with_suffix(".partial.mp4")
         part.touch()
-        raise Interrupted("interrupted; go on with --start 0:00:01", partial=str(part))
+        raise Interrupted("interrupted; continue with --start 0:00:01", partial=str(part))
 
     item_process.run_film = run_film  # type: ignore[assignment]
     item_process.run_item(parent, start)

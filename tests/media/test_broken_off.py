@@ -93,7 +93,7 @@ def test_a_connection_that_breaks_once_is_made_again(media, film: Path, tmp_path
 
 def test_a_connection_that_stays_broken_leaves_a_part(media, film: Path, tmp_path: Path, serve) -> None:
     data = film.read_bytes()
-    left = r"the connection ended after .* of 0:00:02\.000 .*out\.partial\.mkv; go on with"
+    left = r"the connection ended after .* of 0:00:02\.000 .*out\.partial\.mkv; continue with"
     with pytest.raises(InputError, match=left) as error:
         rtface.run(serve(data, len(data) // 2, 999).url, tmp_path / "out.mkv", tracker="none", codec="ffv1")
     part = pictures(media, Path(str(error.value.partial)))

@@ -47,7 +47,7 @@ def test_cancel_leaves_a_playable_part(film: Path, tmp_path: Path) -> None:
         rtface.run(film, tmp_path / "out.mp4", progress=stop, cancel=cancel, overwrite=True)
     assert (tmp_path / "out.mp4").read_bytes() == b"an older good output"
     assert caught.value.partial is not None and caught.value.resume_at is not None
-    assert "go on with --start 0:00:00." in str(caught.value)
+    assert "continue with --start 0:00:00." in str(caught.value)
     with av.open(caught.value.partial) as part:
         assert 0 < sum(1 for _ in part.decode(video=0)) < 20
 

@@ -167,9 +167,9 @@ def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.usefixtures("engines")
 def test_engine_that_is_never_unsure_is_refused(tmp_path: Path) -> None:
     source, out, made = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", tmp_path / "map.mkv"
-    with pytest.raises(UsageError, match="fake does not say how large its error may be"):
+    with pytest.raises(UsageError, match="fake does not estimate its error"):
         rtface.run(source, out, invented=made)
-    with pytest.raises(UsageError, match=r"the map of a film is Matroska; name a \.mkv"):
+    with pytest.raises(UsageError, match=r"the map of a film is Matroska; use the extension \.mkv"):
         rtface.run(source, out, invented=tmp_path / "map.mp4")
     with pytest.raises(UsageError, match="leave --keyframe out"):
         rtface.run(source, out, invented=made, keyframe=4)

@@ -94,7 +94,7 @@ def test_two_parts_are_the_whole_film(tmp_path: Path, kind: str, rate: int, unev
 def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path) -> None:
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
     error = stopped(source, tmp_path / "out.mp4", 20, report=report, compare=tmp_path / "pair.mp4")
-    assert str(tmp_path / "out.partial.mp4") in str(error) and "go on with --start 0:00:00.66" in str(error)
+    assert str(tmp_path / "out.partial.mp4") in str(error) and "continue with --start 0:00:00.66" in str(error)
     assert "; the other films so far are in " in str(error)
     assert str(tmp_path / "pair.partial.mp4") in str(error)
     assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20
@@ -127,7 +127,7 @@ def test_ctrl_c_in_python_is_the_documented_error(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(FileSink, "write", write)
     with pytest.raises(
-        Interrupted, match=r"interrupted; the finished part is in .*out\.partial\.mp4; go on with --start"
+        Interrupted, match=r"interrupted; the finished part is in .*out\.partial\.mp4; continue with --start"
     ):
         rtface.run(source, tmp_path / "out.mp4", tracker="none")
 
@@ -149,7 +149,7 @@ def test_a_stopped_folder_of_stills_goes_on_with_the_same_line(tmp_path: Path) -
     for n in range(4):
         assert cv2.imwrite(str(tmp_path / "in" / f"{n}.png"), np.full((48, 64, 3), 40 * n, np.uint8))
     stop = threading.Event()
-    with pytest.raises(Interrupted, match="interrupted after 2 of 4 images; the same command goes on from there"):
+    with pytest.raises(Interrupted, match="interrupted after 2 of 4 images; the same command continues from there"):
         run_file(
             tmp_path / "in",
             tmp_path / "out",
@@ -191,7 +191,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
 
         monkeypatch.setattr(NoTracker, "update", update)
     source = numbered(tmp_path / "in.mkv", 90)
-    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with --start 0:00:01\.240") as caught:
+    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*continue with --start 0:00:01\.240") as caught:
         rtface.run(source, tmp_path / "out.mp4", tracker="none")
     assert numbers(Path(str(caught.value.partial))) == list(range(31))
     assert caught.value.resume_at == 1.24

@@ -39,8 +39,8 @@ def test_a_second_run_over_its_own_output_is_said(tmp_path: Path) -> None:
     once, twice = tmp_path / "once.mkv", tmp_path / "twice.mkv"
     first = rtface.run(film(tmp_path / "in.mkv", frames=2), once, correct="always")
     second = rtface.run(once, twice, tracker="none")
-    assert not any("enhanced by rtface before" in note for note in first.notes)
-    assert any("enhanced by rtface before" in note for note in second.notes)
+    assert not any("already enhanced by rtface" in note for note in first.notes)
+    assert any("already enhanced by rtface" in note for note in second.notes)
 
 
 def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     assert images["a.png"]["corrected"] and not images["a.png"]["error"] and "is empty" in images["b.png"]["error"]
     (folder / "b.png").unlink()
     report = rtface.run(folder, out)
-    assert report.frames_out == 0 and any("4 images were there" in note for note in report.notes)
+    assert report.frames_out == 0 and any("4 images already existed" in note for note in report.notes)
     with pytest.raises(UsageError, match="--sequence"):
         rtface.run(folder, tmp_path / "film.mp4")
 

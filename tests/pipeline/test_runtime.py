@@ -46,7 +46,7 @@ class Machine:
     def open_engine(self, streams, recipe, number):
         self.gate.wait(20)
         if self.grey or recipe.name == self.lacks:
-            raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine")
+            raise EngineError(f"engine {recipe.name} does not match its reference's answers on this machine")
         return engine_on(streams, recipe.name)[0]
 
 
@@ -70,7 +70,7 @@ def pictures(count):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("grey", "does not give its reference's answers"),
+        ("grey", "does not match its reference's answers"),
         ("full", "has 100 MiB of memory free, and 512 are needed"),
         ("no driver", "there is no NVIDIA driver"),
     ],
@@ -159,7 +159,7 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
         return gpu
 
     monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", breaking)
-    with pytest.raises(EngineError, match=r"stopped answering.*the finished part is in .*partial.*go on with --start"):
+    with pytest.raises(EngineError, match=r"stopped answering.*the finished part is in .*partial.*continue with --start"):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 
 

@@ -37,7 +37,7 @@ def test_a_film_without_faces_is_the_resamplers_samples(tmp_path: Path) -> None:
     assert np.array_equal(decoded(out, "yuv420p"), enlarged(given, "2"))
     found = verify(out, input=given)
     assert not found.problems and any(
-        "every sample outside the boxes is the input's" in proof for proof in found.proofs
+        "every sample outside the boxes equals the input's" in proof for proof in found.proofs
     )
 
 

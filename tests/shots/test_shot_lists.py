@@ -115,7 +115,7 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
         ("a.csv", "start,engine\n0,rtface-s\n", "line 2: engine is gone; shots and tracks have on, off and strength"),
         ("a.csv", "start,off,correct\n0,yes,always\n", "correct is given twice"),
         ("a.csv", "start,strength\n0,1,2\n", "has 3 cells for 2 columns"),
-        ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings stand below"),
+        ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings belong below"),
         (
             "a.edl",
             EVENT.format(1, "00:00:00:00", "00:00:01:00") + "* RTFACE: strenth=1\n",

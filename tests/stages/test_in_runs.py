@@ -127,7 +127,7 @@ def test_where_tracking_fails_the_whole_film_is_covered(
     monkeypatch.setattr("rtface.pipeline.build.create_tracker", FailingTracker)
     source = fields_film(tmp_path / "in.mkv") if fields else film(tmp_path / "in.mkv", frames=12)
     report = rtface.run(source, tmp_path / "out.mkv", codec="ffv1", stages=["trial_stages.Hides:first=1000000"])
-    assert any("blurred as a whole" in text for text in report.warnings)
+    assert any("a whole frame is blurred" in text for text in report.warnings)
     was, now = ([detail(p[0][:, :320]) for p in read(path)] for path in (source, tmp_path / "out.mkv"))
     first = 1 if fields else 3
     assert min(now[:first]) > 0.5 * was[0]

@@ -92,8 +92,8 @@ def test_options_are_converted_by_check_and_default() -> None:
         ("trial_stages.Bar:where=hlaf", "the nearest is half"),
         ("trial_stages.Plain:x=1", "x is not an option; it has none"),
         ("trial_stages.Asks", "needs name=…: who"),
-        ("trial_stages.Future", "is of version 2 of the stage interface and this rtface has 1: update the older"),
-        ("trial_stages.Past", "is of version 0 of the stage interface and this rtface has 1: update the older"),
+        ("trial_stages.Future", "uses version 2 of the stage interface, and this rtface has version 1: update"),
+        ("trial_stages.Past", "uses version 0 of the stage interface, and this rtface has version 1: update the older"),
         ("trial_stages.Without", "is not a stage: it needs to be a class with api = 1"),
         ("trial_stages.Needy", "the stage trial_stages.Needy cannot begin: OSError: no such device"),
     ],
@@ -159,7 +159,7 @@ def test_non_commercial_stages_are_refused_on_request(monkeypatch: pytest.Monkey
 
 def test_without_any_stage_installed_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.util.plugins.installed", lambda kind: {})
-    with pytest.raises(UsageError, match=r"none is installed; some come with: .*plugins/rtface-overlays"):
+    with pytest.raises(UsageError, match=r"none is installed; install some with: .*plugins/rtface-overlays"):
         load_stage("blur")
 
 
@@ -230,7 +230,7 @@ def test_where_a_stage_that_hides_fails_nothing_shows() -> None:
         out = stages.process(frame(pts)).image.to_ndarray(format="gray").astype(int)
         assert out.std() < 0.15 * frame().image.to_ndarray(format="gray").std()
     assert stats.counters["stage_faults"] == 12  # and it is not switched off
-    assert "is blurred as a whole" in stats.warnings["stage trial_stages.Hides"]
+    assert "a whole frame is blurred" in stats.warnings["stage trial_stages.Hides"]
 
 
 @pytest.mark.parametrize("where", ["make", "hides", "begin"])

@@ -72,7 +72,7 @@ def test_replaced_films_are_opened_again(studio: RunningStudio) -> None:
     make_film(studio.folder / "longer.mp4", seconds=1.0).replace(film)
     for method, route in (("GET", "frame"), ("POST", "start"), ("POST", "analysis")):
         status, value = ask(studio, method, f"{old}/{route}", None if method == "GET" else b"{}")
-        assert status == 404 and "film.mp4 has changed" in value["error"]
+        assert status == 404 and "film.mp4 was changed" in value["error"]
     second = post(studio, "/api/films", path=str(film))[1]
     assert second["id"] != first["id"] and second["duration_s"] > first["duration_s"]
     assert ask(studio, "GET", "/api/films")[1]["films"] == [second]

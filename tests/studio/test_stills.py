@@ -111,10 +111,10 @@ def test_a_face_that_is_left_alone_can_be_enhanced(page: Any, studio: RunningStu
     cv2.imwrite(str(studio.folder / "clean.png"), np.asarray(astronaut()[:256, 100:356])[..., ::-1])
     page.get_by_role("button", name="Choose a film").click()
     page.locator("dialog .chooser-row", has_text="clean.png").click()
-    page.get_by_text("1 face on this frame. 1 is left alone: it is clean, nothing to gain.").wait_for(timeout=60_000)
+    page.get_by_text("1 face on this frame. 1 is left alone: it is clean: nothing to gain.").wait_for(timeout=60_000)
     assert "film" not in page.locator("main").inner_text().lower().replace("another film or photo", "")
     page.get_by_role("button", name="Start", exact=True).click()
-    page.get_by_text("The result would be a copy").wait_for()
+    page.get_by_text("The result would be a re-encoded copy").wait_for()
     assert page.get_by_label("Write to").input_value().endswith("clean.unchanged.png")
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Enhance anyway").click()
@@ -122,4 +122,4 @@ def test_a_face_that_is_left_alone_can_be_enhanced(page: Any, studio: RunningStu
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The same on the command line").click()
     page.get_by_text("--correct always").wait_for()
-    assert page.get_by_text("The result would be a copy").count() == 0
+    assert page.get_by_text("The result would be a re-encoded copy").count() == 0

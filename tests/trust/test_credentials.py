@@ -180,7 +180,7 @@ def test_keys_and_certificates_that_cannot_be_used(tmp_path: Path, authority: Au
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=spec)
     if sys.platform != "win32":
         Path(key).chmod(0o644)
-        with pytest.raises(UsageError, match="everybody may read"):
+        with pytest.raises(UsageError, match="everybody can read"):
             rtface.run(tmp_path / "in.png", tmp_path / "out.png", sign=newsroom)
     assert not (tmp_path / "out.png").exists()
 
@@ -198,7 +198,7 @@ def test_a_film_that_cannot_be_signed_is_described(
         ended = CliRunner().invoke(app, command)
     report = json.loads(said.read_bytes())
     assert ended.exit_code == 1 and report["error"] in " ".join(ended.output.split())
-    assert "it is whole, without credentials" in report["error"] and report["frames_out"] == 3
+    assert "it is complete, but has no credentials" in report["error"] and report["frames_out"] == 3
     found = verify(out, input=source)
     assert (found.sidecar, found.input) == ("same", "same") and read_credentials(out) is None
     assert CliRunner().invoke(app, command + ([] if job else ["--overwrite"])).exit_code == 0

@@ -72,7 +72,7 @@ def test_sidecars_that_cannot_be_used(out: Path) -> None:
         whole.replace('"engines":', '"deep": ' + "[" * 2000 + "]" * 2000 + ', "engines":', 1),
     ):
         sidecar.write_text(text)
-        with pytest.raises(InputError, match="no sidecar of rtface"):
+        with pytest.raises(InputError, match="not a sidecar of rtface"):
             verify(out)
 
 

@@ -40,7 +40,7 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
         lambda path: option_files(Options(shots=path)),
         lambda path: read_shots(shots, FilmClock(Fraction(25))),
     ):
-        with pytest.raises(RtfaceError, match="it is no regular file"):
+        with pytest.raises(RtfaceError, match="it is not a regular file"):
             read(path)
 
 

@@ -35,18 +35,18 @@ def learn(
         list[str],
         typer.Argument(help="A film, photos, a folder of photos, or a camera (camera:0), that show the person."),
     ],
-    minutes: Annotated[float, typer.Option(help="Time for training, at the most.")] = 3.0,
-    sheet: Annotated[Path | None, typer.Option(help="Write the faces that were chosen to an image.")] = None,
+    minutes: Annotated[float, typer.Option(help="Maximum time for training.")] = 3.0,
+    sheet: Annotated[Path | None, typer.Option(help="Write the chosen faces to an image.")] = None,
     without: Annotated[
         str | None, typer.Option(metavar="N,N", help="Leave out faces by their numbers on the sheet.")
     ] = None,
-    python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
+    python: Annotated[Path | None, typer.Option(help="A Python interpreter that has numpy, torch and onnx.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree without being asked.")] = False,
     consent: Annotated[
-        str, typer.Option(metavar="TEXT", help="Person who agreed, and date; kept in the file; implies --yes.")
+        str, typer.Option(metavar="TEXT", help="Person who agreed, and date; stored in the file; implies --yes.")
     ] = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was learnt or begun before, and a --sheet that exists.")
+        bool, typer.Option("--overwrite", help="Replace earlier weights, unfinished training and an existing --sheet.")
     ] = False,
     *,
     json: Json = False,
@@ -60,8 +60,8 @@ def learn(
 
     if not is_person_name(name):
         raise UsageError(
-            "{name} cannot name a person: give a letter, then up to 31 letters, digits, - and _; no number of a person "
-            "(P1), and no word of {--faces}",
+            "{name} cannot name a person: use a letter followed by up to 31 letters, digits, - and _, but not the "
+            "number of a person (P1) or a word of {--faces}",
             code="learn_name",
             name=repr(name),
         )
@@ -120,14 +120,14 @@ def learn(
                     "seconds": done.seconds, "share": done.share, "path": str(done.path or "")}, indent=2)  # fmt: skip
     if done.path is None:
         short = Message(
-            "too little was learnt: {share} of the training was done when its time was over, and a run gains {gained} "
-            "over the shipped restoration; give more {--minutes}{on}",
+            "too little was learnt: time ran out after {share} of the training, and a run gains {gained} over the "
+            "shipped restoration; give more {--minutes}{on}",
             code="learn_too_short",
             share=f"{int(100 * done.share)} %",
             gained=gained,
             on=Message(
-                ", or run the same command again to continue: pictures of the face and what was trained stay for "
-                "{days} days, and 'rtface persons remove {name}' deletes them",
+                ", or run the same command again to continue: pictures of the face and the training so far are kept "
+                "for {days} days, and 'rtface persons remove {name}' deletes them",
                 code="learn_goes_on",
                 days=f"{work.STAYS_S / 86_400:.0f}",
                 name=name,
@@ -136,27 +136,27 @@ def learn(
             else "",
         )
         poor = Message(
-            "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "
-            "which is too little; give more and better pictures: a longer film, better light",
+            "nothing was kept: on pictures that were not used for training, a run gains {gained} over the shipped "
+            "restoration, which is too little; give more and better pictures: a longer film, better light",
             code="learn_nothing",
             gained=gained,
         )
         console.log(short if done.share < 1 else poor)
         if path_of(name).exists():
-            stays = Message("what was learnt of {name} before stays in use", code="learn_before_stays", name=name)
+            stays = Message("the earlier weights of {name} stay in use", code="learn_before_stays", name=name)
             console.log(stays, "warning")
         raise typer.Exit(1)
     console.log(
-        f"{name}: a run gains {gained} over the shipped restoration on pictures that it had not seen, learnt from "
-        f"{done.takes} takes in {done.seconds:.0f} s"
+        f"{name}: on pictures that were not used for training, a run gains {gained} over the shipped restoration; "
+        f"learnt from {done.takes} takes in {done.seconds:.0f} s"
         + (f" ({done.share:.0%} of the training: --minutes ended it)" if done.share < 1 else "")
     )
     if done.takes < selection.WANTED_TAKES and not done.photos:
         console.log(
             Message(
-                "{count} takes are few ({asked} and more are asked for), and what is said of them is too much: of "
-                "three people with three takes a tenth to four fifths of it arrived on later frames, +0.04 to +0.60 "
-                "dB; a longer film gives more",
+                "{count} takes are few ({asked} or more are recommended), so the gain above is too high: of three "
+                "people with three takes, a tenth to four fifths of it remained on later frames, +0.04 to +0.60 dB; a "
+                "longer film gives more takes",
                 code="learn_few_takes",
                 count=done.takes,
                 asked=selection.WANTED_TAKES,
@@ -166,8 +166,8 @@ def learn(
     if done.photos:
         console.log(
             Message(
-                "this was learnt and measured on photos alone: in a film of another camera less of it arrives, or "
-                "nothing; learn from a film of the camera that it is for",
+                "this was learnt and measured on photos only: in a film from another camera the gain is smaller, or "
+                "zero; learn from a film of the camera that you will use",
                 code="learn_only_photos",
             ),
             "warning",
@@ -183,7 +183,7 @@ _ASKS = {
     "mouth": "say something, with your mouth open",
     "blink": "blink",
 }
-_ENOUGH = "that is all; look around and speak until the time is over"
+_ENOUGH = "that is all; look around and speak until the time is up"
 _BAR, _PICTURE, _PICTURE_S, _ASKED_S = 20, 320, 0.2, 5.0
 _WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
 
@@ -210,13 +210,13 @@ def _source(text: str) -> Path | LiveAddress:
     path = Path(address.name)
     if not path.exists():
         raise UsageError(
-            "{path} is not there; give a film, photos, a folder of photos, or a camera (camera:0)",
+            "{path} does not exist; give a film, photos, a folder of photos, or a camera (camera:0)",
             code="learn_source",
             path=path,
         )
     if not (path.is_file() or path.is_dir()):
         raise UsageError(
-            "{path} is no regular file; give a film, photos or a folder of photos", code="learn_file", path=path
+            "{path} is not a regular file; give a film, photos or a folder of photos", code="learn_file", path=path
         )
     return path
 
@@ -263,11 +263,11 @@ def list_persons(json: Json = False, *, console: Console) -> None:
         print_json([*(one.meta for one in learnt), *({"name": name, "unfinished": True} for name in unfinished)])
         return
     if not learned.names() and not unfinished:
-        print_text("no person was learnt here; begin with: rtface learn NAME SOURCE")
+        print_text("no person was learnt on this machine; begin with: rtface learn NAME SOURCE")
     for name in unfinished:
         print_text(
-            f"{name}  unfinished; the same rtface learn {name} as then continues it, "
-            f"rtface persons remove {name} deletes it"
+            f"{name}  unfinished; repeat the same rtface learn {name} to continue it, or delete it with rtface persons "
+            f"remove {name}"
         )
     for one in learnt:
         print_text(f"{one.name}  {one.meta.get('made', '')}  {_format_gains(one.meta.get('figures', {}))}")
@@ -295,10 +295,10 @@ def export(name: str, path: Path) -> None:
     from rtface.util.files import write_atomically
 
     if path.exists():
-        raise UsageError("{path} is there; choose another name", code="person_file_exists", path=path)
+        raise UsageError("{path} already exists; choose another name", code="person_file_exists", path=path)
     learned.read(learned.path_of(name))
     write_atomically(path, learned.path_of(name).read_bytes(), private=True)
-    print_text(f"what was learnt of {name} was written to {path}; it is used under this person's name alone")
+    print_text(f"the weights of {name} were written to {path}; they work under this person's name only")
 
 
 @persons.command()
@@ -311,13 +311,11 @@ def remove(name: str) -> None:
     path, left = learned.path_of(name), work.remove(name)
     if not path.exists() and not left:
         raise UsageError(
-            "nothing was learnt of {name} here; there is: {names}",
+            "nothing was learnt of {name} on this machine; learnt persons: {names}",
             code="learn_nobody",
             name=name,
             names=", ".join(sorted({*learned.names(), *learned.unfinished_names()})) or "none",
         )
-    what = (
-        f"what was learnt of {name} was deleted ({path})" if path.exists() else f"what was begun of {name} was deleted"
-    )
+    what = f"the weights of {name} were deleted ({path})" if path.exists() else f"training of {name} was deleted"
     path.unlink(missing_ok=True)
     print_text(what)

@@ -36,7 +36,7 @@ def check_policies() -> None:
         Options.of({"codec": "ffv1", "overwrite": True, "person": ["me=me.png"]})
     except UsageError as error:
         raise UsageError(
-            "{why}; rtface learn measures itself by runs, and has no options for them: ask the administrator",
+            "{why}; rtface learn measures its result with runs, and takes no options for them: ask the administrator",
             code="learn_policy",
             why=error,
         ) from error
@@ -67,7 +67,7 @@ def gains(
     films = {kind: _film(given / f"{kind}.mkv", pictures, matrices, *how) for kind, how in KINDS.items()}
     errors = list[list[float]]()
     for words in ([], ["--person", person]):
-        notify(Message("measuring what a run gains", code="learn_judging"), len(errors) / 2)
+        notify(Message("measuring the gain of a run", code="learn_judging"), len(errors) / 2)
         _restore(given, folder / "restored", words)
         errors.append([_error(_read(folder / "restored" / f"{kind}.mkv"), *films[kind]) for kind in KINDS])
     shipped, learnt = np.log10(errors)

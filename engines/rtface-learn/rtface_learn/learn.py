@@ -117,7 +117,7 @@ def learn(
     if shown is not None:
         if shown.suffix.lower() not in _SHEETS:
             raise UsageError(
-                "--sheet {path}: name an image, with one of the endings {sheets}",
+                "--sheet {path}: name an image with one of the extensions {sheets}",
                 code="person_sheet",
                 path=shown,
                 sheets=", ".join(_SHEETS),
@@ -125,7 +125,7 @@ def learn(
         sheet_folder = shown.resolve().parent
         if any(isinstance(source, Path) and source.is_dir() and source.resolve() == sheet_folder for source in sources):
             raise UsageError(
-                "--sheet {path}: it would be one of the next call's photos; write it elsewhere",
+                "--sheet {path}: the next call would read the sheet as one of the photos; write it to another folder",
                 code="person_sheet_inside",
                 path=shown,
             )
@@ -138,7 +138,7 @@ def learn(
     source_records += [{"kind": source.kind} for source in live]
     if live and without:
         raise UsageError(
-            "--without is for films and photos: a camera's faces have other numbers at each call",
+            "--without is for films and photos: the numbers of a camera's faces change with each call",
             code="learn_without_live",
         )
     # A live source never repeats.
@@ -212,7 +212,7 @@ def _prepare(
     """Writes pairs and other data of the takes."""
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
-    coding = Message("coding what is learnt", code="learn_coding")
+    coding = Message("encoding the pictures to learn from", code="learn_coding")
     notify(coding, 0.0)
     learning, _ = pairs.make_pairs(train, recipe, network, 1)
     notify(coding, 0.5)

@@ -98,8 +98,8 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
             )
         if len(filmed) < MIN_TAKES:
             raise InputError(
-                "{name}: one face is shown large, clear and from the front for a second {count} times, and {least} are "
-                "needed; give a longer film, or one in better light",
+                "{name}: one face is large, clear and seen from the front for a second {count} times, and {least} "
+                "times are needed; give a longer film, or one in better light",
                 code="learn_short",
                 name=", ".join(names.values()),
                 count=len(filmed),
@@ -107,8 +107,8 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
             )
     elif len(kept := _without_copies(shown, _difference)) < MIN_PHOTOS:
         raise InputError(
-            "photos that differ: {count} ({names}), the others show the same again; give at least {least} different "
-            "ones, or a film",
+            "photos that differ: {count} ({names}); the others are too similar; give at least {least} different ones, "
+            "or a film",
             code="learn_few",
             count=len(kept),
             names=", ".join(photos[take.source].name for take in kept),
@@ -189,8 +189,8 @@ def without_numbers(
     left = [take for take in learnt if take not in gone], [take for take in judged if take not in gone]
     if not all(left) or sum(map(len, left)) < MIN_PHOTOS:
         raise UsageError(
-            "--without leaves {learnt} faces to learn from and {judged} to judge by; {least} are needed, and one of "
-            "each: leave out fewer, or begin with better sources (their faces have other numbers)",
+            "--without leaves {learnt} faces to learn from and {judged} to judge by; {least} in all and one of each "
+            "are needed: leave out fewer, or begin with better sources (their faces get new numbers)",
             code="learn_without",
             learnt=len(left[0]),
             judged=len(left[1]),

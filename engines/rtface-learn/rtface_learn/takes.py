@@ -175,8 +175,8 @@ def photo_take(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Ta
     detail = analysis.detail / faces[0].width * CROP / _scale(faces[0])
     if detail < MIN_SIDE:
         raise InputError(
-            "the face in {path} is blurred: it shows no more than one of {width} pixels, and {least} are needed; give "
-            "another photo",
+            "the face in {path} is blurred: it shows no more detail than a face {width} pixels wide, and {least} are "
+            "needed; give another photo",
             code="learn_blurred",
             path=path,
             width=round(detail),
@@ -266,8 +266,8 @@ def person_takes(takes: Sequence[Take], references: Sequence[Float32] = ()) -> l
     groups.sort(key=len, reverse=True)
     if len(groups) > 1 and 3 * len(groups[1]) > len(groups[0]):
         raise InputError(
-            "{count} persons are shown about as often as each other; add a photo of the one to learn: rtface learn "
-            "NAME film.mp4 photo.jpg",
+            "{count} persons appear about equally often; add a photo of the one to learn: rtface learn NAME film.mp4 "
+            "photo.jpg",
             code="learn_several",
             count=len(groups),
         )

@@ -49,7 +49,7 @@ def _take(lock: BufferedRandom, name: str) -> None:
     with suppress(OSError):  # a file system without locks
         if not try_lock(lock):
             raise UsageError(
-                "another rtface learns {name} now; wait until it has ended, or end it", code="learn_twice", name=name
+                "another rtface is learning {name}; wait until it ends, or stop it", code="learn_twice", name=name
             )
 
 
@@ -95,7 +95,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
         for path in (learned.folder(), learned.unfinished(), folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if folder.is_symlink():
-            raise OSError(errno.ELOOP, "it is a link, and what lies in it would be deleted; remove it")
+            raise OSError(errno.ELOOP, "it is a link, and the files behind it would be deleted; remove the link")
         lock_file = (folder / _LOCK).open("a+b")
     except OSError as error:
         raise _cannot_write(folder, error) from error
@@ -106,8 +106,8 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
         if not key or before != key:
             if before and not overwrite and not spent_s(folder):
                 raise UsageError(
-                    "an interrupted call for {name} is kept, with other sources or faces left out, or of another "
-                    "version of rtface: the same command as then continues it, {--overwrite=True} begins again",
+                    "an interrupted call for {name} is kept, and its sources, excluded faces or version of rtface "
+                    "differ: repeat that command to continue it, or begin again with {--overwrite=True}",
                     code="learn_unfinished",
                     name=name,
                 )
@@ -123,7 +123,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
             kept = learned.continues(folder)
             if kept:
                 raise Interrupted(
-                    "interrupted; pictures of the face and what was trained so far are kept for {days} days: the same "
+                    "interrupted; pictures of the face and the training so far are kept for {days} days: the same "
                     "command continues there, and 'rtface persons remove {name}' deletes them",
                     code="learn_kept",
                     days=f"{STAYS_S / 86_400:.0f}",

@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
         "--clips", type=Path, nargs="+", default=[], help="files, or a folder with those of clip_protocols.py"
     )
     p.add_argument("--people", choices=tuple(SETS), default="tuning",
-                   help="people and clips that may decide while developing, or those that are set aside")  # fmt: skip
+                   help="people and clips for decisions during development, or those set aside")  # fmt: skip
     p.add_argument("--levels", default="", help="as h264/27,vp8/200k; by default some of each kind")
     p.add_argument("--count", type=int, default=8, help="portraits, and clips at most")
     p.add_argument("--width", type=float, default=WIDTH, help="of the portraits' faces, pixels")

@@ -209,7 +209,7 @@ def main() -> None:
     p.add_argument("--people", choices=tuple(SETS), default="tuning")
     p.add_argument("--protocols", default=",".join(LEVELS), help="separated by commas")
     p.add_argument("--python", type=Path, required=True, help="one with numpy, torch and onnx")
-    p.add_argument("--work", type=Path, required=True, help="folder for all that is made; what it has is used again")
+    p.add_argument("--work", type=Path, required=True, help="folder for all results; existing ones are used again")
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
     p.add_argument("--json", type=Path)
     a = p.parse_args()

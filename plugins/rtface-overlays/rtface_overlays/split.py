@@ -19,14 +19,14 @@ class Split:
 
     api = 1
     needs_before = True
-    position: float = option(0.5, "of the line, share of the width", number(0, 1))
+    position: float = option(0.5, "position of the line, share of the width", number(0, 1))
     period: float = option(0.0, "seconds in which the line moves across and back; 0: it does not move", number(0, 600))
     before: str = option("before", "label of the left side; empty for none")
     after: str = option("after", "label of the right side; empty for none")
-    width: float = option(0.004, "of the line, share of the frame's height", number(0, 0.1))
+    width: float = option(0.004, "width of the line, share of the frame's height", number(0, 0.1))
     size: float = option(0.03, "height of the labels, share of the frame's height", number(0.005, 0.5))
-    colour: Rgba = option("#ffffff", "of line and labels", check_colour)
-    background: Rgba = option("#0000008c", "of the labels; none for no panel", check_colour)
+    colour: Rgba = option("#ffffff", "colour of line and labels", check_colour)
+    background: Rgba = option("#0000008c", "colour behind the labels; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _sprites: dict[tuple[float, float], list[Sprite | None]] = state(dict)
     _run: Run = state(Run)

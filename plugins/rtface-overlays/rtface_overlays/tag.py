@@ -46,12 +46,12 @@ class Tag:
     """Name tags that follow faces."""
 
     api = 1
-    name: str = option("", "what the tag says; for several people by track number or person: 1=Anna;P2=Ben;carl=Carl")
-    faces: str = option("largest", "largest, all, 1,3 or all but 2: whose tag that is", check_faces)
+    name: str = option("", "text of the tag; for several people by track number or person: 1=Anna;P2=Ben;carl=Carl")
+    faces: str = option("largest", "faces that get the tag: largest, all, 1,3 or all but 2", check_faces)
     place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
     size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
-    colour: Rgba = option("#ffffff", "of the text", check_colour)
-    background: Rgba = option("#141820be", "of the tag; none for no panel", check_colour)
+    colour: Rgba = option("#ffffff", "colour of the text", check_colour)
+    background: Rgba = option("#141820be", "colour of the tag; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _sprites: dict[str, Sprite] = state(dict)
     _worn: dict[int, _Worn] = state(dict)

@@ -82,7 +82,7 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
         if not lacking:
             return font
     raise UsageError(
-        "no font here has {letters!r}: name one that does with font=FILE.ttf", code="font_missing", letters=missing
+        "no font here has {letters!r}; name one that does with font=FILE.ttf", code="font_missing", letters=missing
     )
 
 

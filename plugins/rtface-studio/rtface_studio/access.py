@@ -150,7 +150,7 @@ class AccessControl:
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
             return UsageError(why)
         if scope["type"] == "http" and scope["method"] not in METHODS:
-            return UsageError("{method} is not answered", code="method_unknown", method=scope["method"][:20])
+            return UsageError("{method} is not supported", code="method_unknown", method=scope["method"][:20])
         if self._login is not None:
             logged_in = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
             if logged_in or scope["path"] in _OPEN:

@@ -30,17 +30,15 @@ def studio(
             metavar="DIR",
             show_default=False,
             help=(
-                "A folder that the page may read films from and write to; may be given several times. Without it your "
-                "folders of videos and pictures, the current folder, that of uploads, and those added on the page."
+                "A folder that the page may read films from and write to; repeat it for more. Default: your folders of "
+                "videos and pictures, the current folder, the folder of uploads, and those added on the page."
             ),
         ),
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="Port; 0 takes a free one.")] = 8790,
     host: Annotated[
         str,
-        typer.Option(
-            metavar="ADDR", help=("Address to listen at. Beyond this machine --tls and a password are needed.")
-        ),
+        typer.Option(metavar="ADDR", help=("Address to listen on. Other machines need --tls and a password.")),
     ] = "127.0.0.1",
     tls: Annotated[
         str | None,
@@ -54,7 +52,7 @@ def studio(
             "--password-file",
             metavar="FILE",
             show_default=False,
-            help=("Ask for the password in the first line of this file; RTFACE_APP_PASSWORD may hold it instead."),
+            help=("Require the password in the first line of this file; RTFACE_APP_PASSWORD may hold it instead."),
         ),
     ] = None,
     names: Annotated[
@@ -64,8 +62,8 @@ def studio(
             metavar="HOST",
             show_default=False,
             help=(
-                "A name by which other machines call this one; may be given several times. Its host name and addresses "
-                "are known."
+                "A further name of this machine that others use; repeat it for more. Its host name and addresses are "
+                "included."
             ),
         ),
     ] = None,
@@ -74,8 +72,8 @@ def studio(
         typer.Option(
             "--keep-address",
             help=(
-                "Keep the address with its token for the next starts, as for a dock of OBS. A file that only you can "
-                "read holds it."
+                "Keep the address and its token for later starts, as for a dock of OBS. They are stored in a file that "
+                "only you can read."
             ),
         ),
     ] = False,
@@ -124,17 +122,17 @@ def studio(
         if address is None or urlsplit(address).port != port:
             raise
         typer.echo(address)
-        console.log("studio: it runs already, with the folders that it was started with; this is its address")
+        console.log("studio: it is already running at this address, with the folders that it was started with")
         if browser:
             open_in_browser(address, wait=True)
         return
     typer.echo(server.address)  # with its secret, which the console's functions would remove
-    where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
-    console.log(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
+    where = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
+    console.log(f"studio: open this address in a browser {where}; Ctrl-C ends the studio; jobs continue")
 
     def show() -> None:
         if not open_in_browser(server.address):
-            console.log("studio: there is no browser here to open it in")
+            console.log("studio: no browser was found to open it in")
 
     if browser:
         start_thread("browser", show)  # the server must be running to answer it

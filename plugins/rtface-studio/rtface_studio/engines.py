@@ -54,7 +54,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def remove(request: Request) -> Response:
         name = request.path_params["name"]
         if name.startswith("-"):
-            raise UsageError("{name} is no engine", code="no_engine", name=name[:40])
+            raise UsageError("{name} is not an engine", code="no_engine", name=name[:40])
         await run_command("engines", "remove", "--", name)
         return JSONResponse(await listed())
 
@@ -68,7 +68,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 def _refuse_second(lock: asyncio.Lock) -> None:
     if lock.locked():
-        raise UsageError("an engine is being added or measured; wait for that to end", code="engine_busy")
+        raise UsageError("an engine is being added or measured; wait until that ends", code="engine_busy")
 
 
 def _add_words(studio: Studio, body: JsonObject) -> list[str]:
@@ -81,7 +81,7 @@ def _add_words(studio: Studio, body: JsonObject) -> list[str]:
     if body.get("accepted") is not True:
         raise UsageError("read the licence and accept it first", code="engine_licence")
     if not (name is None or isinstance(name, str)) or not (name or file) or (name or "").startswith("-"):
-        raise UsageError("choose an engine of the list, or a file with weights", code="engine_choose")
+        raise UsageError("choose an engine from the list, or a file with weights", code="engine_choose")
     words = ["--accept-license"]
     if file:
         words += ["--from", str(studio.folders.path(file))]

@@ -60,7 +60,7 @@ class FilmSettings:
         run = {key: value for key, value in table.items() if value is not None}
         if unknown := set(run) - set(OPTIONS):
             raise UsageError(
-                "{name} is no setting of the page, which sets {names}",
+                "{name} is not a setting of this page; its settings are {names}",
                 code="no_setting",
                 name=sorted(unknown)[0][:40],
                 names=", ".join(OPTIONS),
@@ -201,7 +201,7 @@ def _row(row: JsonObject) -> JsonObject:
 
 def _person(label: str, values: JsonObject) -> JsonObject:
     if not is_person_number(label):
-        raise UsageError("{label} is no person; persons are P1, P2, …", code="no_person", label=label[:40])
+        raise UsageError("{label} is not a person; persons are P1, P2, …", code="no_person", label=label[:40])
     if unknown := set(values) - set(_PERSON):
         raise UsageError(
             "{label} has no {key}; a person has {keys}",
@@ -216,7 +216,7 @@ def _person(label: str, values: JsonObject) -> JsonObject:
 def _checked(key: str, value: object, where: str) -> object:
     if key == "name":
         if not isinstance(value, str) or not is_person_name(value):
-            raise UsageError("{name} is no person", code="no_learnt", name=str(value)[:40])
+            raise UsageError("{name} is not a person", code="no_learnt", name=str(value)[:40])
         return value
     if key != "on":
         return check(key, value, f"{where}: {key}")

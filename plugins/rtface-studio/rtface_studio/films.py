@@ -140,7 +140,7 @@ class Films:
     def _delete(self, film: Film) -> None:
         if not self._copied(film):
             raise UsageError(
-                "{name} is no copy of the studio; delete it in its folder", code="no_copy", name=film.path.name
+                "{name} is not a copy of the studio; delete it in its folder", code="no_copy", name=film.path.name
             )
         if any(
             item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")
@@ -163,7 +163,7 @@ class Films:
         try:
             write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MOST_KEPT:]).encode(), private=True)
         except OSError as error:
-            log.warning("the list of open films cannot be kept for the next start: %s", error.strerror)
+            log.warning("the list of open films cannot be saved for the next start: %s", error.strerror)
 
     def _load(self) -> None:
         """Reads the list of the last start: films whose file is still the same, in the folders of this one."""
@@ -218,7 +218,7 @@ class Films:
         film = self.get(number)
         if self._studio.folders.path(str(film.path)) != film.path or stamp_of(film.path) != film.stamp:
             raise InputMissing(
-                "{name} has changed or is gone since it was opened; choose it again",
+                "{name} was changed or removed after it was opened; choose it again",
                 code="film_changed",
                 name=film.path.name,
             )

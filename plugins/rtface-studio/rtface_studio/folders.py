@@ -109,7 +109,7 @@ class AllowedFolders:
         if path is None or not Path(name).is_absolute() or not self.holds(path):
             if self.may_grow:
                 raise UsageError(
-                    "{path} is outside the folders that this studio may use; allow another where files are chosen",
+                    "{path} is outside the folders that this studio may use; allow another folder in the file chooser",
                     code="outside_add",
                     path=name[:200],
                 )
@@ -210,7 +210,7 @@ def check_no_playlist(path: Path) -> None:
     """Raises InputError for a playlist. It may name any file of this machine. Renaming it does not help."""
     if is_playlist(path):
         if path.suffix.lower() in (".txt", ".xml"):  # these need not be playlists
-            raise InputError("{path}: is no film by its name; choose a film", code="no_film_name", path=path)
+            raise InputError("{path}: its name is not that of a film; choose a film", code="no_film_name", path=path)
         raise InputError(
             "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "
             "or use 'rtface run'",

@@ -134,7 +134,7 @@ class _Live:
         plan = plan_live_run(self._studio.folders, body.get("source"), body.get("output"), body.get("settings", {}))
         with self._starting, self._lock:
             if self._run is not None and self._run.alive:
-                raise UsageError("a live run is on; stop it before another one starts", code="run_on")
+                raise UsageError("a live run is already running; stop it before you start another one", code="run_on")
             self._begin(plan)
 
     def _begin(self, plan: LivePlan) -> None:
@@ -262,7 +262,7 @@ def _presets() -> JsonObject:
         return {}
     except (OSError, ValueError):
         raise InputMissing(
-            "{path} cannot be read; move it away to begin with no presets", code="presets_unreadable", path=_file()
+            "{path} cannot be read; move it away to begin without presets", code="presets_unreadable", path=_file()
         ) from None
     return value if isinstance(value, dict) else {}
 
@@ -287,8 +287,8 @@ def _keep(name: str, preset: JsonObject | None) -> None:
             and (shown(address) != address or "?" in address.replace("?listen", ""))
         ):
             raise UsageError(
-                "the address of the {what} holds a key or password, which a preset does not keep; leave "
-                "it out, and write it in when you start",
+                "the address of the {what} holds a key or password, which a preset does not keep; leave it out, and "
+                "enter it when you start the run",
                 code="preset_secret",
                 what=what,
             )

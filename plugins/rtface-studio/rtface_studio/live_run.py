@@ -95,7 +95,7 @@ def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
     options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
     if unknown := set(options) - set(SETTINGS):
         raise UsageError(
-            "{name} is no setting of a live run here; there is {names}",
+            "{name} is not a setting of a live run; the settings are {names}",
             code="live_setting",
             name=sorted(unknown)[0][:40],
             names=", ".join(SETTINGS),
@@ -206,8 +206,8 @@ class LiveRun:
         self._reader.join(1.0)
         if self._killed:
             killed = Message(
-                "the run did not end in time and was killed; what it recorded is in a hidden file next to "
-                "its output until the next run to that output",
+                "the run did not end in time and was killed; its recording is in a hidden file next to its output "
+                "until the next run to that output",
                 code="run_killed",
             )
             return state | {"state": "failed", "error": killed.to_dict()}
@@ -287,7 +287,7 @@ class LiveRun:
         if (response := self._try_request("POST", path, body)) is None:
             if self.alive and self._port is None:
                 raise UsageError(
-                    "the live run is still starting; change it once its picture is seen", code="run_starting"
+                    "the live run is still starting; change it once its picture appears", code="run_starting"
                 )
             raise UsageError("the live run does not answer; stop it and start it again", code="run_silent")
         if "error" in response:

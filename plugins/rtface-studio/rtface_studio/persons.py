@@ -41,7 +41,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def learn(request: Request) -> Response:
         words = await in_thread(learn_words, studio.folders, await json_body(request))
         if task.state["state"] in ("waiting", "running"):
-            raise UsageError("a person is being learnt; wait for the end, or cancel it", code="learning_on")
+            raise UsageError("a person is being learnt; wait until it ends, or cancel it", code="learning_on")
 
         async def work(progress: Callable[[JsonObject], None]) -> Any:
             nothing: list[Message] = []
@@ -69,7 +69,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def remove(request: Request) -> Response:
         name = request.path_params["name"]
         if not is_person_name(name):
-            raise UsageError("{name} is no person", code="no_learnt", name=name[:40])
+            raise UsageError("{name} is not a person", code="no_learnt", name=name[:40])
         await run_command("persons", "remove", "--", name)
         return JSONResponse(await in_thread(listed))
 
@@ -92,7 +92,7 @@ def learn_words(folders: AllowedFolders, body: JsonObject) -> list[str]:
     if body.get("agreed") is not True:
         raise UsageError("agree first that this face may be learnt", code="learn_agree")
     if not isinstance(name, str) or not is_person_name(name.strip()):
-        raise UsageError("give the person a name of letters and digits, which begins with a letter", code="learn_named")
+        raise UsageError("give the person a name of letters and digits that begins with a letter", code="learn_named")
     if not isinstance(source, str) or not source.strip():
         raise UsageError("choose a camera, a film or a folder of photos", code="learn_from")
     address = parse_address(source.strip())

@@ -84,7 +84,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 await in_thread(ensure_runner, studio)
         else:
             raise UsageError(
-                "there is no {name}: there is {names}",
+                "there is no {name}; choose one of {names}",
                 code="no_verb",
                 name=verb[:40],
                 names=", ".join([*_VERBS, "move"]),
@@ -161,7 +161,7 @@ def ensure_runner(studio: Studio) -> bool:
 
 
 _FADING = Message(
-    "{--colour:restore}: previews show the film as it is; the run takes its fading out, where there is any",
+    "{--colour:restore}: previews show the film as it is; the run removes fading if there is any",
     code="fading_preview",
 )
 
@@ -285,7 +285,7 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
     item = Queue().item(path_number(request.path_params["id"]))
     name = str(which or request.path_params["which"])
     if name not in ("source", "result"):
-        raise UsageError("there is source and result, not {name}", code="no_which", name=name[:40])
+        raise UsageError("choose source or result, not {name}", code="no_which", name=name[:40])
     return _present(studio.folders.path(item.input if name == "source" else item.output))
 
 
@@ -293,6 +293,6 @@ def _present(path: Path) -> Path:
     """Returns the path; raises InputMissing if it is no file."""
     if not path.is_file():
         raise InputMissing(
-            "{name} is not there; put it back, or take the item out of the queue", code="file_gone", name=path.name
+            "{name} does not exist; put it back, or remove the item from the queue", code="file_gone", name=path.name
         )
     return path

@@ -57,7 +57,7 @@ def find_networks() -> Path:
             ) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise MissingComponent(
-                "{path} is another file than that of {package} (SHA-256 differs); {repair} --force-reinstall",
+                "{path} is not the file of {package} (SHA-256 differs); {repair} --force-reinstall",
                 code="synthetic_other",
                 path=folder / name,
                 package=PACKAGE,

@@ -65,7 +65,7 @@ def failure(text: str, action: str) -> EngineError:
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
         return OutOfDeviceMemory(
-            "the GPU has no memory left to {action}; close what else uses it, or choose a light engine",
+            "the GPU has no memory left to {action}; close other programs that use it, or choose a light engine",
             code="gpu_memory",
             action=action,
         )

@@ -28,7 +28,7 @@ def runtime() -> ModuleType:
         import onnxruntime  # an extra, imported on demand
     except ImportError as error:
         raise MissingComponent(
-            "ONNX Runtime is not installed, which device onnx needs; get it with: {repair}",
+            "device onnx needs ONNX Runtime, which is not installed; get it with: {repair}",
             code="onnx_missing",
             repair=extra_line("onnx"),
         ) from error

@@ -48,7 +48,7 @@ def check_here(device: str) -> None:
     here = devices()
     if device not in here and f"{device}.0" not in here and device.removesuffix(".0") not in here:
         raise MissingComponent(
-            "OpenVINO finds no {device} here (is its driver installed?); there is: {devices}",
+            "OpenVINO finds no {device} here (is its driver installed?); available: {devices}",
             code="openvino_device",
             device=device,
             devices=", ".join((f"{name} ({full_name})" for name, full_name in here.items())) or "none",

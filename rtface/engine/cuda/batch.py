@@ -105,7 +105,7 @@ class Batches:
             self._run_golden(golden, n)
             if golden.worst(n) < golden.required:
                 raise EngineError(
-                    "engine {name} does not give its reference's answers on this GPU; try {--device:cpu} or another "
+                    "engine {name} does not match its reference's answers on this GPU; try {--device:cpu} or another "
                     "{--engine}",
                     code="golden_gpu",
                     name=self._recipe.name,

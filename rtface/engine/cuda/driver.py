@@ -83,7 +83,7 @@ def unusable(number: int) -> str | None:
     except MissingComponent as error:
         return str(error)
     if number >= len(gpus):
-        return f"there is no GPU {number}; there is: {', '.join(f'cuda:{i} ({name})' for i, name in enumerate(gpus))}"
+        return f"there is no GPU {number}; available: {', '.join(f'cuda:{i} ({name})' for i, name in enumerate(gpus))}"
     if absent := missing():
         return (
             f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; get it with: {extra_line('rtx')}"

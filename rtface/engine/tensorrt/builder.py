@@ -36,7 +36,7 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
         from rtface.engine.tensorrt.network import typed
     except ImportError as error:
         raise MissingComponent(
-            "a plan for TensorRT needs the onnx package to be built; get it with: {repair}",
+            "building a plan for TensorRT needs the onnx package; get it with: {repair}",
             code="onnx_package",
             repair=extra_line("rtx"),
         ) from error

@@ -53,7 +53,7 @@ class Execution:
         context = self.engine.create_execution_context(self._settings)
         if context is None:
             raise EngineError(
-                "{name} cannot make its plan ready on this GPU: {why}",
+                "{name} cannot prepare its plan on this GPU: {why}",
                 code="plan_ready",
                 name=self._library.name,
                 why=self.fault(),

@@ -165,7 +165,7 @@ def test_a_lost_gpu_fails_every_promise_and_a_closed_engine_refuses(streams, ben
 
 @pytest.mark.parametrize("wrong", [lambda batch, captured: captured and batch == 4, lambda batch, captured: batch == 1])
 def test_a_wrong_answer_of_a_batch_or_graph_is_refused(streams, engine_on, wrong):
-    with pytest.raises(EngineError, match="rtface-s does not give its reference's answers on this GPU"):
+    with pytest.raises(EngineError, match="rtface-s does not match its reference's answers on this GPU"):
         engine_on(streams, wrong=wrong)
 
 

@@ -44,7 +44,7 @@ class StudioProcess:
         if not address:
             raise OutputError("the studio could not be started; rtface app in a terminal says why", code="studio_start")
         if not open_in_browser(address):
-            raise OutputError("there is no browser here to open the studio in", code="no_browser")
+            raise OutputError("no browser was found to open the studio in", code="no_browser")
 
     def close(self) -> None:
         """Ends it; jobs of its queue continue."""

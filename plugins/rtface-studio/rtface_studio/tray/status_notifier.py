@@ -86,14 +86,14 @@ class StatusNotifier:
             bus = await MessageBus(bus_type=BusType.SESSION).connect()
         except (OSError, EOFError, ValueError) as error:
             raise MissingComponent(
-                "there is no desktop session here to show an icon in (its D-Bus cannot be reached: {why}); start "
-                "rtface tray within a desktop",
+                "no desktop session was found to show an icon in (its D-Bus cannot be reached: {why}); start rtface "
+                "tray within a desktop",
                 code="tray_no_session",
                 why=error,
             ) from None
         try:
             if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
-                raise UsageError("rtface tray runs already in this session; its icon is in the tray", code="tray_runs")
+                raise UsageError("rtface tray already runs in this session; its icon is in the tray", code="tray_runs")
             bus.export(ITEM_PATH, self._item)
             bus.export(MENU_PATH, self._menu)
             await self._register(bus)
