@@ -76,7 +76,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
     done, left = share(progress), eta(progress, elapsed)
     parts = [name]
     if done is None:
-        parts.append(f"{progress.frames} frames")
+        parts.append(counted(progress.frames))
     else:
         filled = int(done * BAR)
         percent = f"{100 * done:3.0f} %" if bar else f"{100 * done:.0f} %"

@@ -152,7 +152,7 @@ def test_a_crop_without_memory_fails_and_the_next_one_works(streams, bench, engi
     assert quality(engine, faces) > 50
 
 
-def test_a_lost_gpu_fails_every_promise_and_a_closed_engine_refuses(streams, bench, engine_on):
+def test_a_lost_gpu_fails_promises_and_a_closed_engine_refuses(streams, bench, engine_on):
     engine, _ = engine_on(streams)
     faces = bench(engine.size, 1)
     streams.gpu.lost = True
