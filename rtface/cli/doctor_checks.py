@@ -1,4 +1,4 @@
-"""Checks of the installation for ``rtface doctor``. Each finding has a state and, for a fault, its repair."""
+"""Checks the installation for ``rtface doctor``. Each finding has a state and, for a fault, its repair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir, data_dir
 
-# All of them install the same folder cv2/.
+# All of these install the same folder, cv2/.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 
 
@@ -56,7 +56,7 @@ def check_python() -> Iterator[Finding]:
 def check_packages() -> Iterator[Finding]:
     for line in metadata.requires("rtface") or []:
         match = re.match(r"([A-Za-z0-9_.-]+)([^;]*)$", line)
-        if match is None:  # a marker: belongs to an extra
+        if match is None:  # has a marker, so it belongs to an extra
             continue
         names = OPENCV_WHEELS if match[1] in OPENCV_WHEELS else (match[1],)
         if version := next(filter(None, map(_installed, names)), None):
@@ -85,8 +85,8 @@ def check_engines() -> Iterator[Finding]:
             repair = f"rtface engines remove {name}" if added else reinstall_line(path)
             yield Finding(f"engine {name}", "fault", error.message, repair)
             continue
-        size = f"{recipe.weights.bytes / 1e6:.1f}"
-        fine = Message("{version}, weights {size} MB, SHA-256 right", code="weights", version=recipe.version, size=size)
+        text, size = "{version}, weights {size} MB, SHA-256 correct", f"{recipe.weights.bytes / 1e6:.1f}"
+        fine = Message(text, code="weights", version=recipe.version, size=size)
         bad = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
         result = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
         yield Finding(f"engine {name}", *result)
@@ -102,7 +102,7 @@ def check_tracker() -> Iterator[Finding]:
             repair = reinstall_line(models.file_of(name))
             yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0], repair)
         else:
-            yield Finding(f"tracker {name}", "ok", Message("SHA-256 right", code="sum"))
+            yield Finding(f"tracker {name}", "ok", Message("SHA-256 correct", code="sum"))
 
 
 def check_folders() -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def check_folders() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        text = "{folder} cannot be written ({why}): every start compiles again"
+        text = "{folder} cannot be written ({why}): every start compiles the networks again"
         why = Message(text, code="cache", folder=folder, why=error.strerror)
         repair = Message("set RTFACE_CACHE to a folder that you may write", code="cache_repair")
         yield Finding("cache", "warn", why, repair)
@@ -127,11 +127,11 @@ def check_settings() -> Iterator[Finding]:
     try:
         loaded = load({})
     except RtfaceError as error:
-        repair = Message("mend the file that it names", code="settings_repair")
+        repair = Message("correct the file that it names", code="settings_repair")
         yield Finding("configuration", "fault", error.message, repair)
         return
-    given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
-    yield Finding("configuration", "ok", ", ".join(given) or Message("defaults ({path})", code="defaults", path=path))
+    changed = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
+    yield Finding("configuration", "ok", ", ".join(changed) or Message("defaults ({path})", code="defaults", path=path))
 
 
 def check_openvino() -> Iterator[Finding]:
@@ -139,8 +139,8 @@ def check_openvino() -> Iterator[Finding]:
 
     for device in core().available_devices:
         name: Any = core().get_property(device, "FULL_DEVICE_NAME")
-        able: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-        native = ", ".join(kind for kind in ("BF16", "FP16", "INT8") if kind in able) or "FP32"
+        capabilities: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        native = ", ".join(kind for kind in ("BF16", "FP16", "INT8") if kind in capabilities) or "FP32"
         flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
         yield Finding(f"openvino {device}", "ok", f"{name} ({native}): --device {flag}")
 
@@ -156,8 +156,8 @@ def check_nvidia() -> Iterator[Finding]:
     gpus = ", ".join(nvidia.gpus)
     if absent := ", ".join(driver.missing()):
         text = "{gpus}, driver for CUDA {version}; engines do not run there without {names}"
-        lacks = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=absent)
-        yield Finding("nvidia", "warn", lacks, extra_line("rtx"))
+        warning = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=absent)
+        yield Finding("nvidia", "warn", warning, extra_line("rtx"))
     else:
         yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {nvidia.cuda}: --device cuda")
 

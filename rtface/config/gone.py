@@ -11,10 +11,10 @@ _MACHINES = Message(
 _PLAN = Message("give INPUT, OUTPUT and options again, or keep options in a file: --config FILE", code="gone_plan")
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
-    "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
-    "gop": Message("live films and streams have an I-frame every 2 s, as platforms ask", code="gone_gop"),
+    "fidelity": Message("use --look NUMBER, or in a file: look = NUMBER", code="gone_fidelity"),
+    "gop": Message("live recordings and streams have an I-frame every 2 s, as platforms require", code="gone_gop"),
     "buffer": Message(
-        "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
+        "the buffer adapts to the jitter; with --delay MS it has a fixed length: MS minus --latency",
         code="gone_buffer",
     ),
     "show": Message("use --invented show", code="gone_show"),
@@ -24,16 +24,16 @@ GONE = {
         code="gone_captions",
     ),
     "damage": Message(
-        "to soften the dots of a print, before rtface: magick IN -blur 0x2 -resize 50% OUT (ImageMagick; or blur and "
-        "scale in GIMP)",
+        "to soften the dots of a print, before rtface: magick IN -blur 0x2 -resize 50% OUT (ImageMagick), or blur and "
+        "scale it in GIMP",
         code="gone_damage",
     ),
     "retention": Message(
-        "remove old folders *.rtface by a task of the system (cron, systemd-tmpfiles, Task Scheduler), and ended items "
-        "by: rtface queue remove done",
+        "remove old *.rtface folders with a scheduled task (cron, systemd-tmpfiles, Task Scheduler), and ended items "
+        "with: rtface queue remove done",
         code="gone_retention",
     ),
-    "review": Message("the report (--report FILE) has the 20 most doubtful places, and the studio", code="gone_review"),
+    "review": Message("the report (--report FILE) and the studio list the 20 most doubtful places", code="gone_review"),
     "policy": Message("the administrator's settings are policy.toml in the system's folder", code="gone_policy"),
     "forbid": Message("set the option itself to what is allowed, as in: engine = 'rtface-s'", code="gone_forbid"),
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
@@ -45,7 +45,7 @@ GONE = {
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,
-    "undo": Message("INPUT is not changed: keep it", code="gone_undo"),
+    "undo": Message("INPUT is not changed, so keep it", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
         code="gone_keep_correction",
@@ -68,7 +68,7 @@ GONE = {
         "the folder of a job is OUTPUT.rtface; a link of that name puts it on another disk", code="gone_job"
     ),
     "by_part": Message(
-        "shots and tracks have on, off and strength; for the rest run that part alone: --start A --end B",
+        "shots and tracks have on, off and strength; for other options, run that part alone: --start A --end B",
         code="gone_by_part",
     ),
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
@@ -83,11 +83,11 @@ GONE = {
         code="gone_timestamp",
     ),
 }
-"""Advice by the name of an option in the settings file, or of a command."""
+"""Advice by name: of an option, as in the settings file, or of a command."""
 
 
 def gone(name: str, shown: str) -> UsageError | None:
-    """Returns the error for a removed option or command, or None. `shown` is its name where it was written."""
+    """Returns the error for a removed option or command, or None. `shown` is its name as the user wrote it."""
     advice = GONE.get(name.lstrip("-").replace("-", "_"))
     if advice is None:
         return None

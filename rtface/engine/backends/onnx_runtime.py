@@ -28,7 +28,7 @@ def runtime() -> ModuleType:
         import onnxruntime  # an extra, imported on demand
     except ImportError as error:
         raise MissingComponent(
-            "ONNX Runtime is not installed, which device onnx needs; get it with: {repair}",
+            "device onnx needs ONNX Runtime, which is not installed; get it with: {repair}",
             code="onnx_missing",
             repair=extra_line("onnx"),
         ) from error
@@ -50,7 +50,7 @@ class OnnxPlan:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # it writes to stderr; errors are raised anyway
+        options.log_severity_level = 4  # no errors on stderr: they are raised anyway
         # Spinning threads would take cores from the decoder and the encoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         network = recipe.network
