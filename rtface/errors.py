@@ -29,7 +29,7 @@ log = logging.getLogger("rtface")
 
 
 class OptionFlag(str):
-    """The name of an option, as "--max-faces", in a message.
+    """The name of an option in a message, such as "--max-faces".
 
     A template writes it as ``{--max-faces}``, with a value as ``{--max-faces:2}``, and a switch as
     ``{--overwrite=True}``.
@@ -64,7 +64,7 @@ class Message(str):
         template: the line, with a {placeholder} for each value and each option (`OptionFlag`); without a code and
             values it is used verbatim. Another `Message` keeps its code and values.
         code: unique to this template; "" for none.
-        values: of the placeholders, and further facts for programs. Numbers stay numbers (None where not finite), an
+        values: for the placeholders, and further facts for programs. Numbers stay numbers (None where not finite), an
             error or a message with a code becomes the table of its `to_dict`, and everything else becomes text.
     """
 
@@ -84,7 +84,7 @@ class Message(str):
         return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
 
     def one_line(self) -> Message:
-        """Returns it in one line. File names and other programs may add line breaks."""
+        """Returns the message in one line: file names and other programs may have added line breaks."""
         return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
     def to_dict(self) -> MessageTable:
@@ -93,7 +93,7 @@ class Message(str):
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Message:
-        """Makes a message of a table from `to_dict`."""
+        """Makes a message from a table of `to_dict`."""
         line = cls(table.get("message", ""))
         line.code, line.values = table.get("code", ""), table.get("values", {})
         return line
@@ -103,14 +103,14 @@ def reason(error: BaseException) -> str:
     """Returns type and message of any error, even an unreadable one."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - a plugin's error may raise any
+    except Exception:  # noqa: BLE001 - a plugin's error may raise anything
         text = "(it has no readable message)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _json_value(value: object) -> Any:
     """Converts a value to JSON."""
-    message = getattr(value, "message", None)  # of our errors, and of other objects
+    message = getattr(value, "message", None)  # our errors have one, and other objects may
     value = message if isinstance(message, Message) else value
     if isinstance(value, Message) and value.code:
         return value.to_dict()
@@ -123,8 +123,8 @@ class _EndsRun(BaseException):
 
     Attributes:
         message: what happened, where, and what to do next. Callers may append to it.
-        partial: path of the complete, playable part that was left, or None.
-        resume_at: seconds into the input from which to continue (``--start``), or None where nothing was done.
+        partial: path of the part that was finished and plays, or None.
+        resume_at: seconds into the input from which to continue (``--start``), or None if nothing was done.
         hint: next step for a command line, shown after the message.
     """
 
@@ -183,7 +183,7 @@ class InputMissing(InputError, FileNotFoundError):
     """The input does not exist or may not be read."""
 
     def __new__(cls, message: str = "", /, *, code: str = "", **values: object) -> InputMissing:
-        return FileNotFoundError.__new__(cls, message)  # the first base's refuses a class that is an OSError, too
+        return FileNotFoundError.__new__(cls, message)  # `InputError.__new__` refuses subclasses of OSError
 
 
 class OutputError(RtfaceError, OSError):

@@ -2,13 +2,13 @@
 
 usage: python -m benchmarks.equality --old DIR [--new DIR] [--only NAME ...] [--keep FOLDER]
 
-DIR is a checkout with its `.venv`. Each case is a separate process in each checkout. Compared are the samples, times
-and colour tags of video streams, the packets of other streams, the metadata, still files byte by byte, and reports
-without times, paths and wording. Instead of the old checkout, --old accepts the `old.json` or `new.json` that an
-earlier run saved with --keep: its hashes are valid on the same machine. The exit code is 1 if anything differs.
+DIR is a checkout with its `.venv`. Each case is a separate process in each checkout. The program compares the samples,
+times and colour tags of video streams, the packets of other streams, the metadata, still files byte by byte, and
+reports without times, paths and wording. Instead of the old checkout, --old accepts the `old.json` or `new.json` that
+an earlier run saved with --keep on the same machine. The exit code is 1 if anything differs.
 
-Not covered: GPUs, cameras, virtual cameras, network streams, and the parts of a live run that depend on the clock:
-scripted costs drive its quality levels and its correction, its tracker does not run.
+It does not cover GPUs, cameras, virtual cameras, network streams, and what depends on the clock in a live run: the
+quality levels and the correction use scripted times instead of measured ones, and no tracker runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Side:
     Attributes:
         checkout: its folder; None if `hashes` has all cases.
         work: folder for its outputs and its cache.
-        hashes: of the parts, by case.
+        hashes: hashes of a case's parts, by case.
     """
 
     checkout: Path | None
@@ -113,7 +113,7 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
     digest = hashing.parts_of(source)
     saved = json.loads(old.read_text()) if old.is_file() else None
     if saved and saved["inputs"] != digest:
-        sys.exit(f"{old}: is of other inputs; run the old checkout again")
+        sys.exit(f"{old} was made from other inputs; run the old checkout again")
     sides = {
         "old": Side(None if saved else old, folder / "old", saved["cases"] if saved else {}),
         "new": Side(new, folder / "new", {}),

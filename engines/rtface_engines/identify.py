@@ -25,13 +25,13 @@ class TensorDifference:
     """Tensors that are missing, unexpected, or of another shape in a file."""
 
     missing: list[str]
-    more: list[str]
-    wrong: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
     total: int
 
     @property
     def count(self) -> int:
-        return len(self.missing) + len(self.more) + len(self.wrong)
+        return len(self.missing) + len(self.unexpected) + len(self.reshaped)
 
     def __str__(self) -> str:
         parts = (
@@ -39,8 +39,9 @@ class TensorDifference:
             if self.missing
             else []
         )
-        parts += [f"{len(self.more)} are not the network's, the first {self.more[0]}"] if self.more else []
-        parts += [f"{len(self.wrong)} have another shape, the first {self.wrong[0]}"] if self.wrong else []
+        if self.unexpected:
+            parts.append(f"{len(self.unexpected)} are not the network's, the first {self.unexpected[0]}")
+        parts += [f"{len(self.reshaped)} have another shape, the first {self.reshaped[0]}"] if self.reshaped else []
         return ", ".join(parts)
 
 
@@ -59,8 +60,8 @@ def compare(contents: Contents, offer: Offer) -> TensorDifference:
 def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:
     """Returns the offer whose weights `path` holds.
 
-    If several fit, the published SHA-256 decides. Raises UsageError if it does not and the user must name one;
-    InputError, naming the nearest, if none fits.
+    If several offers fit, the published SHA-256 decides. If it cannot, raises UsageError: the user must name one. If
+    none fits, raises InputError, which names the nearest.
     """
     differences = {offer.name: (compare(contents, offer), offer) for offer in offers}
     fitting = [offer for difference, offer in differences.values() if not difference.count]
@@ -69,15 +70,15 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         return (published or fitting)[0]
     if fitting:
         names = [offer.name for offer in fitting]
-        called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
-        both = f"{', '.join(names[:-1])} and {names[-1]}"
+        suggested = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UsageError(
             "{path} fits {names}, and its SHA-256 is that of no published file; name the engine, as in: rtface engines "
             "add {name} --from {typed}",
             code="weights_ambiguous",
             path=path,
-            names=both,
-            name=called,
+            names=listed,
+            name=suggested,
             typed=quote_path(path),
         )
     if not differences:
@@ -94,22 +95,19 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
             difference=difference,
         )
     architectures = {offer.table.architecture.name for _, offer in differences.values()}
-    more = [
-        f"{architecture} ({plugin_line(package)})"
-        for architecture, package in PLUGINS.items()
-        if architecture not in architectures
-    ]
+    plugins = [f"{name} ({plugin_line(package)})" for name, package in PLUGINS.items() if name not in architectures]
     raise InputError(
         "{path} holds the weights of no engine that can be added here ({difference}){advice}",
         code="weights_of_none",
         path=path,
         difference=", ".join(differences),
-        advice=f"; separate distributions bring {' and '.join(more)}" if more else "",
+        advice=f"; separate distributions bring {' and '.join(plugins)}" if plugins else "",
     )
 
 
 def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:
-    """Raises InputError if `path` does not hold the weights of `offer`. It says which they are, or what differs."""
+    """Raises InputError if `path` does not hold the weights of `offer`. The message names the right offer or the
+    differences."""
     difference = compare(contents, offer)
     if not difference.count:
         return

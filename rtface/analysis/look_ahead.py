@@ -12,14 +12,14 @@ from rtface.protocols import Item
 from rtface.util.av_gpu import on_gpu
 
 FRAMES, BYTES = 48, 128 << 20
-"""Largest number of waiting frames, and of their bytes; then the measurements so far decide."""
+"""Maximum number of waiting frames, and of their bytes. Beyond it, the measurements so far decide."""
 _FRAMES_ON_GPU = 16  # as many surfaces as the decoder can spare
 # A track that is not measured for this long has ended, and its measurements so far decide.
 _GONE_S = 0.5
 
 
 class Undecided(Protocol):
-    """Blocks frames until decided: a track's treatment (`rtface.analysis.analyzer.Analyzer`) or person.
+    """A decision that frames wait for: a track's treatment (`rtface.analysis.analyzer.Analyzer`) or person.
 
     Attributes:
         last_s: time of the last frame with a measurement, seconds.
@@ -32,14 +32,14 @@ class Undecided(Protocol):
     def decided(self) -> bool: ...
 
     def settle(self) -> None:
-        """Decides by the measurements so far."""
+        """Decides now, from the measurements so far."""
 
 
 def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undecided]]) -> Iterator[Item]:
-    """Yields the items in order, each once its faces are decided.
+    """Yields items in order, each as soon as its faces are decided.
 
-    A frame waits only while a track on it is new (`Analyzer`): the beginning of a shot waits for about a second, and
-    the rest does not. A scene change, a still and the end of the film force open decisions.
+    A frame waits only while a track on it is new (`Analyzer`): the beginning of a shot waits for about a second, the
+    rest does not wait. At a scene change, a still or the end of the film, every decision that is still open is made.
 
     Args:
         items: frames with their faces, and packets.
@@ -64,8 +64,8 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undeci
                 _settle(waiting)
             waiting.append((item, _examined(item, examine)))
             frames, size = frames + 1, size + _bytes(item)
-            most = _FRAMES_ON_GPU if on_gpu(item.image) else FRAMES
-            full = frames > most or size > BYTES or item.new
+            limit = _FRAMES_ON_GPU if on_gpu(item.image) else FRAMES
+            full = frames > limit or size > BYTES or item.new
             _settle(waiting, None if full else item.time - _GONE_S)
         while waiting and all(analyzer.decided for analyzer in waiting[0][1]):
             first, _ = waiting.popleft()
@@ -82,14 +82,14 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undeci
 def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Undecided]]) -> Sequence[Undecided]:
     try:
         return examine(frame)
-    except MissingComponent:  # a component for all faces: no frame would be corrected
+    except MissingComponent:  # without it no face of the film can be corrected
         raise
     except Exception:  # noqa: BLE001 - `examine` counts it, or the correction of this frame reports it
         return ()
 
 
 def _settle(waiting: Iterable[tuple[Item, Sequence[Undecided]]], before: float | None = None) -> None:
-    """Decides tracks that were last measured `before` a time, or all tracks."""
+    """Settles open decisions: those last measured `before` a time, or all."""
     for _, analyzers in waiting:
         for analyzer in analyzers:
             if not analyzer.decided and (before is None or analyzer.last_s < before):
@@ -98,7 +98,7 @@ def _settle(waiting: Iterable[tuple[Item, Sequence[Undecided]]], before: float |
 
 def _bytes(frame: Frame) -> int:
     image = frame.image
-    if frame.field == 1:  # it shares the first field's frame
+    if frame.field == 1:  # shares the memory of the first field
         return 0
     size = 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)
     return size + (_bytes(frame.source) if frame.source is not None else 0)

@@ -1,4 +1,4 @@
-"""Checks of the installation for ``rtface doctor``. Each finding has a state and, for a fault, its repair."""
+"""Checks the installation for ``rtface doctor``. Each finding has a state and, for a fault, its repair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir, data_dir
 
-# All of them install the same folder cv2/.
+# All of these install the same folder, cv2/.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 
 
@@ -56,7 +56,7 @@ def check_python() -> Iterator[Finding]:
 def check_packages() -> Iterator[Finding]:
     for line in metadata.requires("rtface") or []:
         match = re.match(r"([A-Za-z0-9_.-]+)([^;]*)$", line)
-        if match is None:  # a marker: belongs to an extra
+        if match is None:  # has a marker, so it belongs to an extra
             continue
         names = OPENCV_WHEELS if match[1] in OPENCV_WHEELS else (match[1],)
         if version := next(filter(None, map(_installed, names)), None):
@@ -130,8 +130,8 @@ def check_settings() -> Iterator[Finding]:
         repair = Message("correct the file that the message names", code="settings_repair")
         yield Finding("configuration", "fault", error.message, repair)
         return
-    given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
-    yield Finding("configuration", "ok", ", ".join(given) or Message("defaults ({path})", code="defaults", path=path))
+    changed = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
+    yield Finding("configuration", "ok", ", ".join(changed) or Message("defaults ({path})", code="defaults", path=path))
 
 
 def check_openvino() -> Iterator[Finding]:
@@ -139,8 +139,8 @@ def check_openvino() -> Iterator[Finding]:
 
     for device in core().available_devices:
         name: Any = core().get_property(device, "FULL_DEVICE_NAME")
-        able: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-        native = ", ".join(kind for kind in ("BF16", "FP16", "INT8") if kind in able) or "FP32"
+        capabilities: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        native = ", ".join(kind for kind in ("BF16", "FP16", "INT8") if kind in capabilities) or "FP32"
         flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
         yield Finding(f"openvino {device}", "ok", f"{name} ({native}): --device {flag}")
 
@@ -156,8 +156,8 @@ def check_nvidia() -> Iterator[Finding]:
     gpus = ", ".join(nvidia.gpus)
     if absent := ", ".join(driver.missing()):
         text = "{gpus}, driver for CUDA {version}; engines do not run there without {names}"
-        lacks = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=absent)
-        yield Finding("nvidia", "warn", lacks, extra_line("rtx"))
+        warning = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=absent)
+        yield Finding("nvidia", "warn", warning, extra_line("rtx"))
     else:
         yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {nvidia.cuda}: --device cuda")
 

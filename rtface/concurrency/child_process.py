@@ -1,7 +1,7 @@
 """Runs functions that may block or crash in a child process.
 
-Not multiprocessing: its fresh processes import the main module of this library's user again. All arguments go through
-a pipe, so that no URL shows in the process list.
+It does not use multiprocessing, whose spawned processes import the main module of this library's user again. All
+arguments go through a pipe, so that the process list shows no URL.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class ChildProcess:
     Args:
         target: "module:function".
         arguments: anything that can be pickled.
-        name: for threads and messages.
-        on_message: called with every message, on a thread of the child.
-        on_end: called once when it has ended, after the last message, on the same thread, with the reason in one line
-            (a `Message` where it did not end by itself), "" where the function returned.
-        frames: shared with it; the caller closes them.
-        files: open files that it inherits under the same numbers; not on Windows.
+        name: name in messages, and of threads.
+        on_message: called with every message, on the thread that serves the child.
+        on_end: called once after the end and the last message, on the same thread, with the reason in one line: "" if
+            the function returned, a `Message` if the process did not end by itself.
+        frames: frames shared with the child; the caller closes them.
+        files: open files that the child inherits under the same numbers; not on Windows.
 
     Raises:
         MissingComponent: there is no Python to run it with.
@@ -85,11 +85,11 @@ class ChildProcess:
         self._files = [*ring, *files]
         self._messages: queue.Queue[bytes | None] = queue.Queue(_BACKLOG)
         self._ended = threading.Event()
-        self._ending = self._killed = False  # to end
+        self._ending = self._killed = False  # told to end; killed
         shared = None if frames is None else (frames.slots, frames.bytes, frames.handle)
-        # The arguments are packed separately: the child needs the module path before it unpacks them.
-        packed = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
-        self._messages.put(pickle.dumps((sys.path, target, shared, packed), pickle.HIGHEST_PROTOCOL))
+        # The arguments are pickled separately: the child needs the module path before it unpickles them.
+        pickled = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
+        self._messages.put(pickle.dumps((sys.path, target, shared, pickled), pickle.HIGHEST_PROTOCOL))
         started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(started,), name=f"rtface-{name}", daemon=True)
         self._thread.start()
@@ -108,11 +108,11 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """True if it still runs."""
+        """True if the process still runs."""
         return not self._ended.is_set()
 
     def send(self, message: object) -> bool:
-        """Sends a message to its `ParentProcess.receive`; never waits. False when it has ended or lags too far behind.
+        """Sends a message to its `ParentProcess.receive`; never waits. False if it has ended or lags too far behind.
 
         Raises:
             TypeError, AttributeError, pickle.PicklingError: the message cannot be pickled.
@@ -127,19 +127,19 @@ class ChildProcess:
         return True
 
     def kill(self, wait: float = 0.5) -> None:
-        """Asks it to end, and kills it after `wait` seconds. It still gets earlier messages, as far as it reads them in
-        that time. Safe to call twice, and from `on_message`, where it does not wait."""
+        """Asks the process to end, and kills it after `wait` seconds. Until then it can read earlier messages. Safe to
+        call twice, and from `on_message`, where it does not wait."""
         self._ending = True
         with suppress(queue.Full):
             self._messages.put_nowait(None)
-        here = threading.current_thread() is self._thread
-        if here or not self._ended.wait(wait):
+        own_thread = threading.current_thread() is self._thread
+        if own_thread or not self._ended.wait(wait):
             self._killed = True
             self._process.kill()
-            self._ended.wait(0 if here else _KILL_WAIT_S)
+            self._ended.wait(0 if own_thread else _KILL_WAIT_S)
 
     def _run(self, started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]) -> None:
-        """Runs the process to its end: on Linux it ends with the thread that started it."""
+        """Runs the process to its end. The thread waits for it, because on Linux both would end together."""
         if sys.platform != "win32":
             # The child inherits this: Ctrl-C in the terminal must not end it before it can ignore the signal.
             signal.pthread_sigmask(signal.SIG_BLOCK, child_main.SIGNALS)
@@ -163,7 +163,7 @@ class ChildProcess:
         while (data := child_main.read(process.stdout)) is not None:  # pyright: ignore[reportArgumentType]
             try:
                 kind, message = pickle.loads(data)
-            except Exception as error:  # noqa: BLE001 - such as of a plugin's own class
+            except Exception as error:  # noqa: BLE001 - a plugin's class may raise anything
                 why = type(error).__name__
                 reason = Message("its message cannot be read ({why})", code="process_message", why=why)
                 process.kill()

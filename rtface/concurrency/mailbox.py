@@ -1,4 +1,4 @@
-"""Queues the newest items for live steps at different rates."""
+"""Queues the newest items between live steps that run at different rates."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Mailbox(Generic[T]):
         with self._changed:
             if not self.closed:
                 self._items.append(item)
-            older = item if self.closed else self._items.popleft() if len(self._items) > self._size else None
+            discarded = item if self.closed else self._items.popleft() if len(self._items) > self._size else None
             self._changed.notify_all()
-        if older is not None and self._dropped is not None:
-            self._dropped(older)
+        if discarded is not None and self._dropped is not None:
+            self._dropped(discarded)
 
     def take(self, timeout: float | None = None) -> T | None:
         """Waits for the oldest item. Returns None after `timeout` seconds, or when closed and empty.
 
         Raises:
-            The failure given to `close`, once the last item is taken.
+            The failure given to `close`, after the last item was taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._items or self.closed, timeout)

@@ -45,7 +45,7 @@ GONE = {
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,
-    "undo": Message("INPUT is not changed: keep it", code="gone_undo"),
+    "undo": Message("INPUT is not changed, so keep it", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
         code="gone_keep_correction",
@@ -68,7 +68,7 @@ GONE = {
         "the folder of a job is OUTPUT.rtface; a link of that name puts it on another disk", code="gone_job"
     ),
     "by_part": Message(
-        "shots and tracks have on, off and strength; for the rest run that part alone: --start A --end B",
+        "shots and tracks have on, off and strength; for other options, run that part alone: --start A --end B",
         code="gone_by_part",
     ),
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
@@ -83,11 +83,11 @@ GONE = {
         code="gone_timestamp",
     ),
 }
-"""Advice by the name of an option in the settings file, or of a command."""
+"""Advice by name: of an option, as in the settings file, or of a command."""
 
 
 def gone(name: str, shown: str) -> UsageError | None:
-    """Returns the error for a removed option or command, or None. `shown` is its name where it was written."""
+    """Returns the error for a removed option or command, or None. `shown` is its name as the user wrote it."""
     advice = GONE.get(name.lstrip("-").replace("-", "_"))
     if advice is None:
         return None

@@ -20,14 +20,14 @@ class Pieces:
     """The segment files that become one film: the output, or a further film.
 
     Args:
-        folder: of the job.
-        encoder: FFmpeg's name.
-        key: key of the file's description in a segment's record; "" for the record itself.
+        folder: the job's folder.
+        encoder: FFmpeg's name of the encoder.
+        key: key of the file's description in a segment's record; "" if the record itself describes it.
 
     Attributes:
-        header: of the encoder.
-        base: seconds of one unit of the times; 0 before the first file.
-        delay: most frames by which decoding runs ahead of presentation.
+        header: the encoder's header.
+        base: time base: seconds per unit of the times; 0 before the first file.
+        delay: maximum number of frames by which decoding runs ahead of presentation.
     """
 
     def __init__(self, folder: JobFolder, encoder: str, key: str = "") -> None:
@@ -36,11 +36,11 @@ class Pieces:
         self._first = 0, ""
 
     def file(self, record: dict[str, Any]) -> SegmentFile:
-        """Returns the file of a record. Raises one of `UNUSABLE` where the record does not describe it."""
+        """Returns the file of a record. Raises one of `figures.UNUSABLE` if the record does not describe it."""
         return SegmentFile.of(self._folder.segments, record[self._key] if self._key else record)
 
     def add(self, number: int, record: dict[str, Any]) -> None:
-        """Adds a file that was checked.
+        """Adds a checked file.
 
         Raises:
             InputError: it was encoded differently from earlier files.
@@ -94,8 +94,8 @@ class Pieces:
 
 
 def delay_of(times: Iterable[Times]) -> int:
-    """Returns by how many frames decoding runs ahead of presentation. These are the entries before the first whose dts
-    reaches the first pts, or as many as the order needs."""
+    """Returns by how many frames decoding runs ahead of presentation. That is the number of entries before the first
+    whose dts reaches the lowest pts, or more if the order of the frames needs it."""
     entries = list(times)
     shown = sorted(entry[0] for entry in entries)
     by_dts = next((k for k, entry in enumerate(entries) if entry[1] >= shown[0]), len(entries))

@@ -1,8 +1,8 @@
 """Brightens dark frames by one smooth tone curve.
 
-The curve follows the light of the scene slowly. Frames are brightened before faces are enhanced; both orders were
-compared on four dark clips. The limits of a correction on noise, contrast and colour then hold for the frame on
-screen. Brightening afterwards would amplify a correction and every fault in it. The tracker also finds more faces.
+The curve follows the light of the scene slowly. Frames are brightened before faces are enhanced, so that the limits on
+a correction's noise, contrast and colour hold for the frame on screen, and the tracker finds more faces. Brightening
+afterwards would amplify a correction and every fault in it. Both orders were compared on four dark clips.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MAX_LIFT = math.log2(3.0)
 
 # Targets for a face, and for a frame without one; coded luma, 0…1. Low enough that dark skin stays dark.
 _FACE_TARGET, _FRAME_TARGET = 0.46, 0.36
-# The curve leaves the diagonal below the first, so that black and its noise stay, and returns above the second.
+# Below the first, the lift fades out towards black, so that black and its noise stay; above the second, half fades out.
 _SHADOW, _BRIGHT = 0.12, 0.6
-_MOST_CHROMA = 1.35
+_MAX_CHROMA_GAIN = 1.35
 
-# Adaptation. Lifts and brightness are in powers of two.
-_MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0
+# Adaptation; lifts and brightness are exponents of two.
+_MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0  # window of the median; time that a lost face counts; shortest gap
 _DEAD_BAND, ARRIVED = 0.15, 0.02
 _SLOW = (1.2, 0.5)  # time constant in seconds, largest change per second
 _FAST = (0.12, 6.0)
@@ -68,8 +68,8 @@ def lift_for(luma: float, target: float) -> float:
 class BrightnessAdaptation:
     """Decides the lift of each frame, with smoothing and a dead band.
 
-    The lift follows the median of the last second, so that a short event (a hand, a lost face) has no effect, and
-    moves only if it is off by more than a dead band. It jumps after a cut or a gap. It moves quickly when a light is
+    The lift follows the median of the last second, so that a short event (a hand, a lost face) has no effect. It moves
+    only when the median leaves a dead band. It jumps after a cut or a gap. It moves quickly when a light is
     switched on (too bright is worse than too dark) or the user changes the amount.
     """
 
@@ -138,7 +138,7 @@ class Brightening:
     """Brightens the frames of one run in place, in their native planes.
 
     Luma (for RGB, each component) passes through `curve`; chroma grows slightly, so that colours do not wash out. The
-    analysis finds no fault in a dark face and leaves it unchanged; brightening it afterwards would reveal its noise.
+    analysis would find no fault in a dark face and leave it unchanged; brightening it later would reveal its noise.
     """
 
     def __init__(self) -> None:
@@ -150,9 +150,9 @@ class Brightening:
         """Returns the brightened frame; the same object if nothing changes.
 
         Args:
-            frame: any frame. A GPU frame, or a pixel format without native planes here, is converted.
+            frame: any frame. Frames on a GPU, and in pixel formats without native planes, are converted.
             amount: share of the lift to apply, 0…1; 0 returns the input bit for bit.
-            faces: on it or the previous frame, display space. Their luma decides; without faces the whole frame's does.
+            faces: faces on this or the previous frame, in display space. Their luma decides, or else the whole frame's.
         """
         if amount <= 0.0 and self.adaptation.lift < ARRIVED:
             self.adaptation = BrightnessAdaptation()
@@ -215,7 +215,7 @@ def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Samples]:
     x = (codes - legal.offset) / legal.scale
     luma = np.where((x > 0.0) & (x < 1.0), legal.offset + legal.scale * curve(np.clip(x, 0.0, 1.0), lift), codes)
     legal = code_range(form.bits, full, chroma=True)
-    grown = legal.offset + (codes - legal.offset) * min(_MOST_CHROMA, 2.0 ** (0.4 * lift))
+    grown = legal.offset + (codes - legal.offset) * min(_MAX_CHROMA_GAIN, 2.0 ** (0.4 * lift))
     chroma = np.clip(grown, np.minimum(codes, legal.low), np.maximum(codes, legal.high))
     return _words(form, np.rint(luma).astype(np.uint16)), _words(form, np.rint(chroma).astype(np.uint16))
 

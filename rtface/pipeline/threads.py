@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from rtface.util import machine
 
 WAITING = 8
-"""Frames that may wait on each side of the enhancement, fewer if they are large. It is enough for an encoder or decoder
-that stalls for a short time; more would only hold memory (6 MB for 1080p at 10 bit)."""
+"""Frames that may wait on each side of the enhancement; fewer if they are large. They bridge a short stall of the
+encoder or decoder; more would only hold memory (6 MB for 1080p at 10 bit)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,11 @@ class EngineThreads:
     """Thread counts of a runtime on the CPU. None means the library's default.
 
     Attributes:
-        engine: threads for a crop of an engine.
-        background: threads for an engine without memory, which may be slow, and in a live run works
-            while frames pass; None means as many as `engine`.
+        engine: threads that compute one crop.
+        background: the same for a non-recurrent engine, which may be slow; in a live run it works while
+            frames pass. None means as many as `engine`.
         opencv: threads of OpenCV.
-        at_once: crops of an engine with memory that are computed at the same time, each on
+        at_once: number of crops of a recurrent engine that are computed at the same time, each on
             `engine` threads.
     """
 
@@ -47,18 +47,18 @@ class Threads:
     def for_film(cls, threads: int | None) -> Threads:
         """Divides `threads` cores, or all that this process may use."""
         cores = threads or machine.cores()
-        # One core is left for threads that track, correct and encode meanwhile: on two cores,
-        # rtface-s is 8 % faster by that, and rtface-m loses nothing.
+        # One core is left for threads that track, correct and encode meanwhile: on two cores, this
+        # makes rtface-s 8 % faster and rtface-m no slower.
         most = max(1, cores - 1)
         return cls(min(cores, 4), cores, EngineThreads(most, most, max(1, cores // 4)))
 
     @classmethod
     def for_live(cls, threads: int | None) -> Threads:
-        """Divides a live run's cores, where engines run alone on a frame.
+        """Divides a live run's cores; while an engine runs, other steps wait.
 
-        Two faces are computed in parallel, each on half of the cores. One after the other on all
-        cores, two crops of rtface-s take 11.3 instead of 7.4 ms on two cores, and one face takes 8 % of
-        a core more, as OpenVINO's threads busy-wait for each other.
+        Two faces are computed in parallel, each on half of the cores. On two cores, two crops of rtface-s
+        take 7.4 ms this way, and 11.3 ms one after the other on both cores. Even one face takes 8 % of a
+        core more on both, because OpenVINO's threads busy-wait for each other.
         """
         film = cls.for_film(threads)
         cores = film.encode

@@ -1,8 +1,8 @@
 """The registry of extensions: engine backends, trackers, sources, sinks, stages, engines, farms and commands.
 
 One table has rtface's extensions; other distributions register theirs as entry points. An entry names a module and an
-attribute, which are imported when the extension is used, never to look it up. docs/extending.md has an example of each
-kind.
+attribute. They are imported when the extension is used, not when it is looked up. docs/extending.md has an example of
+each kind.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Extension:
 
 
 def installed(kind: str) -> dict[str, EntryPoint]:
-    """Returns extensions of other distributions by name, without importing them. Of two with one name the first on the
-    path counts."""
+    """Returns extensions of other distributions by name, without importing them. If two have the same name, the first
+    on the path counts."""
     from importlib.metadata import entry_points  # takes 30 ms
 
     points: dict[str, EntryPoint] = {}
@@ -109,7 +109,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def exists(kind: str, name: str) -> bool:
-    """Checks whether an extension exists. It reads entry points only where rtface has none of that name."""
+    """Checks whether an extension exists. Reads entry points only if rtface itself has none of that name."""
     return name in BUILT_IN[kind] or name in installed(kind)
 
 
@@ -156,15 +156,15 @@ def extensions(*kinds: str) -> Iterator[Extension]:
             _, check = BUILT_IN[kind].get(name, ("", ""))
             why, fault = (_attribute(check)(name), None) if check else ask(kind, name, "why_unusable")
             dist = None if name in BUILT_IN[kind] else points[name].dist
-            brought = (dist.name, dist.version) if dist else ("rtface", __version__)
-            yield Extension(kind, name, *brought, fault or why)
+            package = (dist.name, dist.version) if dist else ("rtface", __version__)
+            yield Extension(kind, name, *package, fault or why)
 
 
 def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
-    """Calls a function without arguments of an extension's factory.
+    """Calls a function of an extension's factory, without arguments.
 
     Returns:
-        Its answer, None without such a function; and the reason why the call failed, or None.
+        The function's answer, or None if there is no such function; and why the call failed, or None.
     """
     try:
         factory = load(kind, name)
@@ -192,16 +192,16 @@ def owner_of(error: BaseException) -> tuple[str, str]:
     modules += [next((one for one in reversed(raised) if one.partition(".")[0] in {"rtface", *points}), "")]
     for point in filter(None, (points.get(one.partition(".")[0]) for one in modules)):
         assert point.dist is not None
-        facts = point.dist.metadata
-        urls = [text.rpartition(", ")[2] for text in facts.get_all("Project-URL") or ()]
-        return point.dist.name, next(iter((*urls, *(facts.get_all("Author-email") or ()))), "")
+        metadata = point.dist.metadata
+        urls = [text.rpartition(", ")[2] for text in metadata.get_all("Project-URL") or ()]
+        return point.dist.name, next(iter((*urls, *(metadata.get_all("Author-email") or ()))), "")
     return "", ""
 
 
 def blame(error: BaseException) -> str:
     """Returns an error's reason, with the faulty plugin and its contact."""
-    plugin, makers = owner_of(error)
-    return f"{reason(error)} (a fault of the plugin {plugin}{makers and ', ' + makers})" if plugin else reason(error)
+    plugin, contact = owner_of(error)
+    return f"{reason(error)} (a fault of the plugin {plugin}{contact and ', ' + contact})" if plugin else reason(error)
 
 
 def _attribute(target: str) -> Any:

@@ -83,7 +83,7 @@ def low_light(image: U8, gain: float, sigma: float, rng: Rng) -> U8:
 
 
 def jpeg(image: U8, quality: int, full_chroma: bool = False) -> U8:
-    """Codes an image as JPEG and decodes it."""
+    """Encodes an image as JPEG and decodes it."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if full_chroma:
         flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -103,7 +103,7 @@ def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
 
 
 def _luma_and_chroma(image: U8) -> tuple[F32, F32]:
-    """Splits luma H×W and Cr, Cb H×W×2 (about 0): float32 code values."""
+    """Returns luma, H×W, and chroma around 0, H×W×2: float32 code values."""
     ycc = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
     return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
 
@@ -114,10 +114,10 @@ def _to_rgb(y: F32, chroma: F32) -> U8:
 
 
 def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
-    """Degrades chroma as VHS does: some 50 samples a line (0.5 MHz).
+    """Degrades chroma as VHS does: about 50 samples per line (0.5 MHz).
 
-    Blurs along the line by a Gaussian of ``width`` pixels, delays by ``delay`` pixels, averages two lines, and adds
-    ``noise`` code values along lines.
+    Blurs each line by a Gaussian of ``width`` pixels, delays it by ``delay`` pixels, averages two lines, and adds
+    ``noise`` code values of noise that changes slowly along a line.
     """
     h, w = image.shape[:2]
     y, chroma = _luma_and_chroma(image)
@@ -133,8 +133,8 @@ def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) 
 
 
 def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
-    """Degrades luma as tape does: a Gaussian of ``width`` pixels along the line. An overshoot of ``distance`` pixels
-    follows edges, then a weaker one of opposite sign."""
+    """Degrades luma as tape does: blurs each line by a Gaussian of ``width`` pixels. After each
+    edge, luma overshoots by a share ``overshoot`` of the step for ``distance`` pixels, then less to the other side."""
     y, chroma = _luma_and_chroma(image)
     x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
     g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
@@ -146,7 +146,7 @@ def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
 
 
 def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
-    """Shifts lines by about ``amount`` pixels, neighbours alike (the tape's time base)."""
+    """Shifts lines by about ``amount`` pixels, neighbours alike, like an unsteady tape."""
     h, w = image.shape[:2]
     z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
     x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)

@@ -1,4 +1,4 @@
-"""Codes frames in memory by real video codecs, and decodes them."""
+"""Encodes frames in memory with real video codecs, and decodes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def to_yuv(image: U8) -> av.VideoFrame:
 def packets(
     frames: Iterable[av.VideoFrame], codec: str, options: dict[str, str], fps: int, bit_rate: int = 0
 ) -> Iterator[Any]:
-    """Encodes yuv420p frames of one size. Yields packets for a decoder, None last."""
+    """Encodes yuv420p frames of one size. Yields packets for a decoder, and None at the end."""
     encoder: Any = None
     for pts, frame in enumerate(frames):
         frame.pts, frame.time_base = pts, Fraction(1, fps)
@@ -73,14 +73,14 @@ def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
 
 
 def x265(qp: int) -> tuple[str, dict[str, str]]:
-    """Returns codec name and options of low-latency HEVC. It resembles a call's hardware encoder: fixed quantiser, no
+    """Returns codec name and options of low-latency HEVC. They imitate a hardware encoder in calls: fixed quantiser, no
     B-frames, no look-ahead, one reference."""
     options = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1:log-level=none:pools=1:frame-threads=1"
     return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": options}
 
 
 def vp8(kbit: int) -> tuple[str, dict[str, str]]:
-    """Returns codec name and options of VP8 in browser calls, reproducible.
+    """Returns codec name and reproducible options of VP8 in browser calls.
 
     Pass ``bit_rate`` = 1000 · ``kbit`` to ``through``, too.
     """

@@ -6,18 +6,18 @@ from training.crop_space import roi
 
 VERSION = "0.4.0"
 GRID = 256
-"""Side of the crop that both networks remember."""
+"""Side in pixels of the crop on which rtface-s and rtface-m keep their last answer."""
 MAPS = (48, 44)
-"""Rows and columns of the heads' maps."""
+"""Rows and columns of the maps of error and occlusion, the networks' further outputs."""
 EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
          "/head_motion", "/unpatterned")  # fmt: skip
-"""Parts of names of convolutions without int8: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
-``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``, ``recurrence.Carry``, the rule of
-``recurrence.Trust``), and those on the state of ``recurrence.Align``, which two frames do not show."""
+"""Parts of the names of convolutions that int8 leaves out: those with fixed weights (``layers.Spread``,
+``layers.Enlarge``, ``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``, ``recurrence.Carry``, the rule of
+``recurrence.Trust``), and those on the state of ``recurrence.Align``: two frames cannot measure its range."""
 CONTROLLED = ("rtface-m-vivid",)
 """Engines with the input ``fidelity``."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
-"""Minimum PSNR of goldens per precision: far above a broken plan, far below measurements."""
+"""Minimum PSNR of golden crops per precision, in dB: far above that of broken plans, far below that of good ones."""
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:

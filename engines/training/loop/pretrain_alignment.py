@@ -1,9 +1,9 @@
-"""Trains alignment alone, before the rest.
+"""Trains the alignment alone, before the rest of the network.
 
 ``python -m training.loop.pretrain_alignment --clips DIR --run runs/align``
 
 Alignment is a tenth of the network, and needs more pictures than the rest. Here it sees only the input and a simulated
-past: a blend of input and truth, like a restoration, carried along by its own flow. It learns from the true motion.
+past: a blend of input and truth, like a restoration, which its own flow carries along. The target is the true motion.
 ``train --core runs/s/last.pt runs/align/last.pt`` uses the weights.
 """
 
@@ -29,17 +29,17 @@ from training.losses.restoration import Loss
 from training.model.recurrence import Align, Carry, Past, drift, empty_past
 
 KEPT_SHARES = (0.7, 0.95)
-"""Range of the past's share kept between frames."""
+"""Range of the share of the past that each frame keeps."""
 RESTORED_SHARES = (0.1, 0.5)
-"""Range of an answer's share of the truth."""
+"""Range of the share of the truth in a simulated answer; the rest is the input."""
 DRIFTED = 0.6
-"""Share of clips with a misaligned past at the start."""
+"""Share of clips that start with a misaligned past."""
 PIECE = 4
-"""Clips per piece of a thread: single clips would take nearly twice as long."""
+"""Clips that a thread computes together: single clips would take nearly twice as long."""
 
 
 class Motion(nn.Module):
-    """``Align`` and ``Carry`` under their names in a network."""
+    """``Align`` and ``Carry``, with their names in a whole network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,21 +77,21 @@ def shift(z: Tensor, dy: int, dx: int) -> Tensor:
 
 
 def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
-    """Averages lengths of N×2×h/8×w/8, weighted by 1×1×h×w: N values, pixels."""
+    """Averages the lengths of vectors N×2×h/8×w/8, with weights 1×1×h×w: N values, pixels."""
     length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
     return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
-def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
+def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, share: float, wrong: Tensor | None = None) -> Tensor:
     """Measures the mean flow error of all frames but the first: N values, pixels.
 
-    The flow must move the past to the face's present position, and so correct the kept misalignment of earlier flows. A
-    network trained on true motion alone lets errors accumulate: 0.9 px in ten frames of a call. ``wrong``: initial
-    misalignment of the past (``recurrence.drift``).
+    The flow must move the past to the face's present position, and so undo what earlier flows misaligned. A network
+    trained on true motion alone lets errors accumulate: 0.9 px in ten frames of a call. ``keep``, ``share``: from
+    `KEPT_SHARES` and `RESTORED_SHARES`. ``wrong``: initial misalignment of the past (``recurrence.drift``).
     """
-    answers = b.seen + way * (b.truth - b.seen)
+    answers = b.seen + share * (b.truth - b.seen)
     past, misplaced = empty_past(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
-    off: list[Tensor] = []
+    errors: list[Tensor] = []
     for t in range(b.seen.shape[1]):
         with torch.autocast(answers.device.type, torch.bfloat16):
             flow, state = net(b.seen[:, t].contiguous(memory_format=torch.channels_last), past)
@@ -102,12 +102,12 @@ def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wron
             past = Past(picture, torch.ones_like(past.known), state.float())
             continue
         flow = flow.float()
-        off.append(flow_error(flow - b.flow[:, t] + misplaced, weight))
+        errors.append(flow_error(flow - b.flow[:, t] + misplaced, weight))
         flow = flow.detach()
         picture = keep * net.carry(past.picture, flow) + (1 - keep) * answers[:, t]
         past = Past(picture, past.known, state.float())
         misplaced = keep * (misplaced + flow - b.flow[:, t])
-    return torch.stack(off).mean(0)
+    return torch.stack(errors).mean(0)
 
 
 class Stage:
@@ -154,8 +154,8 @@ class Stage:
     def judge(self, clips: Clips) -> float:
         """Measures the averaged weights' flow error in pixels on people set aside."""
         with self.ema.used(self.net):
-            off = [clip_error(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
-        return float(torch.cat(off).mean())
+            errors = [clip_error(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
+        return float(torch.cat(errors).mean())
 
     def save(self) -> None:
         save(self.path, self.net, self.opt, self.ema, step=self.step, used=self.used)
@@ -163,19 +163,19 @@ class Stage:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--clips", type=Path, required=True, help="what `sequences` wrote")
+    p.add_argument("--clips", type=Path, required=True, help="folder that `training.data.film_sequences` wrote")
     p.add_argument("--valid", type=Path, help="the same for people set aside, checked every five minutes")
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--core", type=Path, help="checkpoint, or an engine's folder, to start from")
+    p.add_argument("--core", type=Path, help="checkpoint or engine folder to start from")
     p.add_argument("--minutes", type=float, default=20)
     p.add_argument("--lr", type=float, default=3e-3)
-    p.add_argument("--batch", type=int, default=16, help=f"clips a step, {PIECE} at a time")
+    p.add_argument("--batch", type=int, default=16, help=f"clips per step, {PIECE} at a time")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
     stage, valid = Stage(a), Clips(a.valid) if a.valid else None
-    looked, last = stage.used, time.monotonic()
+    checked, last = stage.used, time.monotonic()
     shown = last
     off: list[float] = []
     while stage.used < 60 * a.minutes:
@@ -186,9 +186,9 @@ def main() -> None:
             stage.save()
             print(f"step {stage.step}, {stage.used / 60:.1f} min: flow off by {np.mean(off):.3f} px", flush=True)
             off, shown = [], now
-            if valid and (stage.used - looked > 300 or stage.used >= 60 * a.minutes):
+            if valid and (stage.used - checked > 300 or stage.used >= 60 * a.minutes):
                 print(f"  people set aside: {stage.judge(valid):.3f} px", flush=True)
-                looked, last = stage.used, time.monotonic()
+                checked, last = stage.used, time.monotonic()
 
 
 if __name__ == "__main__":

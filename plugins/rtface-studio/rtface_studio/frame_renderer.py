@@ -38,12 +38,12 @@ from rtface_studio.frame_reader import FrameReader
 Stamps = tuple[tuple[int, ...], ...]
 
 LEAD_IN_S, CORRECTED_LEAD_IN_S = 0.3, 0.1
-"""Seconds before the shown frame from which faces are tracked, and corrected, so that tracks, filters and recurrent
-engines settle. On 60 frames of three films, corrections differ by 0.38 of 255 levels on average from those after 1.5 s.
-0.35 s and 0.2 s give the same difference, but take a third more time."""
+"""Tracking and correction begin this many seconds before the shown frame, so that tracks, filters and recurrent engines
+settle. Compared with 1.5 s, corrections differ by 0.38 of 255 levels on average (60 frames of three films). 0.35 s and
+0.2 s give the same difference, but take a third more time."""
 _JPEG_QUALITY = 90
 _ENGINES = 2
-"""Engines that stay loaded; a further one replaces the first."""
+"""Number of engines that stay loaded; the next one replaces the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class RenderedFrame:
         before, after: uint8 RGB h×w×3, upright, of the same size.
         seconds: time of reading and enhancing.
         faces: number of detected faces.
-        nose: position of the largest face's nose, and the face's width: shares of the picture's width, height and
-            width; None without a face.
-        left_alone: for each uncorrected face the reason, as in a run's report.
+        nose: x and y of the largest face's nose, and the face's width, as shares of the picture's size; None without a
+            face.
+        left_alone: the reason for each uncorrected face, as in a run's report.
     """
 
     time: float
@@ -77,7 +77,7 @@ class PersonOnFrame:
         label: label in the analysis.
         photos: photos of the person's face.
         treatment: the person's treatment; None for the default.
-        name: name of a learnt person, assigned by hand; empty for the recognised one.
+        name: the learnt person that the user chose for this one; empty if recognition decides.
     """
 
     label: str
@@ -89,8 +89,8 @@ class PersonOnFrame:
 class FrameRenderer:
     """Renders frames of one film or still, one at a time; thread-safe.
 
-    The original frames near the last time are cached, so that another strength or engine needs no reading, and a step
-    to the next or previous frame needs little.
+    The original frames near the last rendered one are cached. Another strength or engine reads nothing again, and a
+    step to the next or previous frame reads little.
 
     Args:
         path: a film or a still.
@@ -121,10 +121,10 @@ class FrameRenderer:
 
         Args:
             time: seconds from the beginning of the film.
-            side: maximum longer side of the pictures in pixels.
+            side: maximum length in pixels of the longer side of the pictures.
             options: options of the run.
             persons: persons on the frame, if they are treated differently; photos identify their faces.
-            corrected: False returns the original also as `after`, without faces, at a fraction of the cost.
+            corrected: False looks for no faces and returns the original as `after`, at a fraction of the cost.
 
         Raises:
             UsageError: options are incompatible, or frames cannot have that size.
@@ -178,10 +178,10 @@ class FrameRenderer:
                 begins=shown.time - CORRECTED_LEAD_IN_S,
             )
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
-            # No thread as in a run, because the enhancement waits for the faces of nearly all of these few frames.
+            # No tracking thread, unlike a run: the enhancement waits for the faces of nearly all these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             enhanced = steps.enhanced(tracked)
-            faces, left, nose = 0, list[str](), None
+            faces, left_alone, nose = 0, list[str](), None
             for item in show_invented(enhanced, options.look_name) if options.invented == "show" else enhanced:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
@@ -193,8 +193,10 @@ class FrameRenderer:
                     for face in item.faces:
                         treatment = steps.tracks.forced(face, item.time) or steps.tracks.treatment_of(face.track_id)
                         if treatment is None or not treatment.on:
-                            left.append(", ".join(treatment.reasons) if treatment else "not among the chosen faces")
-            result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces, tuple(left), nose)
+                            why = ", ".join(treatment.reasons) if treatment else "not among the chosen faces"
+                            left_alone.append(why)
+            seconds = perf_counter() - began
+            result = RenderedFrame(shown.time, before, after, seconds, faces, tuple(left_alone), nose)
             self._last = request, result
             return result
 
@@ -213,7 +215,7 @@ class FrameRenderer:
         self, persons: tuple[PersonOnFrame, ...], learnt: Sequence[str], tracker: Tracker, stats: Stats
     ) -> PersonRecogniser | None:
         """Creates the recogniser; None without learnt or differently treated persons. Persons without a usable photo
-        stay unknown. In a run a learnt person has a name, and no number."""
+        stay unknown. Persons who resemble a learnt one are left out: a run would use the learnt name."""
         gallery = {name: list(read(path_of(name)).embeddings) for name in learnt}
         if not any(one.treatment or one.name for one in persons):
             persons = ()
@@ -229,7 +231,7 @@ class FrameRenderer:
                 key = tuple((photo, photo.stat().st_mtime_ns) for photo in one.photos)
                 if key not in self._embeddings:
                     self._embeddings[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
-            except (OSError, InputError):  # an analysis is writing them
+            except (OSError, InputError):  # an analysis is still writing the photos
                 continue
             if one.name or all(distance(mean(self._embeddings[key]), other) > JOIN for other in means):
                 gallery[one.label] = self._embeddings[key]
@@ -268,7 +270,7 @@ def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, i
     Args:
         path: path of the film or still.
         time: seconds from its beginning.
-        side: maximum longer side in pixels.
+        side: maximum length of the longer side in pixels.
 
     Returns:
         The picture, uint8 RGB h×w×3, upright; its duration in seconds (0 if unknown); the frame's longest side in

@@ -1,4 +1,4 @@
-"""Removes fading from frames: one smooth, rising curve each for R, G and B of a whole film.
+"""Removes a film's fading, with one smooth, rising curve per channel.
 
 Each step gives the same bits on every machine, so that `rtface verify` can repeat it on the input.
 """
@@ -30,7 +30,7 @@ def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
     Returns gray frames unchanged: they have no dyes.
 
     Raises:
-        InputError: a pixel format that cannot be converted.
+        InputError: the pixel format cannot be converted.
     """
     image = native_image(frame.image)
     form = layout(image.format.name)
@@ -44,7 +44,7 @@ def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
     for parity in (None,) if frame.display.fields == "progressive" else (0, 1):
         views = planes(frame.image, form, parity)
         for row in range(0, next(iter(views.values())).shape[0], _ROWS):
-            _rows(views, row, form, frame.color, tables)
+            _unfade_rows(views, row, form, frame.color, tables)
     return frame
 
 
@@ -67,7 +67,7 @@ def _through(table: Float32, values: Float32) -> Float32:
     return np.asarray(table[np.rint(inside * np.float32(_STEPS)).astype(np.int32)] + (values - inside), np.float32)
 
 
-def _rows(views: dict[Role, Samples], row: int, form: Layout, color: Color, tables: list[Float32]) -> None:
+def _unfade_rows(views: dict[Role, Samples], row: int, form: Layout, color: Color, tables: list[Float32]) -> None:
     full = full_range(form, color)
 
     def part(role: Role) -> Samples:

@@ -50,7 +50,7 @@ class OnnxPlan:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # it writes to stderr; errors are raised anyway
+        options.log_severity_level = 4  # no errors on stderr: they are raised anyway
         # Spinning threads would take cores from the decoder and the encoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         network = recipe.network

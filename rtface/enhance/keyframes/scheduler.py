@@ -22,17 +22,17 @@ from rtface.frame import Box, Float32
 from rtface.protocols import Engine, Restored
 
 _AUTO_INTERVAL_FRAMES = 8
-_MIN_FITTING_SHARE = 0.5  # of the face: where less of it fits the last keyframe, a new one is due
+_MIN_FITTING_SHARE = 0.5  # of the face; if less of it fits the last keyframe, a new one is due
 _FADE_S = 0.2  # fade-in of a keyframe's answer where none was shown before
 _MARGIN_SAMPLES = 4  # around the shown part of a face, as it moves a little from frame to frame
-_EARLIER_SHARE = 0.5  # of the keyframe before, in a film's answer at a keyframe
+_EARLIER_SHARE = 0.5  # of the previous keyframe's answer, in a film's output at a keyframe
 _MAX_AGE_S, _AGEING_S = 4.0, 1.0  # age at which a keyframe is no longer used, and the fade-out before that
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
-    """Returns the distance of keyframes in a film: as set, or for "auto" 8 with a heavy engine and 1 otherwise.
+    """Returns the keyframe interval of a film: as set, or for "auto" 8 with a heavy engine and 1 otherwise.
 
-    It is 1 for recurrent engines too, which would lose more by keyframes than they gain.
+    For recurrent engines it is 1 too: keyframes would cost them more quality than they gain.
     """
     if isinstance(keyframe, int):
         return keyframe
@@ -75,7 +75,7 @@ class KeyframeTrack:
                 sample.key = submit(crop)
 
     def due(self, sample: FaceSample, every: int) -> bool:
-        """Returns whether a frame should be a keyframe, if engines are awaited. Waits for the light engine."""
+        """Returns whether a frame should be a keyframe. For runs that wait for engines: it waits for the light one."""
         last = self.last
         if last is None or not 0.0 <= sample.time - last.time <= _MAX_AGE_S:
             return True
@@ -87,7 +87,7 @@ class KeyframeTrack:
         return float((self._direct_warp(sample, last).gate * FACE).sum()) < _MIN_FITTING_SHARE * float(FACE.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
-        """Returns whether the heavy engine is free. Used where a run does not wait for it."""
+        """Returns whether the heavy engine may get a new keyframe. For runs that do not wait for it."""
         last = self.last
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 
@@ -96,7 +96,7 @@ class KeyframeTrack:
 
         Args:
             sample: the last of `samples`, or in a film, any of them.
-            box: x0, y0, x1, y1 in samples of SIDE×SIDE, the shown part of the crop.
+            box: the shown part of the crop: x0, y0, x1, y1 on the grid of SIDE×SIDE.
         """
         if not self._film:  # a film prepares each draft when it needs it
             self._prepare(sample, box)
@@ -123,7 +123,7 @@ class KeyframeTrack:
         return Restored(pixels[None], occlusion=occlusion)
 
     def _draft(self, sample: FaceSample, box: Box) -> Float32:
-        """Returns a film's output for a sample by itself. It is computed once, unless the face moves."""
+        """Returns a film's output for one frame, before averaging. It is computed once, unless the face moves."""
         if sample.draft is None or not _within(box, sample.draft[1]):
             x0, y0, x1, y1 = box
             box = (
@@ -139,11 +139,11 @@ class KeyframeTrack:
 
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
-        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # none where they were dropped
+        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty if they were dropped
         submitted = [m for m in near if m.key is not None or m.submit is not None]
         before = [m for m in submitted if m.number <= sample.number]
         after = next((m for m in submitted if m.number > sample.number), None) if self._film else None
-        self._submit(before if after is None else [*before, after])  # those still waiting where the film ends
+        self._submit(before if after is None else [*before, after])  # at the end of a film, some are still waiting
         before = [m for m in before if wait or (m.key is not None and m.key.done())]
         self._take(before if after is None else [*before, after])
         sample.shares = []
@@ -153,7 +153,7 @@ class KeyframeTrack:
             features.show_at(sample.crops.size)  # the governor may just have changed the size
             assert features.key is not None
             sample.shares.append((share, key, warp, None if warp is None else warp.fetch(features.key, box)))
-        # A first keyframe fades in, as the light engine was shown alone before.
+        # The first keyframe fades in, because only the light engine was shown before.
         sample.weight = _faded_in(before[0], sample) if not wait and len(before) == 1 else 1.0
         if not wait and before:
             sample.weight *= min(1.0, (before[-1].time + _MAX_AGE_S - sample.time) / _AGEING_S)
@@ -164,16 +164,17 @@ class KeyframeTrack:
         sample.features(wait=wait).light = output = sample.light.result().pixels[0]
         keys: list[Key] = []
         for share, key, warp, moved in sample.shares:
-            there = key.features(wait=wait)
-            assert there.light is not None
-            keys.append(Key(share, there, self._smoother.clear(key).guide if film else there.light, warp, moved))
+            features = key.features(wait=wait)
+            assert features.light is not None
+            guide = self._smoother.clear(key).guide if film else features.light
+            keys.append(Key(share, features, guide, warp, moved))
         light = self._smoother.clear(sample).guide if film else output
         return blended_with_keys(
             sample.crops.pixels[0], sample.light_crops.pixels[0], light, keys, weight * sample.weight, box
         )
 
     def _take(self, keys: list[FaceSample]) -> None:
-        """Takes in the answers of keyframes, in order. The first is trusted as it is."""
+        """Stores the keyframes' answers in order: the first whole, later ones without chance differences."""
         for k, key in enumerate(keys):
             features = key.features(wait=self._wait)
             if features.key is None:
@@ -183,8 +184,8 @@ class KeyframeTrack:
     def _shares(
         self, sample: FaceSample, before: list[FaceSample], after: FaceSample | None
     ) -> list[tuple[float, FaceSample]]:
-        """Returns keyframes and their weights. In a film these follow the distance, with some of the keyframe before
-        the last, so that none is shown alone; in other runs the last keyframe fades in."""
+        """Returns weights and keyframes. In a film, nearer keyframes weigh more, and the last but one keeps a share, so
+        that none is shown alone. In other runs the last keyframe fades in."""
         if not before:
             return []
         last, lag = before[-1], _EARLIER_SHARE if len(before) > 1 else 0.0
@@ -206,7 +207,7 @@ class KeyframeTrack:
         return warp_between(here.features(wait=self._wait), there.features(wait=self._wait))
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
-        """Drops all samples but shown or pending keyframes, and neighbours to average."""
+        """Drops samples, except shown and pending keyframes, and neighbours for averaging."""
         first = min((m.number for m in used), default=sample.number)
         since = min(first, sample.number - AVERAGED_FRAMES + 1) if self._film else sample.number
         self.samples[:] = [
@@ -218,12 +219,12 @@ class KeyframeTrack:
 
 
 def _faded_in(key: FaceSample, sample: FaceSample, before: float | None = None) -> float:
-    """Returns how far a keyframe's answer has faded in, 0…1. The fade begins when it is shown first, and takes at most
-    half the time since the keyframe before, which was at `before`."""
+    """Returns how far a keyframe's answer has faded in, 0…1. The fade begins when the answer is first shown, and takes
+    at most half of the time since the previous keyframe, which was at `before`."""
     if key.shown is None:
         key.shown = sample.time
-    within = _FADE_S if before is None else min(_FADE_S, 0.5 * (key.time - before))
-    return min(1.0, (sample.time - key.shown + 0.02) / max(within, 1e-3))
+    duration = _FADE_S if before is None else min(_FADE_S, 0.5 * (key.time - before))
+    return min(1.0, (sample.time - key.shown + 0.02) / max(duration, 1e-3))
 
 
 def _within(box: Box, other: Box) -> bool:

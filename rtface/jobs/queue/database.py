@@ -18,8 +18,8 @@ from rtface.errors import Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.item import Item, State
 
 VERSION = 6
-_KEPT = "id", "flags", "share", "frames", "fps", "left_s", "attempts", "added_at", "started_at", "ended_at"
-_PATIENCE_S = 30.0  # for other processes that write
+_COLUMNS = "id", "flags", "share", "frames", "fps", "left_s", "attempts", "added_at", "started_at", "ended_at"
+_LOCK_WAIT_S = 30.0  # for other processes that write
 _SCHEMA = """
 CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -60,9 +60,9 @@ class QueueDatabase:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Creates the tables of a new database, or checks an existing one."""
-        with contextlib.suppress(sqlite3.OperationalError):  # SQLite refuses one of two that begin at once
+        with contextlib.suppress(sqlite3.OperationalError):  # raised if another process switches now
             database.execute("PRAGMA journal_mode = WAL")
-        with _whole(database):
+        with _committed(database):
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
             if version == 0 and tables == 0:
@@ -86,7 +86,7 @@ class QueueDatabase:
         """Opens the database for the block."""
         with (
             self.errors(),
-            contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
+            contextlib.closing(sqlite3.connect(self.path, timeout=_LOCK_WAIT_S, isolation_level=None)) as database,
         ):
             database.row_factory = sqlite3.Row
             database.execute("PRAGMA synchronous = FULL")
@@ -95,7 +95,7 @@ class QueueDatabase:
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
         """Opens the database for one transaction. The changes of the block are committed at its end, or not at all."""
-        with self.connection() as database, _whole(database):
+        with self.connection() as database, _committed(database):
             yield database
 
     @contextmanager
@@ -113,7 +113,7 @@ class QueueDatabase:
                 path=getattr(error, "filename", None) or self.path,
                 why=getattr(error, "strerror", error),
             ) from error
-        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: damaged values, or messages
+        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: damaged JSON
             why = " ".join(str(error).split())
             raise OutputError(
                 "{path}: the queue's database is damaged ({why}); nothing was changed. Move it away to begin a "
@@ -125,7 +125,7 @@ class QueueDatabase:
 
 
 @contextmanager
-def _whole(database: sqlite3.Connection) -> Generator[None]:
+def _committed(database: sqlite3.Connection) -> Generator[None]:
     database.execute("BEGIN IMMEDIATE")
     with database:
         yield
@@ -143,9 +143,9 @@ def state_of(row: sqlite3.Row, alive: bool) -> State:
 
 
 def item_of(row: sqlite3.Row, alive: bool) -> Item:
-    """Returns the item for users; `alive` says whether a runner exists."""
+    """Returns an item as users see it. `alive` says whether a runner exists."""
     state, values = state_of(row, alive), values_of(row)
-    if state == "running" and row["wish"] == "pause":  # in place: its runner still has it
+    if state == "running" and row["wish"] == "pause":  # in place: its runner has not returned it
         state = "paused"
         values |= {"fps": None, "left_s": None}
     plan = values["plan"]
@@ -155,5 +155,5 @@ def item_of(row: sqlite3.Row, alive: bool) -> Item:
         options=plan["options"],
         state=state,
         message=Message.of(values["message"]),
-        **{key: values[key] for key in _KEPT},
+        **{key: values[key] for key in _COLUMNS},
     )

@@ -1,7 +1,7 @@
-"""Explains why a live run changes nothing, or could show more.
+"""Explains why a live run changes nothing, or could do more.
 
-The status line, pages and docks show these remarks. Programs identify a remark by its code; pages translate it, and
-offer a remedy (docs/control.md).
+The status line, the pages and docks in OBS show these remarks. Programs identify a remark by its code; pages translate
+it and offer a remedy (docs/control.md).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _DIM = 0.3
 _OTHERS = 0.25
 """Processor share of other programs above which the remark names them."""
 
-# Degrees beyond which a face lies turned, and the number of frames with a face in the window.
+# Roll in degrees above which a face counts as turned; how many of the last frames with a face decide.
 _TURNED, _FRAMES = 60.0, 300
 
-Seen = tuple[Treatment, Analysis]
+FaceState = tuple[Treatment, Analysis]
 """The treatment of a face, and its latest analysis."""
 
 
@@ -41,7 +41,7 @@ def pause_of(why: str, others: float) -> Message:
     return Message("paused: {why}", code="live_paused", why=why)
 
 
-def remarks_of(seen: Sequence[Seen], *, always: bool, light: float) -> list[Message]:
+def remarks_of(seen: Sequence[FaceState], *, always: bool, light: float) -> list[Message]:
     """Returns the remarks about the faces of a picture.
 
     Args:
@@ -67,25 +67,25 @@ NO_FACE = Message("no face is seen", code="live_no_face")
 
 
 class TurnedFaces:
-    """Warns once that the picture may be turned. On most of the last frames with a face (ten seconds), the largest one
-    lies on its side or upside down.
+    """Warns once that the picture may be turned: when the largest face lies on its side or upside down on most of the
+    last frames with a face (ten seconds).
 
     Args:
         stats: receives the warning.
-        degrees, mirror: rotation and mirroring applied already.
+        degrees, mirror: rotation and mirroring that are already applied.
     """
 
     def __init__(self, stats: Stats, degrees: int, mirror: bool) -> None:
-        self._stats, self._degrees, self._mirror, self._lately = stats, degrees, mirror, deque[int](maxlen=_FRAMES)
+        self._stats, self._degrees, self._mirror, self._rolls = stats, degrees, mirror, deque[int](maxlen=_FRAMES)
 
     def see(self, faces: Sequence[Face]) -> None:
         """Takes the faces of the next frame."""
         for face in sorted(faces, key=lambda face: face.width)[-1:]:
             (x0, y0), (x1, y1) = face.points[:2].mean(0), face.points[3:].mean(0)  # from the eyes to the mouth
             roll = degrees(atan2(x0 - x1, y1 - y0))  # clockwise
-            self._lately.append(-90 * round(roll / 90) % 360 if abs(roll) > _TURNED else 0)
+            self._rolls.append(-90 * round(roll / 90) % 360 if abs(roll) > _TURNED else 0)
         for needed in (90, 180, 270):
-            if self._lately.count(needed) > _FRAMES / 2:
-                right = (self._degrees + (-needed if self._mirror else needed)) % 360
+            if self._rolls.count(needed) > _FRAMES / 2:
+                turn = (self._degrees + (-needed if self._mirror else needed)) % 360
                 line = "faces are sideways or upside down; if the picture is rotated, use {--turn:{turn}}"
-                self._stats.warn("turned", Message(line, code="live_turned", turn=right))
+                self._stats.warn("turned", Message(line, code="live_turned", turn=turn))

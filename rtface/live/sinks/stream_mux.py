@@ -23,8 +23,8 @@ _BUFFER_BYTES = 350 * 188
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
-    # Seconds between tables, in addition to those before every I-frame; milliseconds between clocks. TR 101 290 allows
-    # half a second and 100 ms.
+    # Seconds between tables, besides those before every I-frame; milliseconds between clock references (PCR).
+    # TR 101 290 allows half a second and 100 ms.
     "mpegts": {"pes_payload_size": "0", "pat_period": "0.2", "sdt_period": "0.5", "pcr_period": "40"},
 }
 
@@ -50,7 +50,7 @@ class SoundTrack:
 
 
 class StreamMux:
-    """Writes one container, from its header on.
+    """Writes one container, beginning with its header.
 
     Args:
         transport: receives the bytes.
@@ -89,7 +89,7 @@ class StreamMux:
         self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes a packet of AAC; drops unordered ones and early ones."""
+        """Writes an AAC packet. Drops it if it is out of order or precedes the first frame."""
         pts = round(seconds / TICKS)
         if self._sound is not None and self._last is not None and pts > self._last:
             self._last = pts

@@ -10,21 +10,21 @@ LONGEST_S = 1.0
 """Longest adaptive buffer in seconds."""
 # Jitter that needs no buffer: the live loop accepts a few frames at once.
 _TOLERATED_S = 0.05
-# Window for measuring jitter. The buffer keeps its length for as long after the last late packet.
+# Window for measuring jitter. After the last late packet, the buffer keeps its length for as long.
 _WINDOW_S = 20.0
 # Seconds that the buffer shrinks in one second, so that faster playback is not noticed.
 _SHRINK = 0.02
 _MARGIN_S = 0.01
-# A packet later than this begins a new measurement: the source stalled or restarted. So does one that is later than
-# any buffer, unless another was so within the window: then it is jitter.
+# A packet later than this begins a new measurement: the source stalled or restarted. A packet later than any buffer
+# does the same, but only once per window: a second one is jitter.
 _RESET_S = 2.0
-# Seconds that two clocks may drift apart in one second: 30 frames a second are sometimes 29.97.
+# Seconds that two clocks may drift apart in one second: some sources of 29.97 frames a second claim 30.
 _DRIFT = 1.5e-3
 
 
 class Backlog:
-    """Measures how much later a source's packets arrive than at best. That much data waits on the way. Packets that are
-    late in a bunch with later ones do not count.
+    """Measures how much later a source's packets arrive than its quickest ones: that much data waits on the way. Late
+    packets that arrive in one burst with newer ones do not count.
 
     Attributes:
         seconds: current backlog.
@@ -35,7 +35,7 @@ class Backlog:
         self._best, self._last, self._arrived = inf, inf, inf
 
     def note(self, stamp: float | None, arrived: float) -> None:
-        """Takes every packet of one stream: its timestamp and arrival time."""
+        """Takes the timestamp and arrival time of a packet. Call it for every packet of one stream."""
         if stamp is None:
             return
         if abs(stamp - self._last) > _RESET_S:  # another clock, or missing frames
@@ -47,7 +47,7 @@ class Backlog:
 
 
 class JitterBuffer:
-    """Schedules packets for decoding by their timestamps, `seconds` after the quickest.
+    """Schedules packets for decoding by their timestamps, `seconds` behind the quickest packet.
 
     Args:
         seconds: length of the buffer; None adapts it to the jitter, up to `longest`.
@@ -60,15 +60,14 @@ class JitterBuffer:
     def __init__(self, seconds: float | None = None, longest: float = LONGEST_S) -> None:
         self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
-        # Arrival times, oldest first: with the minimum delays (arrival minus stamp), rising, and with the maximum
-        # excess of a delay over the minimum of its time, falling. Delays that fall steadily, after a stall or because
-        # the source's clock is fast, are no jitter.
-        self._least: deque[tuple[float, float]] = deque()
-        self._most: deque[tuple[float, float]] = deque()
+        # (arrival time, value), oldest first. A delay is arrival minus stamp; an excess is a delay minus the minimum at
+        # its time. Delays that fall steadily, after a stall or because the source's clock is fast, are no jitter.
+        self._least: deque[tuple[float, float]] = deque()  # delays, rising: the first is the minimum
+        self._most: deque[tuple[float, float]] = deque()  # excesses, falling: the first is the maximum
         self._arrived = self._due = self._stalled = float("-inf")
 
     def due(self, stamp: float | None, arrived: float) -> float:
-        """Returns a packet's time of decoding, on the clock of `arrived`.
+        """Returns when to decode a packet, on the clock of `arrived`.
 
         Args:
             stamp: its decoding time on the source's clock, None if unknown.
@@ -79,8 +78,8 @@ class JitterBuffer:
             return self._due
         delay = arrived - stamp
         late = delay - self._least[0][1] if self._least else 0.0
-        once = late > self._longest and arrived - self._stalled > _WINDOW_S
-        if once or abs(late) > self._longest + _RESET_S - LONGEST_S:
+        stalled = late > self._longest and arrived - self._stalled > _WINDOW_S
+        if stalled or abs(late) > self._longest + _RESET_S - LONGEST_S:
             self._least.clear()
             self._most.clear()
             self._due = self._stalled = arrived
@@ -93,7 +92,7 @@ class JitterBuffer:
         return self._due
 
     def sound_due(self, stamp: float | None, arrived: float) -> float:
-        """Returns a sound packet's due time; `stamp` is on the same clock."""
+        """Returns when to decode a sound packet. `stamp` is on the same clock."""
         if stamp is None or not self._least or not self.seconds:
             return arrived
         return max(arrived, min(stamp + self._least[0][1], arrived) + self.seconds)
@@ -119,12 +118,12 @@ class JitterBuffer:
             self.seconds = max(needed, self.seconds - _SHRINK * elapsed)
 
 
-# Difference between a stamp and its arrival from which the source's clock counts as reset.
+# The source's clock counts as reset if timestamps and arrivals differ by more than this.
 JUMP_S = 1.0
-# Window for measuring the offset by the quickest arrival, because a network only delays.
+# Window in which the quickest arrival gives the offset, because a network can only delay.
 _OFFSET_WINDOW_S = 2.0
-# Seconds that the offset may move in one second, so that the change is not noticed; in a recording it only follows the
-# drift of two clocks.
+# Seconds that the offset may move in one second, so that the change is not noticed. In a recording, it only has to
+# follow the drift between the clocks.
 _SLEW, _RECORDED_SLEW = 0.01, 0.0005
 
 
@@ -133,7 +132,7 @@ class _Epoch:
     """A period without a jump of the source's clock.
 
     Attributes:
-        offset: monotonic minus source's time.
+        offset: time on this machine's monotonic clock minus time on the source's clock.
         moved: time when the offset was last adjusted.
         seen: arrivals with measured offsets, oldest first.
     """
@@ -144,11 +143,11 @@ class _Epoch:
 
 
 class SourceClock:
-    """Maps times of one connection, for frames ("video") and sound ("sound") together.
+    """Maps times of one connection to ours.
 
-    Both share one offset, and so keep their distance. It follows the drift between the two clocks slowly. If the
-    source's clock jumps, the first of the two begins a new offset, and the other follows when it jumps as well. Not
-    thread-safe.
+    Frames ("video") and sound ("sound") share one offset, and so keep their distance. It follows the drift between the
+    clocks slowly. If the source's clock jumps, the first of the two begins a new offset, and the other follows when it
+    jumps as well. Not thread-safe.
 
     Args:
         recorded: whether all outputs are files.
@@ -165,7 +164,7 @@ class SourceClock:
 
         Args:
             track: "video" or "sound".
-            stamp: its time on the source's clock; None, if unknown, returns the arrival.
+            stamp: its time on the source's clock; None if unknown: `arrived` is returned.
             arrived: its arrival time.
         """
         if stamp is None:
@@ -185,10 +184,10 @@ class SourceClock:
         return stamp + epoch.offset
 
     def _jumped(self, track: str, stamp: float, arrived: float) -> bool:
-        """Tests for a jump of the source's clock. A stall is none: packets come late, but in order."""
-        before, then = self._last[track]
-        step = stamp - before
-        return abs(step - (arrived - then)) > JUMP_S and not -0.5 < step < JUMP_S
+        """Tests for a jump of the source's clock. A stall is not one: packets come late, but in order."""
+        last_stamp, last_arrived = self._last[track]
+        step = stamp - last_stamp
+        return abs(step - (arrived - last_arrived)) > JUMP_S and not -0.5 < step < JUMP_S
 
     def _follow(self, epoch: _Epoch, arrived: float, measured: float) -> None:
         seen = epoch.seen
@@ -196,7 +195,7 @@ class SourceClock:
         while seen[0][0] < arrived - _OFFSET_WINDOW_S:
             seen.popleft()
         error = min(m for _, m in seen) - epoch.offset
-        # If all packets have been late for long, the source stalled, and its clock with it.
+        # If all packets have been late for a long time, the source and its clock have stalled.
         if error < -JUMP_S or (error > JUMP_S and arrived - seen[0][0] > _OFFSET_WINDOW_S * 0.8):
             epoch.offset += error
         else:
