@@ -183,7 +183,7 @@ class InputMissing(InputError, FileNotFoundError):
     """The input does not exist or may not be read."""
 
     def __new__(cls, message: str = "", /, *, code: str = "", **values: object) -> InputMissing:
-        return FileNotFoundError.__new__(cls, message)  # `InputError.__new__` refuses subclasses of OSError
+        return FileNotFoundError.__new__(cls, message)  # the one of InputError refuses subclasses of OSError
 
 
 class OutputError(RtfaceError, OSError):

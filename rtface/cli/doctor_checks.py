@@ -85,8 +85,12 @@ def check_engines() -> Iterator[Finding]:
             repair = f"rtface engines remove {name}" if added else reinstall_line(path)
             yield Finding(f"engine {name}", "fault", error.message, repair)
             continue
-        size = f"{recipe.weights.bytes / 1e6:.1f}"
-        fine = Message("{version}, weights {size} MB, SHA-256 OK", code="weights", version=recipe.version, size=size)
+        fine = Message(
+            "{version}, weights {size} MB, SHA-256 OK",
+            code="weights",
+            version=recipe.version,
+            size=f"{recipe.weights.bytes / 1e6:.1f}",
+        )
         bad = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
         result = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
         yield Finding(f"engine {name}", *result)

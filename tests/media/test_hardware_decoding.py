@@ -297,7 +297,7 @@ def test_a_still_is_not_the_gpus(tmp_path, gpu):
     ("how", "why"),
     [
         ({"wrong": 1}, "other samples"),
-        ({"silent": True}, "gives no frame"),
+        ({"silent": True}, "returns no frame"),
         ({"fails_after": 0}, "external library"),
         ({"fails_after": 1}, "external library"),
         ({"leaves": True}, "this kind of stream"),

@@ -79,5 +79,5 @@ def test_further_films_are_planned(film: Path) -> None:
 
 def test_a_further_film_needs_its_folder(film: Path) -> None:
     for output in ("new/pictures", "new"):
-        with pytest.raises(OutputError, match=r"new/pairs\.mkv: there is no folder .*/new; make it first"):
+        with pytest.raises(OutputError, match=r"new/pairs\.mkv: there is no folder .*/new; create it first"):
             rtface.run(film, f"{film.parent}/{output}/", dry_run=True, compare=film.parent / "new" / "pairs.mkv")

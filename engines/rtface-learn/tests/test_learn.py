@@ -308,7 +308,7 @@ def test_a_camera_is_looked_for_before_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes", "photos", "said"), [(3, True, "photos alone"), (5, False, "5 takes are few"), (6, False, "")]
+    ("takes", "photos", "said"), [(3, True, "photos only"), (5, False, "5 takes are few"), (6, False, "")]
 )
 def test_what_photos_alone_and_few_takes_are_worth_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, takes: int, photos: bool, said: str
@@ -316,7 +316,7 @@ def test_what_photos_alone_and_few_takes_are_worth_is_said(
     made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, takes, 1.0, 1.0, photos)
     monkeypatch.setattr(learn, "learn", lambda *_, **__: made)
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes")
-    lines = [words for words in ("photos alone", "5 takes are few") if words in found.stderr]
+    lines = [words for words in ("photos only", "5 takes are few") if words in found.stderr]
     assert found.exit_code == 0 and lines == ([said] if said else [])
 
 
@@ -513,7 +513,7 @@ def test_faces_are_left_out_by_their_numbers(quick: list[str], tmp_path: Path, m
 
     with pytest.raises(UsageError, match=f"--without 99: the sheet has the faces 1 to {len(chosen)}"):
         learning(1, 99)
-    with pytest.raises(UsageError, match="0 to judge by; 3 are needed"):
+    with pytest.raises(UsageError, match="0 to judge by; 3 in all"):
         learning(len(chosen) - 1, len(chosen))
     with pytest.raises(UsageError, match="change with each call"):
         learning(1, source=LiveAddress("camera", "0"))
