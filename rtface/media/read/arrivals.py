@@ -1,4 +1,4 @@
-"""Tells stored films from live sources by packet arrival. Frames without timestamps get those of their arrival."""
+"""Tells stored films from live sources by packet arrival. Frames without timestamps get their arrival times."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from rtface.media.read.pipe import PipeReader
 
 PROBE_S, PROBE_PACKETS, LEAST_PACKETS = 0.5, 2000, 4
 """Length of the arrival probe in seconds, and its maximum and minimum number of packets."""
-# Seconds at the end of the probe that decide; speed over real time, and frames a second without timestamps, above which
-# a source is a stored film.
+# The last seconds of the probe, which decide. A source is a stored film if it is faster than this multiple of real time
+# or, without timestamps, than this number of frames a second.
 _PROBE_END_S, _FILM_SPEED, _MOST_RATE = 0.3, 2.0, 240
 # Shortest gap in seconds between packets that arrived separately; usual frame rates, to which others are rounded.
 _ONE_BY_ONE_S = 0.002
@@ -53,13 +53,13 @@ def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival], 
 
 
 def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *, timed: bool) -> bool:
-    """Returns whether a source is a stored film, by its speed. It is one if it is still much faster than real time at
-    the end of the probe; the backlog of a live source is fast only at first.
+    """Returns whether a source is a stored film, by its speed. A stored film is still much faster than real time at the
+    end of the probe; a live source sends only its backlog fast, at first.
 
     Args:
-        stamps: timestamps of its packets in seconds.
-        arrivals: arrival times of its packets in seconds.
-        timed: whether it has timestamps; without them, a rate above that of any camera decides.
+        stamps: timestamps of the source's packets in seconds.
+        arrivals: arrival times of the source's packets in seconds.
+        timed: whether the source has timestamps; without them, it is a film if its rate exceeds that of any camera.
     """
     first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # the pause before a burst counts
     times = [stamp for stamp in stamps[first:] if stamp is not None]
@@ -71,8 +71,8 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
 
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
-    """Returns the usual frame rate closest to the packet rate. It is None if too few packets came separately.
-    Bursts and a busy computer lower measured rates, so the higher one is right."""
+    """Returns the usual frame rate closest to the packet rate. Returns None if no packets came separately. Bursts and a
+    busy computer lower measured rates, so the higher of two measurements is right."""
     late = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
     arrivals = late if len(late) >= LEAST_PACKETS else arrivals
     gaps = [after - before for before, after in pairwise(arrivals)]
@@ -85,13 +85,13 @@ def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
 
 
 class ArrivingPackets:
-    """Yields packets of an input without timestamps and length. A thread reads them as `InputContainer.demux` does, so
-    that the sender does not wait for the processing. Packets of a live source get their arrival times (`dts`).
+    """Yields packets of an input without timestamps and length. A thread reads the packets from `InputContainer.demux`,
+    so that the sender need not wait for the processing. Packets of a live source get their arrival times as `dts`.
 
     Args:
         container, video: the input, and its only stream, whose time base is changed.
-        stop: ends the input once it is set.
-        pipe: the pipe that is read, if any: it has the arrival times of the bytes that FFmpeg probed.
+        stop: event that ends the input when it is set.
+        pipe: the pipe that is read, if any; it knows when the bytes arrived that FFmpeg probed.
 
     Attributes:
         full: whether the buffer was full, so that the live source had to wait.
@@ -107,15 +107,15 @@ class ArrivingPackets:
         self._items = self._buffered()
 
     def __iter__(self) -> Iterator[av.Packet[Any]]:
-        """Yields the remaining packets; after an FFmpegError, those behind the fault."""
+        """Yields the remaining packets. After an FFmpegError, a new iteration continues after the fault."""
         try:
             if self._zero is None:
                 look_at(self._items, self._video, self._first)
                 arrivals = [at for _, at in self._first] or [0.0]
                 slow = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
                 self._zero, self._rate = arrivals[0], rate_of_arrivals(arrivals) if slow else None
-                if self._rate is not None:  # packets that waited get times at that rate, too
-                    # A sender that was blocked sends its backlog as fast as it is read.
+                if self._rate is not None:  # packets of the backlog get times at that rate, too
+                    # A sender that was blocked sends its backlog as fast as we read it.
                     kept = next((n for n, (a, b) in enumerate(pairwise(arrivals), 1) if (b - a) * self._rate > 0.5), 1)
                     for n in range(kept):
                         self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
@@ -134,7 +134,7 @@ class ArrivingPackets:
         return self._idle
 
     def _stamped(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
-        packet.pts, packet.dts, packet.duration = None, None, 0  # the default
+        packet.pts, packet.dts, packet.duration = None, None, 0  # packets of a stored film stay without times
         if self._rate is not None and packet.size:
             packet.time_base, packet.dts = _BASE, round((arrived - (self._zero or 0.0)) / _BASE)
         return packet

@@ -1,7 +1,7 @@
 """Detects combed (interlaced) frames that no flag marks as such.
 
-Horizontal motion displaces the rows of two fields against each other: odd rows match the mean of their neighbours some
-columns away. Texture, stripes, noise and compression match best without displacement.
+Horizontal motion displaces the rows of two fields against each other, so that odd rows match the mean of their
+neighbours best if they are shifted by some columns. Texture, stripes, noise and compression match best unshifted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from rtface.media.read.frame_form import Fields
 from rtface.stats import Stats
 from rtface.util.av_gpu import on_gpu, software
 
-# Rows of each field and columns of a block; blocks in a column of the frame; number of blocks with most motion to
-# compare; largest motion in columns per frame.
+# Rows per field and columns of a block; number of rows of blocks; number of blocks to compare (those with the most
+# motion); largest detectable motion in columns per frame.
 _ROWS, _COLUMNS, _DOWN, _MOVING, _REACH = 8, 32, 12, 12, 24
-# Mean change of a moving block in 8-bit code values; tolerance between equal displacements in columns; share (%) and
-# number of combed frames from which a warning is due; ratio of votes that decides the field order.
+# Least mean change of a moving block in 8-bit code values; columns within which displacements count as equal; share (%)
+# and number of combed frames from which to warn; ratio of votes from which the warning names one field order.
 _CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
-# After `CALM` frames without combs only one in `_EACH` is analysed: coprime to the period of telecine, 5.
+# After `CALM` frames without combs, only every `_EACH`th frame is analysed. 8 is coprime to 5, the telecine period.
 CALM, _EACH = 500, 8
 _ORDERS = ("combed_tff", "combed_bff")
 
@@ -40,14 +40,14 @@ class ChosenFields:
     Args:
         chosen: a value of ``--fields``; None trusts the flags, without looking for combed frames.
         enlarged: whether frames are enlarged afterwards.
-        faults: its statistics get the number of frames with enough horizontal motion to decide, of combed ones, and of
-            blocks by their earlier field.
+        faults: its statistics count the frames with enough horizontal motion to decide, the combed frames, and the
+            blocks in which the top or the bottom field is earlier.
     """
 
     def __init__(self, chosen: str | None, *, enlarged: bool, faults: Faults) -> None:
         self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
-        self._faults, self._votes = faults, np.zeros(2, int)  # blocks by their earlier field
-        # Whether the last frame with motion was combed, rows of the last frame, number of frames since the last combs.
+        self._faults, self._votes = faults, np.zeros(2, int)  # number of blocks with top, bottom field first
+        # Whether the last frame with motion was combed; rows of the last analysed frame; frames since the last combs.
         self._last, self._before, self._calm = False, np.empty(0), 0
 
     def marked(self, image: av.VideoFrame) -> av.VideoFrame:
@@ -60,17 +60,17 @@ class ChosenFields:
         return cast(av.VideoFrame, self._graph.pull())
 
     def with_fields(self, frame: Frame) -> Frame:
-        """Returns a frame with the detected field order, unless flagged."""
+        """Returns a frame with its field order. Detects the order if the frame is not flagged as interlaced."""
         detect = self._chosen == "auto" and frame.display.fields == "progressive"
         fields = self._fields(frame.image) if detect else frame.display.fields
         woven = fields != "progressive" and (detect or self._chosen in ("tff", "bff")) and not self._enlarged
         luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
-        # RGB has no such limit: limiting green alone would tint the rows.
+        # RGB frames get no `combed` samples, which limit combing: limiting green alone would tint the rows.
         combed = None if luma is None or frame.image.format.is_rgb else luma.copy()
         return frame if luma is None else replace(frame, display=display, combed=combed)
 
     def _fields(self, image: av.VideoFrame) -> Fields:
-        """Detects the field order of a frame. Without motion, it is the last frame's."""
+        """Detects the field order of a frame. A frame without motion gets that of the last frame."""
         luma = luma_of(image)
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
@@ -91,7 +91,7 @@ class ChosenFields:
 
 
 def warn_if_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
-    """Warns if many frames are combed, as counted by `ChosenFields`."""
+    """Warns if `ChosenFields` counted many combed frames."""
     counted = stats.counted()
     combed, (top, bottom) = counted["frames_combed"], (counted[order] for order in _ORDERS)
     share = round(100 * combed / max(1, counted["frames_told"]))
@@ -124,15 +124,15 @@ def luma_of(image: av.VideoFrame) -> Samples | None:
 
 
 def hold_combs(luma: Samples, before: Samples) -> None:
-    """Undoes changes that increase combing, where rows differed from both neighbours `before`."""
+    """Undoes changes to `luma` that increase combing. It affects samples that were combed `before`."""
     now, was = luma[1:-1], before.astype(np.int32)
     comb = 2 * was[1:-1] - was[:-2] - was[2:]
     held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))
-    now[...] = np.rint(now + cv2.blur(held.astype(np.float32), (5, 1)) * (was[1:-1] - now))  # no dashes along rows
+    now[...] = np.rint(now + cv2.blur(held.astype(np.float32), (5, 1)) * (was[1:-1] - now))  # the blur avoids dashes
 
 
 def _votes(bands: Any, before: Any) -> list[int]:
-    """Counts moving blocks: progressive, top field first, bottom field first."""
+    """Counts moving blocks by field order. They are progressive, top field first or bottom field first."""
     votes, across = [0, 0, 0], (bands.shape[2] - 2 * _REACH) // _COLUMNS
     inner = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
     change = inner.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
@@ -154,6 +154,6 @@ def _votes(bands: Any, before: Any) -> list[int]:
 
 
 def _differences(rows: Any, others: Any) -> Any:
-    """Compares rows with others shifted by −`_REACH` to `_REACH` columns (squared differences)."""
+    """Returns squared differences of rows from shifted others. Shifts are −`_REACH` to `_REACH` columns."""
     whole, part = (np.ascontiguousarray(one) for one in (others, rows[:, _REACH:-_REACH]))
     return cv2.matchTemplate(whole, part, cv2.TM_SQDIFF)[0]

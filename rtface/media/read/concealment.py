@@ -12,47 +12,47 @@ from rtface.media.formats.coded_headers.checks import damage_check
 from rtface.media.formats.coded_headers.steps import gap_reader
 
 _AWAITED = 4096
-"""Maximum number of awaited frames."""
-_EACH = ("hevc", "ffv1", "av1")  # AV1 bitstream, 7.5: a temporal unit has one shown frame
+"""Maximum number of expected frames to remember."""
+_EACH = ("hevc", "ffv1", "av1")  # each packet becomes a frame (AV1: a temporal unit has one shown frame, 7.5)
 
 
 def _is_shown(codec: str, head: bytes) -> bool:
-    """Returns whether a packet becomes a frame, by its first 2 bytes."""
+    """Returns whether a packet is shown as a frame. Its first 2 bytes (`head`) tell."""
     bits = int.from_bytes(head.ljust(2, b"\0"), "big")
     if codec == "vp8":  # RFC 6386, 9.1: show_frame
         return bool(bits & 0x1000)
-    # VP9 bitstream, 6.2: marker, profile, show_existing_frame, frame_type, show_frame; profile 3 has a bit more
+    # VP9 bitstream, 6.2: marker, profile, show_existing_frame, frame_type, show_frame; profile 3 has one more bit
     return codec != "vp9" or bool(bits << (bits >= 0xB000) & 0x0A00)
 
 
 class Concealment:
     """Tells which frames of a decoder are damaged or missing.
 
-    Damaged frames are those of a damaged packet (by the demuxer or `damage_check`), those that the decoder repaired,
-    those after a gap, and those that depend on them, up to the next I-frame. Missing frames are, in H.264, reference
-    frames by their numbers; in HEVC, VP8, VP9, AV1 and intra-only codecs those that the decoder dropped, such as all in
-    its threads when one failed at the end.
+    A frame is damaged if the demuxer or `damage_check` finds its packet damaged, if the decoder repaired it, or if it
+    follows a gap. All later frames up to the next I-frame count as damaged, too. In H.264, gaps in the numbers of
+    reference frames show missing frames. In HEVC, VP8, VP9, AV1 and intra-only codecs, expected frames are missing if
+    the decoder dropped them, such as those in all its threads when one failed at the end.
 
     Args:
-        context: the decoder, not opened yet. MJPEG decoders are set to refuse damaged frames; `again` decodes them.
+        context: the decoder, not opened yet. An MJPEG decoder is set to refuse damaged frames; `again` decodes these.
     """
 
     def __init__(self, context: av.VideoCodecContext) -> None:
         self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder does not report concealment
         self._since = inf  # time of the first damaged frame since the last intact I-frame
         self._reported = False  # whether the demuxer reported the last packet as damaged
-        self._doubtful: float | None = None  # time of the packet after that one
+        self._doubtful: float | None = None  # time of the packet after the reported one
         self._shown, self._owed = -inf, 0
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: av.VideoCodecContext | None = None
         self._codec, header = context.codec.canonical_name, bytes(context.extradata or b"")
         self._gap, self._check = gap_reader(self._codec, header), damage_check(self._codec, header)
-        # Time of the frame after a gap, number of missing frames, and how many of them came, but could not be decoded.
+        # Time of the frame after a gap; number of missing frames; how many of these arrived but could not be decoded.
         self._gaps: list[tuple[float, int, int]] = []
-        self._unread = 0  # packets in a row without a readable frame
+        self._unread = 0  # consecutive packets without a readable frame
         self._shows = self._codec in (*_EACH, "vp8", "vp9") or (context.codec.intra_only and not self._refuses)
         self._awaited: set[float] = set()  # times of expected frames
-        # Errors whose frame is not counted as missing yet. With several threads errors come some packets late.
+        # Errors whose frame is not counted as missing yet. With several threads, errors come some packets late.
         self._failed, self._failed_at = 0, -inf
         if self._refuses:
             context.options = {**context.options, "err_detect": "explode"}
@@ -61,7 +61,7 @@ class Concealment:
         """Examines each packet before it is decoded.
 
         Args:
-            awaited: False for a frame that is not expected.
+            awaited: whether a frame is expected from this packet.
         """
         awaited = awaited and not packet.is_discard  # an edit list hides it
         shown = self._shows and _is_shown(self._codec, bytes(memoryview(packet)[:2]))
@@ -75,8 +75,8 @@ class Concealment:
             if awaited:
                 self._gaps.append((_stamp(packet), missing, min(missing, self._unread)))
         self._unread = self._unread + 1 if missing is None else 0
-        # FFmpeg's parsers are a packet late: the packet after the reported one is damaged. Where two streams were
-        # joined, it is intact, and an I-frame follows.
+        # FFmpeg's parsers report one packet early: the packet after the reported one is damaged. If two streams were
+        # joined there, that packet is intact, and an I-frame follows it.
         if (stamp := self._doubtful) is not None and stamp < self._since and not packet.is_keyframe:
             self._since = stamp
             self._owed += self._shown >= stamp
@@ -86,9 +86,9 @@ class Concealment:
             self._since, self._doubtful = min(self._since, self._doubtful), None
 
     def again(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """Decodes a refused packet leniently; empty where that fails.
+        """Decodes a refused packet leniently. Returns an empty list if that fails.
 
-        None is the flush at the end. `missing` does not count the frame of the error."""
+        None stands for the flush at the end. `missing` will not count the frame of this packet."""
         images: list[av.VideoFrame] = []
         self._failed, self._failed_at = self._failed + 1, inf if packet is None else _stamp(packet)
         if self._refuses and packet is not None:
@@ -103,7 +103,7 @@ class Concealment:
     def missing(self, image: av.VideoFrame | None) -> int:
         """Returns the number of newly missing frames before this one.
 
-        None is the end. To be called for every frame."""
+        None stands for the end. Must be called for every frame."""
         stamp = inf if image is None else _stamp(image)
         gaps = [gap for gap in self._gaps if gap[0] <= stamp]
         self._gaps = [gap for gap in self._gaps if gap[0] > stamp]
@@ -124,7 +124,7 @@ class Concealment:
         return max(0, count - counted)
 
     def damaged(self, image: av.VideoFrame) -> int:
-        """Returns the number of newly damaged frames up to this one. To be called for every frame."""
+        """Returns the number of newly damaged frames up to this one. Must be called for every frame."""
         stamp = self._shown = _stamp(image)
         owed, self._owed = self._owed, 0
         if image.key_frame and stamp > self._since:

@@ -28,10 +28,10 @@ from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
-# Bytes that FFmpeg probes of an audio stream, and its largest offset: FFmpeg keeps all before that in memory.
+# Bytes of an audio stream to probe, and the largest offset of its first packet: FFmpeg keeps all before in memory.
 _SOUND_BYTES, FARTHEST = 1 << 20, 64 << 20
 _DEEP = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
-_UNANNOUNCED = "flv", "mpegts"  # their header need not list all streams
+_UNANNOUNCED = "flv", "mpegts"  # formats whose header need not list all streams
 _USUAL_BYTES = 5_000_000  # FFmpeg's default probesize
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
@@ -39,7 +39,7 @@ MAX_PIXELS = 100_000_000
 
 NO_TIMES = 0x80
 """FFmpeg's flag of a format without timestamps."""
-# Timeouts in seconds of a network source: to open, and to read a packet with all attempts to reconnect.
+# Timeouts of a network source in seconds: for opening it, and for reading a packet with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 NETWORK = (
     "crypto,data,ffrtmphttp,ftp,http,httpproxy,https,mmsh,mmst,rtmp,rtmps,rtmpt,rtmpts,rtp,srtp,tcp,tls,udp,udplite"
@@ -54,7 +54,7 @@ NETWORK_OPTIONS = {
     "reconnect_delay_max": "3",
     "rw_timeout": "5000000",
     "seg_max_retry": "3",
-    "http_multiple": "0",  # does not fetch a second segment of each variant before one is chosen
+    "http_multiple": "0",  # fetch no second segment of each variant before one is chosen
 }
 
 
@@ -63,17 +63,17 @@ def open_container(
     reader: PipeReader | FileReader | None = None,
     more: Mapping[str, str] | None = None,
 ) -> InputContainer:
-    """Opens whatever PyAV opens; the content decides, not the name.
+    """Opens any input that PyAV can open. Its content decides, not its name.
 
     Args:
         path: a file or URL.
-        reader: reads it instead of FFmpeg; None means a `FileReader` for files.
-        more: options of FFmpeg.
+        reader: reader through which FFmpeg reads the input; None means a `FileReader` for files.
+        more: additional options of FFmpeg.
 
     Raises:
         InputMissing: the file does not exist or may not be read.
-        InputError: it is empty, cut off, or neither film nor image.
-        UsageError: it is an image of an unsupported kind.
+        InputError: the file is empty, cut off, or neither film nor image.
+        UsageError: the file is an image of an unsupported kind.
     """
     name = shown(path)
     url, options = os.fspath(path), NETWORK_OPTIONS
@@ -83,7 +83,7 @@ def open_container(
             raise InputError("{name}: lists itself as a part; correct the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # else "a:b.mp4" would be taken for a protocol
-        # Playlists and session descriptions never open the network; under a film's name, no other file either.
+        # Local playlists and session descriptions may not open the network, and if named like a film, no files either.
         files = "" if reader is not None and not is_playlist(path) else "file,"
         options = {"protocol_whitelist": f"{files}crypto,data"}
     try:
@@ -115,13 +115,13 @@ def open_container(
 
 
 def is_silent(stream: Stream) -> bool:
-    """Returns whether an audio stream's rate and channels are unknown. None of its packets came yet."""
+    """Returns whether an audio stream's rate and channels are unknown. That means that FFmpeg found no packet yet."""
     context = getattr(stream, "codec_context", None)
     return context is not None and not (context.channels and context.sample_rate)
 
 
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
-    """Returns the bytes that FFmpeg must probe to know all audio streams. It is 0 if it knows them."""
+    """Returns how many bytes FFmpeg must probe to know all audio streams. Returns 0 if it knows them already."""
     status, sounds = Path(path).stat(), container.streams.audio
     if not any(map(is_silent, sounds)) and (sounds or container.format.name not in _UNANNOUNCED):
         return 0
@@ -213,11 +213,11 @@ def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
 
 
 def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[av.VideoStream, str | None]:
-    """Returns the video stream, and a note if there are several. Of an HLS or DASH manifest FFmpeg then reads only
-    the streams of that `variant`.
+    """Returns the video stream, and a note if there are several. From an HLS or DASH manifest, FFmpeg will read only
+    the streams of the given `variant`.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no usable video stream, or no such variant.
     """
     usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not usable:
@@ -235,7 +235,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             "{name}: there is no decoder for its video codec; convert it to H.264 first", code="no_decoder", name=name
         )
     if not variants and variant != "best":
-        choose_variant([chosen], variant, name)  # raises if it is another one
+        choose_variant([chosen], variant, name)  # raises unless this is it
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise InputError(
@@ -248,7 +248,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             megapixels=context.width * context.height // 1_000_000,
             most=MAX_PIXELS // 1_000_000,
         )
-    context.flags |= Flags.unaligned  # else decoders show columns at the left that the header crops
+    context.flags |= Flags.unaligned  # else decoders show columns that the header crops at the left
     if variants:
         kept = kept_streams(container, chosen)
         for stream in container.streams:  # FFmpeg reads subtitles of a playlist only on request
@@ -274,13 +274,13 @@ def time_base_of(stream: Stream) -> Fraction:
 
 
 def codec_of(stream: Stream) -> str:
-    """Returns FFmpeg's name of a stream's codec, or ""."""
+    """Returns FFmpeg's name of a stream's codec, or "" if unknown."""
     context: Any = stream.codec_context
     return (getattr(stream, "name", None) or "") if context is None else context.codec.canonical_name
 
 
 def is_still(container: InputContainer) -> bool:
-    """Returns whether a container holds a still (PNG, JPEG …), by its content."""
+    """Returns whether a container's content is a still image (PNG, JPEG …)."""
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
 
 
@@ -290,9 +290,9 @@ def clock_start_of(container: InputContainer) -> Fraction:
 
 
 def expected_end(container: InputContainer, video: av.VideoStream) -> Fraction | None:
-    """Returns the stated end of the video on the container's clock (s)."""
+    """Returns the video's stated end in seconds of the container's clock."""
     ends, clock_start = list[Fraction](), clock_start_of(container)
-    # The duration of a fragmented film (its index lists no frame) is the time at which the last fragment ends.
+    # A fragmented film (its index lists no frames) states as its duration the time at which the last fragment ends.
     parts = container.format.name.startswith("mov") and not video.frames
     if container.duration:
         ends.append((0 if parts else clock_start) + Fraction(container.duration, 1_000_000))

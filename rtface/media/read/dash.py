@@ -1,4 +1,4 @@
-"""Converts DASH manifests to HLS playlists: FFmpeg in PyAV's wheels reads no DASH."""
+"""Converts DASH manifests to HLS playlists. FFmpeg in PyAV's wheels cannot read DASH."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from rtface.redaction import is_url
 from rtface.util.av_input import open_input
 from rtface.util.urls import file_path
 
-# Limits of a manifest's size in KiB, and of a track's segments: a film has less.
+# Largest size of a manifest in KiB, and largest number of segments of a track. Real films stay below both.
 _MOST_KIB, _MOST_SEGMENTS = 16 << 10, 200_000
 
 
 def is_dash(path: str) -> bool:
-    """Returns whether a file or URL is named as a DASH manifest."""
+    """Returns whether a path or URL has the extension of DASH manifests."""
     return (urlsplit(path).path if is_url(path) else path).lower().endswith(".mpd")
 
 
 def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) -> InputContainer:
-    """Opens an input by FFmpeg, DASH manifests by temporary HLS playlists.
+    """Opens an input with FFmpeg. Converts DASH manifests to temporary HLS playlists.
 
     Args:
         file: a URL, ``file:`` and a path, or a reader.
-        name: name for messages.
+        name: name of the input, for messages.
         options: options of FFmpeg.
         how: more arguments of `open_input`.
 
@@ -51,7 +51,7 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
         try:
             for number, lines in enumerate(_hls_lists(ElementTree.fromstring(text), base)):
                 Path(folder, f"{number}.m3u8").write_text("\n".join(["#EXTM3U", *lines, ""]), encoding="utf-8")
-            allowed = {  # of playlists from the network only these are files; a segment that is a playlist opens none
+            allowed = {  # of a remote film, only these playlists are local; a segment that is a playlist opens no file
                 "protocol_whitelist": f"file,{options['protocol_whitelist']}",
                 "allowed_extensions": "ALL",
                 "allowed_segment_extensions": "ALL",
@@ -69,7 +69,7 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
 
 
 def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
-    """Returns the lines of the master playlist and of each track's. A ValueError carries the reason."""
+    """Returns the lines of the master playlist and of each track's playlist. A ValueError says why that failed."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     periods, lists, entries = root.findall("Period"), list[list[str]](), {"audio": list[str](), "video": list[str]()}
@@ -88,7 +88,7 @@ def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
     ):
         ones = sorted(track.findall("Representation"), key=lambda one: int(one.get("bandwidth", "0")))
         kind = max(one.get("mimeType") or one.get("contentType") or "" for one in (track, *ones)).partition("/")[0]
-        for one in {"video": ones, "audio": ones[-1:]}.get(kind, ()):  # FFmpeg would fetch from all audio tracks
+        for one in {"video": ones, "audio": ones[-1:]}.get(kind, ()):  # FFmpeg would load all audio tracks
             lists.append(_segment_lines([root, periods[0], track, one], base, length))
             uri, language = f"{len(lists)}.m3u8", re.sub(r"[^\w-]", "", track.get("lang", ""))
             entries[kind] += {
@@ -101,7 +101,7 @@ def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
 def _segment_lines(levels: list[ElementTree.Element], base: str, length: float) -> list[str]:
     """Returns the playlist of a track, given its XML elements, outermost first."""
     facts, parts, named = dict(levels[-1].attrib), dict[str, ElementTree.Element](), list[ElementTree.Element]()
-    local = base.startswith("file:")  # a local manifest names local files only, a remote one none
+    local = base.startswith("file:")  # a local manifest may only name local files, a remote one only URLs
     for level in levels:
         base = urljoin(base, (level.findtext("BaseURL") or "").strip())
         for segments in (child for child in level if child.tag.startswith("Segment")):
@@ -135,7 +135,7 @@ def _segment_lines(levels: list[ElementTree.Element], base: str, length: float) 
 def _spans(
     facts: Mapping[str, str], timeline: ElementTree.Element | None, end: float, named: int
 ) -> Iterator[tuple[int, float]]:
-    """Yields time and duration of each segment in units of its track."""
+    """Yields time and duration of each segment in the track's time units."""
     if timeline is None:
         each = int(facts.get("duration", "0")) or end
         pieces = named or (ceil(end / each - 1e-6) if "media" in facts else 1)  # none if nothing tells how many
@@ -150,13 +150,13 @@ def _spans(
 
 
 def _span_of(text: str | None, line: str) -> str:
-    """Converts a DASH byte range (first, last) to HLS (length, offset)."""
+    """Converts a DASH byte range (first-last) to HLS (length@offset)."""
     first, last = map(int, (text or "0-0").split("-"))
     return line.format(f"{last - first + 1}@{first}") if text else ""
 
 
 def _seconds(text: str) -> float:
-    """Parses an XML duration such as PT1H2M3.5S into seconds; 0 without one."""
+    """Parses an XML duration such as PT1H2M3.5S into seconds. Returns 0 for other text."""
     match = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text)
     return (
         sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))

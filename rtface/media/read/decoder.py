@@ -1,4 +1,4 @@
-"""Reads frames and packets, also of spliced, truncated and untimed files."""
+"""Reads frames and packets, even from spliced, truncated and untimed files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTime
 from rtface.media.read.variants import kept_streams
 from rtface.protocols import Item
 
-# How far other streams are read past the end of a cut, for packets that come late in the file.
+# Seconds past the end of a cut up to which other streams are read: their packets may come late in the file.
 _AFTER_END_S = 5
 # Containers whose duration is reliable enough to detect a truncated file.
 _RELIABLE_DURATION = ("matroska", "mov", "avi", "asf")
@@ -42,7 +42,7 @@ _PLAYLISTS = ("hls", "dash")
 
 
 class SeekMissed(Exception):
-    """Reports that a seek missed the keyframe before the cut."""
+    """Tells that a seek did not reach a keyframe before the cut."""
 
 
 class Decoder:
@@ -50,24 +50,24 @@ class Decoder:
 
     Args:
         container, video: the input, and its video stream.
-        faults: reports its damage.
+        faults: reports the input's damage.
         cut: the part to read.
         remote: whether the container is read over a network, so that missing parts may be fetched later.
         sought: whether the container was seeked, so that the first frame must be checked.
         gpu: decodes the frames instead of the stream's decoder.
         pipe: the pipe that is read, if any; if it was stopped, the end is not checked.
-        size: size of all frames; None for that of the first.
-        received: compares the packets with the container's index; None where only a part is read.
+        size: size to scale all frames to; None for the size of the first frame.
+        received: compares the packets with the container's index; None if only a part is read.
         enlarger: scales frames to the size of the output.
-        arriving: yields the container's packets, with DTS only; None for the container itself.
-        fields: as in `ChosenFields`.
+        arriving: yields the container's packets, with DTS only; None reads the container itself.
+        fields: argument `chosen` of `ChosenFields`.
 
     Attributes:
         form: common properties of the frames.
-        covers: cover images by stream index, as far as they came.
+        covers: cover images read so far, by stream index.
         frames: number of frames decoded so far, including those before the cut.
         head: the beginning of the first video packet.
-        hidden: number of units of views and layers that the decoder ignores, by kind, up to the first frame.
+        hidden: number of units that the decoder ignores, by kind (second views, layers), up to the first frame.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
@@ -110,7 +110,7 @@ class Decoder:
         """Yields frames and packets in demux order.
 
         Raises:
-            SeekMissed: before the first frame.
+            SeekMissed: the first frame after a seek is not a keyframe at or before the cut.
         """
         for packet in self._packets():
             index = packet.stream_index
@@ -139,9 +139,9 @@ class Decoder:
         self._check_end()
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """Yields packets of other streams as `items`, without decoding. Each video packet is replaced by its time, in
+        """Yields packets of the other streams without decoding video. Video packets are replaced by their times, in
         seconds of the input's clock."""
-        before: int | None = None  # a single damaged stamp does not count
+        before: int | None = None  # previous stamp: a single damaged one must not end the reading
         for packet in self._packets():
             if packet.stream_index == self._video.index:
                 stamp = packet.pts if packet.pts is not None else packet.dts
@@ -163,13 +163,13 @@ class Decoder:
         return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END_S
 
     def _packets(self) -> Iterator[av.Packet[Stream]]:
-        """Yields all packets; continues behind faults of the demuxer.
+        """Yields all packets. Continues after faults of the demuxer.
 
         Raises:
             InputError: a network source broke off.
         """
         failed, clock = 0, RisingTimestamps(Fraction(self._step), Fraction(1, 2) / self._base)
-        cut: av.Packet[Stream] | None = None  # a network source may have sent only its beginning
+        cut: av.Packet[Stream] | None = None  # packet of which a network source may have sent only a part
         while failed < GIVE_UP:
             try:
                 for came in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
@@ -211,7 +211,7 @@ class Decoder:
 
         Args:
             images: the decoded images.
-            end: whether they are the last ones.
+            end: whether these are the last images.
         """
         for image, following in self._clock.settled(images, end=end):
             if self._sought:
@@ -228,7 +228,7 @@ class Decoder:
                 return
 
     def _frame(self, image: av.VideoFrame, following: int | None) -> Frame | None:
-        """Converts an image to a Frame; returns None if before the cut.
+        """Converts an image to a Frame. Returns None if it lies before the cut.
 
         Args:
             following: the timestamp of the next image, if known.
@@ -241,7 +241,7 @@ class Decoder:
                     "pts_missing",
                     f"has no timestamps; a rate of {float(self._rate):g} frames a second is assumed",
                 )
-        elif change and self._arriving is None:  # arrival times are no fault of the input
+        elif change and self._arriving is None:  # repaired arrival times are not a fault of the input
             faults.count("pts_repaired", "its timestamps go back; they were corrected")
         gap = pts * self._base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
@@ -296,7 +296,7 @@ class Decoder:
             )
 
     def _broke_off(self, why: str) -> None:
-        """Raises InputError unless the cut is complete: the film may be fetched whole later."""
+        """Raises InputError unless the cut is complete. The user may fetch the whole film later."""
         if self._done:
             return
         whole = expected_end(self._container, self._video)

@@ -1,4 +1,4 @@
-"""Corrects packet times in films with edit lists: FFmpeg's demuxer gives others."""
+"""Corrects packet times in films with edit lists. Those of FFmpeg's demuxer are wrong."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rtface.redaction import is_url
 class EditedTimes:
     """Corrects packet times in an MP4 or MOV by its edit lists.
 
-    FFmpeg begins each part with the first whole packet in it and changes its time (for video after the first part: by
-    the decoding time). It gives subtitles wrong durations and drops those in which a part begins. For an empty part, it
-    plays the beginning of the track.
+    FFmpeg begins each part with the first packet that lies wholly in it, and shifts that packet's time (video after the
+    first part is shifted by decoding time). It gives subtitles wrong durations and drops a subtitle during which a part
+    begins. For an empty part, it plays the beginning of the track.
 
     Args:
-        container: the input; packets of URLs, pipes and other containers stay as they are.
+        container: the input; packets of URLs, pipes and containers other than MP4 and MOV stay as they are.
 
     Attributes:
-        shown: by video or subtitle stream, and by position and DTS of a packet, its presentation time and duration (0:
-            unchanged); None if it is hidden.
+        shown: presentation time and duration (0: unchanged) of packets, None for hidden ones. The keys are the index of
+            a video or subtitle stream, then position and DTS of the packet.
     """
 
     def __init__(self, container: InputContainer) -> None:
-        # By audio stream: the starts of its parts, and the delay of each; None for a silent part.
+        # By index of an audio stream: the start of each part, and the delay of each part (None for a silent part).
         self._sounds: dict[int, tuple[list[int], list[int | None]]] = {}
         self.shown: dict[int, dict[tuple[int | None, int | None], tuple[int, int] | None]] = {}
         path = container.name.removeprefix("file:")
@@ -41,7 +41,7 @@ class EditedTimes:
             with Path(path).open("rb") as file:
                 tracks = edited_tracks(file)
         except (OSError, struct.error, ValueError, IndexError):
-            return  # with a damaged index FFmpeg's times stay; reading the packets reports faults
+            return  # the index is damaged: FFmpeg's times stay, and reading the packets reports faults
         for stream in container.streams:
             if (track := tracks.get(stream.id)) is None:
                 continue
@@ -59,13 +59,13 @@ class EditedTimes:
                     }
 
     def timed(self, packet: av.Packet[Stream]) -> av.Packet[Stream] | None:
-        """Returns the packet with corrected times; None if hidden and not needed."""
+        """Returns the packet with corrected times. Returns None if it is hidden and no decoder needs it."""
         if (shown := self.shown.get(packet.stream_index)) is not None:
             if (times := shown.get((packet.pos, packet.dts), ())) is None:
                 return None
             if not times:  # hidden, but a decoder needs it
                 return packet
-            if packet.is_discard:  # a part begins while it is shown
+            if packet.is_discard:  # a part begins while this packet is shown
                 kept: av.Packet[Stream] = av.Packet(bytes(packet))
                 kept.stream, kept.time_base, kept.is_keyframe = packet.stream, packet.time_base, True
                 packet = kept
@@ -93,7 +93,7 @@ def _heard(track: EditedTrack, parts: list[tuple[int, int, int]]) -> tuple[list[
 
 
 def _texts(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[int, int] | None]:
-    """Returns presentation time and duration of each of FFmpeg's subtitle packets. Hidden ones are None."""
+    """Returns presentation time and duration of FFmpeg's subtitle packets, in order. Hidden packets get None."""
     shown, samples = list[tuple[int, int] | None](), list(pairwise(track.borders.tolist()))
     for at, start, length in parts:
         for begin, end in samples[max(0, int(track.borders[:-1].searchsorted(start, "right")) - 1) :]:
@@ -105,7 +105,7 @@ def _texts(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[
 
 
 def _pictures(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[int, int] | None]:
-    """Returns presentation times of packets that FFmpeg does not hide. The film's first one begins with its part."""
+    """Returns presentation times of packets that FFmpeg does not hide. The film's first packet begins with its part."""
     shown = list[tuple[int, int] | None]()
     for at, start, length in parts:
         times = track.shown[(track.shown >= start) & (track.shown < start + length)]

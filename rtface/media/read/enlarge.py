@@ -1,7 +1,7 @@
 """Enlarges frames before all other processing (``--scale``).
 
-FFmpeg's swscale computes the samples, exactly rounded, by a Lanczos kernel of three lobes, in the frame's planes, depth
-and chroma siting. One version gives the same bits everywhere, so that `rtface verify` can repeat it on the input.
+FFmpeg's swscale computes the samples with a three-lobed Lanczos kernel and exact rounding. Planes, bit depth and chroma
+siting stay. One version of FFmpeg gives the same bits on all machines, so that `rtface verify` can enlarge the input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Enlarger:
     """Enlarges the frames of a film, or stills. It is not thread-safe.
 
     Attributes:
-        scale: a value of ``--scale``; None returns frames unchanged.
+        scale: a value of ``--scale``; if None, frames stay unchanged.
     """
 
     def __init__(self, scale: str | None) -> None:
@@ -40,10 +40,10 @@ class Enlarger:
         self._like = tuple[object, ...]()
 
     def __call__(self, frame: Frame) -> Frame:
-        """Enlarges a frame; returns it as it is if its size fits.
+        """Enlarges a frame. Returns the frame itself if it already has the size.
 
         Raises:
-            UsageError: the size is smaller, of another shape, odd where its format forbids that, or too large.
+            UsageError: the size is too small or large, has another aspect ratio, or is odd despite chroma subsampling.
             InputError: the sample format cannot be enlarged.
         """
         if self.scale is None:
@@ -73,7 +73,7 @@ class Enlarger:
         return replace(frame, image=large, display=display, quantisers=None, filtered=True, source=source)
 
     def size(self, image: av.VideoFrame, display: Display) -> tuple[int, int, Display]:
-        """Returns stored width, height and display after enlarging; raises as a call."""
+        """Returns stored width, height and display after enlarging. Raises the same errors as calling the object."""
         form = layout(image.format.name)
         assert form is not None and self.scale is not None
         steps, turned = form.subsampling, display.quarter_turns % 2 == 1
@@ -129,10 +129,10 @@ class Enlarger:
         return width, height, display
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int, siting: Siting) -> av.VideoFrame:
-        """Scales a YCbCr or gray image by a filter that is reused."""
+        """Scales a YCbCr or gray image. Reuses the filter for images of the same form."""
         like = image.width, image.height, image.format.name, width, height, siting
         if self._graph is None or like != self._like:
-            # "full" on both sides keeps the values in either range; for one thread, see `repacked`.
+            # "full" for input and output keeps the range of the values. `repacked` says why to use one thread.
             self._like = like
             self._graph = filter_for(
                 image,
@@ -153,10 +153,10 @@ class Enlarger:
 
 
 def _workable(image: av.VideoFrame) -> av.VideoFrame:
-    """Returns the image in host memory, palettes and the like as `planes.fallback`."""
+    """Returns the image in host memory. Converts palettes and similar formats to `planes.fallback`."""
     image = software(image)
     name = image.format.name
-    if layout(name) is not None and not name.startswith("gbrap14"):  # swscale has no YCbCr format like it
+    if layout(name) is not None and not name.startswith("gbrap14"):  # swscale has no such YCbCr format
         return image
     if re.search(r"f(16|32)|^xyz|^bayer|^gbrap14", name):
         raise InputError(

@@ -11,14 +11,14 @@ class Faults:
 
     Args:
         name: name of the input, for messages.
-        stats, strict: as in `report_to`. Without `stats`, there are no warnings before `report_to` is called.
+        stats, strict: arguments of `report_to`. Without `stats`, there are no warnings until `report_to` is called.
     """
 
     def __init__(self, name: str, stats: Stats | None = None, *, strict: bool = False) -> None:
         self.name, self.stats, self._strict, self._silent = name, stats or Stats(), strict, stats is None
 
     def report_to(self, stats: Stats, *, strict: bool) -> None:
-        """Sets the statistics to use; with `strict`, damage raises InputError."""
+        """Sets the statistics to use. If `strict`, damage raises InputError."""
         self.stats, self._strict, self._silent = stats, strict, False
 
     def count(self, key: str, message: str, count: int = 1) -> None:
@@ -27,7 +27,7 @@ class Faults:
         self.report(key, message)
 
     def report(self, key: str, message: str) -> None:
-        """Reports a fault once, or raises InputError."""
+        """Warns of a fault once. If strict, raises InputError instead."""
         if self._strict:
             raise InputError(
                 "{path}: {what} ({--strict=True})", code="strict_path", path=self.name, what=message.split(";")[0]
@@ -35,6 +35,6 @@ class Faults:
         self.warn(key, message)
 
     def warn(self, key: str, message: str) -> None:
-        """Warns once of something other than damage."""
+        """Warns once of a peculiarity that is not damage."""
         if not self._silent:
             self.stats.warn(key, f"{self.name}: {message}")

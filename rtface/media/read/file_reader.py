@@ -1,4 +1,4 @@
-"""Reads a file for FFmpeg and tells disk errors from its end."""
+"""Reads a file for FFmpeg. Tells disk errors from the end of the file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rtface.stats import Stats
 
 
 class FileReader:
-    """Lets FFmpeg read a file through Python: many of its demuxers take a failed read for the end of the file, or
-    continue after it.
+    """Lets FFmpeg read a file through Python. On their own, many of its demuxers take a failed read for the end of the
+    file, or continue after it.
 
     Args:
         path: a regular file.
@@ -21,7 +21,7 @@ class FileReader:
         name: FFmpeg's URL of the file.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -33,11 +33,11 @@ class FileReader:
         self._failed = False
 
     def read(self, size: int) -> bytes:
-        """Reads up to `size` bytes; returns none at the end.
+        """Reads up to `size` bytes. Returns empty bytes at the end.
 
         Raises:
-            InputError: the disk fails, or the file became shorter. PyAV raises it when FFmpeg's call returns, however
-                the demuxer reacted; later reads return nothing.
+            InputError: the disk fails, or the file became shorter. PyAV raises this error when FFmpeg's call returns,
+                however the demuxer reacts. Later reads return nothing.
         """
         if self._failed:
             return b""
@@ -65,13 +65,13 @@ class FileReader:
             reached: the time up to which the file was read, for messages.
 
         Raises:
-            InputError: it became shorter.
+            InputError: the file became shorter.
         """
         before = self._opened
         try:
             now = os.stat(self._path)  # noqa: PTH116 - as `fstat`
         except OSError:
-            return  # it is gone
+            return  # the file is gone
         if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
             return
         if now.st_size < before.st_size and now.st_ino == before.st_ino:
@@ -113,10 +113,10 @@ class FileReader:
 
 
 def file_reader(path: str | os.PathLike[str]) -> FileReader | None:
-    """Opens a reader of a regular file; returns None for other paths.
+    """Opens a reader of a regular file. Returns None for other paths.
 
     Raises:
-        InputMissing: it cannot be read.
+        InputMissing: the file cannot be read.
     """
     if is_url(path) or not Path(path).is_file():
         return None

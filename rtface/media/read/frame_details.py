@@ -20,15 +20,15 @@ _INTERLACED, _TOP_FIELD_FIRST = 1 << 3, 1 << 4
 def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]:
     """Returns chroma location and field order of a decoded frame.
 
-    They come from FFmpeg's AVFrame. The showinfo filter logs both, but reading its log from Python can deadlock:
-    threads of FFmpeg wait for the interpreter lock to log, while its holder waits for them, for instance to close a
-    decoder. The stream's field order is no substitute: parsers guess it from the first packets, for some H.264 wrongly.
+    Both are read from FFmpeg's AVFrame. The showinfo filter logs them, but reading its log from Python can deadlock:
+    FFmpeg's threads need the interpreter lock to log, while the thread that holds it waits for them, for instance to
+    close a decoder. The stream's field order is no substitute, because parsers guess it, for some H.264 wrongly.
 
     Args:
-        image: in host memory.
+        image: a decoded frame in host memory.
 
     Returns:
-        FFmpeg's name of the location, None if unspecified; the field order, "tff" for progressive frames.
+        FFmpeg's name of the location (None if unspecified), and the field order ("tff" also for progressive frames).
     """
     layout = _layout()
     if layout is None:
@@ -43,10 +43,10 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
 
 @functools.cache
 def _layout() -> tuple[int, int] | None:
-    """Finds the 32-bit words of AVFrame with chroma location and flags.
+    """Finds which 32-bit words of AVFrame hold chroma location and flags.
 
-    It compares frames that differ only in these, as the structure differs between versions of FFmpeg. Returns None if
-    this FFmpeg lacks the filter or encoder."""
+    The structure differs between versions of FFmpeg, so this compares frames that differ only in these two properties.
+    Returns None if this FFmpeg lacks the filter or encoder."""
     marks = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
     try:
         columns = list(zip(*(_structure(_marked(_PLACES[place], order)) for place, order in marks), strict=True))
@@ -71,7 +71,7 @@ def _marked(place: str, order: str) -> av.VideoFrame:
 
 
 def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
-    """Builds a filter of FFmpeg for images like this one."""
+    """Builds an FFmpeg filter for images of the same size and format."""
     graph = Graph()
     source = graph.add_buffer(
         width=image.width, height=image.height, format=image.format, time_base=image.time_base or Fraction(1, 1000)
@@ -81,7 +81,7 @@ def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
 
 
 def _structure(image: av.VideoFrame) -> tuple[int, ...]:
-    """Returns the 32-bit words of AVFrame: FFmpeg's encoder "wrapped_avframe" puts them in a packet."""
+    """Returns the 32-bit words of AVFrame. FFmpeg's encoder "wrapped_avframe" copies them into a packet."""
     encoder = av.CodecContext.create("wrapped_avframe", "w")
     encoder.width, encoder.height = image.width, image.height
     encoder.pix_fmt, encoder.time_base = image.format.name, image.time_base or Fraction(1, 1000)

@@ -1,4 +1,4 @@
-"""Determines size, colours and display of frames by the first one."""
+"""Determines size, colours and display of frames from the first frame."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class FrameForm:
     """Gives all frames one size, and returns their colours and display.
 
     Args:
-        video: their stream.
+        video: stream of the frames.
         faults: reports changes of the format.
-        cut: for the times in messages.
-        size: size of all frames; None for that of the first.
-        gpu: their decoder, if that is a GPU.
+        cut: formats the times in messages.
+        size: size of all frames; None for the size of the first frame.
+        gpu: decoder of the frames if a GPU decodes them.
 
     Attributes:
         siting: FFmpeg's name of the chroma location, or None; set by the first frame.
         matrix: display matrix, or None; set by the first frame.
-        first: the first frame in host memory, decoded in software even if a GPU decodes the others. Its reader resets
-            it, as it can have 100 MB.
-        fields: once set, interlaced frames of another order are a fault.
+        first: the first frame in host memory, decoded in software even if a GPU decodes the others. Whoever reads it
+            sets it to None to free its memory, up to 100 MB.
+        fields: expected field order. Interlaced frames of another order are reported as a fault; None accepts any.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FrameForm:
         self.siting: str | None = None
         self.matrix: tuple[int, ...] | None = None
         self.first: av.VideoFrame | None = None
-        self._turned: tuple[int, bool] | None = None  # by the first frame
+        self._turned: tuple[int, bool] | None = None  # set by the first frame: quarter turns, mirroring
         self._tags: tuple[int, ...] | None = None
         self._color = Color()
         self.fields: Fields | None = None
@@ -84,7 +84,7 @@ class FrameForm:
         return self._color
 
     def display_of(self, image: av.VideoFrame, time: Fraction) -> Display:
-        """Returns how to display an image; `time` is for messages."""
+        """Returns how to display an image. Messages state `time`."""
         fields: Fields = "progressive"
         if image.interlaced_frame and self._gpu and self._displays.keys() - {"progressive"}:
             fields = next(order for order in self._displays if order != "progressive")  # avoids a download

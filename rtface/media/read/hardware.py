@@ -11,17 +11,17 @@ from av.codec.hwaccel import HWAccel
 from rtface.media.cuda import driver
 from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
 
-# Codecs with bit-exact decoding, so that GPU and software agree; MPEG-2 and MPEG-4 leave rounding open.
+# Codecs that specify decoding to the bit, so that GPU and software agree. MPEG-2 and MPEG-4 do not specify rounding.
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """The GPU that decodes frames, and whether they stay there.
+    """The GPU that decodes frames, and whether they stay on it.
 
     Attributes:
         device: number of the CUDA device.
-        keep: whether decoded frames stay on it; else they are downloaded.
+        keep: whether decoded frames stay on the device; otherwise they are downloaded.
     """
 
     device: int = 0
@@ -29,12 +29,12 @@ class Decoding:
 
 
 def decoding(decode: str, device: str, *, keep: bool = True) -> Decoding | None:
-    """Resolves ``--decode`` on a run's device; None means software.
+    """Resolves ``--decode`` for a run on a device. None means software.
 
     Args:
-        decode: "auto" and "software", or "cuda" for the run's GPU (0 if it has none), or "cuda:N". "auto" is software
-            on every device: a GPU gives no quantiser map, and frames that stay on it skip the first stage, so that
-            faces would be corrected less.
+        decode: "auto", "software", "cuda" for the run's GPU (0 if the run uses none), or "cuda:N". "auto" always means
+            software: a GPU decoder gives no quantiser map, and frames that stay on the GPU skip the first stage, so
+            that faces would be corrected less.
         device: the run's device.
         keep: whether the pipeline can process frames that stay on the GPU.
     """
@@ -52,7 +52,7 @@ def gpu_number(name: str) -> int | None:
 
 
 def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
-    """Opens a GPU decoder for an unread stream, or returns why not."""
+    """Opens a GPU decoder for an unread stream. Returns the reason if that fails."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
     if codec not in _CODECS:
@@ -70,7 +70,7 @@ def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
 
 
 def open_context(stream: av.VideoStream, device: int) -> av.VideoCodecContext:
-    """Opens a second decoder of a stream, on a GPU. The stream's decoder stays in software. Raises av.FFmpegError."""
+    """Opens a second decoder of a stream, on a GPU. The stream's own one stays in software. Raises av.FFmpegError."""
     source = stream.codec_context
     # Frames share the primary context with all other libraries, and stay on the GPU until requested.
     accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)

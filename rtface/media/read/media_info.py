@@ -17,7 +17,7 @@ from rtface.util.timecode import Timecode
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A chapter; start and end in seconds of the input's own clock."""
+    """A chapter. Start and end are in seconds of the input's own clock."""
 
     start: Fraction
     end: Fraction
@@ -29,17 +29,17 @@ class StreamInfo:
     """One stream of the input.
 
     Attributes:
-        index: its number in the input.
+        index: number of the stream in the input.
         kind: "video", "audio", "subtitle", "attachment", "data" or "unknown".
-        codec: FFmpeg's name of its codec, or "".
+        codec: FFmpeg's name of the codec, or "" if unknown.
         language: ISO 639 code, or None.
         disposition: FFmpeg's flags (default, forced, attached_pic, …).
-        metadata: its tags.
+        metadata: tags of the stream.
         enhanced: whether this is the video stream to enhance.
         cover: the bytes of a cover image (attached_pic streams only).
         template: PyAV's stream, valid until the source is closed.
-        first: its first packet, if it was read and lies near the beginning of the file.
-        early_s: seconds by which its subtitles are early.
+        first: first packet of the stream, if it was read and lies near the beginning of the file.
+        early_s: seconds by which the stream's subtitles are early.
     """
 
     index: int
@@ -67,8 +67,8 @@ class StreamInfo:
 
     @property
     def silent(self) -> bool:
-        """Whether this is an audio stream without packets near the beginning. Its sample rate and channels are unknown
-        (an unused second language of a broadcast); no container accepts it."""
+        """Whether this is an audio stream without packets near the beginning. Its sample rate and channels are unknown,
+        so that no container accepts it. An example is an unused second language of a broadcast."""
         return self.kind == "audio" and is_silent(self.template)
 
 
@@ -77,20 +77,20 @@ class MediaInfo:
     """The properties of an open input.
 
     Attributes:
-        path: as given, without credentials.
+        path: path or URL as given, without credentials.
         format: FFmpeg's name of the container.
-        duration_s: seconds, None if the container has none; shortened by --start and --end.
-        width, height: of a stored frame, in samples.
-        display_width, display_height: upright, in square pixels.
-        rate: nominal frame rate; the pts take precedence.
+        duration_s: duration of the part from --start to --end; None if the container states none.
+        width, height: size of a stored frame, in samples.
+        display_width, display_height: size as displayed, upright, in square pixels.
+        rate: nominal frame rate; the timestamps (pts) take precedence.
         time_base: seconds per pts unit of the video stream.
         pix_fmt: FFmpeg's name of the decoded pixel format.
-        codec: FFmpeg's name of the frame codec.
-        coding: whether it is lossless, made for editing, or lossy.
+        codec: FFmpeg's name of the video codec.
+        coding: whether the coding is lossless, made for editing, or lossy.
         color, display: how to interpret the frames.
         tags: colour tags of the stream.
         matrix: display matrix of the stream (9 numbers), or None.
-        aspect: sample aspect ratio of the stream, None if unknown.
+        aspect: sample aspect ratio of the stream, or None if unknown.
         interlaced: whether the first frame consists of two fields; display.fields is their order.
         has_audio: whether there is an audio stream.
         transparent: whether the first frame has samples that are not fully opaque.
@@ -99,17 +99,17 @@ class MediaInfo:
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
-        views: side data with which players show it in another way (`rtface.media.formats.color.views_of`).
+        views: side data that makes players show the film differently (`rtface.media.formats.color.views_of`).
         captions: whether the first frame carries closed captions.
         clock_start: start of the input's clock in seconds; --start and --end count from here.
         video_start: time of the whole film's first video frame, in seconds of the input's clock.
         timecode: timecode of the whole film's first video frame, or None.
         first: time of the first frame that is read, in seconds of the input's clock.
-        start, end: the cut in seconds of the input's clock, or None.
+        start, end: limits of the cut in seconds of the input's clock, or None.
         origin: the time of the input's clock that becomes 0 in an output.
-        size: bytes of the file, None if it is not a file.
+        size: size of the file in bytes; None if the input is not a file.
         notes: choices that a user should know, one line each.
-        decoder: the decoder, and why it is not the GPU if that was requested.
+        decoder: name of the decoder, and the reason if the GPU was requested but is not used.
         on_gpu: whether frames stay in the memory of a GPU (`rtface.util.av_gpu`).
         decoded: width, height and format before enlarging (``--scale``), or None.
     """
@@ -158,7 +158,7 @@ class MediaInfo:
 
     @property
     def reel(self) -> str | None:
-        """The tape or reel's name, which edit lists refer to, or None."""
+        """The name of the tape or reel, or None. Edit lists (EDL) refer to it."""
         return next(
             (
                 text
@@ -176,5 +176,5 @@ class MediaInfo:
 
     @property
     def is_sequence(self) -> bool:
-        """Whether the input is a folder of stills as one film."""
+        """Whether the input is a folder of stills, read as one film."""
         return self.codec == "stills"

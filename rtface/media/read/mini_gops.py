@@ -1,9 +1,9 @@
 """Splits a film's coded frames into pieces that can be copied.
 
 A mini-GOP is the shortest run of frames that is contiguous in both decoding and presentation order. Its frames may
-refer to all before it, back to the IDR frame that begins their group, and no earlier frame refers to them. So a group
-can be copied up to the end of any mini-GOP. The next one must begin with an IDR frame, or in HEVC with a CRA frame
-without its leading frames (RASL), which are shown before it.
+refer to all earlier frames of their group, which begins with an IDR frame. No earlier frame refers to them, so a group
+can be copied up to the end of any mini-GOP. The copied frames must be followed by an IDR frame, or in HEVC by a CRA
+frame without its leading frames (RASL), which precede it in presentation order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rtface.media.read.file_reader import file_reader
 
 CodedFrame: TypeAlias = "av.Packet[Any]"
 
-# Limits: frames of a mini-GOP; coded frames of a group to read ahead, and their bytes.
+# Maximum number of frames of a mini-GOP; maximum number and bytes of coded frames of a group to read ahead.
 MOST_HELD = 32
 _MOST_AHEAD, _AHEAD_BYTES = 1000, 32 << 20
 _EARLIER_S = 1
@@ -38,13 +38,13 @@ class MiniGop:
     """Coded frames that can be copied together.
 
     Attributes:
-        packets: in decoding order.
-        shown: their presentation times in order, in units of the stream.
-        begins: whether they begin with an IDR frame and need no earlier frames.
-        opens: whether the first frame, shown last, needs no earlier ones.
-        sound: whether they can be copied at all.
-        depth: frames by which decoding must precede presentation.
-        slices: kind ("I", "P", "B") and QP of the frames' slices, by time, if readable.
+        packets: the coded frames in decoding order.
+        shown: presentation times of the frames, sorted, in units of the stream.
+        begins: whether the frames begin with an IDR frame and need no earlier frames.
+        opens: whether the first frame, which is shown last, needs no earlier frames.
+        sound: whether the frames can be copied at all.
+        depth: number of frames by which decoding must precede presentation.
+        slices: kind ("I", "P", "B") and QP of each frame's first slice, by time, if readable.
         ahead: mean QP by kind, from here to the end of the group.
     """
 
@@ -59,12 +59,12 @@ class MiniGop:
 
 
 def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
-    """Yields the mini-GOPs of a film while reading it. They begin before `start`, in seconds of its clock. For codecs
-    other than H.264 and HEVC each is one frame."""
+    """Yields the mini-GOPs of a film while reading it. The first one begins before `start`, in seconds of the film's
+    clock. For codecs other than H.264 and HEVC, each mini-GOP is one frame."""
     reader = file_reader(path)
     with closing(open_container(path, reader)) as container:
         video, _ = choose_video(container, str(path))
-        # Some containers seek by decoding time, by which a keyframe at `start` begins earlier.
+        # Some containers seek by decoding time, and a keyframe shown at `start` is decoded earlier.
         at = 0 if start is None else int((start - _EARLIER_S) / time_base_of(video))
         if at > (video.start_time or 0):
             container.seek(at, stream=video)
@@ -120,7 +120,7 @@ class _Marks:
             for unit in units.split(bytes(packet), self._size):
                 kind = units.kind(unit)
                 if kind in units.unknown or (kind in units.sets and unit.rstrip(b"\0") not in self._sets):
-                    self._sound = False  # the output's header would lack it
+                    self._sound = False  # the output's header would lack this unit
                 elif kind in units.slices and fields in (set(), {0}, {1}):
                     qp = self._slices.read(unit[:_UNIT])
                     fields.add(self._slices.parity)

@@ -29,12 +29,12 @@ _HIDDEN = {
 
 _CLOCK = re.compile(r"X-TIMESTAMP-MAP=(?=.*MPEGTS:(\d+))(?=.*LOCAL:([\d:.]+))")
 _NAMED = (re.compile(r'#EXT-X-MEDIA:(?=.*TYPE=SUBTITLES).*?URI="([^"]+)"'), re.compile(r"^([^#\s].*)", re.MULTILINE))
-_MOST_KIB = 1024  # limit of a manifest's size
+_MOST_KIB = 1024  # maximum size of a manifest
 
 
 def early_s(path: str | os.PathLike[str]) -> float:
-    """Reads by how many seconds an HLS manifest's subtitles are early. FFmpeg ignores X-TIMESTAMP-MAP; returns 0 if the
-    first subtitles have none."""
+    """Reads by how many seconds an HLS manifest's subtitles are early. FFmpeg ignores X-TIMESTAMP-MAP, which states it.
+    Returns 0 if the first subtitle file has no such line."""
     at, text = os.fspath(path), ""
     with suppress(av.FFmpegError, ValueError):
         for named in (*_NAMED, None):
@@ -57,12 +57,12 @@ def not_shown(
     alpha: bool,
     header: Iterable[str],
 ) -> list[str]:
-    """Lists what outputs lack or show in excess, one line each.
+    """Lists what outputs lack or show in excess. Each item has one line.
 
     Args:
         metadata: tags of the stream.
         hidden: number of units of views and layers, by kind.
-        tags, hdr: of the first frame.
+        tags, hdr: colour tags and HDR metadata of the first frame.
         alpha: whether transparency is decoded.
         header: lines of `unread_header`.
     """
@@ -82,13 +82,13 @@ def not_shown(
 
 
 def unread_header(path: str | os.PathLike[str], container: InputContainer, video: av.VideoStream) -> list[str]:
-    """Lists what FFmpeg ignores in Matroska and MP4 headers, one per line."""
+    """Lists what FFmpeg ignores in Matroska and MP4 headers. Each item has one line."""
     name, lines = container.format.name, list[str]()
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return lines
     number = container.streams.video.index(video)
     with suppress(OSError, struct.error, ValueError, IndexError), Path(path).open("rb") as file:
-        # the header may be damaged; reading its packets reports that
+        # The header may be damaged; reading the packets reports that.
         tracks = matroska.read_tracks(file) if name.startswith("matroska") else None
         if mp4.hides_borders(file, number) if tracks is None else matroska.hides_borders(tracks, number):
             lines.append("its container crops the frames (clap, PixelCrop): the output shows the cropped borders")

@@ -1,4 +1,4 @@
-"""Decodes packets to images, also from damaged streams."""
+"""Decodes packets to images, even from damaged streams."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class PacketDecoder:
         video: the stream, whose decoder is not opened yet.
         faults: reports damage.
         cut: the part that is read.
-        gpu: decodes instead of the stream's decoder.
+        gpu: decodes the packets instead of the stream's decoder.
 
     Attributes:
         concealment: tells which images are damaged, and how many are missing.
-        quantisers: the quantisers of images.
+        quantisers: reads the quantisers of images.
         failed_in_a_row: number of consecutive packets that could not be decoded.
     """
 

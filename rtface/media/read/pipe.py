@@ -16,9 +16,9 @@ from threading import Event
 from rtface.errors import InputMissing
 from rtface.redaction import is_url
 
-# Polling interval for a stop, in milliseconds.
+# Interval in milliseconds at which a waiting read checks for a stop.
 _POLL_MS = 100
-# Number of reads whose time is kept: FFmpeg's probe, one frame each.
+# Number of reads whose times are kept: enough for FFmpeg's probe with one frame per read.
 _READS = 8192
 # Seconds within which consecutive reads without a wait count as one arrival.
 _TOGETHER_S = 0.1
@@ -47,7 +47,7 @@ def _opened(path: str) -> int:
 
 
 def _ready(pipe: int, milliseconds: int) -> bool:
-    """Waits for data or the pipe's end; returns whether it came."""
+    """Waits for data or the pipe's end. Returns whether either came in time."""
     assert sys.platform != "win32"  # `_opened` fails there
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
@@ -55,20 +55,20 @@ def _ready(pipe: int, milliseconds: int) -> bool:
 
 
 class PipeReader:
-    """Lets FFmpeg read a pipe through Python: FFmpeg's own read could not be interrupted.
+    """Lets FFmpeg read a pipe through Python. FFmpeg's own read could not be interrupted.
 
     Opening does not wait for a writer; the first `read` does.
 
     Args:
         path: the pipe.
-        stop: ends the input once it is set.
+        stop: event that ends the input when it is set.
 
     Attributes:
         name: the path; FFmpeg uses its extension if the content is ambiguous.
-        stopped: whether `stop` ended the input, not its writer.
+        stopped: whether `stop`, not the writer, ended the input.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the pipe cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], stop: Event) -> None:
@@ -80,7 +80,7 @@ class PipeReader:
         self._full, self._at = False, 0.0  # whether the last read may have left data, and its arrival time
 
     def read(self, size: int) -> bytes:
-        """Reads up to `size` bytes as soon as there are any. At the end, there are none."""
+        """Reads up to `size` bytes as soon as there are any. Returns empty bytes at the end."""
         together = self._full and _ready(self._pipe, 0)
         while True:
             over = self._stop.is_set()

@@ -1,4 +1,4 @@
-"""Recognises playlists, and refuses those named as films."""
+"""Recognises playlists. Refuses those whose names look like films."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from av.container import InputContainer
 from rtface.errors import InputError
 from rtface.redaction import shown
 
-# Formats whose files refer to other files, and their extensions. With a film's extension, such a file would bring films
+# Formats whose files refer to other files, and their extensions. A playlist with a film's extension could bring films
 # into the output that the user did not choose.
 _EXTENSIONS = {
     "hls": (".m3u8", ".m3u", ".mpd"),
@@ -28,7 +28,7 @@ def is_playlist(path: str | os.PathLike[str]) -> bool:
 
 
 def disguised(path: str | os.PathLike[str], container: InputContainer | None = None) -> InputError | None:
-    """Returns the error for a playlist under another name, or None. The open container or first bytes decide."""
+    """Returns the error for a playlist under another extension, or None. Detects it by `container` or first bytes."""
     kind, fitting = container.format.name if container else "", Path(path).suffix.lower()
     if container is None and not is_playlist(path):
         with Path(path).open("rb") as file:
@@ -46,7 +46,7 @@ def disguised(path: str | os.PathLike[str], container: InputContainer | None = N
 
 
 def names_itself(path: Path) -> bool:
-    """Returns whether a playlist refers to itself, directly or not."""
+    """Returns whether a playlist refers to itself, directly or indirectly."""
     named, waiting = dict[Path, set[Path]](), [path.resolve()]
     while waiting:
         if (one := waiting.pop()) not in named:

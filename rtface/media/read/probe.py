@@ -35,12 +35,12 @@ from rtface.redaction import is_url, shown
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.av_input import plain_tags
 
-# Number of audio packets to search for the first of each stream.
+# Maximum number of audio packets to read in search of each stream's first packet.
 _MOST_PACKETS = 2000
 
 
 def find_first_packets(info: MediaInfo) -> None:
-    """Finds the first packet of every audio stream; opens the file again."""
+    """Finds the first packet of every audio stream. Opens the file again."""
     sounds = {stream.index: stream for stream in info.streams if stream.kind == "audio"}
     if not sounds or is_url(info.path) or not Path(info.path).is_file():
         return
@@ -70,13 +70,13 @@ def describe(
     """Describes an input.
 
     Args:
-        path: as given.
+        path: path or URL as given.
         container, video: the open input.
         decoder: the decoder of the first frame.
-        first: that frame.
+        first: the first frame.
         cut: the part that is read.
-        fields: field order of its frames.
-        decoded_by, notes: as in `MediaInfo`.
+        fields: field order of the frames.
+        decoded_by, notes: `MediaInfo.decoder` and `MediaInfo.notes`.
     """
     image, decoder.form.first = decoder.form.first, None
     assert image is not None
@@ -106,10 +106,10 @@ def describe(
     ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
-        metadata.setdefault("creation_time", min(dates))  # no writer dates single tracks
+        metadata.setdefault("creation_time", min(dates))  # no writer of ours dates single tracks
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
-    # A film that begins late (broadcast, part of a longer one) is moved to 0; a small offset is kept, so that the pts
-    # do not change.
+    # A film whose clock begins late (a broadcast, or a part of a longer film) is moved to 0. A small offset is kept, so
+    # that the pts do not change.
     late = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
     info = MediaInfo(
         path=shown(path),
