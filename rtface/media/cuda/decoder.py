@@ -1,4 +1,4 @@
-"""Decodes on a GPU if its first frame equals that of software."""
+"""Decodes on a GPU if its first frame equals the software decoder's."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from rtface.media.cuda import driver
 from rtface.util.av_arrays import plane_rows
 from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, software
 
-# Pixel formats of software decoders, and of the same streams on a GPU.
+# Pixel formats of software decoders, and the formats in which a GPU decodes the same streams.
 ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
-# Number of frames from software without one from the GPU after which the GPU is not used.
+# If software has decoded more frames than this before the GPU returns its first one, the GPU is not used.
 _MOST_AHEAD = 16
 
 
 class GpuDecoder:
     """Decodes the packets of a stream on the GPU.
 
-    The first frame is decoded both ways. If a sample, tag or time differs, software decodes the film. This detects
-    cropping at the left and top, which FFmpeg omits on GPUs, and other faults of GPU or driver.
+    The first frame is decoded by GPU and software. If a sample, tag or time differs, software decodes the film. This
+    detects faults of GPU or driver, and cropping at the left and top, which FFmpeg omits on GPUs.
 
     Args:
         stream: the stream, with its software decoder.
         gpu: decoder that outputs frames on the GPU.
-        format: pixel format of these, "nv12" or "p010le".
+        format: pixel format of the frames on the GPU, "nv12" or "p010le".
         device: number of the CUDA device.
-        keep: whether frames stay on the GPU; else they are downloaded.
+        keep: whether frames stay on the GPU; otherwise they are downloaded.
 
     Attributes:
-        refusal: why software decodes, in a few words; None if the GPU does, or before the first frame.
+        refusal: why software decodes, in a few words; None before the first frame and if the GPU decodes.
         first: the first frame decoded in software, with the container's metadata.
     """
 
@@ -46,10 +46,10 @@ class GpuDecoder:
         self._proven: list[av.VideoFrame] = []
 
     def decode(self, packet: av.Packet[Any] | None = None) -> list[av.VideoFrame]:
-        """Decodes a packet to frames, as `VideoStream.decode`; None flushes.
+        """Decodes a packet to frames like `VideoStream.decode`. None flushes the decoder.
 
         Raises:
-            av.FFmpegError: the packet is damaged, or nothing is left.
+            av.FFmpegError: the packet is damaged, or no frame is left.
             InputError: the GPU failed after the first frame.
         """
         if self.refusal is not None:
@@ -78,7 +78,7 @@ class GpuDecoder:
         return images if self._keep else [software(image) for image in images]
 
     def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """Decodes both ways; returns no frames until both have their first."""
+        """Decodes by GPU and software. Returns no frames until both have decoded the first one."""
         why = None
         try:
             self._proven += self._on_gpu(packet)
@@ -91,7 +91,7 @@ class GpuDecoder:
             why = _difference(self._software[0], self._proven[0], self._format)
             if why is None:
                 self.first = self._software[0]
-                self._stream.codec_context.flush_buffers()  # it holds a dozen frames
+                self._stream.codec_context.flush_buffers()  # frees a dozen frames
         if self.first is None and (why or packet is None or len(self._software) > _MOST_AHEAD):
             self.refusal = why or "the GPU returns no frame"
         if self.first is None and self.refusal is None:
@@ -102,7 +102,7 @@ class GpuDecoder:
 
 
 def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
-    """Describes how a GPU's frame differs from software's; None if equal."""
+    """Describes how a GPU's frame differs from software's. Returns None if it does not."""
     if not on_gpu(gpu) or native_format(gpu) != format:
         return "the GPU does not decode this kind of stream"
     tags = [

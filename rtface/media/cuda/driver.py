@@ -1,4 +1,4 @@
-"""Calls the CUDA driver's library for FFmpeg's codecs, without packages."""
+"""Calls the CUDA driver's library for FFmpeg's codecs. Needs no packages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import lru_cache
 from rtface.errors import DeviceLost
 
 _NAMES = {"win32": "nvcuda.dll"}
-# CU_CTX_SCHED_BLOCKING_SYNC (waiting threads sleep), which FFmpeg requires of a shared context.
+# CU_CTX_SCHED_BLOCKING_SYNC: waiting threads sleep. FFmpeg requires this flag of a context that it shares.
 _BLOCKING_SYNC = 4
 
 
 @lru_cache(maxsize=1)
 def _driver() -> ctypes.CDLL | str:
-    """Loads and initialises the driver's library; returns the reason on failure."""
+    """Loads and initialises the driver's library. Returns the reason if that fails."""
     name = _NAMES.get(sys.platform, "libcuda.so.1")
     try:
         driver = ctypes.CDLL(name)
@@ -26,7 +26,7 @@ def _driver() -> ctypes.CDLL | str:
 
 
 def absent(device: int = 0) -> str | None:
-    """Returns in a few words why a GPU is unusable, or None."""
+    """Returns why a GPU is unusable, in a few words. Returns None if it is usable."""
     driver = _driver()
     if isinstance(driver, str):
         return driver
@@ -37,7 +37,7 @@ def absent(device: int = 0) -> str | None:
 
 
 def error_text(error: BaseException) -> str:
-    """Describes FFmpeg's error of a GPU in a few words."""
+    """Describes an error of FFmpeg's GPU codecs in a few words."""
     if isinstance(error, PermissionError):  # FFmpeg could not load a library
         return "a library of the driver is missing or too old"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
@@ -47,8 +47,8 @@ def error_text(error: BaseException) -> str:
 def share_primary_context(device: int) -> None:
     """Sets the flag that FFmpeg requires to share a device's primary context.
 
-    The context may be in use already: the flag only changes how host threads wait. Does nothing without a driver; later
-    calls then report why.
+    The context may be in use already, because the flag only changes how host threads wait. Without a driver, this does
+    nothing, and later calls report the reason.
     """
     driver = _driver()
     if not isinstance(driver, str):
@@ -58,7 +58,7 @@ def share_primary_context(device: int) -> None:
 def settle(device: int) -> None:
     """Waits for FFmpeg's work in the default stream of the primary context.
 
-    Without it, a new frame could be read while it is still being copied.
+    Otherwise a new frame could be read while it is still being copied.
 
     Raises:
         DeviceLost: the GPU does not respond.
@@ -83,7 +83,7 @@ def settle(device: int) -> None:
 
 @lru_cache(maxsize=8)
 def _primary_context(device: int) -> ctypes.c_void_p | None:
-    """Retains the primary context until the process ends, as other libraries."""
+    """Retains the primary context until the process ends. Other libraries do the same."""
     driver, context = _driver(), ctypes.c_void_p()
     if isinstance(driver, str) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
         return None

@@ -16,17 +16,17 @@ from rtface.util.av_gpu import FORMATS
 
 _SOFTWARE = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
 _GPU = {software: gpu for gpu, software in _SOFTWARE.items()}
-# Names of standards, not of single encoders.
+# Values of ``--codec`` that name standards, not encoders.
 _STANDARDS = ("h264", "avc", "h265", "hevc", "av1")
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """The value of ``--encode``, and the GPU.
+    """The value of ``--encode``, and the GPU to use.
 
     Attributes:
-        mode: "cuda" and "software" are the user's choice; "auto" uses the GPU's encoder if frames are on the GPU
-            already and nothing is lost.
+        mode: "cuda" or "software" if the user chose it. "auto" uses the GPU's encoder if frames are already on the GPU
+            and nothing is lost by it.
         device: number of the CUDA device.
     """
 
@@ -35,7 +35,7 @@ class Encoding:
 
 
 def encoding(encode: Literal["auto", "cuda", "software"], device: str) -> Encoding:
-    """Resolves ``--encode`` on a run's device ("cpu", "cuda", "cuda:N" …)."""
+    """Resolves ``--encode`` for a run's device ("cpu", "cuda", "cuda:N" …)."""
     return Encoding(encode, gpu_number(device) or 0)
 
 
@@ -50,13 +50,13 @@ def choose_encoder(
     wanted: Encoding,
     keep: bool = False,
 ) -> tuple[VideoPlan, str | None]:
-    """Plans an encoder and opens it once. A note tells if software replaces the GPU.
+    """Plans an encoder and tests that it opens. Also returns a note if software replaces the GPU.
 
-    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders requests the GPU too. `keep` is for a run's
-        main output: it keeps the class of the input's coding if possible, else a warning is given.
+    Args: those of `codec.plan_video`. A codec that names one of NVENC's encoders requests the GPU, too. `keep` is set
+        for a run's main output, which keeps the class of the input's coding if possible; otherwise a warning is given.
 
     Raises:
-        UsageError: as `codec.plan_video`, or the codec contradicts ``--encode``.
+        UsageError: `codec.plan_video` raises it, or the codec contradicts ``--encode``.
     """
     name = _gpu_encoder(info, format, supported, codec, crf, wanted)
     if name is None:
@@ -67,7 +67,7 @@ def choose_encoder(
             usual = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, say=keep)
             if usual.encoder == plan.encoder:
                 raise
-            check(usual)  # for instance, DNxHR has no fields
+            check(usual)  # DNxHR, for instance, cannot store fields
             return usual, None
         return plan, None
     try:
@@ -94,7 +94,7 @@ def names_gpu(codec: str | None) -> bool:
 def _gpu_encoder(
     info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None, wanted: Encoding
 ) -> str | None:
-    """Returns NVENC's encoder to try, None for software."""
+    """Returns the NVENC encoder to try, or None for software."""
     named = codec.lower() if codec else None
     if names_gpu(codec):
         if wanted.mode == "software":
@@ -120,7 +120,7 @@ def _gpu_encoder(
         return None
     software = ALIASES[named] if named else default_encoder(info, format, supported)
     if named is None and pixel_format_info(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:
-        return "hevc_nvenc"  # H.264 of 10 bits is beyond most GPUs and many players
+        return "hevc_nvenc"  # most GPUs and many players do not support 10-bit H.264
     gpu = _GPU.get(software)
     if gpu is None and wanted.mode == "cuda":
         gpu = "hevc_nvenc" if "hevc_nvenc" in supported else "av1_nvenc"
@@ -128,10 +128,10 @@ def _gpu_encoder(
 
 
 def _open(plan: VideoPlan, info: MediaInfo, device: int) -> None:
-    """Opens the encoder once, for GPU frames if their format fits.
+    """Tests that the encoder opens. Plans for GPU frames if their format fits.
 
     Raises:
-        EncoderRefused: driver or GPU refuse.
+        EncoderRefused: the driver or the GPU refuses.
     """
     why = driver.absent(device)
     if why is None and plan.fields != "progressive":

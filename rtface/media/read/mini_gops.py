@@ -73,7 +73,7 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
         edited, packets = EditedTimes(container), cast(Iterator[CodedFrame], container.demux(video))
-        with suppress(av.FFmpegError):  # a fault of the container; the rest is encoded, and its decoder reports it
+        with suppress(av.FFmpegError):  # damaged container: the rest is encoded, and its decoder reports the damage
             for came in packets:
                 if not came.size or (packet := edited.timed(came)) is None:
                     continue
@@ -135,7 +135,7 @@ class _Marks:
 
 
 def _follows(group: Iterable[tuple[CodedFrame, _Mark]], ended: list[int] | None) -> bool:
-    """Returns whether all frames of a group follow the last group."""
+    """Returns whether a whole group is shown after the previous group."""
     return not ended or all(packet.pts is None or packet.pts > ended[0] for packet, _ in group)
 
 

@@ -16,7 +16,7 @@ from rtface.media.read.quantiser import QuantiserReader
 from rtface.media.read.timeline import Cut
 
 GIVE_UP = 200
-"""Number of consecutive packets that fail before the rest of a file is dropped."""
+"""Number of consecutive failed packets that ends the reading of a file."""
 
 
 class PacketDecoder:

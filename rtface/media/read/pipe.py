@@ -96,7 +96,7 @@ class PipeReader:
                 return b""
 
     def arrival(self, end: int) -> float:
-        """Returns when the byte before `end` arrived (`time.monotonic`). `end` must not decrease."""
+        """Returns when the byte before offset `end` arrived (`time.monotonic`). Calls must not decrease `end`."""
         while len(self._came) > 1 and self._came[0][0] < end:
             self._came.popleft()
         return self._came[0][1]

@@ -163,7 +163,7 @@ def describe(
 
 
 def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
-    """Updates the description of an input for frames enlarged like `frame`. `format` is that before enlarging."""
+    """Updates the description of an input if its frames are enlarged. `format` is the format before enlarging."""
     decoded, image = (info.width, info.height, format), frame.image
     if (image.width, image.height) == decoded[:2]:
         return info

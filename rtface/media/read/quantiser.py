@@ -1,22 +1,22 @@
 """Reads a stream's quantisers in one unit for all codecs (`rtface.frame.Quantisers`).
 
-FFmpeg's decoders of H.264, MPEG-1, MPEG-2, MPEG-4 part 2 (and relatives) and VP9 export them with each frame, by block,
-if `export_side_data` requests it. For JPEG they are read from the packets.
+FFmpeg's decoders of H.264, MPEG-1, MPEG-2, MPEG-4 part 2 (and relatives) and VP9 export a map of quantisers by block
+with each frame if `export_side_data` requests it. JPEG quantisers are read from the packets.
 
 Decoders of H.264 and MPEG-4 that reorder frames export the map when they return a frame. With frame threads, another
-thread may still be decoding it, and a part of the map is empty or that of an earlier frame (FFmpeg 8.0). So these use
-slice threads only (`threads_for`); where those would be too slow, maps are not used.
+thread may still be decoding that frame: a part of the map is empty, or belongs to an earlier frame (FFmpeg 8.0). So
+these decoders use slice threads only (`threads_for`). If slice threads would be too slow, maps are not used.
 
 Quantiser steps of an orthonormal transform, in 8-bit code values, with flat matrices:
 
 - H.264: 2^((QP - 4) / 6), with QP minus 6 for each bit above 8, which the exported QP includes.
-- MPEG-2 (ISO 13818-2, 7.4.2.3): the step is 2·W·quantiser_scale / 32, for an orthonormal transform. With W = 16, the
-  matrix of inter blocks, that is quantiser_scale: twice the code if the scale is linear, else an entry of table 7-6.
-  FFmpeg exports quantiser_scale.
-- MPEG-1: 2·W·quantizer_scale / 16, with W = 16 twice the scale; FFmpeg exports twice the scale.
-- MPEG-4 part 2, H.263 and relatives: 2·QP; FFmpeg exports twice QP.
-- VP9, AV1: the AC quantiser of the frame's or segment's index / 8, as the transforms are 8 times an orthonormal one.
-- JPEG: tables have the steps of an orthonormal transform; the geometric mean of the first 20 after DC in zigzag order.
+- MPEG-2 (ISO 13818-2, 7.4.2.3): 2·W·quantiser_scale / 32. With W = 16, the matrix of inter blocks, this is just
+  quantiser_scale, which FFmpeg exports. The stream codes it: quantiser_scale is twice the code if the scale is linear,
+  else an entry of table 7-6.
+- MPEG-1: 2·W·quantizer_scale / 16. With W = 16, this is twice the scale, which FFmpeg exports.
+- MPEG-4 part 2, H.263 and relatives: 2·QP, which FFmpeg exports.
+- VP9, AV1: 1/8 of the AC quantiser for the frame's or segment's index, because the transforms are scaled by 8.
+- JPEG: the geometric mean of the first 20 entries after DC in zigzag order; tables state orthonormal steps.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.quantiser_tables import qp_steps, vpx_steps
 from rtface.util.av_gpu import on_gpu
 
-# AVVideoEncParams: number of blocks, offset and bytes of their array, type, QP of the frame.
+# AVVideoEncParams: number of blocks, offset of their array, bytes of a block, type, QP of the frame.
 _HEAD = struct.Struct("@INNii")
 _VP9, _H264, _MPEG2 = 0, 1, 2
 _MACROBLOCK, _VP9_BLOCK, _VP9_LARGEST = 16, 8, 64
-# Samples by which a macroblock map may exceed the frame: coded heights of interlaced film are multiples of 32. Frames
-# resized by a filter differ by more.
+# Samples by which a macroblock map may exceed the frame, because coded heights of interlaced film are multiples of 32.
+# If a filter resized the frame, the difference is larger.
 _PADDING = 32
-# Decoders that export maps, of the codecs whose headers `step_reader` reads as well.
+# Codecs whose decoders export maps and whose headers `step_reader` can also read.
 _EXPORT = ("h264", "mpeg4", "vp9")
-# Decoders that may export a map before its frame is complete, and the largest frame for which slice threads are fast
-# enough, in samples.
+# Codecs whose decoders may export a map before its frame is complete, and the largest frame, in samples, for which
+# slice threads are fast enough.
 _EXPORT_EARLY = ("h264", "mpeg4")
 _SLICE_SAMPLES = 1920 * 1088
 # Maximum number of frames inside the decoder.
@@ -56,7 +56,7 @@ _PENDING = 64
 
 
 def threads_for(context: av.VideoCodecContext) -> Literal["AUTO", "SLICE"]:
-    """Returns the thread type for decoding: "SLICE" if quantisers require it."""
+    """Returns the thread type for decoding. It is "SLICE" if reading quantisers requires that."""
     small = context.width * context.height <= _SLICE_SAMPLES
     return "SLICE" if context.codec.canonical_name in _EXPORT_EARLY and small else "AUTO"
 
@@ -65,7 +65,7 @@ class QuantiserReader:
     """Reads the quantisers of the frames of one decoder.
 
     Args:
-        context: the decoder, not opened yet, with its thread type; its export option is set.
+        context: the decoder, not opened yet, with its thread type set. The reader sets its export option.
         gpu: whether frames come from a GPU decoder, which exports nothing.
     """
 
@@ -73,7 +73,7 @@ class QuantiserReader:
         self._codec = context.codec.canonical_name
         by_frame = ThreadType.FRAME in ThreadType(context.thread_type) and context.thread_count != 1
         exports = self._codec in _EXPORT and not (self._codec in _EXPORT_EARLY and by_frame)
-        # The steps of a lossless film say nothing about its earlier coding, which may have caused artefacts.
+        # The steps of a lossless film say nothing about an earlier lossy coding that may have caused artefacts.
         self._silent = coding_of(context).kind == "lossless"
         if exports or self._codec not in _EXPORT:
             context.options = {**context.options, "export_side_data": "venc_params"}
@@ -93,7 +93,7 @@ class QuantiserReader:
             del self._pending[next(iter(self._pending))]
 
     def of(self, image: av.VideoFrame) -> Quantisers | None:
-        """Returns the quantisers of a frame, or None. It must have the decoder's timestamp."""
+        """Returns the quantisers of a frame, or None. The frame must still have the decoder's timestamp."""
         if self._silent:
             return None
         data = None if on_gpu(image) else side_data(image, "VIDEO_ENC_PARAMS")
@@ -109,16 +109,16 @@ class QuantiserReader:
 
 
 def one_step(step: float, codec: str, image: av.VideoFrame) -> Quantisers:
-    """Returns one step for a whole frame."""
+    """Returns quantisers with one step for a whole frame."""
     return Quantisers(np.full((1, 1), step, np.float32), max(image.width, image.height), codec)
 
 
 def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -> Quantisers | None:
-    """Parses FFmpeg's "video encoding parameters"; returns None if unusable.
+    """Parses FFmpeg's "video encoding parameters". Returns None if they are unusable.
 
     Args:
         data: AVVideoEncParams and its blocks.
-        codec: FFmpeg's canonical name.
+        codec: FFmpeg's canonical name of the codec.
         width, height: size of the frame in samples.
         bits: bits per sample.
     """

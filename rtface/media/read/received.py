@@ -18,15 +18,15 @@ from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
 
-# Codecs with several packets at one position, from several blocks.
+# Codecs for which FFmpeg makes several packets at one position out of several blocks.
 _PACKED = {"atrac3", "cook", "ra_144", "ra_288", "sipr"}
 _BUFFER = 4 << 20  # bytes; on a network drive each read takes milliseconds
 
 
 class Received:
-    """Detects parts lost by a damaged container, once the film was read. FFmpeg's demuxers skip them without an error.
-    Every Matroska block must have come, and an MP4 or MOV index must be complete. Data missing in an intact index is
-    not detected.
+    """Detects parts lost by a damaged container. FFmpeg's demuxers skip such parts without an error. After reading,
+    every Matroska block must have arrived as a packet, and an MP4 or MOV index must be complete. Media data that is
+    missing although the index is intact is not detected.
 
     Args:
         path: the film; URLs and pipes are not checked.
@@ -46,10 +46,10 @@ class Received:
             self._places.append(packet.pos)
 
     def compare(self, faults: Faults) -> None:
-        """Reports missing parts, and counts them if possible. To be called at the film's end.
+        """Reports missing parts. Counts them if possible. Must be called after the last packet.
 
         Raises:
-            InputError: the file is damaged, and `faults` are strict.
+            InputError: the file is damaged, and `faults` is strict.
         """
         try:
             if self._path is None or self._path.stat().st_size != self._size:  # still being written
@@ -60,7 +60,7 @@ class Received:
                     if self._format.startswith("matroska")
                     else (0, self._format.startswith("mov") and not mp4_index.is_whole(file))
                 )
-        except OSError as error:  # the packets are intact; the file may have been removed
+        except OSError as error:  # the packets read are intact; the file may be gone
             log.debug("%s: cannot be compared with the received packets (%s)", faults.name, error.strerror)
             return
         if missing or damaged:
@@ -72,7 +72,7 @@ class Received:
             )
 
     def _missing(self, file: BinaryIO) -> tuple[int, bool]:
-        """Counts missing Matroska blocks; returns also whether there is invalid data."""
+        """Counts missing Matroska blocks. Also returns whether there is invalid data."""
         came = np.sort(np.frombuffer(self._places, np.int64))
         track, first, end = np.fromiter(chain.from_iterable(blocks(file)), np.int64).reshape(-1, 3).T
         lost = np.searchsorted(came, first) == np.searchsorted(came, end)

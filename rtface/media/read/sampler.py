@@ -19,19 +19,19 @@ from rtface.redaction import is_url, shown
 
 
 class FrameSampler:
-    """Returns single frames of a film without decoding those between.
+    """Returns single frames of a film. Does not decode all the frames between them.
 
     Args:
-        path: a film: a file, or a URL that PyAV opens.
-        scale: size to enlarge frames to (``--scale``); None for none.
+        path: file of a film, or a URL that PyAV opens.
+        scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
         variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
         clock_start: start of the input's clock in seconds; times count from here.
-        duration_s: seconds; None if the container has none.
+        duration_s: duration in seconds; None if the container states none.
 
     Raises:
-        InputMissing, InputError: as `rtface.media.read.source.FileSource`.
+        InputMissing, InputError: see `rtface.media.read.source.FileSource`.
         UsageError: the input is a pipe, which cannot seek.
     """
 
@@ -50,7 +50,7 @@ class FrameSampler:
         except BaseException:
             self._container.close()
             raise
-        # Frame threads would delay the first frame by their number.
+        # Frame threads would delay the first frame by one frame each.
         self._video.codec_context.thread_type = "SLICE"
         self._base = time_base_of(self._video)
         self._given: set[int] = set()
@@ -62,7 +62,7 @@ class FrameSampler:
         `start`, returns the frame at that time; None if there is no new one.
 
         Raises:
-            InputError: the film cannot be sought.
+            InputError: seeking in the film fails.
         """
         base, target = self._base, self._seek(seconds)
         first, skipping = self.clock_start + Fraction(start).limit_denominator(1_000_000), False
@@ -89,18 +89,18 @@ class FrameSampler:
         return None
 
     def keyframe_before(self, seconds: float) -> Fraction | None:
-        """Returns the time of the last keyframe up to `seconds`. The argument counts from the beginning, the
-        result is in seconds of the input's clock, None without a keyframe; nothing is decoded.
+        """Returns the time of the last keyframe up to `seconds`. `seconds` counts from the beginning; the result is in
+        seconds of the input's clock, or None if there is no keyframe. Nothing is decoded.
 
         Raises:
-            InputError: the film cannot be sought.
+            InputError: seeking in the film fails.
         """
         self._seek(seconds)
         packet = next(iter(self._container.demux(self._video)), None)
         return packet.pts * self._base if packet is not None and packet.pts is not None else None
 
     def _seek(self, seconds: float) -> Fraction:
-        """Seeks to the keyframe at or before a time. Returns that time on the input's clock; raises as `at`."""
+        """Seeks to the keyframe at or before a time. Returns that time on the input's clock. Raises as `at` does."""
         target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
         try:
             self._container.seek(int(target / self._base), stream=self._video)
@@ -119,5 +119,5 @@ class FrameSampler:
 
 
 def spread(count: int) -> list[float]:
-    """Returns van der Corput's sequence (base 2, 0…1): each prefix is spread evenly."""
+    """Returns the start of van der Corput's sequence (base 2, 0…1). Each prefix is spread evenly."""
     return [int(f"{k:b}"[::-1], 2) / 2 ** k.bit_length() for k in range(count)]

@@ -1,4 +1,4 @@
-"""Reads frames and packets of films and images, also of damaged ones."""
+"""Reads frames and packets of films and images, even damaged ones."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ from rtface.redaction import is_url, shown
 from rtface.stats import Stats
 from rtface.util.av_gpu import on_gpu
 
-# Seconds before --start to seek to, one after the other, while a seek lands after --start.
+# Seconds before --start to seek to. The next number is tried if a seek lands after --start.
 _EARLIER_S = (0, 5, 30)
 
-# After a progressive first frame, more frames are checked for fields: with these codecs and heights of interlaced
-# television, up to this number and size in total.
+# If the first frame is progressive, but codec and height are among those of interlaced television, more frames are
+# checked for fields, up to this number and this size in total.
 _CODES_FIELDS, _TELEVISION = ("mpeg2video", "h264", "vc1"), (480, 486, 512, 576, 608, 1080, 1088)
 _CHECKED, _CHECKED_BYTES = 25, 64 << 20
 
-# Seconds that `close` waits for a read.
+# Seconds that `close` waits for a pending read.
 _CLOSE_S = 0.2
 
 
 class FileSource:
     """Yields video frames and all other streams' packets in demux order.
 
-    Frames come in presentation order with the pts of the file; the first is decoded at once. `stats` counts all repairs
-    and warns about each kind once.
+    Frames come in presentation order with the pts of the file. The constructor decodes the first frame. `stats` counts
+    all repairs and warns about each kind once.
 
-    Closing it while another thread is blocked in a read (a dead network drive) leaves the file open to that thread.
+    If the source is closed while another thread is blocked in a read (a dead network drive), the file stays open.
 
     Args:
-        path: a film or image: a file, or a URL that PyAV opens.
+        path: file of a film or image, or a URL that PyAV opens.
         start, end: cut in seconds from the input's beginning; frames with start ≤ time < end are yielded.
-        threads: number of decoder threads, None for FFmpeg's choice.
+        threads: number of decoder threads; None for FFmpeg's choice.
         stats: receives counters and warnings.
-        strict: raise InputError for a damaged file instead of a warning.
+        strict: raise InputError for a damaged file instead of warning.
         decode: GPU to decode with, if possible (`hardware.decoding`); None for software.
-        stop: ends the input once it is set, if that is a pipe.
-        size: size of all frames; others are scaled. None takes that of the first.
-        fields: field order of a film opened before; another one is reported. None detects it.
-        scale: size to enlarge frames to (``--scale``); None for none.
-        chosen: its field order (``--fields``); None trusts the flags, without looking for combed frames.
+        stop: event that ends the input when it is set; for pipes only.
+        size: size to scale all frames to; None takes the size of the first frame.
+        fields: expected field order, from an earlier opening of the film; another order is reported. None detects it.
+        scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
+        chosen: value of ``--fields``; None trusts the flags, without looking for combed frames.
         variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
@@ -83,8 +83,8 @@ class FileSource:
 
     Raises:
         InputMissing: the input does not exist or may not be read.
-        InputError: it is empty, cut off before its index, not a film, has no video, or exceeds the size limit.
-        UsageError: the cut lies outside the film; frames cannot have that size.
+        InputError: the input is empty, cut off before its index, no film, without video, or over the size limit.
+        UsageError: the cut lies outside the film, or frames cannot be enlarged to `scale`.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class FileSource:
             )
         self._waiting: deque[Item] = deque()
         self._readers: list[PipeReader | FileReader | None] = []
-        self._now: Decoder | None = None  # once the first frame is there
+        self._now: Decoder | None = None  # set as soon as the first frame is decoded
         self._container, self._video = self._open()
         try:
             begin = clock_start_of(self._container)
@@ -180,8 +180,8 @@ class FileSource:
             yield item
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """Yields packets of other streams without decoding: an alternative to iterating over the source. Each video
-        packet is replaced by its time, in seconds of the input's clock."""
+        """Yields packets of the other streams without decoding video. It replaces iterating over the source. Instead of
+        each video packet, it yields the packet's time, in seconds of the input's clock."""
         while self._waiting:
             item = self._waiting.popleft()
             yield item.pts * item.time_base if isinstance(item, Frame) else item
@@ -199,7 +199,7 @@ class FileSource:
             if self._arriving is not None and not self._arriving.close():
                 return
             self._container.close()
-            for reader in self._readers:  # PyAV keeps them as long as it references a stream of theirs
+            for reader in self._readers:  # PyAV keeps a reader as long as a stream of it is referenced
                 if reader is not None:
                     reader.close()
         finally:
@@ -228,7 +228,7 @@ class FileSource:
             raise
         video.codec_context.thread_count = self._threads or 0
         video.codec_context.thread_type = threads_for(video.codec_context)
-        if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage in slices is silent
+        if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else FFmpeg hides damage in slices
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
         if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
             self._arriving = ArrivingPackets(container, video, self._stop, self.pipe)
@@ -254,17 +254,17 @@ class FileSource:
         )
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
-        """Starts a decoder; puts items up to its first frame into `_waiting`."""
+        """Starts a decoder. Puts its items up to the first frame into `_waiting`."""
         cut = self._cut
-        if cut.start is not None and self.pipe is None and self._arriving is None:  # those cannot seek
+        if cut.start is not None and self.pipe is None and self._arriving is None:  # pipes and live sources cannot seek
             for earlier in _EARLIER_S:
                 target = max(cut.start - earlier, cut.clock_start)
-                # A container that cannot seek, or misses, is opened again.
+                # If the seek fails or misses, the container is opened again.
                 with suppress(av.FFmpegError, SeekMissed):
                     self._container.seek(int(target / time_base_of(self._video)), stream=self._video)
                     decoder = self._decoder(faults := Faults(self._name), sought=True)
                     if self._first_frame(items := decoder.items()):
-                        # Earlier faults lie before the cut, or resulted from the seek.
+                        # Faults up to here lie before the cut, or result from the seek.
                         faults.report_to(self._stats, strict=self._strict)
                         self._stats.count("frames_in")
                         return decoder, items
@@ -302,7 +302,7 @@ class FileSource:
         return False
 
     def _look_for_fields(self, first: Frame) -> None:
-        """Decodes more frames of broadcasts, in which progressive and interlaced frames mix."""
+        """Decodes more frames of a broadcast. Progressive and interlaced frames may alternate in it."""
         image, codec = first.image, self._video.codec_context.codec.canonical_name
         if (
             image.interlaced_frame
@@ -341,7 +341,7 @@ class FileSource:
         )
 
     def _decoded_by(self, notes: list[str]) -> str:
-        """Describes the decoder; notes a requested GPU, or warns of its refusal."""
+        """Describes the decoder. Adds a note if a GPU decodes, or warns if the requested GPU refuses."""
         if self._wanted is None or self._gpu is None:
             return "software"
         refusal = self._gpu if isinstance(self._gpu, str) else self._gpu.refusal

@@ -1,4 +1,4 @@
-"""Finds a film's SMPTE start timecode, also for an output."""
+"""Finds a film's SMPTE start timecode. Computes that of an output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rtface.errors import UsageError
 from rtface.util.timecode import Timecode
 
 KEY = "timecode"
-"""FFmpeg's tag for a `tmcd` track (MOV, MP4), Matroska, and MXF."""
+"""FFmpeg's tag for timecodes in MOV and MP4 (`tmcd` track), Matroska, MXF."""
 
 
 def find_timecode(tags: Iterable[Mapping[str, str]], rate: Fraction) -> Timecode | None:
-    """Returns the first timecode in `tags` valid for this rate, or None."""
+    """Returns the first timecode in `tags` that suits the rate, or None."""
     for group in tags:
         for name, text in group.items():
             if name.lower() == KEY:
@@ -29,8 +29,8 @@ def output_timecode(start: Timecode | None, asked: str | None, rate: Fraction, s
     """Returns the timecode of an output's first frame.
 
     Args:
-        start: timecode of the input's first frame in the input.
-        asked: the user's timecode for that frame; takes precedence.
+        start: timecode of the input's first frame according to the input.
+        asked: the user's timecode for that frame, which takes precedence.
         rate: frames per second.
         skipped: seconds of the input before the output's first frame (``--start``).
 

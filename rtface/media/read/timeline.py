@@ -18,11 +18,11 @@ from rtface.protocols import Item
 from rtface.util.parse import format_time
 
 _NOTICEABLE_S = Fraction(1, 100)
-# Seconds by which a packet may be moved without damage to the film.
+# Seconds by which moving a packet does not count as damage.
 MOVED_S = Fraction(1, 20)
 # Seconds of audio before the beginning that a decoder needs to warm up.
 PRIMING = Fraction(1, 10)
-# A jump ahead by more seconds may be damage: the next timestamp decides.
+# A jump ahead by more than these seconds may be damage; the next timestamp decides.
 _AHEAD_S = 1
 
 Change = Literal["", "missing", "repeated", "nudged", "jumped"]
@@ -34,7 +34,7 @@ class Cut:
 
     Attributes:
         clock_start: start of the input's clock in seconds.
-        start, end: seconds of that clock, or None.
+        start, end: limits in seconds of the input's clock, or None.
     """
 
     clock_start: Fraction
@@ -58,12 +58,12 @@ class Cut:
 class RisingTimestamps:
     """Turns the timestamps of one stream into strictly rising ones.
 
-    A repeated timestamp is moved one `step` later. A step back of up to `near` units (jitter) moves that one timestamp
-    just after the last. A longer one is a splice: all later ones are shifted as well, until one continues before the
-    step: then a single timestamp was damaged.
+    A repeated timestamp is moved one `step` later. After a step back of up to `near` units (jitter), only the timestamp
+    itself is moved, just after the last. A longer step back counts as a splice: all later timestamps are shifted, too.
+    If one of these continues the time before the splice, a single timestamp was damaged: the shift is undone.
 
     Args:
-        step: usual interval in units; a missing timestamp is that much later than the last.
+        step: usual interval in units; a missing timestamp becomes the last one plus `step`.
         near: longest step back in units that counts as jitter.
     """
 
@@ -76,7 +76,7 @@ class RisingTimestamps:
     before: int | None = None  # the shift before a splice that is not confirmed yet
 
     def ahead(self, stamp: int | None) -> int:
-        """Returns how far a timestamp is after the last, in units. It is 0 if unknown."""
+        """Returns how many units a timestamp lies after the last. Returns 0 if unknown."""
         return 0 if stamp is None or self.last is None else stamp + self.shift - self.last
 
     def next(self, stamp: int | None, following: int | None = None) -> tuple[int, Change]:
@@ -84,10 +84,10 @@ class RisingTimestamps:
 
         Args:
             stamp: the original timestamp.
-            following: the next one, if known: it tells a damaged timestamp that is too late from a gap.
+            following: the next original timestamp, if known. It shows whether a late timestamp is damaged.
         """
         if stamp is None:
-            # Counted in exact fractions, so that 1001/30000 s does not drift in a coarse unit.
+            # Exact fractions keep steps such as 1001/30000 s from drifting in coarse units.
             before = self.counted if self.counted is not None else self.last
             self.counted = Fraction(0) if before is None else before + self.step
             value = round(self.counted) if self.last is None else max(round(self.counted), self.last + 1)
@@ -119,13 +119,13 @@ class RisingTimestamps:
 
 
 class FrameClock:
-    """Gives decoded images rising times. An image whose time jumps ahead waits for the next one, whose time shows
-    whether it is damaged.
+    """Gives decoded images rising times. An image whose time jumps ahead waits for the next image, whose
+    time shows whether the jump is damage.
 
     Args:
         step: usual interval of images, in units of `base`.
         base: time base in seconds.
-        by_dts: whether to use the decoding times.
+        by_dts: whether to use decoding times instead of presentation times.
     """
 
     def __init__(self, step: Fraction, base: Fraction, *, by_dts: bool) -> None:
@@ -135,7 +135,7 @@ class FrameClock:
     def settled(
         self, images: Iterable[av.VideoFrame], *, end: bool = False
     ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-        """Yields the images; a delayed one with the timestamp of the next."""
+        """Yields the images. A delayed image comes with the timestamp of the next, others with None."""
         for image in images:
             if self._waiting is not None:
                 waiting, self._waiting = self._waiting, None
@@ -153,12 +153,12 @@ class FrameClock:
         return image.dts if self._by_dts else image.pts
 
     def next(self, image: av.VideoFrame, following: int | None) -> tuple[int, Change]:
-        """Returns the time of an image and its change, as `RisingTimestamps.next`."""
+        """Returns the time of an image and its change. See `RisingTimestamps.next`."""
         return self._rising.next(self.stamp(image), following)
 
 
 class OtherStreams:
-    """Gives packets rising timestamps and drops those outside the cut.
+    """Gives packets rising timestamps. Drops packets outside the cut.
 
     Args:
         cut: the part that is read.
@@ -170,15 +170,15 @@ class OtherStreams:
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._clocks: dict[int, RisingTimestamps] = {}
-        # Shift of frames after a splice in seconds; whether their last timestamp jumped ahead, so that the next one
-        # shows whether it is damaged.
+        # Shift of video packets after a splice in seconds; whether the last video timestamp jumped ahead, so that the
+        # next one must show whether the jump is damage.
         self._shift, self._ahead = Fraction(0), False
         self._unfounded = set[int]()  # streams whose last keyframe is hidden
         self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's original time, and its shift
         self.reached = Fraction(0)
 
     def follow(self, packet: av.Packet[Stream], clock: RisingTimestamps) -> None:
-        """Follows a video packet: a stream that begins after a splice gets its shift."""
+        """Records the shift at a video packet. Streams that begin after a splice get the same shift."""
         if packet.dts is not None and not packet.is_discard:
             self._ahead = not self._ahead and clock.ahead(packet.dts) * packet.time_base > _AHEAD_S
             if not self._ahead:
@@ -186,10 +186,10 @@ class OtherStreams:
             self._shift = clock.shift * packet.time_base
 
     def cut(self, packet: av.Packet[Stream], faults: Faults) -> Packet | None:
-        """Returns a packet with rising timestamps, or None if outside the cut.
+        """Returns a packet with rising timestamps. Returns None if it must be dropped.
 
         Raises:
-            InputError: its time is far off, and `faults` are strict.
+            InputError: the packet had to be moved far or left out, and `faults` is strict.
         """
         base = packet.time_base
         stamp = packet.dts if packet.dts is not None else packet.pts
@@ -243,14 +243,14 @@ class OtherStreams:
         return Packet(packet, packet.stream_index)
 
 
-# More frames than encoder, muxer and pipeline hold together.
+# Number of frames to remember: more than encoder, muxer and pipeline hold together.
 REMEMBERED = 4096
 
 
 class FrameTimes:
-    """Records presentation times for stopped runs to name their next frame.
+    """Records presentation times, so that stopped runs can name their next frame.
 
-    The end of the last frame is not its time if the frame rate varies. One thread may record times while another reads.
+    If the frame rate varies, the next frame need not begin when the last one ends. Threads may record and read at once.
 
     Attributes:
         complete: whether the source has yielded all frames.
@@ -261,7 +261,7 @@ class FrameTimes:
         self._count, self.complete, self._lock = 0, False, Lock()
 
     def noted(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yields the items; records every frame's time, and their end."""
+        """Yields the items. Records the time of every frame, and that all were yielded."""
         for item in items:
             if isinstance(item, Frame):
                 with self._lock:

@@ -1,4 +1,4 @@
-"""Chooses a variant (quality) of HLS and DASH manifests and its streams."""
+"""Chooses a variant (quality) and its streams in HLS and DASH manifests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtface.errors import InputError, Message
 
 
 def variants_of(container: InputContainer) -> list[av.VideoStream]:
-    """Lists the videos of variants in order; empty for other inputs."""
+    """Lists the video streams of variants in order. Returns none for other inputs."""
     videos = container.streams.video if container.format.name in ("hls", "dash") else ()
     return [
         stream
@@ -25,12 +25,12 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
     """Chooses the requested variant, with a note if there are several.
 
     Args:
-        variants: result of `variants_of`; the video, if the input has none.
-        wanted: value of ``--variant``: "best", a number in the list from 1 on, or a height.
+        variants: result of `variants_of`, or only the video stream if the input has no variants.
+        wanted: value of ``--variant``: "best", a number in the list (counted from 1), or a height.
         name: name of the input, for messages.
 
     Raises:
-        InputError: there is none of that number or height.
+        InputError: there is no variant with that number or height.
     """
     listed = ", ".join(f"{number} ({_called(stream)})" for number, stream in enumerate(variants, 1))
     fitting = [
@@ -62,8 +62,8 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
 
 
 def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
-    """Lists the streams to keep with a video, in container order. Of an HLS or DASH manifest these are those of its
-    variant."""
+    """Lists the streams to keep with a video, in container order. From an HLS or DASH manifest, only streams of the
+    video's variant are kept."""
     if not variants_of(container):
         return list(container.streams)
     others = ("audio", "subtitle", "data")
@@ -73,12 +73,12 @@ def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Strea
 def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Stream) -> bool:
     """Returns whether an audio or subtitle stream belongs to a variant.
 
-    PyAV does not expose FFmpeg's programs. But FFmpeg finds the best stream in a video's program: it returns `stream`,
-    marked as the best, if that belongs to it.
+    PyAV does not expose FFmpeg's programs. But FFmpeg can find the best stream in a video's program. So `stream` is
+    marked as the best of all: FFmpeg returns it if it belongs to the program.
     """
-    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA, shared by variants; FFmpeg states the last one's rate
+    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA, shared by variants; FFmpeg states the last rate
     if container.format.name == "hls" and not shared and _bandwidth(stream) not in (0, _bandwidth(video)):
-        return False  # FFmpeg would take one of any variant if this one has none
+        return False  # FFmpeg would take a stream of any variant if this one has none
     if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg ignores audio without packets
         return container.streams.best("video", related=stream) is video
     marks = {one: one.disposition for one in container.streams if one.type == stream.type}
@@ -91,7 +91,7 @@ def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Str
 
 
 def _bandwidth(stream: Stream) -> int:
-    """Reads the variant's bit rate (bit/s); 0 if no manifest states it."""
+    """Reads the variant's bit rate in bit/s. Returns 0 if no manifest states it."""
     return int(stream.metadata.get("variant_bitrate", 0))
 
 
