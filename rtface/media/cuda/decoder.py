@@ -91,7 +91,7 @@ class GpuDecoder:
             why = _difference(self._software[0], self._proven[0], self._format)
             if why is None:
                 self.first = self._software[0]
-                self._stream.codec_context.flush_buffers()  # frees a dozen frames
+                self._stream.codec_context.flush_buffers()  # it holds a dozen decoded frames
         if self.first is None and (why or packet is None or len(self._software) > _MOST_AHEAD):
             self.refusal = why or "the GPU returns no frame"
         if self.first is None and self.refusal is None:

@@ -16,7 +16,7 @@ def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None) -> str:
     """Computes the SHA-256 of a file in blocks of 1 MiB.
 
     Args:
-        tick: called with the number of bytes of each block; its exceptions pass through.
+        tick: is called with the number of bytes after each block; its exceptions pass through.
 
     Raises:
         InputMissing: the file does not exist or cannot be read.
@@ -36,7 +36,7 @@ def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None) -> str:
 
 
 def share_of_bytes(total: int, doing: Callable[[str, float], None] | None) -> Callable[[int], None]:
-    """Returns a `tick` for `sha256_of` that reports progress over several files. They have `total` bytes together."""
+    """Returns a `tick` for `sha256_of` that reports progress over several files. `total` is the sum of their bytes."""
     done = 0
 
     def tick(count: int) -> None:

@@ -1,4 +1,4 @@
-"""Detects a changed input by size, modification time and hashed samples."""
+"""Detects whether an input has changed, by size and hashed samples."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PIECES = 16
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Returns size, modification time (ns) and sampled SHA-256 of a file. For a folder, they are those of its images,
-    with their names and sizes hashed as well.
+    """Returns size, modification time (ns) and sampled SHA-256 of a file. For a folder, all its images are taken
+    together, and their names and sizes are hashed, too.
 
     Raises:
-        InputMissing: it does not exist or may not be read.
-        InputError: it is a folder without an image.
+        InputMissing: the path does not exist or may not be read.
+        InputError: the path is a folder without an image.
     """
     digest = hashlib.sha256()
     try:
@@ -48,8 +48,8 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def same(expected: dict[str, Any], path: Path) -> bool:
-    """Returns whether a file or folder still matches a fingerprint. The modification time is ignored: it differs for
-    copies, and is visible without permission to read."""
+    """Returns whether a file or folder still matches a fingerprint. Ignores the modification time, because copies have
+    another one, and because it is visible even without permission to read the file."""
     try:
         status = path.stat()
         if not S_ISDIR(status.st_mode) and status.st_size != expected["size"]:

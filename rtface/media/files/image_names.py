@@ -1,4 +1,4 @@
-"""Recognises still images by name or first bytes, and lists folders."""
+"""Recognises still images by name or first bytes. Lists the images in folders."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _READ_ONLY = (".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".psd", ".psb",
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Lists a folder's images in natural order (9 before 10). Hidden ones are left out.
+    """Lists a folder's images in natural order (9 before 10). Omits hidden files.
 
     Raises:
         InputMissing: there is no such folder.
-        InputError: it contains no image.
+        InputError: the folder contains no image.
     """
     try:
         names = list(Path(folder).iterdir())
@@ -55,23 +55,23 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def has_still_name(path: Path) -> bool:
-    """Returns whether a name is that of a readable still."""
+    """Returns whether a file's extension is that of a readable still format."""
     return path.suffix.lower() in IMAGE_KINDS or path.suffix.lower() in _READ_ONLY
 
 
 def is_image(path: Path) -> bool:
     """Returns whether a file begins like a still image."""
-    if not path.is_file():  # bytes read from a pipe are lost
+    if not path.is_file():  # reading from a pipe would lose its first bytes
         return False
     try:
         with path.open("rb") as file:
             return kind_of(file.read(64)) is not None
     except OSError:
-        return False  # the source reports why
+        return False  # opening the source will report why
 
 
 def images_of(input: Path) -> list[Path]:
-    """Returns the images of a still or folder; none for films."""
+    """Returns the image files of a still or folder. Returns none for films."""
     if input.is_dir():
         return list_images(input)
     return [input] if is_image(input) else []

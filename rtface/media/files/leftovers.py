@@ -1,4 +1,4 @@
-"""Removes working files of killed runs; keeps parts of recordings."""
+"""Removes working files of killed runs. Keeps unfinished recordings."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 
-# Locks of another host may be invisible here, and some file systems have none. Such a file counts as abandoned after so
-# long without a write, by the clock of the machine that stores it.
+# Locks of another host may be invisible here, and some file systems have no locks. There, a file counts as abandoned
+# after this many seconds without a write, by the clock of the machine that stores it.
 _SILENT_S = 3600
-_HEX = 6 * "[0-9a-f]"  # as in `work_name`
+_HEX = 6 * "[0-9a-f]"  # hexadecimal parts of `work_name`
 
 
 def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
-    """Removes the working files of killed runs, except parts of recordings.
+    """Removes the working files of killed runs, except unfinished recordings.
 
     Args:
-        target: the output; its folder is searched.
-        live: whether it is a recording, which cannot be repeated: its parts become NAME.partial.EXT.
+        target: the output, whose folder is searched.
+        live: whether the output is a recording, which cannot be repeated. Unfinished ones become NAME.partial.EXT.
 
     Returns:
-        One line for each part of a recording.
+        One line for each recording that was kept.
     """
     kept, stem, suffix = list[str](), glob.escape(target.path.stem), glob.escape(target.path.suffix)
     for path in sorted(target.path.parent.glob(f".{stem}.{_HEX}-*-{_HEX}.partial{suffix}")):
@@ -51,7 +51,7 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
 
 @contextmanager
 def _taken(path: Path) -> Generator[int]:
-    """Opens and locks an abandoned file. Raises OSError if it may be in use."""
+    """Opens and locks an abandoned file or folder. Raises OSError if it may be in use."""
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0)
     number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
     try:
@@ -64,7 +64,7 @@ def _taken(path: Path) -> Generator[int]:
 
 
 def remove_unfinished_files(paths: Iterable[Path]) -> None:
-    """Removes abandoned working files that the next run writes again."""
+    """Removes abandoned working files that the next run will write again."""
     for path in paths:
         if host_of(path):
             with suppress(OSError), _taken(path):
@@ -72,7 +72,7 @@ def remove_unfinished_files(paths: Iterable[Path]) -> None:
 
 
 def end_film(file: BinaryIO) -> None:
-    """Repairs the end of an unfinished MP4 or MOV. No run may be writing it."""
+    """Repairs the end of an unfinished MP4 or MOV. No run may still write to the file."""
     if next(boxes(file), (b"", 0))[0] == b"ftyp":
         cut_to_whole_fragments(file)
         reach_last_frame(file)
@@ -80,7 +80,7 @@ def end_film(file: BinaryIO) -> None:
 
 
 def frame_times(file: BinaryIO) -> list[Fraction]:
-    """Returns rising presentation times of a film's frames (s); none if unreadable."""
+    """Returns the sorted presentation times of a film's frames. They are in seconds; an unreadable film has none."""
     file.seek(0)
     try:
         with open_input(file) as container:

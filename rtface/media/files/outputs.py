@@ -21,12 +21,12 @@ class OutputPath:
     """A path that a run writes.
 
     Attributes:
-        path: as the user named it.
-        name: its name in messages: "" for OUTPUT, else the option, such as "--report".
-        folder: whether it is a folder of images.
-        resumes: whether existing output is that of an earlier call: only missing images are written to a folder; a film
-            may exist.
-        replaces: whether an existing file is replaced without `overwrite`.
+        path: the path as the user named it.
+        name: name in messages: "" for OUTPUT, otherwise the option, such as "--report".
+        folder: whether the output is a folder of images.
+        resumes: whether existing output comes from an earlier call of the same job. A film may then exist, and only the
+            missing images are written to a folder.
+        replaces: whether an existing file is replaced even without `overwrite`.
     """
 
     path: AnyPath
@@ -37,7 +37,7 @@ class OutputPath:
 
     @property
     def message(self) -> Message:
-        """The path for messages, after its option."""
+        """The path for messages, preceded by its option."""
         path = os.fspath(self.path)
         return (
             Message("{option:{path}}", code="output_of", option=OptionFlag(self.name), path=path)
@@ -47,25 +47,25 @@ class OutputPath:
 
 
 def names_folder(output: AnyPath) -> bool:
-    """Returns whether an output means a folder. It ends in a slash, or is one."""
+    """Returns whether an output path means a folder. It ends in a slash, or is an existing folder."""
     text = os.fspath(output)
     return text.endswith(("/", os.sep)) or Path(text).is_dir()
 
 
 def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], overwrite: bool) -> list[Target]:
-    """Checks all output paths of a run, alone and against each other.
+    """Checks all output paths of a run, also against each other.
 
     Args:
-        written: the outputs; the run creates their folders, with parents, so that other outputs may lie in these.
-        inputs: input files, folders and URLs; an image in an input folder is an input too.
+        written: the outputs. The run creates folder outputs with their parents, so other outputs may lie in these.
+        inputs: input files, folders and URLs. Images in an input folder count as inputs, too.
         overwrite: whether existing files may be replaced.
 
     Returns:
         A target for each path, in the same order.
 
     Raises:
-        UsageError: the name is neither a file's nor a folder's: "-", or a mistyped URL.
-        OutputError: it is an input or another output (also by link), exists, or its folder is missing or read-only.
+        UsageError: a path is not that of a file or folder, but "-" or a mistyped URL.
+        OutputError: a path exists or is an input or other output (also by link); its folder is missing or read-only.
     """
     targets: list[Target] = []
     read = list(inputs)
@@ -86,12 +86,12 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
 
 
 def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool) -> Target:
-    """Checks one output file, as `check_outputs`."""
+    """Checks one output file. See `check_outputs`."""
     return check_outputs([OutputPath(output)], inputs=inputs, overwrite=overwrite)[0]
 
 
 def folder_gone(path: object, folder: Path) -> OutputError:
-    """Returns the error for an output, by its shown path, without folder."""
+    """Returns the error for an output whose folder does not exist."""
     return OutputError(
         "{path}: there is no folder {folder}; create it first", code="output_folder_gone", path=path, folder=folder
     )
@@ -132,7 +132,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, created:
         return target
     if not path.parent.is_dir():
         raise folder_gone(one.message, path.parent)
-    if os.path.lexists(path) and not overwrite and not one.resumes:  # a link to itself exists too
+    if os.path.lexists(path) and not overwrite and not one.resumes:  # a broken or circular link exists, too
         raise OutputError(
             "{path}: exists already; {--overwrite=True} replaces it once the new file is complete",
             code="output_exists",
@@ -146,7 +146,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
     try:
         mode = named.stat().st_mode
     except OSError:
-        return  # it does not exist yet
+        return  # the path does not exist yet
     if stat.S_ISDIR(mode):
         if not one.folder:
             raise OutputError(
@@ -186,7 +186,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
     probe = work_name(path)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        probe.unlink(missing_ok=True)  # another run may have removed it as abandoned
+        probe.unlink(missing_ok=True)  # another run may have taken it for abandoned
     except OSError as error:
         raise OutputError(
             "{path}: the folder {folder} cannot be written to ({why}); choose another place or a shorter name, or "
@@ -199,7 +199,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
 
 
 def _images(folder: AnyPath) -> list[Path]:
-    """Lists the images in an input folder; empty for other inputs."""
+    """Lists the images in an input folder. Returns none for other inputs."""
     try:
         return list_images(folder)
     except (InputError, ValueError):
@@ -208,7 +208,7 @@ def _images(folder: AnyPath) -> list[Path]:
 
 def _same(one: AnyPath, other: AnyPath) -> bool:
     try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - URLs are no paths
+        return os.path.samefile(one, other)  # noqa: PTH121 - URLs are not paths
     except (OSError, ValueError):
         return False
 
@@ -217,13 +217,13 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
     """Returns whether a film's OUTPUT is a folder of images.
 
     Args:
-        output: as the user named it.
+        output: OUTPUT as the user named it.
         suffixes: extensions of films.
-        input: the input; its extension is proposed if the output has none.
+        input: the input, whose extension is proposed if OUTPUT has none.
         still: whether the input is a still.
 
     Raises:
-        UsageError: the name has no extension and is no folder.
+        UsageError: OUTPUT is "-", or has no extension and is not a folder.
     """
     text = os.fspath(output)
     check_slashes(text)

@@ -1,4 +1,4 @@
-"""Writes outputs to a locked working file, renamed once it is complete."""
+"""Writes outputs to a locked working file. Renames it when it is complete."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _FULL = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file size limit is reached",
 }
-# Process ids are unique on one machine only: in containers every process may have number 1.
+# Process ids are unique on one machine only; in containers every process may have number 1. So names state the host.
 HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
 _WORK_NAME = re.compile(r"\.([0-9a-f]{6})-\d+-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
 
 def full(error: BaseException | None) -> str | None:
-    """Returns the exhausted resource if a file cannot grow, or None."""
+    """Returns which resource is exhausted if a file cannot grow. Returns None for other errors."""
     return _FULL.get(getattr(error, "errno", None) or 0)
 
 
 def work_name(path: Path) -> Path:
-    """Returns a new hidden name next to `path`. It contains host and process id of the writer."""
+    """Returns a new hidden name next to `path`. It contains the writer's host and process id."""
     return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}-{secrets.token_hex(3)}.partial{path.suffix}")
 
 
@@ -50,9 +50,9 @@ class Target:
     """The destination of an output.
 
     Attributes:
-        path: its final name, with links resolved.
-        shown: as the user named it.
-        overwrite: whether a file of that name may be replaced.
+        path: the final path, with links resolved.
+        shown: the path as the user named it.
+        overwrite: whether an existing file at the path may be replaced.
     """
 
     path: Path
@@ -60,10 +60,10 @@ class Target:
     overwrite: bool = False
 
     def keep(self, work: Path) -> Path:
-        """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …, replacing nothing.
+        """Renames a working file or folder to NAME.partial.EXT. If that exists, takes NAME.partial-2.EXT and so on.
 
         Raises:
-            OSError: it cannot be renamed.
+            OSError: the file or folder cannot be renamed.
         """
         names = numbered(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
         while True:
@@ -73,23 +73,23 @@ class Target:
 
 
 class WorkFile(io.FileIO):
-    """Lets FFmpeg write a file through Python; named once complete.
+    """Lets FFmpeg write a file through Python. The file gets its final name when complete.
 
-    FFmpeg does not open it itself for two reasons: a short write must not pass as complete, and after the first fault
-    nothing more may be written, so that the file stays readable up to its last complete part. It is opened once, and
-    stays open and locked until it has its final name.
+    FFmpeg does not open the file itself for two reasons: a short write must not count as complete, and after the first
+    fault nothing more may be written, so that the file stays readable up to its last complete part. The file stays open
+    and locked until it has its final name.
 
     Args:
-        target: its destination.
-        path: its working name, from `work_name`; a new one by default.
+        target: destination of the file.
+        path: working name, from `work_name`; a new one by default.
 
     Attributes:
-        path: its working name, and after `publish` or `keep` its final one.
-        fault: the first error of a write.
-        size: bytes.
+        path: the working name; after `publish` or `keep`, the final name.
+        fault: the first error of a write, or None.
+        size: size of the file in bytes.
 
     Raises:
-        OSError: it cannot be created, for instance because it exists.
+        OSError: the file cannot be created, for instance because it exists.
     """
 
     def __init__(self, target: Target, path: Path | None = None) -> None:
@@ -102,21 +102,21 @@ class WorkFile(io.FileIO):
         with contextlib.suppress(BlockingIOError):
             lock(self.fileno())
         if target.overwrite and sys.platform != "win32":
-            with contextlib.suppress(OSError):  # mode and owner of the replaced file
+            with contextlib.suppress(OSError):  # keeps mode and owner of the replaced file
                 old = target.path.stat()
                 os.fchmod(self.fileno(), stat.S_IMODE(old.st_mode))
                 os.fchown(self.fileno(), old.st_uid, old.st_gid)
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether FFmpeg may not write any more; PyAV then omits the trailer."""
+        """Whether FFmpeg may no longer write. If so, PyAV omits the trailer."""
         return self._sealed or super().closed
 
     def write(self, data: bytes) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Writes all of `data`.
 
         Raises:
-            OSError: it could not be written, now or earlier.
+            OSError: this or an earlier write failed.
             ValueError: the file is sealed.
         """
         if self._sealed:
@@ -137,25 +137,25 @@ class WorkFile(io.FileIO):
     # -- completion ---------------------------------------------------------------------------------------------
 
     def seal(self) -> None:
-        """Refuses further writes by FFmpeg; only `edited` can change the file."""
+        """Refuses further writes by FFmpeg. Only `edited` can still change the file."""
         self._sealed = True
 
     def edited(self) -> BinaryIO:
-        """Opens the sealed file for corrections; close it to write them."""
+        """Opens the sealed file for corrections. Closing the result writes them."""
         self.seal()
         return open(self.fileno(), "rb+", closefd=False)
 
     def publish(self, *, sync: bool = True) -> None:
-        """Gives the file its final name atomically. An existing file is replaced only if `Target.overwrite` allows it;
-        its permissions stay.
+        """Gives the file its final name atomically. Replaces an existing file only if `Target.overwrite` allows it, and
+        keeps that file's permissions.
 
         Args:
             sync: whether to flush everything to the disk before the name changes, so that a power cut leaves the old
                 file or the new one.
 
         Raises:
-            FileExistsError: a file of that name was created meanwhile, and must not be replaced.
-            OSError: it cannot be renamed; the file keeps its working name.
+            FileExistsError: somebody created a file with that name meanwhile, and it must not be replaced.
+            OSError: the file cannot be renamed, and keeps its working name.
         """
         self.seal()
         if sync:
@@ -173,24 +173,24 @@ class WorkFile(io.FileIO):
             sync_folder(path.parent)
 
     def keep(self) -> Path:
-        """Renames it to NAME.partial.EXT. Raises as `Target.keep`; then it keeps its working name."""
+        """Renames the file to NAME.partial.EXT. Raises OSError if that fails; the file then keeps its working name."""
         self.seal()
         self.close()
         self.path = self.target.keep(self.path)
         return self.path
 
     def discard(self) -> None:
-        """Removes it."""
+        """Removes the file."""
         self.seal()
         self.close()
         self.path.unlink(missing_ok=True)
 
 
 def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
-    """Writes a small file atomically; `sync` as in `WorkFile.publish`.
+    """Writes a small file atomically. For `sync`, see `WorkFile.publish`.
 
     Raises:
-        OutputError: it cannot be written, or was created by others meanwhile; nothing is left behind.
+        OutputError: the file cannot be written, or somebody created it meanwhile. No working file is left behind.
     """
     try:
         file = WorkFile(target)

@@ -58,8 +58,8 @@ class FrameSampler:
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
 
     def at(self, seconds: float, start: float = 0.0) -> Frame | None:
-        """Returns the keyframe at or before a time, counted from the beginning. If it was returned before or precedes
-        `start`, returns the frame at that time; None if there is no new one.
+        """Returns the keyframe at or before a time, counted from the beginning. If it precedes `start` or was returned
+        before, returns the frame at that time instead; None if that one was returned before, too.
 
         Raises:
             InputError: seeking in the film fails.

@@ -271,8 +271,8 @@ class FrameTimes:
         self.complete = True
 
     def of(self, number: int) -> Fraction | None:
-        """Returns a frame's time by number, in seconds of the input's clock. It is None before the frame came and long
-        after."""
+        """Returns a frame's time by number, in seconds of the input's clock. Returns None if the frame has not come, or
+        came too long ago."""
         with self._lock:
             place = number - self._count + len(self._times)
             return self._times[place] if 0 <= place < len(self._times) else None
