@@ -1,1 +1,1 @@
-"""Names, checks, working files and hashes of a run's files."""
+"""Names, checks and hashes a run's files. Writes outputs to working files first."""

@@ -164,7 +164,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
 
 
 def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
-    """Checks that a folder is new or empty, or `overwrite` is given."""
+    """Checks that a folder is new or empty. `overwrite` and `resumes` allow others."""
     if path.is_dir():
         if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(

@@ -1,1 +1,1 @@
-"""Reads and writes stills: single ones, folders, or folders as films."""
+"""Reads and writes single stills, folders of stills, and folders as films."""

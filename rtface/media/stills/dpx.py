@@ -1,7 +1,7 @@
 """Reads and writes DPX images (SMPTE ST 268-1) with all header fields.
 
-FFmpeg decodes and encodes the samples. It supports few of the header's fields, so an image read from a DPX is written
-by replacing only the bytes of changed samples in that file: header, user data, padding and all other samples stay.
+FFmpeg decodes and encodes the samples, but supports few fields of the header. So an image that was read from a DPX is
+written by replacing only the bytes of changed samples: header, user data, padding and all other samples stay.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _TRANSFERS = {
     13: "ADX",
 }
 _LOG = (1, 3)
-# Offsets of fields: image offset, file size, creator, width, transfer, colorimetry, bits, pixel aspect, film's frame
-# rate, timecode, video's frame rate.
+# Offsets of header fields: image offset, file size, creator, width, transfer, colorimetry, bits, pixel aspect, frame
+# rate (film header), timecode, frame rate (television header).
 _IMAGE_AT, _SIZE_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 160, 772, 801, 802
 _BITS_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = 803, 1628, 1724, 1920, 1940
 COLOURS = slice(_TRANSFER_AT, _COLOUR_AT + 1)
-"""Bytes of the header for transfer characteristic and colorimetry."""
-# Linear transfer and colorimetry: FFmpeg up to 5.1 wrote these for all images.
+"""Bytes of the header that hold transfer characteristic and colorimetry."""
+# Codes of linear transfer and colorimetry, which FFmpeg up to 5.1 wrote for all images.
 _OF_OLD_FFMPEG = b"\2\2"
 
 
@@ -56,12 +56,12 @@ class DpxHeader:
 
     Attributes:
         order: "<" or ">", the byte order of the file.
-        width, height: in samples.
+        width, height: size in samples.
         transfer: code of the transfer characteristic (ST 268-1, table 5A).
         bits: bits per sample.
-        rate: frames per second, None if undefined.
-        timecode: the image's timecode as (text, drop-frame flag), None if undefined.
-        aspect: sample aspect ratio, None if undefined.
+        rate: frames per second, or None if undefined.
+        timecode: the image's timecode as (text, drop-frame flag), or None if undefined.
+        aspect: sample aspect ratio, or None if undefined.
     """
 
     order: str
@@ -75,7 +75,7 @@ class DpxHeader:
 
     @classmethod
     def read(cls, data: bytes) -> DpxHeader:
-        """Reads the header; raises ValueError without a complete one."""
+        """Reads the header. Raises ValueError if there is no complete one."""
         if data[:4] not in MAGIC or len(data) < _HEADER - 384:
             raise ValueError("no DPX header")
         order = ">" if data[:4] == b"SDPX" else "<"
@@ -110,7 +110,7 @@ class DpxHeader:
         return f"DPX of {self.bits} bits ({_TRANSFERS.get(self.transfer, f'transfer {self.transfer}')}{kind})"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
-        """Returns the timecode at a frame rate, or None if impossible."""
+        """Returns the timecode at a frame rate. Returns None if this rate has no such timecode."""
         return timecode_of(self.timecode, rate)
 
 
@@ -131,7 +131,7 @@ def bcd_timecode(word: int) -> tuple[str, bool] | None:
 
 
 def timecode_of(value: tuple[str, bool] | None, rate: Fraction) -> Timecode | None:
-    """Converts the result of `bcd_timecode` at a frame rate. Returns None if this rate has no such timecode."""
+    """Converts a result of `bcd_timecode` for a frame rate. Returns None if this rate has no such timecode."""
     if value is None:
         return None
     try:
@@ -141,12 +141,12 @@ def timecode_of(value: tuple[str, bool] | None, rate: Fraction) -> Timecode | No
 
 
 def bcd_word(timecode: Timecode) -> int:
-    """Computes the inverse of `bcd_timecode`."""
+    """Encodes a timecode as BCD. It is the inverse of `bcd_timecode`."""
     return int(re.sub(r"\D", "", str(timecode))[:8], 16) | (0x40 if timecode.drop else 0)
 
 
 def with_timecode(data: bytes, timecode: Timecode) -> bytes:
-    """Writes a timecode into a DPX, if its header has that field."""
+    """Writes a timecode into a DPX if its header has that field. Returns the new bytes."""
     header = DpxHeader.read(data)
     if struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0] < _HEADER:
         return data
@@ -156,14 +156,14 @@ def with_timecode(data: bytes, timecode: Timecode) -> bytes:
 
 
 def decode_dpx(data: bytes) -> av.VideoFrame:
-    """Decodes a DPX; raises av.FFmpegError or ValueError."""
+    """Decodes a DPX. Raises av.FFmpegError or ValueError if that fails."""
     if not (images := decode_by("dpx", data)):
         raise ValueError("no image")
     return images[0]
 
 
 def _encode(image: av.VideoFrame, order: str) -> bytes:
-    """Encodes a DPX by FFmpeg in a byte order."""
+    """Encodes a DPX with FFmpeg in the given byte order."""
     name = image.format.name
     if name.endswith(("le", "be")):
         image = repacked(image, name[:-2] + ("be" if order == ">" else "le"))
@@ -185,8 +185,8 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     """Replaces the changed samples in the bytes of a DPX file.
 
     Raises:
-        OutputError: the image differs in size or format from the file, or FFmpeg does not write the file's packing (12
-            bits in 12, method B, run-length coding).
+        OutputError: the image differs in size or format from the file, or FFmpeg cannot write the file's packing
+            (12-bit samples without padding, method B, run-length coding).
     """
     before = decode_dpx(data)
     image = repacked(image, before.format.name)
@@ -227,12 +227,12 @@ def new_dpx(
 
     Args:
         image: rgb24, gbrp10le, gbrp12le, rgb48le, rgba, rgba64le, gray or gray16le.
-        transfer: transfer function of its samples.
-        rate, timecode: for the header; None leaves them undefined.
-        creator: name of the program.
+        transfer: transfer function of the samples.
+        rate, timecode: values for the header; None leaves them undefined.
+        creator: name of the program, for the header.
     """
     whole = _encode(image, ">")
-    order = ">" if whole[:4] == b"SDPX" else "<"  # FFmpeg writes 8 bits in one order only
+    order = ">" if whole[:4] == b"SDPX" else "<"  # FFmpeg writes 8-bit DPX in one order only
     at = struct.unpack_from(f"{order}I", whole, _IMAGE_AT)[0]
     head = bytearray(whole[:at].ljust(_HEADER, b"\0"))
     head[1664:_HEADER] = bytes(_HEADER - 1664)

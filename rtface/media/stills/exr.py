@@ -1,8 +1,8 @@
-"""Reads OpenEXR images as video, and rewrites only their changed samples.
+"""Reads OpenEXR images as video. Rewrites only their changed samples.
 
-The samples are unbounded linear light, so an image is mapped to 16-bit display-like RGB, in which faces are found and
-corrected. For writing, the change of each sample is mapped back by the inverse curve and added to the original light.
-All other samples, channels, parts, attributes and windows stay. The OpenEXR library reads and writes the file.
+The samples are unbounded linear light. So an image is mapped to 16-bit display-like RGB, in which faces are found and
+corrected. For writing, the inverse curve maps the change of each sample back, and it is added to the original light.
+Unchanged samples, other channels, parts, attributes and windows stay. The OpenEXR library reads and writes the file.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from rtface.util.av_arrays import plane_rows
 from rtface.util.timecode import Timecode
 
 MAGIC = b"v/1\x01"
-# A channel of floats in the header: the library gives types only with the samples.
+# A float channel as the header lists it. The library tells the type of a channel only with its samples.
 _FLOAT = re.compile(rb"\0[RGBY]\0\x02\0\0\0")
 _KEEPING = ("NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "ZSTD", "HTJ2K32", "HTJ2K256")
-"""Compressions that keep unchanged samples."""
-# The curve: linear up to 0.75 of diffuse white, rolled off towards 1 above, then gamma 1/2.2, as in
-# `rtface.geometry.color_curves` for HDR. `_MOST` limits how much a change in the highlights grows.
+"""Compressions that keep the values of unchanged samples."""
+# The curve is linear up to 0.75 of diffuse white and rolls off towards 1 above that; then gamma 1/2.2 is applied, like
+# for HDR in `rtface.geometry.color_curves`. `_MOST` limits how much a change in the highlights is amplified.
 _KNEE, _GAMMA, _MOST = 0.75, 2.2, 4.0
 _MOST_SAMPLES = 1_400_000_000  # a still of the largest size with four channels
 
@@ -40,7 +40,7 @@ Window = tuple[int, int, int, int]
 
 
 def shown(light: Samples) -> Float32:
-    """Maps linear light (diffuse white 1) to display-like values 0…1."""
+    """Maps linear light (diffuse white is 1) to display-like values 0…1."""
     light = np.clip(np.nan_to_num(np.asarray(light, np.float32), nan=0.0), 0.0, 1e6)
     room = 1.0 - _KNEE
     above = np.maximum(light, _KNEE)
@@ -49,7 +49,7 @@ def shown(light: Samples) -> Float32:
 
 
 def light_of(value: Samples) -> Float32:
-    """Computes the inverse of `shown`."""
+    """Maps display-like values to linear light. It is the inverse of `shown`."""
     rolled = np.power(np.clip(value, 0.0, 1.0 - 1e-5), _GAMMA)
     room = 1.0 - _KNEE
     over = np.clip((rolled - _KNEE) / room, 0.0, 1.0 - 1e-6)
@@ -61,9 +61,9 @@ class ExrHeader:
     """The header of an EXR file's first part.
 
     Attributes:
-        compression: its name in the library.
-        data, display: windows x0, y0, x1, y1 (inclusive).
-        bits: bits of a colour sample.
+        compression: name of the compression in the library.
+        data, display: data window and display window as x0, y0, x1, y1 (inclusive).
+        bits: bits per colour sample.
         rate: frames per second, or None.
         timecode: the image's timecode as (text, drop-frame flag), or None.
     """
@@ -77,7 +77,7 @@ class ExrHeader:
 
     @classmethod
     def read(cls, data: bytes) -> ExrHeader:
-        """Reads the header; raises ValueError without a valid one."""
+        """Reads the header. Raises ValueError if there is no valid one."""
         header = _opened(data, header_only=True).parts[0].header
         rate, time = header.get("framesPerSecond"), _time(header)
         return cls(
@@ -98,7 +98,7 @@ class ExrHeader:
         return f"EXR of {'float' if self.bits == 32 else 'half'} samples ({name}, linear)"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
-        """Returns the timecode (attribute timeCode) at a frame rate, or None."""
+        """Returns the timecode (attribute timeCode) at a frame rate. Returns None if this rate has no such timecode."""
         return timecode_of(self.timecode, rate)
 
 
@@ -116,14 +116,14 @@ def _window(header: Mapping[str, Any], name: str) -> Window:
 
 
 def _opened(data: bytes, *, header_only: bool = False) -> Any:
-    """Opens an EXR by the OpenEXR library. Raises ValueError if damaged, too large or unsupported."""
-    import OpenEXR  # only if there is an EXR
+    """Opens an EXR with the OpenEXR library. Raises ValueError if it is damaged, too large or unsupported."""
+    import OpenEXR  # loaded only if there is an EXR
 
     printed = io.StringIO()
     if not header_only:
         _check(part.header for part in _opened(data, header_only=True).parts)
     try:
-        with redirect_stdout(printed):  # it prints why it skips parts
+        with redirect_stdout(printed):  # the library prints why it skips parts
             file = OpenEXR.File(io.BytesIO(data), separate_channels=True, header_only=header_only, num_threads=0)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(error) from error
@@ -133,7 +133,7 @@ def _opened(data: bytes, *, header_only: bool = False) -> Any:
 
 
 def _check(headers: Iterable[Mapping[str, Any]]) -> None:
-    """Raises ValueError for too many samples, or deep ones. Deep pixels have any number of samples."""
+    """Raises ValueError for deep images or too many samples. A deep pixel can have any number of samples."""
     samples = 0
     for header in headers:
         _, _, width, height = _place(header)
@@ -143,7 +143,7 @@ def _check(headers: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _light(file: Any) -> dict[str, Samples]:
-    """Returns half or float samples of R, G and B, or Y. They fill the first data window; else raises ValueError."""
+    """Returns half or float samples of R, G and B, or Y. Raises ValueError unless they fill the first data window."""
     channels = file.parts[0].channels
     names = "RGB" if {*"RGB"} <= channels.keys() else "Y"
     light = {name: channels[name].pixels for name in names if name in channels}
@@ -154,13 +154,13 @@ def _light(file: Any) -> dict[str, Samples]:
 
 
 def _place(header: Mapping[str, Any]) -> Window:
-    """Returns left, top, width and height of the data window. They are relative to the display window."""
+    """Returns left, top, width and height of the data window. Left and top are relative to the display window."""
     data, display = _window(header, "dataWindow"), _window(header, "displayWindow")
     return data[0] - display[0], data[1] - display[1], data[2] - data[0] + 1, data[3] - data[1] + 1
 
 
 def _shared(header: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Returns rows and columns of the overlap, in data window and image."""
+    """Returns where data window and image overlap. Gives rows and columns of the window, then of the image."""
     left, top, width, height = _place(header)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height)
     x1, y1 = max(x0, x1), max(y0, y1)
@@ -168,13 +168,13 @@ def _shared(header: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slic
 
 
 def _planes(image: av.VideoFrame, light: Mapping[str, Samples]) -> dict[str, NDArray[np.uint16]]:
-    """Returns an image's planes by channel."""
+    """Returns an image's planes by channel name."""
     rows = [plane_rows(plane)[:, : 2 * plane.width].view("<u2") for plane in image.planes]
     return dict(zip(("Y",) if "Y" in light else ("G", "B", "R"), rows, strict=False))
 
 
 def decode_exr(data: bytes) -> av.VideoFrame:
-    """Decodes the display window to display-like gbrp16le or gray16le; may raise ValueError."""
+    """Decodes the display window to display-like gbrp16le or gray16le. May raise ValueError."""
     file = _opened(data)
     light, header = _light(file), file.parts[0].header
     x0, y0, x1, y1 = _window(header, "displayWindow")
@@ -193,13 +193,13 @@ def _coded(light: Samples) -> NDArray[np.uint16]:
 def rewrite_exr(
     data: bytes, image: av.VideoFrame, *, tags: Mapping[str, str] | None = None, timecode: Timecode | None = None
 ) -> bytes:
-    """Applies the changes of `image` since `decode_exr` to its EXR file.
+    """Applies the changes of an image since `decode_exr` to its file.
 
     Args:
         data: the original file.
-        image: gbrp16le or gray16le of the same size.
+        image: the changed image, gbrp16le or gray16le of the same size.
         tags: string attributes to add if a sample has changed.
-        timecode: replaces an existing attribute timeCode.
+        timecode: timecode that replaces an existing attribute timeCode.
 
     Raises:
         OutputError: the file has smaller copies of its image (mipmaps), or the image has another size.
@@ -241,7 +241,7 @@ def rewrite_exr(
 
 
 def _changed(light: Samples, coded: NDArray[np.uint16]) -> Samples:
-    """Applies a change of display-like values, from `_coded(light)` to `coded`."""
+    """Applies a change of display-like values to light. They changed from `_coded(light)` to `coded`."""
     old = shown(light)
     step = coded / np.float32(65535.0) - np.round(old * 65535.0) / np.float32(65535.0)
     grown = light_of(old + step) - light_of(old)

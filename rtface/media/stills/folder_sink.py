@@ -1,4 +1,4 @@
-"""Writes films to folders of stills: PNG, TIFF, DPX or EXR."""
+"""Writes films to folders of PNG, TIFF, DPX or EXR stills."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from rtface.util.files import lock, rename_new, sync_file, sync_folder
 
 
 class FolderSink:
-    """Writes frames as ``000001.png``, ``000002.png`` …, upright, at the film's depth. Frames of a folder of stills
-    keep their names; an unchanged one is the input's file, byte for byte, if the kind is the same.
+    """Writes frames as ``000001.png``, ``000002.png`` …, upright, at the film's depth. If the input is a folder of
+    stills, their names are kept, and files of unchanged frames are copied byte for byte if the kind is the same.
 
-    Until `finish` the stills are in a hidden folder of this run next to the output; an interrupted run leaves them in
+    Until `finish`, the stills are in a hidden folder of this run next to the output. An interrupted run leaves them in
     ``NAME.partial``. Packets of other streams are dropped.
 
     Args:
-        target: the checked folder; it may exist if it is empty, or may be overwritten.
+        target: the checked output folder; it may exist if it is empty or may be overwritten.
         stills: encodes the frames.
         stats: receives counters and the encoding time.
         work: working name of the folder, from `rtface.media.files.workfile.work_name`; a new one by default.
-        partial: whether the stills stay in ``NAME.partial`` if the folder cannot be renamed.
+        partial: whether the stills stay in ``NAME.partial`` if writing the folder fails.
 
     Attributes:
-        changed: the changes of the frames.
+        changed: records which frames were changed.
         names: names of the stills, in order.
         work: the working folder.
 
@@ -76,7 +76,7 @@ class FolderSink:
         return len(self.names)
 
     def write(self, item: Item) -> None:
-        """Writes a frame; may raise OutputError."""
+        """Writes a frame. May raise OutputError."""
         if isinstance(item, Frame):
             with self._stats.time("encode"):
                 data = self._stills.encode(item, self._place(item.pts).shown)
@@ -87,12 +87,12 @@ class FolderSink:
         """Writes the next still.
 
         Args:
-            data: its bytes; None for those of the input's file.
-            pts: pts of its frame, in units of the input.
+            data: bytes of the still; None copies the input's file.
+            pts: pts of the still's frame, in units of the input.
 
         Raises:
-            OutputError: it cannot be written.
-            InputError: the input has no file of that time.
+            OutputError: the still cannot be written.
+            InputError: the input has no file at that time.
         """
         place = self._place(pts)
         if data is None and self._stills.source is not None:
@@ -109,7 +109,7 @@ class FolderSink:
         self._written.add(pts)
 
     def _place(self, pts: int) -> Target:
-        """Returns the working file of the next still."""
+        """Returns the target of the next still in the working folder."""
         source, suffix = self._stills.source, SUFFIXES[self._stills.kind]
         name = (source and source.name_at(pts, suffix)) or f"{len(self.names) + 1:06d}{suffix}"
         return Target(self.work / name, f"{self._target.shown.rstrip('/')}/{name}", overwrite=True)
@@ -118,7 +118,7 @@ class FolderSink:
         """Completes the working folder and flushes it to the disk. Only `finish` or `abort` may follow.
 
         Raises:
-            OutputError: as `finish`.
+            OutputError: the folder cannot be written.
         """
         if self._complete:
             return
@@ -134,10 +134,10 @@ class FolderSink:
             raise self._failed(error) from error
 
     def finish(self) -> None:
-        """Gives the folder its name.
+        """Gives the folder its final name.
 
         Raises:
-            OutputError: it cannot be renamed; the stills stay in ``NAME.partial``.
+            OutputError: the folder cannot be renamed; the stills stay in ``NAME.partial``.
         """
         self.complete()
         folder = self._target.path
@@ -165,7 +165,7 @@ class FolderSink:
                 return self._kept()
             for still in self._files():
                 still.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # other files in it stay
+            with contextlib.suppress(OSError):  # other files in the folder stay
                 self.work.rmdir()
             return None
         finally:
@@ -189,11 +189,11 @@ class FolderSink:
             return str(self.work)
 
     def _files(self) -> list[Path]:
-        """Lists the working folder: stills in order, and copies of unreadable images."""
+        """Lists the files of the working folder. Stills in order are followed by copies of unreadable images."""
         return [*(self.work / name for name in self.names), *(path for path in self._copies if path.exists())]
 
     def _unreadable(self) -> list[Path]:
-        """Lists unreadable images of the folder's kind."""
+        """Lists the input's unreadable images of the output's kind."""
         files = self._stills.source.files_without(self._written) if self._stills.source is not None else []
         return [path for path in files if IMAGE_KINDS.get(path.suffix.lower()) == self._stills.kind and path.is_file()]
 
@@ -204,7 +204,7 @@ class FolderSink:
 
 
 def _locked(folder: Path) -> int | None:
-    """Locks a folder until the descriptor is closed; None if unsupported."""
+    """Locks a folder until the returned descriptor is closed. Returns None if folders cannot be opened."""
     try:
         number = os.open(folder, os.O_RDONLY)
     except OSError:

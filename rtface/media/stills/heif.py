@@ -1,4 +1,4 @@
-"""Decodes HEIC by pillow-heif, an extra, and AVIF by OpenCV."""
+"""Decodes HEIC with pillow-heif (an extra), and AVIF with OpenCV."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rtface.media.formats.image_meta import ImageMetadata, exif_turned
 from rtface.util.install import extra_line
 
 ERRORS = (ValueError, EOFError, SyntaxError, RuntimeError, OSError, cv2.error)
-"""Errors of damaged files and unsupported kinds."""
+"""Errors that damaged files and unsupported kinds raise."""
 _FORMATS = {1: ("gray", "gray16le"), 3: ("rgb24", "rgb48le"), 4: ("rgba", "rgba64le")}
 
 
 def heic_metadata(data: bytes) -> ImageMetadata:
-    """Reads EXIF, marked as upright, and XMP. Damaged ones are left out."""
+    """Reads EXIF and XMP. Marks EXIF as upright. Omits damaged parts."""
     meta = ImageMetadata()
     with suppress(*ERRORS):
         info = _opened(data).info
@@ -33,11 +33,11 @@ def decode_heic(data: bytes, max_pixels: int) -> tuple[av.VideoFrame, int, bytes
     """Decodes the primary image, upright.
 
     Returns:
-        The image as gray, RGB or RGBA of 8 or 16 bits; the number of images; the ICC profile.
+        The image as 8-bit or 16-bit gray, RGB or RGBA; the number of images; the ICC profile.
 
     Raises:
         MissingComponent: pillow-heif is not installed.
-        ERRORS: the file is damaged, of a kind that is not read, or larger than `max_pixels`.
+        ERRORS: the file is damaged, of an unsupported kind, or larger than `max_pixels`.
     """
     file = _opened(data)
     if file.size[0] * file.size[1] > max_pixels:
@@ -48,7 +48,7 @@ def decode_heic(data: bytes, max_pixels: int) -> tuple[av.VideoFrame, int, bytes
 
 
 def decode_avif(data: bytes) -> av.VideoFrame:
-    """Decodes to upright gray, RGB or RGBA of 8 or 16 bits. Raises `ERRORS`."""
+    """Decodes an AVIF to upright 8-bit or 16-bit gray, RGB or RGBA. Raises `ERRORS`."""
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("AVIF")
@@ -59,7 +59,7 @@ def decode_avif(data: bytes) -> av.VideoFrame:
 
 
 def _image(pixels: Any, bits: int) -> av.VideoFrame:
-    """Makes a frame. Samples of 10 and 12 bits become 16."""
+    """Makes a frame of samples. Scales 10-bit and 12-bit samples to 16 bits."""
     deep = pixels.dtype == np.uint16
     if deep:
         pixels = np.left_shift(pixels, 16 - bits) | np.right_shift(pixels, 2 * bits - 16)
@@ -68,7 +68,7 @@ def _image(pixels: Any, bits: int) -> av.VideoFrame:
 
 
 def _opened(data: bytes) -> Any:
-    """Opens a file as `pillow_heif.HeifFile`. It decodes its primary image on use."""
+    """Opens a file as `pillow_heif.HeifFile`. The primary image is decoded when it is used."""
     try:
         import pillow_heif  # pyright: ignore[reportMissingImports]
     except ImportError as error:
