@@ -60,11 +60,11 @@ def same(expected: dict[str, Any], path: Path) -> bool:
 
 
 def check(expected: dict[str, Any], path: Path) -> None:
-    """Checks that a file is the one planned for a job.
+    """Checks that a file still matches the fingerprint of a job.
 
     Raises:
-        InputMissing: it does not exist.
-        InputError: it is another one.
+        InputMissing: the file does not exist.
+        InputError: the file has other contents.
     """
     if not path.exists():
         raise InputMissing(

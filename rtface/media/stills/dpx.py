@@ -125,7 +125,7 @@ def _rate(data: bytes, order: str, at: int) -> Fraction | None:
 
 
 def bcd_timecode(word: int) -> tuple[str, bool] | None:
-    """Parses a BCD timecode into text and drop-frame flag. The flag is 0x40 of the frames; invalid digits give None."""
+    """Parses a BCD timecode into text and drop-frame flag. The flag is bit 0x40. Returns None for invalid digits."""
     digits = f"{word & 0xFFFFFF3F:08X}"
     return (":".join(re.findall("..", digits)), bool(word & 0x40)) if digits.isdecimal() else None
 

@@ -159,7 +159,7 @@ class FolderSink:
         self._unlock()
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Leaves the stills in ``NAME.partial``, or removes them."""
+        """Keeps the stills in ``NAME.partial`` or removes them. Returns the name of the kept folder."""
         try:
             if keep_partial and self.names:
                 return self._kept()

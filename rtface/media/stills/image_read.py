@@ -1,7 +1,7 @@
 """Reads still images with their depth and profile.
 
-PNG, JPEG, TIFF, WebP, BMP, DPX, EXR and HEIC keep EXIF as well; AVIF, JPEG 2000, JPEG XL, PSD and PNM do not. FFmpeg
-or a library decodes the pixels; profile, EXIF and XMP are copied as blocks (`rtface.media.formats.image_meta`).
+EXIF is read, too, except from AVIF, JPEG 2000, JPEG XL, PSD and PNM. FFmpeg or a library decodes the pixels. Profile,
+EXIF and XMP are copied as blocks (`rtface.media.formats.image_meta`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from rtface.redaction import shown
 from rtface.util.av_arrays import decode_by
 from rtface.util.foreign import open_regular
 
-# A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run with 144 megapixels in 8 bits takes 1.2 GB.
+# A negative of 4×5 inches scanned at 4000 dpi has 320 megapixels. A run on 144 megapixels of 8 bits takes 1.2 GB.
 MAX_PIXELS = 350_000_000
 _CODECS = {
     "png": "png",
@@ -53,7 +53,7 @@ _CODECS = {
     "jp2": "jpeg2000",
 }
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
-# EXIF orientation: clockwise quarter turns, then mirroring, to make the stored image upright.
+# By EXIF orientation, the clockwise quarter turns and then the mirroring that make the stored image upright.
 _UPRIGHT = {
     1: (0, False),
     2: (0, True),
@@ -68,7 +68,7 @@ _PARTS = {"psd": "layers", "heic": "images"}
 _FULL = 2
 _TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM, *TIFF_SHOWN)
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
-_BLOCKS, _PLAIN, _NONE = (34675, 700), (1, 2, 7), (0, 0, b"")  # profile and XMP; types of their bytes
+_BLOCKS, _PLAIN, _NONE = (34675, 700), (1, 2, 7), (0, 0, b"")  # tags of profile and XMP; byte-like types; no tag
 
 
 @dataclass(slots=True)
@@ -76,13 +76,13 @@ class Still:
     """An image file that has been read.
 
     Attributes:
-        path: as given.
-        kind: as `rtface.media.formats.image_header.kind_of`.
-        frame: the image as stored (not turned), marked as new; its display has the orientation.
+        path: path as given.
+        kind: kind of the image, from `rtface.media.formats.image_header.kind_of`.
+        frame: the image as stored (not turned), marked as new. Its display holds the orientation.
         meta: profile, EXIF and so on.
         more: description of further contents ("holds 3 pages"), or "".
-        changed: descriptions of changes by reading.
-        damaged: whether a part of its image is missing or damaged.
+        changed: descriptions of what reading changed.
+        damaged: whether a part of the image is missing or damaged.
     """
 
     path: str
@@ -95,7 +95,7 @@ class Still:
 
 
 def data_of(path: str | os.PathLike[str]) -> bytes:
-    """Reads a file; raises InputMissing."""
+    """Reads a whole file. Raises InputMissing if that fails."""
     try:
         with open_regular(Path(path)) as file:
             return file.read()
@@ -106,11 +106,11 @@ def data_of(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_image(path: str | os.PathLike[str]) -> Still:
-    """Reads an image with its depth, colour model, profile and EXIF. Palettes and 1-bit become RGB and gray.
+    """Reads an image with its depth, colour model, profile and EXIF. Converts palettes to RGB and 1-bit images to gray.
 
     Raises:
-        InputMissing: it does not exist or may not be read.
-        InputError: it is empty, damaged, larger than the limit, or no image.
+        InputMissing: the file does not exist or may not be read.
+        InputError: the file is empty, damaged, larger than the limit, or not an image.
     """
     name, data = shown(path), data_of(path)
     if not data:
@@ -152,7 +152,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
 
 
 def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
-    """Describes changes by reading."""
+    """Describes what reading an image changed or left out."""
     if (kind == "jpeg" and frame_header(data)[5:6] == b"\4") or meta.tiff_form.get(262) == (_INKS,):
         yield "CMYK became RGB"
     if set(meta.tiff_form.get(339, ())) & {_FLOAT}:
@@ -169,9 +169,9 @@ class Origin:
     """The input file of an image to write.
 
     Attributes:
-        path: as given.
-        kind: by content.
-        data: its bytes.
+        path: path as given.
+        kind: kind according to the content.
+        data: bytes of the file.
         meta: profile, EXIF and so on.
     """
 
@@ -182,14 +182,14 @@ class Origin:
 
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
-    """Reads an image file without its samples; raises as `read_image`."""
+    """Reads an image file without decoding its samples. Raises InputMissing."""
     data = data_of(path)
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _metadata(data, kind))
 
 
 def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
-    """Decodes an image; returns also whether it is complete. An incomplete one is an error, except for JPEG."""
+    """Decodes an image. Also returns whether it is complete. Incomplete images other than JPEG raise InputError."""
     if kind == "exr":
         return _decode_exr(data, name), True
     codec = _PNM[data[1:2]] if kind == "pnm" else _CODECS[kind]
@@ -248,7 +248,7 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
     if image.format.name == "pal8":
         full = image.reformat(format="rgba")
         return full if is_transparent(full) else image.reformat(format="rgb24", threads=1)
-    if kind == "jpeg" and image.format.name == "gbrap":  # from CMYK
+    if kind == "jpeg" and image.format.name == "gbrap":  # converted from CMYK
         return image.reformat(format="gbrp", threads=1)
     if image.format.name.startswith("mono"):
         return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
@@ -256,7 +256,7 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
 
 
 def scan_header(data: bytes) -> DpxHeader | ExrHeader | None:
-    """Reads a DPX or EXR header from a file's first bytes. Returns None for other images and damaged ones."""
+    """Reads a DPX or EXR header from a file's first bytes. Returns None for other or damaged images."""
     kind = kind_of(data)
     try:
         return DpxHeader.read(data) if kind == "dpx" else ExrHeader.read(data) if kind == "exr" else None
@@ -293,7 +293,7 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     meta.icc, meta.xmp = (bytes(read.get(n, ())) or None if tags.get(n, _NONE)[0] in _PLAIN else None for n in _BLOCKS)
     meta.tiff_alpha = next((number for number in read.get(338, (0,)) if number in (0, 1, 2)), None)
     meta.tiff_form = {number: read.get(number, (1,)) for number in TIFF_FORM}
-    with suppress(KeyError, TypeError, ZeroDivisionError):  # none, or not per inch or centimetre
+    with suppress(KeyError, TypeError, ZeroDivisionError):  # no resolution, or not per inch or centimetre
         across, down = (Fraction(*read[number]) for number in (282, 283))
         meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[read.get(296, (2,))[0]])
     settle(meta)

@@ -1,6 +1,6 @@
 """Writes PNG, JPEG, TIFF, WebP and BMP with depth, profile and EXIF.
 
-FFmpeg encodes the pixels (JPEG: `rtface.media.formats.jpeg`); profile, EXIF and XMP are inserted as blocks.
+FFmpeg encodes the pixels, except for JPEG (`rtface.media.formats.jpeg`). Profile, EXIF and XMP are inserted as blocks.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ from rtface.util.av_arrays import copy_image, encode_by, plane_rows
 from rtface.util.timecode import Timecode
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
-# The minimum quality of a JPEG by libjpeg's scale, so that corrections survive.
+# The minimum quality of a JPEG on libjpeg's scale. Coarser coding would lose the corrections.
 _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
-"""Extensions of the stills of a film, by kind."""
+"""Extensions of stills written from a film, by kind."""
 _FULL, _INCH = 2, 2
-_SHORT, _RATIONAL, _HEADER, _DEFLATE = 3, 5, 8, 8  # types of a TIFF's tags; bytes before its samples; compression
-_OF_FFMPEG = (282, 283, 296, 305)  # tags of FFmpeg's default resolution and name
+_SHORT, _RATIONAL, _HEADER, _DEFLATE = 3, 5, 8, 8  # TIFF types; bytes before the samples; compression
+_OF_FFMPEG = (282, 283, 296, 305)  # tags in which FFmpeg writes a default resolution and its name
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which rtface does not compute from other samples; it writes one only for an EXR "
     "input; choose DPX or TIFF"
 )
-# The longest side that a format, or its encoder, allows.
+# The longest side that a format or its encoder allows.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
 
@@ -79,11 +79,11 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
 
     Args:
         output: file to write; its extension names the kind.
-        still: the image that is read; the output must not be its file.
+        still: the image that is read; the output must not be the same file.
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        UsageError: the extension names no image format.
+        UsageError: the extension is not that of an image format.
         OutputError: the place cannot be written to, or the image is too large for the format.
     """
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
@@ -126,11 +126,11 @@ def write_image(
 
     Args:
         frame: the image.
-        plan: its destination and kind.
-        still, tags: as in `image_bytes`.
+        plan: destination and kind of the image.
+        still, tags: arguments of `image_bytes`.
 
     Raises:
-        OutputError: it cannot be encoded or written.
+        OutputError: the image cannot be encoded or written.
     """
     write_whole(plan.target, image_bytes(frame, plan.kind, plan.target.shown, still=still, tags=tags))
 
@@ -147,21 +147,21 @@ def image_bytes(
 ) -> bytes:
     """Encodes an image file.
 
-    PNG, TIFF and BMP keep every sample of RGB and gray images. JPEG keeps its planes, subsampling and quantisation
-    tables, or gets finer ones (quality 95 at least); WebP stays lossless if it was. YCbCr becomes RGB if the format
-    requires it. A turned image keeps its EXIF orientation in formats whose viewers apply it; in others it is turned
+    PNG, TIFF and BMP keep every sample of RGB and gray images. A JPEG keeps its planes and subsampling, and gets tables
+    at least as fine as its own and those of quality 95. A lossless WebP stays lossless. YCbCr becomes RGB if the format
+    requires it. A turned image keeps its EXIF orientation in formats whose viewers apply it; otherwise it is turned
     upright.
 
     Args:
         frame: the image.
-        kind: as in `ImagePlan`.
-        shown: its name, for messages.
+        kind: kind of the file: one of `ImagePlan`, "dpx" or "exr".
+        shown: name of the file, for messages.
         still: the input, whose profile, EXIF and XMP are kept.
-        tags: result of `rtface.media.marks.provenance.describe`; only those true of the frame are written.
-        rate, timecode: for the header of a DPX; a timecode replaces the header's.
+        tags: result of `rtface.media.marks.provenance.describe`; only tags that are true of the frame are written.
+        rate, timecode: values for the header of a DPX; `timecode` also replaces an existing one in DPX and EXR.
 
     Raises:
-        OutputError: it cannot be encoded.
+        OutputError: the image cannot be encoded.
     """
     meta = replace(still.meta) if still else ImageMetadata()
     display = frame.display
@@ -175,7 +175,7 @@ def image_bytes(
             meta.exif = exif_turned(meta.exif) if meta.exif else None
     if kind != "png":
         meta.png = []
-    if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # its samples are RGB
+    if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # WebP samples are RGB
         meta.icc = None
     if still is not None and kind != still.kind:
         meta.tiff_shown, meta.tiff_alpha, meta.density = {}, None, None
@@ -207,7 +207,7 @@ def image_bytes(
 
 
 def upright(frame: Frame) -> Frame:
-    """Turns and mirrors the image upright and resets its display. It becomes packed RGB (gray stays gray)."""
+    """Turns and mirrors the image upright and resets its display. A turned image becomes packed RGB or gray."""
     turns, mirror = frame.display.quarter_turns, frame.display.mirror
     if not turns and not mirror:
         return frame
@@ -219,7 +219,7 @@ def upright(frame: Frame) -> Frame:
 
 
 def _workable(frame: Frame) -> Frame:
-    """Converts to gray, gray16le, rgb24, rgb48le, rgba or rgba64le; lossless except YCbCr."""
+    """Converts to gray, gray16le, rgb24, rgb48le, rgba or rgba64le. Only YCbCr loses precision by this."""
     shape = pixel_format_info(frame.image.format.name)
     formats = {"gray": ("gray", "gray16le")}.get(shape.model, ("rgb24", "rgb48le"))
     pix_fmt = (("rgba", "rgba64le") if shape.alpha else formats)[shape.bits > 8]
@@ -271,7 +271,7 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
 
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
-    """Converts to planes of a JPEG: gray, or full-range BT.601 with the same subsampling."""
+    """Converts to planes of a JPEG. They are gray or full-range BT.601; subsampling is kept if possible."""
     shape = pixel_format_info(image.format.name)
     if shape.model == "gray":
         return _as(image, color, "gray")
@@ -282,7 +282,7 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
             if image.format.name == target
             else image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL, threads=1)
         )
-    # JPEG is full-range BT.601 (JFIF); with 4:4:4, RGB loses only rounding.
+    # JPEG is full-range BT.601 (JFIF). With 4:4:4, RGB suffers only rounding errors.
     rgb = _as(image, color, "rgb24")
     return rgb.reformat(
         format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL, threads=1
@@ -290,7 +290,7 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
 
 
 def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
-    """Encodes a JPEG with the finer of the input's and `_QUALITY`'s tables."""
+    """Encodes a JPEG. Its tables are the finer of the input's and those of `_QUALITY`."""
     least = tables_of_quality(_QUALITY)
     planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
     tables = finer(meta.tables, least) if meta.tables else least
@@ -300,7 +300,7 @@ def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
 def _encode_dpx(
     frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *, creator: str
 ) -> bytes:
-    """Updates the input's DPX, or encodes a new one: 8, 10, 12 or 16 bits, RGB or gray."""
+    """Updates the input's DPX, or encodes a new one. New ones are RGB or gray of 8, 10, 12 or 16 bits."""
     old = _bytes_of(still) if still is not None and still.kind == "dpx" else b""
     if old and size_of(old) == (frame.image.width, frame.image.height):
         data = rewrite_dpx(old, frame.image)
@@ -324,7 +324,7 @@ def _bytes_of(still: Still | Origin) -> bytes:
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
-    """Encodes a TIFF by FFmpeg with our tags. It has the byte order of its EXIF, on which makers' notes rely."""
+    """Encodes a TIFF with FFmpeg, and adds our tags. Keeps the byte order of EXIF, on which makers' notes rely."""
     image, about = _workable(frame).image, meta.exif or exif_of(1)
     if (order := order_of(about)) == ">":
         image = av.VideoFrame.from_ndarray(image.to_ndarray().byteswap(), image.format.name)
@@ -333,7 +333,7 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     form = {number: numbers(written, number, "<")[:1] or (1,) for number in TIFF_FORM}
     same = all((value,) == form[number] for number, values in meta.tiff_form.items() for value in values)
     entries = {number: tag_of(tag[0], numbers(written, number, "<"), order) for number, tag in written.items()}
-    entries[259] = tag_of(_SHORT, (_DEFLATE,), order)  # of TIFF 6.0's supplement; FFmpeg writes an older number
+    entries[259] = tag_of(_SHORT, (_DEFLATE,), order)  # number of the TIFF 6.0 supplement; FFmpeg's is older
     entries |= {n: tag_of(*tag, order) for n, tag in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES}
     if pixel_format_info(image.format.name).alpha:
         entries[338] = tag_of(_SHORT, (2 if meta.tiff_alpha is None else meta.tiff_alpha,), order)

@@ -21,22 +21,22 @@ _HOLDS = {
     "bmp": ("resolution",),
 }
 DAMAGED = "a part of its image is missing or damaged"
-_USUAL = (72, 96)  # per inch: defaults of programs
+_USUAL = (72, 96)  # samples per inch that programs write by default
 _NAMED = 5  # number of lost parts to list
-# PNG chunks for display: those that a profile overrides, with sRGB's values, and the others.
+# PNG chunks for display: first those that a profile overrides, with the values of sRGB; then the others.
 _SRGB = {
     b"gAMA": struct.pack(">I", 45455),
     b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
 }
 _COLOURS = (b"cICP", b"mDCV", b"cLLI")
-_SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
+_SEGMENT = 65_000  # largest EXIF or XMP of a JPEG in bytes
 
 
 def losses(still: Still, kind: str) -> list[str]:
-    """Lists what an output of a kind loses of a still. Kinds are those of `ImagePlan`."""
+    """Lists what a still loses in an output. `kind` is a kind of `ImagePlan`."""
     lines = [f"{still.more}, and only its first image is read and written"] if still.more else []
     lines += [*(still.damaged * (DAMAGED,)), *still.changed]
-    if kind == still.kind and kind in ("dpx", "exr"):  # the file itself, with other samples
+    if kind == still.kind and kind in ("dpx", "exr"):  # copies the file, with changed samples
         return lines
     image = still.frame.image
     bits, most = pixel_format_info(image.format.name).bits, _SAMPLES.get(kind, 16)

@@ -1,7 +1,7 @@
-"""Decodes TIFF, JPEG XL and PSD files by OpenImageIO.
+"""Decodes TIFF, JPEG XL and PSD files with OpenImageIO.
 
-FFmpeg silently decodes tiles, JPEG and half floats in TIFF as noise, and does not read the others. EXIF and XMP are not
-taken from the library: it renames them, and would lose a camera's notes and most of XMP.
+FFmpeg silently decodes tiles, JPEG and half floats in TIFF as noise, and cannot read JPEG XL and PSD. EXIF and XMP are
+not read with OpenImageIO: it renames their fields, and would lose a camera's notes and most of XMP.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-_WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # inverted gray; photometric interpretations that become gray or RGB
+_WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # photometric interpretations: white is 0; RGB; readable ones
 _MEMORY_MB = 4096
 KINDS = ("tiff", "jxl", "psd")
 _FORMATS = {
@@ -23,11 +23,11 @@ _FORMATS = {
 
 
 def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFrame, int, bytes | None]:
-    """Returns the first image, the number of images, and the ICC profile. The image is gray, RGB or RGBA of 8 or 16
-    bits, or RGB of floats.
+    """Returns the first image, the number of images, and the ICC profile. The image is 8-bit or 16-bit gray, RGB or
+    RGBA, or float RGB.
 
     Raises:
-        ValueError: it is damaged, unsupported, or has more than `most` pixels.
+        ValueError: the file is damaged, unsupported, or has more than `most` pixels.
     """
     name = os.fspath(path)
     if name.encode(errors="replace").decode() == name:
@@ -37,11 +37,11 @@ def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFra
 
 
 def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
-    import OpenImageIO  # only if there is such a file
+    import OpenImageIO  # loaded only if there is such a file
 
     OpenImageIO.attribute("limits:imagesize_MB", _MEMORY_MB)
     hints = OpenImageIO.ImageSpec()
-    hints["oiio:UnassociatedAlpha"] = 1  # as stored in the file
+    hints["oiio:UnassociatedAlpha"] = 1  # keeps samples as stored in the file
     file = OpenImageIO.ImageInput.open(name, hints)
     if file is None:
         raise ValueError(OpenImageIO.geterror().partition("\n")[0])

@@ -37,24 +37,24 @@ _NAMED = 100  # number of unreadable images to name one by one
 
 
 class SequenceSource:
-    """Yields a folder's images as upright frames of one film. They have size and format of the first readable one.
+    """Yields a folder's images as upright frames of one film. They get size and format of the first readable image.
 
-    They come in the natural order of their names. Unreadable images and missing numbers keep their time: the frame
-    before is repeated, with a warning. Before the first readable image, that one is repeated.
+    They come in the natural order of their names. Unreadable images and missing numbers keep their time: the previous
+    frame is repeated, with a warning. Before the first readable image, that image is repeated.
 
     Args:
         folder: folder of the images, which should have one size.
-        fps: frames per second; None takes that of DPX and EXR headers, else 25.
-        start, end: cut in seconds.
-        transfer: transfer function of the samples; None takes that of DPX headers. An EXR is always linear.
+        fps: frames per second; None takes the rate in DPX and EXR headers, or else 25.
+        start, end: limits of the cut in seconds.
+        transfer: transfer function of the samples; None takes that in DPX headers. An EXR is always linear.
         stats: receives counters and warnings.
         strict: raise InputError for missing, unreadable or differently sized images instead of warning.
-        hold: repeat a frame for a missing image; False for a folder of stills, whose names keep their places.
-        scale: size to enlarge frames to (``--scale``); None for none.
+        hold: repeat a frame for a missing image; False if stills are written, because these keep their names.
+        scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
 
     Raises:
-        InputMissing, InputError: no folder, no image in it, or no readable one.
-        UsageError: the cut leaves nothing, fps is not positive, or frames cannot have that size.
+        InputMissing, InputError: there is no such folder, or it has no image, or no readable image.
+        UsageError: the cut leaves no image, `fps` is not positive, or frames cannot be enlarged to `scale`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class SequenceSource:
         files = [path for path in self._paths if path]
         self._unique = len({path.stem for path in files}) == len(files)
         self._shape: tuple[int, int, str] | None = None
-        self._shown, self._begin = self._first_readable([*before, *files])  # the last readable one
+        self._shown, self._begin = self._first_readable([*before, *files])  # the last readable file
         self._read_first = self._shown
         timecode = self._header.timecode_at(rate) if self._header else None
         self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-places.index(headed)))
@@ -114,7 +114,7 @@ class SequenceSource:
                 yield frame
 
     def _read(self, place: int, path: Path) -> Frame | None:
-        """Reads the frame of a file; warns and returns None if unreadable."""
+        """Reads the frame of a file. Warns and returns None if that fails."""
         try:
             frame = self._begin if place == 0 and path == self._read_first else self._frame(place, path)
         except InputError as error:
@@ -134,7 +134,7 @@ class SequenceSource:
         return frame
 
     def _first_readable(self, paths: list[Path]) -> tuple[Path, Frame]:
-        """Returns the first readable file, and its frame."""
+        """Returns the first readable file and its frame."""
         faults: list[InputError] = []
         for path in paths:
             try:
@@ -146,7 +146,7 @@ class SequenceSource:
         raise faults[0]
 
     def go_to(self, time: Fraction, stats: Stats) -> None:
-        """Skips the images before a time. The last one of these replaces the next if that is unreadable.
+        """Skips the images before a time. The last readable image before it stands in if the next one is unreadable.
 
         Args:
             time: time of the next frame, in seconds of the film.
@@ -158,14 +158,14 @@ class SequenceSource:
         self._stats = stats
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """Returns no packets: a folder has no other streams."""
+        """Returns no packets, because a folder has no other streams."""
         return iter(())
 
     def close(self) -> None:
-        """Does nothing: no file is open."""
+        """Does nothing, because no file is open."""
 
     def path_of(self, frame: Frame) -> Path | None:
-        """Returns a frame's file; None if its samples differ (scaled, turned)."""
+        """Returns a frame's file. Returns None if their samples differ (a scaled, turned or repeated frame)."""
         return None if frame.pts - self._first in self._resized else self._file(frame.pts)
 
     def _file(self, pts: int) -> Path | None:
@@ -173,23 +173,23 @@ class SequenceSource:
         return self._paths[place] if 0 <= place < len(self._paths) else None
 
     def bytes_at(self, pts: int) -> bytes | None:
-        """Reads the file of the frame at `pts`, or returns None. Raises InputMissing."""
+        """Reads the file of the frame at `pts`. Returns None if there is no file. Raises InputMissing."""
         path = self._file(pts)
         return None if path is None else data_of(path)
 
     def files_without(self, frames: Container[int]) -> list[Path]:
-        """Returns the files without any of these frames (pts): unreadable ones."""
+        """Returns the files whose pts is not in `frames`. These files were unreadable."""
         return [path for pts, path in enumerate(self._paths, self._first) if path and pts not in frames]
 
     def name_at(self, pts: int, suffix: str) -> str | None:
-        """Returns an output name for `pts`; None if names would repeat."""
+        """Returns the name of the output still at `pts`. Returns None if names would repeat, or there is no file."""
         path = self._file(pts)
         if path is None or not self._unique:
             return None
         return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
 
     def _check_numbers(self, folder: str) -> None:
-        """Reports missing numbers among the names; raises InputError with `strict`."""
+        """Reports missing numbers among the names. Raises InputError if strict."""
         held = None in self._paths
         if not (gaps := [*_gaps([path for path in self._paths if path]).values()]):
             return
@@ -246,7 +246,7 @@ class SequenceSource:
         assert self._shape is not None
         width, height, decoded = self._shape
         files = [path for path in self._paths if path]
-        # Without a container there is no template stream; sinks use only the tags of the enhanced one.
+        # Without a container there is no template stream. Sinks use only the tags of the enhanced stream.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
         info = MediaInfo(
             path=folder,
@@ -305,8 +305,8 @@ def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
 
 
 def _with_gaps(paths: list[Path]) -> list[Path | None]:
-    """Returns the images in order, with None for each missing number. If more are missing than there are, the gaps are
-    ignored: such numbers are not those of frames (times, camera counters)."""
+    """Returns the images in order, with None for each missing number. If more numbers are missing than present, they do
+    not count frames (but are times or camera counters), and gaps are ignored."""
     missing = {k: last - first + 1 for k, (first, last) in _gaps(paths).items()}
     if sum(missing.values()) > len(paths):
         return [*paths]
@@ -314,7 +314,7 @@ def _with_gaps(paths: list[Path]) -> list[Path | None]:
 
 
 def _header_of(paths: list[Path]) -> tuple[DpxHeader | ExrHeader | None, Path]:
-    """Returns the first readable DPX or EXR header and its file."""
+    """Returns the first readable DPX or EXR header, and its file. Without one, returns None and the first file."""
     for path in paths:
         if path is paths[0] or IMAGE_KINDS.get(path.suffix.lower()) in ("dpx", "exr"):
             with suppress(OSError), path.open("rb") as file:

@@ -17,14 +17,14 @@ class StillEncoder:
     """Encodes each frame as an upright still at the film's depth.
 
     Args:
-        info: the input.
+        info: description of the input.
         kind: kind of the stills: "png", "tiff", "dpx" or "exr".
-        source: the folder that is read as a film; None for a film.
-        timecode: timecode of the first still, for DPX and EXR; None keeps the header's.
-        tags: result of `rtface.media.marks.provenance.describe`; a still gets those that are true of it.
+        source: the folder that is read as a film; None if the input is a film.
+        timecode: timecode of the first still, for DPX and EXR; None keeps the timecode in the header.
+        tags: result of `rtface.media.marks.provenance.describe`; a still gets the tags that are true of it.
 
     Attributes:
-        kind, source: as given.
+        kind, source: the arguments as given.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class StillEncoder:
         self._enlarged = info.decoded is not None
 
     def encode(self, frame: Frame, shown: str) -> bytes | None:
-        """Encodes a frame's still; returns None for an unchanged input file.
+        """Encodes a frame as a still. Returns None if the input's file can be copied unchanged.
 
         Args:
             frame: a frame of the film.
             shown: name of the still, for messages.
 
         Raises:
-            OutputError: it cannot be encoded.
+            OutputError: the still cannot be encoded.
         """
         still, timecode = None, None
         if self._timecode is not None:
