@@ -21,7 +21,7 @@ _MOST_AHEAD = 16
 class GpuDecoder:
     """Decodes the packets of a stream on the GPU.
 
-    The first frame is decoded by GPU and software. If a sample, tag or time differs, software decodes the film. This
+    The first frame is decoded by both decoders. If a sample, tag or time differs, software decodes the film. This
     detects faults of GPU or driver, and cropping at the left and top, which FFmpeg omits on GPUs.
 
     Args:
@@ -78,7 +78,7 @@ class GpuDecoder:
         return images if self._keep else [software(image) for image in images]
 
     def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """Decodes by GPU and software. Returns no frames until both have decoded the first one."""
+        """Decodes on the GPU and in software. Returns no frames until both have decoded the first one."""
         why = None
         try:
             self._proven += self._on_gpu(packet)
@@ -102,7 +102,7 @@ class GpuDecoder:
 
 
 def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
-    """Describes how a GPU's frame differs from software's. Returns None if it does not."""
+    """Describes how a GPU's frame differs from software's. Returns None if both are equal."""
     if not on_gpu(gpu) or native_format(gpu) != format:
         return "the GPU does not decode this kind of stream"
     tags = [

@@ -49,7 +49,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 def same(expected: dict[str, Any], path: Path) -> bool:
     """Returns whether a file or folder still matches a fingerprint. Ignores the modification time, because copies have
-    another one, and because it is visible even without permission to read the file."""
+    a different one, and because it is visible even without permission to read the file."""
     try:
         status = path.stat()
         if not S_ISDIR(status.st_mode) and status.st_size != expected["size"]:

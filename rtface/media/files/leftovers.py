@@ -19,7 +19,7 @@ from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 
-# Locks of another host may be invisible here, and some file systems have no locks. There, a file counts as abandoned
+# Locks of another host may be invisible here, and some file systems have no locks. If so, a file counts as abandoned
 # after this many seconds without a write, by the clock of the machine that stores it.
 _SILENT_S = 3600
 _HEX = 6 * "[0-9a-f]"  # hexadecimal parts of `work_name`

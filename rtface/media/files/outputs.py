@@ -64,8 +64,8 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
         A target for each path, in the same order.
 
     Raises:
-        UsageError: a path is not that of a file or folder, but "-" or a mistyped URL.
-        OutputError: a path exists or is an input or other output (also by link); its folder is missing or read-only.
+        UsageError: a path is "-" or a mistyped URL instead of a file or folder.
+        OutputError: a path exists, is an input or another output (even by link), or its folder is missing or read-only.
     """
     targets: list[Target] = []
     read = list(inputs)
@@ -132,7 +132,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, created:
         return target
     if not path.parent.is_dir():
         raise folder_gone(one.message, path.parent)
-    if os.path.lexists(path) and not overwrite and not one.resumes:  # a broken or circular link exists, too
+    if os.path.lexists(path) and not overwrite and not one.resumes:  # a circular link exists, too
         raise OutputError(
             "{path}: exists already; {--overwrite=True} replaces it once the new file is complete",
             code="output_exists",

@@ -70,7 +70,7 @@ class ChosenFields:
         return frame if luma is None else replace(frame, display=display, combed=combed)
 
     def _fields(self, image: av.VideoFrame) -> Fields:
-        """Detects the field order of a frame. A frame without motion gets that of the last frame."""
+        """Detects the field order of a frame. A frame without motion gets the order of the last frame."""
         luma = luma_of(image)
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
@@ -124,7 +124,7 @@ def luma_of(image: av.VideoFrame) -> Samples | None:
 
 
 def hold_combs(luma: Samples, before: Samples) -> None:
-    """Undoes changes to `luma` that increase combing. It affects samples that were combed `before`."""
+    """Undoes changes to `luma` that increase combing. It only affects samples that were combed in `before`."""
     now, was = luma[1:-1], before.astype(np.int32)
     comb = 2 * was[1:-1] - was[:-2] - was[2:]
     held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))

@@ -17,7 +17,7 @@ _EACH = ("hevc", "ffv1", "av1")  # each packet becomes a frame (AV1: a temporal 
 
 
 def _is_shown(codec: str, head: bytes) -> bool:
-    """Returns whether a packet is shown as a frame. Its first 2 bytes (`head`) tell."""
+    """Returns whether a packet is shown as a frame. `head` is its first 2 bytes."""
     bits = int.from_bytes(head.ljust(2, b"\0"), "big")
     if codec == "vp8":  # RFC 6386, 9.1: show_frame
         return bool(bits & 0x1000)

@@ -28,7 +28,7 @@ from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
-# Bytes of an audio stream to probe, and the largest offset of its first packet: FFmpeg keeps all before in memory.
+# Bytes of an audio stream to probe, and largest offset of its first packet: FFmpeg keeps all data before it in memory.
 _SOUND_BYTES, FARTHEST = 1 << 20, 64 << 20
 _DEEP = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
 _UNANNOUNCED = "flv", "mpegts"  # formats whose header need not list all streams
@@ -115,7 +115,7 @@ def open_container(
 
 
 def is_silent(stream: Stream) -> bool:
-    """Returns whether an audio stream's rate and channels are unknown. That means that FFmpeg found no packet yet."""
+    """Returns whether an audio stream's rate and channels are unknown. If so, FFmpeg found none of its packets."""
     context = getattr(stream, "codec_context", None)
     return context is not None and not (context.channels and context.sample_rate)
 
@@ -235,7 +235,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             "{name}: there is no decoder for its video codec; convert it to H.264 first", code="no_decoder", name=name
         )
     if not variants and variant != "best":
-        choose_variant([chosen], variant, name)  # raises unless this is it
+        choose_variant([chosen], variant, name)  # raises if `variant` is not this one
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise InputError(

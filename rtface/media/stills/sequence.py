@@ -297,7 +297,7 @@ class SequenceSource:
 
 
 def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
-    """Returns first and last missing number before an image, by its index."""
+    """Returns gaps in the numbers, by index of the next image. A gap is given by its first and last missing number."""
     numbers = [int(digits[-1]) for path in paths if (digits := re.findall(r"\d+", path.stem))]
     if len(numbers) != len(paths):
         return {}
