@@ -51,7 +51,7 @@ class ChosenFields:
         self._last, self._before, self._calm = False, np.empty(0), 0
 
     def marked(self, image: av.VideoFrame) -> av.VideoFrame:
-        """Returns an image marked with the chosen field order. All must have one format. Host memory is not copied."""
+        """Marks an image with the chosen field order. All must have one format. Copies no samples in host memory."""
         if self._chosen in (None, "auto"):
             return image
         image = software(image)

@@ -1,7 +1,7 @@
 """Enlarges frames before all other processing (``--scale``).
 
 FFmpeg's swscale computes the samples with a three-lobed Lanczos kernel and exact rounding. Planes, bit depth and chroma
-siting stay. One version of FFmpeg gives the same bits on all machines, so that `rtface verify` can enlarge the input.
+siting stay. One FFmpeg version gives the same bits on all machines, so that `rtface verify` can repeat the enlarging.
 """
 
 from __future__ import annotations
