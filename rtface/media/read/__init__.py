@@ -1,1 +1,1 @@
-"""Opens, probes and decodes films, also damaged ones."""
+"""Opens, probes and decodes films, even damaged ones."""

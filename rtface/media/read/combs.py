@@ -40,7 +40,7 @@ class ChosenFields:
     Args:
         chosen: a value of ``--fields``; None trusts the flags, without looking for combed frames.
         enlarged: whether frames are enlarged afterwards.
-        faults: its statistics count the frames with enough horizontal motion to decide, the combed frames, and the
+        faults: `faults.stats` counts the frames with enough horizontal motion to decide, the combed frames, and the
             blocks in which the top or the bottom field is earlier.
     """
 

@@ -182,7 +182,7 @@ class Decoder:
                         cut = None
                     if packet.stream_index == self._video.index:
                         self._others.follow(packet, clock)
-                    if packet.size:  # the empty ones at the end only request a flush
+                    if packet.size:  # empty packets at the end only request a flush
                         failed = 0
                         if self._remote and packet.is_corrupt:
                             cut = packet

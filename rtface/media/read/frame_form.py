@@ -35,8 +35,8 @@ class FrameForm:
     Attributes:
         siting: FFmpeg's name of the chroma location, or None; set by the first frame.
         matrix: display matrix, or None; set by the first frame.
-        first: the first frame in host memory, decoded in software even if a GPU decodes the others. Whoever reads it
-            sets it to None to free its memory, up to 100 MB.
+        first: the first frame in host memory, decoded in software even if a GPU decodes the others. Code that reads
+            it sets it to None to release its memory, up to 100 MB.
         fields: expected field order. Interlaced frames of another order are reported as a fault; None accepts any.
     """
 
