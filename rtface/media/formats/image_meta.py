@@ -236,7 +236,7 @@ def exif_of(orientation: int) -> bytes:
 
 
 def exif_of_tiff(data: bytes, orientation: int) -> bytes | None:
-    """Returns a TIFF file's descriptive tags as EXIF; None if it has no such tags."""
+    """Returns a TIFF file's descriptive tags as EXIF. None if it has no such tags."""
     order, tags = order_of(data), read_directory(data)
     tags = {number: tag for number, tag in tags.items() if number in _DESCRIBES}
     tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
@@ -341,7 +341,7 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
-    """Inserts blocks after the JFIF segment at the beginning of an encoded JPEG."""
+    """Inserts blocks after the JFIF segment that begins an encoded JPEG."""
     blocks = (_EXIF_HEAD, meta.exif), (_XMP_HEAD, meta.xmp)
     profile, iptc = (
         [block[at : at + _SEGMENT_BYTES] for at in range(0, len(block), _SEGMENT_BYTES)]

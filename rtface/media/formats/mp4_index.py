@@ -29,7 +29,7 @@ _PADDING_BYTES = 16  # most data of a fragment that is not in its index: some wr
 
 
 def is_whole(file: BinaryIO) -> bool:
-    """Tells whether the index is consistent and its samples exist in the file. Fragmented films must index all data."""
+    """Tells whether the index is consistent and its samples exist. In a fragmented film, it must list all data."""
     try:
         _check(file)
     except (ValueError, struct.error):

@@ -48,7 +48,7 @@ class Av1Frames:
         """Returns the quantiser index of a packet's last shown frame, or None.
 
         Raises:
-            IndexError, ValueError: the packet is damaged, of an unsupported kind, or refers to a frame that did not arrive.
+            IndexError, ValueError: the packet is damaged, unsupported, or refers to a frame that did not arrive.
         """
         shown = None
         for kind, unit in _units(data):

@@ -40,7 +40,7 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
 def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
     """Returns a function that counts reference frames missing before a packet.
 
-    It takes packets in stream order, and returns None if no frame can be read. Only H.264 has such a function, other codecs: None.
+    It takes packets in stream order, and returns None if no frame can be read. Only H.264 has such a function.
     """
     if codec != "h264":
         return None

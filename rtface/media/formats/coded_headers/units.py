@@ -23,7 +23,7 @@ class Units:
         record: kind of its header in containers with length prefixes (ISO 14496-15).
         sets: types of parameter sets.
         idr: types of slices that begin an independent group.
-        open, leading: types of slices that begin an open group, and of its leading frames, which refer to earlier groups.
+        open, leading: types of slices that begin an open group, and of its leading frames, which need earlier groups.
         slices: types of units with samples.
         unknown: types with frame data that no encoder here writes (Dolby Vision).
         reader: reader of its slices.
