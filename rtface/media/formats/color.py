@@ -85,7 +85,7 @@ def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
 
 
 def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
-    """Returns the tags of YCbCr converted from RGB. It gets limited range, and the matrix that players assume
+    """Returns the tags of YCbCr converted from RGB. They have limited range, and the matrix that players assume
     for untagged frames of this size. RGB without tags counts as sRGB, which has the primaries of BT.709."""
     return ColorTags(
         1,

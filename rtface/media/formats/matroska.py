@@ -225,7 +225,7 @@ def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
 
 
 def head(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Returns an element's id, body offset and size. The size is UNKNOWN if open-ended; None if invalid."""
+    """Returns an element's id, body offset and size (UNKNOWN if open-ended). None if the element is invalid."""
     if at >= len(data) or not data[at]:
         return None
     length = 9 - data[at].bit_length()

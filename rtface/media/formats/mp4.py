@@ -32,7 +32,7 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def find_bytes(file: BinaryIO, wanted: bytes, at: int, size: int) -> int:
-    """Returns the offset of bytes that occur next, or the file's end."""
+    """Returns the next offset at which bytes occur, or the file's end."""
     while at < size:
         file.seek(at)
         if (offset := file.read(_STEP_BYTES).find(wanted)) >= 0:

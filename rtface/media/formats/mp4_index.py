@@ -25,7 +25,7 @@ _REQUIRED: dict[bytes, set[bytes]] = {
 
 
 _FRAGMENT = b"\0\0\0\x10mfhd"  # in the head of each fragment
-_PADDING_BYTES = 16  # most data of a fragment that is not in its index: some writers align data
+_PADDING_BYTES = 16  # most bytes of a fragment that its index may leave out: some writers align data
 
 
 def is_whole(file: BinaryIO) -> bool:
@@ -103,7 +103,7 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
         raise ValueError("an index that contradicts itself or the file")
     chunks, timed = np.repeat(runs[:, 1], np.diff(firsts)), int(times[:, 0].sum())
     few, many = sorted((count, int(chunks.sum())))
-    if few < many == timed or timed == 0 < count:  # samples are lost if two of the three counts are higher
+    if few < many == timed or timed == 0 < count:  # two of the three counts agree on more: samples are lost
         raise ValueError("an index that contradicts itself or the file")
     if each:
         return each * count

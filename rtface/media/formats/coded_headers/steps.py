@@ -22,7 +22,7 @@ _LOWEST_QP, _HIGHEST_QP = -48, 51
 
 def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | None] | None:
     """Returns a function that reads the step of a packet's shown frame. It takes packets in stream order, returns None
-    for damaged ones, and raises nothing. Codecs whose headers are not read have no such function: None."""
+    for damaged ones, and raises nothing. Codecs whose headers are not read have no function, but None."""
     if codec in ("h264", "hevc"):
         return partial(_guarded, _Slices(codec, extradata).read)
     if codec == "mjpeg":
@@ -40,7 +40,7 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
 def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
     """Returns a function that counts reference frames missing before a packet.
 
-    It takes packets in stream order, and returns None if no frame can be read. Only H.264 has such a function.
+    It takes packets in stream order, and returns None if no frame can be read. Codecs other than H.264 get no function.
     """
     if codec != "h264":
         return None

@@ -45,7 +45,7 @@ class Units:
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
 
     def length_size(self, extradata: bytes) -> int:
-        """Returns the size in bytes of units' length prefixes. 0 if the stream has start codes."""
+        """Returns how many bytes a unit's length prefix has. 0 if the stream has start codes instead."""
         at = 4 if self.record == "avc" else 21
         return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
 
