@@ -121,7 +121,7 @@ def avif_shape(data: bytes) -> tuple[int, bool, int]:
     coded = re.search(rb"av1C..(.)", head, re.DOTALL)
     flags = coded[1][0] if coded else 0
     turns = -(turn[1][0] & 3) % 4 if turn else 0
-    if flip is not None and not flip[1][0] & 1:  # this axis swaps top and bottom
+    if flip is not None and not flip[1][0] & 1:  # this mirroring swaps top and bottom
         turns = (turns + 2) % 4
     return turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 

@@ -23,7 +23,7 @@ Ints: TypeAlias = "NDArray[np.signedinteger[Any]]"
 
 # Positions in a block, in zigzag order (T.81, figure A.6).
 _ZIGZAG = np.array(sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8)))
-BAND_SAMPLES = 1 << 19  # samples that are processed at once
+BAND_SAMPLES = 1 << 19  # samples that are processed together
 _END, _SKIP = 0x00, 0xF0  # symbols: end of block, sixteen zeros
 
 

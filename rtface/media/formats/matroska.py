@@ -23,7 +23,7 @@ _CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # hidden columns and rows: left, top, ri
 _CLUSTER, _LONGEST_BYTES = 0x1F43B675, 1 << 24  # the element with frames; most bytes of a header
 _RATIO = 3  # the unit of a display size that is a ratio only
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
-_PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
+_PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # in the order of HdrMetadata: dark before bright
 
 
 def hides_borders(data: bytes, number: int) -> bool:

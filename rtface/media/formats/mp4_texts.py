@@ -18,7 +18,7 @@ _UTF16 = (b"\xfe\xff", b"\xff\xfe")
 def text_clock(container: OutputContainer, frames: Fraction) -> Fraction:
     """Returns the time unit of text tracks. It divides a millisecond and is at most half the unit of sounds and frames.
 
-    If another track's unit is shorter, FFmpeg's muxer ends a text at once, and moves a text that begins earlier.
+    If another track's unit is shorter, FFmpeg's muxer ends a text immediately, and moves a text that begins earlier.
 
     Args:
         container: container with all its streams added.

@@ -75,7 +75,7 @@ _AC_10 = (
     (249, 6512),
     (255, 7312),
 )
-# The same for VP8 (RFC 6386, 14.1).
+# The same corners for VP8 (RFC 6386, 14.1).
 _AC_VP8 = ((0, 4), (54, 58), (83, 116), (102, 173), (116, 229), (118, 239), (119, 245), (120, 249), (127, 284))
 # JPEG coefficients whose steps are averaged, in zigzag order.
 _LOW = slice(1, 21)

@@ -32,7 +32,7 @@ def order_of(data: bytes) -> Literal["<", ">"]:
 
 
 def numbers(tags: Directory, number: int, order: str) -> Numbers:
-    """Returns a tag's values. Empty where it is missing or points to a directory."""
+    """Returns a tag's values. Empty if the tag is missing or points to a directory."""
     kind, _, packed = tags.get(number, (1, 0, b""))
     unit = struct.Struct(order + _UNITS[kind])
     return tuple(value for (value,) in unit.iter_unpack(packed)) if isinstance(packed, bytes) else ()

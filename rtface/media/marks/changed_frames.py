@@ -44,7 +44,7 @@ class ChangedFrames:
 
     def __init__(self) -> None:
         self.change, self.count = Change.NOTHING, 0
-        self._rows = array("i")  # of each changed frame: its number, number of boxes or _ANYWHERE, boxes
+        self._rows = array("i")  # for each changed frame: its number, the number of boxes or _ANYWHERE, the boxes
 
     def add(self, frame: Frame) -> None:
         """Adds the next frame of the output."""

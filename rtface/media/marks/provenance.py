@@ -2,8 +2,8 @@
 
 The tags follow from the changes to the frames (`Change`), and from the input's own tags. The IPTC digital source type
 (https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest that is true: "composite with trained algorithmic
-media" where a face was corrected, "trained algorithmic media" where a face was generated, "algorithmically enhanced"
-where only filters without a network acted, else the input's own. Films carry it as container tags, MP4 and MOV also
+media" if a face was corrected, "trained algorithmic media" if a face was generated, "algorithmically enhanced"
+if only filters without a network acted, else the input's own. Films carry it as container tags, MP4 and MOV also
 as an XMP packet; images as text chunks and XMP. Without changes, a file keeps its input's tags, and rtface adds none.
 
 Containers write tags with their header, before the work. Until a film is complete, its header therefore has the
@@ -91,7 +91,7 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
     """Returns tags for an output in which a face was corrected.
 
     Args:
-        engine: name of the engine, with its version where it has one.
+        engine: name of the engine, with its version if it has one.
         version: version of rtface.
         strength: strength of the correction, 0…1.
         options: further choices worth keeping; values that are None are left out.

@@ -109,7 +109,7 @@ def plan_video(
     exact = FAMILIES.get(name, CodecFamily()).formats
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
     transparent = [c for c in candidates if pixel_format_info(c).alpha]
-    if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that few decoders show
+    if name in ("libx265", "libvpx-vp9"):  # these store alpha in a second layer, which few decoders show
         candidates = [c for c in candidates if c not in transparent]
     elif kept and source.alpha and info.pix_fmt != "pal8":  # transparency may begin later
         candidates = transparent or candidates

@@ -36,7 +36,7 @@ def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
 
 
 class CopyEncoder:
-    """Copies coded frames of the input where possible, and encodes the others.
+    """Copies coded frames of the input if possible, and encodes the others.
 
     It is used like a `FrameEncoder`. A group is copied up to the mini-GOP with its first changed frame. A new encoder
     encodes the rest, from an IDR frame to the end of the group, or in HEVC up to its next CRA frame. Only the frames of
@@ -55,7 +55,7 @@ class CopyEncoder:
         header: header of the output.
         last: pts of the last frame.
         frames: number of frames taken so far.
-        copied: numbers of the first and last frame of each copied run.
+        copied: numbers of the first and last frame of each run of copied frames.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ def set_slices(plan: VideoPlan) -> None:
             new_context(plan).open()
         except NotImplementedError:  # FFmpeg raises it for a number that does not fit
             continue
-        except (av.FFmpegError, ValueError):  # another reason, which `check` reports
+        except (av.FFmpegError, ValueError):  # it fails for another reason, which `check` reports
             break
         return
     plan.options["slices"] = str(_SLICES)

@@ -91,12 +91,12 @@ class FilmFile:
         self.copied = list[tuple[int, int]]()
         self._complete, self._ended, self.kept = False, False, 0
         self._partial: str | None = None
-        self._recent: deque[int] = deque(maxlen=REMEMBERED)  # last pts, in the encoder's unit
+        self._recent: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan)
         )
-        self._container.flags |= Flags.flush_packets.value  # write every finished piece to disk at once
+        self._container.flags |= Flags.flush_packets.value  # write every finished piece to disk immediately
         try:
             self.streams = OutputStreams(plan, self._container, self.stats)
             self._number = self._container.streams.video.index(self.streams.video)

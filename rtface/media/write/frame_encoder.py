@@ -30,7 +30,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
 
     Args:
         container: the output; its format decides whether the encoder's headers go to the container or into the stream.
-        video: the encoding.
+        video: plan of the encoding.
         shown: name of the output, for messages.
 
     Raises:
@@ -86,7 +86,7 @@ def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     if source.model == target.model:
         return repacked(image, plan.pix_fmt)
     if target.model == "rgb":
-        return image.reformat(format=plan.pix_fmt, threads=1)  # as in `repacked`
+        return image.reformat(format=plan.pix_fmt, threads=1)  # one thread, as in `repacked`
     return image.reformat(
         format=plan.pix_fmt,
         dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
@@ -145,7 +145,7 @@ class FrameEncoder:
 
     Args:
         stream: stream from `add_video`, or an open context.
-        video: the encoding.
+        video: plan of the encoding.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
 

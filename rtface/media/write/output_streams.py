@@ -51,7 +51,7 @@ class OutputStreams:
     """Creates the planned streams in input order. Takes the packets of all but the video.
 
     Attributes:
-        video: the video stream, its encoder configured.
+        video: the video stream, with a configured encoder.
         muxer: takes the packets of all streams.
         languages: languages of all streams.
         off: numbers of the subtitles that are not shown by default.
@@ -78,7 +78,7 @@ class OutputStreams:
             container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        # MXF takes the rate of its sound packets from the frames.
+        # MXF takes the rate of its sound packets from the frames, so the video stream comes first.
         for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)

@@ -48,7 +48,7 @@ class GroupCopy:
     Attributes:
         path: path of the input.
         units: unit types of its codec.
-        header: its extradata.
+        header: extradata of the input.
         number: number of the encoded frames' parameter sets.
         depth: frames by which decoding precedes presentation in the input.
         codec: the encoder that fits, as ``--codec`` takes it.

@@ -52,7 +52,7 @@ class OutputPlan:
     Attributes:
         target: path of the output.
         format: FFmpeg's name of the container.
-        video: the encoding.
+        video: plan of the encoding.
         streams: plans of the other streams.
         info: the input.
         timecode: timecode of the output's first frame, or None.

@@ -205,7 +205,7 @@ class SubtitleTranscoder:
             events = self._source.codec_context.decode2(packet)
             if events is None or packet.pts is None:
                 return
-            # The encoder writes text only; its time of display is set on the packet.
+            # The encoder writes text only; the packet gets its display time below.
             text = self._target.codec_context.encode_subtitle(events)
         except av.FFmpegError:
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")

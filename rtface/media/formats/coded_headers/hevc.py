@@ -191,7 +191,7 @@ def _sequence(bits: Bits) -> tuple[int, _Sequence]:
     sequence = _Sequence()
     bits.take(4)
     layers = bits.take(3)
-    bits.take(1 + 96)  # with profile, tier and level
+    bits.take(1 + 96)  # skips the profile, tier and level as well
     present = [(bits.take(1), bits.take(1)) for _ in range(layers)]
     bits.take(2 * (8 - layers) if layers else 0)
     for profile, level in present:
