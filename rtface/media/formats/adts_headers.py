@@ -1,4 +1,4 @@
-"""The two short headers of AAC: ADTS for a frame, AudioSpecificConfig for a stream (ISO 14496-3)."""
+"""Reads and writes AAC's two headers: ADTS of a frame, AudioSpecificConfig of a stream (ISO 14496-3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEADER_BYTES = 7
 
 
 def adts_config(data: bytes) -> tuple[bytes, int]:
-    """Returns a frame's AudioSpecificConfig and the length of its ADTS header. (b"", 0) without one."""
+    """Returns the AudioSpecificConfig and length of a frame's ADTS header. (b"", 0) if there is no header."""
     if len(data) < _HEADER_BYTES or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return b"", 0
     kind, rate = (data[2] >> 6) + 1, data[2] >> 2 & 15
@@ -19,7 +19,7 @@ def adts_config(data: bytes) -> tuple[bytes, int]:
 
 
 def config_for(rate: int, channels: int) -> bytes:
-    """Returns an AAC-LC AudioSpecificConfig. b"" where ADTS has no code for the rate or channels."""
+    """Returns an AAC-LC AudioSpecificConfig. b"" if ADTS has no code for the rate or channels."""
     number = {8: 7}.get(channels, channels)
     if rate not in RATES or not 1 <= number <= 7 or channels == 7:
         return b""
@@ -27,8 +27,8 @@ def config_for(rate: int, channels: int) -> bytes:
 
 
 def plain_config(extradata: bytes) -> bytes:
-    """Returns an AudioSpecificConfig without its extensions, as ADTS can express it. b"" where ADTS cannot: other
-    object types, rates without a code, frames of 960 samples. Decoders find SBR and parametric stereo in the frames."""
+    """Returns an AudioSpecificConfig without extensions, for ADTS. b"" if ADTS cannot express it: other object
+    types, rates without a code, frames of 960 samples. Decoders find SBR and parametric stereo in the frames."""
     if len(extradata) < 2:
         return b""
     bits = Bits(extradata[:8].ljust(8, b"\0"))

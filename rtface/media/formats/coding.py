@@ -29,7 +29,7 @@ _NAMES = {
     "dnxhd": "DNxHD",
     "jpeg2000": "JPEG 2000",
 }
-# Encoder profiles of prores_ks and dnxhd by FFmpeg's names of decoded profiles.
+# Encoder profiles of prores_ks and dnxhd, by the profile names of FFmpeg's decoders.
 _PRORES = {"Proxy": "proxy", "LT": "lt", "Standard": "standard", "HQ": "hq", "4444": "4444", "XQ": "4444xq"}
 _DNX = {
     "DNXHR LB": "dnxhr_lb",
@@ -46,9 +46,9 @@ class Coding:
 
     Attributes:
         kind: "lossless"; "mezzanine" for editing codecs with invisible loss (ProRes, DNxHD, DNxHR); or "lossy", also
-            where it is unknown.
-        name: of the codec, for messages.
-        profile: of a mezzanine codec, by its encoder's name.
+            if the kind is unknown.
+        name: name of the codec, for messages.
+        profile: profile of a mezzanine codec, under the encoder's name for it.
     """
 
     kind: Class = "lossy"
@@ -64,8 +64,8 @@ class Coding:
 def coding_of(context: av.VideoCodecContext, head: bytes = b"") -> Coding:
     """Returns the coding of an opened stream. `head` is the beginning of its first packet.
 
-    H.264 and H.265 are lossless where their parameter sets bypass the quantiser, JPEG 2000 where its header names the
-    reversible transform; else they are lossy.
+    H.264 and H.265 are lossless if their parameter sets bypass the quantiser, and JPEG 2000 is lossless if its header
+    names the reversible transform. Otherwise these codecs are lossy.
     """
     codec = context.codec.canonical_name
     profile = str(context.profile or "")
@@ -77,7 +77,7 @@ def coding_of(context: av.VideoCodecContext, head: bytes = b"") -> Coding:
         return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if deep else "dnxhr_hq"))
     if codec in UNITS:
         extradata = bytes(context.extradata or b"")
-        # x265 also sets the bypass flag where only some blocks use it; its own message tells which.
+        # x265 also sets the bypass flag if only some blocks use it. Its settings in the header tell the cases apart.
         if b" no-lossless" not in extradata and UNITS[codec].primed(extradata).lossless:
             return Coding("lossless", _NAMES[codec])
     elif codec == "jpeg2000":

@@ -38,8 +38,8 @@ _SITING: dict[str, Siting] = {
 }
 # PyAV's names of side data that changes how players show a frame, apart from the matrix and HdrMetadata.
 _VIEWS = ("STEREO3D", "SPHERICAL", "ICC_PROFILE", "AMBIENT_VIEWING_ENVIRONMENT", "DYNAMIC_HDR_VIVID", "AFD")
-_STEREO_BYTES = 8  # its kind, and whether left and right are swapped; not every container stores the rest
-# Codecs with chroma centred on its luma samples unless the stream says otherwise.
+_STEREO_BYTES = 8  # stereo kind, and whether left and right are swapped; not every container stores the rest
+# Codecs whose chroma samples lie at the centre of their luma samples unless the stream says otherwise.
 _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
 
 
@@ -50,7 +50,7 @@ class ColorTags:
     Attributes:
         range: 0 unspecified, 1 limited, 2 full.
         primaries, transfer, matrix: 2 is unspecified.
-        siting: FFmpeg's name of the chroma location, None where the stream does not say.
+        siting: FFmpeg's name of the chroma location, None if the stream does not say.
     """
 
     range: int = 0
@@ -85,8 +85,8 @@ def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
 
 
 def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
-    """Returns the tags of YCbCr converted from RGB. It has limited range, and the matrix that players assume for
-    untagged frames of this size. RGB without tags counts as sRGB, which has the primaries of BT.709."""
+    """Returns the tags of YCbCr converted from RGB. They have limited range, and the matrix that players assume
+    for untagged frames of this size. RGB without tags counts as sRGB, which has the primaries of BT.709."""
     return ColorTags(
         1,
         1 if tags.primaries == UNSPECIFIED else tags.primaries,
@@ -96,21 +96,21 @@ def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
 
 
 def is_hd(width: int, height: int) -> bool:
-    """Tells whether players assume BT.709 for untagged frames."""
+    """Tells whether players assume BT.709 for untagged frames of this size."""
     return height > 576 or width >= 1280
 
 
 def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = "") -> Color:
     """Returns how to read a frame's samples. Defaults follow common player behaviour.
 
-    An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601, as in players; unspecified
-    range is full for RGB, gray and the yuvj formats, else limited; unspecified siting is "center" for JPEG, MPEG-1, VP8
-    and Theora, else "left".
+    An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601. An unspecified range is
+    full for RGB, gray and the yuvj formats, else limited. An unspecified siting is "center" for JPEG, MPEG-1, VP8 and
+    Theora, else "left".
 
     Args:
         image: a decoded frame.
-        siting: FFmpeg's name of its chroma location where known.
-        codec: FFmpeg's name of its codec, for the default siting.
+        siting: FFmpeg's name of the frame's chroma location, if known.
+        codec: FFmpeg's name of the codec, for the default siting.
     """
     name = image.format.name
     gray = name.startswith(("gray", "ya8", "ya16", "mono", "yaf"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from av.stream import Disposition
 
-# Tags that do not describe the film: those of the file and its writer, and those written in other ways.
+# Parts of the names of tags that do not describe the film: they describe the file, or are written in other ways.
 _TECHNICAL = (
     *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
     *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
@@ -19,8 +19,8 @@ _STREAM_TAGS = {
     "mpegts": {"language"},
     "mxf": set[str](),
 }
-_FILM_TAGS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; None for all tags
-_LETTERED = ("mp4", "mov", "mpegts")  # store three-letter languages (ISO 639-2)
+_FILM_TAGS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; other containers store all tags
+_LETTERED = ("mp4", "mov", "mpegts")  # containers that store three-letter languages (ISO 639-2)
 _CODES = (
     "aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara as:asm av:ava ay:aym az:aze ba:bak be:bel bg:bul "
     "bi:bis bm:bam bn:ben bo:bod br:bre bs:bos ca:cat ce:che ch:cha co:cos cr:cre cs:ces cu:chu cv:chv cy:cym "
@@ -78,12 +78,12 @@ def unheld(
     film: Mapping[str, str],
     streams: Iterable[tuple[int, Mapping[str, str], Disposition]],
 ) -> list[str]:
-    """Lists the facts that a container cannot store, per stream.
+    """Lists the tags and flags that a container cannot store.
 
     Args:
         format: FFmpeg's name of the container.
         film: tags of the film.
-        streams: number, tags and flags of each stream that is written.
+        streams: number, tags and flags of each written stream.
     """
     lost = [f"film: {key}" for key in _lacking(film, _FILM_TAGS.get(format))]
     for number, tags, flags in streams:
@@ -98,7 +98,7 @@ def unheld(
 
 
 def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
-    """Lists keys that are not in `held`. None holds all but stream dates.
+    """Lists the keys that a container does not hold. If `held` is None, it holds all but the dates of streams.
 
     A stream's creation time is listed only if its day differs from the film's.
     """

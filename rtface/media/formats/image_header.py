@@ -20,9 +20,9 @@ _KINDS = {
     **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp", b"8BPS": "psd"},
     **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "jxl"),
 }
-_PNG_PACKED = {b"iCCP", b"zTXt"}  # decoders decompress them
+_PNG_PACKED = {b"iCCP", b"zTXt"}  # chunks that decoders decompress
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
-_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # those with a length, and the end
+_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # markers of segments with a length, and of the end
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: images and sequences in HEVC (HEIC), and in any codec.
@@ -35,7 +35,7 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 def kind_of(data: bytes) -> str | None:
     """Returns an image's kind by its first bytes; None for anything else.
 
-    "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp"; or read only: "avif", "heic", "jp2", "jxl", "psd", "pnm".
+    "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp"; "avif", "heic", "jp2", "jxl", "psd", "pnm" are only read.
     """
     for begin, kind in _KINDS.items():
         if data.startswith(begin):
@@ -52,8 +52,8 @@ def kind_of(data: bytes) -> str | None:
 
 
 def unread_kind(data: bytes) -> str:
-    """Returns the kind of an unsupported image, or "". FFmpeg opens some of them as films: of one tile, of each size,
-    or of the contents."""
+    """Returns the kind of an unsupported image, or "". FFmpeg opens some of them as films: of a single tile, of
+    one frame for each size, or of the file's contents."""
     if data[4:8] == b"ftyp" and data[8:12] in _SEQUENCES:
         return "animated AVIF" if b"avis" in data[8:40] else "HEIC"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
@@ -85,7 +85,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
 
 
 def more_of(data: bytes) -> str:
-    """Describes a PNG's or JPEG's further frames, images or film. "" for nothing."""
+    """Describes a PNG's or JPEG's further frames, images or film. "" if it has none."""
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":
@@ -113,7 +113,7 @@ def _images(body: bytes) -> int:
 def avif_shape(data: bytes) -> tuple[int, bool, int]:
     """Reads rotation, mirroring and bit depth of an AVIF (ISO/IEC 23008-12).
 
-    Returns the clockwise quarter turns that make it upright, whether to mirror it after them, and the bits of a sample
+    Returns the clockwise quarter turns that make it upright, whether to mirror it afterwards, and the bits of a sample
     (8, 10 or 12).
     """
     head = data[: 1 << 20]
@@ -121,7 +121,7 @@ def avif_shape(data: bytes) -> tuple[int, bool, int]:
     coded = re.search(rb"av1C..(.)", head, re.DOTALL)
     flags = coded[1][0] if coded else 0
     turns = -(turn[1][0] & 3) % 4 if turn else 0
-    if flip is not None and not flip[1][0] & 1:  # swaps top and bottom
+    if flip is not None and not flip[1][0] & 1:  # this mirroring swaps top and bottom
         turns = (turns + 2) % 4
     return turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
@@ -150,7 +150,7 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def jpeg_end(data: bytes) -> int | None:
-    """Returns the end of a JPEG, by its marker; None without one."""
+    """Returns the offset after a JPEG's end marker; None without that marker."""
     at = 2
     while (match := _MARKER.search(data, at)) and match[1] != b"\xd9":
         at = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
@@ -158,12 +158,12 @@ def jpeg_end(data: bytes) -> int | None:
 
 
 def frame_header(data: bytes) -> bytes:
-    """Returns a JPEG's frame header segment; b"" where it is missing."""
+    """Returns a JPEG's frame header segment; b"" if it is missing."""
     return next((body for marker, body in segments(data) if 0xC0 <= marker <= 0xC2), b"")
 
 
 def quantisation_tables(data: bytes) -> Tables | None:
-    """Returns a JPEG's quantisation tables. None where they are damaged or come later."""
+    """Returns a JPEG's quantisation tables. None if they are damaged, or missing before the first scan."""
     by_number, used = dict[int, tuple[int, ...]](), list[int]()
     try:
         for marker, body in segments(data):
@@ -171,7 +171,7 @@ def quantisation_tables(data: bytes) -> Tables | None:
                 wide, number = body[0] >> 4, body[0] & 15
                 steps = struct.unpack_from(">64H" if wide else ">64B", body, 1)
                 by_number[number] = tuple(min(max(step, 1), 255) for step in steps)
-                body = body[65 + 64 * bool(wide) :]  # one segment may hold several
+                body = body[65 + 64 * bool(wide) :]  # one segment may hold several tables
             if 0xC0 <= marker <= 0xC2:
                 used = [body[8 + 3 * n] for n in range(body[5])]
         tables = [by_number[number] for number in used]
@@ -183,8 +183,8 @@ def quantisation_tables(data: bytes) -> Tables | None:
 
 
 def decodable(data: bytes) -> bytes:
-    """Drops compressed chunks (profile and text) from a PNG. Decoders decompress them whatever their size. Returns
-    other kinds, and PNGs without such chunks, unchanged."""
+    """Drops compressed chunks (profile and text) from a PNG. Decoders would decompress them whatever their
+    size. Other kinds of images, and PNGs without such chunks, are returned unchanged."""
     if kind_of(data) != "png":
         return data
     kept, at, begin = list[memoryview](), len(PNG), 0

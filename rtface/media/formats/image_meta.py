@@ -1,7 +1,7 @@
 """Reads and writes ICC profiles, EXIF and XMP of image files.
 
-Whole blocks are moved; the only change inside one is EXIF's orientation, when pixels have been turned. PNG: W3C PNG 3rd
-edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RIFF container specification.
+Blocks are copied whole; the only change inside a block is EXIF's orientation, if the pixels have been turned. PNG: W3C
+PNG 3rd edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RIFF container specification.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _PNG_OWN = {*b"IHDR PLTE IDAT IEND tRNS iCCP eXIf acTL fcTL fdAT bKGD hIST sPLT"
 _JPEG_KEPT = re.compile(
     rb"\xe0|\xe1(Exif\0|http://ns\.adobe\.com/xap/1\.0/|http://ns\.adobe\.com/xmp/extension/)|"
     rb"\xe2(ICC_PROFILE|MPF)\0|\xebJP|\xed|\xeeAdobe"
-)  # JUMBF has credentials
+)  # JUMBF (JP) contains content credentials
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_HEAD_BYTES = 16 << 20  # searched for the boxes of an AVIF or JPEG 2000
-_DENSITY_AT, _JFIF_END, _SEGMENT_BYTES = 13, 20, 65_000  # offsets in a JPEG of ours; most of a block in a segment
+_HEAD_BYTES = 16 << 20  # bytes that are searched for the boxes of an AVIF or JPEG 2000
+_DENSITY_AT, _JFIF_END, _SEGMENT_BYTES = 13, 20, 65_000  # offsets in an encoded JPEG; most bytes of a segment
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 _ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
-_DENSEST = 50_000  # samples of an inch
+_DENSEST = 50_000  # samples per inch
 _LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are displayed like sRGB
-# Metadata that is not read, by kind, with a marker of each.
+# Metadata that is not read, by kind of image, each with its marker in the file.
 _UNREAD = {
     "avif": {"EXIF": b"Exif\0", "XMP": b"application/rdf+xml"},
     "jxl": {"EXIF": b"Exif\0\0\0\0", "XMP": b"<x:xmpmeta"},
     "psd": {"EXIF": b"8BIM\x04\x22", "XMP": b"8BIM\x04\x24", "IPTC": b"8BIM\x04\x04"},
 }
 _UUID_XMP, _UUID_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
-# TIFF tags that describe the image and exist in EXIF; the last are Windows' title to subject.
+# TIFF tags that describe the image and exist in EXIF; the last five are those of Windows, from title to subject.
 _DESCRIBES = (
     269,
     270,
@@ -90,16 +90,16 @@ class ImageMetadata:
         exif: EXIF as a TIFF structure, without the "Exif" head.
         xmp: XMP packet.
         iptc: JPEG's APP13 segments, joined: Photoshop's head and its resources, including IPTC.
-        comments: of a JPEG.
+        comments: comments of a JPEG.
         more_xmp: segments of a JPEG with the parts of a long XMP.
-        resolution: samples of an inch, across and down.
+        resolution: samples per inch, across and down.
         png: PNG chunks worth keeping, type and data.
-        tiff_shown: TIFF tags that affect how samples are displayed: number, and type and values.
+        tiff_shown: TIFF tags that affect how samples are displayed: type and values, by number.
         tiff_form: bits, colour model, count and format of a TIFF's samples, by their tags.
-        tiff_alpha: meaning of a TIFF's extra sample (2: straight transparency); None without.
-        density: unit and numbers of samples of a JPEG, as in JFIF.
+        tiff_alpha: meaning of a TIFF's extra sample (2: straight transparency); None without one.
+        density: unit of a JPEG's resolution and samples per unit, as JFIF stores them.
         tables: quantisation tables of a JPEG.
-        unkept: names of further contents of the file (`not_kept`).
+        unkept: names of the file's parts that are lost (`not_kept`).
     """
 
     icc: bytes | None = None
@@ -119,7 +119,7 @@ class ImageMetadata:
 
     @property
     def orientation(self) -> int:
-        """EXIF orientation 1…8; 1 where it is missing or invalid."""
+        """EXIF orientation 1…8; 1 if it is missing or invalid."""
         kind, _, packed = read_directory(self.exif or b"").get(_ORIENTATION, (0, 0, b""))
         order = order_of(self.exif or b"")
         value = struct.unpack_from(order + "H", packed)[0] if kind == _SHORT and isinstance(packed, bytes) else 1
@@ -140,8 +140,8 @@ def read_meta(data: bytes) -> ImageMetadata:
 
 
 def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
-    """Lists parts of a file that are neither its image nor kept. `more`: whether there is `more_of` it, after the
-    end."""
+    """Lists parts of a file, besides its image, that are lost. `more` tells whether further images, which `more_of`
+    describes, follow the end."""
     names, end = list[str](), None
     if kind == "png":
         end = len(PNG)
@@ -166,14 +166,14 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
 
 
 def settle(meta: ImageMetadata) -> None:
-    """Drops CMYK and Lab profiles, as the samples became RGB."""
+    """Drops CMYK and Lab profiles, because the samples became RGB."""
     if meta.icc and meta.icc[16:20] in (b"CMYK", b"Lab "):
         meta.icc = None
 
 
 def density(across: float | Fraction, down: float | Fraction, unit: Fraction) -> tuple[Fraction, Fraction] | None:
-    """Converts samples of a unit to samples of an inch. `unit` is an inch in units. None for zero or implausible
-    ones."""
+    """Converts samples per unit to samples per inch. `unit` is the number of units in an inch. None if a value is
+    zero or implausible."""
     resolution = Fraction(across) * unit, Fraction(down) * unit
     return resolution if min(resolution) > 0 and max(resolution) < _DENSEST else None
 
@@ -203,8 +203,8 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
     Args:
         data: an encoded image.
         meta: the new metadata.
-        text: key and text pairs, written where the format can store them (PNG).
-        size: width and height; alpha: whether it is transparent (both for WebP's header).
+        text: key and text pairs, written if the format can store them (PNG).
+        size, alpha: width and height, and whether the image is transparent, for WebP's header.
     """
     kind = kind_of(data)
     if kind == "png":
@@ -236,7 +236,7 @@ def exif_of(orientation: int) -> bytes:
 
 
 def exif_of_tiff(data: bytes, orientation: int) -> bytes | None:
-    """Returns a TIFF file's descriptive tags as EXIF; None without any."""
+    """Returns a TIFF file's descriptive tags as EXIF. None if it has no such tags."""
     order, tags = order_of(data), read_directory(data)
     tags = {number: tag for number, tag in tags.items() if number in _DESCRIBES}
     tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
@@ -273,7 +273,7 @@ def _read_png(data: bytes) -> ImageMetadata:
     meta, samples = ImageMetadata(), False
     for kind, body in png_chunks(data):
         samples = samples or kind == b"IDAT"
-        if kind == b"iCCP" and not samples:  # readers ignore one that comes later
+        if kind == b"iCCP" and not samples:  # readers ignore a profile that comes later
             with suppress(zlib.error):
                 meta.icc = zlib.decompress(body[body.find(b"\0") + 2 :])
         elif kind == b"eXIf":
@@ -341,7 +341,7 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
-    """Inserts blocks after the JFIF segment at the beginning of our JPEGs."""
+    """Inserts blocks after the JFIF segment that begins an encoded JPEG."""
     blocks = (_EXIF_HEAD, meta.exif), (_XMP_HEAD, meta.xmp)
     profile, iptc = (
         [block[at : at + _SEGMENT_BYTES] for at in range(0, len(block), _SEGMENT_BYTES)]

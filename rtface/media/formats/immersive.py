@@ -23,17 +23,17 @@ _HELD = {
     "mp4": [*_ST3D],
     "mov": [*_ST3D],
 }
-_CUBE, _TILE = 1, 2  # FFmpeg's numbers; 0 is the whole sphere
+_CUBE, _TILE = 1, 2  # FFmpeg's numbers of projections; 0 is the whole sphere
 
 
 def stereo_mode(views: Mapping[str, str], tags: Mapping[str, str], format: str) -> str:
     """Returns Matroska's name for how two pictures lie in a frame.
 
-    "mono" for a single picture; "" where it is unknown or the container cannot store it.
+    "mono" for a single picture; "" if the layout is unknown or the container cannot store it.
 
     Args:
-        views: of the frames (`rtface.media.formats.color.views_of`).
-        tags: of the stream.
+        views: views of the frames (`rtface.media.formats.color.views_of`).
+        tags: tags of the stream.
         format: FFmpeg's name of the container.
     """
     layout = struct.unpack("=2i", bytes.fromhex(views.get("STEREO3D", "ff" * 8)))
@@ -44,7 +44,7 @@ def stereo_mode(views: Mapping[str, str], tags: Mapping[str, str], format: str) 
 def sphere_of(views: Mapping[str, str]) -> tuple[int, ...]:
     """Returns the sphere: projection, yaw, pitch, roll, left, top, right, bottom.
 
-    Empty without one, or where neither Matroska nor MP4 can store it.
+    Empty without a sphere, or if neither Matroska nor MP4 can store it.
     """
     sphere = struct.unpack_from("=4i4I", bytes.fromhex(views.get("SPHERICAL", "ff" * 32)))
     return sphere if 0 <= sphere[0] <= _TILE else ()

@@ -23,7 +23,7 @@ Ints: TypeAlias = "NDArray[np.signedinteger[Any]]"
 
 # Positions in a block, in zigzag order (T.81, figure A.6).
 _ZIGZAG = np.array(sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8)))
-BAND_SAMPLES = 1 << 19  # processed at once
+BAND_SAMPLES = 1 << 19  # samples that are processed together
 _END, _SKIP = 0x00, 0xF0  # symbols: end of block, sixteen zeros
 
 
@@ -32,7 +32,7 @@ def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tabl
 
     Args:
         planes: samples, uint8; the chroma planes are smaller by `sampling`.
-        sampling: columns and rows of luma to one of chroma.
+        sampling: luma columns and luma rows for each chroma sample.
         tables: quantisation tables of luma and chroma.
     """
     height, width = planes[0].shape
@@ -100,7 +100,7 @@ def _bands(
 
 
 class _Packer:
-    """Codes blocks as one bit stream."""
+    """Encodes blocks as one bit stream."""
 
     def __init__(self) -> None:
         self._codes = {body[0]: _codes(body) for body in _standard(95)[1]}
@@ -146,7 +146,7 @@ class _Packer:
         return self._put((word << extra_bits | extra)[sorting], (bits + extra_bits)[sorting])
 
     def finish(self) -> bytes:
-        """Returns the last byte, filled with ones."""
+        """Returns the last byte, padded with ones."""
         missing = -self._rest_bits % 8
         return self._put(np.array([(1 << missing) - 1]), np.array([missing]))
 

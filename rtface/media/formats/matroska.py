@@ -20,27 +20,27 @@ _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 
 """Displayed width of one eye's sample, relative to a sample of the whole picture, by stereo mode."""
 _FARTHEST = 1 << 62  # the largest offset to seek to
 _CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # hidden columns and rows: left, top, right, bottom
-_CLUSTER, _LONGEST_BYTES = 0x1F43B675, 1 << 24  # where frames begin; the largest header
+_CLUSTER, _LONGEST_BYTES = 0x1F43B675, 1 << 24  # the element with frames; most bytes of a header
 _RATIO = 3  # the unit of a display size that is a ratio only
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
-_PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
+_PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # in the order of HdrMetadata: dark before bright
 
 
 def hides_borders(data: bytes, number: int) -> bool:
-    """Tells whether Tracks crops a video track's frames."""
+    """Tells whether the Tracks element crops a video track's frames."""
     video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
     return video is not None and any(_number(data, *video, kind) for kind in _CROP)
 
 
 def regional_languages(data: bytes) -> list[str]:
-    """Lists the languages of Tracks with a region or script. BCP 47, as zh-Hant."""
+    """Lists the languages of Tracks with a region or script. BCP 47, for example zh-Hant."""
     places = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
     tags = [data[slice(*place)].rstrip(b"\0").decode("ascii", "replace") for place in places if place]
     return [tag for tag in dict.fromkeys(tags) if "-" in tag]
 
 
 def read_tracks(file: BinaryIO) -> bytes:
-    """Reads the body of Tracks. Empty where none precedes the frames."""
+    """Reads the body of the Tracks element. Empty if none precedes the frames."""
     origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
     for kind, body, size in level(file, origin):
         if kind == _TRACKS and 0 < size < _LONGEST_BYTES:
@@ -61,20 +61,20 @@ def note_picture(
     projection: bytes = b"",
     webm: bool = False,
 ) -> bool:
-    """Writes a video track's shape, HDR and projection into a finished film. FFmpeg must have written it. Nothing after
-    the header moves: a Void element before Tracks gives the room. Returns False where that is too small; the HDR
-    metadata is left out then.
+    """Writes a video track's shape, HDR and projection into a finished film. FFmpeg must have written the film. Nothing
+    after the header moves, because a Void element before Tracks gives room. If the room is too small, the HDR metadata
+    is left out, and False is returned.
 
     Args:
         file: the film.
-        number: of the track among the video tracks, from 0 on.
-        size: of a frame, in samples.
-        aspect: of a sample; None where it is unknown.
+        number: number of the track among the video tracks, from 0 on.
+        size: size of a frame, in samples.
+        aspect: aspect of a sample; None if it is unknown.
         hdr: mastering display and light level.
-        projection: element of that name.
-        webm: whether it is WebM, which gives sizes in pixels only.
+        projection: the Projection element; empty if there is none.
+        webm: whether the film is WebM, which gives sizes in pixels only.
     """
-    before = list[tuple[int, int, int]]()  # id, start and end of each up to Tracks
+    before = list[tuple[int, int, int]]()  # id, start and end of each element up to Tracks
     at = origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
     for kind, body, length in level(file, origin):
         before.append((kind, at, at := body + length))
@@ -150,7 +150,7 @@ def _with_video(
     projection: bytes,
     webm: bool,
 ) -> bytes:
-    """Returns Tracks with replaced elements of one video track. It keeps its length if it would get shorter."""
+    """Returns Tracks with new elements in one video track. A Void element fills the track if it gets shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
     videos = list(_videos(tracks, body))
     if number >= len(videos):
@@ -225,7 +225,7 @@ def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
 
 
 def head(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Returns an element's id, body offset and size (UNKNOWN if open)."""
+    """Returns an element's id, body offset and size (UNKNOWN if open-ended). None if the element is invalid."""
     if at >= len(data) or not data[at]:
         return None
     length = 9 - data[at].bit_length()
@@ -259,7 +259,7 @@ def element(kind: int, body: bytes, width: int = 0) -> bytes:
 
 
 def longer(whole: bytes) -> bytes:
-    """Returns the same element with a length field of one byte more."""
+    """Returns an element with a length field that is one byte longer."""
     kind, body, _ = head(whole, 0) or (0, 0, 0)
     return element(kind, whole[body:], body - (kind.bit_length() + 7) // 8 + 1)
 

@@ -10,16 +10,16 @@ from rtface.media.formats.mp4 import find_bytes
 
 _CLUSTER, _GROUP, _BLOCKS, _BEGIN = 0x1F43B675, 0xA0, (0xA3, 0xA1), 0x1A45DFA3
 _SYNC = _CLUSTER.to_bytes(4, "big")
-# Elements outside clusters; numbers of 8 bytes at most in clusters and groups; all elements in these.
+# Ids of elements outside clusters; of numbers (8 bytes at most) in clusters and groups; of all elements in these.
 _OUTSIDE = {_BEGIN, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0x1B538667}
 _NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}
 _INSIDE = {*_NUMBERS, *_BLOCKS, 0xA2, 0xA4, 0xAF, 0xBF, 0xC8, 0x8E, 0xEC, 0xFD}
 
 
 def blocks(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-    """Yields track, start and end of each block with frames. Lengths of elements around it are ignored.
+    """Yields track, start and end of each block with frames. The lengths of elements around it are ignored.
 
-    Bytes without an element, up to the next cluster, yield (0, -2, -1); zeros at the end of the film do not.
+    Bytes that belong to no element, up to the next cluster, yield (0, -2, -1); zeros at the end of the film do not.
     """
     size, at, end = file.seek(0, 2), 0, UNKNOWN
     while at < size and at != end:
@@ -38,7 +38,7 @@ def blocks(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
             and (length <= 8 or kind not in _NUMBERS)
             and (kind in _OUTSIDE or kind in _INSIDE or 0xFF < kind < 1 << 24)  # unknown ids have 2 or 3 bytes
         ):
-            if kind in _BLOCKS and length > 4:  # bytes before its frames
+            if kind in _BLOCKS and length > 4:  # 4 bytes precede the frames
                 yield _number(data[body:]), at, stop
             at = stop
         else:
@@ -48,6 +48,6 @@ def blocks(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
 
 
 def _number(data: bytes) -> int:
-    """Returns the track number of a block; -1 where it is invalid."""
+    """Returns the track number of a block; -1 if it is invalid."""
     length = 9 - data[0].bit_length() if data else 9
     return -1 if length > min(8, len(data)) else int.from_bytes(data[:length], "big") & ((1 << 7 * length) - 1)

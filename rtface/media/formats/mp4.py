@@ -32,7 +32,7 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def find_bytes(file: BinaryIO, wanted: bytes, at: int, size: int) -> int:
-    """Returns the next offset of bytes in a file, or its end."""
+    """Returns the next offset at which bytes occur, or the file's end."""
     while at < size:
         file.seek(at)
         if (offset := file.read(_STEP_BYTES).find(wanted)) >= 0:
@@ -72,13 +72,13 @@ def cut_to_whole_fragments(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-_ENTRY_BYTES = 78  # of a visual sample entry before its boxes
+_ENTRY_BYTES = 78  # bytes of a visual sample entry before its boxes
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
-    """Returns a video track's first sample entry in a film of FFmpeg's. Gives the boxes around the entry, and its body,
-    which begins with the fixed fields."""
+    """Locates a video track's first sample entry in a film from FFmpeg. Returns the boxes around the entry, and the
+    entry's body, which begins with the fixed fields."""
     videos = [track for track in inner_boxes(moov, 8, len(moov), b"trak") if kind_of_track(moov, track) == b"vide"]
     if number >= len(videos):
         return None
@@ -110,15 +110,15 @@ def note_picture(
     boxes: bytes = b"",
 ) -> None:
     """Writes a video track's shape and boxes into a finished film's index. FFmpeg must have written the film. An index
-    before the end of the file cannot grow: then only the shape is written.
+    that is not at the end of the file cannot grow; it only gets the shape.
 
     Args:
         file: the film.
-        number: of the track among the video tracks, from 0 on.
-        size: of a frame, in samples.
-        aspect: of a sample: players that ignore it (pasp) use the width of the track.
+        number: number of the track among the video tracks, from 0 on.
+        size: size of a frame, in samples.
+        aspect: aspect of a sample; players that ignore its box (pasp) use the width of the track.
         hdr: mastering display and light level.
-        boxes: further ones for the picture's sample description.
+        boxes: further boxes for the picture's sample description.
     """
     at, moov = read_index(file)
     added, room = _light(hdr) + boxes, at + len(moov) == file.seek(0, 2)
@@ -139,10 +139,10 @@ def note_picture(
 
 
 def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) -> None:
-    """Writes the language of each track, and disables the tracks in `off`. Players show those only when chosen.
+    """Writes the language of each track, and disables the tracks in `off`. Players show those only on request.
 
-    FFmpeg's MOV writer has numbers for some languages only, and none for codes such as deu and swe; both writers enable
-    the first track of a kind where none is on by default.
+    FFmpeg's MOV writer has numbers for some languages only, and no number for codes such as deu and swe. Its MOV and
+    MP4 writers enable the first track of a kind if no track of that kind is a default.
     """
     with changed_index(file) as moov:
         tracks = zip(inner_boxes(moov, 8, len(moov), b"trak"), languages, strict=False)
@@ -152,12 +152,12 @@ def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) 
             media = find_box(moov, *track, b"mdia", b"mdhd")
             if media and len(language) == 3 and language.isascii() and language.islower():
                 first, second, third = (ord(letter) - 0x60 for letter in language)
-                place = clock_of(moov, media)[2]  # of the duration; the language follows it
+                place = clock_of(moov, media)[2]  # field of the duration; the language follows it
                 struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
 
 
 def _light(hdr: HdrMetadata | None) -> bytes:
-    """Returns boxes of mastering display and light level. The order is green, blue, red as in HEVC."""
+    """Returns boxes of mastering display and light level. The primaries are in HEVC's order: green, blue, red."""
     boxes = b""
     if hdr and hdr.primaries and hdr.luminance:
         rx, ry, gx, gy, bx, by, wx, wy = (round(value * 50_000) for value in hdr.primaries)
@@ -178,7 +178,7 @@ Span = tuple[int, int]
 
 
 def inner_boxes(data: bytearray, start: int, end: int, wanted: bytes = b"") -> Iterator[Span]:
-    """Yields the boxes of a type, or all, directly inside a body. Stops at the first invalid one."""
+    """Yields the boxes directly inside a body: all, or those of one type. Stops at the first invalid one."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if size < 8 or start + size > end:

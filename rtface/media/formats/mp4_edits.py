@@ -10,17 +10,17 @@ import numpy as np
 
 from rtface.media.formats.mp4 import Span, changed_index, clock_of, find_box, inner_boxes, kind_of_track, read_index
 
-_MOST_SAMPLES = 1 << 24  # of a track; a table of more is damaged
+_MOST_SAMPLES = 1 << 24  # most samples of a track; a longer table is damaged
 _PCM_PACKET = 1024  # samples; FFmpeg cuts each chunk of uncompressed sound into such packets
 
 
 @dataclass(frozen=True, slots=True)
 class EditedTrack:
-    """A track that an edit list shows in parts, in its ticks.
+    """A track that an edit list shows in parts. All times are in the track's ticks.
 
     Attributes:
-        parts: of each the start in the film, the start in the track (-1: nothing is shown), and the length.
-        borders: starts of its packets, and the end of the last.
+        parts: start in the film, start in the track (-1: nothing is shown), and length of each part.
+        borders: starts of the packets, and the end of the last packet.
         shown: presentation times of the packets.
     """
 
@@ -30,9 +30,9 @@ class EditedTrack:
 
 
 def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
-    """Reads the edit lists that FFmpeg misinterprets, by track number. Fragmented films have none.
+    """Reads the edit lists that FFmpeg misinterprets, by track number. Fragmented films have no such lists.
 
-    FFmpeg is right about pictures and sound in one part, as in nearly every film; their tables are not read.
+    FFmpeg handles a single edit of pictures or sound correctly, so the tables of nearly every film are not read.
     """
     _, moov = read_index(file)
     film, tracks = find_box(moov, 8, len(moov), b"mvhd"), dict[int, EditedTrack]()
@@ -57,7 +57,7 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
 def reach_last_frame(file: BinaryIO) -> None:
     """Extends edits of a finished film that end before its last frame.
 
-    FFmpeg's fragment writer derives a film's end from the next packet in coding order when it closes a fragment. Where
+    FFmpeg's fragment writer derives a film's end from the next packet in coding order when it closes a fragment. If
     a frame that is shown later was coded earlier (B-frames), the edit list ends one frame too soon, and players omit
     the film's last frame.
     """
@@ -79,7 +79,7 @@ def _lengthen(moov: bytearray, track: Span, scale: int) -> int:
     (duration, start, _), total, rate = entries[-1], sum(entry[0] for entry in entries), clock_of(moov, media)[0]
     if (borders := _borders(moov, tables)).size < 2 or start < 0 or not duration or not rate:
         return total
-    end = int((_shown(moov, tables, borders) + np.diff(borders)).max())  # of the sample that is shown last
+    end = int((_shown(moov, tables, borders) + np.diff(borders)).max())  # end of the sample that is shown last
     if (needed := -(-(end - start) * scale // rate)) > duration:
         total += needed - duration
         step, form = (20, ">Q") if moov[list_of_edits[0]] == 1 else (12, ">I")
@@ -103,7 +103,7 @@ def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
 
 
 def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
-    """Returns the presentation times of a track's packets, by their starts."""
+    """Returns the presentation times of a track's packets. `borders` has their decoding times."""
     shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
     if shift is not None:
         offsets = _runs(moov, shift, ">i4")[: shown.size]
@@ -112,7 +112,7 @@ def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
 
 
 def _borders(moov: bytearray, tables: Span) -> np.ndarray:
-    """Returns the starts of a track's packets, and the last end. Empty where tables are missing."""
+    """Returns the starts of a track's packets, and the last packet's end. Empty if tables are missing."""
     times, runs = (find_box(moov, *tables, name) for name in (b"stts", b"stsc"))
     places = find_box(moov, *tables, b"stco") or find_box(moov, *tables, b"co64")
     if not (times and runs and places):
@@ -129,7 +129,7 @@ def _borders(moov: bytearray, tables: Span) -> np.ndarray:
 
 
 def read_table(data: bytearray, span: Span, width: int, form: str = ">u4") -> np.ndarray:
-    """Reads a table after its count, int64 [entries, width]. Raises ValueError where its box is too short."""
+    """Reads the table after a box's count, int64 [entries, width]. Raises ValueError if the box is too short."""
     count = struct.unpack_from(">I", data, span[0] + 4)[0] * width
     if span[0] + 8 + count * np.dtype(form).itemsize > span[1]:
         raise ValueError("a table that does not fit into its box")

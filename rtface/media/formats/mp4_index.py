@@ -24,12 +24,12 @@ _REQUIRED: dict[bytes, set[bytes]] = {
 }
 
 
-_FRAGMENT = b"\0\0\0\x10mfhd"  # in each
-_PADDING_BYTES = 16  # of a fragment's data outside its index: some writers align it
+_FRAGMENT = b"\0\0\0\x10mfhd"  # in the head of each fragment
+_PADDING_BYTES = 16  # most bytes of a fragment that its index may leave out: some writers align data
 
 
 def is_whole(file: BinaryIO) -> bool:
-    """Tells whether the index is consistent and its samples exist. In a fragmented film, all data must be indexed."""
+    """Tells whether the index is consistent and its samples exist. In a fragmented film, it must list all data."""
     try:
         _check(file)
     except (ValueError, struct.error):
@@ -65,7 +65,7 @@ def _check(file: BinaryIO) -> None:
 
 
 def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
-    """Raises where inner boxes leave gaps, overlap the end, or are missing."""
+    """Raises ValueError if boxes leave gaps, exceed the end or are missing."""
     if end > len(data):
         raise ValueError("an index that contradicts itself or the file")
     names = set[bytes]()
@@ -83,7 +83,7 @@ def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
 
 
 def _in_track(data: bytearray, track: Span, size: int) -> int:
-    """Returns the bytes of samples that a track's tables list. 0 where they are not listed one by one."""
+    """Counts the sample bytes that a track's tables list. 0 if the tables do not list samples one by one."""
     tables = find_box(data, *track, b"mdia", b"minf", b"stbl") or track
     sizes, wide = (find_box(data, *tables, name) for name in (b"stsz", b"co64"))
     places = wide or find_box(data, *tables, b"stco")
@@ -103,7 +103,7 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
         raise ValueError("an index that contradicts itself or the file")
     chunks, timed = np.repeat(runs[:, 1], np.diff(firsts)), int(times[:, 0].sum())
     few, many = sorted((count, int(chunks.sum())))
-    if few < many == timed or timed == 0 < count:  # two of three agreeing on more means a loss
+    if few < many == timed or timed == 0 < count:  # two of the three counts agree on more: samples are lost
         raise ValueError("an index that contradicts itself or the file")
     if each:
         return each * count
@@ -115,11 +115,11 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
 
 
 def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:
-    """Returns the bytes of samples that a fragment lists of a track."""
+    """Counts the sample bytes that a fragment lists for a track."""
     rules, _ = find_box(data, *track, b"tfhd") or track
     flags, number = struct.unpack_from(">2I", data, rules)
     each, indexed = sizes.get(number, 0), 0
-    if flags & 0x10:  # after an offset, a description and a duration
+    if flags & 0x10:  # the size follows an offset, a description and a duration
         each = struct.unpack_from(">I", data, rules + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
     for start, end in inner_boxes(data, *track, b"trun"):
         flags, count = struct.unpack_from(">2I", data, start)

@@ -1,4 +1,4 @@
-"""Joins simultaneous texts for MP4 and MOV, whose tracks show one each."""
+"""Joins simultaneous texts for MP4 and MOV. A track of these shows one text at a time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _UTF16 = (b"\xfe\xff", b"\xff\xfe")
 
 
 def text_clock(container: OutputContainer, frames: Fraction) -> Fraction:
-    """Returns the time unit of text tracks. It divides a millisecond, and is at most half that of sounds and frames.
+    """Returns the time unit of text tracks. It divides a millisecond and is at most half the unit of sounds and frames.
 
-    FFmpeg's muxer ends a text at once where another track's unit is shorter, and moves one that begins before.
+    If another track's unit is shorter, FFmpeg's muxer ends a text immediately, and moves a text that begins earlier.
 
     Args:
-        container: with all its streams added.
-        frames: unit of its frames' times; FFmpeg halves it until it is less than 1/10000 s.
+        container: container with all its streams added.
+        frames: time unit of the frames; FFmpeg halves it until it is less than 1/10000 s.
     """
     rates = (sound.codec_context.sample_rate for sound in container.streams.audio)
     fastest = max(frames.denominator, 20_000, *rates)
@@ -33,10 +33,10 @@ class TextTrack:
     """Joins texts that are shown at the same time. FFmpeg's muxer adds the blanks between them.
 
     Args:
-        stream: takes them; its time base is set.
+        stream: stream of the texts; its time base is set.
 
     Attributes:
-        joined: texts that began while another was shown.
+        joined: number of texts that began while another text was shown.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -47,9 +47,9 @@ class TextTrack:
         self.joined = 0
 
     def split(self, packet: av.Packet[Any], now: float) -> Iterator[av.Packet[Any]]:
-        """Yields a packet in the track's units, then a blank. Nothing without text or duration.
+        """Yields a packet in the track's units, then a blank. Yields nothing without text or duration.
 
-        Without a time it begins `now`, in seconds.
+        A packet without a time begins at `now`, in seconds.
         """
         stamp = packet.pts if packet.pts is not None else packet.dts
         begin = round(stamp * packet.time_base / self._base) if stamp is not None else round(now / self._base)
@@ -66,14 +66,14 @@ class TextTrack:
         return packet
 
     def put(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """Yields the packets to mux after one of these, in time order."""
+        """Yields the packets to mux for a packet from `split`. Takes packets in time order."""
         begin, text = packet.pts or 0, bytes(packet)
         before, self._shown = len(self._shown), [(shown, end) for shown, end in self._shown if end > begin]
         if len(text) > len(_BLANK):
             self.joined += bool(self._shown)
             self._shown.append((text, begin + (packet.duration or 0)))
         elif len(self._shown) == before:
-            return  # none ended here
+            return  # no text ended here
         while begin - self._last > _LONG:
             self._last += _LONG
             yield self._event(_BLANK, self._last, self._last)
@@ -84,7 +84,7 @@ class TextTrack:
 
 
 def joined(texts: Sequence[bytes]) -> bytes:
-    """Joins simultaneous texts as lines without styles. Returns the last alone where they do not fit."""
+    """Joins simultaneous texts as lines without styles. Returns the last text alone if they do not fit."""
     lines = [text[2 : 2 + int.from_bytes(text[:2], "big")] for text in texts]
     line = b"\n".join(lines)
     if len(texts) == 1 or len(line) > 0xFFFF or any(text.startswith(_UTF16) for text in lines):

@@ -26,8 +26,8 @@ class PcmClock:
 
     Attributes:
         rate, sample, silent: as given.
-        tick: units of the packets' times that a sample lasts.
-        end: of the last packet, in these units; None before the first.
+        tick: duration of a sample, in units of the packets' times.
+        end: end of the last packet, in these units; None before the first packet.
     """
 
     def __init__(self, base: Fraction, rate: int, sample: int, silent: int) -> None:
@@ -47,10 +47,10 @@ class PcmClock:
         return cls(Fraction(stream.time_base), context.sample_rate, sample, _SILENT.get(codec, 0))
 
     def push(self, pts: int | None, size: int) -> int:
-        """Takes the next packet, of `size` bytes. Without a time it follows the previous one.
+        """Counts the next packet, which has `size` bytes. Without a time it follows the previous packet.
 
         Returns:
-            Samples missing between it and the previous one; negative if it begins before that ends, by the overlap.
+            Number of samples missing between the previous packet and this one; if they overlap, minus the overlap.
         """
         if pts is None:
             if self.end is not None:

@@ -37,7 +37,7 @@ def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list
 
     Args:
         name: pixel format of the frames.
-        candidates: formats of the encoder; empty for one that takes all.
+        candidates: formats of the encoder; empty if it takes all formats.
         alpha: whether transparency matters.
     """
     if not candidates or name in candidates:

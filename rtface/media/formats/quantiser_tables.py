@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rtface.frame import Float32
 
-# AC quantisers of VP9 and AV1 by index (AV1 specification, 7.12.2): corners of a piecewise linear curve, for 10 bits
-# within 1 %. The 12-bit curve differs little from that one, except close to lossless.
+# AC quantisers of VP9 and AV1 by index (AV1 specification, 7.12.2): corners of a piecewise linear curve, whose error
+# for 10 bits is below 1 %. The curve for 12 bits differs little from that for 10, except close to lossless.
 _AC_8 = (
     (0, 4),
     (1, 8),
@@ -75,7 +75,7 @@ _AC_10 = (
     (249, 6512),
     (255, 7312),
 )
-# The same for VP8 (RFC 6386, 14.1).
+# The same corners for VP8 (RFC 6386, 14.1).
 _AC_VP8 = ((0, 4), (54, 58), (83, 116), (102, 173), (116, 229), (118, 239), (119, 245), (120, 249), (127, 284))
 # JPEG coefficients whose steps are averaged, in zigzag order.
 _LOW = slice(1, 21)
@@ -87,7 +87,7 @@ def qp_steps(qp: NDArray[np.signedinteger[Any]]) -> Float32:
 
 
 def vpx_steps(index: NDArray[np.signedinteger[Any]], bits: int) -> Float32:
-    """Converts VP9 or AV1 quantiser indices to steps, for `bits` bits. Those outside 0…255 count as the nearest."""
+    """Converts VP9 or AV1 quantiser indices to steps. `bits` is the depth of a sample. Indices are clipped to 0…255."""
     table = _between(_AC_10, 32) if bits > 8 else _between(_AC_8, 8)
     return table[np.clip(index, 0, 255)]
 
@@ -104,5 +104,5 @@ def _between(corners: tuple[tuple[int, int], ...], unit: int) -> Float32:
 
 
 def jpeg_step(luma: Sequence[int]) -> float:
-    """Returns the mean step of a JPEG's quantisation table. It has 64 steps in zigzag order."""
+    """Returns the mean step of a JPEG's quantisation table. The table has 64 steps in zigzag order."""
     return float(np.exp2(np.log2(np.array(luma[_LOW], np.float64)).mean()))

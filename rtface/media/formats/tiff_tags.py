@@ -14,7 +14,7 @@ Numbers: TypeAlias = "tuple[Any, ...]"
 # `struct` codes of the value types; a rational has two.
 _UNITS = dict(zip((*range(1, 14), 16, 17, 18), "BBHIIbBhiifdIQqQ", strict=True))
 _BYTES = {kind: struct.calcsize(unit) * (1 + (kind in (5, 10))) for kind, unit in _UNITS.items()}
-_INNER = {34665, 34853, 40965}  # EXIF, GPS, interoperability
+_INNER = {34665, 34853, 40965}  # tags of inner directories: EXIF, GPS, interoperability
 _BIG = (b"+\0", b"\0+")
 _LONG, _MOST, _DEEPEST = 4, 4096, 3
 
@@ -32,14 +32,14 @@ def order_of(data: bytes) -> Literal["<", ">"]:
 
 
 def numbers(tags: Directory, number: int, order: str) -> Numbers:
-    """Returns a tag's values. Empty where it is missing or points to a directory."""
+    """Returns a tag's values. Empty if the tag is missing or points to a directory."""
     kind, _, packed = tags.get(number, (1, 0, b""))
     unit = struct.Struct(order + _UNITS[kind])
     return tuple(value for (value,) in unit.iter_unpack(packed)) if isinstance(packed, bytes) else ()
 
 
 def tag_of(kind: int, values: Numbers, order: str) -> tuple[int, int, bytes]:
-    """Makes a tag of a type, the inverse of `numbers`."""
+    """Makes a tag of a type from numbers. This is the inverse of `numbers`."""
     packed = struct.pack(f"{order}{len(values)}{_UNITS[kind]}", *values)
     return kind, len(packed) // _BYTES[kind], packed
 
@@ -47,7 +47,7 @@ def tag_of(kind: int, values: Numbers, order: str) -> tuple[int, int, bytes]:
 def read_directory(
     data: bytes, at: int | None = None, depth: int = 1, places: dict[int, int] | None = None
 ) -> Directory:
-    """Reads a TIFF structure's first directory, or one at an offset. Damaged tags are left out. `places` receives the
+    """Reads a TIFF structure's first directory, or that at an offset. Damaged tags are left out. `places` receives the
     offsets of the values."""
     directory: Directory = {}
     order = order_of(data)
@@ -74,7 +74,7 @@ def read_directory(
 
 
 def _written(tags: Directory, order: str, at: int) -> bytes:
-    """Returns a directory and its values, for an offset."""
+    """Encodes a directory and its values for the offset `at`."""
     entries, values, end = b"", b"", at + 6 + 12 * len(tags)
     for tag, (kind, count, value) in sorted(tags.items()):
         place = struct.pack(order + "I", end + len(values))

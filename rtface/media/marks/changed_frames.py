@@ -10,15 +10,15 @@ from rtface.frame import Box, Frame
 from rtface.geometry.transforms import bounds, clip_box, plane_matrix
 from rtface.media.marks.provenance import Change
 
-# Samples that interpolation and chroma may reach beyond a box on each side. The box is then aligned to multiples of
+# Samples that interpolation and chroma may reach beyond a box on each side. The enlarged box is aligned to multiples of
 # the second number, so that it has whole samples of every plane.
 _REACH, _GRID = 4.0, 4
 _ANYWHERE = -1
 
 
 def sample_boxes(frame: Frame) -> list[Box] | None:
-    """Converts `Frame.changed` to boxes in stored luma samples. Every sample outside is the input's. None: changes may
-    be anywhere."""
+    """Converts `Frame.changed` to boxes in stored luma samples. Every sample outside them is the input's. Returns None
+    if changes may be anywhere."""
     if frame.changed is None or (frame.touched and not frame.changed):
         return None
     width, height = frame.image.width, frame.image.height
@@ -35,16 +35,16 @@ def sample_boxes(frame: Frame) -> list[Box] | None:
 
 
 class ChangedFrames:
-    """Records the changed boxes of each frame of an output. Takes 20 bytes a box.
+    """Records the changed boxes of each frame of an output. Needs 20 bytes per box.
 
     Attributes:
-        change: kinds of changes on any of them.
-        count: frames so far.
+        change: kinds of all changes so far.
+        count: number of frames so far.
     """
 
     def __init__(self) -> None:
         self.change, self.count = Change.NOTHING, 0
-        self._rows = array("i")  # frame, number of boxes or _ANYWHERE, boxes
+        self._rows = array("i")  # for each changed frame: its number, the number of boxes or _ANYWHERE, the boxes
 
     def add(self, frame: Frame) -> None:
         """Adds the next frame of the output."""
@@ -54,7 +54,7 @@ class ChangedFrames:
         self.count += 1
 
     def extend(self, count: int, rows: Iterable[Any]) -> None:
-        """Adds the next `count` frames. Their `rows` count from the first of them."""
+        """Adds the next `count` frames. Frame numbers in `rows` count from the first of these frames."""
         for number, boxes in rows:
             self._add(self.count + number, boxes)
         self.count += count
@@ -64,7 +64,7 @@ class ChangedFrames:
         self._rows.extend((number, _ANYWHERE if boxes is None else len(flat) // 4, *flat))
 
     def rows(self) -> Iterator[tuple[int, list[Box] | None]]:
-        """Yields number and boxes of every changed frame; None for anywhere."""
+        """Yields number and boxes of every changed frame. The boxes are None if changes may be anywhere."""
         rows, at = self._rows, 0
         while at < len(rows):
             number, count = rows[at], rows[at + 1]

@@ -2,12 +2,12 @@
 
 The tags follow from the changes to the frames (`Change`), and from the input's own tags. The IPTC digital source type
 (https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest that is true: "composite with trained algorithmic
-media" where a face was corrected, "trained algorithmic media" where a face was generated, "algorithmically enhanced"
-where only filters without a network acted, else that of the input. Films carry it as container tags, MP4 and MOV also
-as an XMP packet; images as text chunks and XMP. Without changes, a file keeps its input's tags, and nothing of rtface.
+media" if a face was corrected, "trained algorithmic media" if a face was generated, "algorithmically enhanced"
+if only filters without a network acted, else the input's own. Films carry it as container tags, MP4 and MOV also
+as an XMP packet; images as text chunks and XMP. Without changes, a file keeps its input's tags, and rtface adds none.
 
 Containers write tags with their header, before the work. Until a film is complete, its header therefore has the
-strongest tags that may become true (`header_tags`); `rtface.media.marks.tags.rewrite` puts in the true ones
+strongest tags that may become true (`header_tags`); `rtface.media.marks.tags.rewrite` replaces them by the true ones
 (`true_tags`).
 """
 
@@ -42,9 +42,9 @@ _SOURCE, _OPTIONS = "digital_source_type", "rtface_options"
 NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE})
 """Names of the tags that rtface writes, in lower case."""
 _XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that holds XMP in MP4 and MOV
-_PREFIXES = {"CreatorTool": "xmp", "DigitalSourceType": "Iptc4xmpExt"}  # of the properties that rtface writes
+_PREFIXES = {"CreatorTool": "xmp", "DigitalSourceType": "Iptc4xmpExt"}  # prefixes of the properties that rtface writes
 _PREFIX = rb"[A-Za-z][\w.-]*"
-# A property as an attribute, an empty element with a resource, or an element with a text.
+# Patterns of a property as an attribute, an empty element with a resource, or an element with a text.
 _PROPERTY = (
     rb"\s" + _PREFIX + rb":%s\s*=\s*(?:\"([^\"]*)\"|'([^']*)')",
     rb"<" + _PREFIX + rb":%s\s+rdf:resource\s*=\s*[\"']([^\"']*)[\"']\s*/>",
@@ -83,7 +83,7 @@ class Change(IntFlag):
 
     @property
     def names(self) -> list[str]:
-        """The kinds in it, in lower case."""
+        """The names of these kinds, in lower case."""
         return [kind.name.lower() for kind in Change if kind and kind in self and kind.name]
 
 
@@ -91,13 +91,13 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
     """Returns tags for an output in which a face was corrected.
 
     Args:
-        engine: name of the engine, with its version where it has one.
-        version: of rtface.
-        strength: 0…1.
+        engine: name of the engine, with its version if it has one.
+        version: version of rtface.
+        strength: strength of the correction, 0…1.
         options: further choices worth keeping; values that are None are left out.
 
     Returns:
-        Tag names and texts: enhanced_by, rtface_engine, rtface_strength, rtface_options (where any), and
+        Tag names and texts: enhanced_by, rtface_engine, rtface_strength, rtface_options (if any), and
             digital_source_type, the IPTC term as a URL.
     """
     tags = {
@@ -116,7 +116,7 @@ def true_tags(tags: Mapping[str, str], change: Change, inherited: Mapping[str, s
     """Returns the provenance tags of a finished output.
 
     Args:
-        tags: of `describe`; empty where the output adds none.
+        tags: tags from `describe`; empty if the output adds none.
         change: kinds of changes made.
         inherited: the input's tags with names in `NAMES`.
 
@@ -162,8 +162,8 @@ def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[s
     """Returns a file's provenance tags: those with names in `NAMES`.
 
     Args:
-        metadata: its tags, in any spelling of their names, MXF's with FFmpeg's prefix.
-        packet: its XMP; its source type counts where no tag has one.
+        metadata: tags of the file, with names in any case; MXF's names have FFmpeg's prefix.
+        packet: XMP of the file; its source type counts if no tag has one.
     """
     tags = {
         name: text for key, text in metadata.items() if (name := key.lower().removeprefix("comment_")) in NAMES and text
@@ -174,8 +174,8 @@ def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[s
 
 
 def header_tags(tags: Mapping[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
-    """Returns the tags of a film's header until the film is complete. They claim corrected faces, and spaces leave room
-    for the input's tags."""
+    """Returns the tags for an unfinished film's header. They claim that faces were corrected; spaces leave room for
+    the input's tags."""
     if not tags:
         return dict(inherited)
     most = dict(inherited) | true_tags(tags, Change.CORRECTED, inherited)

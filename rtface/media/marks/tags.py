@@ -1,7 +1,7 @@
 """Changes tags of a finished film in place, without moving other data.
 
-Containers write tags with their header, before it is clear whether any face will be corrected. At the end the tags that
-turned out to be false are replaced or removed: the bytes that this frees become free space (MP4, MOV) or a Void element
+Containers write tags with their header, before it is clear whether any face will be corrected. At the end, tags
+that turned out to be false are replaced or removed. The freed bytes become a free box (MP4, MOV) or a Void element
 (Matroska, WebM).
 """
 
@@ -19,9 +19,9 @@ Texts = Mapping[str, str | None]
 
 
 def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
-    """Changes global tags of a file in FFmpeg's container `format`. MPEG-TS has none.
+    """Changes global tags of a file in FFmpeg's container `format`. MPEG-TS has no tags.
 
-    A tag stays as it is where a longer text does not fit.
+    A tag keeps its old text if a longer text does not fit.
     """
     if format in ("mp4", "mov"):
         with changed_index(file) as moov:
@@ -37,7 +37,7 @@ def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
 
 def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
     """Changes keys and values in a `meta` box with named keys. Freed bytes become `free`."""
-    body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's has version and flags
+    body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's box begins with version and flags
     keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
     if keys is None or values is None or keys[1] != values[0] - 8:
         return

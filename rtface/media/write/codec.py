@@ -29,11 +29,11 @@ ALIASES = {
     "prores": "prores_ks",
 }
 
-# Encoders of films for players; a folder of stills becomes 4:2:0 for them.
+# Encoders of films that players show; from a folder of stills they encode 4:2:0.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
 # Containers that get HDR metadata from `matroska.note_picture` or `mp4.note_picture`.
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
-_FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
+_FINEST = Fraction(1, 1_000_000)  # shortest time unit: MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 # Pixel formats of raw video with a code in MOV.
 _RAW_IN_MOV = ("uyvy422", "yuyv422", "rgb24", "bgr24", "argb", "bgra")
@@ -53,7 +53,7 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
         return "qtrle" if shape.model == "rgb" and shape.bits == 8 else "prores_ks"
     if shape.bits > 12 and format == "matroska":
         return "ffv1"
-    if info.is_sequence:  # fewer players support H.264 of more than 8 bits than H.265
+    if info.is_sequence:  # above 8 bits, fewer players support H.264 than H.265
         return "libx265" if shape.bits > 8 and "libx265" in supported else "libx264"
     if (shape.bits > 10 or info.hdr is not None or info.color.transfer in ("pq", "hlg")) and "libx265" in supported:
         return "libx265"
@@ -85,13 +85,13 @@ def plan_video(
         format: FFmpeg's name of the output container.
         supported: encoders that the container can hold.
         codec: requested name or alias, None for the default.
-        crf, preset: requested quality and speed; crf 0 is lossless wherever the encoder can.
+        crf, preset: requested quality and speed; crf 0 is lossless if the encoder can be.
         keep: whether, without codec and crf, a lossless input stays lossless and a mezzanine input keeps its codec,
-            where the container can.
-        say: whether a warning tells if such an input loses its class.
+            if the container can hold it.
+        say: whether to warn if such an input loses its class.
 
     Raises:
-        UsageError: no such encoder, or it does not fit the container or the options.
+        UsageError: there is no such encoder, or it does not fit the container or the options.
     """
     kept = _preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
     name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
@@ -109,7 +109,7 @@ def plan_video(
     exact = FAMILIES.get(name, CodecFamily()).formats
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
     transparent = [c for c in candidates if pixel_format_info(c).alpha]
-    if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that few decoders show
+    if name in ("libx265", "libvpx-vp9"):  # these store alpha in a second layer, which few decoders show
         candidates = [c for c in candidates if c not in transparent]
     elif kept and source.alpha and info.pix_fmt != "pal8":  # transparency may begin later
         candidates = transparent or candidates
@@ -121,14 +121,14 @@ def plan_video(
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     target = pixel_format_info(pix_fmt)
     convert = source.model not in (target.model, "gray")
-    xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts it as YCbCr
+    xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts XYZ as YCbCr
     convert = convert or xyz or target.bits < source.bits or any("resolution" in s for s in lost)
     plan = VideoPlan(
         name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, convert=convert
     )
     if convert and target.model == "yuv" and (source.model == "rgb" or xyz):
         plan.tags = tags_from_rgb(info.tags, info.width, info.height)
-    elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
+    elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills are tagged as RGB
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
     if played and lost:
         lost[0] += Message(
@@ -165,19 +165,19 @@ def plan_video(
         plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
-    # Readers would take a unit of about a frame for the frame rate.
+    # Readers would mistake a time unit of about a frame for the frame rate.
     while plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
     plan.time_base = max(plan.time_base, _FINEST)
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1
     if name == "mpeg4":
-        plan.time_base = Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
+        plan.time_base = Fraction(1, 60_000)  # MPEG-4 stores the unit in 16 bits
     return plan
 
 
 def encoder_of(name: str) -> av.Codec:
-    """Returns the video encoder that ``--codec`` names. Raises UsageError without one."""
+    """Returns the video encoder that ``--codec`` names. Raises UsageError if there is none."""
     with suppress(av.FFmpegError, ValueError):
         if (encoder := av.Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
             return encoder
@@ -228,7 +228,7 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
         return
     plan.fields = info.display.fields
     if plan.fields == "bff" and plan.encoder.startswith("libx264"):
-        plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
+        plan.options["x264-params"] = "bff=1"  # otherwise its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
         plan.warnings.append(
             f"{plan.encoder} has no interlaced coding: frames keep both fields and the field order is stored, but "
@@ -242,10 +242,10 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
 def _preserving_encoder(
     info: MediaInfo, format: str, supported: set[str]
 ) -> tuple[str, float | None, dict[str, str]] | None:
-    """Returns an encoder that keeps the input's class, its quality and options.
+    """Returns an encoder that keeps the input's class, with quality and options.
 
-    None where the container has none that its players support. The codec stays where the container holds it; in
-    Matroska every other lossless codec becomes FFV1.
+    None if the container holds no such encoder that its players support. The codec stays if the container holds it;
+    in Matroska every other lossless codec becomes FFV1.
     """
     coding, codec = info.coding, info.codec
     if coding.kind == "mezzanine":
@@ -277,7 +277,7 @@ def _holds(encoder: str, info: MediaInfo) -> bool:
 
 
 def lossy_notes(plan: VideoPlan, info: MediaInfo) -> list[str]:
-    """Returns a message where a lossless or mezzanine input becomes lossy."""
+    """Returns a message if a lossless or mezzanine input becomes lossy."""
     coding = info.coding
     if coding.kind == "lossy" or plan.lossless or (coding.kind == "mezzanine" and plan.encoder in MEZZANINE):
         return []

@@ -22,9 +22,9 @@ from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.packet_copy import GroupCopy, PacketCopy
 from rtface.stats import Stats
 
-# QP below the mean of the input's, and the lowest requested QP: 0 is another profile.
+# How far the encoder's QP is below the input's mean QP, and the lowest QP to request: 0 needs another profile.
 _FINER_QP, _LOWEST_QP = 1.0, 1.0
-# Frames of a group that are measured before it is encoded: only decoded frames show their mean QP.
+# Number of a group's frames that are measured before they are encoded: only decoded frames show their mean QP.
 _MEASURED = 10
 
 
@@ -36,26 +36,26 @@ def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
 
 
 class CopyEncoder:
-    """Copies coded frames of the input where possible, and encodes the others.
+    """Copies coded frames of the input if possible, and encodes the others.
 
-    It is used like a `FrameEncoder`. A group is copied up to the mini-GOP with its first changed frame; a new encoder
-    codes the rest, from an IDR frame to the end of the group, in HEVC before its next CRA frame. Only the frames of one
-    mini-GOP are held. A group's result depends on nothing outside it, so a film can be made in parts that begin with a
-    group.
+    It is used like a `FrameEncoder`. A group is copied up to the mini-GOP with its first changed frame. A new encoder
+    encodes the rest, from an IDR frame to the end of the group, or in HEVC up to its next CRA frame. Only the frames of
+    one mini-GOP are held. A group's result depends on nothing outside it, so a film can be made in parts that begin
+    with a group.
 
     Args:
         copy: how packets are copied.
-        video: how the others are encoded.
-        start: where the frames begin, in seconds of the input's clock; None for its beginning.
+        video: how the other frames are encoded.
+        start: time at which the frames begin, in seconds of the input's clock; None for its beginning.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
 
     Attributes:
         base: seconds of one unit of the packets' times.
-        header: of the output.
+        header: header of the output.
         last: pts of the last frame.
-        frames: taken so far.
-        copied: numbers of the first and last frame of each copied run.
+        frames: number of frames taken so far.
+        copied: numbers of the first and last frame of each run of copied frames.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class CopyEncoder:
         self._gop: MiniGop | None = None
         self._copies = False  # whether the whole group has been copied so far
         self._held: list[tuple[Frame, tuple[int, int]]] = []
-        self._waiting: list[tuple[Frame, tuple[int, int], MiniGop | None]] = []  # of one group, for its encoder
+        self._waiting: list[tuple[Frame, tuple[int, int], MiniGop | None]] = []  # frames of one group
         self._stamps = OutputTimes(self.base, origin, stats)
         self._times = DecodingTimes(copy.delay)
         self._encoder: FrameEncoder | None = None
         self._quality = _SourceQuality()
         self._ready: list[AnyPacket] = []
         # The last copied CRA frame with leading frames. FFmpeg 8 cannot begin decoding there if an IDR frame is next
-        # ("Duplicate POC"): then it is no keyframe of the container.
+        # ("Duplicate POC"): in that case the container does not mark it as a keyframe.
         self._entry: AnyPacket | None = None
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
@@ -120,7 +120,7 @@ class CopyEncoder:
         return ready
 
     def _lead(self, unit: Fraction) -> list[int]:
-        """Returns decoding times of the first frames, as an encoder makes them. These follow the distances between the
+        """Returns decoding times of the first frames, as an encoder makes them. Their intervals are those of the
         input's frames."""
         shown: list[int] = []
         while len(shown) <= self._copy.delay and (gop := next(self._reader, None)) is not None:
@@ -197,7 +197,7 @@ class CopyEncoder:
         return bytes(self._gop.packets[0]) if self._gop is not None else b""
 
     def _open(self, gop: MiniGop | None) -> av.VideoCodecContext | JpegEncoder:
-        """Opens an encoder for the frames from a mini-GOP on. None: the requested quality applies."""
+        """Opens an encoder for the frames from a mini-GOP on. Without a mini-GOP, the requested quality applies."""
         if isinstance(self._copy, IntraCopy):
             return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
@@ -222,8 +222,8 @@ def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> a
 class _SourceQuality:
     """Measures the input's quantisers, for an encoder that must not be coarser.
 
-    A slice's QP is that of its first block only. Decoded frames show by how much the mean of the blocks differs, by the
-    type of slice.
+    A slice's header gives only the QP of its first block. Decoded frames show how far the mean of all blocks is from
+    it, for each type of slice.
     """
 
     def __init__(self) -> None:

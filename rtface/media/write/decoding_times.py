@@ -8,8 +8,8 @@ from itertools import pairwise
 
 
 class DecodingTimes:
-    """Decoding times for a whole film. A frame's is the presentation time `delay` frames before it in presentation
-    order, so they rise across encoder changes."""
+    """Assigns decoding times for a whole film. They are its presentation times in rising order, delayed by `delay`
+    frames, so they also rise when the encoder changes."""
 
     def __init__(self, delay: int) -> None:
         self._delay = delay
@@ -21,8 +21,8 @@ class DecodingTimes:
         """Adds the next frames.
 
         Args:
-            shown: their presentation times, rising.
-            first_dts: decoding times of the film's first frames from an encoder.
+            shown: presentation times of these frames, rising.
+            first_dts: decoding times for the film's first `delay` frames; without them, estimates are used.
         """
         if not self._begun:
             self._begun, first = True, shown[0]

@@ -11,11 +11,11 @@ from rtface.media.formats.color import HdrMetadata
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.write.encoders import FAMILIES, CodecFamily, VideoPlan, new_context
 
-# Bytes of libx264's look-ahead frames, at most, and the look-ahead of its presets in frames.
+# Most bytes of libx264's look-ahead frames, and the look-ahead of its presets in frames.
 _AHEAD_BYTES = 1 << 30
 _X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
-_SLICES = 16  # of an FFV1 frame
-# Each encoder's option for parameters, and its parameters for mastering display, light level, and fixed ones.
+_SLICES = 16  # slices of an FFV1 frame
+# Each encoder's option for parameters, its parameters for mastering display and light level, and fixed parameters.
 _HDR_OPTIONS = {
     "libx265": ("x265-params", "master-display", "max-cll", "hdr10=1"),
     "libx264": ("x264-params", "mastering-display", "cll"),
@@ -51,10 +51,10 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
 
 
 def set_slices(plan: VideoPlan) -> None:
-    """Gives FFV1 16 slices, or the nearest number that works. Tiny frames get none.
+    """Gives FFV1 16 slices, or the nearest number that works. Tiny frames keep the default.
 
     FFmpeg's default depends on the number of threads. Its encoder refuses numbers that split a chroma sample of an odd
-    width or height, and with some it drops the last samples of 4:1:1 and 4:1:0.
+    width or height, and with some numbers drops the last samples of 4:1:1 and 4:1:0.
     """
     if plan.encoder != "ffv1" or min(plan.width, plan.height) < 128:
         return
@@ -68,21 +68,21 @@ def set_slices(plan: VideoPlan) -> None:
             new_context(plan).open()
         except NotImplementedError:  # FFmpeg raises it for a number that does not fit
             continue
-        except (av.FFmpegError, ValueError):  # another reason, which `check` reports
+        except (av.FFmpegError, ValueError):  # it fails for another reason, which `check` reports
             break
         return
     plan.options["slices"] = str(_SLICES)
 
 
 def _covered(length: int, slices: int, sampling: int) -> bool:
-    """Tells whether FFV1 slices cover a row's or column's chroma samples. FFmpeg's last slice may begin within one."""
+    """Tells whether FFV1 slices cover a row's or column's chroma samples. FFmpeg's last slice may begin inside one."""
     begin = length * (slices - 1) // slices
     return begin // sampling - (begin - length) // sampling >= -(-length // sampling)
 
 
 def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
-    """Bounds libx264's memory. It holds three bytes a sample of every look-ahead frame, 10 GB for frames of 90
-    megapixels. At the default preset, frames up to 4K keep the preset's number, or `most`."""
+    """Bounds libx264's memory. It holds three bytes per sample of every look-ahead frame: 10 GB for frames of 90
+    megapixels. Frames up to 4K keep the number of the default preset. `most` replaces a preset's number."""
     preset_ahead = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
     ahead = min(_AHEAD_BYTES // (3 * plan.width * plan.height), preset_ahead if most is None else most)
     if plan.encoder.startswith("libx264") and ahead < preset_ahead:
@@ -90,8 +90,8 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
 
 
 def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
-    """Sets static HDR metadata as encoder parameters. FFmpeg ignores those on frames from PyAV. With `held` the
-    container stores them."""
+    """Sets static HDR metadata as encoder parameters. FFmpeg ignores metadata on frames from PyAV. `held` tells
+    whether the container stores it."""
     plan.warnings += [
         f"{kind} metadata that changes from frame to frame is left out; HDR10 stays" for kind in hdr.dynamic
     ]
@@ -109,7 +109,7 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
 def _display_text(hdr: HdrMetadata, encoder: str) -> str:
     if hdr.primaries is None or hdr.luminance is None:
         return ""
-    decimal = encoder == "libsvtav1"  # the others take multiples of 0.00002 and 0.0001 cd/m²
+    decimal = encoder == "libsvtav1"  # the other encoders take multiples of 0.00002 and 0.0001 cd/m²
 
     def number(value: Fraction, unit: int) -> str:
         return f"{float(value):.5f}" if decimal else str(round(value * unit))

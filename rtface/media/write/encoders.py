@@ -31,11 +31,11 @@ class CodecFamily:
     Attributes:
         crf: name of its constant-quality option, None when it has none.
         preset: name of its speed option, None when it has none.
-        quality, speed: defaults of the two.
-        options: set always.
-        lossless: set instead of the quality for ``--crf 0``; None when it cannot be lossless.
-        names: speeds by other encoders' names for them.
-        formats: those of FFmpeg's list that it stores without losing bits; None for the whole list.
+        quality, speed: default values of these two options.
+        options: options that are always set.
+        lossless: options for ``--crf 0`` in place of the quality; None if the encoder cannot be lossless.
+        names: its speeds, by the names that other encoders give them.
+        formats: formats in FFmpeg's list that it stores without losing bits; None for the whole list.
     """
 
     crf: str | None = None
@@ -64,7 +64,7 @@ SPEEDS = {
     "placebo": "p7",
     **{f"p{n}": f"p{n}" for n in range(1, 8)},
 }
-# It accepts RGB and 16 bits too, but converts them to 4:2:0 and 10 bits.
+# NVENC accepts RGB and 16 bits too, but converts them to 4:2:0 and 10 bits.
 _EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
 _NVENC = CodecFamily("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, names=SPEEDS, formats=_EXACT)
 FAMILIES = {
@@ -107,7 +107,7 @@ class VideoPlan:
     Attributes:
         encoder: FFmpeg's name.
         pix_fmt: format of the frames passed to it.
-        width, height: size of the frames passed to it; larger than the source's by one where it refuses odd sizes.
+        width, height: size of the frames passed to it; one more than the source's if it refuses odd sizes.
         convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
         lossless: whether decoding returns the encoded samples.
         options: encoder options.
@@ -118,7 +118,7 @@ class VideoPlan:
         on_gpu: whether the encoder takes frames in the device's memory; their samples are in `pix_fmt`.
         strict: whether any loss ends the run.
         warnings: losses of this choice, one line each.
-        lost: those of them that may also begin later in the film: "captions", "transparency".
+        lost: losses that may also begin later in the film: "captions", "transparency".
     """
 
     encoder: str
@@ -217,8 +217,8 @@ def _further_parameters(plan: VideoPlan) -> list[str]:
         return ["log-level=error", *([f"pools={plan.threads}"] if plan.threads else [])]
     if plan.encoder == "libsvtav1" and plan.threads:
         return [f"lp={min(plan.threads, 6)}"]
-    # With AVX-512, x264's look-ahead (core 165) reads uninitialised memory where a row's macroblocks are no multiple
-    # of 8, so runs of a film may differ, also from those with AVX2, which is as fast.
+    # With AVX-512, x264's look-ahead (core 165) reads uninitialised memory if a row's macroblocks are not a multiple
+    # of 8, so two runs of the same film may differ. AVX2 is as fast and has no such fault.
     return ["asm=AVX2"] if plan.encoder.startswith("libx264") and cv2.checkHardwareSupport(_AVX512) else []
 
 
@@ -231,17 +231,17 @@ def new_context(plan: VideoPlan) -> av.VideoCodecContext:
 
 
 def open_encoder(context: av.VideoCodecContext) -> None:
-    """Opens a configured encoder and keeps thread scheduling. SVT-AV1 changes it as root."""
+    """Opens a configured encoder and keeps thread scheduling. SVT-AV1 changes the scheduling if it runs as root."""
     with scheduling_kept():
         context.open()
 
 
 def check(plan: VideoPlan) -> None:
-    """Opens the encoder once as planned, and closes it.
+    """Opens the planned encoder as a test, and closes it.
 
     Raises:
-        UsageError: it does not open like this.
-        EncoderRefused: it needs a GPU, and driver or GPU refuse.
+        UsageError: the encoder does not open with these settings.
+        EncoderRefused: the encoder needs a GPU, and the driver or the GPU refuses.
     """
     try:
         open_encoder(new_context(plan))

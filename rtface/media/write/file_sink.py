@@ -18,7 +18,7 @@ class FileSink(FilmFile):
     """A `FilmFile` that encodes frames and takes other streams' packets.
 
     Args:
-        plan: of the output; its input must still be open.
+        plan: plan of the output; its input must still be open.
         stats: receives counters and the encoding time.
         threads: encoder threads, None for the encoder's choice.
 
@@ -75,7 +75,7 @@ class CompanionSink:
         threads: encoder threads of the further films, None for the encoder's choice.
 
     Attributes:
-        kept: frames in the partial film and in all partial further ones.
+        kept: number of frames that the partial film and all partial further films contain.
         partials: the partial further films, after `abort`.
     """
 

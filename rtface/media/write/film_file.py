@@ -38,24 +38,24 @@ class FilmFile:
     """Writes encoded frames, and copies, transcodes and interleaves other streams.
 
     Until `finish`, everything goes into a hidden file next to the output that plays at any time: Matroska as it is, MP4
-    and MOV in fragments of half a second that become an ordinary file at the end. Those with texts are not fragmented;
-    a run that ends early closes the finished part. Frames inside the encoder (libx264 about 40) are not in it yet.
+    and MOV in fragments of half a second that become an ordinary file at the end. With texts, they have no fragments; a
+    run that ends early closes the finished part. Frames inside the encoder (libx264: about 40) are not yet in the file.
     Memory is bounded for any length: packets of other streams wait for their frames in at most 32 MB, and the muxer
     holds about as much.
 
-    `rtface.media.write.file_sink.FileSink` encodes the frames; those of a job are already encoded (`rtface.jobs.join`).
+    `rtface.media.write.file_sink.FileSink` encodes the frames; a job's frames are already encoded (`rtface.jobs.join`).
 
     Args:
-        plan: of the output; its input must still be open.
+        plan: plan of the output; its input must still be open.
         stats: receives counters.
         threads: encoder threads, None for the encoder's choice.
         work: working name of the file, from `rtface.media.files.workfile.work_name`; None makes a new one.
         partial: whether a run that ends early keeps the finished part as a partial film.
 
     Attributes:
-        kept: frames in the partial film, from the first on without a gap.
-        frames: noted so far.
-        changed: changes to the frames; complete it before `complete`.
+        kept: number of frames in the partial film before any gap.
+        frames: number of frames noted so far.
+        changed: changes to the frames; add all of them before `complete`.
         copied: numbers of the first and last frame of each run of copied packets.
 
     Raises:
@@ -91,17 +91,17 @@ class FilmFile:
         self.copied = list[tuple[int, int]]()
         self._complete, self._ended, self.kept = False, False, 0
         self._partial: str | None = None
-        self._recent: deque[int] = deque(maxlen=REMEMBERED)  # last pts, in the encoder's unit
+        self._recent: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan)
         )
-        self._container.flags |= Flags.flush_packets.value  # write every finished piece to disk at once
+        self._container.flags |= Flags.flush_packets.value  # write every finished piece to disk immediately
         try:
             self.streams = OutputStreams(plan, self._container, self.stats)
             self._number = self._container.streams.video.index(self.streams.video)
             if plan.copy is not None:
-                open_encoder(self.streams.video.codec_context)  # the muxer takes its parameters except the header
+                open_encoder(self.streams.video.codec_context)  # the muxer takes all its parameters but the header
                 self.streams.video.codec_context.extradata = header_of(plan.copy, plan.video)
         except BaseException:
             self._drop()
@@ -147,7 +147,7 @@ class FilmFile:
             raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Muxes all waiting packets. Errors are not yet those of rtface."""
+        """Muxes all waiting packets. Its errors are those of FFmpeg and the system."""
         self.streams.finish(self.frames)
 
     def complete(self) -> None:
@@ -240,7 +240,7 @@ class FilmFile:
         note_header(file, self.plan, change, number=self._number, streams=self.streams, stats=self.stats)
 
     def _keep(self) -> str | None:
-        """Gives a playable, wanted working file its partial name; else removes it."""
+        """Gives a playable, wanted working file its partial name. Removes any other."""
         if not self._keeps_partial:
             self._file.discard()
             return None
@@ -265,7 +265,7 @@ class FilmFile:
 
         Args:
             times: presentation times of its frames, rising. Frames inside the encoder and truncated ones are missing. A
-                muxer may move all of them by some milliseconds.
+                muxer may shift all times by some milliseconds.
         """
         forgotten = self.frames - len(self._recent)
         for place, pts in enumerate(self._recent, forgotten):

@@ -21,16 +21,16 @@ from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
-# From this many frames on libx265 sets decoding times; for fewer, which come in order, they are uninitialised.
+# libx265 sets decoding times from this many frames on. With fewer, which come in order, the times are uninitialised.
 _REORDERED = 3
 
 
 def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
-    """Adds the video stream to an output, its encoder configured as planned.
+    """Adds the video stream to an output, and configures its encoder.
 
     Args:
         container: the output; its format decides whether the encoder's headers go to the container or into the stream.
-        video: the encoding.
+        video: plan of the encoding.
         shown: name of the output, for messages.
 
     Raises:
@@ -41,7 +41,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
             video.encoder, rate=video.rate, hwaccel=accel(video)
         )
         configure(stream, video)
-        # If the first frame opened it, a GPU's encoder would use that frame's padded size, and SVT-AV1 would change
+        # If the first frame opened the encoder, NVENC would use that frame's padded size, and SVT-AV1 would change
         # the thread's scheduling.
         if video.on_gpu or video.encoder == "libsvtav1":
             open_encoder(stream.codec_context)
@@ -86,7 +86,7 @@ def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     if source.model == target.model:
         return repacked(image, plan.pix_fmt)
     if target.model == "rgb":
-        return image.reformat(format=plan.pix_fmt, threads=1)  # as in `repacked`
+        return image.reformat(format=plan.pix_fmt, threads=1)  # one thread, as in `repacked`
     return image.reformat(
         format=plan.pix_fmt,
         dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
@@ -111,10 +111,10 @@ def _pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 class OutputTimes:
-    """Rising frame times for an output.
+    """Assigns rising times to the frames of an output.
 
     Args:
-        base: seconds of one unit of them.
+        base: seconds of one unit of the times.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
 
@@ -132,7 +132,7 @@ class OutputTimes:
         if frame.time_base != self._base:
             scale = frame.time_base / self._base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
-        if self.last is not None and pts <= self.last:  # the input's clock is finer
+        if self.last is not None and pts <= self.last:  # the input's clock is finer than the output's
             pts = self.last + 1
         self.last = pts
         return pts, duration
@@ -144,14 +144,14 @@ class FrameEncoder:
     Returned packets have the output's times and are in decoding order.
 
     Args:
-        stream: from `add_video`, or a context that is open.
-        video: the encoding.
+        stream: stream from `add_video`, or an open context.
+        video: plan of the encoding.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
 
     Attributes:
         last: pts of the last frame, in the encoder's unit; None before the first.
-        frames: encoded so far.
+        frames: number of frames encoded so far.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class FrameEncoder:
         self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
-        # These may begin later in the film than the plan could see.
+        # Captions and transparency may begin later in the film than the plan could see.
         self._losable = dict[str, Callable[[av.VideoFrame], bool]]()
         if not writes_captions(video.encoder) and "captions" not in video.lost:
             self._losable["captions"] = has_captions

@@ -21,10 +21,10 @@ def note_header(
 
     Args:
         file: the film.
-        plan: of it.
+        plan: plan of the film.
         change: kinds of changes to its frames.
-        number: of their track among the video tracks.
-        streams: the written ones.
+        number: number of the frames' track among the video tracks.
+        streams: streams of the film.
         stats: receives warnings.
     """
     tags, info, video, format = plan.metadata, plan.info, plan.video, plan.format

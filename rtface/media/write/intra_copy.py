@@ -1,4 +1,4 @@
-"""Configures intra and lossless encoders so that their frames fit copied ones. They share one header and one FourCC."""
+"""Configures intra and lossless encoders so that their frames fit copied ones. All share one header and one FourCC."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _CODECS = {
 }
 # Megabits a second by which FFmpeg selects a DNxHD profile.
 _DNX_RATES = (36, 45, 60, 75, 80, 84, 85, 90, 100, 110, 115, 120, 145, 175, 180, 185, 220, 240, 290, 350, 365, 390, 440)
-# Encoder options in FFV1's header, in its order; the last three are tried together.
+# Encoder options that FFV1's header stores, in its order; the options of _FFV1_LAST are tried together.
 _FFV1 = {
     "coder": ("rice", "range_def", "range_tab"),
     "slices": tuple(map(str, sorted({v * h for v in range(1, 9) for h in range(v, 2 * v + 1)}))),
 }
 _FFV1_LAST = [{"context": c, "slicecrc": crc, "g": g} for c in "01" for crc in "10" for g in "12"]
-_FFV1_FIRST = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # without a separate header
+_FFV1_FIRST = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # options for films without a separate header
 # FFmpeg decodes ProRes 4:4:4 to more bits than its encoder takes.
 _ENCODABLE = {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}
-_QUALITY = 95  # of a JPEG where the input's is unknown
-_JFIF_BYTES = 20  # of a JPEG's first marker and header
+_QUALITY = 95  # quality of a JPEG if the input's is unknown
+_JFIF_BYTES = 20  # bytes of a JPEG's first marker and JFIF segment
 _DV_BLOCK, _DV_PICTURE = 80, 4
 
 
@@ -52,10 +52,10 @@ class IntraCopy:
     """The settings for copying intra-coded frames of the input.
 
     Attributes:
-        path: of the input.
+        path: path of the input.
         codec: the encoder, as ``--codec`` takes it.
-        pix_fmt: that it takes.
-        options: of it.
+        pix_fmt: pixel format that the encoder takes.
+        options: options of the encoder.
         delay, partly: as in `rtface.media.write.packet_copy.GroupCopy`.
     """
 
@@ -93,7 +93,7 @@ class JpegEncoder:
         self._tables = tables
 
     def encode(self, image: av.VideoFrame | None) -> list[av.Packet[Any]]:
-        """Returns the packet of a frame; none for None."""
+        """Returns the packet of a frame; an empty list for None."""
         if image is None:
             return []
         planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
@@ -103,7 +103,7 @@ class JpegEncoder:
 
 
 def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> IntraCopy | Message | None:
-    """Returns settings for copying an input's packets, as `find_copy`. None for other codecs."""
+    """Returns settings for copying an input's packets, like `find_copy`. None for codecs that do not fit."""
     encoder, into = _CODECS.get(info.codec, ("", ()))
     if not info.format.startswith(_FROM) or format not in into:
         return None
@@ -129,7 +129,7 @@ def _candidates(video: VideoPlan, info: MediaInfo, header: bytes) -> Iterator[di
 
 
 def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
-    """Yields options, each closest to the input's header."""
+    """Yields options whose headers come closest to the input's."""
     if not header:
         yield _FFV1_FIRST
         return
@@ -137,7 +137,7 @@ def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
     for name, values in _FFV1.items():
         headers = dict.fromkeys(values, b"")
         for value in values:
-            with suppress(av.FFmpegError, ValueError, NotImplementedError):  # some do not open
+            with suppress(av.FFmpegError, ValueError, NotImplementedError):  # some values do not open
                 opened = opened_intra(replace(video, options={**options, name: value}))
                 headers[value] = bytes(opened.extradata or b"")
         options[name] = max(headers, key=lambda value: len(commonprefix((headers[value], header))))  # noqa: RUF071
@@ -145,7 +145,7 @@ def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
 
 
 def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
-    """Tells whether an encoder's frames fit the input's, by the first one."""
+    """Tells whether an encoder's frames fit the input's. Only first frames are compared."""
     if video.encoder == "mjpeg":
         return video.pix_fmt.startswith("yuvj") and size_of(first) == (video.width, video.height)
     image = av.VideoFrame(video.width, video.height, video.pix_fmt)
@@ -161,11 +161,11 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
         return bytes(context.extradata or b"") == header
     if video.encoder == "dvvideo":
         return len(encoded) == len(first)
-    if len(first) < 44:  # no frame
+    if len(first) < 44:  # too short for a frame
         return False
     if video.encoder == "dnxhd":
-        return encoded[40:44] == first[40:44]  # its kind
-    encoded_flags, flags = encoded[20], first[20]  # chroma, and whether it is fields
+        return encoded[40:44] == first[40:44]  # the kind of DNxHD
+    encoded_flags, flags = encoded[20], first[20]  # chroma, and whether the frame consists of fields
     return encoded_flags >> 6 == flags >> 6 and bool(encoded_flags & 12) == bool(flags & 12)
 
 

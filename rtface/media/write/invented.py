@@ -1,7 +1,7 @@
 """Writes the map of invented detail as a separate film (`--invented`).
 
-It is grey FFV1 in Matroska, with the output's times. The value of a sample is how far the output's sample may be from
-the truth, in code values of 8 bits (full range); 0 where the output has the input's sample bit for bit.
+The film is grey FFV1 in Matroska, with the output's times. The value of a sample is how far the output's sample may be
+from the truth, in code values of 8 bits (full range); 0 where the output has the input's sample bit for bit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FULL_RANGE = 2
 
 
 def map_frame(frame: Frame) -> Frame:
-    """Returns a frame's map as a grey frame with its times. 0 where no face was corrected."""
+    """Returns a frame's map as a grey frame with its times. All samples are 0 if no face was corrected."""
     width, height = frame.image.width, frame.image.height
     image = av.VideoFrame(width, height, "gray")
     rows = plane_rows(image.planes[0])
@@ -52,9 +52,9 @@ def plan_map(target: Target, info: MediaInfo, look: str) -> OutputPlan:
     """Plans the film of a map.
 
     Args:
-        target: its place, checked.
+        target: path of the film, already checked.
         info: the input.
-        look: of the run; the bound was measured under "faithful" alone.
+        look: look of the run; the bound was measured under "faithful" alone.
     """
     sure = "at 90 %" if look == "faithful" else f"an estimate under the look {look}"
     video = VideoPlan(

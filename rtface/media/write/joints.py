@@ -11,7 +11,7 @@ from rtface.media.read.timeline import MOVED_S
 from rtface.media.write.muxer import AnyPacket
 from rtface.util.av_input import open_input
 
-# Joints that are checked, and seconds around each.
+# Most joints that are checked, and seconds that are searched around each.
 _MOST, _AROUND_S = 100, 2
 
 
@@ -27,7 +27,7 @@ class Joints:
             self._noted.append((target.index, float(packet.pts * packet.time_base), bytes(packet)))
 
     def moved(self, path: Path, first: float) -> str:
-        """Describes the first joint over 50 ms from its time; "" without one.
+        """Describes the first joint that is off by over 50 ms. "" if there is none.
 
         Args:
             path: the film.

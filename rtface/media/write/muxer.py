@@ -18,11 +18,11 @@ from rtface.stats import Stats
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 
-# Packets of other streams that wait for frames of the same time.
+# Most bytes of other streams' packets that wait for frames of the same time.
 WAITING_BYTES = 32 << 20
-# Encoded frames in the muxer while a stream without packets blocks it.
+# Most bytes of encoded frames in the muxer while a stream without packets blocks it.
 _MUXER_BYTES = 32 << 20
-# A crash loses the frames inside the encoder (its look-ahead: some 40 with libx264), and half a second or this much.
+# A crash loses the frames inside the encoder (libx264's look-ahead: some 40), and half a second or this many bytes.
 _PIECE_BYTES = 1 << 20
 # MP4 writes its header when every stream has sent a packet, or after this time or size.
 _SILENT_S, SILENT_BYTES = 5, 16 << 20
@@ -32,7 +32,7 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     """Returns options for a playable working file and bounded memory.
 
     Args:
-        plan: of the output.
+        plan: plan of the output.
         silent: whether some stream has no packet in the first seconds (see below).
     """
     shape = pixel_format_info(plan.video.pix_fmt)
@@ -46,8 +46,8 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         options |= {"use_editlist": "1", "movflags": "use_metadata_tags"}
     elif plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. It would wait for a
-        # silent stream, with everything in memory; then the start times are written at the end.
-        # AC-3 needs it always: only a packet has the data for the header.
+        # silent stream, with everything in memory; empty_moov writes the start times at the end instead.
+        # AC-3 always needs delay_moov: only a packet has the data for the header.
         early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
         options |= {
             "movflags": f"hybrid_fragmented+use_metadata_tags+{'empty_moov' if early else 'delay_moov'}",
@@ -59,10 +59,10 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}
     elif plan.format == "mpegts":
         # The clock precedes a frame's decoding time by this many microseconds, as in the ffmpeg program, and the film
-        # begins twice as late: else data was late, and GStreamer could not seek where sound begins first.
+        # begins twice as late. With less, data was late, and GStreamer could not seek if sound begins first.
         options["max_delay"] = "700000"
     elif plan.format == "mxf":
-        options["strict"] = "unofficial"  # other rates than those of television
+        options["strict"] = "unofficial"  # allows rates other than television's
     return options
 
 
@@ -73,9 +73,9 @@ class Muxer:
     when every stream in `unheard` has sent a packet, or has been silent for too long.
 
     Args:
-        container: with all its streams added.
-        plan: of the output.
-        video: index of the video stream in it.
+        container: container with all its streams added.
+        plan: plan of the output.
+        video: index of the video stream in the container.
         texts: text streams of MP4 and MOV.
         unheard: indexes of the streams that should begin early.
         stats: receives counters.

@@ -39,23 +39,23 @@ _STALE = {
     "number_of_bytes",
     "source_id",
     "vendor_id",
-    "alpha_mode",  # of a second stream in each packet; no encoder writes it by default
+    "alpha_mode",  # tells of alpha in a second stream in each packet; no encoder writes that by default
 }
 _REEL = "reel_name"
-_NOTES_TIMECODE = ("matroska", "webm", "mxf")  # among the tags of the film
-# The longest gap in PCM that silence fills where the film's length is unknown.
+_NOTES_TIMECODE = ("matroska", "webm", "mxf")  # containers that store it among the film's tags
+# The longest gap in PCM that silence fills if the film's length is unknown.
 _LONGEST_S = 3600.0
 
 
 class OutputStreams:
-    """Creates the planned streams in input order, and takes the others' packets.
+    """Creates the planned streams in input order. Takes the packets of all but the video.
 
     Attributes:
-        video: the video stream, its encoder configured.
+        video: the video stream, with a configured encoder.
         muxer: takes the packets of all streams.
-        languages: those of all streams.
+        languages: languages of all streams.
         off: numbers of the subtitles that are not shown by default.
-        joints: of the sound.
+        joints: joints of the sound after cuts.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
@@ -78,7 +78,7 @@ class OutputStreams:
             container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        # MXF takes the rate of its sound packets from the frames.
+        # MXF takes the rate of its sound packets from the frames, so the video stream comes first.
         for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
@@ -120,8 +120,8 @@ class OutputStreams:
             )
 
     def _is_hidden(self, packet: AnyPacket, index: int, target: Stream) -> bool:
-        """Tells whether to leave out a packet that an edit list discards. In the middle always, where its time is
-        invalid; before the start if this container would play it and it exceeds a decoder's priming."""
+        """Tells whether to leave out a packet that an edit list discards. In the middle, always: its time is
+        invalid. Before the start, only if this container would play it and it is more than a decoder's priming."""
         if not packet.is_discard:
             self._begun.add(index)
             return False
@@ -132,7 +132,7 @@ class OutputStreams:
         )
 
     def finish(self, frames: int) -> None:
-        """Muxes the sound encoders' remaining packets and all waiting ones. `frames` were written."""
+        """Muxes the sound encoders' remaining packets and all waiting ones. `frames` is the number written."""
         length = frames / self._plan.video.rate if self._plan.format == "mxf" else None
         for index, sound in self._sounds.items():
             self.muxer.wait(self._ways[index][0], sound.finish(length))

@@ -1,9 +1,9 @@
 """Checks whether coded input frames fit between encoded ones.
 
 It also configures the encoder. Encoded frames of H.264 and HEVC get parameter sets with another number (H.264: x264's
-`sps-id`; HEVC: x265's units are changed). These are in the header of the output (avcC, hvcC, CodecPrivate) with those
-of the input, or in the stream where the input has start codes; in HEVC also before each keyframe. So no coded input
-slice is changed, and a decoder has both sets from any starting point. Intra codecs: `rtface.media.write.intra_copy`.
+`sps-id`; HEVC: x265's units are changed). Both these sets and the input's are in the output's header (avcC, hvcC,
+CodecPrivate), or in the stream if the input has start codes; in HEVC also before each keyframe. So no input slice is
+changed, and a decoder has all sets from any starting point. Intra codecs: `rtface.media.write.intra_copy`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _INTRA = 0x10  # constraint_set3_flag, of High 10 and High 4:2:2
 # HEVC profiles by bits and chroma, as in libx265.
 _HEVC_PROFILES = {(8, (2, 2)): 1, (10, (2, 2)): 2, (10, (2, 1)): 4}
 _HEVC_SPS, _DELIMITER = 33, 35
-# Possible numbers of sequence parameter sets.
+# Sequence parameter sets have numbers below these.
 _NUMBERS = {"avc": 32, "hvc": 16}
-# Groups and frames to read before the work, at most.
+# Most groups and frames to read before the work.
 _GROUPS, _FRAMES = 4, 1000
 
 
@@ -46,10 +46,10 @@ class GroupCopy:
     """The settings for copying groups of pictures in H.264 or HEVC.
 
     Attributes:
-        path: of the input.
-        units: of its codec.
-        header: its extradata.
-        number: of the encoded frames' parameter sets.
+        path: path of the input.
+        units: unit types of its codec.
+        header: extradata of the input.
+        number: number of the encoded frames' parameter sets.
         depth: frames by which decoding precedes presentation in the input.
         codec: the encoder that fits, as ``--codec`` takes it.
         delay: frames by which decoding precedes presentation in the output, at most.
@@ -75,13 +75,13 @@ class GroupCopy:
         return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
 
     def kept(self, packet: CodedFrame, *, enters: bool = False) -> CodedFrame:
-        """Returns an input frame, with parameter sets on HEVC keyframes. Firefox uses the first sets of a header only,
-        and then the last ones that arrived.
+        """Returns an input frame, with parameter sets on HEVC keyframes. Firefox uses only the first sets of a header,
+        and later the last sets that arrived.
 
         Args:
-            packet: of the input.
-            enters: its type is in `Units.open`; it becomes a frame without leading frames (BLA_N_LP) and is otherwise
-                unchanged. So decoders show all earlier frames, and restart the picture order count.
+            packet: packet of the input.
+            enters: whether to change its type, one of `Units.open`, to a frame without leading frames (BLA_N_LP). With
+                this type, decoders show all earlier frames, and restart the picture order count.
         """
         if not packet.is_keyframe or self.units.record == "avc" or not (self.prefix or enters):
             return packet
@@ -215,7 +215,7 @@ def _hevc_options(sets: Iterable[bytes], video: VideoPlan, depth: int) -> str | 
 
 
 def _numbers(units: Units, header: bytes) -> set[int]:
-    """Returns the encoder's parameter set numbers that a header already uses. All where it cannot be read."""
+    """Returns the encoder's parameter set numbers that a header already uses. All numbers if it is unreadable."""
     slices, video = units.reader(), list[int]()
     try:
         for unit in units.sets_of(header):
@@ -233,7 +233,7 @@ def _numbers(units: Units, header: bytes) -> set[int]:
 
 
 def _look(path: Path, start: Fraction | None) -> tuple[int, int, int]:
-    """Returns the first groups' decoding lead, copyable count and open count."""
+    """Examines the first groups. Returns their decoding lead, and the numbers of copyable and of open groups."""
     depth = copied = opened = frames = 0
     with closing(mini_gops(path, start)) as gops:
         for gop in gops:

@@ -1,4 +1,4 @@
-"""Fills gaps in copied PCM, as MOV and MP4 store no times."""
+"""Fills gaps in copied PCM, because MOV and MP4 store no times."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PcmFiller:
     """Makes PCM continuous for MOV and MP4: silence fills the gaps.
 
     Args:
-        clock: of the input's stream.
-        longest: seconds; a longer gap results from a damaged time, and is not filled.
+        clock: clock of the input's stream.
+        longest: longest gap to fill, in seconds; a longer gap results from a damaged time.
         stats: receives warnings.
         shown: name of the output and number of the stream, for messages.
     """

@@ -73,10 +73,10 @@ class StreamPlan:
     """The plan for one stream.
 
     Attributes:
-        stream: of the input.
+        stream: stream of the input.
         action: "copy" packets as they are, "sound" and "text" transcode, "attach" writes a file into the container,
             "drop".
-        encoder: for "sound" and "text".
+        encoder: encoder for "sound" and "text".
     """
 
     stream: StreamInfo
@@ -85,7 +85,7 @@ class StreamPlan:
 
 
 def named(stream: StreamInfo) -> str:
-    """Returns a stream's name for users: that of its file or codec."""
+    """Returns a stream's name for users: the name of its file or codec."""
     return stream.metadata.get("filename") or stream.codec or "of unknown kind"
 
 
@@ -132,7 +132,7 @@ def called(stream: StreamInfo) -> str:
 
 
 def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
-    """Returns a stream's plan and a note for the user. None for the plan where the container cannot hold it."""
+    """Returns a stream's plan and a note for the user. The plan is None if the container cannot hold it."""
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
@@ -184,7 +184,7 @@ def _opens(source: av.AudioStream, encoder: str, format: str) -> bool:
 
 
 def add_copy(container: OutputContainer, source: Stream) -> Stream:
-    """Adds a stream for another's packets, even if PyAV cannot decode them."""
+    """Adds a stream for copied packets, even if PyAV cannot decode them."""
     decodable = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
     return container.add_stream_from_template(source, opaque=decodable or None)
 
@@ -213,7 +213,7 @@ def accepts(format: str, stream: StreamInfo) -> bool:
 
 
 def untimed(info: MediaInfo) -> list[Message]:
-    """Returns warnings of texts in an HLS playlist that come too early."""
+    """Returns warnings about texts of an HLS playlist that appear too early."""
     return [
         Message(
             "stream {stream}: the X-TIMESTAMP-MAP of its subtitles is ignored: they appear {early} s early, and those "
@@ -228,7 +228,7 @@ def untimed(info: MediaInfo) -> list[Message]:
 
 
 def chapter_losses(info: MediaInfo, format: str) -> list[str]:
-    """Lists losses in MP4 and MOV, whose chapters follow each other."""
+    """Lists chapter losses in MP4 and MOV, where chapters cannot overlap."""
     if format not in ("mp4", "mov"):
         return []
     empty = sum(chapter.end <= chapter.start for chapter in info.chapters)

@@ -41,8 +41,8 @@ FORMATS = {
 # Containers to suggest, by preference.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
-_SHOWN = 6  # facts in a message, at most
-_FILMS = ("mp4", "mov", "matroska", "webm")  # with chapters and rotation
+_SHOWN = 6  # most facts in a message
+_FILMS = ("mp4", "mov", "matroska", "webm")  # containers with chapters and rotation
 
 
 @dataclass(slots=True)
@@ -50,15 +50,15 @@ class OutputPlan:
     """All decisions about an output before any work.
 
     Attributes:
-        target: its path.
+        target: path of the output.
         format: FFmpeg's name of the container.
-        video: the encoding.
+        video: plan of the encoding.
         streams: plans of the other streams.
         info: the input.
-        timecode: of the output's first frame; None for none.
+        timecode: timecode of the output's first frame, or None.
         notes: one line for each thing a user should know: transcodes, drops, choices.
-        warnings: lines shown when the file is begun: a GPU's encoder was requested and cannot be used.
-        copy: how packets of unchanged frames are copied; None where every frame is encoded.
+        warnings: lines to show when the file is begun: a requested encoder on a GPU cannot be used.
+        copy: how packets of unchanged frames are copied; None if every frame is encoded.
         metadata: tags of the run (`rtface.media.marks.provenance.describe`); set it before the sink is made. The film
             gets those that turn out to be true.
     """
@@ -90,7 +90,7 @@ class OutputPlan:
         return output_timecode(find_timecode([video.metadata], rate), None, rate, self.info.skipped)
 
     def reopened(self, info: MediaInfo) -> None:
-        """Switches to the streams of the reopened input. The previous source may be closed then."""
+        """Switches to the streams of the reopened input. After that, the previous source may be closed."""
         templates = {stream.index: stream.template for stream in info.streams}
         for each in self.streams:
             each.stream.template = templates[each.stream.index]
@@ -115,17 +115,17 @@ def plan_output(
         info: the opened input; its source stays open until the sink is made.
         output: file to write; the extension names the container.
         codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth and
-            chroma, and the class of the input's coding (lossless, made for editing) where the container can.
-        crf: quality, None for the default; 0 is lossless wherever the encoder can.
+            chroma, and the class of the input's coding (lossless, made for editing) if the container can.
+        crf: quality, None for the default; 0 is lossless if the encoder can be.
         preset: speed, None for the default.
-        strict: raise where anything at all would be lost.
+        strict: whether to raise an error if anything at all would be lost.
         overwrite: whether an existing output may be replaced.
-        timecode: of the input's first frame, from the user; None takes the input's.
+        timecode: timecode of the input's first frame, from the user; None takes the input's own.
         drop: streams to leave out: numbers, kinds, "cover" and "chapters".
         encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None follows the place of the frames.
 
     Raises:
-        UsageError: an extension, codec or option that cannot be used.
+        UsageError: an extension, codec or option cannot be used.
         OutputError: the path is not writable, or the container cannot hold the input's streams; the message names one
             that can.
     """
@@ -156,8 +156,8 @@ def plan_output(
 
 
 def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
-    """Plans a film of frames only, in its container's default encoder. This is for ``--compare``; nothing is checked on
-    the disk.
+    """Plans a film of frames only, with its container's default encoder. This is for ``--compare``; nothing is checked
+    on the disk.
 
     Raises:
         UsageError: as `plan_output`.
@@ -193,14 +193,14 @@ def supported_encoders(format: str) -> set[str]:
     """Returns names of the codecs that a container can hold."""
     if format == "mpegts":  # its muxer does not list them
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
-    if format == "mxf":  # nor does this one
+    if format == "mxf":  # nor does MXF's muxer
         return {"prores_ks", "dnxhd", "ffv1", "libx264", "mpeg2video"}
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
 
 def _plan_streams(plan: OutputPlan) -> list[str]:
-    """Plans all streams; returns a line for each loss. The notes have these too."""
+    """Plans all streams; returns a line for each loss. The plan's notes get these lines too."""
     format, info, lost = plan.format, plan.info, list[str]()
     # Things that the container cannot hold, their --drop names, and the containers that can.
     lacking: list[tuple[str, str, set[str]]] = []
@@ -275,7 +275,7 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     """Returns a message about facts that the container cannot store."""
     kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
     streams = [one for one in plan.info.streams if one.enhanced or one.index in kept]
-    # Without a flag, players take the first of a kind: if it was the default, no fact is lost.
+    # Without a flag, players take the first stream of a kind: if that was the default, no fact is lost.
     shown = {one.kind: Disposition.default & one.disposition for one in reversed(streams)}
     tags = [{k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")} for one in streams]
     facts = [(one.index, texts, one.disposition & ~shown[one.kind]) for one, texts in zip(streams, tags, strict=True)]
@@ -292,6 +292,6 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
 
 
 def check_folder(plan: OutputPlan) -> None:
-    """Raises OutputError without the output's folder. Creating it during the run is too late for a film."""
+    """Raises OutputError if the output's folder is missing. Creating it during the run is too late for a film."""
     if not plan.target.path.parent.is_dir():
         raise folder_gone(plan.path, plan.target.path.parent)

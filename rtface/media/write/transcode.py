@@ -15,13 +15,13 @@ from av.subtitles.stream import SubtitleStream
 from rtface.media.formats.adts_headers import adts_config
 from rtface.stats import Stats
 
-# Bits a second and channel. FFmpeg's AAC encoder is transparent for most material from about 96 kb/s a channel.
+# Bits per second and channel. FFmpeg's AAC encoder is transparent for most material from about 96 kb/s a channel.
 _BITS = {"aac": 96_000, "libopus": 80_000}
 # Layouts of libopus (RFC 7845, 5.1.1.2).
 _OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 _MILLISECOND = Fraction(1, 1000)
-# Lossless samples are only shifted by whole samples.
+# Lossless sound is only shifted by whole samples.
 _WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -42,9 +42,9 @@ class AudioTranscoder:
         self._source, self._target, self._stats, self._fills = source, target, stats, fills
         self._graph: Graph | None = None
         self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
-        self._base: Fraction | None = None  # unit of their times
+        self._base: Fraction | None = None  # unit of the decoded frames' times
         self._next: int | None = None  # end of the last decoded frame
-        self._end = 0  # of the encoded sound, in samples
+        self._end = 0  # end of the encoded sound, in samples
 
     @staticmethod
     def configure(source: av.AudioStream, target: av.AudioStream) -> None:
@@ -147,14 +147,14 @@ class AudioTranscoder:
 
 
 def layout_of(source: av.AudioStream) -> str:
-    """Returns FFmpeg's name of a sound's channel layout. The usual one where it has no name (PCM in Matroska)."""
+    """Returns FFmpeg's name of a sound's channel layout. A nameless one (PCM in Matroska) counts as the usual one."""
     layout = source.codec_context.layout.name
     return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
 
 
 def encoded_layout(source: av.AudioStream, encoder: str) -> str:
-    """Returns the channel layout that a sound is encoded with. Where Opus lacks it, the smallest that contains it: the
-    other channels stay silent."""
+    """Returns the channel layout that a sound is encoded with. If Opus lacks it, the smallest of its layouts that
+    contains it is used; the other channels stay silent."""
     layout = layout_of(source)
     if encoder != "libopus":
         return layout
@@ -168,8 +168,8 @@ def _speakers(layout: str) -> set[str]:
 
 
 def without_adts(packet: av.Packet[Any], source: Stream, target: Stream, format: str) -> av.Packet[Any]:
-    """Returns a copied packet; MP4 and MOV get AAC without ADTS headers. There the header of the stream replaces those
-    of the packets, which broadcasts have.
+    """Returns a copied packet; MP4 and MOV get AAC without ADTS headers. There the stream's header replaces the
+    headers of packets, which AAC from broadcasts has.
 
     FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
@@ -198,14 +198,14 @@ class SubtitleTranscoder:
         target.codec_context.time_base = _MILLISECOND
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
-        """Yields the event in the target's format. Unreadable ones are left out and counted."""
+        """Yields the event in the target's format. Unreadable events are left out, with a warning."""
         if packet.size == 0:
             return
         try:
             events = self._source.codec_context.decode2(packet)
             if events is None or packet.pts is None:
                 return
-            # The encoder writes text only; its time of display is set on the packet.
+            # The encoder writes text only; the packet gets its display time below.
             text = self._target.codec_context.encode_subtitle(events)
         except av.FFmpegError:
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rtface.media.formats.coded_headers.bits import Bits
 
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)
-_HEAD_BYTES = 512  # of a unit; its header ends within them
+_HEAD_BYTES = 512  # bytes of a unit that contain its header
 _PER_FRAME = 2  # each frame has its own flag
 
 
@@ -33,12 +33,12 @@ class Av1Frames:
     """Reads packets in stream order.
 
     Attributes:
-        bits: of a sample.
+        bits: bits of a sample.
     """
 
     def __init__(self) -> None:
         self._sequence: _Sequence | None = None
-        self._kept: list[tuple[int, int] | None] = [None] * 8  # index and type of the references
+        self._kept: list[tuple[int, int] | None] = [None] * 8  # quantiser index and frame type of each reference
 
     @property
     def bits(self) -> int:
@@ -48,7 +48,7 @@ class Av1Frames:
         """Returns the quantiser index of a packet's last shown frame, or None.
 
         Raises:
-            IndexError, ValueError: it is damaged, of an unsupported kind, or refers to a frame that did not arrive.
+            IndexError, ValueError: the packet is damaged, unsupported, or refers to a frame that did not arrive.
         """
         shown = None
         for kind, unit in _units(data):

@@ -31,7 +31,7 @@ class Bits:
         return self.take(2 * zeros + 1) - 1
 
     def unary(self, least: int, most: int) -> int:
-        """Reads a number from `least` to `most`: each one bit before a zero adds 1."""
+        """Reads a number from `least` to `most`: each 1 bit before a 0 bit adds 1."""
         while least < most and self.take(1):
             least += 1
         return least
@@ -55,7 +55,7 @@ class Bits:
 
 
 def unescaped(unit: bytes) -> bytes:
-    """Removes emulation prevention from a unit of H.264 or HEVC."""
+    """Removes emulation prevention bytes from a unit of H.264 or HEVC."""
     return unit.replace(b"\0\0\3", b"\0\0")
 
 
@@ -100,5 +100,5 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def crc32(data: bytes) -> int:
-    """Returns an MSB-first CRC-32 from 0, as in FFV1 and Ogg. It is zlib's with mirrored bits."""
+    """Returns an MSB-first CRC-32 that starts from 0. FFV1 and Ogg use it; it is zlib's with mirrored bits."""
     return int(f"{zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

@@ -11,7 +11,7 @@ import numpy as np
 from rtface.media.formats.coded_headers.bits import crc32
 from rtface.media.formats.coded_headers.units import UNITS, Units
 
-# Emulation prevention (H.264, 7.4.1; H.265, 7.4.2) keeps these out of a unit.
+# Emulation prevention (H.264, 7.4.1; H.265, 7.4.2) keeps these bytes out of a unit.
 _FORBIDDEN = re.compile(rb"\x00\x00(?:[\x00\x02]|\x03[^\x00-\x03])")
 # A DIF sequence of DV (SMPTE 314M) has 150 blocks; 15 video blocks follow each of its 9 audio blocks.
 _BLOCK, _BLOCKS, _SECTION, _REPAIRED = 80, 150, 4, 1 << 4
@@ -32,7 +32,7 @@ def damage_check(codec: str, extradata: bytes) -> Callable[[bytes], bool] | None
 def _forbidden(units: Units, size: int, packet: bytes) -> bool:
     """Tells whether a slice has forbidden bytes, such as a zeroed block."""
     slices = (unit for unit in units.split(packet, size) if units.kind(unit) in units.slices)
-    # FFmpeg takes a length of 1 at the beginning for a start code.
+    # FFmpeg mistakes a length of 1 at the beginning for a start code.
     return not (size and packet[:4] == b"\0\0\0\1") and any(_FORBIDDEN.search(unit.rstrip(b"\0")) for unit in slices)
 
 
@@ -56,7 +56,7 @@ class DvBlocks:
 
 class SliceChecksums:
     """Detects damaged FFV1 packets by checksums. FFmpeg's decoder checks them without reporting. Nothing is reported
-    for a stream without checksums, which its first packet shows."""
+    before the first packet with a correct checksum, so streams without checksums count as intact."""
 
     def __init__(self) -> None:
         self._seen_intact = False

@@ -52,14 +52,14 @@ class H264Slices:
     Attributes:
         missing: reference frames that are missing before the last slice, by its frame number.
         sequences, pictures: the parameter sets by number.
-        kind: "P", "B" or "I", of the last slice.
-        parity: field of the last slice; None where it belongs to a frame.
+        kind: type of the last slice: "P", "B" or "I".
+        parity: field of the last slice; None if the slice belongs to a frame.
     """
 
     def __init__(self) -> None:
         self.sequences: dict[int, Sequence] = {}
         self.pictures: dict[int, _Picture] = {}
-        self._number: int | None = None  # of the last reference frame
+        self._number: int | None = None  # number of the last reference frame
         self._consecutive = 0  # frames with correct numbers since the last gap
         self.missing = 0
         self.kind = "I"
@@ -71,10 +71,10 @@ class H264Slices:
         return any(sequence.bypass for sequence in self.sequences.values())
 
     def read(self, unit: bytes) -> int | None:
-        """Returns a slice's QP on the 8-bit scale; None for another unit.
+        """Returns a slice's QP on the 8-bit scale; None for other units.
 
         Raises:
-            IndexError, ValueError, KeyError: it is damaged, or refers to a parameter set that did not arrive.
+            IndexError, ValueError, KeyError: the unit is damaged, or refers to a parameter set that did not arrive.
         """
         kind = unit[0] & 31
         if kind == 7:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from rtface.media.formats.coded_headers.bits import Bits, unescaped
 
 _B, _P = 0, 1
-# Offset of a picture parameter set's number from those of the other sets in `renumbered`.
+# Offset of a picture parameter set's number from the numbers of the other sets in `renumbered`.
 PICTURE = 15
-_SPS_NUMBER_BIT = 104  # where the number of a sequence parameter set begins
+_SPS_NUMBER_BIT = 104  # bit at which the number of a sequence parameter set begins
 
 
 @dataclass(slots=True)
@@ -42,8 +42,8 @@ class HevcSlices:
 
     Attributes:
         sequences, pictures: the parameter sets by number.
-        kind: "P", "B" or "I", of the last slice.
-        parity: None, as HEVC codes each field as a frame.
+        kind: type of the last slice: "P", "B" or "I".
+        parity: None, because HEVC encodes each field as a frame.
     """
 
     parity: int | None = None
@@ -59,13 +59,13 @@ class HevcSlices:
         return any(picture.bypass for picture in self.pictures.values())
 
     def read(self, unit: bytes) -> int | None:
-        """Returns the QP of a frame's first slice; None for another unit. QP is on the 8-bit scale.
+        """Returns the QP of a frame's first slice; None for other units. QP is on the 8-bit scale.
 
         Raises:
-            IndexError, ValueError, KeyError: it is damaged, or refers to a parameter set that did not arrive.
+            IndexError, ValueError, KeyError: the unit is damaged, or refers to a parameter set that did not arrive.
         """
         kind = unit[0] >> 1 & 63
-        if unit[0] & 1 or unit[1] >> 3:  # of another layer
+        if unit[0] & 1 or unit[1] >> 3:  # the unit belongs to another layer
             return None
         bits = Bits(unescaped(unit)[2:])
         if kind == 33:
@@ -138,8 +138,8 @@ class HevcSlices:
 
 
 def renumbered(unit: bytes, number: int) -> bytes:
-    """Changes a unit's parameter set number from 0 to another (0…15). A picture parameter set's is larger by 15: that
-    code is 8 bits longer, so it moves a slice's header by one whole byte.
+    """Changes a unit's parameter set number from 0 to another (0…15). A picture parameter set gets a number that
+    is larger by 15: its code is 8 bits longer, so it moves a slice's header by exactly one byte.
 
     Raises:
         ValueError: a number is not 0, or the stream has layers.
@@ -165,8 +165,8 @@ def renumbered(unit: bytes, number: int) -> bytes:
 
 
 def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) -> list[tuple[int, bool]]:
-    """Reads a set of references: distance in time, and whether each is used. Earlier ones come first, each side from
-    the nearest on."""
+    """Reads a set of references: the distance in time of each, and whether it is used. Earlier references come first,
+    then later ones; on each side the nearest comes first."""
     if sets and bits.take(1):
         back = 1 + bits.count(len(sets) - 1) if last else 1
         sign = bits.take(1)
@@ -191,7 +191,7 @@ def _sequence(bits: Bits) -> tuple[int, _Sequence]:
     sequence = _Sequence()
     bits.take(4)
     layers = bits.take(3)
-    bits.take(1 + 96)  # with profile, tier and level
+    bits.take(1 + 96)  # skips the profile, tier and level as well
     present = [(bits.take(1), bits.take(1)) for _ in range(layers)]
     bits.take(2 * (8 - layers) if layers else 0)
     for profile, level in present:

@@ -15,14 +15,14 @@ from rtface.media.formats.coded_headers.vp8 import Vp8Frames
 from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
 
-# Bytes of a packet searched for the first slice or a JPEG's tables, and of a unit for its header.
+# Bytes of a packet that are searched for the first slice or a JPEG's tables; bytes of a unit that hold its header.
 _HEAD_BYTES, _UNIT_BYTES = 1 << 16, 1 << 10
 _LOWEST_QP, _HIGHEST_QP = -48, 51
 
 
 def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | None] | None:
     """Returns a function that reads the step of a packet's shown frame. It takes packets in stream order, returns None
-    for damaged ones, and raises nothing. None for codecs whose headers are not read."""
+    for damaged ones, and raises nothing. Codecs whose headers are not read have no function, but None."""
     if codec in ("h264", "hevc"):
         return partial(_guarded, _Slices(codec, extradata).read)
     if codec == "mjpeg":
@@ -40,7 +40,7 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
 def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
     """Returns a function that counts reference frames missing before a packet.
 
-    It takes packets in stream order, and returns None where no frame can be read. None for codecs other than H.264.
+    It takes packets in stream order, and returns None if no frame can be read. Codecs other than H.264 get no function.
     """
     if codec != "h264":
         return None

@@ -1,4 +1,4 @@
-"""Units of coded frames in H.264 and HEVC, and their records. ITU-T H.264, 7.4.1; H.265, 7.4.2."""
+"""Splits H.264 and HEVC frames into units, and edits their header records. ITU-T H.264, 7.4.1; H.265, 7.4.2."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Units:
     """The unit types of a codec, and how its streams store units.
 
     Attributes:
-        record: its header in containers with length prefixes (ISO 14496-15).
+        record: kind of its header in containers with length prefixes (ISO 14496-15).
         sets: types of parameter sets.
         idr: types of slices that begin an independent group.
-        open: types of slices that begin a group without its frames of the types `leading`, which refer to earlier ones.
+        open, leading: types of slices that begin an open group, and of its leading frames, which need earlier groups.
         slices: types of units with samples.
         unknown: types with frame data that no encoder here writes (Dolby Vision).
-        reader: of slices.
+        reader: reader of its slices.
     """
 
     record: Literal["avc", "hvc"]
@@ -39,18 +39,18 @@ class Units:
     reader: type[H264Slices] | type[HevcSlices]
 
     def kind(self, unit: bytes) -> int:
-        """Returns the type of a unit; -1 where it is empty."""
+        """Returns the type of a unit; -1 if it is empty."""
         if not unit:
             return -1
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
 
     def length_size(self, extradata: bytes) -> int:
-        """Returns the bytes of each unit's length prefix, by extradata. 0 where the stream has start codes."""
+        """Returns how many bytes a unit's length prefix has. 0 if the stream has start codes instead."""
         at = 4 if self.record == "avc" else 21
         return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
 
     def split(self, data: bytes, size: int) -> Iterator[bytes]:
-        """Yields the units of a coded frame, by `length_size` of its stream."""
+        """Yields the units of a coded frame. `size` is the `length_size` of its stream."""
         return prefixed(data, size) if size else annex_b(data)
 
     def hidden_in(self, data: bytes, extradata: bytes) -> Iterator[str]:
@@ -70,7 +70,7 @@ class Units:
     def primed(self, extradata: bytes) -> H264Slices | HevcSlices:
         """Returns a slice reader that has read the parameter sets of extradata."""
         slices = self.reader()
-        with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
+        with suppress(IndexError, KeyError, ValueError):  # the sets may come again in packets
             for unit in parameter_sets(extradata, self.record):
                 slices.read(unit)
         return slices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_HEAD_BYTES = 128  # of a frame; its header ends within them
+_HEAD_BYTES = 128  # bytes of a frame that contain its header
 
 
 class Vp8Frames:
@@ -17,10 +17,10 @@ class Vp8Frames:
         self._shares = [1.0, 0.0, 0.0, 0.0]
 
     def read(self, data: bytes) -> list[tuple[int, float]]:
-        """Returns a frame's quantiser indices and their shares of it. Segment probabilities give the expected shares.
+        """Returns a frame's quantiser indices and their shares. Shares are estimated from segment probabilities.
 
         Raises:
-            IndexError, ValueError: it is damaged.
+            IndexError, ValueError: the frame is damaged.
         """
         key = not data[0] & 1
         if key:
