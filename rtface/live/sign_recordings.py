@@ -36,7 +36,7 @@ class RecordingSigner:
         """Creates the signer before anything is opened; None if nothing is signed.
 
         Raises:
-            MissingComponent, UsageError: as `signing_key`.
+            MissingComponent, UsageError: see `signing_key`.
             OutputError: a sidecar exists already, or cannot be written.
         """
         recordings = [sink for sink in sinks if isinstance(sink, RecordSink)]
@@ -68,7 +68,7 @@ class RecordingSigner:
             A line for each recording.
 
         Raises:
-            OutputError: one cannot be signed and stays complete without credentials. The others are signed.
+            OutputError: a recording cannot be signed. It stays complete, without credentials; the others are signed.
         """
         lines: list[str] = []
         failure: OutputError | None = None

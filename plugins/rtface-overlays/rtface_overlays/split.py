@@ -55,7 +55,7 @@ class Split:
         for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
             room = line if left else canvas.width - line
             if sprite is not None and room > sprite.width + 2 * margin:
-                # Next to the line, because other labels stand in the frame's corners.
+                # The label is placed next to the line, because other labels use the frame's corners.
                 x = 2.0 * round((line - margin - sprite.width if left else line + margin) / 2)
                 y = 2.0 * round(margin / 2)
                 canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))

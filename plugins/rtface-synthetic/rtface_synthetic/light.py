@@ -11,8 +11,8 @@ from rtface.frame import Bytes, Float32
 
 _SIGMA = 0.15  # share of the side: light is smooth, features are not
 _LEAST, _MOST = 0.25, 3.0
-_DARK = 6.0  # code values: the colour of very weak light is noise
-_STEP = 4  # smooth images are computed at this reduction
+_DARK = 6.0  # code values added to both images, because the colour of very weak light is noise
+_STEP = 4  # smooth images are computed at the size divided by this
 
 
 def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
