@@ -73,7 +73,7 @@ class OutputScheduler:
         self._thread = start_thread("output", self._run)
 
     def put(self, frame: Frame) -> None:
-        """Takes a finished frame; waits for room only if no frame may be dropped."""
+        """Takes a finished frame. Waits for room only if no frame may be dropped."""
         with self._changed:
             if self._state.ends.whole:
                 self._changed.wait_for(lambda: len(self._waiting) < self._room or self._closing)

@@ -56,8 +56,8 @@ class PersonsInView:
                 self._enhance.use_persons(self._load())
 
     def listed(self) -> list[dict[str, Any]] | None:
-        """Lists the persons seen in the last ten seconds, as `/status` shows them. Other persons with a reduced
-        strength follow. Returns None if recognition is off."""
+        """Lists the persons in the form of `/status`. Those seen in the last ten seconds come first. Others follow if
+        their strength is reduced. Returns None if recognition is off."""
         if (recogniser := self._enhance.persons) is None:
             return None
         strengths = dict(self._controls.persons)

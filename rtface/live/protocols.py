@@ -143,7 +143,7 @@ class Endpoint(Protocol):
 
     @property
     def described(self) -> str:
-        """Device or address with its format, without secrets, such as "camera 0 (Integrated Camera), 1280×720 mjpeg,
+        """Device or address with its format. It has no secrets: "camera 0 (Integrated Camera), 1280×720 mjpeg,
         30 fps"."""
         ...
 
@@ -220,7 +220,7 @@ class LiveSink(Endpoint, Protocol):
 
     @classmethod
     def why_unusable(cls) -> str | None:
-        """Returns, in one line, why the sink is unusable here and what to do. None if a run can use it."""
+        """Returns the reason why the sink is unusable here. One line with the remedy; None if a run can use it."""
         return None
 
     @property
@@ -229,7 +229,7 @@ class LiveSink(Endpoint, Protocol):
         return True
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens the sink for a frame format, and a sound format or none.
+        """Opens the sink for a frame format and an optional sound format.
 
         Raises:
             OutputError, MissingComponent, UsageError: the target does not exist, is in use, or rejects the format.

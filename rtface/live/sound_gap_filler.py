@@ -49,7 +49,7 @@ class SoundGapFiller:
         self._thread: threading.Thread | None = None
 
     def begin(self, at: float) -> None:
-        """Sets the start of the sound to the first video frame's time `at`. Later calls have no effect."""
+        """Starts the sound at the first video frame's time `at`. Later calls have no effect."""
         with self._lock:
             if self._end is None:
                 self._end, self._began = at, self._clock()
@@ -59,7 +59,7 @@ class SoundGapFiller:
         self._thread = start_thread("silence", self._run)
 
     def put(self, sound: SoundPacket) -> None:
-        """Takes a packet from the source; drops it if its time has passed."""
+        """Takes a packet from the source. Drops it if its time has passed."""
         with self._lock:
             self._came, self._silent = self._clock(), False
             if self._end is None or sound.time + sound.duration / 2 < self._end:
@@ -69,7 +69,7 @@ class SoundGapFiller:
             self._end = sound.time + sound.duration
 
     def tick(self) -> None:
-        """Fills a gap with silence up to now; called many times a second."""
+        """Fills a gap with silence up to now. Called many times a second."""
         with self._lock:
             if self._end is None:
                 return

@@ -74,7 +74,7 @@ def stop(run: str) -> None:
 
 
 class _SegmentProcess:
-    """Runs a worker of one job in a child process, for successive segments.
+    """Runs one job's worker in a child process, for successive segments.
 
     Raises:
         MissingComponent: no process could be started.

@@ -1,7 +1,7 @@
 """``blur`` and ``pixelate``: make faces unrecognisable.
 
-When in doubt they cover a face. A face that is briefly lost stays covered at its last place by a growing ellipse. A face that
-is detected but not tracked is covered, too. If tracking fails, `rtface.stages` blurs the whole frame.
+When in doubt they cover a face. A face that is briefly lost stays covered at its last place by a growing ellipse. A
+face that is detected but not tracked is covered, too. If tracking fails, `rtface.stages` blurs the whole frame.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Veils:
         self._last = 0  # key of the newest veil of a face without a track; those keys are negative
 
     def __call__(self, frame: Frame) -> Iterator[tuple[Float, float]]:
-        """Yields each ellipse to cover, and its face's width. The width is in display pixels, with a dead band of 0.1."""
+        """Yields each ellipse to cover, and its face's width. The width, in display pixels, has a dead band of 10 %."""
         now = frame.time
         if frame.cut or frame.new:
             self._by_face.clear()
@@ -75,7 +75,7 @@ class _Veils:
         return near
 
     def _lift_unfollowed(self, face: Face) -> None:
-        """Removes the veils of untracked faces at the place of a tracked face."""
+        """Removes veils of untracked faces at the place of a tracked face."""
         for key in [key for key, veil in self._by_face.items() if key < 0 and _over(veil, face)]:
             del self._by_face[key]
 

@@ -126,7 +126,7 @@ def studio(
         if browser:
             open_in_browser(address, wait=True)
         return
-    typer.echo(server.address)  # with its secret, which the console's functions would remove
+    typer.echo(server.address)  # with its token, which the console's functions would remove
     where = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
     console.log(f"studio: open this address in a browser {where}; Ctrl-C ends the studio; jobs continue")
 
@@ -141,10 +141,10 @@ def studio(
 
 
 def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:
-    """Returns remote access for ``--tls`` and the password; None without both.
+    """Creates remote access from ``--tls`` and the password; None without both.
 
     Raises:
-        UsageError: one is given without the other, or the password is missing or too short.
+        UsageError: only one of them is given, or the password is missing or too short.
     """
     from rtface_studio.password import LEAST_LENGTH
     from rtface_studio.server import RemoteAccess, is_loopback

@@ -89,7 +89,7 @@ class Synthetic:
         view = self._device.view(frame)
         done: list[tuple[Bytes, Float]] = []
         chosen = self._choose(frame.faces, self._held.on(frame))
-        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # second choice: all held faces are lost
+        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # the latter if all held faces are lost
             worn = self._wear(face)
             elapsed, worn.seen = max(0.0, now - worn.seen), now
             worn.disc, worn.width = covering(face, 0.2), face.width
