@@ -30,7 +30,7 @@ MAX_LIFT = math.log2(3.0)
 
 # Target luma (coded, 0…1) of a face, and of a frame without faces. Both are low enough that dark skin stays dark.
 _FACE_TARGET, _FRAME_TARGET = 0.46, 0.36
-# Below `_SHADOW` the lift falls to 0, so that black and its noise stay black. Above `_BRIGHT` the lift falls to half.
+# Below `_SHADOW` the lift falls to 0, so that black and its noise do not rise. Above `_BRIGHT` the lift falls to half.
 _SHADOW, _BRIGHT = 0.12, 0.6
 _MAX_CHROMA_GAIN = 1.35
 

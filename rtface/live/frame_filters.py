@@ -38,19 +38,19 @@ class FrameFilters:
         self.preview = Preview()
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._before: Frame | None = None
-        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held during drawing; held during a change
+        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held while stages draw; while they change
         self.light, self._options = Brightening(), options
         self._named = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
     @property
     def needs_faces(self) -> bool:
-        """True if a stage follows faces: they are tracked even while enhancement is off or no output has a viewer."""
+        """True if a stage follows faces: faces are tracked even if enhancement is off or no output has a viewer."""
         return bool(self.stages)
 
     @property
     def hides(self) -> bool:
-        """True if a stage hides something: a frame on which `after` fails must not be shown."""
+        """True if a stage hides something: if `after` fails on a frame, the frame must not be shown."""
         return self.stages.hides
 
     @property

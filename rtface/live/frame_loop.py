@@ -27,8 +27,8 @@ from rtface.quality.governor import QualityGovernor
 _GAP_S = 1.0
 # Minimum length of the queue, in seconds of frames.
 _QUEUE_S = 0.25
-# A frame older than this many latency ceilings passes uncorrected. If it is older than only one ceiling, its faces get
-# their previous corrections, which is fast and does not flicker.
+# A frame older than this many latency ceilings passes uncorrected. A frame older than one ceiling gets the previous
+# corrections of its faces, which is fast and does not flicker.
 _UNCORRECTED_CEILINGS = 3
 # Tracked frames that may wait for enhancement. With only one, the two threads would wait for each other on a busy
 # computer.
@@ -147,7 +147,7 @@ class FrameLoop:
         drawn = None
         with self._stats.tolerate("stages"):
             drawn = self._filters.after(frame)
-        if drawn is None and self._filters.hides:  # it may show a face to hide: it is not output
+        if drawn is None and self._filters.hides:  # drops the frame, which may show a face to hide
             self._stats.count("dropped:stages")
         else:
             self._output.put(drawn or frame)

@@ -32,7 +32,7 @@ class Letterbox:
         self._swscale, self._back = Swscale(), VideoReformatter()
 
     def __call__(self, frame: Frame) -> Frame:
-        """Converts the frame to the format, and removes its faces. Returns a frame that fits unchanged."""
+        """Converts the frame to the format, and removes its faces. Returns the same object if it fits."""
         image, form = frame.image, self._form
         target = form.width, form.height, form.pix_fmt, form.color
         if (image.width, image.height, image.format.name, frame.color) == target:

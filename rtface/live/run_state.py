@@ -68,7 +68,7 @@ class Endpoints:
         return self.names or [end.described for end in (self.source, *self.sinks)]
 
     def close(self) -> None:
-        """Closes all endpoints at the same time, within a second. Recordings close when they are complete."""
+        """Closes all endpoints at the same time, within a second. Waits longer until recordings are complete."""
         closing = {end: call_in_thread("close", methodcaller("close"), end) for end in self._all()}
         done = wait(closing.values(), CLOSE_S).done
         done |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done

@@ -47,7 +47,7 @@ class Label:
         font_for(self.text, 20, self.font)  # before the run, reports a font that lacks a letter
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock times the label."""
         self._run = run
 
     def _shown(self, frame: Frame) -> bool:

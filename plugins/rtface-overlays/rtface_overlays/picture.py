@@ -70,7 +70,7 @@ class Picture:
         self._shown, self._sprite = 0, Sprite(self._images[0])
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock times animations."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:

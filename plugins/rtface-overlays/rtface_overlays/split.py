@@ -1,4 +1,4 @@
-"""``split``: the original frame, a line, and the enhanced one."""
+"""``split``: original and enhanced frame, divided by a line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Split:
         font_for(self.before + self.after, 20, self.font)
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock moves the line."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:

@@ -59,8 +59,8 @@ def new_token() -> str:
 
 
 def kept_token(path: Path) -> str:
-    """Reads the token of an earlier start from a file. If there is none, or others may read it, creates a new one and
-    writes it there.
+    """Reads the token of an earlier start from a file. If the file has no token, or others may read it, stores a new
+    token there.
 
     Raises:
         UsageError: the file cannot be written.

@@ -117,7 +117,7 @@ def studio(
             remote=remote,
             token=kept_token(data_dir() / "studio-token") if keep_address else "",
         )
-    except UsageError:  # the port may be taken by the studio that runs already
+    except UsageError:  # the port may be taken by a studio that is already running
         address = running_address()
         if address is None or urlsplit(address).port != port:
             raise
@@ -135,7 +135,7 @@ def studio(
             console.log("studio: no browser was found to open it in")
 
     if browser:
-        start_thread("browser", show)  # the server must be running to answer it
+        start_thread("browser", show)  # on a thread, because the server does not answer yet
     with found_at(server.address):
         server.run(stop.event)
 

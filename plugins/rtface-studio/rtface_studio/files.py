@@ -205,7 +205,7 @@ def _new_file(wanted: Path) -> WorkFile:
 
 
 def _named(file: WorkFile, wanted: Path) -> Path:
-    """Renames an upload to the first free name."""
+    """Renames an upload to the first unused name."""
     for number in range(1, 1000):
         name = wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}"
         file.target = Target(wanted.with_name(name), wanted.name)

@@ -124,7 +124,7 @@ class Films:
             return film
 
     def leave(self, number: str, *, copy: bool) -> None:
-        """Removes a film from the list; its settings stay. `copy` also deletes its uploaded file.
+        """Removes a film from the list; its settings stay. With `copy`, also deletes its uploaded file.
 
         Raises:
             UsageError: the file was not uploaded, or an item of the queue needs it.

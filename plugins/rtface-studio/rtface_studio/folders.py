@@ -209,7 +209,7 @@ def stamp_of(path: Path) -> tuple[int, ...]:
 def check_no_playlist(path: Path) -> None:
     """Raises InputError for a playlist, also if renamed. A playlist may name any file of this machine."""
     if is_playlist(path):
-        if path.suffix.lower() in (".txt", ".xml"):  # these need not be playlists
+        if path.suffix.lower() in (".txt", ".xml"):  # such files need not be playlists
             raise InputError("{path}: its name is not that of a film; choose a film", code="no_film_name", path=path)
         raise InputError(
             "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "

@@ -45,7 +45,7 @@ class FrameReader:
 
     def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 256 << 20) -> None:
         self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
-        self._frames: deque[Frame] = deque()  # without a gap
+        self._frames: deque[Frame] = deque()  # consecutive frames
         self._bytes, self._memory = 0, memory
         self._from = math.inf  # `_frames` is complete from this time in seconds, as far as memory allows
         self._begin = 0.0  # beginning of the film on its own clock, in seconds
@@ -120,7 +120,7 @@ class FrameReader:
             if item is None:
                 return
             if isinstance(item, Frame):
-                # A copy, because a decoder's frame keeps the memory of all its frames alive.
+                # Copies the image, because a decoder's frame keeps the memory of all that decoder's frames.
                 self._frames.append(replace(item, image=copy_image(item.image)))
                 self._bytes += bytes_of(item)
             while len(self._frames) > 2 and (

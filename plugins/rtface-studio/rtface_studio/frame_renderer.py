@@ -178,7 +178,7 @@ class FrameRenderer:
                 begins=shown.time - CORRECTED_LEAD_IN_S,
             )
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
-            # No tracking thread, unlike a run: the enhancement waits for the faces of nearly all these few frames.
+            # Unlike a run, this needs no tracking thread: enhancement would wait for nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             enhanced = steps.enhanced(tracked)
             faces, left_alone, nose = 0, list[str](), None
@@ -239,7 +239,7 @@ class FrameRenderer:
         return PersonRecogniser(self._embed, Gallery(gallery, several=False, assigned=assigned), stats)
 
     def _runtime(self, options: Options, stamps: Stamps) -> Runtime:
-        """Returns the engine of these options. Loads it and the tracker if needed. `stamps` identify the files of
+        """Returns the engine for these options. Loads engine and tracker if needed. `stamps` identify the files of
         learnt persons."""
         request = engine_request(options)
         key = request, stamps

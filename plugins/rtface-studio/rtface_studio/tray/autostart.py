@@ -62,7 +62,7 @@ def set_start_at_login(words: list[str] | None) -> None:
 
 
 def _desktop_entry(words: list[str]) -> bytes:
-    """Formats a desktop entry. The Desktop Entry Specification escapes strings once more than quoted arguments."""
+    """Formats a desktop entry. Its specification requires two escapes: of the quoted argument, and of the string."""
 
     def quoted(word: str) -> str:
         inner = "".join(f"\\{letter}" if letter in '"`$\\' else letter for letter in word.replace("%", "%%"))

@@ -35,7 +35,7 @@ class CameraRun:
         wait: function that holds the virtual camera open at a width and height until a program reads it or the event
             is set; raises RtfaceError on failure.
         poll: interval in seconds for polling the run.
-        retry: see `RETRY_S`.
+        retry: seconds before each restart of a failed run; see `RETRY_S`.
         clock: returns seconds.
 
     Attributes:
@@ -105,7 +105,7 @@ class CameraRun:
                 self._failed(message_of(error))
 
     def _once(self) -> None:
-        """Waits for a reader, and then runs once."""
+        """Waits for a reader. Starts a run that lasts until the camera has no reader."""
         if self._size is not None:
             self._set("asleep")
             self._wait(*self._size, self._stop)
