@@ -88,11 +88,11 @@ class AccessControl:
     """ASGI middleware that admits only requests of authorised users.
 
     The address with ``?token=…`` sets a cookie that scripts cannot read, and redirects to the address without token.
-    The cookie then grants access until the server ends. Browsers send cookies to other ports of the machine, too, so
-    the cookie is not the token, and opens only the page. Paths below ``/api/`` need a key derived from the cookie. The
-    page gets the key in its first address, and stores it where only pages of this port can read it. It sends the key as
-    the header `KEY`, or as ``key=…`` in the address if headers are impossible. Programs may send ``Authorization:
-    Bearer TOKEN``. With a `login` there is no token: a password at ``/login`` gives a session cookie until logout.
+    The cookie then grants access until the server ends. Browsers send it to other ports of the machine, too, so it is
+    not the token, and opens only the page. Paths below ``/api/`` need a key derived from the cookie. The page gets the
+    key in its first address, and stores it where only pages of this port can read it. It sends the key as the header
+    `KEY`, else as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN``. With a `login` there is
+    no token: a password at ``/login`` gives the cookie of a session, which ends at ``/api/logout``.
 
     Args:
         app: application that gets the admitted requests.
@@ -174,7 +174,7 @@ class AccessControl:
         return same(_cookie_of(headers), self._cookie_value) and self._has_key(scope, headers)
 
     def _has_key(self, scope: Scope, headers: Headers) -> bool:
-        """Tests whether a request with a cookie has the key, if needed."""
+        """Tests whether a request has the key, if its path needs one."""
         if not scope["path"].startswith("/api/"):
             return True
         return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
@@ -269,7 +269,7 @@ def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
 
 
 def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
-    """Wraps `send` to end long responses, such as previews, with the session."""
+    """Wraps `send` to end long responses (previews) when the session closes."""
 
     async def sending(message: Message) -> None:
         if not login.knows(token):

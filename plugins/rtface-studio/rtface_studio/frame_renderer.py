@@ -124,7 +124,7 @@ class FrameRenderer:
             side: maximum length in pixels of the longer side of the pictures.
             options: options of the run.
             persons: persons on the frame, if they are treated differently; their photos identify their faces.
-            corrected: whether to enhance the frame; if not, `after` is the original, at a fraction of the cost.
+            corrected: whether to find and enhance faces; if not, `after` is the original, at a fraction of the cost.
 
         Raises:
             UsageError: options are incompatible, or frames cannot be enlarged to the size in `options`.
