@@ -97,7 +97,7 @@ def _json(value: object) -> Response:
 
 
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wraps a handler, and passes it the values of query and JSON body. POST requests run on a thread, because they
+    """Wraps a handler to get the values of query and JSON body. POST requests run on a thread, because they
     may take long."""
 
     async def handle(request: Request) -> Response:

@@ -30,7 +30,7 @@ class DropShares:
 
 
 class LatencyWindow:
-    """Collects durations of the last ten seconds, and their rate over three seconds. Thread-safe."""
+    """Collects durations of the last ten seconds. Their rate is taken over three seconds. Thread-safe."""
 
     SECONDS, RATE_SECONDS = 10.0, 3.0
 

@@ -72,8 +72,8 @@ class Preview:
             self._pairs.put((before, after))
 
     async def watch(self) -> AsyncGenerator[bytes | None]:
-        """Yields None as soon as the viewer counts, and then the newest pairs until `close`. A pair is a JPEG: original
-        on the left, enhanced on the right."""
+        """Yields the newest pairs until `close`. First yields None, as soon as the viewer counts. A pair is a JPEG:
+        original on the left, enhanced on the right."""
         viewer = _Viewer(asyncio.get_running_loop())
         with self._lock:
             if self._closed:

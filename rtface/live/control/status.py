@@ -90,8 +90,8 @@ class LiveStatus:
         self._missed()
 
     def _missed(self) -> dict[str, float]:
-        """Returns the shares of "late" and "unseen" frames in the last ten seconds. A late frame missed its enhancement.
-        An unseen frame was not tracked, nor was any frame in the second before it."""
+        """Returns the shares of "late" and "unseen" frames in ten seconds. A late frame missed its enhancement. An
+        unseen frame was not tracked, nor was any frame in the second before it."""
         counters = self.stats.counters
         counts = {"late": counters["passed:late"], "unseen": counters["frames_unseen"]}
         return self._late.update(self._clock(), counters["frames_out"] - sum(counts.values()), counts)

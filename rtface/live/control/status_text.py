@@ -42,8 +42,8 @@ class StatusLine:
 
 
 def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = None) -> str:
-    """Formats the run as one line of at most `width` characters. Faults come first. The least important parts come last,
-    where the line is cut. `screen` colours the line."""
+    """Formats the run as one line of at most `width` characters. Faults come first. The least important parts come
+    last, where the line is cut. `screen` colours the line."""
     parts: list[str] = []
     for kind, text in _parts(status):
         if width < 2:

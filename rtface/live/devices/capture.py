@@ -173,7 +173,7 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
-    """Finds a DirectShow device by number or part of its name; raises InputMissing."""
+    """Finds a DirectShow device by number or part of its name. Raises InputMissing."""
     listed = [entry for entry, types in ffmpeg_devices() if media in types]
     if not name.isdigit():
         return next((entry for entry in listed if name.lower() in entry.lower()), name)

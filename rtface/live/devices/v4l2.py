@@ -46,7 +46,7 @@ class DeviceCapability(NamedTuple):
 
 @contextlib.contextmanager
 def opened(node: Path | str) -> Generator[int]:
-    """Opens a video device for a `with` block, non-blocking; raises OSError on failure."""
+    """Opens a video device for a `with` block, non-blocking. Raises OSError on failure."""
     assert sys.platform == "linux"
     fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -83,21 +83,21 @@ def label(node: Path) -> str:
 
 
 def query(node: Path) -> DeviceCapability:
-    """Queries a device; raises OSError if it is not an accessible video device."""
+    """Queries a device. Raises OSError if it is not an accessible video device."""
     with opened(node) as fd:
         return capability(fd)
 
 
 def capability(fd: int) -> DeviceCapability:
-    """Queries an open device; raises OSError if it is not a video device."""
+    """Queries an open device. Raises OSError if it is not a video device."""
     bus, _, all_bits, bits = struct.unpack_from("=32sIII", ioctl(fd, QUERYCAP, bytes(104)), 48)
     can = bits if all_bits & 0x80000000 else all_bits
     return DeviceCapability(bus.split(b"\0")[0].decode(errors="replace"), bool(can & CAPTURE), bool(can & OUTPUT))
 
 
 def users(node: Path) -> tuple[str, ...]:
-    """Lists other processes that hold a device open, such as "zoom (pid 8)". Only processes of the same user are
-    visible; root sees all."""
+    """Lists other processes that use a device, such as "zoom (pid 8)". Only processes of the same user are visible;
+    root sees all."""
     return tuple(user for user, path in open_files() if path == str(node))
 
 

@@ -22,7 +22,7 @@ def read_by_others(node: Path, own_opens: int) -> bool:
 
     Args:
         node: path of the device.
-        own_opens: number of loopback devices that this process holds open.
+        own_opens: number of file descriptors of loopback devices that this process holds.
     """
     opens = _opens()
     if opens is not None and opens <= own_opens:
@@ -68,7 +68,7 @@ class ReaderWatch:
         return self._last[2]
 
     def _usage(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a driver event that tells whether a program reads the device; None without one."""
+        """Waits for a driver event. Returns whether a program reads the device; None without an event."""
         assert sys.platform == "linux"
         import select
 

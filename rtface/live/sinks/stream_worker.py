@@ -58,7 +58,7 @@ class StreamWriter:
         self.dropped: Counter[str] = Counter()
 
     def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> bool:
-        """Encodes and sends a frame if a peer takes data, and only then calls `image`. Returns whether it was sent."""
+        """Encodes and sends a frame if a peer takes data. Calls `image` only then. Returns whether it was sent."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:

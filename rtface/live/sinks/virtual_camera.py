@@ -29,7 +29,7 @@ _HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
 
 
 def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
-    """Holds a virtual camera open until a program reads it, or until `stop`.
+    """Holds a virtual camera open until a program reads it or `stop`.
 
     It shows a black frame, so that programs list it. Returns at once if the system does not report readers.
 
