@@ -46,7 +46,7 @@ _END_S = 0.3
 
 
 def _with_descriptor(request: SourceRequest) -> tuple[SourceRequest, int | None]:
-    """Duplicates a descriptor that the request names, for the child (such as stdin). None if it names none."""
+    """Duplicates a descriptor that the request names for the child. None if the request names none."""
     match = re.fullmatch(r"/dev/(?:stdin|fd/(\d+))", request.name) if request.kind == "file" else None
     if match is None or sys.platform == "win32":
         return request, None
