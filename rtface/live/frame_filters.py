@@ -22,13 +22,13 @@ class FrameFilters:
 
     Args:
         options: options of the run.
-        stats: receives warnings and faults.
+        stats: statistics that receive warnings and faults.
         recorded: whether an output is a file. The file's metadata names the stages that are active at its start.
 
     Attributes:
         preview: comparison of original and enhanced frames in a browser.
         light: filter that brightens dark frames.
-        stages: the user's stages; `change` replaces them.
+        stages: stages of the user; `change` replaces them.
 
     Raises:
         UsageError, MissingComponent: a stage does not exist, cannot be loaded or does not support an option.

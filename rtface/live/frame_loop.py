@@ -41,7 +41,7 @@ class FrameLoop:
     Args:
         state: state of the run; frames without a viewer pass uncorrected.
         tracker: tracker whose networks run on the CPU, so that it survives the loss of a GPU.
-        enhance: the enhancement step, without look-ahead.
+        enhance: enhancement step, without look-ahead.
         governor: quality governor of `enhance`. A frame older than its latency ceiling does not wait for an engine; a
             frame three times as old passes uncorrected.
         filters: brightening, stages and preview.

@@ -73,7 +73,7 @@ class SourceOpened:
         notes: differences from the request.
         sound: format of its sound, None if there is none yet.
         film: whether it has an end.
-        label: the name a device gives itself, "" for other sources.
+        label: name that a device gives itself, "" for other sources.
     """
 
     described: str
@@ -170,8 +170,8 @@ class RecordJob:
     """Asks a worker to encode a recording into a file.
 
     Attributes:
-        work: the file to write.
-        target: the file's final name.
+        work: file to write.
+        target: final name of the file.
         container: FFmpeg's name of the container.
         video: format of the frames.
         sound: format of the sound, None for none.

@@ -112,7 +112,7 @@ class OutputScheduler:
         while not self._closing:
             self.write_due()
             with self._changed:
-                self._changed.notify_all()  # for `drain`
+                self._changed.notify_all()  # wakes `drain`
                 wait = min(_SLICE_S, min(self._due(), self._repeat_due()) - self._clock())
                 if wait > 0 and not self._closing:
                     self._changed.wait(wait)

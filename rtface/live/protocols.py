@@ -44,7 +44,7 @@ class SoundFormat:
 
     Attributes:
         rate: samples a second.
-        channels: 1…8.
+        channels: number of channels, 1…8.
     """
 
     rate: int = 48_000
@@ -74,7 +74,7 @@ class EndpointHealth:
 
     Attributes:
         state: "opening" until the first success; "live"; "away" while it is lost and being reopened; "closed".
-        detail: the fault, or the format, in a few words without secrets.
+        detail: fault or format, in a few words without secrets.
         since: time at which the state began.
         frames: number of frames received from the source, or accepted by the sink.
         dropped: number of these frames that were dropped before they reached the run or the peer.

@@ -28,7 +28,7 @@ class Endpoints:
 
     Attributes:
         source: source of frames, and of sound unless `sound` is given.
-        sinks: the output first, then its recording.
+        sinks: output, followed by its recording, if any.
         sound: another source of sound; None uses the source's own.
         silent: whether there is no sound at all.
         buffer: part of the run's delay, in seconds, that frames wait in the source's jitter buffer.
@@ -88,7 +88,7 @@ class RunState:
     Attributes:
         ends: open endpoints.
         controls: settings that users can change during the run.
-        stats: receives counters, stage times and warnings.
+        stats: statistics that receive counters, stage times and warnings.
         preview: preview, whose viewers count like those of an output.
         form: frame format that the sinks were opened with.
         delay: constant seconds from capture to output; with None, frames go out as soon as possible.

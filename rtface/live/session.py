@@ -239,7 +239,7 @@ def run_live(
 
     Args:
         ends: source and sinks.
-        options: see `rtface.Options`.
+        options: options of the run; see `rtface.Options`.
         stats: receives counters, stage times and warnings.
         stop: ends the run within a second when set.
         monitor: called when the run has begun, and then five times a second.

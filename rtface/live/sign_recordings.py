@@ -24,7 +24,7 @@ class RecordingSigner:
     """Signs the recordings of one run.
 
     Attributes:
-        recordings: the sinks, each with its sidecar if the file cannot hold credentials.
+        recordings: recording sinks, each with its sidecar if the file cannot hold credentials.
     """
 
     key: SigningKey
@@ -61,7 +61,7 @@ class RecordingSigner:
         """Signs the complete recordings.
 
         Args:
-            source: the film that was played, or the name of a camera or stream.
+            source: path of the played film, or name of a camera or stream.
             report: report of the run.
 
         Returns:

@@ -83,7 +83,7 @@ class Spot:
     """Position of a face for an overlay, in display pixels.
 
     Attributes:
-        matrix: 2×3, from the face's square of 512 to display space.
+        matrix: 2×3 matrix from the face's 512×512 square to display space.
     """
 
     matrix: Float

@@ -114,7 +114,7 @@ class AccessControl:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
         self._sessions = application([Route(at, self._session, methods=METHODS) for at in _SESSIONS])
         self._cookie_value = new_token()
-        self._secret = secrets.token_bytes(32)  # for deriving the keys of cookies
+        self._secret = secrets.token_bytes(32)  # secret from which the keys of cookies are derived
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -156,7 +156,7 @@ class AccessControl:
             if logged_in or scope["path"] in _OPEN:
                 return None
             return UsageError("log in first: the token of the session is missing", code="login")
-        if scope["type"] == "http" and scope["path"] == _STYLE:  # for the page about a missing token
+        if scope["type"] == "http" and scope["path"] == _STYLE:  # the page about a missing token needs it
             return None
         if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._in_address(scope))):
             return UsageError("the token is missing or wrong", code="token")

@@ -57,7 +57,7 @@ class RenderedFrame:
         faces: number of detected faces.
         nose: x and y of the largest face's nose, and the face's width, as shares of the picture's size; None without a
             face.
-        left_alone: the reason for each uncorrected face, as in a run's report.
+        left_alone: reason for each uncorrected face, as in a run's report.
     """
 
     time: float
@@ -76,7 +76,7 @@ class PersonOnFrame:
     Attributes:
         label: label in the analysis.
         photos: photos of the person's face.
-        treatment: the person's treatment; None for the default.
+        treatment: treatment of the person; None for the default.
         name: name of the learnt person that the user assigned; empty if recognition decides.
     """
 

@@ -76,11 +76,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def preview(request: Request) -> Response:
         try:
-            while (port := (run := live.running()).port) is None:  # it is starting
+            while (port := (run := live.running()).port) is None:  # the run is starting
                 if await request.is_disconnected():
                     return Response(status_code=HTTPStatus.NO_CONTENT)
                 await asyncio.sleep(0.1)
-        except InputMissing:  # it has ended; the page learns that from the state
+        except InputMissing:  # the run has ended; the page learns this from the state
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return await _preview(port, run.authorization)
 

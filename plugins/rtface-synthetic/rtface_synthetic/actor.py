@@ -44,9 +44,9 @@ class Actor:
     Attributes:
         seed: seed of the generator.
         skin: crop of the face, 512×512 pixels.
-        mesh: (478, 3) on that crop, z in the same pixels.
+        mesh: points of the face on that crop, (478, 3), z in the same unit.
         triangles: triangles of the mesh's surface.
-        weight: (478,), 0…1, share of the actor's shape for each point: 0 on the outline, which stays the wearer's.
+        weight: share of the actor's shape for each point, (478,), 0…1; 0 on the outline, which stays the wearer's.
         groups: points that move together, because their relative shape is the wearer's expression.
     """
 

@@ -21,7 +21,7 @@ def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
     The skin is multiplied, per channel, by the ratio of the two images' smooth parts (a Gaussian within the mask).
 
     Args:
-        skin, scene: uint8 S×S×3, aligned with each other.
+        skin, scene: images, uint8 S×S×3, aligned with each other.
         mask: float32 S×S, 0…1, where both show a face.
     """
     size = len(skin)

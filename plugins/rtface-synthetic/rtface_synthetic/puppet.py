@@ -17,7 +17,7 @@ class Skin:
     """An image with its mesh.
 
     Attributes:
-        pixels: uint8 h×w×3.
+        pixels: image, uint8 h×w×3.
         mesh: points of the face, (478, 2 or more), in pixels of the image.
     """
 

@@ -15,7 +15,7 @@ class Shape:
     """Learns one wearer's shape, and replaces it.
 
     Args:
-        amount: 0 leaves the wearer's shape, 1 makes it the actor's.
+        amount: amount of change: 0 leaves the wearer's shape, 1 makes it the actor's.
     """
 
     def __init__(self, actor: Actor, amount: float) -> None:

@@ -30,7 +30,7 @@ def triangulate(mesh: Float) -> Triangles:
     """Returns the triangles of a frontal face, (T, 3), without mouth opening.
 
     Args:
-        mesh: (478, 2 or more), any pixels.
+        mesh: points of the face, (478, 2 or more), in pixels of any image.
     """
     points = np.array(mesh[:, :2], np.float64)
     low, high = points.min(0), points.max(0)

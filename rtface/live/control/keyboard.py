@@ -114,7 +114,7 @@ if sys.platform != "win32":
                 if not _in_front(fd):
                     keys.closed.wait(_WAIT_S)
                     continue
-                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also after a shell reset it: Ctrl-Z, fg
+                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also after a shell reset the terminal (Ctrl-Z, fg)
                     tty.setcbreak(fd, termios.TCSANOW)
                 if select.select([fd], [], [], _WAIT_S)[0] and _in_front(fd):
                     if not (data := os.read(fd, 256)):

@@ -38,7 +38,7 @@ class CameraBuffer:
 
     Attributes:
         width, height: size in samples, both even.
-        data: uint8 of width · height · 3/2, the planes one after another.
+        data: samples, uint8 of width · height · 3/2, plane after plane.
     """
 
     def __init__(self, width: int, height: int) -> None:

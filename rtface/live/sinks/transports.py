@@ -278,6 +278,6 @@ def tables(data: bytes) -> int | None:
             begin = at
         elif begin is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a decoder can begin here
             body = packet[5 + packet[4] :]
-            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # with a frame
+            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # a frame begins here
                 return begin
     return None

@@ -108,7 +108,7 @@ def repeated(
 
     Args:
         path: path of the film.
-        container: the film, opened once.
+        container: container of the film, opened for the first pass.
 
     Raises:
         InputError, av.FFmpegError: the film is no longer readable.

@@ -61,7 +61,7 @@ class JitterBuffer:
         self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
         # (arrival time, value), oldest first. A delay is arrival minus stamp; an excess is a delay minus the minimum at
-        # its time. Delays that fall steadily, after a stall or because the source's clock is fast, are no jitter.
+        # its time. Delays that fall steadily, after a stall or because the source's clock is fast, are not jitter.
         self._least: deque[tuple[float, float]] = deque()  # delays, rising: the first is the minimum
         self._most: deque[tuple[float, float]] = deque()  # excesses, falling: the first is the maximum
         self._arrived = self._due = self._stalled = float("-inf")

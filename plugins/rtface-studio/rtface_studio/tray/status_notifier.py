@@ -52,7 +52,7 @@ class StatusNotifier:
     """A `TrayIcon` on the session's bus.
 
     Args:
-        view: the first view.
+        view: initial view.
         show: called with a line for the user if the desktop shows no tray icons.
     """
 
