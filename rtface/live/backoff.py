@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-# The delay doubles from the first to a cap, which is higher once the peer has been away for `_LONG_S`.
+# The delay doubles from `_FIRST_S` up to `_CAP_S`, or up to `_LONG_CAP_S` if the peer has been away for `_LONG_S`.
 _FIRST_S, _CAP_S, _LONG_S, _LONG_CAP_S = 0.25, 1.0, 60.0, 10.0
 
 
 class Retry:
-    """Delays the attempts to reach one peer, which was lost just now."""
+    """Spaces out attempts to reach one peer. Create it when the peer is lost."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._tries, self._lost = clock, 0, clock()
 
     def reached(self) -> None:
-        """Resets the delay: the peer was there until now."""
+        """Resets the delay, because the peer was reachable until now."""
         self._tries, self._lost = 0, self._clock()
 
     def wait(self, stop: Event) -> bool:

@@ -28,14 +28,14 @@ from rtface.geometry.transforms import apply, plane_matrix
 MAX_LIFT = math.log2(3.0)
 """The largest lift: shadows at most three times as bright as they are coded."""
 
-# Targets for a face, and for a frame without one; coded luma, 0…1. Low enough that dark skin stays dark.
+# Target luma (coded, 0…1) of a face, and of a frame without faces. Both are low enough that dark skin stays dark.
 _FACE_TARGET, _FRAME_TARGET = 0.46, 0.36
-# Below the first, the lift fades out towards black, so that black and its noise stay; above the second, half fades out.
+# Below `_SHADOW` the lift falls to 0, so that black and its noise do not rise. Above `_BRIGHT` the lift falls to half.
 _SHADOW, _BRIGHT = 0.12, 0.6
 _MAX_CHROMA_GAIN = 1.35
 
-# Adaptation; lifts and brightness are exponents of two.
-_MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0  # window of the median; time that a lost face counts; shortest gap
+# Constants of the adaptation. Lifts and brightness levels are base-2 logarithms.
+_MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0  # median window; how long a lost face counts; gap that restarts
 _DEAD_BAND, ARRIVED = 0.15, 0.02
 _SLOW = (1.2, 0.5)  # time constant in seconds, largest change per second
 _FAST = (0.12, 6.0)
@@ -51,8 +51,8 @@ def curve(x: Float, lift: float) -> Float:
     The curve is strictly monotonic and leaves black and white unchanged.
 
     Args:
-        x: coded luma before, 0…1.
-        lift: 0 changes nothing; the mid shadows become 2^lift times as bright.
+        x: coded luma before brightening, 0…1.
+        lift: amount of brightening: mid shadows become 2^lift times as bright; 0 changes nothing.
     """
     a = 2.0**lift
     lifted = a * x / (1.0 + (a - 1.0) * x)
@@ -152,7 +152,7 @@ class Brightening:
         Args:
             frame: any frame. Frames on a GPU, and in pixel formats without native planes, are converted.
             amount: share of the lift to apply, 0…1; 0 returns the input bit for bit.
-            faces: faces on this or the previous frame, in display space. Their luma decides, or else the whole frame's.
+            faces: faces on this or the previous frame, in display space. They set the lift; else the whole frame does.
         """
         if amount <= 0.0 and self.adaptation.lift < ARRIVED:
             self.adaptation = BrightnessAdaptation()
@@ -161,7 +161,7 @@ class Brightening:
         form = layout(image.format.name)
         assert form is not None
         lift = self.adaptation.update(frame.time, *self._measure(frame, image, form, faces), amount, cut=frame.cut)
-        lift = round(lift * 256) / 256  # so that a table serves for many frames
+        lift = round(lift * 256) / 256  # so that many frames share one table
         if lift <= 0.0:
             return frame
         frame = replace(frame, image=image, filtered=True, changed=None)
@@ -196,7 +196,7 @@ class Brightening:
             if x1 - x0 > 1 and y1 - y0 > 1:
                 levels.append((float(np.median(luma(x0, y0, x1, y1))), float(np.prod(high - low))))
         if levels:
-            if self._face is None:  # the tracker's first result comes late
+            if self._face is None:  # the first face: until now the whole frame set the lift
                 self.adaptation.restart()
             self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
             self._face_at = frame.time
@@ -207,7 +207,7 @@ class Brightening:
 
 @lru_cache(maxsize=8)
 def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Samples]:
-    """Returns lookup tables of brightened storage words, for luma and chroma."""
+    """Returns lookup tables for luma and chroma. They map storage words to brightened ones."""
     form = layout(pix_fmt)
     assert form is not None
     codes = np.arange(1 << form.bits, dtype=np.float64)
@@ -226,7 +226,7 @@ def _smoothstep(x: Float) -> Float:
 
 
 def _words(form: Layout, codes: NDArray[np.uint16]) -> Samples:
-    """Converts a table of codes into one of storage words."""
+    """Converts a table of code values into a table of storage words."""
     if form.dtype.itemsize == 1:
         return codes.astype(np.uint8)
     words = np.arange(1 << 16, dtype=np.uint16) >> form.shift

@@ -16,11 +16,11 @@ STEP = 0.1
 class LiveControls:
     """Settings that the run reads before every frame; thread-safe.
 
-    The keyboard and HTTP change them.
+    Users change them by keyboard or over HTTP.
 
     Args:
         locked: settings that cannot be changed, with the reason.
-        stop: set to end the run; None creates one.
+        stop: event that ends the run when set; None creates one.
         values: initial values of the attributes below; defaults for those left out.
 
     Attributes:
@@ -29,9 +29,9 @@ class LiveControls:
         strength: share of the correction that is added, 0…1.
         light: amount by which a dark frame is brightened, 0…1.
         cpu_budget: share of all cores that the run may use, 0…1; 1 is no limit.
-        persons: share of the strength for single persons, 0…1, by label in lower case; 1 for all others. The mapping is
-            replaced, never modified.
-        stop: the event as given.
+        persons: share of the strength for individual persons, 0…1, by lower-case label. All others get 1. The mapping
+            is replaced, never modified.
+        stop: event that ends the run when set.
     """
 
     enabled: bool
@@ -59,7 +59,7 @@ class LiveControls:
         """Changes the share of the strength that a person gets.
 
         Raises:
-            UsageError: `label` is no person's name or number, or a policy locks the strength.
+            UsageError: `label` is not a person's name or number, or a policy locks the strength.
         """
         if not (is_person_number(label) or is_person_name(label)):
             raise UsageError(
@@ -87,7 +87,7 @@ class LiveControls:
             UsageError: the name is unknown or locked, or the value has another type or is out of range.
         """
         same_type = isinstance(self.values().get(name, ""), bool) == isinstance(value, bool)
-        if name not in self._names or not same_type or not 0.0 <= value <= 1.0:  # NaN too
+        if name not in self._names or not same_type or not 0.0 <= value <= 1.0:  # rejects NaN, too
             raise UsageError(
                 "{name} cannot be {value}: enabled and always must be true or false; {names}, numbers from 0 to 1",
                 code="control_value",
@@ -99,7 +99,7 @@ class LiveControls:
         setattr(self, name, value)
 
     def toggle(self, name: str = "enabled") -> None:
-        """Turns enhancement, or the correction of every face, off or on."""
+        """Toggles enhancement, or the correction of every face."""
         self.set(name, not getattr(self, name))
 
     def nudge(self, steps: int, name: str = "strength") -> None:

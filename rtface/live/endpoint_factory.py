@@ -83,7 +83,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
 def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
     """Returns the source's jitter buffer in seconds; None adapts to its jitter.
 
-    With `--delay` frames wait in any case: the buffer gets the part of the delay not reserved for processing.
+    With `--delay` every frame waits anyway, so the buffer uses the part of the delay not reserved for processing.
     """
     network = source.kind == "stream" and not source.scheme.startswith("http")
     if not network:  # a stream that turns out to be a film has no jitter buffer
@@ -94,7 +94,7 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
 def _check_files(
     source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions, stats: Stats
 ) -> None:
-    """Checks output files for conflicts, and warns of leftovers of killed runs."""
+    """Checks output files for conflicts. Warns about files that killed runs left behind."""
     written = [OutputPath(sink.name)] if sink.kind == "file" else []
     written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
     targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)

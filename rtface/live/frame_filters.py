@@ -22,13 +22,13 @@ class FrameFilters:
 
     Args:
         options: options of the run.
-        stats: receives warnings and faults.
-        recorded: whether an output is a file. Its metadata names the stages that draw at its beginning.
+        stats: statistics that receive warnings and faults.
+        recorded: whether an output is a file. The file's metadata names the stages that are active at its start.
 
     Attributes:
-        preview: before and after in a browser.
-        light: brightens dark frames.
-        stages: the user's stages; `change` replaces them.
+        preview: comparison of original and enhanced frames in a browser.
+        light: filter that brightens dark frames.
+        stages: stages of the user; `change` replaces them.
 
     Raises:
         UsageError, MissingComponent: a stage does not exist, cannot be loaded or does not support an option.
@@ -38,24 +38,24 @@ class FrameFilters:
         self.preview = Preview()
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._before: Frame | None = None
-        self._drawing, self._changing = threading.Lock(), threading.Lock()  # while stages draw, and are changed
+        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held while stages draw; while they change
         self.light, self._options = Brightening(), options
         self._named = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
     @property
     def needs_faces(self) -> bool:
-        """True if a stage follows faces: they are tracked even while enhancement is off or no output has a viewer."""
+        """True if a stage follows faces: faces are tracked even if enhancement is off or no output has a viewer."""
         return bool(self.stages)
 
     @property
     def hides(self) -> bool:
-        """True if a stage hides something: a frame on which `after` fails must not be shown."""
+        """True if a stage hides something: if `after` fails on a frame, the frame must not be shown."""
         return self.stages.hides
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """The active stages, as `Options.stages`."""
+        """Texts of the active stages, in the form of `Options.stages`."""
         return self._options.stages
 
     def change(self, stages: Sequence[str]) -> None:
@@ -63,11 +63,11 @@ class FrameFilters:
         state.
 
         Args:
-            stages: as `Options.stages`.
+            stages: texts of the new stages, in the form of `Options.stages`.
 
         Raises:
-            UsageError: a stage does not exist or cannot be used; the active ones continue.
-            RestartNeeded: a recording's metadata does not name a stage.
+            UsageError: a stage does not exist or cannot be used; the active stages stay in use.
+            RestartNeeded: a recording's metadata does not name one of the stages.
             MissingComponent: a stage cannot be loaded.
         """
         with self._changing:
@@ -109,13 +109,13 @@ class FrameFilters:
         return replace(drawn, before=frame.before) if self.preview.wanted else drawn
 
     def shown(self, frame: Frame) -> None:
-        """Passes a written frame, repeated ones and slates included, to the preview."""
+        """Passes a written frame to the preview, repeated frames and slates included."""
         if not self.preview.wanted:
             return
         if frame.before is not None:
             self._before = replace(frame, image=frame.before, before=None)
         elif frame.captured_at is not None:
-            return  # the preview was not open when it came
+            return  # this frame arrived before the preview was opened
         if self._before is not None:
             self.preview.show(self._before, frame)
 

@@ -1,8 +1,8 @@
 """The frame loop of a live run: tracks, enhances and forwards every frame.
 
-One thread tracks while another enhances the previous frame; the tracker has a third (`rtface.live.live_tracker`).
-Frames that come in a burst, or while a step is late, wait in a short queue. A late frame gets a simpler correction,
-then none. A frame is dropped only if even forwarding it is too slow.
+One thread adds faces to a frame, a second enhances the previous frame, and a third runs the tracker
+(`rtface.live.live_tracker`). Frames that come in a burst, or while a step is late, wait in a short queue. A late frame
+gets a simpler correction, and a very late one gets none. A frame is dropped only if even forwarding is too slow.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from rtface.live.run_state import RunState
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
 
-# Seconds between two frames after which the second counts as a new scene.
+# If two frames are more than this many seconds apart, the second begins a new scene.
 _GAP_S = 1.0
-# Seconds of frames that may wait in the queue, at least.
+# Minimum length of the queue, in seconds of frames.
 _QUEUE_S = 0.25
-# Multiple of the ceiling beyond which a frame passes uncorrected. Between one and this many ceilings the face's last
-# correction is carried, which is fast and does not flicker.
+# A frame older than this many latency ceilings passes uncorrected. A frame older than one ceiling gets the previous
+# corrections of its faces, which is fast and does not flicker.
 _UNCORRECTED_CEILINGS = 3
 # Tracked frames that may wait for enhancement. With only one, the two threads would wait for each other on a busy
 # computer.
@@ -40,13 +40,13 @@ class FrameLoop:
 
     Args:
         state: state of the run; frames without a viewer pass uncorrected.
-        tracker: runs its networks on the CPU, so that it survives a lost GPU.
-        enhance: the enhancement step, without look-ahead.
-        governor: governor of `enhance`. A frame older than its ceiling waits for no engine; one three times as old
-            passes uncorrected.
+        tracker: tracker whose networks run on the CPU, so that it survives the loss of a GPU.
+        enhance: enhancement step, without look-ahead.
+        governor: quality governor of `enhance`. A frame older than its latency ceiling does not wait for an engine; a
+            frame three times as old passes uncorrected.
         filters: brightening, stages and preview.
-        output: takes the finished frames.
-        clock: seconds, on the same clock as `Frame.captured_at`.
+        output: scheduler that takes the finished frames.
+        clock: returns seconds on the same clock as `Frame.captured_at`.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class FrameLoop:
         self._threads = [start_thread("track", self._track), start_thread("enhance", self._finish)]
 
     def put(self, frame: Frame) -> None:
-        """Takes a frame; waits only if none may be dropped. Frames that come while the run ends do not count as
-        dropped."""
+        """Takes a frame from the source. Waits for room only if no frame may be dropped. Frames that arrive while the
+        run ends do not count as dropped."""
         if self._incoming.closed:
             return
         self._stats.count("frames_in")
@@ -94,7 +94,7 @@ class FrameLoop:
             thread.join(timeout)
 
     def close(self, timeout: float = 0.5) -> None:
-        """Ends all threads after their current frame. Abandons a blocked one. Safe to call twice."""
+        """Ends all threads after their current frame. Abandons a blocked thread. Safe to call twice."""
         self._incoming.close()
         self._tracked.close()
         for thread in self._threads:
@@ -147,7 +147,7 @@ class FrameLoop:
         drawn = None
         with self._stats.tolerate("stages"):
             drawn = self._filters.after(frame)
-        if drawn is None and self._filters.hides:  # it may show a face to hide: the previous frame stays
+        if drawn is None and self._filters.hides:  # drops the frame, which may show a face to hide
             self._stats.count("dropped:stages")
         else:
             self._output.put(drawn or frame)
@@ -158,7 +158,7 @@ class FrameLoop:
             self._stats.count("passed:late")
             self._enhance.passed(frame)
             return frame
-        if age > self._governor.ceiling:  # waits for no engine: the last correction is carried
+        if age > self._governor.ceiling:  # `process` uses the last correction instead of waiting
             self._stats.count("frames_late")
         tracks, controls = self._enhance.tracks, self._controls
         self._enhance.strength, tracks.strengths, tracks.always = controls.strength, controls.persons, controls.always

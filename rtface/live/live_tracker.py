@@ -22,11 +22,11 @@ from rtface.protocols import Tracker
 from rtface.tracking.extrapolation import extrapolated
 from rtface.util.av_arrays import copy_image
 
-# Seconds after which faces are tracked again although newer frames wait.
+# Seconds after which faces are tracked again even if newer frames wait.
 _FRESH_AGE_S = 0.2
-# Shares of the period: core time of the tracker on average, and the longest wait of a frame for it.
+# Shares of the frame period: average core time of the tracker, and the longest time that a frame waits for it.
 _CORE_SHARE, _WAIT_SHARE = 0.4, 0.9
-# Seconds after which the last faces expire; the second if a stage hides faces.
+# Seconds after which the last faces expire: without, and with a stage that hides faces.
 _MAX_AGE_S, _MAX_AGE_HIDING_S = 1.0, 0.5
 # Longest interval between tracked frames: in seconds (at least one frame), and in frames if a stage hides faces.
 _MAX_INTERVAL_S, _MAX_INTERVAL_HIDING_FRAMES = 0.14, 2
@@ -49,10 +49,10 @@ class LiveTracker:
 
     Args:
         state: state of the run.
-        tracker: used only by this class's thread.
-        enhance: provides the device that makes views of frames.
+        tracker: tracker, called only on this class's own thread.
+        enhance: enhancement step, whose device makes views of frames.
         period: seconds from one frame to the next.
-        clock: seconds, for timing the tracker.
+        clock: returns seconds, to time the tracker.
 
     Attributes:
         every: frames from one tracked frame to the next, adapted to the cost of tracking.
@@ -79,7 +79,7 @@ class LiveTracker:
         self._most = max(1, round(_MAX_INTERVAL_S / period))
         self._since = self._most
         self._submitted_at = 0.0  # time of the last frame that the tracker got
-        self._came_at = self._began_at = float("-inf")  # times of the last frame, and of the first without a gap before
+        self._came_at = self._began_at = float("-inf")  # times of the last frame, and of the first after a gap
         self._cuts = CutDetector()
         self.every = 1
         self._thread: threading.Thread | None = None
@@ -94,7 +94,7 @@ class LiveTracker:
             return self._changed.wait_for(lambda: self._given is None, timeout)
 
     def close(self, timeout: float) -> None:
-        """Ends the thread after its current frame. Abandons a blocked one."""
+        """Ends the thread after its current frame. Abandons it if it is blocked."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -108,9 +108,9 @@ class LiveTracker:
 
         Args:
             every: minimum number of frames from one tracked frame to the next.
-            hurry: newer frames wait: does not wait for the tracker, and skips it while its last result is fresh.
+            hurry: whether newer frames wait; if so, does not wait for the tracker, and skips it after a fresh result.
             sparing: whether the tracker is to use less of the processor.
-            hides: a stage hides faces: tracks them often, and never reuses faces of another scene.
+            hides: whether a stage hides faces; if so, tracks them often, and never reuses faces of another scene.
         """
         oldest = _MAX_AGE_HIDING_S if hides else _MAX_AGE_S
         if frame.time - self._came_at > oldest:
@@ -128,7 +128,7 @@ class LiveTracker:
         if frame.time - self._face_at > _FACELESS_S:
             every = self._most
         every = min(max(every, self.every), _MAX_INTERVAL_HIDING_FRAMES if hides else self._most)
-        # A camera's rate falls in the dark, and frames are further apart.
+        # In the dark a camera's rate falls, so the time since the last tracked frame counts, too.
         due = self._since >= every or frame.time - self._submitted_at >= _MAX_INTERVAL_S
         if frame.cut or (due and not (hurry and self._fresh(frame))):
             result = self._submit(frame, hides, sparing or (every > 1 and not hides), wait=not hurry)
@@ -202,7 +202,7 @@ class LiveTracker:
 
 
 def _carried(frame: Frame, seen: tuple[TrackingResult, ...], oldest: float) -> Frame | None:
-    """Adds extrapolated faces of `seen` (newest last); None if older than `oldest`."""
+    """Adds faces extrapolated from `seen` (newest last). Returns None if the newest result is older than `oldest`."""
     newest = seen[-1] if seen else None
     if newest is None or not 0.0 <= frame.time - newest.time <= oldest:
         return None

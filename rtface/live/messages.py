@@ -25,23 +25,23 @@ from rtface.media.marks.provenance import Change
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """Asks a read worker to open a source. Sent again, it changes `resting`, and ends `held`.
+    """Asks a read worker to open a source. A repeated request changes `resting`, and ends `held`.
 
     Attributes:
         kind: "camera", "stream", "file", or "microphone".
         name: number, name or path of a device, URL, or path of a file. May contain secrets.
         size: width and height requested from a camera, None for one suitable for calls.
         fps: frames a second requested from a camera.
-        seek: seconds of a film to skip.
+        seek: seconds to skip at the start of a film.
         variant: variant of an HLS or DASH list to read (``--variant``).
         format: FFmpeg's name of the device's format, "" for the platform's own.
         video, sound: whether video and sound are wanted.
         buffer: seconds of a network stream's jitter buffer, None to adapt to its jitter.
         sound_format: format of the sound to send, None for one that suits the source.
-        resting: whether no output has a viewer; the source then gives a frame now and then.
-        held: whether a film or a stream recorded whole waits behind its first frame, until the outputs are open.
+        resting: whether no output has a viewer; if so, the source sends only an occasional frame.
+        held: whether a film, or a stream that is recorded whole, pauses after its first frame until outputs are open.
         loop: whether a film begins again at its end.
-        live: whether it was a stream before, and remains one even if it comes fast.
+        live: whether the source was a stream before, and remains one even if its data arrives fast.
         whole: whether no frame may be dropped, because all outputs are files.
     """
 
@@ -73,7 +73,7 @@ class SourceOpened:
         notes: differences from the request.
         sound: format of its sound, None if there is none yet.
         film: whether it has an end.
-        label: the name a device gives itself, "" for other sources.
+        label: name that a device gives itself, "" for other sources.
     """
 
     described: str
@@ -94,7 +94,7 @@ class VideoFrameReady:
         captured: time when the frame became available: a camera driver's timestamp; else the due time of the packet
             that completed the frame, which is its arrival plus the jitter buffer's delay.
         color, display: colour and orientation of the frame.
-        quantisers: how coarsely it was quantised, if known.
+        quantisers: how coarsely the frame was quantised, if known.
     """
 
     slot: int
@@ -125,10 +125,10 @@ class Heartbeat:
         counts: counts since opening, by name in the run's statistics: "bytes", "dropped:source" (frames replaced by
             newer ones), "frames_corrupt" (damaged, shown or not), "frames_missing" (never arrived),
             "packets_undecoded", "sounds_undecoded".
-        buffer: seconds that the jitter buffer adds now.
+        buffer: delay in seconds that the jitter buffer adds at present.
         backlog: seconds by which delivery lags the source's clock, relative to the best since opening.
-        notes: conversions that its frames need, a line each.
-        over: whether a film reached its end.
+        notes: conversions that the source's frames need, a line each.
+        over: whether a film has reached its end.
     """
 
     quiet: float = 0.0
@@ -170,8 +170,8 @@ class RecordJob:
     """Asks a worker to encode a recording into a file.
 
     Attributes:
-        work: the file to write.
-        target: the file's final name.
+        work: file to write.
+        target: final name of the file.
         container: FFmpeg's name of the container.
         video: format of the frames.
         sound: format of the sound, None for none.
@@ -236,8 +236,8 @@ class SinkReport:
 
 @dataclass(frozen=True, slots=True)
 class RecordingEnded:
-    """Reports the end of a recording, complete if `why` is empty. `path` is the file that is left, None for none;
-    `changed` lists the changes of each frame."""
+    """Reports the end of a recording. It is complete if `why` is empty. `path` is the remaining file, None if there is
+    none; `changed` lists the changes of each frame."""
 
     path: str | None
     why: str

@@ -21,7 +21,7 @@ from rtface.live.run_state import RunState
 # then stay connected, and HLS players do not stop at a gap.
 _HOLD_S = 0.2
 _HOLD_PERIODS = 3.0
-# The longest wait of the thread, so that an uneven clock makes no frame late.
+# The thread never waits longer than this at a time, so that an irregular clock makes no frame late.
 _SLICE_S = 0.1
 
 SLATE_S = 5.0
@@ -31,16 +31,16 @@ SLATE_S = 5.0
 class OutputScheduler:
     """Writes frames to all sinks on a separate thread.
 
-    The run's delay, if any, is constant. Frames in another format are scaled to the run's.
-    Without a viewer the last frame is repeated only every `REST_S` seconds, and at once when a viewer comes. The
-    figures are the latency (delivered → handed to the sinks, plus the source's backlog beyond its jitter buffer) and
-    counts of frames out and dropped.
+    The run's delay, if any, is constant. Frames of another format are scaled to the run's format.
+    Without a viewer the last frame is repeated only every `2 * REST_S` seconds, and at once when a viewer comes. The
+    scheduler counts frames out and dropped, and measures the latency from delivery until the sinks get the frame, plus
+    the source's backlog beyond its jitter buffer.
 
     Args:
         state: state of the run.
-        filters: their preview receives every frame that was given to the sinks.
-        status: counts the frames that went out.
-        clock: seconds, on the same clock as `Frame.captured_at`.
+        filters: filters whose preview receives every frame that was given to the sinks.
+        status: status that counts the written frames.
+        clock: returns seconds on the same clock as `Frame.captured_at`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class OutputScheduler:
         self._thread = start_thread("output", self._run)
 
     def put(self, frame: Frame) -> None:
-        """Takes a finished frame; waits only where none may be dropped."""
+        """Takes a finished frame. Waits for room only if no frame may be dropped."""
         with self._changed:
             if self._state.ends.whole:
                 self._changed.wait_for(lambda: len(self._waiting) < self._room or self._closing)
@@ -84,7 +84,7 @@ class OutputScheduler:
             self._changed.notify()
 
     def sound(self, packet: SoundPacket) -> None:
-        """Forwards sound at once. Its time is on the frames' clock, so the delay keeps the two in sync."""
+        """Forwards sound at once. Its times are on the frames' clock, so the delay keeps sound and frames in sync."""
         for name, sink in self._sinks:
             with self._stats.tolerate(f"sink {name}", name):
                 sink.sound(packet)
@@ -112,7 +112,7 @@ class OutputScheduler:
         while not self._closing:
             self.write_due()
             with self._changed:
-                self._changed.notify_all()  # for `drain`
+                self._changed.notify_all()  # wakes `drain`
                 wait = min(_SLICE_S, min(self._due(), self._repeat_due()) - self._clock())
                 if wait > 0 and not self._closing:
                     self._changed.wait(wait)
@@ -139,7 +139,7 @@ class OutputScheduler:
         if self._last is None or (self._state.ends.whole and not self._state.lost):
             return inf  # a late frame is recorded at its own time
         if not self._state.watched:
-            return self._shown_at + 2 * REST_S  # a resting source delivers frames in time
+            return self._shown_at + 2 * REST_S  # a resting source delivers its next frame sooner
         return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)
 
     def _replacement(self, now: float) -> Frame:
@@ -154,8 +154,8 @@ class OutputScheduler:
         if frame.pts <= self._real_pts:
             self._stats.count("dropped:order")
             return
-        # If the last frame was repeated instead of this one, this one comes half a period after the repetition, and so
-        # do the following ones until they have caught up.
+        # If a repetition took this frame's place, this frame is written half a period after the repetition. So are the
+        # following frames, until they have caught up.
         soonest, ahead = self._pts + round(5e5 * self._period), self._pts > self._real_pts
         if frame.captured_at is not None:
             self._real_pts = frame.pts

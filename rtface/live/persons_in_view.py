@@ -22,13 +22,13 @@ _IN_VIEW_S = 1.0
 
 
 class PersonsInView:
-    """Recognises persons once a user asks for it; thread-safe.
+    """Recognises persons as soon as a user asks for it; thread-safe.
 
     Args:
-        enhance: recognises persons already, or after `recognise`.
-        load: loads the recogniser.
-        controls: hold the strength of each person.
-        clock: seconds, on the same clock as `Frame.time`.
+        enhance: enhancement step; it recognises persons from the start, or after `recognise`.
+        load: function that loads the recogniser.
+        controls: settings, which hold the strength of each person.
+        clock: returns seconds on the same clock as `Frame.time`.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class PersonsInView:
                 self._enhance.use_persons(self._load())
 
     def listed(self) -> list[dict[str, Any]] | None:
-        """Lists persons of the last ten seconds in the form of `/status`. Persons with a changed strength follow.
-        Returns None if recognition is off."""
+        """Lists the persons in the form of `/status`. Those seen in the last ten seconds come first. Others follow if
+        their strength is reduced. Returns None if recognition is off."""
         if (recogniser := self._enhance.persons) is None:
             return None
         strengths = dict(self._controls.persons)

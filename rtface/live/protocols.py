@@ -23,8 +23,8 @@ class VideoFormat:
     """Size, pixel format, rate and colour of a source's or sink's frames.
 
     Attributes:
-        width, height: in samples.
-        pix_fmt: FFmpeg's name.
+        width, height: size in samples.
+        pix_fmt: FFmpeg's name of the pixel format.
         rate: nominal frames a second.
         color: colour of the samples.
         aspect: aspect ratio of one sample.
@@ -44,7 +44,7 @@ class SoundFormat:
 
     Attributes:
         rate: samples a second.
-        channels: 1…8.
+        channels: number of channels, 1…8.
     """
 
     rate: int = 48_000
@@ -55,12 +55,12 @@ class SoundFormat:
 class SoundPacket:
     """One frame of AAC with its ADTS header.
 
-    A stream can begin with any packet, and every sink accepts them.
+    A stream can begin with any packet, and every sink accepts such packets.
 
     Attributes:
         data: header and frame.
-        time: time at which it is to be heard.
-        duration: seconds.
+        time: time at which the packet is to be heard.
+        duration: duration in seconds.
     """
 
     data: bytes
@@ -74,18 +74,18 @@ class EndpointHealth:
 
     Attributes:
         state: "opening" until the first success; "live"; "away" while it is lost and being reopened; "closed".
-        detail: the fault, or the format, in a few words without secrets.
+        detail: fault or format, in a few words without secrets.
         since: time at which the state began.
-        frames: number of frames received from it, or accepted by it.
-        dropped: number of them dropped before they reached the run or the peer.
+        frames: number of frames received from the source, or accepted by the sink.
+        dropped: number of these frames that were dropped before they reached the run or the peer.
         bytes: bytes sent to or received from a network peer so far, None for devices.
         reopened: number of times it was lost and came back.
         causes: dropped frames of an output by cause, if known: "network" was too slow, "encoder" was still busy, "away"
             while no peer was connected.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
-        backlog: seconds by which a source's frames arrive later than at best since it was opened: they wait upstream of
-            this run.
-        size: width and height of a virtual camera, once it is open.
+        backlog: seconds by which a source's frames arrive later than at its best since opening, because they wait
+            upstream of this run.
+        size: width and height of a virtual camera that is open.
     """
 
     state: EndpointState
@@ -101,7 +101,7 @@ class EndpointHealth:
     size: tuple[int, int] | None = None
 
     def turned(self, state: EndpointState, detail: str, now: float | None = None) -> EndpointHealth:
-        """Returns a copy with a state, beginning `now` if it is new."""
+        """Returns a copy with another state. The state begins `now` if it changes."""
         began = time.monotonic() if now is None else now
         return replace(self, state=state, detail=detail, since=self.since if state == self.state else began)
 
@@ -112,10 +112,10 @@ class MediaDevice:
 
     Attributes:
         kind: type of the device.
-        address: what to type, as "camera:0", "vcam:rtface".
+        address: address that a user types, such as "camera:0" or "vcam:rtface".
         name: name that the device gives itself.
-        node: its path, "" if it has none.
-        state: "free", "in use", "no permission" or another in a few words; "" if unknown.
+        node: path of the device, "" if it has none.
+        state: "free", "in use", "no permission" or another state in a few words; "" if unknown.
         advice: remedy if it is unusable or works badly; "" if it is fine.
         users: programs that have it open, with their pid.
         modes: a line for each size and format.
@@ -143,13 +143,13 @@ class Endpoint(Protocol):
 
     @property
     def described(self) -> str:
-        """The device or address, and its format. It has no secrets: "camera 0 (Integrated Camera), 1280×720 mjpeg,
+        """Device or address with its format. It has no secrets: "camera 0 (Integrated Camera), 1280×720 mjpeg,
         30 fps"."""
         ...
 
     @property
     def notes(self) -> list[str]:
-        """Differences from the request, a line each; valid once it is open."""
+        """Differences from the request, a line each. Valid after opening."""
         return []
 
     @property
@@ -157,7 +157,7 @@ class Endpoint(Protocol):
         return EndpointHealth("live", "", 0.0)
 
     def close(self) -> None:
-        """Closes it within a second, even while it waits. A sink flushes its queue. Safe to call twice."""
+        """Closes the endpoint within a second, even if it is waiting. A sink flushes its queue. Safe to call twice."""
         ...
 
 
@@ -166,14 +166,14 @@ class SoundSource(Endpoint, Protocol):
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Format of all its sound, even if the source's own changes. None if there is none. Valid after `start`."""
+        """Format of all its sound, even if the source's own format changes. None without sound. Valid after `start`."""
         return None
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         """Opens the source, and calls `frame` and `sound` on its own threads.
 
         Raises:
-            InputMissing, InputError, MissingComponent: the source is not there, or cannot be used.
+            InputMissing, InputError, MissingComponent: the source does not exist, or cannot be used.
         """
         ...
 
@@ -182,8 +182,8 @@ class LiveSource(SoundSource, Protocol):
     """Provides live frames and sound, from its own threads or process.
 
     `Frame.captured_at` is the time when the frame became available: captured, decoded, and out of the jitter buffer.
-    `Frame.pts` counts `TIME_BASE` on the same clock, always rises, and keeps its distance to the sound that came with
-    it. A lost source is opened again until `close`; its frames may then have another size.
+    `Frame.pts` counts `TIME_BASE` units on the same clock, always rises, and stays in sync with the sound of the same
+    source. A lost source is opened again until `close`; after that its frames may have another size.
     """
 
     @property
@@ -193,7 +193,7 @@ class LiveSource(SoundSource, Protocol):
 
     @property
     def ended(self) -> bool:
-        """True once a film was played to its end. Never for a camera or stream."""
+        """True after a film was played to its end. Always False for a camera or stream."""
         return False
 
     def hold(self, held: bool) -> None:
@@ -220,7 +220,7 @@ class LiveSink(Endpoint, Protocol):
 
     @classmethod
     def why_unusable(cls) -> str | None:
-        """Returns why it is unusable here, and the remedy. One line; None if a run can use it."""
+        """Returns the reason why the sink is unusable here. One line with the remedy; None if a run can use it."""
         return None
 
     @property
@@ -229,10 +229,10 @@ class LiveSink(Endpoint, Protocol):
         return True
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens it for a frame format, and a sound format or none.
+        """Opens the sink for a frame format and an optional sound format.
 
         Raises:
-            OutputError, MissingComponent, UsageError: it is not there, is in use, or does not support the format.
+            OutputError, MissingComponent, UsageError: the target does not exist, is in use, or rejects the format.
         """
         ...
 

@@ -32,7 +32,7 @@ class Letterbox:
         self._swscale, self._back = Swscale(), VideoReformatter()
 
     def __call__(self, frame: Frame) -> Frame:
-        """Converts the frame to the format, without faces; itself if it fits."""
+        """Converts the frame to the format, and removes its faces. Returns the same object if it fits."""
         image, form = frame.image, self._form
         target = form.width, form.height, form.pix_fmt, form.color
         if (image.width, image.height, image.format.name, frame.color) == target:
@@ -75,9 +75,9 @@ def _full(color: Color) -> bool:
 
 
 class Rotation:
-    """Rotates and mirrors frames as their display says.
+    """Rotates and mirrors frames as their `Display` prescribes.
 
-    If chroma subsampling does not fit the rotated frame (4:2:2), it becomes 4:2:0, with 10 bits for more than 8;
+    A frame whose chroma subsampling cannot be rotated (4:2:2) becomes 4:2:0, with 10 bits if it had more than 8. Its
     chroma moves by at most half a sample.
     """
 
@@ -112,14 +112,14 @@ class Turn:
 
     Args:
         degrees: clockwise rotation: 0, 90, 180 or 270.
-        mirror: whether left and right are then swapped.
+        mirror: whether left and right are swapped after the rotation.
     """
 
     def __init__(self, degrees: int, mirror: bool) -> None:
         self._turns, self._mirror, self._rotation = degrees // 90, mirror, Rotation()
 
     def __call__(self, frame: Frame) -> Frame:
-        """Returns the turned frame, from an upright one; itself if nothing changes."""
+        """Turns an upright frame. Returns the same object if nothing changes."""
         before, display = frame.image, replace(frame.display, quarter_turns=self._turns, mirror=self._mirror)
         image, display = self._rotation(before, display)
         if image is before:

@@ -28,13 +28,13 @@ class Endpoints:
 
     Attributes:
         source: source of frames, and of sound unless `sound` is given.
-        sinks: the output first, then its recording.
+        sinks: output, followed by its recording, if any.
         sound: another source of sound; None uses the source's own.
         silent: whether there is no sound at all.
         buffer: part of the run's delay, in seconds, that frames wait in the source's jitter buffer.
         slate: image for viewers while the source is away.
         names: names of source and sinks in messages and metrics, without secrets.
-        sound_name: likewise for `sound`.
+        sound_name: name of `sound` in messages and metrics, without secrets.
         film: path of the source if it is a film in a file.
         whole: whether no frame may be dropped, because a stream is recorded and has no viewers.
     """
@@ -68,7 +68,7 @@ class Endpoints:
         return self.names or [end.described for end in (self.source, *self.sinks)]
 
     def close(self) -> None:
-        """Closes all at the same time, within a second; recordings when complete."""
+        """Closes all endpoints at the same time, within a second. Waits longer until recordings are complete."""
         closing = {end: call_in_thread("close", methodcaller("close"), end) for end in self._all()}
         done = wait(closing.values(), CLOSE_S).done
         done |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done
@@ -88,10 +88,10 @@ class RunState:
     Attributes:
         ends: open endpoints.
         controls: settings that users can change during the run.
-        stats: receives counters, stage times and warnings.
-        preview: its viewers count as an output's.
+        stats: statistics that receive counters, stage times and warnings.
+        preview: preview, whose viewers count like those of an output.
         form: frame format that the sinks were opened with.
-        delay: constant seconds from capture to output; None is as soon as possible.
+        delay: constant seconds from capture to output; with None, frames go out as soon as possible.
     """
 
     ends: Endpoints

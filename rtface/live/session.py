@@ -60,13 +60,13 @@ class LiveSession:
     step fails passes unchanged.
 
     Args:
-        ends: endpoints, not yet open; closed with the run.
+        ends: endpoints that are not open yet; `close` closes them.
         options: engine, device, tracker, latency, delay …; strength and light come from the controls.
         stats: receives counters, stage times and warnings.
         controls: settings that can change during the run.
 
     Attributes:
-        loop, enhance, scheduler: the steps.
+        loop, enhance, scheduler: steps of the run.
         governor: chooses the quality level of each face under load.
         filters: brightening, stages, preview.
         persons: persons in view, if they are recognised.
@@ -177,7 +177,7 @@ class LiveSession:
     def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None) -> None:
         """Waits for a stop or a film's end; meanwhile calls `monitor`.
 
-        If a stream is recorded whole, all that it has sent by then is still written.
+        If a stream is recorded whole, everything that it sent before the stop is still written.
         """
         while not self.controls.stop.wait(0.2):
             self.follow_viewers()
@@ -195,7 +195,7 @@ class LiveSession:
 
         Args:
             opened: descriptions of source and output at the start.
-            values: other values of the report.
+            values: other fields of the report.
         """
         engine, device = self.enhance.runtime.engines.described
         shown = self.status.snapshot()
@@ -239,14 +239,14 @@ def run_live(
 
     Args:
         ends: source and sinks.
-        options: see `rtface.Options`.
+        options: options of the run; see `rtface.Options`.
         stats: receives counters, stage times and warnings.
         stop: ends the run within a second when set.
         monitor: called when the run has begun, and then five times a second.
 
     Raises:
-        as `LiveSession`, and `RecordingSigner.asked` before anything is opened; OutputError also for a recording that
-        cannot be signed, which the report states too; Interrupted if it is stopped before it has begun.
+        The errors of `LiveSession`, and those of `RecordingSigner.asked` before anything is opened. OutputError also if
+        a recording cannot be signed, which the report states, too. Interrupted if the run is stopped before it begins.
     """
     target = (
         check_outputs([OutputPath(options.report, "--report")], inputs=[], overwrite=options.overwrite)[0]

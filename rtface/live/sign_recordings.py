@@ -24,7 +24,7 @@ class RecordingSigner:
     """Signs the recordings of one run.
 
     Attributes:
-        recordings: the sinks, each with its sidecar if the file cannot hold credentials.
+        recordings: recording sinks, each with its sidecar if the file cannot hold credentials.
     """
 
     key: SigningKey
@@ -36,7 +36,7 @@ class RecordingSigner:
         """Creates the signer before anything is opened; None if nothing is signed.
 
         Raises:
-            MissingComponent, UsageError: as `signing_key`.
+            MissingComponent, UsageError: see `signing_key`.
             OutputError: a sidecar exists already, or cannot be written.
         """
         recordings = [sink for sink in sinks if isinstance(sink, RecordSink)]
@@ -61,14 +61,14 @@ class RecordingSigner:
         """Signs the complete recordings.
 
         Args:
-            source: the film that was played, or the name of a camera or stream.
+            source: path of the played film, or name of a camera or stream.
             report: report of the run.
 
         Returns:
             A line for each recording.
 
         Raises:
-            OutputError: one cannot be signed and stays complete without credentials. The others are signed.
+            OutputError: a recording cannot be signed. It stays complete, without credentials; the others are signed.
         """
         lines: list[str] = []
         failure: OutputError | None = None

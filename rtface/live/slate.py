@@ -22,15 +22,15 @@ from rtface.util.text import encodable
 WORDS = "back in a moment"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _BACKGROUND, _INK = 24, (208, 208, 208)
-# Shares of the frame's height: one line, and all lines with their spacing; share of its width; characters per line.
+# Largest shares of the frame: height of a line, height of all lines, width of a line. Then: characters per line.
 _TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
 
 
 class Slate:
-    """Neutral words, or the user's text or image. They do not name the source, whose address is private.
+    """Renders neutral words, or the user's text or image. The slate does not name the source, whose address is private.
 
     Args:
-        given: words, or the path of an image; None for the default words.
+        given: words, or path of an image; None for the default words.
 
     Raises:
         UsageError: the image is missing or cannot be read.

@@ -10,22 +10,22 @@ from rtface.concurrency.threads import start_thread
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.protocols import Endpoint, SoundFormat, SoundPacket
 
-# Seconds without a frame after which silence replaces sound, while its source is there. Network sound may be delayed,
-# and a late frame still fits in its place. HLS players stop at a hole.
+# Seconds without sound after which silence is sent, while the source is connected. Network sound may be delayed, and
+# until then a late packet still fits in its place. Silence is necessary because HLS players stop at a gap.
 _GAP_WAIT_S = 1.0
-# The same before the first sound: frames and sound of a source do not begin with the same packet.
+# The same wait before the first sound, because a source's frames and sound do not begin at the same moment.
 _START_WAIT_S = 0.3
 _TICK_S = 0.05
 
 
 class SoundGapFiller:
-    """Forwards sound and fills gaps, from `begin` to `close`. Times rise without holes and overlaps.
+    """Forwards sound and fills gaps, from `begin` to `close`. Output times rise without gaps or overlaps.
 
     Args:
-        form: format of all frames.
+        form: format of the sound.
         source: source of the sound; while it is away, silence begins at once.
-        output: takes the frames.
-        clock: clock of the frames' times.
+        output: scheduler that takes the sound.
+        clock: returns seconds on the clock of the packets' times.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class SoundGapFiller:
         self._silence, self._step = silent_frame(form), FRAME / form.rate
         self._lock = threading.Lock()
         self._end: float | None = None  # end of the sound written so far
-        self._came: float | None = None  # arrival of the source's last frame
+        self._came: float | None = None  # arrival of the source's last packet
         self._began = 0.0
         self._silent = False
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self, at: float) -> None:
-        """Sets the start of the sound, the first frame's time `at`. Later calls have no effect."""
+        """Starts the sound at the first video frame's time `at`. Later calls have no effect."""
         with self._lock:
             if self._end is None:
                 self._end, self._began = at, self._clock()
@@ -59,7 +59,7 @@ class SoundGapFiller:
         self._thread = start_thread("silence", self._run)
 
     def put(self, sound: SoundPacket) -> None:
-        """Takes a frame of the source; drops one whose time has passed."""
+        """Takes a packet from the source. Drops it if its time has passed."""
         with self._lock:
             self._came, self._silent = self._clock(), False
             if self._end is None or sound.time + sound.duration / 2 < self._end:
@@ -69,7 +69,7 @@ class SoundGapFiller:
             self._end = sound.time + sound.duration
 
     def tick(self) -> None:
-        """Fills up to now in a gap; called many times a second."""
+        """Fills a gap with silence up to now. Called many times a second."""
         with self._lock:
             if self._end is None:
                 return

@@ -1,8 +1,8 @@
 """Segments of a job on the workers of a Dask cluster.
 
 Dask finds the workers and returns results. This module assigns segments to workers, because a task that Dask assigned
-to a hanging worker would wait for minutes. The first record of a segment counts, so that a worker that comes back does
-no harm.
+to a hanging worker would wait for minutes. Only the first result recorded for a segment counts, so that a worker
+that comes back does no harm.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ CONNECT_S = 10.0
 SILENT_S = 15.0
 END_S = 5.0
 _ASSIGN_S = 1.0  # interval for polling the scheduler's workers
-# One segment for every four threads of a worker, if it has this much memory for each.
+# A worker gets one segment for every four threads, if it has this much memory for each segment.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
 _ATTEMPTS = 3
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
 def scheduler_address(text: str) -> str:
-    """Converts an address of ``--farm`` to Dask's, such as "tcp://host:8786".
+    """Converts an address of ``--farm`` to a Dask address, such as "tcp://host:8786".
 
     Args:
-        text: "dask+tls://host:8786", "dask://localhost:8786", or "dask+insecure://host:8786" for one that is neither
-            encrypted nor on this machine.
+        text: "dask+tls://host:8786", "dask://localhost:8786", or "dask+insecure://host:8786" for a scheduler that
+            is neither encrypted nor on this machine.
 
     Raises:
         UsageError: the address has none of these forms.
@@ -132,15 +132,15 @@ class Farm:
 
     @staticmethod
     def check(address: str) -> None:
-        """Raises UsageError unless `address` is that of a scheduler."""
+        """Raises UsageError unless `address` is a valid scheduler address."""
         scheduler_address(address)
 
     def wait(self, timeout: float) -> bool:
-        """Assigns segments and waits for results; returns whether segments are missing.
+        """Assigns segments and waits for results. Returns whether segments are unfinished.
 
         Raises:
             UsageError: none of the workers can take part.
-            OutputError: a segment failed repeatedly, or the scheduler is gone.
+            OutputError: a segment failed repeatedly, or the scheduler no longer answers.
         """
         self._changed.wait(timeout)
         self._changed.clear()
@@ -208,7 +208,7 @@ class Farm:
             )
 
     def _hand_out(self) -> None:
-        """Assigns free segments to workers with free slots."""
+        """Assigns unfinished segments to workers with free slots."""
         workers = self._workers()
         self._drop_lost(workers)
         for work in self._works:

@@ -1,8 +1,8 @@
 """Segments of a job on a worker of a Dask cluster.
 
-Another process makes the segments, like a local worker: work that holds Python's lock for long would make Dask consider
-its worker lost, and a crash would end it. The process stays for the next segment of the same job, because loading
-Python and the engines takes seconds. After a crash or an error the next segment gets a new one.
+A child process makes the segments, like a local worker. Within Dask's own process, a long hold of Python's lock would
+make the worker seem lost, and a crash would end it. The child process stays for the next segment of the same job,
+because loading Python and the engines takes seconds. After a crash or an error, the next segment gets a new process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Result = tuple[Kind, str]
 """The outcome, and one line for the user. "refused" concerns this worker, "failed" the job."""
 
 _POLL_S = 0.25
-# Seconds after which a process without a segment ends, and that it may take to end.
+# Seconds that a process waits for a segment before it ends, and seconds that it may take to end.
 _IDLE_S, _END_S = 60.0, 5.0
 
 _Key = tuple[str, Path, int]  # run, folder, threads
@@ -34,10 +34,10 @@ _idle: dict[_Key, list[_SegmentProcess]] = {}
 
 
 def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, run: str) -> Result:
-    """Makes a segment. It is safe to repeat, also on several workers at the same time.
+    """Makes a segment. Repeating a segment is safe, even on several workers at the same time.
 
     Args:
-        folder, plan: folder of the job as this machine sees it, and its plan.
+        folder, plan: folder of the job as this machine sees it, and plan of the job.
         number: number of the segment.
         threads: CPU threads.
         run: identifies the call of ``rtface run``; see `stop`.
@@ -74,7 +74,7 @@ def stop(run: str) -> None:
 
 
 class _SegmentProcess:
-    """A worker of one job in a child process, for successive segments.
+    """Runs one job's worker in a child process, for successive segments.
 
     Raises:
         MissingComponent: no process could be started.
@@ -92,17 +92,17 @@ class _SegmentProcess:
         )
 
     def _told(self, message: object) -> None:
-        if message == (None,):  # it asks for any segment: the last one is finished
+        if message == (None,):  # the child asks for any segment: its last segment is finished
             self._results.put(("done", ""))
-        elif isinstance(message, tuple):  # it asks for the following one, which belongs to another worker
+        elif isinstance(message, tuple):  # the child asks for the next segment, which belongs to another worker
             self._child.send((None,))
-        elif isinstance(message, RtfaceError):  # another worker may see the film
+        elif isinstance(message, RtfaceError):  # if refused, another worker may be able to read the film
             refused = isinstance(message, WorkerRefused | InputError | MissingComponent)
             self._results.put(("refused" if refused else "failed", str(message)))
 
     @property
     def alive(self) -> bool:
-        """True while it runs."""
+        """True while the process runs."""
         return self._child.alive
 
     def make(self, number: int, run: str) -> Result:

@@ -19,7 +19,7 @@ FACE = 320.0
 
 
 def check_faces(value: object, shown: str) -> object:
-    """Checks a choice of faces: "all", "largest", tracks and persons as "1,P2,anna", or "all but 2"."""
+    """Checks a choice of faces: "all", "largest", tracks and persons such as "1,P2,anna", or "all but 2"."""
     text = " ".join(str(value).strip().lower().split())
     match = re.fullmatch(r"all but (.+)", text)
     if match and match[1] not in ("all", "largest"):
@@ -35,7 +35,7 @@ class FaceChoice:
 
     Args:
         text: result of `check_faces`.
-        hides: whether faces of unknown persons count as chosen if persons are named: one of them may be a face to hide.
+        hides: whether to choose unknown persons, too, if persons are named, because one may be a person to hide.
     """
 
     def __init__(self, text: str, *, hides: bool = False) -> None:
@@ -49,7 +49,7 @@ class FaceChoice:
         faces = frame.faces
         if self._largest:
             chosen = self._held.on(frame)(faces, 1)
-            # If the largest is lost, the widest visible one is hidden as well: it may be the same.
+            # If the largest face is lost, the widest visible face is hidden, because it may be the same person.
             return list(chosen or (HeldFaces().on(frame)(faces, 1) if self._hides else ()))
         if self._ids is None:
             return list(faces)
@@ -83,7 +83,7 @@ class Spot:
     """Position of a face for an overlay, in display pixels.
 
     Attributes:
-        matrix: 2×3, from the face's square of 512 to display space.
+        matrix: 2×3 matrix from the face's 512×512 square to display space.
     """
 
     matrix: Float

@@ -44,20 +44,20 @@ class Label:
     def __post_init__(self) -> None:
         text, place = PRESETS[self.preset]
         self.text, self.place = self.text or text, place if self.place == "auto" else self.place
-        font_for(self.text, 20, self.font)  # reports a font that lacks a letter before the run
+        font_for(self.text, 20, self.font)  # before the run, reports a font that lacks a letter
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock times the label."""
         self._run = run
 
     def _shown(self, frame: Frame) -> bool:
         """Tests whether the label applies to a frame and is due."""
         if not frame.enhancing and not frame.generated and re.match(r"AI\b", self.text):
-            self._since = None  # restarts with the correction
+            self._since = None  # its time starts again with the correction
             return False
         begins, paused = self._run.begins, self._run.live and frame.time - self._last > _PAUSE_S
         if begins is not None:
-            self._since = begins  # on the film's clock, because a job's segment begins in the middle of it
+            self._since = begins  # on the film's clock, because a segment may begin within the film
         elif self._since is None or paused:
             self._since = frame.time
         self._last = frame.time

@@ -74,7 +74,7 @@ class LowerThird:
         self._lines(720.0)
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock times the overlay."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:

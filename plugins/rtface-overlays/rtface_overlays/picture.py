@@ -19,7 +19,7 @@ from rtface.util.parse import boolean, choice, number, path
 from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
-# Anchors in the face's square of 512, and the point of the image that lies there (shares of its size).
+# Anchor points in the face's 512×512 square, and the point of the image placed there (as shares of the image's size).
 _ANCHORS = {
     "eyes": ((256.0, 240.0), (0.5, 0.5)),
     "nose": ((257.0, 314.0), (0.5, 0.5)),
@@ -29,7 +29,7 @@ _ANCHORS = {
     "below": ((256.0, 490.0), (0.5, 0.0)),
 }
 _SIDE = {False: 2048, True: 512}  # maximum side of a still, and of an animation
-_MAX_IMAGES = 600  # of an animation
+_MAX_IMAGES = 600  # maximum number of images in an animation
 _FADE_S, _GONE_S = 0.15, 1.0
 
 
@@ -70,7 +70,7 @@ class Picture:
         self._shown, self._sprite = 0, Sprite(self._images[0])
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock times animations."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -111,7 +111,7 @@ class Picture:
                 del self._worn[track]
 
     def _place(self, spot: Spot, steady: Steady) -> Float:
-        """Returns the matrix sprite → display. It steadies the corners, because the far corner jitters most."""
+        """Returns the matrix from sprite to display. Steadies two corners, because the far corner jitters most."""
         (ax, ay), (anchor_x, anchor_y) = _ANCHORS[self.at]
         wide = (self.size or 1.0) * spot.width
         high = wide * self._sprite.height / self._sprite.width
@@ -125,13 +125,13 @@ class Picture:
 
 
 def load(file: Path) -> tuple[list[Bytes], list[float]]:
-    """Loads the images of a file, and when each ends.
+    """Loads the images of a file and their end times.
 
     Returns:
         Images, uint8 h×w×4, and their end times in seconds; no times for a single image.
 
     Raises:
-        UsageError: the file is not there, or no image that Pillow reads.
+        UsageError: the file does not exist, or is not an image that Pillow reads.
     """
     try:
         open_regular(file).close()  # a pipe would block
@@ -140,8 +140,8 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
             images: list[Bytes] = []
             seconds: list[float] = []
             for one in ImageSequence.Iterator(image):
-                rgba = one.convert("RGBA")  # a WebP has its duration only after this
-                # Browsers show images faster than 50 a second at 10.
+                rgba = one.convert("RGBA")  # a WebP image has its duration only after this conversion
+                # Browsers show an animation that is faster than 50 images a second at 10 a second.
                 wait = float(one.info.get("duration", 100)) / 1000
                 seconds.append(wait if wait > 0.01 else 0.1)
                 rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)

@@ -13,7 +13,7 @@ def stand(where: str, size: tuple[float, float], frame: tuple[float, float], mar
 
 
 def inside(low: float, size: float, limit: float, margin: float = 4.0) -> float:
-    """Returns an interval's begin after moving it into 0…limit; centres longer ones."""
+    """Returns the start of an interval moved into 0…limit. Centres an interval that is too long."""
     if size + 2 * margin > limit:
         return (limit - size) / 2
     return min(max(low, margin), limit - size - margin)

@@ -1,7 +1,7 @@
 """``blur`` and ``pixelate``: make faces unrecognisable.
 
-When in doubt they cover. A face that is briefly lost stays covered at its last place by a growing ellipse. A face that
-is detected but not tracked is covered, too. If tracking fails, `rtface.stages` blurs the whole frame.
+When in doubt they cover a face. A face that is briefly lost stays covered at its last place by a growing ellipse. A
+face that is detected but not tracked is covered, too. If tracking fails, `rtface.stages` blurs the whole frame.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rtface.stages import Canvas, Frame, covering, option
 from rtface.util.parse import number
 from rtface_overlays.follow import FaceChoice, Spot, Steady, check_faces
 
-# Share of the face's width: eyes, nose and mouth merge, and a codec's rounding hides the rest.
+# Share of the face's width. At this blur eyes, nose and mouth merge, and a codec's rounding hides the rest.
 _SIGMA = 0.22
 _GROWTH = 0.5  # growth of the veil of a lost face per second
 
 
 @dataclass(slots=True)
 class _Veil:
-    """Last place of a face: matrix unit disc → display, width in display pixels, time."""
+    """Last place of a covered face: matrix from unit disc to display, width in display pixels, time."""
 
     disc: Float
     width: float
@@ -42,7 +42,7 @@ class _Veils:
         self._last = 0  # key of the newest veil of a face without a track; those keys are negative
 
     def __call__(self, frame: Frame) -> Iterator[tuple[Float, float]]:
-        """Yields each ellipse, and the face's width. The width is in display pixels, with a dead band of a tenth."""
+        """Yields each ellipse to cover, and its face's width. The width, in display pixels, has a dead band of 10 %."""
         now = frame.time
         if frame.cut or frame.new:
             self._by_face.clear()
@@ -52,7 +52,7 @@ class _Veils:
             width = math.exp(steady(np.log(np.array([Spot.of(face).width])))[0])
             self._by_face[face.track_id] = _Veil(covering(face, self._margin), width, now, steady)
         for face in self._choose.in_doubt(frame):
-            # Its five landmarks may be wrong (a profile), so its size comes from the box.
+            # The five landmarks of such a face may be wrong (in profile), so its size comes from the box.
             side = float(max(face.box[2:] - face.box[:2]))
             self._by_face[self._key(face)] = _Veil(covering(face, self._margin), side, now, Steady(0.1))
         for track, veil in list(self._by_face.items()):
@@ -64,8 +64,8 @@ class _Veils:
                 yield compose(veil.disc, scaling(grown, grown)), veil.width
 
     def _key(self, face: Face) -> int:
-        """Returns the key of an untracked face: its lost track's, else that of the veil at its place, else a new
-        one."""
+        """Returns the key of an untracked face: the number of its lost track, else the key of the veil at its place,
+        else a new key."""
         if face.track_id:
             return face.track_id
         near = next((key for key, veil in self._by_face.items() if key < 0 and _over(veil, face)), None)
@@ -75,7 +75,7 @@ class _Veils:
         return near
 
     def _lift_unfollowed(self, face: Face) -> None:
-        """Removes the veils of detections where a face is tracked now."""
+        """Removes veils of untracked faces at the place of a tracked face."""
         for key in [key for key, veil in self._by_face.items() if key < 0 and _over(veil, face)]:
             del self._by_face[key]
 

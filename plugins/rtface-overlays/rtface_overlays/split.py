@@ -1,4 +1,4 @@
-"""``split``: the original frame, a line, and the enhanced one."""
+"""``split``: original and enhanced frame, divided by a line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Split:
         font_for(self.before + self.after, 20, self.font)
 
     def begin(self, run: Run) -> None:
-        """Stores the run, for its clock."""
+        """Stores the run, whose clock moves the line."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -55,7 +55,7 @@ class Split:
         for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
             room = line if left else canvas.width - line
             if sprite is not None and room > sprite.width + 2 * margin:
-                # Next to the line, because other labels stand in the frame's corners.
+                # The label is placed next to the line, because other labels use the frame's corners.
                 x = 2.0 * round((line - margin - sprite.width if left else line + margin) / 2)
                 y = 2.0 * round(margin / 2)
                 canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))

@@ -19,7 +19,7 @@ from rtface_overlays.text import Rgba, check_colour, font_for, panel
 _DRAWN = 48.0  # size of the text on the sprite, which is scaled with the face
 _LEAST = 11.0  # minimum readable size of the text in pixels
 _FADE_S, _GONE_S = 0.25, 2.0
-# Anchors in the face's square of 512, and the point of the tag that lies there (share of its size).
+# Anchor points in the face's 512×512 square, and the point of the tag placed there (as shares of the tag's size).
 _ANCHORS = {
     "below": ((256.0, 500.0), (0.5, 0.0)),
     "above": ((256.0, -25.0), (0.5, 1.0)),
@@ -91,7 +91,7 @@ class Tag:
         for track, worn in list(self._worn.items()):
             opacity = worn.fade(track in here, now)
             if frame.new and track in here:
-                opacity = 1.0  # a still
+                opacity = 1.0  # a still image has no time to fade in
             if not 0 <= now - worn.seen <= _GONE_S:
                 del self._worn[track]
             elif opacity > 0:
@@ -114,7 +114,7 @@ class Tag:
 
 
 def _split(text: str) -> dict[int | str, str]:
-    """Splits ``1=Anna;P2=Ben`` into names by track number or person in lower case."""
+    """Splits ``1=Anna;P2=Ben`` into names. The keys are track numbers, or persons in lower case."""
     out: dict[int | str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         key, equals, name = (word.strip() for word in part.partition("="))
@@ -129,7 +129,7 @@ def _split(text: str) -> dict[int | str, str]:
 
 
 def _face(key: str) -> int | str | None:
-    """Returns a track number, or a person in lower case; else None."""
+    """Parses a track number, or a person (in lower case). Returns None for other texts."""
     if re.fullmatch(r"[1-9]\d*", key):
         return int(key)
     return key.lower() if is_person_number(key) or is_person_name(key) else None

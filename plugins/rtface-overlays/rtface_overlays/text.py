@@ -55,7 +55,7 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
     """Finds a font that has every letter of a text.
 
     Raises:
-        UsageError: the file is no font, or no available font has the letters.
+        UsageError: the file is not a font, or no available font has all letters.
     """
     size = max(size, 4.0)
     if path is not None:
@@ -78,7 +78,7 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
             font = ImageFont.truetype(name, size)
         except OSError:
             continue
-        missing = min(missing, lacking := _missing(font, text), key=len)  # the fewest of any font
+        missing = min(missing, lacking := _missing(font, text), key=len)  # keeps the shortest list
         if not lacking:
             return font
     raise UsageError(
@@ -104,9 +104,9 @@ def panel(
     """Draws lines of text on a panel.
 
     Args:
-        lines: text, font and colour of each.
+        lines: text, font and colour of each line.
         background: colour of the panel; alpha 0 draws only the text.
-        padding: pixels around the text; half of it above and below.
+        padding: pixels left and right of the text; half as many above and below.
         radius: radius of the corners in pixels.
         gap: pixels between lines.
         align: "left", "right" or "center".
@@ -128,7 +128,7 @@ def panel(
     y = padding / 2
     for (text, font, fill), wide, (up, down) in zip(lines, widths, metrics, strict=True):
         x = {"left": bar + padding, "right": width - bar - padding - wide}.get(align, (width - wide) / 2)
-        if not background[3]:  # without a panel a soft shadow keeps it readable on any frame
+        if not background[3]:  # without a panel a soft shadow keeps the text readable on any frame
             shade = Image.new("L", out.size, 0)
             ImageDraw.Draw(shade).text((x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (up + down)))
             blurred = shade.filter(ImageFilter.GaussianBlur(0.06 * (up + down)))

@@ -1,4 +1,4 @@
-"""Controls access to the studio: token or password, host names, requests of its page only."""
+"""Controls access to the studio. Checks token or password, host name, and origin of requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _HEADERS = HEADERS | {
     b"base-uri 'none'; frame-ancestors 'none'",
     b"cross-origin-opener-policy": b"same-origin",
 }
-# For the log-in page: without such a referrer policy browsers send its form with the origin "null".
+# Headers of the log-in page. Without this referrer policy, browsers send its form with the origin "null".
 _FORM_HEADERS = {
     b"content-security-policy": b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
     b"frame-ancestors 'none'",
@@ -59,8 +59,8 @@ def new_token() -> str:
 
 
 def kept_token(path: Path) -> str:
-    """Reads the token of an earlier start from a file. If there is none, or others may read it, creates a new one and
-    writes it there.
+    """Reads the token of an earlier start from a file. If the file has no token, or others may read it, stores a new
+    token there.
 
     Raises:
         UsageError: the file cannot be written.
@@ -87,19 +87,19 @@ def kept_token(path: Path) -> str:
 class AccessControl:
     """ASGI middleware that admits only requests of authorised users.
 
-    The address with ``?token=…`` sets a cookie that scripts cannot read, and redirects to the address without it. The
-    cookie is then the proof, until the server ends. Browsers send it to other ports of the machine, too; therefore it
-    is not the token, and opens only the page. Paths below ``/api/`` need the key of the cookie. The page gets the key
-    in its first address, and stores it where only pages of this port can read it. It sends the key as the header `KEY`,
-    or if headers are impossible as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN``. With a
-    `login` there is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
+    The address with ``?token=…`` sets a cookie that scripts cannot read, and redirects to the address without token.
+    The cookie then grants access until the server ends. Browsers send it to other ports of the machine, too, so it is
+    not the token, and opens only the page. Paths below ``/api/`` need a key derived from the cookie. The page gets the
+    key in its first address, and stores it where only pages of this port can read it. It sends the key as the header
+    `KEY`, else as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN``. With a `login` there is
+    no token: a password at ``/login`` gives the cookie of a session, which ends at ``/api/logout``.
 
     Args:
-        app: receives the admitted requests.
-        token: the secret.
+        app: application that gets the admitted requests.
+        token: secret in the address.
         hosts: allowed host names of the server, lower case and without port.
-        secure: whether it is reached by HTTPS.
-        login: checks passwords instead of the token; all addresses of the machine are then allowed as hosts.
+        secure: whether the server is reached by HTTPS.
+        login: password check, used instead of the token; if set, all IP addresses are allowed as hosts.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class AccessControl:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
         self._sessions = application([Route(at, self._session, methods=METHODS) for at in _SESSIONS])
         self._cookie_value = new_token()
-        self._secret = secrets.token_bytes(32)  # for deriving the keys of cookies
+        self._secret = secrets.token_bytes(32)  # secret from which the keys of cookies are derived
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -145,7 +145,7 @@ class AccessControl:
 
     def _refusal(self, scope: Scope, headers: Headers) -> UsageError | None:
         """Returns the reason for refusing a request, or None."""
-        # A link in another program or page may lead to the studio's first page, but to nothing within it.
+        # A link in another program or page may open the studio's first page, but no other path.
         opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
             return UsageError(why)
@@ -156,14 +156,14 @@ class AccessControl:
             if logged_in or scope["path"] in _OPEN:
                 return None
             return UsageError("log in first: the token of the session is missing", code="login")
-        if scope["type"] == "http" and scope["path"] == _STYLE:  # for the page about a missing token
+        if scope["type"] == "http" and scope["path"] == _STYLE:  # the page about a missing token needs it
             return None
         if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._in_address(scope))):
             return UsageError("the token is missing or wrong", code="token")
         return None
 
     def _is_own(self, name: str) -> bool:
-        """Tests for an allowed host. Another site can point its name to this machine, but not an IP address."""
+        """Tests for an allowed host. Another site can point its name to this machine, but cannot use an IP address."""
         with suppress(ValueError):
             return name in self._hosts or (self._login is not None and bool(ipaddress.ip_address(name)))
         return False
@@ -174,7 +174,7 @@ class AccessControl:
         return same(_cookie_of(headers), self._cookie_value) and self._has_key(scope, headers)
 
     def _has_key(self, scope: Scope, headers: Headers) -> bool:
-        """Tests whether a request with a cookie has any required key."""
+        """Tests whether a request has the key, if its path needs one."""
         if not scope["path"].startswith("/api/"):
             return True
         return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
@@ -269,7 +269,7 @@ def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
 
 
 def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
-    """Wraps `send` to end long responses, as previews, when the session closes."""
+    """Wraps `send` to end long responses (previews) when the session closes."""
 
     async def sending(message: Message) -> None:
         if not login.knows(token):
@@ -280,7 +280,7 @@ def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
 
 
 def _cookie(host: str) -> str:
-    """Names the cookie by port: browsers share cookies between ports."""
+    """Returns the cookie's name. It contains the port, because browsers share cookies between ports."""
     port = host.rpartition(":")[2]
     return f"rtface-{port if port.isdecimal() else 'app'}"
 

@@ -1,5 +1,5 @@
-"""Runs analyses, contact sheets and clips of films in separate processes. They are ``rtface analyze``, ``rtface try``
-and ``rtface run`` of some seconds, with progress."""
+"""Runs analyses, contact sheets and clips of films in separate processes. The processes are ``rtface analyze``,
+``rtface try``, and ``rtface run`` for a few seconds of film. They report progress."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _Work = Callable[[Callable[[JsonObject], None]], Coroutine[Any, Any, Any]]
 
 
 class FilmTask:
-    """Runs a command about one film in turn, with progress and stop.
+    """Runs a command about one film when its turn comes. Reports progress, and can be stopped.
 
     Args:
-        publish: receives each new state; while running, only the changes.
-        turn: limits the number of running tasks.
+        publish: called with each new state; while running, only with the changes.
+        turn: semaphore that limits the number of running tasks.
 
     Attributes:
         state: the last state as sent to the page: "state" is none, waiting, running, done, failed or stopped.
@@ -56,13 +56,13 @@ class FilmTask:
         self.state: JsonObject = _NONE
 
     def start(self, work: _Work) -> None:
-        """Starts the work unless some is running."""
+        """Starts the work unless other work is running."""
         if self._task is None or self._task.done():
             self._set({"state": "waiting"})
             self._task = asyncio.create_task(self._run(work))
 
     async def restart(self, work: _Work) -> None:
-        """Stops running work, and starts this, or newer work requested meanwhile."""
+        """Stops running work, and starts `work` or newer work requested meanwhile."""
         self._next = work
         self.stop()
         if self._task is not None and not self._task.done():
@@ -94,7 +94,7 @@ class FilmTask:
             self._set({"state": "failed", "error": FAILED.to_dict()})
 
     def _progress(self, task: asyncio.Task[None] | None, changes: JsonObject) -> None:
-        if self._task is task and self.state["state"] == "running":  # it may have been stopped meanwhile, or replaced
+        if self._task is task and self.state["state"] == "running":  # it may have been stopped or replaced meanwhile
             self.state = {**self.state, **changes}
             self._publish({"state": "running", **changes})
 
@@ -105,9 +105,9 @@ class FilmTask:
 
 @contextmanager
 def _pictures() -> Generator[Path]:
-    """Yields a temporary folder, and deletes it afterwards. Deletes those of killed studios before."""
+    """Yields a temporary folder, and deletes it afterwards. First deletes the folders of killed studios."""
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
-        with suppress(OSError):  # another user's, or it has no lock yet
+        with suppress(OSError):  # the folder is another user's, or has no lock yet
             with (left / _LOCK).open("r+b") as lock:
                 unused = try_lock(lock)
             if unused:
@@ -119,13 +119,13 @@ def _pictures() -> Generator[Path]:
 
 
 class FilmTasks:
-    """Analyses and contact sheets of opened films. Their pictures are deleted when the server ends."""
+    """Manages analyses, contact sheets and clips of opened films. Their files are deleted when the server ends."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
         self._folder = studio.closing.enter_context(_pictures())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
-        self._options: dict[int, list[str]] = {}  # of the last analysis: the same one does not start again
+        self._options: dict[int, list[str]] = {}  # options of the last analysis, which is not repeated
 
     def of(self, number: int, kind: str) -> FilmTask:
         """Returns the task of a film; kind is "analysis", "sheet" or "clip"."""
@@ -152,7 +152,7 @@ class FilmTasks:
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
     async def analyse(self, number: int, path: Path, settings: Mapping[str, Any]) -> None:
-        """Starts the analysis of a film; replaces one with other options. It uses a run's options, for equal results.
+        """Starts the analysis of a film; replaces one with other options. Uses a run's options, for equal results.
 
         Args:
             number, path: number and path of the film.
@@ -171,7 +171,7 @@ class FilmTasks:
                 if event["event"] == "progress":
                     progress(with_faces(event))
 
-            shutil.rmtree(photos, ignore_errors=True)  # of other options
+            shutil.rmtree(photos, ignore_errors=True)  # photos of an earlier analysis
             words = "--photos", str(photos), "--overwrite", *options, "--", str(path)
             return with_faces(await json_of("analyze", *words, receive=receive))
 
@@ -204,7 +204,7 @@ class FilmTasks:
         self.of(number, "sheet").start(work)
 
     async def play(self, number: int, path: Path, words: Sequence[str]) -> None:
-        """Starts a short clip with before and after side by side. Replaces the previous one.
+        """Renders a short clip, original and enhanced side by side. Replaces the previous clip.
 
         Args:
             number, path: number and path of the film.
@@ -234,7 +234,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
 
     Args:
         tasks: tasks of the opened films.
-        film: returns number and path of a request's film.
+        film: function that returns number and path of a request's film.
     """
 
     async def work(request: Request) -> Response:
@@ -272,7 +272,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
 
 
 def _small(photo: Path | None) -> bytes:
-    """Returns a photo as JPEG of 128×128 pixels: some kilobytes."""
+    """Returns a photo as JPEG of 128×128 pixels, a few kilobytes."""
     import cv2  # slow to load, and not every page shows faces
 
     image = cv2.imread(str(photo)) if photo is not None and photo.is_file() else None

@@ -117,7 +117,7 @@ def studio(
             remote=remote,
             token=kept_token(data_dir() / "studio-token") if keep_address else "",
         )
-    except UsageError:  # the port may be taken by the studio that runs already
+    except UsageError:  # the port may be taken by a studio that is already running
         address = running_address()
         if address is None or urlsplit(address).port != port:
             raise
@@ -126,7 +126,7 @@ def studio(
         if browser:
             open_in_browser(address, wait=True)
         return
-    typer.echo(server.address)  # with its secret, which the console's functions would remove
+    typer.echo(server.address)  # with its token, which the console's functions would remove
     where = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
     console.log(f"studio: open this address in a browser {where}; Ctrl-C ends the studio; jobs continue")
 
@@ -135,16 +135,16 @@ def studio(
             console.log("studio: no browser was found to open it in")
 
     if browser:
-        start_thread("browser", show)  # the server must be running to answer it
+        start_thread("browser", show)  # on a thread, because the server does not answer yet
     with found_at(server.address):
         server.run(stop.event)
 
 
 def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:
-    """Returns remote access for ``--tls`` and the password; None without both.
+    """Creates remote access from ``--tls`` and the password; None without both.
 
     Raises:
-        UsageError: one is given without the other, or the password is missing or too short.
+        UsageError: only one of them is given, or the password is missing or too short.
     """
     from rtface_studio.password import LEAST_LENGTH
     from rtface_studio.server import RemoteAccess, is_loopback

@@ -18,7 +18,7 @@ _VARIABLES = "LC_ALL", "LC_MESSAGES", "LANG"
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """Returns the texts in "en" and "de" by key, as "films.title"."""
+    """Returns the texts in "en" and "de" by key, such as "films.title"."""
     texts: dict[str, dict[str, str]] = {}
     for file in sorted((PAGE / "text").glob("*.json")):
         texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
@@ -31,7 +31,7 @@ def translated(message: Message, language: str) -> str:
     if text is None:
         return message
 
-    def shown(value: Any) -> Any:  # a value may be a message, too
+    def shown(value: Any) -> Any:  # a value may itself be a message
         return translated(Message.of(value), language) if isinstance(value, dict) else value
 
     values = {name: shown(value) for name, value in message.values.items()}

@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class SharedResult(Generic[T]):
-    """Runs a coroutine once for all callers while it runs.
+    """Shares one run of a coroutine between all simultaneous callers.
 
     Args:
-        work: creates the coroutine.
+        work: function that creates the coroutine.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -41,21 +41,21 @@ async def run_command(
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
 ) -> str:
-    """Runs ``rtface WORDS`` and returns its output. The process ends with the waiting task.
+    """Runs ``rtface WORDS`` and returns its output. If the waiting task is cancelled, the process ends.
 
     Args:
-        words: the command and its options.
+        words: command and its options.
         receive: called with each event of the command, on another thread.
-        accept: exit codes that are no failure.
-        tidy: terminates the process, so that it can clean up; else kills it.
+        accept: exit codes that do not count as failure.
+        tidy: whether a cancelled process is terminated, so that it can clean up, instead of killed.
 
     Raises:
-        RtfaceError: another exit code; has the command's error.
+        RtfaceError: the command failed; has the command's error.
     """
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
-            stdin=subprocess.PIPE,  # closes when the studio ends in any way; this ends the command
+            stdin=subprocess.PIPE,  # the studio's end closes the pipe, which ends the command
             stdout=out,
             stderr=subprocess.PIPE,
             env={**os.environ, "RTFACE_STUDIO_PARENT": "stdin"},
@@ -63,7 +63,7 @@ async def run_command(
         try:
             error = await asyncio.to_thread(_follow, process, receive)
         finally:
-            (process.terminate if tidy else process.kill)()  # the thread ends with it
+            (process.terminate if tidy else process.kill)()  # the thread ends with the process
         if process.returncode not in accept:
             raise RtfaceError(error or f"rtface {words[0]} ended with code {process.returncode}; try it in a terminal")
         out.seek(0)
@@ -71,7 +71,7 @@ async def run_command(
 
 
 def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]) -> Message:
-    """Reads events until the process ends; returns as `read_events`."""
+    """Reads events until the process ends. Returns the result of `read_events`."""
     assert process.stdin is not None and process.stderr is not None
     with process.stdin, process.stderr as lines:
         error = read_events(lines, receive)

@@ -18,10 +18,10 @@ class Studio:
     Attributes:
         folders: folders that the page may read and write.
         uploads: folder for uploaded films; one of `folders`.
-        events: sends changes to every open page; `publish` may be called from any thread.
-        runners: processes of the queue that this studio started; they outlast it.
-        remote: whether other machines may reach it.
-        closing: closes resources of the routes when the server ends.
+        events: hub that sends changes to every open page; `publish` may be called from any thread.
+        runners: queue runners that this studio started; they continue after it ends.
+        remote: whether other machines may reach the studio.
+        closing: stack that closes resources of the routes when the server ends.
     """
 
     folders: AllowedFolders

@@ -1,4 +1,4 @@
-"""Routes for engines: the list with licences and speeds, measuring, adding, removing."""
+"""Routes for engines: listing with licences and speeds, measuring, adding, removing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.commands import SharedResult, json_of, run_command
 from rtface_studio.context import Studio
 
-_FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
+_FAULTY = (0, 1)  # accepted exit codes; 1: an engine is damaged, as its row says
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -72,7 +72,7 @@ def _refuse_second(lock: asyncio.Lock) -> None:
 
 
 def _add_words(studio: Studio, body: JsonObject) -> list[str]:
-    """Returns options of ``rtface engines add`` for the page's request.
+    """Converts the page's request to options of ``rtface engines add``.
 
     Raises:
         UsageError: the licence was not accepted, a file is outside the folders, or there is neither name nor file.

@@ -1,4 +1,4 @@
-"""Pages without a session: the log-in, and one about a missing token."""
+"""Pages that need no session: the log-in, and a page about a missing token."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str
 
 
 def entrance_page(language: str, content: str, **more: str) -> str:
-    """Returns the HTML of a page; `CLOSED` is for addresses without token."""
+    """Returns the HTML of a page. The content `CLOSED` is for addresses without token."""
     texts = {
         key: escape(_text(key, language))
         for key in ("password", "log_in", "closed", "closed_hint", "closed_else", "closed_again")

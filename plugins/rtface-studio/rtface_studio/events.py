@@ -63,7 +63,7 @@ class EventHub:
         Args:
             topic: what changed, such as "queue" or "film/3/analysis".
             value: anything that JSON can hold.
-            keep: sends it to later pages, too; None clears the kept value.
+            keep: whether pages opened later get the value, too; a value of None clears the kept one.
         """
         with self._lock:
             if value is None:
@@ -75,11 +75,11 @@ class EventHub:
             subscriber.put(topic, value)
 
     def follow(self, topic: str, look: Callable[[], Awaitable[Any]], every_s: float) -> None:
-        """Polls a topic from now on, and publishes changed values. It does not poll while no page is open; a failure is
-        retried at the next poll. Called from the server's loop.
+        """Polls a topic from now on, and publishes changed values. Does not poll while no page is open. Logs a failure,
+        and continues with the next poll. Call it from the server's loop.
 
         Args:
-            look: returns the value; None for none.
+            look: function that returns the value, or None if there is none.
             every_s: polling interval in seconds.
         """
         if topic not in self._following:
@@ -123,7 +123,7 @@ class EventHub:
                 for topic, value in taking.result().items():
                     await asyncio.wait_for(socket.send_json({"topic": topic, "value": value}), SEND_S)
         except (WebSocketDisconnect, TimeoutError, RuntimeError):
-            pass  # the page left, or does not read
+            pass  # the page was closed, or does not read
         finally:
             gone.cancel()
             with self._lock:

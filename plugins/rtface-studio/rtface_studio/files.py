@@ -42,7 +42,7 @@ _NAME_BYTES = 200
 def routes(studio: Studio) -> list[BaseRoute]:
     """Returns the routes below ``/api/files``. Uploads that are neither film nor still are deleted."""
     turn = asyncio.Semaphore(1)
-    # Remains of a killed studio. Others write films to this folder, too.
+    # Deletes only uploads that a killed studio left unfinished: other programs write films to this folder, too.
     remove_unfinished_files(sorted(studio.uploads.glob(f".{_COMING}.*.partial*")))
 
     async def files(request: Request) -> Response:
@@ -71,7 +71,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def picture(request: Request) -> Response:
         path = await in_thread(studio.folders.path, request.query_params.get("path"))
         async with turn:
-            if await request.is_disconnected():  # the chooser shows another folder by now
+            if await request.is_disconnected():  # the chooser now shows another folder
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             picture = await in_thread(_picture, path)
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "no-store"})
@@ -84,7 +84,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         try:
             await in_thread(film_facts, path)
         except RtfaceError as error:
-            await in_thread(path.unlink, True)  # the sender still has it, and must not see folders of this machine
+            await in_thread(path.unlink, True)  # the sender still has the file, and must not see paths of this machine
             old, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
             raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(old, sent)))) from None
         return JSONResponse({"path": str(path)})
@@ -98,8 +98,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def _folders(studio: Studio) -> JsonObject:
-    """Returns the chooser's folders: all, those added by the page, and places for others. "places" is None if the page
-    may add none."""
+    """Returns the chooser's folders: all allowed ones, those added by the page, and "places" to look for others.
+    "places" is None if the page cannot add folders."""
     folders = studio.folders
     return {
         "folders": [str(root) for root in folders.roots],
@@ -118,7 +118,7 @@ def _places() -> list[str]:
 
 
 def _picture(path: Path) -> bytes:
-    """Renders a small picture of a film or still; InputError without one."""
+    """Renders a small picture of a film or still. Raises InputError if there is none."""
     if not path.is_file() or (is_image(path) and path.stat().st_size > _LARGE_STILL):
         raise InputMissing("{name}: has no picture", code="no_picture", name=path.name)
     check_no_playlist(path)
@@ -128,14 +128,14 @@ def _picture(path: Path) -> bytes:
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
-    """Writes an upload to a new file, and renames it when complete. Deletes an incomplete one."""
+    """Writes an upload to a new file, and renames it when complete. Deletes an incomplete file."""
     await in_thread(_check_size, folder, size)
     wanted = _wanted(folder, name)
     file: WorkFile | None = None
     written = 0
 
     def write(file: WorkFile, data: bytes) -> None:
-        _check_size(folder, len(data))  # others may have filled the disk meanwhile
+        _check_size(folder, len(data))  # other programs may have filled the disk meanwhile
         file.write(data)
 
     try:
@@ -188,11 +188,11 @@ def _check_size(folder: Path, size: int) -> None:
 
 
 def _wanted(folder: Path, name: str) -> Path:
-    """Returns the wanted path of an upload: the last part of its name, without special characters."""
+    """Returns the wanted path of an upload. The file name is the last part of `name`, without special characters."""
     last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
     kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # keeps the suffix
     wanted = folder / (kept.strip(" .") or "film")
-    check_no_playlist(Path(wanted.name))  # before other requests could open it
+    check_no_playlist(Path(wanted.name))  # before other requests can open the file
     return wanted
 
 
@@ -205,7 +205,7 @@ def _new_file(wanted: Path) -> WorkFile:
 
 
 def _named(file: WorkFile, wanted: Path) -> Path:
-    """Renames an upload to the first free name."""
+    """Renames an upload to the first unused name."""
     for number in range(1, 1000):
         name = wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}"
         file.target = Target(wanted.with_name(name), wanted.name)

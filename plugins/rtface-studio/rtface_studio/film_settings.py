@@ -53,7 +53,7 @@ class FilmSettings:
         """Checks a JSON object of the page: options by name, "shots" and "persons".
 
         Raises:
-            UsageError: the page does not set this name, or the value cannot be used.
+            UsageError: a name is not a setting of the page, or a value cannot be used.
         """
         table = _table(values, "settings")
         shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
@@ -80,11 +80,11 @@ class FilmSettings:
         return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
-        """Returns the options for rendering one frame. The settings file and variables provide the rest.
+        """Returns the options for rendering one frame. Other options come from the settings file and variables.
 
         Args:
             time: seconds from the beginning of the film.
-            persons: labels of the persons on the frame. A person's settings apply if it is the only one.
+            persons: labels of the persons on the frame. A person's settings apply if no other person is on it.
         """
         defaults = load({}).options
         values: JsonObject = {**self.run, "person": self._named(defaults)}
@@ -129,7 +129,7 @@ class FilmSettings:
         return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
 
     def _named(self, options: Options) -> tuple[str, ...]:
-        """Returns ``--person`` of these options, and the names given by hand."""
+        """Returns the ``--person`` values of `options`, and the names given by hand."""
         names = dict.fromkeys(filter(None, map(self.name_of, self.persons)))
         by_hand = [
             f"{name}@{','.join(label for label in self.persons if self.name_of(label) == name)}" for name in names
@@ -138,7 +138,7 @@ class FilmSettings:
         return (*others, *by_hand)
 
     def to_json(self) -> JsonObject:
-        """Returns the settings in the form for `of`."""
+        """Returns the settings in the form that `of` accepts."""
         return {**self.run, "shots": list(self.shots), "persons": self.persons}
 
     def _csv(self) -> str:

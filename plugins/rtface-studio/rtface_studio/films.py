@@ -1,4 +1,4 @@
-"""Routes for films: opening, frames before and after, analysis, and jobs."""
+"""Routes for films: opening, original and enhanced frames, analysis, and jobs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _AT_ONCE = 2
 
 
 class FilmFacts(TypedDict):
-    """Facts of a film or still for the page. "size" is the file's, in bytes."""
+    """Facts of a film or still for the page. "size" is the size of the file in bytes."""
 
     kind: Literal["film", "still"]
     duration_s: float | None
@@ -74,11 +74,11 @@ class Film:
     """A film that the page has opened.
 
     Attributes:
-        id: number in its address. It differs from the films of earlier starts, because old pages may still use theirs.
-        path: absolute, in an allowed folder.
+        id: number in the film's address. Starts do not reuse each other's numbers, because old pages may use them.
+        path: absolute path in an allowed folder.
         stamp: identifies the file at this path: device, number, size and time of change.
         facts: facts for the page.
-        settings: folder of its settings.
+        settings: folder of the film's settings.
     """
 
     id: int
@@ -89,19 +89,19 @@ class Film:
 
 
 class Films:
-    """The opened films, kept for the next start, and one film's renderer."""
+    """Manages the opened films and one film's renderer. The list of films is stored for the next start."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._films: dict[int, Film] = {}
-        self._elsewhere: list[JsonObject] = []  # films of the list outside the folders of this start
+        self._elsewhere: list[JsonObject] = []  # listed films outside this start's folders
         self._load()
         self._numbers = itertools.count(secrets.randbelow(90_000_000) + 1)
         self._renderer: tuple[int, FrameRenderer] | None = None
         studio.closing.callback(self.close)
 
     def open(self, name: object) -> Film:
-        """Opens the film of a path, or returns it if already open.
+        """Opens the film at a path, or returns it if already open.
 
         Raises:
             UsageError: the path is outside the allowed folders.
@@ -124,7 +124,7 @@ class Films:
             return film
 
     def leave(self, number: str, *, copy: bool) -> None:
-        """Removes a film from the list; its settings stay. `copy` also deletes its uploaded file.
+        """Removes a film from the list; its settings stay. With `copy`, also deletes its uploaded file.
 
         Raises:
             UsageError: the file was not uploaded, or an item of the queue needs it.
@@ -166,7 +166,7 @@ class Films:
             log.warning("the list of open films cannot be saved for the next start: %s", error.strerror)
 
     def _load(self) -> None:
-        """Reads the list of the last start: films whose file is still the same, in the folders of this one."""
+        """Reads the list of the last start. Opens films in allowed folders whose file is unchanged."""
         try:
             rows = json.loads(_list_file().read_bytes())
             for row in rows:
@@ -232,7 +232,7 @@ class Films:
         return self._renderer_of(film).render(*asked, corrected=corrected)
 
     def _renderer_of(self, film: Film) -> FrameRenderer:
-        """Returns the renderer of a film, and closes another film's."""
+        """Returns the renderer of a film, and closes any other film's renderer."""
         with self._lock:
             before = self._renderer
             if before is not None and before[0] == film.id:
@@ -296,7 +296,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if layer == "invented":
             options = replace(options, invented="show")
         async with turn:
-            if await request.is_disconnected():  # while it waited
+            if await request.is_disconnected():  # while the request waited
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             shown = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")
             picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
@@ -335,7 +335,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if body.get("action") == "stop":
             tasks.of(film.id, "clip").stop()
         else:
-            wanted = replace(FilmSettings.of(body.get("settings", {})), persons={})  # numbered by the whole film
+            wanted = replace(FilmSettings.of(body.get("settings", {})), persons={})  # labels of the whole film
             options = await in_thread(wanted.for_run, film.settings.path, film.path)
             begin = number_of(str(body.get("time", 0)), "time", 0, 1e7)
             given = replace(options, start=begin, end=begin + CLIP_S)
@@ -357,7 +357,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         )
 
     async def _run_request(request: Request) -> tuple[Film, Path, Options, list[str]]:
-        """Reads a start request: film, output, options, and names of those given."""
+        """Reads a start request: film, output, options, and names of given options."""
         film, body = await current(request), await json_body(request)
         output = await in_thread(studio.folders.path, body.get("output"))
         wanted = FilmSettings.of(body.get("settings", {}))
@@ -367,7 +367,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             await in_thread(wanted.for_run, film.settings.path, film.path),
             overwrite=overwrite,
             sidecar=True,  # the page shows its content
-            # A quality in the settings belongs to another codec than the requested one.
+            # The quality in the settings is meant for the codec in the settings, not for the requested one.
             **({"crf": None} if body.get("codec") else {})
             | {key: check(key, body[key], key) for key in _ASKED if body.get(key)},
         )
@@ -421,7 +421,7 @@ def command_line(source: Path, output: Path, options: Options, given: Iterable[s
 
 
 def option_words(options: Options, given: Iterable[str]) -> list[str]:
-    """Formats named options as words of the command line. The first word of an option stands for None."""
+    """Formats named options as words of the command line. None becomes the first word that the option accepts."""
     words = list[str]()
     for name in given:
         value = getattr(options, name)
@@ -483,7 +483,7 @@ def _list_file() -> Path:
 
 
 def persons_at(analysed: JsonObject, time: float) -> list[str]:
-    """Returns labels of the persons on the frame at a time."""
+    """Returns labels of the persons on the frame at `time`."""
     tracks = {
         number
         for number, track in analysed.get("tracks", {}).items()

@@ -21,8 +21,8 @@ class Entry:
     """One entry of a folder.
 
     Attributes:
-        name: without its folder.
-        path: absolute.
+        name: name without its folder.
+        path: absolute path.
         folder: whether it is a folder.
         size: bytes; 0 for a folder.
         modified: seconds since 1970.
@@ -39,11 +39,11 @@ class AllowedFolders:
     """Checks paths against a list of folders.
 
     Args:
-        folders: existing folders; links in their names are resolved once, here.
-        kept: file that stores folders added by the page for the next starts; without it the page may add none.
+        folders: existing folders; links in their paths are resolved only here.
+        kept: file that stores folders added by the page for later starts; without it, the page cannot add folders.
 
     Raises:
-        InputMissing: one of them is not there, or is no folder.
+        InputMissing: one of them does not exist, or is not a folder.
     """
 
     def __init__(self, folders: Iterable[Path], kept: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class AllowedFolders:
         """Allows another folder, also for the next starts. ``~`` is the home folder.
 
         Raises:
-            UsageError: the path is not absolute, or the page may add none.
+            UsageError: the path is not absolute, or the page cannot add folders.
             InputMissing: the folder does not exist, or cannot be read.
             OutputError: the list cannot be stored.
         """
@@ -81,7 +81,7 @@ class AllowedFolders:
         return path
 
     def remove(self, name: object) -> None:
-        """Reverts `add`; raises UsageError, OutputError as there."""
+        """Reverts `add`, and raises the same UsageError and OutputError."""
         self._keep(tuple(path for path in self.added if str(path) != name))
 
     def _keep(self, added: tuple[Path, ...]) -> None:
@@ -97,7 +97,7 @@ class AllowedFolders:
         """Returns the absolute path of `name`, with links resolved.
 
         Raises:
-            UsageError: it is no path, or lies outside the folders. The message does not reveal whether it exists.
+            UsageError: `name` is not a path, or lies outside the folders. The message does not reveal if it exists.
         """
         if not isinstance(name, str) or not fits(name, FilePath) or len(name) > 4096:
             raise _no_path()
@@ -125,12 +125,12 @@ class AllowedFolders:
         return any(path == root or root in path.parents for root in self.roots)
 
     def entries(self, name: object) -> list[Entry]:
-        """Lists an allowed folder, folders first, by name. It omits hidden entries, links that lead outside, unfinished
-        files (folders of jobs, and parts of ended runs), and names that are no valid text.
+        """Lists an allowed folder, folders first, by name. Omits hidden entries, links that lead outside, unfinished
+        files (folders of jobs, and partial files of runs), and names that are not valid text.
 
         Raises:
             UsageError: see `path`.
-            InputMissing: it is not there, or no folder.
+            InputMissing: `name` does not exist, or is not a folder.
         """
         folder = self.path(name)
         try:
@@ -171,7 +171,7 @@ def _root(folder: Path) -> Path:
 
 
 def _read(kept: Path) -> tuple[Path, ...]:
-    """Reads the added folders. It keeps missing ones, because their disk may come back."""
+    """Reads the added folders. Missing folders stay in the list, because their disk may come back."""
     try:
         names = json.loads(kept.read_bytes())
         return tuple(Path(name) for name in names if fits(name, FilePath) and Path(name).is_absolute())
@@ -207,9 +207,9 @@ def stamp_of(path: Path) -> tuple[int, ...]:
 
 
 def check_no_playlist(path: Path) -> None:
-    """Raises InputError for a playlist. It may name any file of this machine. Renaming it does not help."""
+    """Raises InputError for a playlist, also if renamed. A playlist may name any file of this machine."""
     if is_playlist(path):
-        if path.suffix.lower() in (".txt", ".xml"):  # these need not be playlists
+        if path.suffix.lower() in (".txt", ".xml"):  # such files need not be playlists
             raise InputError("{path}: its name is not that of a film; choose a film", code="no_film_name", path=path)
         raise InputError(
             "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "

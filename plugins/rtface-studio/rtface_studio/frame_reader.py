@@ -38,31 +38,31 @@ class FrameReader:
     The frames near the last time and the position in the film are cached, so that steps decode nothing or little.
 
     Args:
-        path: a film or a still.
+        path: path of a film or still.
         threads: threads of the decoder.
-        memory: bytes for cached frames; large frames shorten the lead-in, too.
+        memory: maximum bytes of cached frames; if frames are large, the lead-in becomes shorter, too.
     """
 
     def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 256 << 20) -> None:
         self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
-        self._frames: deque[Frame] = deque()  # without a gap
+        self._frames: deque[Frame] = deque()  # consecutive frames
         self._bytes, self._memory = 0, memory
-        self._from = math.inf  # time in seconds from which on `_frames` is complete, as far as memory allows
+        self._from = math.inf  # `_frames` is complete from this time in seconds, as far as memory allows
         self._begin = 0.0  # beginning of the film on its own clock, in seconds
         self._items: Iterator[Item] = iter(())
         self._scale: str | None = None
 
     def read(self, time: float, lead_in: float = 0.3, scale: str | None = None) -> list[Frame]:
-        """Returns the frames of a lead-in, and the frame at a time. Their images must not be changed.
+        """Returns the frame at a time, after the frames of its lead-in. Their images must not be changed.
 
         Args:
             time: seconds from the beginning of the film.
-            lead_in: seconds.
-            scale: size of enlarged frames; None for their own.
+            lead_in: length of the lead-in in seconds.
+            scale: size to which frames are enlarged; None for their own size.
 
         Raises:
             InputError: the film cannot be read there.
-            UsageError: its frames cannot have that size.
+            UsageError: the frames cannot be enlarged to that size.
         """
         if scale != self._scale:
             self.close()
@@ -75,7 +75,7 @@ class FrameReader:
         try:
             if time > self._reached + _AHEAD_S or start < self._from - _BEHIND_S:
                 self._seek(max(0.0, start - _STEP_S), time)
-            elif start < self._from:  # a step back; others may follow
+            elif start < self._from:  # a step back; further steps may follow
                 self._seek(max(0.0, start - _BEHIND_S), time)
             self._read_until(time, start)
         except InputError:
@@ -109,18 +109,18 @@ class FrameReader:
         except UsageError as error:
             if error.code.startswith("scale"):
                 raise
-            raise self._beyond(time) from None  # its message is about a CLI option
+            raise self._beyond(time) from None  # the message of `error` is about a CLI option
         self._begin, self._items, self._from = float(source.info.clock_start), iter(source), start
 
     def _read_until(self, time: float, start: float) -> None:
-        """Caches frames up to the first after a time. That one determines the frame at the time. Frames long before
-        `start` are released. If memory is too small, the lead-in is shorter."""
+        """Caches frames up to the first one after `time`. That frame proves that the frame before it is the wanted one.
+        Releases frames long before `start`. If memory is too small, the lead-in is shorter."""
         while self._reached <= time + _ROUNDING_S:
             item = next(self._items, None)
             if item is None:
                 return
             if isinstance(item, Frame):
-                # A copy, because a decoder's frame keeps the memory of all its frames alive.
+                # Copies the image, because a decoder's frame keeps the memory of all that decoder's frames.
                 self._frames.append(replace(item, image=copy_image(item.image)))
                 self._bytes += bytes_of(item)
             while len(self._frames) > 2 and (

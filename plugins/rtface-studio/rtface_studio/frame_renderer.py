@@ -1,4 +1,4 @@
-"""Renders any frame of a film before and after a run."""
+"""Renders any frame of a film, original and enhanced."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ _ENGINES = 2
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """One frame, before and after.
+    """One frame of a film, original and enhanced.
 
     Attributes:
         time: seconds from the beginning of the film.
-        before, after: uint8 RGB h×w×3, upright, of the same size.
-        seconds: time of reading and enhancing.
+        before, after: original and enhanced picture, uint8 RGB h×w×3, upright, of the same size.
+        seconds: seconds that reading and enhancing took.
         faces: number of detected faces.
         nose: x and y of the largest face's nose, and the face's width, as shares of the picture's size; None without a
             face.
-        left_alone: the reason for each uncorrected face, as in a run's report.
+        left_alone: reason for each uncorrected face, as in a run's report.
     """
 
     time: float
@@ -76,8 +76,8 @@ class PersonOnFrame:
     Attributes:
         label: label in the analysis.
         photos: photos of the person's face.
-        treatment: the person's treatment; None for the default.
-        name: the learnt person that the user chose for this one; empty if recognition decides.
+        treatment: treatment of the person; None for the default.
+        name: name of the learnt person that the user assigned; empty if recognition decides.
     """
 
     label: str
@@ -89,16 +89,16 @@ class PersonOnFrame:
 class FrameRenderer:
     """Renders frames of one film or still, one at a time; thread-safe.
 
-    The original frames near the last rendered one are cached. Another strength or engine reads nothing again, and a
-    step to the next or previous frame reads little.
+    The original frames near the last rendered frame are cached. After a change of strength or engine nothing is read
+    again, and for a step to the next or previous frame only little.
 
     Args:
-        path: a film or a still.
+        path: path of a film or still.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock, self._stack = path, threading.Lock(), ExitStack()
-        threads = Threads.for_film(None)  # reserves a core for an encoder, which is not needed here
+        threads = Threads.for_film(None)  # reserves a core for an encoder; here the engine may use it
         self._threads = replace(threads, engines=replace(threads.engines, engine=threads.encode))
         self._reader = FrameReader(path, threads)
         self._tracker: Tracker | None = None
@@ -123,14 +123,14 @@ class FrameRenderer:
             time: seconds from the beginning of the film.
             side: maximum length in pixels of the longer side of the pictures.
             options: options of the run.
-            persons: persons on the frame, if they are treated differently; photos identify their faces.
-            corrected: False looks for no faces and returns the original as `after`, at a fraction of the cost.
+            persons: persons on the frame, if they are treated differently; their photos identify their faces.
+            corrected: whether to find and enhance faces; if not, `after` is the original, at a fraction of the cost.
 
         Raises:
-            UsageError: options are incompatible, or frames cannot have that size.
-            InputError: the film cannot be read there.
+            UsageError: options are incompatible, or frames cannot be enlarged to the size in `options`.
+            InputError: the film cannot be read at that time.
             MissingComponent, EngineError: the engine cannot be used.
-            Closed: after `close`.
+            Closed: the renderer was closed.
         """
         with self._lock, ExitStack() as stack:
             if self._closed:
@@ -165,7 +165,7 @@ class FrameRenderer:
                     by_person={
                         (one.name or one.label).lower(): one.treatment
                         for one in persons
-                        if one.treatment and len(persons) > 1  # else the options include it
+                        if one.treatment and len(persons) > 1  # else the options contain it
                     },
                 ),
             )
@@ -178,7 +178,7 @@ class FrameRenderer:
                 begins=shown.time - CORRECTED_LEAD_IN_S,
             )
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
-            # No tracking thread, unlike a run: the enhancement waits for the faces of nearly all these few frames.
+            # Unlike a run, this needs no tracking thread: enhancement would wait for nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             enhanced = steps.enhanced(tracked)
             faces, left_alone, nose = 0, list[str](), None
@@ -215,7 +215,7 @@ class FrameRenderer:
         self, persons: tuple[PersonOnFrame, ...], learnt: Sequence[str], tracker: Tracker, stats: Stats
     ) -> PersonRecogniser | None:
         """Creates the recogniser; None without learnt or differently treated persons. Persons without a usable photo
-        stay unknown. Persons who resemble a learnt one are left out: a run would use the learnt name."""
+        stay unknown. A person who resembles a learnt one is left out, because a run would use the learnt name."""
         gallery = {name: list(read(path_of(name)).embeddings) for name in learnt}
         if not any(one.treatment or one.name for one in persons):
             persons = ()
@@ -239,7 +239,7 @@ class FrameRenderer:
         return PersonRecogniser(self._embed, Gallery(gallery, several=False, assigned=assigned), stats)
 
     def _runtime(self, options: Options, stamps: Stamps) -> Runtime:
-        """Returns the engine of these options. Loads it and the tracker if needed. `stamps` identify the files of
+        """Returns the engine for these options. Loads engine and tracker if needed. `stamps` identify the files of
         learnt persons."""
         request = engine_request(options)
         key = request, stamps
@@ -277,7 +277,7 @@ def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, i
         display pixels.
 
     Raises:
-        InputError: the file cannot be read there.
+        InputError: the file cannot be read at that time.
     """
     reader = FrameReader(path)
     try:

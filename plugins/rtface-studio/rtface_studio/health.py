@@ -12,7 +12,7 @@ from rtface_studio.context import Studio
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """Returns the route ``/api/health``."""
-    doctor = SharedResult(lambda: json_of("doctor", accept=(0, 1)))  # 1: it found faults
+    doctor = SharedResult(lambda: json_of("doctor", accept=(0, 1)))  # exit code 1: doctor found faults
 
     async def health(request: Request) -> Response:
         return JSONResponse(await doctor())

@@ -76,11 +76,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def preview(request: Request) -> Response:
         try:
-            while (port := (run := live.running()).port) is None:  # it is starting
+            while (port := (run := live.running()).port) is None:  # the run is starting
                 if await request.is_disconnected():
                     return Response(status_code=HTTPStatus.NO_CONTENT)
                 await asyncio.sleep(0.1)
-        except InputMissing:  # it has ended; the page learns that from the state
+        except InputMissing:  # the run has ended; the page learns this from the state
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return await _preview(port, run.authorization)
 
@@ -104,7 +104,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 class _Live:
-    """The live run of this studio; one at a time.
+    """Manages the studio's live run. Only one runs at a time.
 
     Attributes:
         films_wait: whether the queue waits while the run has a viewer.
@@ -119,7 +119,7 @@ class _Live:
         studio.closing.callback(self.stop)
 
     def running(self) -> LiveRun:
-        """Returns the run; raises InputMissing without one."""
+        """Returns the run; raises InputMissing if none is running."""
         if self._run is None or not self._run.alive:
             raise InputMissing("there is no live run; start one", code="no_run")
         return self._run
@@ -166,8 +166,8 @@ class _Live:
         self.films_wait = value
 
     def restart(self, body: JsonObject) -> None:
-        """Restarts the run with other settings. Source and output stay. It does not start if `stop` is called
-        meanwhile."""
+        """Restarts the run with other settings, but the same source and output. If `stop` is called meanwhile, no
+        run starts."""
         options = live_options(self._studio.folders, body.get("settings"))
         with self._starting:
             run, stops = self.running(), self._stops
@@ -206,7 +206,7 @@ def _devices() -> JsonObject:
 
 
 async def _preview(port: int, authorization: str) -> Response:
-    """Streams the preview of a run's control server; UsageError on refusal."""
+    """Streams the preview of a run's control server. Raises UsageError if the server refuses."""
     with ExitStack() as unused:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
@@ -257,7 +257,7 @@ def _file() -> Path:
 def _presets() -> JsonObject:
     try:
         value = parse_json(read_regular(_file()))
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises if it cannot be written again
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises if it could not be written again
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
@@ -279,7 +279,7 @@ def _keep(name: str, preset: JsonObject | None) -> None:
     for what in ("source", "output"):
         address = kept.get(what)
         if isinstance(address, str):
-            address = kept[what] = address.strip()  # as a start reads it
+            address = kept[what] = address.strip()  # as the start of a run does
         if (
             isinstance(address, str)
             and address

@@ -89,7 +89,7 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
 
 
 def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
-    """Converts the page's settings to options; raises as `plan_live_run`."""
+    """Converts the page's settings to options. Raises the errors of `plan_live_run`."""
     if not isinstance(settings, dict):
         raise UsageError("{what} must be a JSON object", code="no_object", what="settings")
     options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
@@ -114,7 +114,7 @@ def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)
-        for stage in checked.stages:  # raises if it is not installed, lacks a component, or reads a file elsewhere
+        for stage in checked.stages:  # refuses stages that are not installed, lack a component or read other files
             for path in file_options(stage).values():
                 folders.path(path)
             check_needed(Spec.parse(stage))
@@ -142,10 +142,10 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
 
 
 class LiveRun:
-    """One live run; its process ends with `stop`, or with the studio.
+    """Controls one live run. Its process ends with `stop`, or with the studio.
 
     Attributes:
-        plan: its arguments, with the current overlays.
+        plan: arguments of the run, with the current overlays.
     """
 
     def __init__(self, plan: LivePlan) -> None:
@@ -154,9 +154,9 @@ class LiveRun:
         self._port: int | None = None
         self._stopped = self._killed = False
         self._status: JsonObject | None = None  # the last status
-        self._key = secrets.token_urlsafe(32)  # required from every program of this machine
+        self._key = secrets.token_urlsafe(32)  # key that every client of the control server must send
         command, given = plan.command()
-        # The pipe to its stdin closes when this process ends in any way; this ends the run.
+        # The run ends when the pipe to its stdin closes, which happens whenever the studio's process ends.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -169,11 +169,11 @@ class LiveRun:
 
     @property
     def alive(self) -> bool:
-        """True while its process runs."""
+        """True while the run's process is alive."""
         return self._process.poll() is None
 
     def ends(self, seconds: float) -> bool:
-        """Waits up to some seconds for the process; returns whether it ended."""
+        """Waits at most `seconds` for the process. Returns whether it ended."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -182,12 +182,12 @@ class LiveRun:
 
     @property
     def authorization(self) -> str:
-        """Authorization header for its control server."""
+        """Authorization header for the run's control server."""
         return f"Bearer {self._key}"
 
     @property
     def port(self) -> int | None:
-        """Port of its control server; None unless that is running."""
+        """Port of the run's control server; None if it is not running."""
         return self._port if self.alive else None
 
     def state(self) -> JsonObject:
@@ -201,7 +201,7 @@ class LiveRun:
             "error": None,
         }
         if code is None:
-            self._status = self._try_request("GET", "/status") or self._status  # it may be busy or ending
+            self._status = self._try_request("GET", "/status") or self._status  # the run may be busy or ending
             return state | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
         if self._killed:
@@ -214,11 +214,11 @@ class LiveRun:
         if code == 0 or self._stopped:
             return state | {"state": "ended"}
         died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
-        error = (code > 0 and self._error) or died  # a negative code means killed
+        error = (code > 0 and self._error) or died  # a negative code means that a signal ended it
         return state | {"state": "failed", "error": error.to_dict()}
 
     def set(self, name: object, value: object) -> JsonObject:
-        """Changes enabled, always or one of the controls; returns them all.
+        """Changes "enabled", "always" or a control; returns all their values.
 
         Raises:
             UsageError: the name is unknown, the value is out of range, or there is no run.
@@ -245,13 +245,13 @@ class LiveRun:
         return self._persons("/persons")
 
     def set_person(self, name: object, strength: object) -> list[JsonObject]:
-        """Changes a person's share of the strength; returns persons in view. Raises UsageError as `set`."""
+        """Changes a person's share of the strength; returns persons in view. Raises UsageError like `set`."""
         if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
         return self._persons("/persons?" + urlencode({"name": name, "strength": float(strength)}))
 
     def face(self, name: str) -> bytes:
-        """Returns a JPEG of a person in view; raises InputMissing without one."""
+        """Returns a JPEG of a person; raises InputMissing if not in view."""
         response = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
         if response is None or response[0] != HTTPStatus.OK:
             raise InputMissing("{name} is not in view", code="not_in_view", name=name[:40])
@@ -261,7 +261,7 @@ class LiveRun:
         return self._request(path)["persons"] or []
 
     def stop(self) -> None:
-        """Ends the run as `q` does, by force after some seconds."""
+        """Ends the run as the key `q` does. Kills it if it does not end in time."""
         self._stopped = True
         self._try_request("POST", "/quit")
         for end, seconds in (
@@ -296,7 +296,7 @@ class LiveRun:
         return response
 
     def _try_request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject | None:
-        """Returns JSON of the control server; None without an answer."""
+        """Returns the JSON answer of the control server; None without one."""
         try:
             return json.loads(response[1]) if (response := self._fetch(method, path, body)) else None
         except ValueError:

@@ -20,11 +20,11 @@ _FREE, _LONGEST_S = 3, 300.0
 class PasswordLogin:
     """Checks a password and keeps sessions; thread-safe.
 
-    After three wrong passwords an address waits 1, 2, 4, … 300 seconds for the next attempt.
+    After three wrong passwords, an address must wait 1, 2, 4, … and at most 300 seconds before the next attempt.
 
     Args:
-        password: at least 12 characters; only its salted hash is stored.
-        clock: monotonic time in seconds.
+        password: password of at least 12 characters; only its salted hash is stored.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(self, password: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class PasswordLogin:
         self._hash, self._clock = self._digest(password), clock
         self._lock, self._attempt = threading.Lock(), threading.Lock()
         self._sessions: dict[bytes, float] = {}  # hash of the token → time of last use
-        self._wrong: dict[str, tuple[int, float]] = {}  # address → failed attempts, time of the next allowed one
+        self._wrong: dict[str, tuple[int, float]] = {}  # address → failed attempts, time of next allowed attempt
 
     def wait_s(self, address: str) -> float:
         """Returns the seconds until this address may try again."""
@@ -40,8 +40,8 @@ class PasswordLogin:
             return max(0.0, self._wrong.get(address, (0, 0.0))[1] - self._clock())
 
     def log_in(self, address: str, given: str) -> str | None:
-        """Returns a session's token; None for a wrong password or early attempt."""
-        with self._attempt:  # one by one, because simultaneous attempts would all see no failed one
+        """Opens a session and returns its token. Returns None for a wrong password or too early an attempt."""
+        with self._attempt:  # one by one: simultaneous attempts would not see each other fail
             if self.wait_s(address) > 0:
                 return None
             if hmac.compare_digest(self._digest(given), self._hash):

@@ -82,7 +82,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def learn_words(folders: AllowedFolders, body: JsonObject) -> list[str]:
-    """Returns arguments of ``rtface learn`` for the page's request.
+    """Converts the page's request to arguments of ``rtface learn``.
 
     Raises:
         UsageError: consent is missing, the name or source cannot be used, or a file is outside the folders.

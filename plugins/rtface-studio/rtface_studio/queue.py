@@ -94,7 +94,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def media(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
         kind = mimetypes.guess_type(path.name)[0] or ""
-        # A browser may show nothing else: a file's name may make it a page or a drawing with scripts.
+        # A browser may show only films and pictures: by its name, another file may be a page or drawing with scripts.
         shown = kind.startswith(("video/", "image/")) and "svg" not in kind
         return FileAnswer(
             path,
@@ -124,7 +124,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def verify(request: Request) -> Response:
         output, source = await in_thread(lambda: (_file(studio, request, "result"), _file(studio, request, "source")))
-        # 1: a check is impossible, 3: a difference; both are results.
+        # Exit code 1 means that a check is impossible, 3 that there is a difference. Both are results, not failures.
         async with verifying:
             return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3, 4)))
 
@@ -142,7 +142,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def ensure_runner(studio: Studio) -> bool:
-    """Starts ``rtface queue run`` unless it runs; returns whether it did.
+    """Starts ``rtface queue run`` unless it is running. Returns whether it was started.
 
     The runner ends by itself when no items wait.
     """
@@ -156,7 +156,7 @@ def ensure_runner(studio: Studio) -> bool:
         start_new_session=True,
         creationflags=_DETACHED if os.name == "nt" else 0,
     )
-    studio.runners.append(process)  # so that the studio collects its exit
+    studio.runners.append(process)  # so that the studio collects its exit code
     return True
 
 
@@ -169,8 +169,8 @@ _FADING = Message(
 def estimate(source: Path, output: Path, options: Options) -> JsonObject:
     """Estimates the cost of a run on this machine.
 
-    "seconds" is for an idle machine, "most" under its current load. "bytes" is the output's size, "crf" the encoder's
-    quality. Values are None if unknown, or if the run would be refused. "messages" are the run's warnings.
+    "seconds" is the time on an idle machine, "most" the time under the current load, "bytes" the output's size, and
+    "crf" the encoder's quality. They are None if unknown, or if the run would be refused. "messages" are its warnings.
     """
     result = JsonObject(seconds=None, most=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):
@@ -189,21 +189,21 @@ def estimate(source: Path, output: Path, options: Options) -> JsonObject:
 
 
 def slowed() -> float:
-    """Returns the maximum slow-down factor of a run by the current load."""
+    """Returns the largest factor by which the current load slows a run."""
     load = os.getloadavg()[0] if sys.platform != "win32" else 0.0
     return max(1.5, 1 + load / (os.cpu_count() or 1))
 
 
 class _Times:
-    """Estimates the times of items. It runs on its own thread, because it opens their films."""
+    """Estimates the times of items. Works on a separate thread, because it has to open the films."""
 
     def __init__(self) -> None:
         self._whole = dict[int, float | None]()  # seconds by id; None if unknown
         self._finding: Future[None] | None = None
 
     def left(self, items: Iterable[Item]) -> JsonObject:
-        """Sums the "seconds" of running and waiting items. "most" is the sum under the current load, and "all" tells
-        whether all items are included. The measured speed of the running item applies to all."""
+        """Sums the remaining "seconds" of running and waiting items. "most" is the sum under the current load. "all"
+        tells if all items are included. The measured speed of the running item is applied to all items."""
         todo = [item for item in items if item.state in ("running", "waiting", "interrupted")]
         new = [item for item in todo if item.id not in self._whole]
         if new and (self._finding is None or self._finding.done()):
@@ -247,7 +247,7 @@ def _items(studio: Studio, times: _Times) -> JsonObject:
 
 
 def _result(studio: Studio, output: str) -> dict[str, bool]:
-    """Tells whether the page may show a result: CLI items may lie anywhere."""
+    """Tells whether the page may show a result. Outputs of the command line may be outside the folders."""
     shown = False
     with suppress(UsageError, OSError):
         shown = studio.folders.path(output).is_file()
@@ -255,7 +255,7 @@ def _result(studio: Studio, output: str) -> dict[str, bool]:
 
 
 def _report(studio: Studio, request: Request) -> JsonObject:
-    """Reads the sidecar of a result; returns {} without one."""
+    """Reads the sidecar of a result; returns {} if there is none."""
     sidecar = _sidecar(studio, request)
     if not sidecar.is_file():
         return {}
@@ -268,8 +268,8 @@ def _report(studio: Studio, request: Request) -> JsonObject:
 
 
 def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
-    """Chooses the best moment to compare. It is that of the face with the largest gain times width, when it is turned
-    away least: "at_s", seconds of the input, and its "box", display pixels. None if nothing was recorded."""
+    """Chooses the best moment to compare. Takes the face with the largest product of gain and width, when it is turned
+    away least. Returns "at_s", in seconds of the input, and "box", in display pixels. None if nothing was recorded."""
     seen = [one for one in tracks if one.get("frames_corrected") and one.get("doubts")]
     best = max(seen, key=lambda one: (one["treatment"].get("gain_db") or 0.0) * one["mean_width_px"], default=None)
     doubts: list[JsonObject] = best["doubts"] if best else []
@@ -278,7 +278,7 @@ def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
 
 def _sidecar(studio: Studio, request: Request) -> Path:
     """Returns the path of an item's sidecar, which may not exist."""
-    return studio.folders.path(str(sidecar_path(_file(studio, request, "result"))))  # it may be a link
+    return studio.folders.path(str(sidecar_path(_file(studio, request, "result"))))  # the sidecar may be a link
 
 
 def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
@@ -290,7 +290,7 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
 
 
 def _present(path: Path) -> Path:
-    """Returns the path; raises InputMissing if it is no file."""
+    """Returns the path; raises InputMissing if it is not a file."""
     if not path.is_file():
         raise InputMissing(
             "{name} does not exist; put it back, or remove the item from the queue", code="file_gone", name=path.name

@@ -13,13 +13,13 @@ from rtface.util.paths import data_dir
 
 
 def _files() -> tuple[Path, Path]:
-    """Returns the file with the address, and the running studio's lock file."""
+    """Returns the paths of the address file and of the lock file."""
     return data_dir() / "studio-address", data_dir() / "studio-address.lock"
 
 
 @contextmanager
 def found_at(address: str) -> Generator[None]:
-    """Publishes this studio for `running_address` inside the block, unless another runs."""
+    """Publishes the address to `running_address` within the block. Does nothing if another studio runs."""
     file, lock = _files()
     with ExitStack() as stack:
         try:

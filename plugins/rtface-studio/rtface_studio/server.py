@@ -59,12 +59,12 @@ _AREAS = (
 
 @dataclass(frozen=True, slots=True)
 class RemoteAccess:
-    """Requirements of a studio that other machines may reach.
+    """Password, certificate and names of a studio that other machines may reach.
 
     Attributes:
         password: password of the log-in.
         certificate, key: PEM files for TLS.
-        names: allowed host names, lower case; all its addresses are allowed, too.
+        names: allowed host names, lower case; IP addresses are always allowed.
     """
 
     password: str
@@ -87,8 +87,8 @@ def build_app(
         studio: state that the routes share.
         token: secret of this start.
         hosts: allowed host names of the server.
-        secure: whether it is served by HTTPS.
-        login: checks passwords instead of the token.
+        secure: whether the studio is served by HTTPS.
+        login: password check, used instead of the token.
     """
     areas, start = _Areas(studio), secrets.token_hex(8)
 
@@ -111,8 +111,8 @@ def build_app(
 
 
 class _Areas:
-    """The routes of all areas. A thread loads them with the first page, because their libraries take most of the time
-    of a start, and the page's files need none of them.
+    """Loads and serves the routes of all areas. A thread loads them while the browser gets the first page: their
+    libraries take most of the start time, and the page's files need none of them.
 
     Args:
         studio: state that the routes share.
@@ -127,7 +127,7 @@ class _Areas:
         with self._lock:
             if self._loaded is None:
                 self._loaded = call_in_thread("studio areas", self._routes)
-                self._studio.closing.callback(wait, [self._loaded])  # closing then includes their resources
+                self._studio.closing.callback(wait, [self._loaded])  # closing then includes the areas' resources
             return self._loaded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,8 +140,8 @@ class _Areas:
 
 
 async def _page_file(request: Request) -> Response:
-    """Serves a file of the page. It reads without a thread, because waiting for one takes longer, especially while the
-    areas load. A browser revalidates it each time."""
+    """Serves a file of the page. Reads it on the server's loop, because waiting for a thread takes longer, especially
+    while the areas load. A browser revalidates the file each time."""
     path = _page_files().get(request.path_params.get("path", "index.html"))
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -158,7 +158,7 @@ def _page_files() -> dict[str, Path]:
 
 @functools.cache
 def _texts() -> tuple[bytes, str]:
-    """Returns the texts, and a tag of their version."""
+    """Returns the texts, and a tag that identifies their version."""
     texts = bytes(JSONResponse(catalogue()).body)
     return texts, f'"{hashlib.sha256(texts).hexdigest()[:32]}"'
 
@@ -177,7 +177,7 @@ def _tagged(request: Request, tag: str, make: Callable[[], Response]) -> Respons
 
 
 def is_loopback(host: str) -> bool:
-    """Tests whether only this machine reaches an address."""
+    """Tests whether only this machine can reach an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -205,9 +205,9 @@ class StudioServer:
     Args:
         studio: state that the routes share; closed with the server.
         host: address to listen on.
-        port: port to listen on; 0 chooses a free one.
-        remote: required for a `host` beyond loopback.
-        token: secret of the address; "" creates one.
+        port: port to listen on; 0 chooses an unused port.
+        remote: remote access; required for a `host` beyond loopback.
+        token: secret in the address; "" creates a new token.
 
     Raises:
         UsageError: the port is taken, the certificate or key cannot be used, or `remote` is missing for a host beyond

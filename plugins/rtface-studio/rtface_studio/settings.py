@@ -1,4 +1,4 @@
-"""Routes for settings: options with default, value and source; changes of the file."""
+"""Routes for settings: list options with default, value and source; change the settings file."""
 
 from __future__ import annotations
 
@@ -83,17 +83,17 @@ def all_settings() -> JsonObject:
 
 
 def settings_file() -> Path | None:
-    """Returns the user's settings file; None if the system has no place."""
+    """Returns the user's settings file. None if the system has no folder for it."""
     folder = config_dir()
     return folder / "rtface.toml" if folder else None
 
 
 def change_setting(name: str, value: object) -> None:
-    """Writes a value into the settings file, or removes it (None). All other lines stay.
+    """Writes a value into the settings file; None removes it. All other lines stay.
 
     Raises:
-        UsageError: the option is unknown; the value cannot be used, alone or with the others; a secret would be lost;
-            or the file cannot be changed line by line.
+        UsageError: the option is unknown; the value cannot be used, alone or with the other values; a secret would be
+            lost; or the file cannot be changed line by line.
         OutputError: the file cannot be written.
     """
     key, path = check_key(name, name), settings_file()
@@ -110,7 +110,7 @@ def change_setting(name: str, value: object) -> None:
         raise UsageError("{name}: give the value as text, as the command line takes it", code="as_text", name=name)
     if key == "stages" and value is not None:
         for stage in Options.of({key: value}).stages:
-            file_options(stage)  # raises for a class of a module, because every later run would import it
+            file_options(stage)  # refuses a class of a module: every later run would import it
     line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
     with _writing:
         before = dict(read_file(path)) if path.is_file() else {}
@@ -131,9 +131,9 @@ def change_setting(name: str, value: object) -> None:
                 path=path,
                 line=line or Message("no line with {key}", code="no_line", key=key),
             )
-        if usable:  # checks all values together; else the page could neither show nor revert its change
+        if usable:  # checks all values together: the page could not revert a change that breaks the file
             Options.of(file_values(changed, path))
-        write_kept(path.resolve(), changed.encode(), private=False)  # it may be a link into another folder
+        write_kept(path.resolve(), changed.encode(), private=False)  # the path may be a link into another folder
 
 
 def _usable(values: Mapping[str, object]) -> bool:
@@ -145,7 +145,7 @@ def _usable(values: Mapping[str, object]) -> bool:
 
 
 def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
-    """Tests for `key` (if `there`) and exactly `others` in a settings file."""
+    """Tests whether a settings file has exactly `others` and, if `there`, `key`."""
     try:
         values = file_values(text, path)
     except UsageError:
@@ -154,7 +154,7 @@ def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str,
 
 
 def toml_value(value: object, text: str) -> str:
-    """Formats a checked value in TOML; uses `text` for complex types."""
+    """Formats a checked value in TOML. Uses `text` for complex types."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -61,7 +61,7 @@ def tray(
         from rtface.live.devices import v4l2
         from rtface.live.devices.capture import device_of
 
-        # Its name stays the same when it is plugged in elsewhere.
+        # The camera keeps its name when it is plugged in elsewhere.
         source = replace(source, name=v4l2.label(Path(device_of(source.name))) or source.name)
     plan = LivePlan(source, sink, {}, tuple(options or ()))
     _check(plan.command()[0])
@@ -73,7 +73,7 @@ def tray(
         wait_for_reader(sink.name, width, height, stopped)
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
-    windowless = Path(sys.executable).with_name("pythonw.exe")  # on Windows, without a window
+    windowless = Path(sys.executable).with_name("pythonw.exe")  # Python without a console window
     python = str(windowless) if sys.platform == "win32" and windowless.is_file() else sys.executable
     words = [python, "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
     app = TrayApp(camera_run, words, lambda line: console.log(line, "warning"), stop.event, system_language())
@@ -87,7 +87,7 @@ def tray(
 
 
 def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
-    """Returns the icon's factory; raises MissingComponent without its package."""
+    """Returns the icon's factory. Raises MissingComponent if its package is missing."""
     from rtface.util.install import plugin_line
 
     try:
@@ -107,7 +107,7 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
 
 
 def _check(command: list[str]) -> None:
-    """Checks the options of the live run; raises UsageError for wrong ones."""
+    """Checks the options of the live run. Raises UsageError for wrong options."""
     at = command.index("run") + 1
     result = subprocess.run(
         [*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True, check=False

@@ -27,7 +27,7 @@ SIZE = 512
 _STRAIGHT, _LEVEL = 8.0, 14.0  # maximum yaw and pitch of an actor in degrees
 _OPEN = 0.35  # maximum height of the mouth's opening, as a share of its width
 _TRIES = 24
-_RIM = 0.10  # share of the crop's side from the oval inwards, over which the shape becomes the actor's
+_RIM = 0.10  # width of the rim inside the oval where the shapes blend, as a share of the crop's side
 
 _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 _EYES = (
@@ -43,10 +43,10 @@ class Actor:
 
     Attributes:
         seed: seed of the generator.
-        skin: its crop of 512.
-        mesh: (478, 3) on that crop, z in the same pixels.
-        triangles: the surface.
-        weight: (478,), 0…1, share of the actor's shape for each point: 0 on the outline, which stays the wearer's.
+        skin: crop of the face, 512×512 pixels.
+        mesh: points of the face on that crop, (478, 3), z in the same unit.
+        triangles: triangles of the mesh's surface.
+        weight: share of the actor's shape for each point, (478,), 0…1; 0 on the outline, which stays the wearer's.
         groups: points that move together, because their relative shape is the wearer's expression.
     """
 
@@ -113,7 +113,7 @@ def _groups(mesh: Float) -> tuple[NDArray[np.int64], ...]:
 
 
 def _within(mesh: Float, polygon: tuple[int, ...]) -> Any:
-    """Returns the points in an enlarged polygon of points."""
+    """Returns the numbers of the mesh points inside an enlarged polygon."""
     corners = mesh[list(polygon), :2]
     middle = corners.mean(0)
     grown = (middle + _GROWN * (corners - middle)).astype(np.float32)[:, None]

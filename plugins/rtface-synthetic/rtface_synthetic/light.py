@@ -11,8 +11,8 @@ from rtface.frame import Bytes, Float32
 
 _SIGMA = 0.15  # share of the side: light is smooth, features are not
 _LEAST, _MOST = 0.25, 3.0
-_DARK = 6.0  # code values: the colour of very weak light is noise
-_STEP = 4  # smooth images are computed at this reduction
+_DARK = 6.0  # code values added to both images, because the colour of very weak light is noise
+_STEP = 4  # smooth images are computed at the size divided by this
 
 
 def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
@@ -21,7 +21,7 @@ def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
     The skin is multiplied, per channel, by the ratio of the two images' smooth parts (a Gaussian within the mask).
 
     Args:
-        skin, scene: uint8 S×S×3, aligned with each other.
+        skin, scene: images, uint8 S×S×3, aligned with each other.
         mask: float32 S×S, 0…1, where both show a face.
     """
     size = len(skin)

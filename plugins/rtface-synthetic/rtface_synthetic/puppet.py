@@ -17,8 +17,8 @@ class Skin:
     """An image with its mesh.
 
     Attributes:
-        pixels: uint8 h×w×3.
-        mesh: (478, 2 or more), in its pixels.
+        pixels: image, uint8 h×w×3.
+        mesh: points of the face, (478, 2 or more), in pixels of the image.
     """
 
     pixels: Bytes
@@ -29,8 +29,8 @@ def draw(onto: Float, size: int, parts: tuple[tuple[Skin, Triangles], ...]) -> t
     """Draws skins on a mesh; nearer triangles hide farther ones.
 
     Args:
-        onto: (478, 3), pixels of the result, z away from the camera.
-        size: S.
+        onto: mesh in pixels of the result, (478, 3); z points away from the camera.
+        size: side S of the result.
         parts: skins with the triangles that they cover.
 
     Returns:

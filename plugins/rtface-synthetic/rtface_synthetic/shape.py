@@ -15,7 +15,7 @@ class Shape:
     """Learns one wearer's shape, and replaces it.
 
     Args:
-        amount: 0 leaves the wearer's shape, 1 makes it the actor's.
+        amount: amount of change: 0 leaves the wearer's shape, 1 makes it the actor's.
     """
 
     def __init__(self, actor: Actor, amount: float) -> None:
@@ -24,7 +24,7 @@ class Shape:
         self._learnt_s = 0.0
 
     def __call__(self, mesh: Float, elapsed: float) -> Float:
-        """Returns a mesh on its crop in the new shape, (478, 3). `elapsed` is in seconds since the last call."""
+        """Returns the mesh in its new shape, on the same crop. `elapsed` is seconds since the last call."""
         actor = self._actor
         turn, scale, shift = _rigid(mesh[RIGID], actor.mesh[RIGID])
         straight = scale * mesh @ turn.T + shift
@@ -41,7 +41,7 @@ class Shape:
 
 
 def _rigid(source: Float, target: Float) -> tuple[Float, float, Float]:
-    """Fits rotation, scale and shift between (N, 3) points. Least squares by Umeyama 1991."""
+    """Fits rotation, scale and shift between (N, 3) points. Uses least squares (Umeyama 1991)."""
     a, b = source.mean(0), target.mean(0)
     p, q = source - a, target - b
     u, s, v = np.linalg.svd(q.T @ p)

@@ -1,6 +1,6 @@
 """``synthetic``: a synthetic face with the real one's pose, expression and light.
 
-For privacy if a blur would show too little. When in doubt it blurs: a face without a mesh, from the side, or just lost.
+It gives privacy where a blur would show too little. When in doubt (no mesh, side view, or just lost) it blurs a face.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Synthetic:
         self._device = CpuDevice(1)
 
     def begin(self, run: Run) -> None:
-        """Creates the actors, a second each, on the first call."""
+        """Creates the actors on the first call. Each actor takes a second."""
         if self._cast:
             return
         generator, tracker = Generator(self._networks), create_tracker(max_faces=1, cuts=False)
@@ -89,7 +89,7 @@ class Synthetic:
         view = self._device.view(frame)
         done: list[tuple[Bytes, Float]] = []
         chosen = self._choose(frame.faces, self._held.on(frame))
-        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # if all held ones are lost
+        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # the latter if all held faces are lost
             worn = self._wear(face)
             elapsed, worn.seen = max(0.0, now - worn.seen), now
             worn.disc, worn.width = covering(face, 0.2), face.width
@@ -107,7 +107,7 @@ class Synthetic:
         for rgba, place in done:
             canvas.draw(Sprite(rgba), place)
         self._cover_lost(canvas, now)
-        for face in frame.unfollowed:  # an untracked one may be a chosen face: covers it
+        for face in frame.unfollowed:  # an untracked face may be a chosen one: covers it
             if self._choose.ids is None or face.track_id in {0, *self._choose.ids}:
                 canvas.blur(covering(face, 0.2), _SIGMA * float(max(face.box[2:] - face.box[:2])))
         return replace(canvas.frame, generated=True) if done else canvas.frame
@@ -126,7 +126,7 @@ class Synthetic:
         skin, drawn = draw(onto, size, ((actor.skin, actor.triangles),))
         mask = _mask(onto, drawn)
         lit = relight(skin, scene, mask)
-        # The wearer's own mouth, moved to the new place of the lips: teeth and tongue are expression.
+        # Keeps the wearer's own mouth at the new place of the lips, because teeth and tongue show expression.
         inner, _ = draw(onto, size, ((Skin(scene, mesh), mouth()),))
         opening = _opening(onto, size)[..., None]
         rgb = (lit * (1.0 - opening) + inner * opening + 0.5).astype(np.uint8)

@@ -1,7 +1,7 @@
 """Triangulates the face mesh, without the mouth's opening.
 
-MediaPipe's 478 points come without triangles. This computes them (Delaunay 1934) on a face whose mouth is pulled open
-first, so that no triangle joins upper and lower lip.
+MediaPipe's 478 points come without triangles. This module computes them (Delaunay 1934) on a face whose mouth was
+pulled open, so that no triangle joins upper and lower lip.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 INNER_LIPS = UPPER + LOWER[1:-1][::-1]
 """Outline of the mouth's opening, in order."""
-_PULL = 0.2  # share of the face's height by which the lower lip and all below moves down
+_PULL = 0.2  # share of the face's height by which the lower lip and everything below it move down
 
 
 def triangulate(mesh: Float) -> Triangles:
     """Returns the triangles of a frontal face, (T, 3), without mouth opening.
 
     Args:
-        mesh: (478, 2 or more), any pixels.
+        mesh: points of the face, (478, 2 or more), in pixels of any image.
     """
     points = np.array(mesh[:, :2], np.float64)
     low, high = points.min(0), points.max(0)
@@ -41,7 +41,7 @@ def triangulate(mesh: Float) -> Triangles:
     lower[list(LOWER[1:-1])] = True
     points[lower, 1] += _PULL
     points[[78, 308], 1] += _PULL / 2
-    # cv2 returns points in any order: they are matched by position. Noise keeps equal points apart.
+    # cv2 returns points in any order, so they are matched by position. Noise keeps equal points apart.
     points += np.random.default_rng(0).normal(0, 1e-4, points.shape)
     scaled = (points * 800.0 + 100.0).astype(np.float32)
     search: Any = cv2.Subdiv2D((0, 0, 1200, 1300))

@@ -40,7 +40,7 @@ def control_routes(
     Args:
         status: status of the run; POST requests change its controls.
         persons: persons in view.
-        filters: hold the active stages and the preview.
+        filters: filters that hold the active stages and the preview.
         files: whether a request may name stages that read files.
     """
     controls = status.controls
@@ -72,7 +72,7 @@ def control_routes(
 
     async def frames(request: Request) -> Response:
         pairs = filters.preview.watch()
-        await anext(pairs, None)  # counts from now on
+        await anext(pairs, None)  # from now on this viewer counts
         return StreamingResponse(_parts(pairs), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     handlers: dict[tuple[str, str], _Handler] = {
@@ -97,8 +97,8 @@ def _json(value: object) -> Response:
 
 
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wraps a handler, which gets the values of query and JSON body. POST requests, which may take long, run on a
-    thread."""
+    """Wraps a handler to get the values of query and JSON body. POST requests run on a thread, because they
+    may take long."""
 
     async def handle(request: Request) -> Response:
         values = dict(request.query_params) | await json_body(request, BODY_BYTES)

@@ -27,13 +27,13 @@ _CLOSE_S = 1.0
 class LocalHttpServer:
     """Runs an HTTP server on 127.0.0.1, on a separate thread, until `close`.
 
-    A request must name this machine as its host (a foreign DNS name that points here does not). Requests that a page
-    of another site makes in a browser are refused.
+    A request must name this machine as its host; a foreign DNS name that points here is refused. Requests that a page
+    of another site makes in a browser are refused, too.
 
     Args:
-        routes: routes of all paths; HEAD uses those of GET.
-        port: port to listen on; 0 chooses a free one.
-        key: required in every request as ``Authorization: Bearer KEY``; "" admits every program of this machine.
+        routes: routes of all paths; HEAD requests use the routes of GET.
+        port: port to listen on; 0 chooses an unused port.
+        key: key required in every request as ``Authorization: Bearer KEY``; "" admits every program of this machine.
 
     Raises:
         UsageError: the port is taken.
@@ -49,7 +49,7 @@ class LocalHttpServer:
 
     @property
     def address(self) -> str:
-        """Its URL, without a trailing slash."""
+        """URL of the server, without a trailing slash."""
         return f"http://{ADDRESS}:{self.server_port}"
 
     def close(self) -> None:

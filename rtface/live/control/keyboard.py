@@ -31,10 +31,10 @@ class KeyBindings:
 
     Args:
         controls: settings to change.
-        log: receives `HELP` on request, and the reason why a setting cannot be changed.
+        log: called with `HELP` on request, and with the reason why a setting cannot be changed.
 
     Attributes:
-        closed: set to read no more keys; reading also ends when the run stops.
+        closed: event that ends the reading of keys when set; reading also ends when the run stops.
     """
 
     def __init__(self, controls: LiveControls, log: Callable[[str], None]) -> None:
@@ -73,8 +73,8 @@ def read_keys(controls: LiveControls, log: Callable[[str], None], stream: TextIO
 
     Args:
         controls: settings that the keys change.
-        log: shows a line.
-        stream: where keys come from, None for stdin; without a terminal nothing is read.
+        log: function that shows a line.
+        stream: source of the keys, None for stdin; nothing is read if it is not a terminal.
     """
     source: TextIO | None = sys.stdin if stream is None else stream  # None if a program has no console
     if source is None or source.closed or not source.isatty():
@@ -107,14 +107,14 @@ def read_windows(keys: KeyBindings) -> None:
 if sys.platform != "win32":
 
     def _read_terminal(keys: KeyBindings, fd: int) -> None:
-        """Reads a terminal's keys without Enter and echo, while in foreground."""
+        """Reads a terminal's keys without Enter and echo, while in the foreground."""
         saved = termios.tcgetattr(fd)
         with suppress(OSError, ValueError, termios.error):  # hung up
             while not keys.over:
                 if not _in_front(fd):
                     keys.closed.wait(_WAIT_S)
                     continue
-                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also after a shell reset it: Ctrl-Z, fg
+                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also after a shell reset the terminal (Ctrl-Z, fg)
                     tty.setcbreak(fd, termios.TCSANOW)
                 if select.select([fd], [], [], _WAIT_S)[0] and _in_front(fd):
                     if not (data := os.read(fd, 256)):
@@ -125,7 +125,7 @@ if sys.platform != "win32":
                 termios.tcsetattr(fd, termios.TCSANOW, saved)
 
     def _in_front(fd: int) -> bool:
-        """Tests for the foreground; elsewhere SIGTTOU and SIGTTIN would stop the process."""
+        """Tests for the foreground. In the background, SIGTTOU and SIGTTIN would stop the process."""
         try:
             return os.tcgetpgrp(fd) == os.getpgrp()
         except OSError:  # not our controlling terminal, but a descriptor passed to us

@@ -30,7 +30,7 @@ class DropShares:
 
 
 class LatencyWindow:
-    """Durations of the last ten seconds, and their rate over three. Thread-safe."""
+    """Collects durations of the last ten seconds. Their rate is taken over three seconds. Thread-safe."""
 
     SECONDS, RATE_SECONDS = 10.0, 3.0
 
@@ -39,7 +39,7 @@ class LatencyWindow:
         self._taken: deque[tuple[float, float]] = deque(maxlen=4096)
 
     def add(self, seconds: float) -> None:
-        """Adds one duration, now."""
+        """Adds a duration that ends now."""
         self._taken.append((self._clock(), seconds))
 
     def histogram(self) -> Histogram:
@@ -52,13 +52,13 @@ class LatencyWindow:
 
     @property
     def rate(self) -> float:
-        """Durations per second lately; falls to 0 when none come."""
+        """Recent number of durations per second; falls to 0 without new ones."""
         now = self._clock()
         times = [at for at, _ in self._taken.copy() if at >= now - self.RATE_SECONDS]
         if len(times) < 2:
             return 0.0
         n, span, quiet = len(times) - 1, times[-1] - times[0], now - times[-1]
-        # The normal interval since the last one is no silence; a longer one counts.
+        # The time since the last duration counts only if it is much longer than the usual interval.
         return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
 
 
@@ -66,9 +66,9 @@ class ProcessorMeter:
     """Measures the share of all cores in use over ten seconds.
 
     Args:
-        spent: returns the seconds of processor time used so far.
+        spent: function that returns the seconds of processor time used so far.
         cores: number of cores.
-        clock: seconds.
+        clock: returns seconds.
     """
 
     SECONDS, APART = 10.0, 0.2

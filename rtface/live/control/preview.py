@@ -1,4 +1,4 @@
-"""Shows the newest frame before and after enhancement in a browser."""
+"""Shows the newest frame, original and enhanced, in a browser."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Preview:
     passes both to `show`. A thread scales and encodes only the newest pair.
 
     Args:
-        clock: monotonic time in seconds.
-        pairs: passes the frames to that thread; a new mailbox by default.
+        clock: returns monotonic time in seconds.
+        pairs: mailbox that passes the frames to the thread; a new one by default.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class Preview:
         return bool(self._viewers) and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
-        """Takes an original and a finished frame, both unchanged from now on."""
+        """Takes an original and a finished frame. Neither may be changed afterwards."""
         if self.wanted:
             period = 1.0 / FPS
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
     async def watch(self) -> AsyncGenerator[bytes | None]:
-        """Yields None once the viewer counts, then the newest pairs until `close`. A pair is a JPEG, before on the
-        left, after on the right."""
+        """Yields the newest pairs until `close`. First yields None, as soon as the viewer counts. A pair is a JPEG:
+        original on the left, enhanced on the right."""
         viewer = _Viewer(asyncio.get_running_loop())
         with self._lock:
             if self._closed:
@@ -116,7 +116,7 @@ class PairEncoder:
         self._shrink, self._swscale = VideoReformatter(), Swscale()
 
     def __call__(self, before: Frame, after: Frame, side: int) -> bytes:
-        """Encodes both frames, each with its longer side ≤ `side`. Scales the second to the first."""
+        """Encodes both frames with a longer side of at most `side`. Scales `after` to the size of `before`."""
         width, height = display_size(before.image.width, before.image.height, before.display)
         scale = min(1.0, side / max(width, height))
         size = max(2, round(width * scale)), max(2, round(height * scale))

@@ -21,7 +21,7 @@ _DIM = 0.3
 _OTHERS = 0.25
 """Processor share of other programs above which the remark names them."""
 
-# Roll in degrees above which a face counts as turned; how many of the last frames with a face decide.
+# Roll in degrees above which a face counts as turned, and number of recent frames with a face that are considered.
 _TURNED, _FRAMES = 60.0, 300
 
 FaceState = tuple[Treatment, Analysis]
@@ -32,7 +32,7 @@ def pause_of(why: str, others: float) -> Message:
     """Returns the remark of a run that enhances nothing.
 
     Args:
-        why: as `LiveStatus.paused`.
+        why: reason, as in `LiveStatus.paused`.
         others: processor share of other programs, 0…1; 0 if they are not the reason.
     """
     if others >= _OTHERS:
@@ -45,7 +45,7 @@ def remarks_of(seen: Sequence[FaceState], *, always: bool, light: float) -> list
     """Returns the remarks about the faces of a picture.
 
     Args:
-        seen: its faces.
+        seen: faces of the picture.
         always: whether every face is corrected, regardless of the expected gain.
         light: amount by which the picture is brightened, 0…1.
     """
@@ -67,11 +67,11 @@ NO_FACE = Message("no face is seen", code="live_no_face")
 
 
 class TurnedFaces:
-    """Warns once that the picture may be turned: when the largest face lies on its side or upside down on most of the
-    last frames with a face (ten seconds).
+    """Warns one time that the picture may be turned. This is assumed when the largest face lies on its side or upside
+    down on most of the recent frames with a face (ten seconds).
 
     Args:
-        stats: receives the warning.
+        stats: statistics that receive the warning.
         degrees, mirror: rotation and mirroring that are already applied.
     """
 

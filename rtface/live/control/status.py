@@ -22,7 +22,7 @@ from rtface.quality.levels import FULL, PASS_THROUGH
 from rtface.redaction import redacted
 from rtface.util.machine import busy_seconds, cores
 
-# Share of dropped frames from which an output is reported.
+# An output that drops at least this share of its frames is reported.
 _LOSS_SHARE = 0.02
 # Share of frames too late for enhancement above which enhancement counts as paused.
 _PAUSE_SHARE = 0.9
@@ -38,15 +38,15 @@ class LiveStatus:
             the stage `latency`.
         governor: provides the current quality levels.
         persons: persons in view.
-        tracks: hold the treatment of each face; None if faces are not enhanced.
-        guard: counts the corrections that it weakens now; None without a guard.
-        processor, machine: processor time of the run, and of all programs; None measures it from now on.
-        clock: seconds, on the same clock as `EndpointHealth.since`.
+        tracks: store with the treatment of each face; None if faces are not enhanced.
+        guard: guard that counts the corrections that it currently weakens; None without a guard.
+        processor, machine: meters for the processor time of the run, and of all programs; None creates a new meter.
+        clock: returns seconds on the same clock as `EndpointHealth.since`.
 
     Attributes:
-        source, sound, sinks: each with its name in messages and metrics, as ``camera:0``; `sound` is empty if the
-            source provides it.
-        ends: all of them.
+        source, sound, sinks: endpoints with their names in messages and metrics, such as ``camera:0``; `sound` is
+            empty if the source provides the sound.
+        ends: all endpoints.
         window: latency of the last frames.
         faces: number of faces on the last frame.
     """
@@ -90,8 +90,8 @@ class LiveStatus:
         self._missed()
 
     def _missed(self) -> dict[str, float]:
-        """Returns the recent shares of "late" and "unseen" frames (ten seconds). A late one missed its enhancement. An
-        unseen one was not tracked, nor was any frame of the second before it."""
+        """Returns the shares of "late" and "unseen" frames in ten seconds. A late frame missed its enhancement. An
+        unseen frame was not tracked, nor was any frame in the second before it."""
         counters = self.stats.counters
         counts = {"late": counters["passed:late"], "unseen": counters["frames_unseen"]}
         return self._late.update(self._clock(), counters["frames_out"] - sum(counts.values()), counts)
@@ -126,7 +126,7 @@ class LiveStatus:
 
     @property
     def levels(self) -> str:
-        """Quality levels in use; "" if all faces have the full one."""
+        """Quality levels in use; "" if all faces have the full level."""
         levels = self._governor.levels
         return ", ".join(levels) if set(levels) - {FULL} else ""
 

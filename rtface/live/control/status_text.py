@@ -21,9 +21,9 @@ class StatusScreen(LineOutput, Protocol):
 
 
 class StatusLine:
-    """Shows the line: five times a second on a terminal, every 10 s elsewhere.
+    """Shows the status line: five times a second on a terminal, every 10 s elsewhere.
 
-    Callers may call it more often, also while no frames come.
+    It may be called more often, also while no frames come.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class StatusLine:
 
 
 def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = None) -> str:
-    """Formats the run as one line of at most `width` characters. Faults come first, and the least important last, where
-    the line is cut. `screen` colours it."""
+    """Formats the run as one line of at most `width` characters. Faults come first. The least important parts come
+    last, where the line is cut. `screen` colours the line."""
     parts: list[str] = []
     for kind, text in _parts(status):
         if width < 2:
@@ -55,7 +55,7 @@ def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = N
 
 
 def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
-    """Yields each part as the kind of its colour, and its text."""
+    """Yields the colour kind and the text of each part."""
     shown = status.snapshot()
     for end in filter(None, (shown["source"], shown["sound"], *shown["sinks"])):
         if end["state"] != "live":

@@ -40,11 +40,11 @@ def open_camera(request: SourceRequest) -> OpenedInput:
 
 
 def device_of(name: str) -> str:
-    """Returns the device file of a Linux camera. `name` is its number, file or (part of) its name; "" and "0" are the
-    first one that is no virtual camera.
+    """Returns the device file of a Linux camera. `name` is its number, file or (part of) its name; "" and "0" mean
+    the first camera that is not virtual.
 
     Raises:
-        InputMissing: there is none.
+        InputMissing: there is no such camera.
     """
     if name.startswith("/dev/"):
         return name
@@ -66,7 +66,7 @@ def _gone(name: str) -> InputMissing:
 
 
 def _captures(device: str) -> bool:
-    """Tests whether a device gives frames; a camera's second one gives metadata."""
+    """Tests whether a device gives frames. A camera may have a second device for metadata."""
     try:
         with v4l2.opened(device) as file:
             return bool(formats(file))
@@ -173,7 +173,7 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
-    """Finds DirectShow's device by number or part of its name; raises InputMissing."""
+    """Finds a DirectShow device by number or part of its name. Raises InputMissing."""
     listed = [entry for entry, types in ffmpeg_devices() if media in types]
     if not name.isdigit():
         return next((entry for entry in listed if name.lower() in entry.lower()), name)
@@ -206,7 +206,7 @@ def alsa_device(name: str, cards: str) -> str:
     """Returns ALSA's name of a microphone.
 
     Args:
-        name: "" for the default, a card's number or (part of) its name, or ALSA's own name as "plughw:1,0".
+        name: "" for the default, a card's number or (part of) its name, or ALSA's own name, such as "plughw:1,0".
         cards: content of /proc/asound/cards.
 
     Raises:

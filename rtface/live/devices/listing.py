@@ -1,4 +1,4 @@
-"""Lists cameras, microphones, and the targets of sinks, including plugins' ones."""
+"""Lists cameras, microphones, and the targets of sinks, including those of plugins."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def ffmpeg_devices() -> list[tuple[str, list[str]]]:
 
 
 def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
-    """Lists all sources and targets, and the sinks that are unusable here. Opens devices to query them, but starts
-    none."""
+    """Lists all sources and targets, and the sinks that are unusable here. Opens devices to query them, but does not
+    start them."""
     linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
     listed = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
     for sink in plugins.extensions("sink"):

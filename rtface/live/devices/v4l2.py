@@ -31,12 +31,12 @@ FREE = Message("free", code="device_free")
 
 
 class DeviceCapability(NamedTuple):
-    """Answer of VIDIOC_QUERYCAP.
+    """Capabilities of a video device, from VIDIOC_QUERYCAP.
 
     Attributes:
-        bus: the device's bus.
-        captures: whether frames can be read; for a loopback device True while it has a writer.
-        outputs: whether frames can be written; with exclusive_caps=1 True while it has no writer.
+        bus: bus of the device.
+        captures: whether frames can be read; on a loopback device only while it has a writer.
+        outputs: whether frames can be written; with exclusive_caps=1 only while the device has no writer.
     """
 
     bus: str
@@ -46,7 +46,7 @@ class DeviceCapability(NamedTuple):
 
 @contextlib.contextmanager
 def opened(node: Path | str) -> Generator[int]:
-    """Opens a video device for a block, non-blocking; raises OSError on failure."""
+    """Opens a video device for a `with` block, non-blocking. Raises OSError on failure."""
     assert sys.platform == "linux"
     fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -83,21 +83,21 @@ def label(node: Path) -> str:
 
 
 def query(node: Path) -> DeviceCapability:
-    """Queries a device; raises OSError if that is no accessible video device."""
+    """Queries a device. Raises OSError if it is not an accessible video device."""
     with opened(node) as fd:
         return capability(fd)
 
 
 def capability(fd: int) -> DeviceCapability:
-    """Queries an open device; raises OSError if it is no video device."""
+    """Queries an open device. Raises OSError if it is not a video device."""
     bus, _, all_bits, bits = struct.unpack_from("=32sIII", ioctl(fd, QUERYCAP, bytes(104)), 48)
     can = bits if all_bits & 0x80000000 else all_bits
     return DeviceCapability(bus.split(b"\0")[0].decode(errors="replace"), bool(can & CAPTURE), bool(can & OUTPUT))
 
 
 def users(node: Path) -> tuple[str, ...]:
-    """Lists other processes that hold a device open, as "zoom (pid 8)". It sees those of the same user; root sees
-    all."""
+    """Lists other processes that use a device, such as "zoom (pid 8)". Only processes of the same user are visible;
+    root sees all."""
     return tuple(user for user, path in open_files() if path == str(node))
 
 
@@ -106,13 +106,13 @@ def open_files() -> Iterator[tuple[str, str]]:
     prefix, this_pid = str(DEVICES / "video"), str(os.getpid())
     for link in glob.iglob(f"{PROC}/[0-9]*/fd/*"):  # noqa: PTH207 - no Path for each of thousands
         pid = link.split("/")[-3]
-        with contextlib.suppress(OSError):  # it ended
+        with contextlib.suppress(OSError):  # the process has ended
             if pid != this_pid and (path := os.readlink(link)).startswith(prefix):  # noqa: PTH115
                 yield f"{read_text(PROC / pid / 'comm', '?')} (pid {pid})", path
 
 
 def is_loopback(node: Path) -> bool:
-    """Tests whether a device is v4l2loopback's, without opening it."""
+    """Tests whether a device belongs to v4l2loopback, without opening it."""
     with contextlib.suppress(OSError):
         target = (CLASS / node.name).resolve(strict=True)
         return "/virtual/video4linux/" in f"{target}" and (target / "max_openers").exists()
@@ -164,9 +164,9 @@ class CameraMode:
 
     Attributes:
         format: FFmpeg's name for `input_format`: a pixel format, or "mjpeg".
-        width, height: in samples.
-        rate: highest frames a second; 0 if the driver does not say.
-        rates: all that the driver lists.
+        width, height: size in samples.
+        rate: highest frame rate per second; 0 if the driver does not report it.
+        rates: all frame rates that the driver lists.
     """
 
     format: str
@@ -176,13 +176,13 @@ class CameraMode:
     rates: tuple[Fraction, ...] = ()
 
     def nearest(self, rate: Fraction) -> Fraction:
-        """Returns the slowest rate that reaches `rate`, else the highest."""
+        """Returns the slowest rate that is at least `rate`, else the highest."""
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
 
 
 def modes(fd: int) -> list[CameraMode]:
-    """Lists an open camera's modes in readable formats, in the driver's order. For sizes in steps, it lists the usual
-    ones. Empty if the device is no camera."""
+    """Lists an open camera's modes in readable formats, in the driver's order. For sizes in steps, lists the
+    usual sizes. Empty if the device is not a camera."""
     readable = RAW | JPEG
     return [
         CameraMode(readable[code], width, height, max(rates, default=Fraction(0)), rates)
@@ -194,7 +194,7 @@ def modes(fd: int) -> list[CameraMode]:
 
 
 def formats(fd: int) -> list[str]:
-    """Lists a capture device's pixel formats as four letters. A codec, which converts frames, has none."""
+    """Lists a capture device's pixel formats as four letters each. Empty for a codec device, which converts frames."""
     entries = list(_each(fd, _ENUM_FMT, struct.pack("=I", CAPTURE), 64))
     captures = bool(entries) and capability(fd).captures
     return [data[44:48].decode("latin-1").rstrip() for data in entries if captures]
@@ -221,7 +221,7 @@ def sizes(fd: int, code: str) -> list[tuple[int, int]]:
 
 
 def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...]:
-    """Returns a mode's frame rates, fastest first; for a range its ends."""
+    """Returns a mode's frame rates, fastest first. A range is given by its two ends."""
     rates: set[Fraction] = set()
     for data in _each(fd, _ENUM_RATES, _code(code) + struct.pack("=2I", width, height), 52):
         kind, *numbers = struct.unpack("=I6I", data[16:44])
@@ -234,8 +234,8 @@ def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...
 
 
 def choose(offered: Iterable[CameraMode], size: tuple[int, int] | None, rate: Fraction | None) -> CameraMode | None:
-    """Chooses the mode to request, None if none is offered. The best is nearest in size, then fast enough, then raw
-    rather than JPEG, which costs a core and detail. Without a requested size, speed comes first."""
+    """Chooses the mode to request, None if none is offered. Prefers the nearest size, then a sufficient rate, then raw
+    frames over JPEG, which costs a core and detail. Without a requested size, the rate comes first."""
     width, height = size or USUAL_SIZE
     wanted = rate or USUAL_RATE
     ranks = [*RAW.values(), *JPEG.values()]

@@ -1,7 +1,7 @@
 """Packs frames for a virtual camera: I420, even sizes, limited-range BT.601.
 
 A virtual camera carries no colour description, and its readers assume limited-range BT.601 (V4L2 defines it for such
-devices). Frames in this form are copied sample for sample; others are converted once.
+devices). Frames in this form are copied sample for sample. Other frames are converted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CameraBuffer:
 
     Attributes:
         width, height: size in samples, both even.
-        data: uint8 of width · height · 3/2, the planes one after another.
+        data: samples, uint8 of width · height · 3/2, plane after plane.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -51,18 +51,18 @@ class CameraBuffer:
         self.clear()
 
     def clear(self) -> None:
-        """Makes it black."""
+        """Makes the buffer black."""
         self._planes[0][:] = 16
         for plane in self._planes[1:]:
             plane[:] = 128
 
     def draw(self, image: av.VideoFrame, color: Color, aspect: Fraction = Fraction(1)) -> None:
-        """Writes a frame unchanged, padded by a sample, or scaled on black.
+        """Writes a frame unchanged, padded by one sample, or scaled onto black.
 
         Args:
             image: a frame in any format that swscale reads.
-            color: its colour.
-            aspect: aspect ratio of one sample; readers assume square ones.
+            color: colour of the frame.
+            aspect: aspect ratio of one sample; readers assume square samples.
         """
         image = software(image)
         if (

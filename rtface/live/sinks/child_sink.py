@@ -17,11 +17,11 @@ from rtface.live.messages import SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
-# Time for the child to start, which takes long on a busy machine, and for its sink to open.
+# Time limit for the child to start, which takes long on a busy machine, and to open its sink.
 OPENING_S = 30.0
 # Maximum bytes of frames that wait for the child.
 _MAX_WAITING_BYTES = 64 << 20
-# Sound of the same time may come here earlier than the first frame: by one frame of sound and a rounding error.
+# Sound may arrive here before the first frame of the same time, by up to one sound packet and a rounding error.
 _TOGETHER_S = 0.03
 
 
@@ -30,12 +30,12 @@ class ChildSink(LiveSink):
     The child answers with `SinkOpened` or an error, then `SinkReport`.
 
     Args:
-        target: the child's function.
-        shown: the output's name, without secrets.
+        target: function that the child runs.
+        shown: name of the output, without secrets.
         slots: maximum number of frames that wait for the child.
 
     Attributes:
-        began: time of the output's first frame or sound; None before.
+        began: time of the output's first frame or sound; None before it.
         patience: seconds that a frame waits for a slow child.
     """
 
@@ -54,8 +54,8 @@ class ChildSink(LiveSink):
         self._report = self._before = SinkReport("opening")
         self._health = EndpointHealth("opening", "not opened yet")
         self.ready = False  # the child's sink is open
-        self.put_at = time.monotonic()  # when the child last took a frame, or started
-        self._stuck_at: float | None = None  # when it stopped taking messages
+        self.put_at = time.monotonic()  # time when the child last took a frame, or started
+        self._stuck_at: float | None = None  # time when the child stopped taking messages
         self._notes: list[str] = []
         self.encoder = ""
 
@@ -90,7 +90,7 @@ class ChildSink(LiveSink):
         return self._report.viewers != 0
 
     def write(self, frame: Frame) -> None:
-        """Copies a frame for the child; drops it if that is late."""
+        """Copies a frame for the child. Drops it if the child is late."""
         slot: int | None = None
         seconds = self._since(frame.time)
         if -_TOGETHER_S < seconds < 0:
@@ -101,7 +101,7 @@ class ChildSink(LiveSink):
                 try:
                     while (slot := ring.put(frame.image)) is None and self._may_wait(child):
                         time.sleep(0.005)
-                except UsageError:  # larger than the agreed size
+                except UsageError:  # the frame is larger than the agreed size
                     slot = None
                 if slot is not None and not self._send(
                     child, WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))
@@ -126,7 +126,7 @@ class ChildSink(LiveSink):
         return now - self._stuck_at < self.patience and child.alive and not self._closing.is_set()
 
     def sound(self, packet: SoundPacket) -> None:
-        """Sends a frame of sound to the child."""
+        """Sends a packet of sound to the child."""
         seconds = self._since(packet.time)
         child = self._child
         if child is not None and seconds >= 0:

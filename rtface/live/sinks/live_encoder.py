@@ -111,12 +111,12 @@ class LiveEncoder:
         self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
 
     def encode(self, image: av.VideoFrame, seconds: float, *, key: bool) -> list[av.Packet[Any]]:
-        """Returns the packets of a frame, mostly one; hardware may delay some.
+        """Returns the packets of a frame: usually one, but hardware may delay it.
 
         Args:
             image: a frame of any size and format.
             seconds: presentation time; a time that does not rise is moved by a tick.
-            key: makes it an I-frame, in addition to one every `I_FRAMES_S`.
+            key: whether to make the frame an I-frame, in addition to those every `I_FRAMES_S`.
         """
         pts = round(seconds / TICKS)
         if self._last is not None and pts <= self._last:

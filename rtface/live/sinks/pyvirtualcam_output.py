@@ -53,7 +53,7 @@ class PyvirtualcamOutput:
 
     Attributes:
         name: name that programs show.
-        width, height: size of the frames that it takes.
+        width, height: size of the frames that the camera takes.
         notes: notes for the user, a line each.
     """
 
@@ -64,7 +64,7 @@ class PyvirtualcamOutput:
             name: "obs", "unitycapture", the name of a camera, or "" for the first available one.
 
         Raises:
-            MissingComponent, OutputError: it is not available; the message has the reason and a remedy.
+            MissingComponent, OutputError: the camera is not available; the message has the reason and a remedy.
         """
         system = platform.system()
         try:
@@ -89,7 +89,7 @@ class PyvirtualcamOutput:
                 backend=backend,
                 device=None if backend else name or None,
             )
-        except RuntimeError as error:  # a line for each backend
+        except RuntimeError as error:  # the message has a line for each backend
             raise OutputError(
                 "the virtual camera cannot be opened ({why}); {advice}; {one}",
                 code="vcam_unopened",

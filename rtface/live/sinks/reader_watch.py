@@ -21,8 +21,8 @@ def read_by_others(node: Path, own_opens: int) -> bool:
     """Tests whether another process has a loopback device open; True if unknown.
 
     Args:
-        node: the device.
-        own_opens: number of times that this process has loopback devices open.
+        node: path of the device.
+        own_opens: number of file descriptors of loopback devices that this process holds.
     """
     opens = _opens()
     if opens is not None and opens <= own_opens:
@@ -30,7 +30,7 @@ def read_by_others(node: Path, own_opens: int) -> bool:
     held = [path for _, path in v4l2.open_files() if v4l2.is_loopback(Path(path))]
     if str(node) in held or opens is None:
         return str(node) in held
-    return len(held) < opens - own_opens  # open in a process that this one may not see
+    return len(held) < opens - own_opens  # a process that is invisible to this one has it open
 
 
 def _opens() -> int | None:
@@ -43,8 +43,8 @@ class ReaderWatch:
     """Detects whether a program reads a device.
 
     Args:
-        node: the device.
-        fd: its descriptor, open for writing.
+        node: path of the device.
+        fd: descriptor of the device, open for writing.
     """
 
     def __init__(self, node: Path, fd: int) -> None:
@@ -53,8 +53,8 @@ class ReaderWatch:
         self._events = self._subscribed()
 
     def wait(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a change, at most `seconds` or until `stop`. Returns whether a program reads it, None if
-        unknown."""
+        """Waits for a change, at most `seconds` or until `stop`. Returns whether a program reads the
+        device, None if unknown."""
         if self._events:
             usage = self._usage(seconds, stop)
             if usage is not None:
@@ -62,13 +62,13 @@ class ReaderWatch:
             return self._last[2] if self._last else None
         stop.wait(seconds)
         opens, now = _opens(), time.monotonic()
-        # Searching all processes takes milliseconds, so only when the number of openers changed.
+        # Searching all processes takes milliseconds, so it is done only when the number of openers has changed.
         if self._last is None or self._last[0] != opens or now - self._last[1] > (_RESCAN_S if opens else 0.5):
             self._last = (opens, now, read_by_others(self._node, own_opens=1))
         return self._last[2]
 
     def _usage(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a driver event: whether a program reads it; None without one."""
+        """Waits for a driver event. Returns whether a program reads the device; None without an event."""
         assert sys.platform == "linux"
         import select
 

@@ -20,7 +20,7 @@ from rtface.media.write.stream_plan import FORMATS
 
 # Frames that may wait to be encoded.
 _SLOTS = 16
-# Longest time for completing the file; after it the recording is kept as a part.
+# Longest time for completing the file. After that, the recording is kept as a partial file.
 CLOSING_S = 9.5
 # Seconds that frames wait for the encoder if none may be dropped.
 _PATIENCE_S = 5.0
@@ -31,10 +31,10 @@ SETTLING_S = 5.0
 class RecordSink(ChildSink):
     """Records into a file that gets its name when it is complete.
 
-    Until then a hidden file in the same folder is playable at any time. A full disk ends only the recording.
+    Until then a hidden file in the same folder is playable at any time. A full disk ends the recording, not the run.
 
     Args:
-        endpoint: the file: Matroska, MP4 or another format by its extension.
+        endpoint: file to write; its extension chooses Matroska, MP4 or another format.
         options: options of the run.
         metadata: tags of the film.
         whole: whether frames wait for the encoder.
@@ -43,7 +43,7 @@ class RecordSink(ChildSink):
         OutputError, UsageError: a file with that name cannot be written.
 
     Attributes:
-        recorded: the result of the recording; None while it lasts.
+        recorded: result of the recording; None while it lasts.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RecordSink(ChildSink):
         self._settled = threading.Event()  # the child has ended, and its file is renamed
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Starts the child; as in `rtface.live.protocols.LiveSink`."""
+        """Starts the child; see `rtface.live.protocols.LiveSink`."""
         job = RecordJob(self._work, self._target_file, self._format, form, sound, self._options, self._metadata)
         self._open(form, job)
 
@@ -112,7 +112,7 @@ class RecordSink(ChildSink):
             self._state("closed", recorded.why or f"recorded to {self._shown}")
 
     def _kept(self) -> str | None:
-        """Renames the working file of a killed child as a part."""
+        """Renames the working file of a killed child to a partial file."""
         if not self._work.exists():
             return None
         try:

@@ -47,9 +47,9 @@ class Recording:
 
     Attributes:
         encoder: FFmpeg's name of the encoder.
-        file: the working file.
-        frames: frames encoded.
-        changed: which of them were changed.
+        file: working file.
+        frames: number of encoded frames.
+        changed: record of the frames that were changed.
 
     Raises:
         UsageError: the encoder does not open with these options.
@@ -156,7 +156,7 @@ def _plan(job: RecordJob) -> VideoPlan:
     set_quality(
         plan, options.crf, options.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None)
     )
-    if name == "libx264":  # delayed frames are lost when the process is killed
+    if name == "libx264":  # without delayed frames, which a killed process would lose
         plan.options |= {"bf": "0", "rc-lookahead": "10"}
     if job.container in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"

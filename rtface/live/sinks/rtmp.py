@@ -24,7 +24,7 @@ from rtface.redaction import keep_secret, redacted
 
 SILENT_S = 5.0
 """Time limit for each answer of the server, and for it to take data."""
-# Causes by words of FFmpeg's log, for errors that do not name them.
+# Causes by words in FFmpeg's log, for errors that do not name their cause.
 _LOG_CAUSES = {
     "resolve hostname": "the host is unknown",
     "owner does not match": "its certificate is for another host",
@@ -59,15 +59,15 @@ def checked_url(url: str) -> str:
 class RtmpLink(SendQueue):
     """Publishes a stream to an RTMP server until lost or closed.
 
-    FFmpeg's "fifo" connects and writes in its own thread, without Python's lock, and passes the protocol its options,
-    which PyAV does not. A thread that hangs is abandoned.
+    FFmpeg's muxer "fifo" connects and writes in its own thread, without Python's lock. Unlike PyAV, it passes options
+    to the protocol. A thread that hangs is abandoned.
 
     Args:
         url: result of `checked_url`.
         bitrate: bits a second; the kernel buffers half a second of them.
 
     Raises:
-        ConnectionLost: the server is not there, does not answer, or refuses.
+        ConnectionLost: the server does not exist, does not answer, or refuses.
     """
 
     def __init__(self, url: str, bitrate: int) -> None:
@@ -155,7 +155,7 @@ def _trusted() -> str | None:
 
 
 def _refusal(error: Exception, log: str) -> str:
-    """Explains why a server was not reached, by FFmpeg's error and log."""
+    """Explains why a server was not reached, from FFmpeg's error and log."""
     if refused := re.search(r"Server error: ([^\n]*)", log):
         return f"it refuses the stream: {redacted(refused[1].strip())[:200]}; check application and key"
     if isinstance(error, ConnectionRefusedError | TimeoutError):

@@ -10,8 +10,8 @@ from rtface.live.sinks.tcp_channel import ConnectionLost, SendQueue
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 
-# A peer confirms messages within milliseconds. It is away if, for the second time, it confirms nothing of the last
-# (the first time). The library would wait for about five seconds, and drop late messages meanwhile.
+# A peer confirms messages within milliseconds. It counts as away if it has confirmed no message of the last
+# `_CONFIRMED_S` for `_SILENT_S`. The library would wait for about five seconds, and drop late messages meanwhile.
 _CONFIRMED_S, _SILENT_S = 0.9, 1.2
 
 
@@ -34,7 +34,7 @@ class SrtLink(SendQueue):
             raise
         except (RtfaceError, OSError) as error:
             raise ConnectionLost(str(error).removeprefix(f"{shown(url)}: ").partition(";")[0]) from None
-        self._recent: deque[float] = deque()  # when the last messages were sent
+        self._recent: deque[float] = deque()  # times when the last messages were sent
         self._silent: float | None = None
         self._handed = 0
 

@@ -23,7 +23,7 @@ _BUFFER_BYTES = 350 * 188
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
-    # Seconds between tables, besides those before every I-frame; milliseconds between clock references (PCR).
+    # Seconds between tables, in addition to those before every I-frame; milliseconds between clock references (PCR).
     # TR 101 290 allows half a second and 100 ms.
     "mpegts": {"pes_payload_size": "0", "pat_period": "0.2", "sdt_period": "0.5", "pcr_period": "40"},
 }
@@ -53,8 +53,8 @@ class StreamMux:
     """Writes one container, beginning with its header.
 
     Args:
-        transport: receives the bytes.
-        generation: the transport's generation that the bytes belong to.
+        transport: transport that takes the bytes.
+        generation: generation of the transport to which the bytes belong.
         encoder: encoder of the frames: H.264 with its parameter sets in I-frames.
         sound: format of the sound, None for none.
     """

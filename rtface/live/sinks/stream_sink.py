@@ -14,9 +14,9 @@ from rtface.live.messages import SinkReport, StreamJob
 from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import OPENING_S, ChildSink
 
-# Frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
+# Frames that may wait for the child: more than the child lets wait (`stream_worker.BEHIND_S`) at 60 fps.
 _SLOTS = 12
-# Seconds after which a child that takes no frame is stopped, and then until the next one starts.
+# Seconds after which a child that takes no frame is stopped, and seconds until the next child starts.
 STUCK_S, _RESTART_S = 3.0, 1.0
 _CLOSING_S = 0.9
 
@@ -36,7 +36,7 @@ class StreamSink(ChildSink):
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Starts the child; as in `rtface.live.protocols.LiveSink`."""
+        """Starts the child; see `rtface.live.protocols.LiveSink`."""
         job = StreamJob(self._endpoint.name, form, sound, self._options)
         try:
             self._open(form, job)
@@ -86,5 +86,5 @@ class StreamSink(ChildSink):
                 except RtfaceError as error:
                     self._state("away", str(error))
                     self._ended.set()
-        if self._child is not None:  # begun while `close` ran
+        if self._child is not None:  # the child was started while `close` ran
             self._stop(0)

@@ -30,9 +30,9 @@ from rtface.live.sinks.tcp_channel import ConnectionLost
 from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport
 
 _STATUS_S = 0.25
-# Seconds of frames that may wait for the encoder: after a stall they come in a burst.
+# Seconds of frames that may wait for the encoder, because frames come in a burst after a stall.
 BEHIND_S = 0.15
-# Time limit for sending the rest at the end.
+# Time limit for sending the remaining bytes at the end.
 CLOSING_S = 0.6
 
 
@@ -58,11 +58,11 @@ class StreamWriter:
         self.dropped: Counter[str] = Counter()
 
     def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> bool:
-        """Encodes and sends a frame if a peer takes it. Calls `image` only then. Returns whether it did."""
+        """Encodes and sends a frame if a peer takes data. Calls `image` only then. Returns whether it was sent."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:
-            if transport.status.viewers != 0:  # as a server without viewers it drops nothing
+            if transport.status.viewers != 0:  # a server without viewers drops nothing
                 self.dropped["network" if generation else "away"] += 1
             return False
         if generation != self._generation:
@@ -95,11 +95,11 @@ def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
 
     Args:
         url: address, secrets included.
-        reports: receives its status, as in `Transport`.
+        reports: receives the transport's status, as in `Transport`.
         bitrate: bits a second.
 
     Raises:
-        UsageError: the address cannot be sent to.
+        UsageError: streams cannot be sent to this address.
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
@@ -158,8 +158,8 @@ def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:
-    """Writes the parent's sound and frames in order until it ends. If the encoder does not keep up, it drops the oldest
-    frame once the waiting ones span more than `BEHIND_S`."""
+    """Writes the parent's sound and frames in order until it ends. If the encoder does not keep up, drops the oldest
+    frames while the waiting ones span more than `BEHIND_S`."""
     waiting: deque[WriteFrame] = deque()
     while True:
         message = parent.receive(0 if waiting else None)

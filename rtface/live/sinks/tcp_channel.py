@@ -24,11 +24,11 @@ class ConnectionLost(Exception):
 
 
 class SendQueue:
-    """The waiting bytes of a connection. One thread puts them in; another sends them.
+    """Holds the waiting bytes of a connection. One thread queues them, another sends them.
 
     Attributes:
-        waiting_bytes: queued bytes, not sent yet.
-        accepted: bytes accepted by the peer, or by the kernel, which buffers few.
+        waiting_bytes: number of queued bytes that are not sent yet.
+        accepted: number of bytes accepted by the peer, or by the kernel, which buffers only a few.
         idle: seconds without progress while bytes wait; 0 if unknown.
     """
 
@@ -58,7 +58,7 @@ class SendQueue:
 
     @property
     def unsent(self) -> int:
-        """Amount of data that a close must wait for; 0 for none."""
+        """Amount of data that must be sent before closing; 0 for none."""
         return self.waiting_bytes
 
     def _head(self, limit: int) -> memoryview:

@@ -27,7 +27,7 @@ from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reas
 STALLED_S = 2.0
 # Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
 LATE_S = 0.5
-# The same for one of several viewers, who is then disconnected.
+# Seconds that bytes may wait for one of several viewers. After that, the viewer is disconnected.
 SLOW_S = 2.0
 
 
@@ -39,8 +39,8 @@ class Transport:
     """Sends the bytes of a container to one or more peers.
 
     Args:
-        status: the first status.
-        reports: receives every status that differs from the last in more than its bytes.
+        status: initial status.
+        reports: receives every status that differs from the last one in more than the number of bytes.
 
     Attributes:
         format: FFmpeg's name of the container.
@@ -69,11 +69,11 @@ class Transport:
         raise NotImplementedError
 
     def wants_key(self) -> bool:
-        """Tests for a viewer waiting for an I-frame; resets the request."""
-        return False  # every generation begins with one
+        """Tests whether a viewer waits for an I-frame, and resets the request."""
+        return False  # every generation begins with an I-frame
 
     def write(self, generation: int, data: bytes) -> None:
-        """Queues bytes of a generation; drops those of an older one."""
+        """Queues bytes of a generation; drops bytes of an older generation."""
         raise NotImplementedError
 
     def close(self, seconds: float) -> None:
@@ -92,9 +92,9 @@ class ServerTransport(Transport):
 
     Args:
         format: FFmpeg's name of the container.
-        connect: connects to the peer, or waits for it; raises ConnectionLost without one.
-        reports: as in `Transport`.
-        listens: whether the peer calls; a missing peer is then no fault.
+        connect: function that connects to the peer, or waits for it; raises ConnectionLost if there is no peer.
+        reports: see `Transport`.
+        listens: whether the peer connects to this end; if so, a missing peer is not a fault.
     """
 
     def __init__(
@@ -189,13 +189,13 @@ class ServerTransport(Transport):
 
 
 class ListenTransport(Transport):
-    """Listens, and sends MPEG-TS to every viewer that connects. Each starts with the tables and an I-frame, and none
-    waits for another. A viewer that is too slow is disconnected, and may come again."""
+    """Listens, and sends MPEG-TS to every viewer that connects. Each viewer's stream begins with the tables and an
+    I-frame, and none waits for another. A viewer that is too slow is disconnected, and may come again."""
 
     def __init__(self, place: tuple[str, int], reports: Reports) -> None:
         super().__init__(SinkReport("opening", viewers=0), reports)
         self._place = place
-        self._viewers: dict[TcpChannel, bool] = {}  # whether it has begun
+        self._viewers: dict[TcpChannel, bool] = {}  # whether its stream has begun
         self._lock = threading.Lock()
         self._key = False
         self._bytes = 0
@@ -269,8 +269,8 @@ class ListenTransport(Transport):
 
 
 def tables(data: bytes) -> int | None:
-    """Finds where a viewer can begin in whole packets of MPEG-TS. That is at the programme's tables before an I-frame;
-    None without them."""
+    """Finds where a viewer can begin in whole MPEG-TS packets. This is at the programme's tables before an I-frame.
+    Returns None if there are none."""
     begin: int | None = None
     for at in range(0, len(data) - 187, 188):
         packet = data[at : at + 188]
@@ -278,6 +278,6 @@ def tables(data: bytes) -> int | None:
             begin = at
         elif begin is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a decoder can begin here
             body = packet[5 + packet[4] :]
-            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # with a frame
+            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # a frame begins here
                 return begin
     return None

@@ -26,7 +26,7 @@ APT = "sudo apt install v4l2loopback-dkms linux-headers-$(uname -r)"
 _I420 = b"YU12"
 
 _S_FMT, _S_PARM, STREAMON = 0xC0D05605, 0xC0CC5616, 0x40045612
-_FORMAT = 8  # where the frame's fields begin in struct v4l2_format
+_FORMAT = 8  # offset of the frame's fields in struct v4l2_format
 
 
 def present() -> list[MediaDevice]:
@@ -70,7 +70,7 @@ def _state(node: Path) -> tuple[str, str]:
 
 
 def why_none() -> Message | None:
-    """Returns the command that creates a loopback device; None with one."""
+    """Returns the command that creates a loopback device; None if one exists."""
     if _nodes():
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
@@ -82,11 +82,11 @@ def find(name: str) -> list[Path]:
     """Finds the loopback devices that match a name, best first.
 
     Args:
-        name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
+        name: a label, ``/dev/videoN``, a number, or "" for any device, with those labelled "rtface" first.
 
     Raises:
         MissingComponent: there is no loopback device.
-        UsageError: none has this name.
+        UsageError: no loopback device has this name.
     """
     labels = {node: v4l2.label(node) for node in _nodes()}
     if not labels and (why := why_none()) is not None:
@@ -110,8 +110,8 @@ def _nodes() -> list[Path]:
 
 
 def _mixes(can: v4l2.DeviceCapability) -> bool:
-    """Tests whether a device permanently shows both sides (exclusive_caps=0). An exclusive one of v4l2loopback 0.12
-    does so only while a program still reads it after its writer has left."""
+    """Tests whether a device always shows both sides (exclusive_caps=0). An exclusive device of v4l2loopback 0.12
+    shows both only while a program still reads it after its writer has left."""
     number = re.search(r"-(\d+)$", can.bus)
     flags = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").split(",")
     return can.captures and can.outputs and not (number and flags[int(number[1]) :][:1] == ["Y"])
@@ -120,9 +120,9 @@ def _mixes(can: v4l2.DeviceCapability) -> bool:
 def repair(node: Path) -> bool:
     """Restores the output side of a v4l2loopback 0.12 device; True on success.
 
-    The device loses it when a program that wrote without a STREAMON request closes it. Only for a device that has
-    neither side. A STREAMON request marks an opener as the writer, and the writer's close restores the device. The
-    request itself fails (EINVAL) if nothing was written; that is normal.
+    The device loses its output side when a program that wrote without a STREAMON request closes it. Call this only for
+    a device that has neither side. A STREAMON request marks an opener as the writer, and the writer's close restores
+    the device. The request itself fails (EINVAL) if nothing was written; that is normal.
     """
     with contextlib.suppress(OSError):
         with v4l2.opened(node) as fd, contextlib.suppress(OSError):
@@ -135,9 +135,9 @@ class V4l2LoopbackOutput:
     """A loopback device, open for writing and streaming to its readers.
 
     Attributes:
-        name: "rtface (/dev/video10)".
-        width, height: size of the frames that it takes: the requested one, unless a program still reads it; the driver
-            then keeps the old size.
+        name: label and path, such as "rtface (/dev/video10)".
+        width, height: size of the frames that the device takes. It is the requested size, unless a program still reads
+            the device: the driver then keeps the old size.
         notes: notes for the user, a line each.
         watch: watches for readers, as `ReaderWatch.wait`.
     """
@@ -146,7 +146,7 @@ class V4l2LoopbackOutput:
         """Opens the device and sets its format.
 
         Raises:
-            OutputError: it cannot be used; the message has the reason and a remedy.
+            OutputError: the device cannot be used; the message has the reason and a remedy.
         """
         self._node = node
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
@@ -191,7 +191,7 @@ class V4l2LoopbackOutput:
                 command=RELOAD,
             )
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # against another rtface
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # keeps another rtface away
         except OSError:
             raise self._in_use() from None
         if can.captures and not can.outputs:
@@ -218,7 +218,7 @@ class V4l2LoopbackOutput:
         parm = bytearray(204)
         struct.pack_into("IIIII", parm, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
         try:
-            with contextlib.suppress(OSError):  # only informs readers of the rate
+            with contextlib.suppress(OSError):  # this call only informs readers of the rate
                 v4l2.ioctl(self._fd, _S_PARM, parm)
             granted = v4l2.ioctl(self._fd, _S_FMT, form)
         except OSError as error:

@@ -29,12 +29,12 @@ _HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
 
 
 def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
-    """Holds a virtual camera open until it is read, or until `stop`.
+    """Holds a virtual camera open until a program reads it or `stop`.
 
     It shows a black frame, so that programs list it. Returns at once if the system does not report readers.
 
     Raises:
-        MissingComponent, UsageError, OutputError: there is none, none has that name, or it is in use.
+        MissingComponent, UsageError, OutputError: no camera exists, none has that name, or it is in use.
     """
     output = _open_black(name, width, height, _HELD_RATE)
     try:
@@ -45,7 +45,7 @@ def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -
 
 
 def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
-    """Opens the first available virtual camera of a name. It writes a black frame, so that readers find a camera before
+    """Opens the first available virtual camera with a name. Writes a black frame, so that readers find a camera before
     the first real frame."""
     output = _open(name, width, height, rate)
     try:
@@ -115,7 +115,7 @@ class VirtualCamera(LiveSink):
         """Opens the device; readers see black until the first frame.
 
         Raises:
-            MissingComponent, UsageError, OutputError: it is not available; the message has a remedy.
+            MissingComponent, UsageError, OutputError: the camera is not available; the message has a remedy.
         """
         output = self._connect(form)
         self._notes += output.notes
@@ -136,7 +136,7 @@ class VirtualCamera(LiveSink):
             self._canvas.draw(frame.image, frame.color, frame.display.aspect)
             try:
                 self._output.write(self._canvas.data)
-            except OSError as error:  # the watcher closes and reopens it
+            except OSError as error:  # the watcher closes and reopens the device
                 self._causes["away"] += 1
                 self._output = None
                 self._set("away", f"the virtual camera accepts no frames: {error.strerror or error}")
@@ -150,7 +150,7 @@ class VirtualCamera(LiveSink):
                 self._set("closed", "")
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(1.0)  # it may be waiting for an event of the device
+            self._thread.join(1.0)  # the thread may wait for an event of the device
 
     def _connect(self, form: VideoFormat) -> CameraOutput:
         width, height = even(form.width * form.aspect), even(form.height)
@@ -173,7 +173,7 @@ class VirtualCamera(LiveSink):
         while True:
             while self._health.state == "live":
                 self._wanted = output.watch(POLL, self._stop) is not False
-            output.close()  # `write` uses it no more
+            output.close()  # `write` no longer uses the device
             retry = Retry()
             while not retry.wait(self._stop):
                 try:

@@ -1,1 +1,1 @@
-"""Live inputs: a child process that opens and reads, a watch over it, and a common clock."""
+"""Live inputs: a child process that opens and reads sources, its supervision, and a common clock."""

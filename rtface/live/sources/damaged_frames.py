@@ -15,12 +15,12 @@ _RECENT_FRAMES, _MAX_LEFT_OUT_FRAMES = 30, 15
 
 
 class DamageFilter:
-    """Decodes packets. Damaged frames of an intra-only source are dropped; those of others are shown, because later
-    frames refer to them.
+    """Decodes packets. Drops damaged frames of an intra-only source. Shows damaged frames of other sources, because
+    later frames refer to them.
 
     Args:
-        video: a stream of which nothing is decoded yet.
-        counts: receives "frames_corrupt", shown or not, and "frames_missing": lost, or skipped by the decoder.
+        video: stream of which nothing has been decoded yet.
+        counts: receives "frames_corrupt" (shown or not) and "frames_missing" (lost, or skipped by the decoder).
     """
 
     def __init__(self, video: VideoStream, counts: Counter[str]) -> None:

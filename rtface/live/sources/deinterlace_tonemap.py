@@ -1,4 +1,4 @@
-"""Deinterlaces frames and tone-maps HDR to SDR; live outputs take neither."""
+"""Deinterlaces frames and tone-maps HDR to SDR, because live outputs support neither."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _CURVES: dict[Transfer, str] = {
 class DeinterlaceToneMap:
     """Deinterlaces and tone-maps frames that need it; others pass unchanged.
 
-    FFmpeg's bwdif deinterlaces, one frame out for one in. It needs the next frame, which adds a delay of one frame. HDR
+    FFmpeg's bwdif deinterlaces each frame to one frame. It needs the next frame, which adds a delay of one frame. HDR
     (PQ, HLG) is mapped by the curve of `rtface.geometry.color_curves.engine_curve`: light up to three quarters of
     BT.2408's reference white stays, and brighter light is rolled off towards white.
     """
 
     def __init__(self) -> None:
-        self._graphs: dict[str, Graph | None] = {}  # None if FFmpeg cannot create one: frames pass unchanged
+        self._graphs: dict[str, Graph | None] = {}  # None if FFmpeg cannot create the graph: frames pass unchanged
         self._like: tuple[object, ...] = ()
         self.notes: list[str] = []
 
     def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Yields the progressive SDR frames for a decoded frame: one, or none yet, with their own times."""
+        """Yields the progressive SDR frames for a decoded frame: one, or none yet. Frames keep their own times."""
         like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
         if like != self._like:
             self._like = like

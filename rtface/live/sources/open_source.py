@@ -30,7 +30,7 @@ def open_live_source(
     Args:
         address: address of kind "camera", "stream" or "file".
         size, fps: size and rate requested from a camera.
-        sound: whether its own sound is wanted.
+        sound: whether the source's own sound is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and adapts.
         loop: whether a film begins again at its end.
         whole: whether no frame of a stream may be dropped, because all outputs are files.
@@ -71,8 +71,8 @@ def open_sound_source(name: str, *, stats: Stats | None = None, format: str = ""
 
 
 class SilentSource:
-    """Silence, for services that refuse a stream without sound. `rtface.live.sound_gap_filler.SoundGapFiller` produces
-    it, as for any source without sound."""
+    """Provides silence, for services that refuse a stream without sound. It gives no packets:
+    `rtface.live.sound_gap_filler.SoundGapFiller` produces the silence."""
 
     described, sound_format = "silence", SoundFormat()
 

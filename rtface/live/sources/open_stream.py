@@ -33,15 +33,15 @@ from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
-# Formats whose frames come in batches, a playlist's pieces.
+# Formats whose frames come in batches: the pieces of a playlist.
 _PIECES = ("hls", "dash")
-# Not "nobuffer": that discards the packets read while opening, and with them the I-frame that it waited for.
+# Does not use "nobuffer", which discards the packets read during opening, including the I-frame waited for.
 _QUICK = {"analyzeduration": "1000000"}
-# Microseconds without an answer, in addition to the watch over the process. FFmpeg takes up to twice as long, and
-# returns a last buffered packet. RTMP must never get "timeout": that makes it a server.
+# Microseconds without an answer; `ReadProcess` has a time limit, too. FFmpeg takes up to twice as long, and returns a
+# last buffered packet. RTMP must never get the option "timeout", which makes FFmpeg a server.
 _TIMEOUT_US = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    # The header names the frame rate; without counting frames it is open with its first I-frame.
+    # The header names the frame rate, so no frames are counted, and the stream is open with its first I-frame.
     "rtmp": {
         "analyzeduration": "3000000",
         "fpsprobesize": "3",
@@ -56,7 +56,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3", "http_multiple": "0"},
 }
-# Half a second of a pipe, by its own clock.
+# Options of a pipe: analyse half a second, by the pipe's own clock.
 _PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
 # Microseconds of a second analysis, if only sound was found (RTMP does not announce video before its I-frame) or a
 # film's sound begins later.
@@ -76,12 +76,12 @@ class OpenedInput:
         rate: nominal frames a second.
         by_arrival: frames arrive in real time; other sources are paced by their timestamps.
         probed: whether the arrival of packets may prove `by_arrival` wrong.
-        timed: the format has times; frames of other formats are stamped on arrival.
-        pieces: it comes in pieces, as a playlist does.
-        film: it has an end, and can be opened again at any position.
-        monotonic: its clock should be the monotonic one.
+        timed: whether the format has times; frames of other formats are stamped on arrival.
+        pieces: whether the source comes in pieces, like a playlist.
+        film: whether it has an end, and can be opened again at any position.
+        monotonic: whether its timestamps should be on the monotonic clock.
         notes: differences from the request.
-        label: the name a device gives itself.
+        label: name that a device gives itself.
     """
 
     container: InputContainer
@@ -99,12 +99,12 @@ class OpenedInput:
 
     @property
     def played(self) -> bool:
-        """Whether it waits for its reader and has an end."""
+        """True if the source waits for its reader and has an end."""
         return self.film or not (self.by_arrival or self.pieces)
 
     @property
     def alone(self) -> bool:
-        """Whether each frame is decodable without others."""
+        """True if each frame is decodable without other frames."""
         return self.video is not None and self.video.codec_context.codec.intra_only
 
     @property
@@ -121,10 +121,10 @@ class OpenedInput:
 
 
 def open_stream(request: SourceRequest) -> OpenedInput:
-    """Opens a stream or a film. It may block, in a process that can be killed.
+    """Opens a stream or a film. It may block, so call it in a process that can be killed.
 
     Raises:
-        InputMissing, InputError, MissingComponent: the source is not there, or cannot be used.
+        InputMissing, InputError, MissingComponent: the source does not exist, or cannot be used.
     """
     if request.kind != "file":
         opened = _open_url(request)
@@ -134,7 +134,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     else:
         opened = _streams(open_container(request.name), request, live=False)
     if opened.film and request.seek:
-        with suppress(av.FFmpegError):  # else it begins at its start
+        with suppress(av.FFmpegError):  # if seeking fails, reading begins at the start
             opened.container.seek(round(request.seek * 1e6))
     return opened
 
@@ -158,19 +158,19 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
                 return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
-    # A source that is no playlist, and whose length the server does not know, is not seekable and has no end yet.
-    # Cameras give some length for endless motion JPEG. Senders of other schemes may send as fast as they are read.
+    # A source that is not a playlist, and whose length the server does not know, is not seekable and has no end yet.
+    # For endless motion JPEG, cameras report some length. Senders of other schemes may send as fast as they are read.
     sent, endless = scheme in LIVE_SCHEMES, container.size <= 0 or container.format.name == "mpjpeg"
     return _streams(container, request, live=sent or endless, probed=not sent)
 
 
 def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
-    """Selects the wanted streams of a container. It is `live` unless it comes in pieces."""
+    """Selects the wanted streams of a container. With `live`, it arrives in real time unless it comes in pieces."""
     name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
         video, note = choose_video(container, name, variant=request.variant)
         streams = kept_streams(container, video)
-        if getattr(note, "code", "") == "variant_read":  # no other videos are copied here
+        if getattr(note, "code", "") == "variant_read":  # a live run copies no other videos
             notes = [str(note).removeprefix(f"{name}: ")]
         context = video.codec_context
         # Frame threads would delay the output: each of them holds a frame.
@@ -179,7 +179,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, live: bool, p
     if request.sound:
         usable = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
         sound = next(usable, None)
-    for stream in container.streams:  # else all of a list are fetched, and a damaged caption would stop it
+    for stream in container.streams:  # else all streams of a list are fetched, and a damaged caption would end it
         stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
@@ -191,7 +191,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, live: bool, p
 
 
 def plausible(rate: Fraction, trusted: bool) -> Fraction:
-    """Corrects a stream's frame rate. An impossible one, as a time base instead of a rate, becomes the default; one
+    """Corrects a stream's frame rate. An impossible rate, such as a time base, becomes the default. A rate that was
     counted from a few frames is rounded to the nominal rate."""
     if not trusted or not 1 <= rate <= 240:
         return _RATE

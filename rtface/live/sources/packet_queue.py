@@ -27,14 +27,14 @@ from rtface.media.read.container import is_unsized_end
 
 # Seconds that a packet may be overdue before frames are dropped to catch up.
 _MAX_LATE_S = 0.4
-# Packets that may be overdue: some sources are as fast as they are read.
+# Packets that may be overdue, because some sources are as fast as they are read.
 _MAX_OVERDUE_PACKETS = 60
-# Video packets that may wait if none may be dropped; beyond it the sender has to wait.
+# Video packets that may wait if none may be dropped. If more would wait, the sender has to wait.
 _MAX_WAITING = 3000
-# Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
+# Seconds that a paced source is read ahead, because its frames and sound may lie apart in the file.
 _READ_AHEAD_S = 1.5
-# Packets that a server had buffered come faster than real time, as a film does. The probe continues until they slow
-# down, up to these seconds of their clock, packets and seconds, in steps of the last.
+# Packets that a server had buffered arrive faster than real time, like a film. The probe continues until they slow
+# down. Limits: seconds of their clock, number of packets, real seconds. The last value is the step of the probe.
 _KEPT_S, _KEPT_PACKETS, _KEPT_PROBE_S, _LOOK_ON_S = 20.0, 600, 3.0, 0.1
 
 
@@ -61,17 +61,17 @@ class QueuedSound:
 
 
 class PacketQueue:
-    """Reads packets on a thread, and returns them once they are due.
+    """Reads packets on a thread, and returns them when they are due.
 
     Args:
-        parent: receives sound that need not wait.
-        request: the source.
+        parent: parent process, which gets sound that need not wait.
+        request: request that names the source.
         counts: counters of `rtface.live.messages.Heartbeat`.
 
     Attributes:
         resting: whether no output has a viewer.
-        playing: set once frames and sound are no longer held.
-        held_s: seconds by which a film is played later because it was held.
+        playing: event that is set when frames and sound are no longer held.
+        held_s: seconds by which a film plays later because it was held.
         buffer, backlog: jitter buffer and backlog of the source.
     """
 
@@ -106,7 +106,7 @@ class PacketQueue:
         self.held_s, self._held_at = time.monotonic() - due, inf
 
     def next(self) -> QueuedPacket | QueuedSound | None:
-        """Waits for the next due packet; None once source or parent ended.
+        """Waits for the next due packet; None after source or parent ended.
 
         Raises:
             av.FFmpegError: reading failed.
@@ -131,8 +131,8 @@ class PacketQueue:
             return sum(one.due <= now for one in self._pictures)
 
     def is_decoded(self, waiting: QueuedPacket) -> bool:
-        """Decides whether to decode a packet. If it is overdue for too long, all up to the newest due I-frame are
-        dropped, or without one all up to the next."""
+        """Decides whether to decode a packet. If it is overdue for too long, drops all packets up to the newest due
+        I-frame, or up to the next I-frame if none is due."""
         packet = waiting.packet
         if self._need_key and not packet.is_keyframe:
             return False
@@ -151,7 +151,7 @@ class PacketQueue:
         return not (self._need_key or packet.is_disposable)
 
     def probe(self, opened: OpenedInput) -> Iterator[Arrival]:
-        """Returns the packets. If needed, it first decides by their arrival whether the source is live."""
+        """Returns the packets. If needed, first decides by their arrival whether the source is live."""
         self._received_at = time.monotonic()
         packets, stream = self._arrivals(opened), opened.video or opened.sound
         if not opened.probed or stream is None:
@@ -240,7 +240,7 @@ class PacketQueue:
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Delays sound as much as video, so that they stay in sync."""
         due = self.buffer.sound_due(received.stamp, arrived)
-        waits = self._request.whole and not self.playing.is_set()  # for the frame of the same time, which is held
+        waits = self._request.whole and not self.playing.is_set()  # waits for the held frame of the same time
         if waits or due > self.now() or self._sounds:
             with self._changed:
                 self._sounds.append(QueuedSound(received, due))

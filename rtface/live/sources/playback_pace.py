@@ -18,11 +18,11 @@ from rtface.media.read.container import open_container
 
 CUSHION_S = 0.5
 """Extra delay of a playlist after a late piece, so that its next ones come in time."""
-# Seconds by which a film, and a playlist, may be late before its clock is reset.
+# Seconds by which a film may be late before its clock is reset, and the same for a playlist.
 _STALL_S, _PIECE_LATE_S = 0.5, 0.1
-# Longest time after the first packet in which buffered packets (of opening, or of the server) are only decoded.
+# Longest time after the first packet in which packets buffered by opening or by the server are only decoded.
 _BURST_S = 3.0
-# Seconds of the longest bunches, as of fragments, that a jitter buffer spreads.
+# Longest bunch of packets, such as a fragment, that a jitter buffer spreads, in seconds.
 _LONGEST_BUNCH_S = 10.0
 
 
@@ -40,12 +40,12 @@ class PlaybackPace:
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
         """Returns the due time (`time.monotonic()`) of a packet read at `now`."""
-        if (stamp := stamp_of(packet)) is None:  # the format has no times: follows the last
+        if (stamp := stamp_of(packet)) is None:  # the format has no times: the packet follows the last one
             stamp = self._newest + float((packet.duration or 0) * packet.time_base)
         elif packet.pts is not None:
             shown = float(packet.pts * packet.time_base)
             self._ahead = max(self._ahead, shown - stamp)
-            stamp -= self._ahead if packet.dts is None else 0  # an MKV's first ones have no decoding time
+            stamp -= self._ahead if packet.dts is None else 0  # an MKV's first packets have no decoding time
         if self._base is None or abs(stamp - self._last) > 10:  # the clock jumped
             self._base, self._newest = now - stamp, stamp
         elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stalled
@@ -55,7 +55,7 @@ class PlaybackPace:
 
 
 def longest_wait(stamps: Sequence[float | None], arrivals: Sequence[float]) -> float:
-    """Returns the limit of a jitter buffer: higher if the probe waited for a second bunch."""
+    """Returns the maximum length of a jitter buffer. It is higher if packets come in bunches."""
     packets = pairwise(zip(stamps, arrivals, strict=True))
     waits = [at - then - (new - old) for (old, then), (new, at) in packets if old is not None and new is not None]
     return _LONGEST_BUNCH_S if max(waits, default=0.0) > LONGEST_S else LONGEST_S
@@ -71,7 +71,7 @@ def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
     timed = ((stamp_of(packet), at) for packet, at in first if packet.stream is leading)
     delay = min((at - stamp for stamp, at in timed if stamp is not None), default=inf)
     came, sent = inf, deque[Arrival]()
-    for packet, arrived in reversed(first):  # RTSP's first packet has no time: no later than the next
+    for packet, arrived in reversed(first):  # RTSP's first packet has no time: it is no later than the next
         stamp = stamp_of(packet)
         came = min(came, arrived, inf if stamp is None else stamp + delay)
         sent.appendleft((packet, came))
@@ -108,7 +108,7 @@ def repeated(
 
     Args:
         path: path of the film.
-        container: the film, opened once.
+        container: container of the film, opened for the first pass.
 
     Raises:
         InputError, av.FFmpegError: the film is no longer readable.
@@ -116,11 +116,11 @@ def repeated(
     leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
     opened = {stream.index: stream for stream in streams}
     end, first = begin - 1, container
-    while end != begin:  # equal if there are no packets
-        for stream in container.streams:  # else other variants of a list are fetched
+    while end != begin:  # they are equal if there are no packets
+        for stream in container.streams:  # else other variants of a list would be fetched
             stream.discard = Discard.default if stream.index in opened else Discard.all
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
-        for packet in filter(lambda one: one.size, packets):  # empty ones would end the decoders
+        for packet in filter(lambda one: one.size, packets):  # empty packets would end the decoders
             packet.stream = opened[packet.stream_index]  # keeps its decoder
             if packet.stream is leading:
                 end = max(end, (packet.pts or 0) + (packet.duration or 0))
@@ -128,6 +128,6 @@ def repeated(
             packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
             yield packet
         shift += end - begin
-        if container is not first:  # its decoders continue; others would keep their file open until collected
+        if container is not first:  # the first one's decoders continue; others would stay open until collected
             container.close()
         container = open_container(path)

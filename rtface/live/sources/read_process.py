@@ -25,7 +25,7 @@ from rtface.live.messages import (
     VideoFrameReady,
 )
 
-# Slots for frames, and the bytes of the largest: 8K in 4:2:0, 16 bits a sample. Unused memory costs nothing.
+# Slots for frames, and bytes of the largest frame: 8K in 4:2:0, 16 bits a sample. Unused memory costs nothing.
 _SLOTS, _BYTES = 8, 7680 * 4320 * 3
 # Time limits for the first frame. The longer one applies while data arrives: some streams have an I-frame only every
 # ten seconds.
@@ -38,7 +38,7 @@ _QUIET_PIECES_S = 15.0
 _STALL_S = 2.5
 # Seconds without a frame after which a source counts as lost.
 _NO_FRAME_S = 10.0
-# Seconds without a message of the process, and until its first one: a busy machine takes long to start it.
+# Longest time without a message of the process, and until its first message: a busy machine takes long to start it.
 MUTE_S = 3.5
 START_S = 30.0
 # Time that the process may take to end.
@@ -46,7 +46,7 @@ _END_S = 0.3
 
 
 def _with_descriptor(request: SourceRequest) -> tuple[SourceRequest, int | None]:
-    """Duplicates a descriptor that the request names, as stdin, for the child. Without one it is None."""
+    """Duplicates a descriptor that the request names for the child. None if the request names none."""
     match = re.fullmatch(r"/dev/(?:stdin|fd/(\d+))", request.name) if request.kind == "file" else None
     if match is None or sys.platform == "win32":
         return request, None
@@ -62,21 +62,21 @@ def _with_descriptor(request: SourceRequest) -> tuple[SourceRequest, int | None]
 
 
 class ReadProcess:
-    """Runs the process once; a thread calls back with its messages.
+    """Runs a read process one time. A thread calls back with its messages.
 
     Args:
-        request: the source to open.
+        request: request that names the source.
         frame: called with every video frame.
-        sound: called with every frame of sound.
+        sound: called with every packet of sound.
         stalled: called with a reason if data stalls, although the source is not lost yet.
-        clock: seconds.
-        start: starts the process.
+        clock: returns seconds.
+        start: function that starts the process.
 
     Attributes:
         opened: description of the source, None until it is open.
-        refusal: error of the failed opening.
-        frames, sounds: number received.
-        heartbeat: the last heartbeat.
+        refusal: error of a failed opening.
+        frames, sounds: number of received frames and packets of sound.
+        heartbeat: last heartbeat.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ReadProcess:
         self.heartbeat = Heartbeat()
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
-        self._began: float | None = None  # time when the process was ready to open it
+        self._began: float | None = None  # time when the process was ready to open the source
         self._reason: str | None = None
         self._ended = threading.Event()
         self._abandoned = False
@@ -127,7 +127,7 @@ class ReadProcess:
             if descriptor is not None:
                 os.close(descriptor)
         self._child = child
-        child.send(self._request)  # it may have changed
+        child.send(self._request)  # the request may have changed
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):
             if why := self._watch():
@@ -142,7 +142,7 @@ class ReadProcess:
         return why or (f"reading failed ({self._reason})" if self._reason else ended)
 
     def follow(self, request: SourceRequest) -> None:
-        """Applies another request: rests, and ends the hold of a film."""
+        """Applies another request. It may rest the source, or end the hold of a film."""
         if not request.held:
             self._frame_at = self._clock() if self._request.held else self._frame_at
         self._request = request
@@ -150,7 +150,7 @@ class ReadProcess:
             self._child.send(request)
 
     def _watch(self) -> str:
-        """Returns why the source counts as lost, "" if it does not."""
+        """Returns the reason why the source counts as lost. "" if it does not."""
         now = self._clock()
         patience = START_S if self._began is None else OPENING_S if self.opened is None else MUTE_S
         if now - self._word_at > patience:
@@ -193,7 +193,7 @@ class ReadProcess:
                 # A heartbeat built before the end may arrive after the last one.
                 self.heartbeat = replace(message, over=message.over or self.heartbeat.over)
             case SourceOpened():
-                self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # the opening does not count
+                self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening does not count
             case RtfaceError():
                 self.refusal = message
 

@@ -36,15 +36,15 @@ from rtface.media.read.quantiser import QuantiserReader
 # FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
 _HEARTBEAT_S = 0.25
-# A frame is dropped if overdue packets of this many seconds wait behind it, and at least this many packets.
+# A frame is dropped if overdue packets wait behind it: at least this many seconds, and this many packets.
 _BEHIND_S, _BEHIND_PACKETS = 0.2, 3
 # Largest plausible difference of a driver's timestamp to a frame's arrival.
 _PLAUSIBLE_AGE_S = 0.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
-    """Runs in the child process. It sends `SourceOpened` or an error, then `VideoFrameReady` and `SoundPacketReady`,
-    with a `Heartbeat` several times a second."""
+    """Runs in the child process. Sends `SourceOpened` or an error first, and after that `VideoFrameReady` and
+    `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.follow)
@@ -64,7 +64,7 @@ class ReadWorker:
     """Reads one opened source to its end.
 
     Attributes:
-        queue: queue of its packets.
+        queue: queue of the source's packets.
     """
 
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
@@ -89,7 +89,7 @@ class ReadWorker:
         )
 
     def follow(self) -> None:
-        """Sends heartbeats and follows the parent's requests, until it is gone."""
+        """Sends heartbeats and follows the parent's requests, until the parent is gone."""
         while not self._parent.gone:
             self._parent.send(self._heartbeat())
             if (request := self._parent.receive(_HEARTBEAT_S)) is not None:
@@ -131,8 +131,8 @@ class ReadWorker:
                 if (opened.played or whole) and not queue.playing.is_set():  # the first frame of a film is shown
                     self._hand_over(image, quantisers, waiting.due, opened)
                     queue.hold(waiting.due)
-                # The decoder reorders frames. A frame's wait for other frames of the stream is no delay of this run, so
-                # its age counts from the packet that made the decoder output it.
+                # The decoder reorders frames. Its wait for other frames of the stream is not a delay of this run, so a
+                # frame's age counts from the packet that made the decoder output it.
                 if fresh and (whole or queue.overdue() <= behind):
                     self._hand_over(image, quantisers, waiting.due + queue.held_s, opened)
                 elif fresh:

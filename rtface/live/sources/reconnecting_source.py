@@ -57,11 +57,11 @@ class ReconnectingSource:
     """A `LiveSource` of any kind; a `SoundSource` if the request excludes video.
 
     Args:
-        request: the source to open.
-        title: its name in messages.
+        request: request that names the source.
+        title: name of the source in messages.
         stats: receives ``dropped:source``, ``packets_lost``, ``frames_corrupt`` and warnings.
-        clock: seconds, as in `ReadProcess`.
-        process: creates the process that reads it.
+        clock: returns seconds, as in `ReadProcess`.
+        process: function that creates the process that reads the source.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ReconnectingSource:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
             if self._request.whole or (connection.opened is not None and connection.opened.film):
-                self._clock, self._frames = self._new_clock(), 0  # its first frame will come again
+                self._clock, self._frames = self._new_clock(), 0  # the first frame will come again
             connection.follow(self._request)
 
     def rest(self, resting: bool) -> None:
@@ -171,7 +171,7 @@ class ReconnectingSource:
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
-            connection.follow(self._request)  # it may have changed meanwhile
+            connection.follow(self._request)  # the request may have changed meanwhile
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
@@ -193,12 +193,12 @@ class ReconnectingSource:
                 break
             if self._settled.is_set():
                 self._report_state("away", why)
-            if getattr(why, "code", "") == "no_variant":  # the list has other variants now
+            if getattr(why, "code", "") == "no_variant":  # the list now has other variants
                 self._request = replace(self._request, variant="best")
             self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
                 retry.reached()
-                give_memory_back()  # else each connection would leave some
+                give_memory_back()  # else each connection would leave some memory allocated
             retry.wait(self._closed)
         if self.ended:
             self._report_state("closed", "it ended")
@@ -287,13 +287,13 @@ class ReconnectingSource:
         at = self._clock.time("sound", sound.stamp, sound.captured)
         if self._request.video:
             if self._form is None or self._health.state != "live":
-                return  # read ahead while the source was being opened
+                return  # the packet was read ahead during opening
         else:
             self._take_description()
             self._live()
             self._frames += 1
             self._settled.set()
         if at + sound.duration / 2 < self._sound_end:
-            return  # heard already: the source's clock was set back
+            return  # it was heard before: the source's clock was set back
         self._sound_end = at + sound.duration
         self._sound(SoundPacket(sound.data, at, sound.duration))

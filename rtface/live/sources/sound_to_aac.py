@@ -1,6 +1,6 @@
 """Converts sound to AAC of one format, with ADTS headers.
 
-AAC of that format passes unchanged; other sound is decoded, resampled and encoded.
+AAC of this format passes unchanged. Other sound is decoded, resampled and encoded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 
 
 def form_of(source: AudioStream) -> SoundFormat:
-    """Returns an AAC source's own format, else 48 kHz, mono or stereo."""
+    """Returns an AAC source's own format. For others: 48 kHz, mono or stereo."""
     context = source.codec_context
     rate, channels = context.sample_rate, context.channels
     if context.codec.canonical_name != "aac":
@@ -45,7 +45,7 @@ class AacConverter:
 
     Args:
         source: stream of an opened container.
-        form: output format; None is the best for the source.
+        form: output format; None chooses the best one for the source.
     """
 
     def __init__(self, source: AudioStream, form: SoundFormat | None = None) -> None:
@@ -63,11 +63,11 @@ class AacConverter:
         return self._stats.counters["sound_packets_lost"]
 
     def push(self, packet: av.Packet[Any], captured: float) -> Iterator[SoundPacketReady]:
-        """Yields frames of AAC from a packet; none from a damaged one.
+        """Yields frames of AAC from a packet; none if it is damaged.
 
         Args:
             packet: packet of the source.
-            captured: `time.monotonic()` of its arrival.
+            captured: arrival time of the packet on `time.monotonic()`.
         """
         if self._aac:
             if not packet.size or packet.is_corrupt:
@@ -84,7 +84,7 @@ class AacConverter:
             yield self._packet(adts_frame(self._wanted, bytes(encoded)), encoded, captured)
 
     def _passed(self, packet: av.Packet[Any]) -> bytes:
-        """Returns a packet of AAC with header, b"" for another format."""
+        """Returns an AAC packet with its header; b"" if its format differs."""
         data = bytes(packet)
         config = adts_config(data)[0]
         if config and not self._source.codec_context.extradata:
@@ -99,7 +99,7 @@ class AacConverter:
 
 def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTranscoder:
     """Creates a transcoder from a stream to AAC, without headers."""
-    container = av.open(io.BytesIO(), "w", format="adts")  # nothing is written: a stream needs a container
+    container = av.open(io.BytesIO(), "w", format="adts")  # nothing is written, but a stream needs a container
     target: AudioStream = container.add_stream("aac", rate=form.rate)
     AudioTranscoder.configure(source, target)
     context = target.codec_context
@@ -110,7 +110,7 @@ def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTrans
 
 @lru_cache
 def silent_frame(form: SoundFormat = _USUAL) -> bytes:
-    """Returns an AAC frame of silence with ADTS header. It may be repeated. b"" for an unsupported format."""
+    """Returns an AAC frame of silence with ADTS header. It may be repeated. Returns b"" for an unsupported format."""
     config = config_for(form.rate, form.channels)
     if not config or form.channels not in _LAYOUTS:
         return b""
@@ -119,7 +119,7 @@ def silent_frame(form: SoundFormat = _USUAL) -> bytes:
     context.sample_rate, context.layout, context.format = form.rate, _LAYOUTS[form.channels], "fltp"
     context.time_base = Fraction(1, form.rate)
     data = b""
-    for count in range(4):  # the first ones contain the encoder's start-up
+    for count in range(4):  # the first frames contain the encoder's start-up
         silence = av.AudioFrame("fltp", _LAYOUTS[form.channels], FRAME)
         silence.sample_rate = form.rate
         for plane in silence.planes:

@@ -10,21 +10,21 @@ LONGEST_S = 1.0
 """Longest adaptive buffer in seconds."""
 # Jitter that needs no buffer: the live loop accepts a few frames at once.
 _TOLERATED_S = 0.05
-# Window for measuring jitter. After the last late packet, the buffer keeps its length for as long.
+# Window for measuring jitter. After the last late packet, the buffer keeps its length for this time, too.
 _WINDOW_S = 20.0
 # Seconds that the buffer shrinks in one second, so that faster playback is not noticed.
 _SHRINK = 0.02
 _MARGIN_S = 0.01
-# A packet later than this begins a new measurement: the source stalled or restarted. A packet later than any buffer
-# does the same, but only once per window: a second one is jitter.
+# A packet later than this begins a new measurement, because the source stalled or restarted. A packet later than any
+# buffer does so, too, but only one per window: a second one is jitter.
 _RESET_S = 2.0
 # Seconds that two clocks may drift apart in one second: some sources of 29.97 frames a second claim 30.
 _DRIFT = 1.5e-3
 
 
 class Backlog:
-    """Measures how much later a source's packets arrive than its quickest ones: that much data waits on the way. Late
-    packets that arrive in one burst with newer ones do not count.
+    """Measures how much later packets arrive than the source's quickest ones: that much data waits on the way. Late
+    packets that arrive in one burst with newer packets do not count.
 
     Attributes:
         seconds: current backlog.
@@ -51,7 +51,7 @@ class JitterBuffer:
 
     Args:
         seconds: length of the buffer; None adapts it to the jitter, up to `longest`.
-        longest: maximum seconds.
+        longest: maximum length in seconds.
 
     Attributes:
         seconds: current length.
@@ -61,17 +61,17 @@ class JitterBuffer:
         self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
         # (arrival time, value), oldest first. A delay is arrival minus stamp; an excess is a delay minus the minimum at
-        # its time. Delays that fall steadily, after a stall or because the source's clock is fast, are no jitter.
+        # its time. Delays that fall steadily, after a stall or because the source's clock is fast, are not jitter.
         self._least: deque[tuple[float, float]] = deque()  # delays, rising: the first is the minimum
         self._most: deque[tuple[float, float]] = deque()  # excesses, falling: the first is the maximum
         self._arrived = self._due = self._stalled = float("-inf")
 
     def due(self, stamp: float | None, arrived: float) -> float:
-        """Returns when to decode a packet, on the clock of `arrived`.
+        """Returns the time to decode a packet, on the clock of `arrived`.
 
         Args:
-            stamp: its decoding time on the source's clock, None if unknown.
-            arrived: its arrival time; not earlier than that of the previous packet.
+            stamp: decoding time of the packet on the source's clock, None if unknown.
+            arrived: arrival time of the packet; never earlier than that of the previous packet.
         """
         if stamp is None:
             self._due = max(self._due, arrived)
@@ -92,7 +92,7 @@ class JitterBuffer:
         return self._due
 
     def sound_due(self, stamp: float | None, arrived: float) -> float:
-        """Returns when to decode a sound packet. `stamp` is on the same clock."""
+        """Returns the time to decode a sound packet. `stamp` is on the same clock."""
         if stamp is None or not self._least or not self.seconds:
             return arrived
         return max(arrived, min(stamp + self._least[0][1], arrived) + self.seconds)
@@ -143,11 +143,11 @@ class _Epoch:
 
 
 class SourceClock:
-    """Maps times of one connection to ours.
+    """Maps times of one connection to the monotonic clock.
 
-    Frames ("video") and sound ("sound") share one offset, and so keep their distance. It follows the drift between the
-    clocks slowly. If the source's clock jumps, the first of the two begins a new offset, and the other follows when it
-    jumps as well. Not thread-safe.
+    Frames ("video") and sound ("sound") share one offset, and so stay in sync. The offset slowly follows the drift
+    between the clocks. If the source's clock jumps, the track that jumps first begins a new offset, and the other track
+    takes it when it jumps as well. Not thread-safe.
 
     Args:
         recorded: whether all outputs are files.
@@ -164,8 +164,8 @@ class SourceClock:
 
         Args:
             track: "video" or "sound".
-            stamp: its time on the source's clock; None if unknown: `arrived` is returned.
-            arrived: its arrival time.
+            stamp: time of the frame or packet on the source's clock; None if unknown, which returns `arrived`.
+            arrived: arrival time of the frame or packet.
         """
         if stamp is None:
             return arrived
@@ -184,7 +184,7 @@ class SourceClock:
         return stamp + epoch.offset
 
     def _jumped(self, track: str, stamp: float, arrived: float) -> bool:
-        """Tests for a jump of the source's clock. A stall is not one: packets come late, but in order."""
+        """Tests for a jump of the source's clock. A stall is not a jump: its packets come late, but in order."""
         last_stamp, last_arrived = self._last[track]
         step = stamp - last_stamp
         return abs(step - (arrived - last_arrived)) > JUMP_S and not -0.5 < step < JUMP_S

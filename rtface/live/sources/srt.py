@@ -1,4 +1,4 @@
-"""Connects over SRT with the system's libsrt; PyAV's wheel has none.
+"""Connects over SRT with the system's libsrt, which PyAV's wheel lacks.
 
 The library is called in the process that reads or writes the stream. This needs no bridge process with passphrase and
 stream key on its command line, and no second copy of the stream over a local port. Calls wait in the library without
@@ -25,7 +25,7 @@ MESSAGE = 1316
 # Numbers of libsrt's options (srt.h); they have not changed since version 1.3.
 _SENDING, _CONNECT_MS, _IDLE_MS, _LATENCY, _PASSPHRASE, _KEY, _STREAM_ID, _UNSENT = 21, 36, 55, 23, 26, 27, 46, 19
 _INVALID = -1
-# Milliseconds to reach a peer, and without data from it.
+# Milliseconds to reach a peer, and milliseconds without data after which the peer is lost.
 _TIMEOUT_MS = 3000
 # Latencies from this value on are microseconds, as in FFmpeg and OBS; smaller ones milliseconds, as in SRT's own tools.
 _MICROSECONDS = 10_000
@@ -52,7 +52,7 @@ def library() -> Any:
     """Loads and starts libsrt.
 
     Raises:
-        MissingComponent: it is not installed.
+        MissingComponent: libsrt is not installed.
     """
     for name in LIBRARY_NAMES:
         with suppress(OSError):
@@ -68,7 +68,7 @@ def library() -> Any:
 
 
 class SrtConnection:
-    """One connection; PyAV can `read` it as a file.
+    """One SRT connection. PyAV can `read` it like a file.
 
     Args:
         url: "srt://host:port?mode=…&passphrase=…&streamid=…&latency=…"; the mode is "caller" or "listener", the latency
@@ -95,7 +95,7 @@ class SrtConnection:
                 mode=mode,
             )
         parts = urlsplit(url.partition("?")[0])
-        host = parts.hostname or "0.0.0.0"  # a listener's "any"
+        host = parts.hostname or "0.0.0.0"  # a listener without host listens on all addresses
         port = None
         with suppress(ValueError):
             port = parts.port
@@ -119,7 +119,7 @@ class SrtConnection:
             raise
 
     def read(self, size: int = MESSAGE) -> bytes:
-        """Waits for the next message of any size; b"" without a peer."""
+        """Waits for the next message of any size. b"" if the peer is gone."""
         buffer = ctypes.create_string_buffer(2048)
         size = self._library.srt_recv(self._socket, buffer, len(buffer))
         return buffer.raw[:size] if size > 0 else b""
@@ -179,7 +179,7 @@ class SrtConnection:
         self._checked(self._library.srt_setsockflag(self._socket, option, ctypes.byref(ctypes.c_int(value)), 4))
 
     def _address(self, host: str, port: int) -> bytes:
-        """Returns a socket address as the C structure."""
+        """Returns a socket address in the form of the C structure."""
         try:
             info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         except (OSError, UnicodeError):

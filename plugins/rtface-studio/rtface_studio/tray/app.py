@@ -15,13 +15,13 @@ from rtface_studio.tray.autostart import set_start_at_login, starts_at_login
 from rtface_studio.tray.camera_run import CameraRun
 from rtface_studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
-_STUDIO_S = 20.0  # it may have to end a live run, which takes up to 15
+_STUDIO_S = 20.0  # the studio may have to end a live run, which takes up to 15 seconds
 _TITLE = 100
 """Maximum characters of the title."""
 
 
 class StudioProcess:
-    """The studio as a process of the icon, started on demand."""
+    """Starts the studio on demand, as a child process of the icon."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -29,7 +29,7 @@ class StudioProcess:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Opens its page in the browser; starts it if needed. Raises OutputError on failure."""
+        """Opens the studio's page in the browser; starts the studio if needed. Raises OutputError on failure."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
@@ -47,7 +47,7 @@ class StudioProcess:
             raise OutputError("no browser was found to open the studio in", code="no_browser")
 
     def close(self) -> None:
-        """Ends it; jobs of its queue continue."""
+        """Ends the studio; jobs of its queue continue."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -61,13 +61,13 @@ class TrayApp:
 
     Args:
         camera: a run that has not begun.
-        words: the command line that starts this icon at login.
-        show: receives errors of the menu's actions.
+        words: command line that starts this icon at login.
+        show: called with errors of the menu's actions.
         language: language of the menu, "en" or "de".
 
     Attributes:
-        stop: set by Quit.
-        icon: receives every change of the view, once it is set.
+        stop: event that the menu entry Quit sets.
+        icon: icon that shows the view; None until it is assigned.
     """
 
     def __init__(

@@ -18,12 +18,12 @@ _WINDOWS_NAME = "rtface tray"
 
 
 def entry_path() -> Path | None:
-    """Returns the path of the file that starts the icon. None on Windows, which uses its registry."""
+    """Returns the path of the file that starts the icon. None on Windows, where the registry does so."""
     if platform.system() == "Windows":
         return None
     if platform.system() == "Darwin":
         return Path.home() / "Library" / "LaunchAgents" / "org.rtface.tray.plist"
-    given = os.environ.get("XDG_CONFIG_HOME", "")  # a relative path is ignored
+    given = os.environ.get("XDG_CONFIG_HOME", "")  # the specification ignores relative paths
     config = Path(given) if given.startswith("/") else Path.home() / ".config"
     return config / "autostart" / "rtface-tray.desktop"
 
@@ -36,7 +36,7 @@ def starts_at_login() -> bool:
 
 
 def set_start_at_login(words: list[str] | None) -> None:
-    """Sets the command line for starting the icon at login, or None.
+    """Sets the command line that starts the icon at login. None removes it.
 
     Raises:
         OutputError: the entry cannot be written; the message names its place.
@@ -62,7 +62,7 @@ def set_start_at_login(words: list[str] | None) -> None:
 
 
 def _desktop_entry(words: list[str]) -> bytes:
-    """Formats a desktop entry. The Desktop Entry Specification escapes strings once more than quoted arguments."""
+    """Formats a desktop entry. Its specification requires two escapes: of the quoted argument, and of the string."""
 
     def quoted(word: str) -> str:
         inner = "".join(f"\\{letter}" if letter in '"`$\\' else letter for letter in word.replace("%", "%%"))

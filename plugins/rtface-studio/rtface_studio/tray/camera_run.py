@@ -25,24 +25,24 @@ _ENDING_S = 10.0
 
 
 class CameraRun:
-    """Starts and ends live runs of a virtual camera by its readers.
+    """Starts and ends a virtual camera's live runs, depending on its readers.
 
     A run ends when no program has read the camera for a while. The first run starts at once, to learn the camera's
     size.
 
     Args:
-        start: starts a live run.
-        wait: holds the virtual camera open at a width and height until a program reads it or the event is set; raises
-            RtfaceError on failure.
+        start: function that starts a live run.
+        wait: function that holds the virtual camera open at a width and height until a program reads it or the event
+            is set; raises RtfaceError on failure.
         poll: interval in seconds for polling the run.
-        retry: see `RETRY_S`.
-        clock: seconds.
+        retry: seconds before each restart of a failed run; see `RETRY_S`.
+        clock: returns seconds.
 
     Attributes:
         state: state of the camera.
         error: reason of the state "failed".
         enabled: whether faces are enhanced; kept from run to run.
-        changed: called, on any thread, when another attribute has changed.
+        changed: called on any thread when one of the attributes above has changed.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CameraRun:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Starts working on a thread."""
+        """Starts a thread that waits for readers and runs the camera."""
         self._thread = start_thread("camera", self._work)
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class CameraRun:
     def toggle(self) -> None:
         """Turns the enhancement off or on; the camera continues either way."""
         self.enabled = not self.enabled
-        if (run := self._run) is not None and self._applied:  # the camera's thread may end it meanwhile
+        if (run := self._run) is not None and self._applied:  # the camera's thread may end the run meanwhile
             self._apply(run)
         self.changed()
 
@@ -105,7 +105,7 @@ class CameraRun:
                 self._failed(message_of(error))
 
     def _once(self) -> None:
-        """Waits for a reader, and then runs once."""
+        """Waits for a reader. Starts a run that lasts until the camera has no reader."""
         if self._size is not None:
             self._set("asleep")
             self._wait(*self._size, self._stop)
@@ -136,7 +136,7 @@ class CameraRun:
                 if status["enabled"] != self.enabled:
                     self._apply(run)
                 self._applied = True
-            elif status["enabled"] != self.enabled:  # changed elsewhere, such as on the page
+            elif status["enabled"] != self.enabled:  # changed elsewhere, for example on the page
                 self.enabled = status["enabled"]
                 self.changed()
             if size := status["sinks"][0]["size"]:

@@ -52,8 +52,8 @@ class StatusNotifier:
     """A `TrayIcon` on the session's bus.
 
     Args:
-        view: the first view.
-        show: receives a line if the desktop shows no such icons.
+        view: initial view.
+        show: called with a line for the user if the desktop shows no tray icons.
     """
 
     def __init__(self, view: TrayView, show: Callable[[str], None]) -> None:
@@ -293,7 +293,7 @@ class _Menu(ServiceInterface):
 
 def _properties(item: MenuItem) -> dict[str, Variant]:
     properties = {
-        "label": Variant("s", item.label.replace("_", "__")),  # a single one would mark a mnemonic
+        "label": Variant("s", item.label.replace("_", "__")),  # a single underscore would mark a mnemonic
         "enabled": Variant("b", item.action is not None),
         "visible": Variant("b", True),
     }
@@ -304,4 +304,4 @@ def _properties(item: MenuItem) -> dict[str, Variant]:
 
 def _choose(item: MenuItem) -> None:
     if item.action is not None:
-        start_thread("menu", item.action)  # it may wait for the run, but the icon must not
+        start_thread("menu", item.action)  # the action may wait for the run, but the icon must not

@@ -26,9 +26,9 @@ class MenuItem:
     """An entry of the menu.
 
     Attributes:
-        label: its text.
-        action: called on a thread when it is chosen; None for a mere text.
-        checked: whether it is ticked; None for an entry without a tick.
+        label: text of the entry.
+        action: called on a thread when the entry is chosen; None for an entry that only shows text.
+        checked: whether the entry is ticked; None for an entry without a tick.
     """
 
     label: str
@@ -43,7 +43,7 @@ class TrayView:
     Attributes:
         state: determines the colour of the icon.
         title: one line, shown at the icon and first in the menu.
-        items: the menu below the title; a click on the icon chooses the first.
+        items: menu entries below the title; a click on the icon chooses the first entry.
     """
 
     state: IconState
@@ -64,7 +64,7 @@ class TrayIcon(Protocol):
 
 
 def draw_icon(state: IconState, size: int = 32) -> Bytes:
-    """Draws a face in a circle, in the state's colour. RGBA, (`size`, `size`, 4) uint8, not premultiplied."""
+    """Draws a face in a circle of the state's colour. Returns RGBA, (`size`, `size`, 4) uint8, not premultiplied."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
 
     def disc(at_x: float, at_y: float, radius: float) -> Bytes:
