@@ -144,12 +144,12 @@ class CpuDevice:
         """Adds corrections to the frame's planes. Samples under no mask stay bit-identical.
 
         Args:
-            frame: the frame to correct. Its image is written to only if a sample changes, after `make_writable()`.
+            frame: the frame to correct. If there is something to write, `make_writable()` precedes the writing.
             corrections: `HostCorrection` objects, which may differ in size.
 
         Returns:
-            The same frame, marked `touched` if any sample changes. If the pixel format has to be converted first, the
-            returned frame has a new image, and a warning is counted.
+            The given frame if there is nothing to write, else the frame marked `touched`. If the pixel format has to be
+            converted first, the returned frame has another image, and a warning is counted.
 
         Raises:
             EngineError: a correction contains NaN or infinity. The frame is unchanged in this case.

@@ -64,7 +64,7 @@ class FaceAddresses:
         mask: the area's mask, float32 n×n, n ≤ S; `mask_side` is n.
         measures: the measured figures, `measure_floats(S)` floats.
         scratch: values kept between measuring and applying, `scratch_floats(S)` floats.
-        occlusion: map of occlusion (1 = occluded), float32 rows×columns (`maps`), over `region` (x, y, w, h); 0: no map.
+        occlusion: occlusion map (1 = occluded), float32 rows×columns (`maps`), over `region` (x, y, w, h); 0: no map.
     """
 
     r: int
