@@ -1,7 +1,7 @@
-"""Compares frames decoded and corrected on the GPU with host frames. Measures speed.
+"""Compares frames decoded and corrected on the GPU with host frames. Also measures the speed of both ways.
 
-The faces are given. If OpenVINO is installed, a whole `rtface run` follows on each device. Results are saved after each
-comparison.
+The faces are given in advance. If OpenVINO is installed, a whole `rtface run` follows on each device. Results are saved
+after each comparison.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Recipe:
 
     @property
     def vivid(self) -> bool:
-        """True if the engine invents detail: it has a fidelity control or is no plain CNN."""
+        """True if the engine invents detail: it has a fidelity control, or its family does."""
         return self.family != "CNN" or self.controls.fidelity is not None
 
     @property

@@ -153,7 +153,7 @@ def _between_casts(nodes: Sequence[Any]) -> set[str]:
 
 
 def _drop_casts(model: Any) -> None:
-    """Removes casts from fp32 to fp32, except casts whose result is an output of the network."""
+    """Removes casts from fp32 to fp32. Keeps those whose result is an output of the network."""
     types = _types(model)
     outputs = {o.name for o in model.graph.output}
     source: dict[str, str] = {}
@@ -188,7 +188,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
     def lowered(name: str) -> str:
         return f"{name}.low"
 
-    # A tensor has its original name in fp32 and another one in `low`; casts supply those read but not computed.
+    # A tensor has its original name in fp32 and another one in `low`. Casts supply the type that no node computes.
     floats = {name for name, kind in types.items() if kind == _FLOAT}
     for node in graph.node:
         independent = _INDEPENDENT_INPUTS.get(node.op_type, ())
