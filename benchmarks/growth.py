@@ -111,7 +111,7 @@ def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def of_source(events: int, film: Path, *, sound: bool = False) -> list[float]:
-    """Measures memory after each reconnection of the source, or of only its sound."""
+    """Measures memory after each reconnection of the source (or its sound)."""
     with hanging_up(stream(film, sound=sound)) as (address, ended):
         words = [str(film), "null:", "--loop", "--audio", address] if sound else [address, "null:"]
         with live(*words, "--control", str(free_port())) as run:

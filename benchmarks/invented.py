@@ -169,7 +169,7 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
 
 
 def _centred(errors: Sequence[Any]) -> float:
-    """Returns the shift of a bound that balances the highest and lowest coverage."""
+    """Returns the bound's shift that balances the highest and lowest coverage."""
     shifts = np.linspace(-0.3, 0.3, 61)
     covered = np.array([[(one <= shift).mean() for one in errors] for shift in shifts]) - COVERAGE
     return float(shifts[np.abs(covered.max(1) + covered.min(1)).argmin()])

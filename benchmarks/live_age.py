@@ -57,7 +57,7 @@ MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 def send(target: Any, form: str, rate: float) -> None:
     """Sends frames at their due times until the receiver disconnects.
 
-    `target` is a file name or an object that accepts bytes.
+    `target` is a path, an address, or an object that accepts bytes.
     """
     muxed = form != "mjpeg"
     options = {"flush_packets": "1"}

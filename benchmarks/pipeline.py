@@ -1,4 +1,4 @@
-"""Compares the time of the whole chain and of each stage with decoding alone. Excludes encoding.
+"""Compares the whole chain, and each stage, with decoding alone. Excludes encoding.
 
 usage: python -m benchmarks.pipeline [--frames 300] [--rounds 3] [--input CLIP]
 """

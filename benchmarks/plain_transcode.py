@@ -1,4 +1,4 @@
-"""Transcodes the video stream with plain PyAV and given codec settings, as a baseline.
+"""Transcodes the video stream with plain PyAV, as a baseline.
 
 usage: plain_transcode.py INPUT OUTPUT [CODEC PRESET CRF]
 """

@@ -87,7 +87,7 @@ def _clean(value: Any) -> Any:
 
 
 def _film(path: Path) -> Parts:
-    """Hashes a film's streams, tags and container. Video is hashed by samples, times and colour, the rest by packets."""
+    """Hashes a film's streams, tags and container. Hashes video by samples, times and colour, the rest by packets."""
     with av.open(str(path)) as box:
         chapters = [(c["start"], c["end"], c["time_base"], c["metadata"]) for c in box.chapters()]
         parts = {

@@ -395,7 +395,7 @@ def stills(folder: Path) -> None:
     scans = folder / "slow-scans"
     scans.mkdir()
     for t in range(SLOW):
-        if t != 30:  # the reader repeats a frame for the missing one
+        if t != 30:  # number 30 is missing, so a run repeats a frame
             cv2.imwrite(str(scans / f"{t:03}.png"), deep(float(t))[..., ::-1])
     (scans / "033.png").write_bytes(b"damaged")
 

@@ -59,7 +59,7 @@ def whole_file(source: Path, out: Path) -> None:
 
 
 def continued_job(source: Path, out: Path) -> None:
-    """Continues a job, of which only the second segment is finished, with `rtface.run`."""
+    """Continues a job with `rtface.run`. Only the job's second segment is finished."""
     options: Any = {"codec": "ffv1", "correct": "always", "crf": 0, "compare": out / "both.mkv"}
     job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
     assert isinstance(job, FilmJob) and len(job.plan) == 2

@@ -1,4 +1,4 @@
-"""Runs all tests and benchmarks for NVIDIA GPUs, the most important ones first.
+"""Runs all tests and benchmarks for NVIDIA GPUs, most important first.
 
 usage: python -m benchmarks.gpu.first_contact [PART …] [--seconds N] [--out FOLDER] [--dry]
 

@@ -1,7 +1,7 @@
-"""Measures the host's work on a 1080p frame, with a GPU that takes no time.
+"""Measures the host's work on a 1080p frame without GPU time.
 
-The work is the enhance step. Every GPU call returns immediately and does nothing, so the figures are the CPU time of
-the loop's thread and of the thread that owns the GPU. Excludes trackers, codecs and analysis. Runs on any machine.
+The work is the enhance step. Its GPU is simulated: every call returns immediately and does nothing. So the figures are
+the CPU time of the loop's thread and of the thread that owns the GPU, without trackers, codecs and analysis.
 """
 
 from __future__ import annotations

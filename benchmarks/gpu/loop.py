@@ -36,8 +36,8 @@ class One:
 
 
 class Marked:
-    """A stream that records a pair of events around each piece of work. A piece begins with a wait, or at the previous
-    event, and ends with the user's next event. All other calls are forwarded to the stream."""
+    """A stream that records two events around each piece of work. A piece begins with a wait, or at the previous event,
+    and ends with the user's next event. All other calls are forwarded to the stream."""
 
     def __init__(self, gpu: Any, stream: Any) -> None:
         self._gpu, self._stream = gpu, stream
@@ -205,7 +205,7 @@ def _length(spans: Spans) -> float:
 
 
 def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
-    """Measures the seconds for all frames if they overlap, as in a run."""
+    """Measures the seconds for all frames, overlapped as in a run."""
     start = time.perf_counter()
     done = sum(frame.touched for frame in step(frames))  # type: ignore[union-attr]
     seconds = time.perf_counter() - start
@@ -214,7 +214,7 @@ def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
 
 
 def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
-    """Measures the seconds for all frames if each frame waits for the previous one."""
+    """Measures the seconds for all frames, one after another."""
     start = time.perf_counter()
     for frame in frames:
         assert step.collect(step.submit(frame)).touched, step._stats.warnings

@@ -1,4 +1,4 @@
-"""Provides the parts' GPU (or the tests' emulated one), clocks, rounds, and result files."""
+"""Provides the GPU (real or emulated), clocks, rounds, and result files."""
 
 from __future__ import annotations
 

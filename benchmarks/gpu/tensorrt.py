@@ -63,7 +63,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """Yields the name of each way, and a function that opens and judges a plan on the thread that owns the GPU."""
+    """Yields each way's name and function. The function opens and judges a plan on the thread that owns the GPU."""
     if bench.dry:
         yield "the tests' own", lambda: (bench.plan(recipe)[0], GoldenResult(100.0, 50.0, 0.0))
         return
@@ -122,7 +122,7 @@ def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
 
 
 def _judge(bench: Bench, recipe: Recipe, opened: Any, figures: dict[str, Any]) -> None:
-    """Opens an engine with one plan, and compares its graphs with golden crops."""
+    """Opens an engine with one plan. Compares its graphs with golden crops."""
     started = time.perf_counter()
     plan, verdict = opened()
     figures |= {"opened_s": round(time.perf_counter() - started, 2), "golden_db": verdict.psnr, "ms": verdict.ms}

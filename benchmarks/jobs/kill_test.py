@@ -28,7 +28,7 @@ OPTIONS = {"tracker": "none", "codec": "ffv1"}
 
 
 def content(path: Path) -> list[str]:
-    """Hashes each stream by times and samples of frames, or times and bytes of packets."""
+    """Hashes each stream. Uses times and samples of frames, or times and bytes of packets."""
     with av.open(str(path)) as film:
         digests = [hashlib.sha256() for _ in film.streams]
         for packet in film.demux():

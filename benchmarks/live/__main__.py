@@ -7,8 +7,7 @@ busy), slow (one face, and an engine, given by --engine, that is too slow).
 
 The source is a clip of 30 frames per second, 720p except in large, sent in real time over TCP. Each frame contains its
 number, so latency is measured from the frame's due time until the sink receives it. This includes network, decoding and
-tracking.
-Saves results/live_CASE.json.
+tracking. Saves results/live_CASE.json.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ ROW = "{:>6} {:>8} {:>6} {:>9} {:>12} {:>8} {:>22} {:>8}"
 
 
 def old_tree(commit: str, folder: Path) -> Path:
-    """Creates a folder with an older version of rtface and the current benchmarks."""
+    """Creates a folder with an older rtface and the current benchmarks."""
     subprocess.run(
         ["git", "-C", str(HERE), "worktree", "add", "--detach", str(folder / "old"), commit],
         check=True,

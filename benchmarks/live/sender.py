@@ -61,7 +61,7 @@ def number_of(luma: np.ndarray) -> int | None:
 
 
 class Times:
-    """The last due time of each frame of the clip, shared between processes."""
+    """The last due time of each frame, shared between processes."""
 
     def __init__(self, path: Path, count: int) -> None:
         if not path.exists():

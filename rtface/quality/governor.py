@@ -274,7 +274,7 @@ class QualityGovernor:
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Raises the lowest faces after a calm time, if enough time is available."""
+        """Raises the lowest faces after a calm time, if time suffices."""
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # the step up has lasted
             self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None

@@ -47,7 +47,7 @@ class ProcessorBudget:
 
     @property
     def over(self) -> str:
-        """The reason to reduce the time for faces, or "" below the limit."""
+        """The reason to give faces less time. "" below the limit."""
         share = self.setting.cpu_budget
         if share >= 1.0 or self.used is None or self.used <= share * self.cores:
             return ""
