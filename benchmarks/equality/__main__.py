@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
-    """Runs the cases on both sides and prints the table. Returns 1 if anything differs, else 0."""
+    """Runs the cases in both checkouts and prints the table. Returns 1 if anything differs, else 0."""
     source = folder / "inputs"
     if not (source / "made").exists():
         shutil.rmtree(source, ignore_errors=True)

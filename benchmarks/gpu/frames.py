@@ -53,7 +53,7 @@ class Film:
     """A short scene that repeats. Each frame has separate samples.
 
     Args:
-        width, height: in pixels.
+        width, height: size in pixels.
         faces: number of copies of the portrait, side by side.
         face_px: width of a face's box.
         name: pixel format, "yuv420p" or "nv12".

@@ -63,7 +63,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(bench: Bench, loop: Loop, film: Film, path: Path) -> dict[str, Any]:
-    """Processes a film both ways. Returns the differences of samples, and frames per second."""
+    """Processes a film on the GPU and on the host. Returns the differences of samples, and frames per second."""
     decoded, decoder = _read(bench, film, path, True)
     before = _samples(software(decoded[-1].image) if not bench.dry else decoded[-1].image.host())
     in_place, fps = _enhance(loop, decoded, 2)

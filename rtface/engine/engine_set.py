@@ -240,7 +240,7 @@ class EngineSet:
             raise
 
     def named(self, name: str) -> RunningEngine:
-        """Returns the engine of that name, loaded if necessary. Raises as `load_engine` and `check_allowed`."""
+        """Returns the engine `name`, and loads it if necessary. Raises like `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
         if MARK in name:  # only the request selects persons
             raise unknown_engine(name)

@@ -73,7 +73,7 @@ _FACE_GONE_S = 2.0
 # Warm-up from the first face, during which costs are not judged: networks, code and memory are used for the first
 # time, and an idle computer is slow at first.
 _WARM_UP_S = 2.0
-# Age of a frame above which keyframes are postponed, as a share of the ceiling.
+# Keyframes are postponed on frames that are older than this share of the ceiling.
 _LATE_CEILING_SHARE = 0.6
 # Maximum pause between frames that counts for fades.
 _FADE_MAX_PERIODS = 2

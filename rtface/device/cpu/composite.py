@@ -1,7 +1,7 @@
 """Adds corrections to native planes and leaves all other samples unchanged.
 
-For each face and component, the correction is converted to code values, low-passed where the map shrinks it, warped to
-the plane, dithered, added in float, rounded once, and clipped to the wider of the legal range and the source sample.
+For each face and component, the correction is converted to code values, low-passed if the map shrinks it, warped to the
+plane, dithered, added in float, rounded one time, and clipped to the wider of the legal range and the source sample.
 
 Dither. Before rounding, a sample at column x, row y of its plane (of its field's rows, for a field) gets
 
@@ -173,7 +173,7 @@ class Placement:
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
-        """Returns uint8 h×w, above 0 where a mask exceeds 0."""
+        """Returns a uint8 map, h×w, that exceeds 0 where a mask does."""
         if self._gate is None:
             gates = [warp_mask(p, p.support, self._to_plane, self.box) for p in self._group]
             self._gate = np.asarray(np.maximum.reduce(gates) if len(gates) > 1 else gates[0], np.uint8)

@@ -47,8 +47,8 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
     blurred: `warpAffine` has no area filter.
 
     Returns:
-        The filtered image, reduced by the whole factors, and the matrix from its coordinates to those of the input
-        (corner convention).
+        The filtered image, reduced by the whole factors, and the matrix from its coordinates to the input's
+        coordinates (corner convention).
     """
     (nx, ny), size, sigma = smoothing(shrink)
     if nx > 1 or ny > 1:

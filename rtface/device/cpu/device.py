@@ -68,8 +68,8 @@ class CpuDevice:
 
     Args:
         threads: limit of OpenCV's threads in this process; None leaves the limit to the pipeline's thread budget.
-        warn: called with a key and a message, once per frame, when the user should know about something; logs by
-            default.
+        warn: function that is called with a key and a message for each frame with a problem that the user should know;
+            logs by default.
     """
 
     name = "cpu"

@@ -32,7 +32,7 @@ class GpuAverager:
     """Averages the answers of a frame's faces over time.
 
     Args:
-        steps: submission queue of the device.
+        steps: the device's object that submits work to the GPU.
     """
 
     def __init__(self, steps: Submission) -> None:

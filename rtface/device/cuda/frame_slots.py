@@ -65,7 +65,7 @@ class GpuCrops(Crops[FaceSlot]):
 
 @dataclass(frozen=True, slots=True)
 class GpuFrame:
-    """A frame on the GPU: all samples, or those around its faces.
+    """A frame on the GPU: all samples, or only the samples around its faces.
 
     Attributes:
         image: the frame's image; kept until the GPU no longer uses it.

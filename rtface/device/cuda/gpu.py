@@ -281,7 +281,7 @@ class Gpu:
     def stream(self, priority: int = 0) -> Stream:
         """Creates a stream. Work on streams of higher priority starts first. 0 is the lowest priority; values above
         the GPU's highest priority are reduced to that one."""
-        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
+        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # e.g. 0, -5
         with _cuda_errors("make a stream"):
             options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = Stream(self._device.create_stream(options=options), self._kernels)

@@ -10,5 +10,5 @@ _PROGRAMS = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch
 
 
 def open_gpu(ordinal: int = 0) -> Gpu:
-    """Opens a GPU with all kernels loaded. Compiles uncached kernels, which takes seconds. Raises as `Gpu`."""
+    """Opens a GPU with all kernels loaded. Compiles uncached kernels, which takes seconds. Raises like `Gpu`."""
     return Gpu(ordinal, {path.read_text(encoding="utf-8"): names for path, names in _PROGRAMS.items()})

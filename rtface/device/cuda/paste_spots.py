@@ -40,7 +40,7 @@ class Spot(NamedTuple):
     Attributes:
         face: the face that covers the area.
         box: the samples that may change.
-        shared: whether parts of other faces overlap this one.
+        shared: whether parts of other faces overlap this face's part.
         tint: number, from 1, of the probed chroma box that contains the spot; 0 if there is none.
         lowpass: filter that is first applied to the correction.
         cubic: whether the correction is interpolated with a cubic.

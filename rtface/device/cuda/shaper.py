@@ -1,7 +1,7 @@
 """Shapes corrections (`rtface.correct`) on a GPU; the host only decides.
 
 For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; its images stay on the GPU.
-Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and those of stills, are uploaded first.
+Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and answers for stills, are uploaded first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GpuShaper:
     """Shapes the corrections of a frame's faces.
 
     Args:
-        steps: submission queue of the device.
+        steps: the device's object that submits work to the GPU.
     """
 
     def __init__(self, steps: Submission) -> None:

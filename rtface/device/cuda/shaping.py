@@ -10,7 +10,7 @@ For a batch of faces, each with its own side S:
 Before the measuring, for engines without memory, their answers are averaged over time:
 
     small_job(…)                    # a reduced copy of each crop; to the host, for `TemporalAverage.follow`
-    blends, average_launches(…)     # its results, to the GPU; answers become averages
+    blends, average_launches(…)     # the results of `follow`, to the GPU; answers become averages
 
 All sizes are fixed in advance: `FACE.itemsize` and `CONTROL.itemsize` per face, `measure_floats(S)` and
 `scratch_floats(S)`. Kernels skip entries with `size` 0, so the same launches serve fewer faces.

@@ -59,7 +59,7 @@ class SampleMap:
 
     Attributes:
         form: the layout.
-        maps: per component.
+        maps: position of the samples, per component.
     """
 
     form: Layout
@@ -74,7 +74,7 @@ class SampleMap:
 
 @dataclass(eq=False)
 class ExternalMemory(Memory):
-    """GPU memory of another library: never freed here; `owner` keeps it alive."""
+    """GPU memory of another library. This class never frees it; `owner` keeps it alive."""
 
     address: int
     nbytes: int

@@ -45,7 +45,7 @@ class StatePool:
             self._all.append(memory)
         state = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
         # This need not wait for the GPU, because only later work on the same stream overwrites the memory. It must not
-        # take a lock, as a SlotPool does: garbage collection may run it while this thread holds that lock.
+        # take a lock (as a SlotPool does), because garbage collection may run it while this thread holds that lock.
         weakref.finalize(state, self._free.append, memory).atexit = False
         return state
 

@@ -5,8 +5,8 @@ Events order them, so copies of neighbouring frames overlap with computation, an
 works on the next ones. A fifth, `urgent`, is for small downloads that a thread waits for (trackers, the average over
 time): they do not queue behind the networks.
 
-Crops for networks are queued here until the GPU has room for another batch. A batch takes all queued crops; no crop
-waits for a batch to fill. A second thread waits for room on the GPU, so that this one can continue with copies and
+Crops for networks are queued here until the GPU can take another batch. A batch takes all queued crops; no crop waits
+for a batch to fill. A second thread waits for batches to end, so that the first thread can continue with copies and
 corrections. All GPU work that a batch depends on was enqueued before it, so the wait ends. Engines that send answers to
 the host have their own streams and threads (`engine.cuda.hosted`).
 """

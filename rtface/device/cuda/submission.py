@@ -119,7 +119,7 @@ class Submission:
             raise failure
 
     def release(self, slots: FrameSlots) -> None:
-        """Releases a frame's slots and image once the GPU is done. Safe to call twice."""
+        """Releases a frame's slots and image when the GPU is done. Safe to call twice."""
         if slots.released:
             return
         slots.released = True

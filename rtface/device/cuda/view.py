@@ -27,7 +27,7 @@ class RegionReader:
     """Renders regions of frames in GPU memory as small RGB images. Thread-safe.
 
     Args:
-        steps: submission queue of the device.
+        steps: the device's object that submits work to the GPU.
     """
 
     def __init__(self, steps: Submission) -> None:

@@ -48,7 +48,7 @@ class Calibration:
 
 
 def load_calibration(recipe: Recipe) -> Calibration | None:
-    """Loads an engine's calibration, None without one. Logs a warning and returns None if it is unusable."""
+    """Loads an engine's calibration. Returns None without one. If it is unusable, logs a warning and returns None."""
     calibration = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
     if calibration is not None and not calibration.crops:
         log.warning("engine %s runs without int8: %s names no golden crops", recipe.name, recipe.folder / FILE)

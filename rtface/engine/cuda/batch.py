@@ -1,7 +1,7 @@
 """Batches of an engine on a GPU: buffers at fixed addresses, and CUDA graphs.
 
 A batch uploads the rows' addresses; `gather` fills the network's input, the network runs, and `scatter` distributes its
-answers (``device/cuda/batch.cu``). All but the upload is captured once per batch size, so a batch costs one copy and
+answers (``device/cuda/batch.cu``). All steps but the upload are captured per batch size, so a batch costs one copy and
 one launch.
 
 Batch sizes are powers of two and the engine's maximum. Each size is compiled, captured and judged when the engine
@@ -93,7 +93,7 @@ class Batches:
         So the first frames need not wait for compilation, and wrong graphs are detected before use.
 
         Returns:
-            The minimum milliseconds of a batch of one.
+            The minimum milliseconds for a batch of one crop.
 
         Raises:
             EngineError: the answers for a batch are wrong.

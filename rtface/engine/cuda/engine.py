@@ -91,7 +91,7 @@ class GpuEngine(EngineBase):
         return cast("Any", request.future)
 
     def stand_back(self) -> None:
-        """Gives host crops the lowest priority on the GPU. Call it before the first one."""
+        """Gives host crops the lowest priority on the GPU. Call it before the first host crop."""
         self.hosted.priority = 0
 
     def enqueue(self, batch: list[CropRequest]) -> Event:

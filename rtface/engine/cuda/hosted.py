@@ -50,7 +50,7 @@ class _Kept:
 
 
 class Hosted:
-    """Runs host crops through an engine on a GPU, one by one. The first one allocates memory.
+    """Runs host crops through an engine on a GPU, one by one. The first crop allocates memory.
 
     Args:
         streams: the GPU's stream thread.

@@ -19,7 +19,7 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
 
 def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
-    """Opens a plan that passed the golden gate, or builds one.
+    """Opens a cached plan that passed the golden gate, or builds one.
 
     Args:
         recipe: recipe of the engine.

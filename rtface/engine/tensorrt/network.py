@@ -2,7 +2,7 @@
 
 TensorRT takes all types from the network, so precision is decided only here, in the ONNX. The shipped networks compute
 in fp32 from weights stored in fp16. The converted network computes in fp16 or bf16, has fp32 inputs and outputs, and
-casts where parts of it stay in fp32.
+casts around the parts that stay in fp32.
 
 Measured on the golden crops with every result rounded (worst crop): rtface-s 67.4 dB in fp16 and 57.8 in bf16, rtface-m
 67.7 and 58.4. If the nodes between the author's casts, which compute positions, do not stay in fp32, rtface-s falls to

@@ -91,7 +91,7 @@ class TensorRtPlan:
         return context
 
     def _share_scratch(self, contexts: Mapping[int, Any]) -> None:
-        """Sets shared scratch memory for all contexts, as large as any needs."""
+        """Gives all contexts one scratch memory, large enough for each."""
         need = max(int(context.update_device_memory_size_for_shapes()) for context in contexts.values())
         if self.scratch is None or self.scratch.nbytes != need:
             self._free_scratch()
@@ -112,14 +112,14 @@ class TensorRtPlan:
         """Submits a run over the first `batch` bound crops to a stream.
 
         Neither allocates nor waits, except that TensorRT for RTX compiles kernels in the first run of a batch size: run
-        each size once before timing matters and before it is captured. Raises EngineError.
+        each size one time before timing matters and before it is captured. Raises EngineError.
         """
         if not self._contexts[batch].execute_async_v3(handle):
             why = self._execution.fault()
             raise EngineError("engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=why)
 
     def capturable(self, handle: int, batch: int) -> bool:
-        """Returns whether `enqueue` can be captured. The batch must have run once on that stream."""
+        """Returns whether `enqueue` can be captured. The batch size must have run before on that stream."""
         return self._execution.capturable(self._contexts[batch], handle)
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
