@@ -1,6 +1,6 @@
-"""Shared parts of the benchmarks: reference clips, the machine's description, result files.
+"""Provides the benchmarks' reference clips, machine description and result files.
 
-Machines are noisy: each benchmark alternates between baseline and subject in one session and reports ratios.
+Timings vary between sessions, so each benchmark alternates between baseline and subject and reports ratios.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
                 cpu = line.split(":", 1)[1].strip()
                 break
     except OSError:
-        pass  # not Linux: the platform's name is used
+        pass  # systems other than Linux report only the platform's name
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -142,7 +142,7 @@ def _moving_portraits(width: int, height: int, face_px: int, faces: int, frames:
             zoom = scale * (1 + 0.05 * np.sin(t / 31 + k))
             matrix = cv2.getRotationMatrix2D((223.0, 120.0), 4 * np.sin(t / 19 + k), zoom)
             matrix[:, 2] += (centre[0] - 223.0, centre[1] - 120.0)
-            # one column per copy
+            # Each copy of the portrait has its own column.
             left, right = int(width * (k + 0.5) / (faces + 1)), int(width * (k + 1.5) / (faces + 1))
             layer = cv2.warpAffine(
                 portrait, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE

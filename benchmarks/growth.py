@@ -1,14 +1,14 @@
 """Measures how much memory a program keeps after each event.
 
-Events: a source, sound or viewer that disconnects and reconnects, or an item of the queue.
+An event is a source, sound or viewer that disconnects and reconnects, or an item of the queue.
 
 usage: python -m benchmarks.growth [--events 60] [--film FILM] [KIND ...]
 
 Kinds: source (a stream that disconnects), sound (the stream of `--audio` that disconnects), sink (an RTMP server of
 ffmpeg that ends), viewer (of the output), page (a viewer of the preview), queue (items whose process ends at once).
-Figures are MB per event from the 20th to the last one: the median of the slopes between any two, which ignores
-allocations on late first use; more than 0.1 is a fault. For sinks and viewers, the run and its writer processes are
-added up. Saves results/growth.json.
+Figures are MB per event, from the 20th event to the last: the median of the slopes between any two events, which
+ignores late one-time allocations. More than 0.1 is a fault. For sinks and viewers, the memory of the run and of its
+writer processes is added up. Saves results/growth.json.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def stream(film: Path, *, sound: bool) -> bytes:
 
 @contextmanager
 def hanging_up(data: bytes) -> Iterator[tuple[str, list[float]]]:
-    """Serves data and disconnects, repeatedly. Yields the address and the disconnection times."""
+    """Serves data and disconnects after each transfer. Yields the address and the disconnection times."""
     server, ended = socket.create_server(("127.0.0.1", 0)), list[float]()
 
     def serve() -> None:
@@ -111,7 +111,7 @@ def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def of_source(events: int, film: Path, *, sound: bool = False) -> list[float]:
-    """Measures after each reconnection of the source, or of its sound only."""
+    """Measures memory after each reconnection of the source (or its sound)."""
     with hanging_up(stream(film, sound=sound)) as (address, ended):
         words = [str(film), "null:", "--loop", "--audio", address] if sound else [address, "null:"]
         with live(*words, "--control", str(free_port())) as run:
@@ -119,7 +119,7 @@ def of_source(events: int, film: Path, *, sound: bool = False) -> list[float]:
 
 
 def of_viewer(events: int, film: Path) -> list[float]:
-    """Measures after each viewer of the output. A viewer reads half a megabyte at most."""
+    """Measures memory after each viewer of the output. A viewer reads half a megabyte at most."""
     port = free_port()
 
     def view(_: int) -> None:
@@ -132,7 +132,7 @@ def of_viewer(events: int, film: Path) -> list[float]:
 
 
 def of_sink(events: int, film: Path) -> list[float]:
-    """Measures each time the output's server ends."""
+    """Measures memory each time the output's server ends."""
     address = f"rtmp://127.0.0.1:{free_port()}/live/key"
 
     def serve(_: int) -> None:
@@ -149,7 +149,7 @@ def of_sink(events: int, film: Path) -> list[float]:
 
 
 def of_page(events: int, film: Path) -> list[float]:
-    """Measures after each viewer of the preview."""
+    """Measures memory after each viewer of the preview."""
     port = free_port()
 
     def view(_: int) -> None:
@@ -163,7 +163,7 @@ def of_page(events: int, film: Path) -> list[float]:
 
 
 def of_queue(events: int, film: Path) -> list[float]:
-    """Measures after each item of a queue that this process runs."""
+    """Measures memory after each item of a queue that this process runs."""
     from rtface.jobs.queue.api import Queue
     from rtface.jobs.queue.runner import Runner
 
@@ -177,7 +177,7 @@ def of_queue(events: int, film: Path) -> list[float]:
 
 
 def ended(parent: Any, start: Any) -> None:
-    """Ends an item's process at once."""
+    """Ends an item's process immediately."""
     from rtface.errors import Message
     from rtface.jobs.queue.item import Ended
 

@@ -1,14 +1,14 @@
-"""Measures the accuracy of the map of invented detail: coverage of its bound, and share of worse samples.
+"""Measures the accuracy of the map of invented detail.
 
 usage: python -m benchmarks.invented {calibrate,measure} --clips DIR --faces DIR [--engine NAME,...] [--cache DIR]
 
 Clips and people are those of `training.evaluation` (engines/training/README.md): real clips and films of stills are
 degraded, restored by `rtface.Enhancer`, and compared with the originals. ``calibrate`` fits the constants of
 `rtface.correct.expected_error` on the tuning clips and on people of the training set, and prints them; groups with a
-larger coverage error get more weight. ``measure`` uses clips and people that were set aside: of the samples that a
-correction changed, the share whose luma is within the map's value of the truth (required: 0.90, within 0.05), and the
-share that is farther from the truth than the input, by 2 of 255 or more, expected and real. ``still`` is only the first
-frame of each film, ``half`` is ``--strength 0.5``.
+larger coverage error get more weight. ``measure`` uses held-out clips and people. It considers the samples that a
+correction changed: their coverage (the share whose luma is within the map's value of the truth; required: 0.90 ± 0.05),
+and the expected and real share that is farther from the truth than the input is, by 2 of 255 or more. ``still`` is only
+the first frame of each film, ``half`` is ``--strength 0.5``.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "st
 """The protocols with a required coverage."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500
 WORSE = 2.0  # code values by which a sample counts as worse than the input's
-FEATURES = 5  # columns of a sample before its errors
+FEATURES = 5  # number of feature columns, which precede the errors of a sample
 
 Samples = Any
 
 
 class _Watched(InventedMaps):
-    """Maps that keep their faces until the next frame."""
+    """Maps of invented detail that keep their faces until the next frame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,8 +77,8 @@ def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
 
 
 def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
-    """Picks changed samples of a film: n×8, five features as in `ErrorCalibration`, error of output and input, and the
-    map's value."""
+    """Picks changed samples of a film. Returns n×8: five features as in `ErrorCalibration`, the errors of output and
+    input, and the map's value."""
     enhancer.reset()
     rows: list[Samples] = []
     weights = np.array(LUMA, np.float32)
@@ -134,8 +134,8 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
 def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
     """Fits factor and exponents of `ErrorCalibration`. Also returns the largest coverage error of a group.
 
-    Quantile regression of the logarithm, by Adam; after each round, groups with a coverage error get more weight. At
-    the end the factor is shifted so that the largest errors above and below are equal.
+    Adam minimises the quantile loss of the logarithm. After each round, groups with a coverage error get more weight.
+    At the end the factor is shifted so that the largest positive and negative coverage errors are equal.
     """
     weight = dict.fromkeys(groups, 1.0)
     best: tuple[float, Any] = (1.0, None)
@@ -169,7 +169,7 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
 
 
 def _centred(errors: Sequence[Any]) -> float:
-    """Returns a bound's shift that balances the highest and lowest coverage."""
+    """Returns the bound's shift that balances the highest and lowest coverage."""
     shifts = np.linspace(-0.3, 0.3, 61)
     covered = np.array([[(one <= shift).mean() for one in errors] for shift in shifts]) - COVERAGE
     return float(shifts[np.abs(covered.max(1) + covered.min(1)).argmin()])
@@ -186,7 +186,7 @@ def _regression(part: Samples) -> tuple[Any, Any]:
 
 
 def figures(part: Samples) -> dict[str, float]:
-    """Computes coverage and shares of one protocol."""
+    """Computes the coverage and the shares of worse samples for one protocol."""
     error, before, within = part[:, FEATURES:].T
     return {
         "samples": len(part),
@@ -224,7 +224,7 @@ def main() -> None:
         rows = {name: figures(part) for name, part in sorted(groups.items())}
         gap = max(abs(rows[name]["covered"] - COVERAGE) for name in ASKED if name in rows)
         result[engine] = {"frames": a.frames, "people": a.count, "largest_gap": round(gap, 3), "protocols": rows}
-        # Save after each engine, because one takes minutes.
+        # Saves after each engine, because each engine takes minutes.
         save("invented", {"coverage_asked": COVERAGE, "asked_of": ASKED, "engines": result})
 
 

@@ -1,7 +1,7 @@
 """Simulates the quality levels of a live run under scripted loads.
 
-One face, 30 frames a second. Costs of frames are scripted: a keyframe and a carried one as measured on two cores,
-slowed down by the load, with noise and stalls. `benchmarks.live.loads` measures a real run.
+The run has one face and 30 frames per second. Costs of frames are scripted: those of keyframes and carried frames were
+measured on two cores. The load slows them down, with noise and stalls. `benchmarks.live.loads` measures real runs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Outcome:
 def simulate(
     seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0, seed: int = 1
 ) -> Outcome:
-    """Simulates one run. `slow` returns the factor by which everything takes longer at a time."""
+    """Simulates one run. `slow` returns the factor by which all work takes longer at a given time."""
     random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
     governor = QualityGovernor(period, CEILING_S)
     governor.costs.learn("s", KEY_S - 0.0045)

@@ -4,10 +4,10 @@ usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save
 
 A case is a transport and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS after two seconds that
 the server had buffered), http-pieces (fragmented MP4 of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg,
-pipe-ts, pipe-mkv, pipe-raw. Each frame of 320×240 shows its creation time; like phones, the sender creates none while
-it waits for its receiver. `rtface run SOURCE tcp://…?listen --correct never --tracker none` forwards them, and the age
-of each frame is read from the output. A case holds if the median of the last five seconds is at most that around second
-5 + 0.1 s. Saves results/NAME.json. rtsp needs gst-rtsp-server's Python (RTFACE_TEST_GST_PYTHON).
+pipe-ts, pipe-mkv, pipe-raw. Each frame of 320×240 shows its creation time. Like a phone, the sender creates no frames
+while it waits for its receiver. `rtface run SOURCE tcp://…?listen --correct never --tracker none` forwards the frames,
+and each frame's age is read from the output. A case passes if the median age of the last five seconds exceeds that
+around second 5 by at most 0.1 s. Saves results/NAME.json. rtsp needs gst-rtsp-server's Python (RTFACE_TEST_GST_PYTHON).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 
 
 def send(target: Any, form: str, rate: float) -> None:
-    """Sends frames at their times until the receiver disconnects.
+    """Sends frames at their due times until the receiver disconnects.
 
-    `target` is a name or accepts bytes.
+    `target` is a path, an address, or an object that accepts bytes.
     """
     muxed = form != "mjpeg"
     options = {"flush_packets": "1"}
@@ -98,7 +98,7 @@ class Body:
 
 
 def serve(port: int, form: str, rate: float) -> None:
-    """Runs an HTTP server that sends responses of unknown length."""
+    """Runs an HTTP server whose responses have no known length."""
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,7 +129,7 @@ server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
 GLib.MainLoop().run()
 """
-# Forwards only connections that begin like HTTP, as the proxies do for which RTSP is tunnelled through HTTP.
+# Forwards only connections that begin like HTTP. RTSP is tunnelled through HTTP to pass such proxies.
 PROXY = """
 import socket, sys, threading
 def passed(a, b):
@@ -189,7 +189,7 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
 
 
 def watched(port: int, seconds: float) -> list[tuple[float, float]]:
-    """Receives frames. Returns their arrival in seconds from the first, and their ages."""
+    """Receives frames. Returns each frame's arrival, in seconds from the first frame's, and its age."""
     until, box = time.monotonic() + 40, None
     options = {"fflags": "nobuffer", "probesize": "50000", "analyzeduration": "200000", "fpsprobesize": "0"}
     while box is None:

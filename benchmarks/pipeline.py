@@ -1,4 +1,4 @@
-"""Measures the whole chain without encoding, and each stage, against decoding alone.
+"""Compares the whole chain, and each stage, with decoding alone. Excludes encoding.
 
 usage: python -m benchmarks.pipeline [--frames 300] [--rounds 3] [--input CLIP]
 """
@@ -35,7 +35,7 @@ def decode_only(path: Path) -> float:
 
 
 def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
-    """Measures one pass: seconds without loading the engine, statistics, frames."""
+    """Measures one pass. Returns its seconds without loading the engine, its statistics, and its number of frames."""
     stats = Stats()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
@@ -71,7 +71,7 @@ def main() -> None:
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "frames": a.frames, "rounds": a.rounds}
     for name, (path, engine) in cases.items():
         options = Options(engine=engine)
-        through_chain(path, options)  # warm-up: compiled engine, file cache
+        through_chain(path, options)  # warms up the compiled engine and the file cache
         rounds = [(through_chain(path, options), decode_only(path)) for _ in range(a.rounds)]
         (_, stats, frames), _ = rounds[-1]
         seconds = statistics.median(r[0][0] for r in rounds)

@@ -1,4 +1,4 @@
-"""The baseline: a plain PyAV transcode of the video stream with given codec settings.
+"""Transcodes the video stream with plain PyAV, as a baseline.
 
 usage: plain_transcode.py INPUT OUTPUT [CODEC PRESET CRF]
 """
@@ -12,7 +12,7 @@ import av
 
 def main(source: str, target: str, codec: str = "libx264", preset: str = "veryfast", crf: str = "20") -> None:
     """Decodes, encodes and muxes, nothing else."""
-    sys.setswitchinterval(0.0005)  # like rtface's command line
+    sys.setswitchinterval(0.0005)  # same interval as rtface's command line
     with av.open(source) as reader, av.open(target, "w") as writer:
         stream = reader.streams.video[0]
         stream.thread_type = "AUTO"

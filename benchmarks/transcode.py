@@ -1,4 +1,4 @@
-"""Compares the time of `rtface run` with a plain transcode. Pairs of whole processes, same codec settings.
+"""Compares the time of `rtface run` with a plain transcode. Runs whole processes in pairs, with equal codec settings.
 
 usage: python -m benchmarks.transcode [--pairs 5] [--preset veryfast] [--input CLIP] [--engines rtface-s,rtface-m]
 """
@@ -67,7 +67,7 @@ def main() -> None:
                 "--report",
                 f"{folder}/report.json",
             ]
-            timed(plain), timed(ours)  # warm-up: file cache, compiled engine
+            timed(plain), timed(ours)  # warms up the file cache and the compiled engine
             pairs = [(timed(ours), timed(plain)) for _ in range(a.pairs)]
             report = json.loads(Path(f"{folder}/report.json").read_text())
             walls, bases = [p[0][0] for p in pairs], [p[1][0] for p in pairs]

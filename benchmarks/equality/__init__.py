@@ -1,1 +1,1 @@
-"""Whether two checkouts make the same output to the bit (see `__main__`)."""
+"""Checks that two checkouts produce bit-identical outputs (see `__main__`)."""

@@ -7,8 +7,8 @@ times and colour tags of video streams, the packets of other streams, the metada
 reports without times, paths and wording. Instead of the old checkout, --old accepts the `old.json` or `new.json` that
 an earlier run saved with --keep on the same machine. The exit code is 1 if anything differs.
 
-It does not cover GPUs, cameras, virtual cameras, network streams, and what depends on the clock in a live run: the
-quality levels and the correction use scripted times instead of measured ones, and no tracker runs.
+It does not cover GPUs, cameras, virtual cameras, network streams, or the dependence of live runs on the clock: their
+quality levels and correction get scripted times instead of measured ones, and no tracker runs.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Side:
 
     Attributes:
         checkout: its folder; None if `hashes` has all cases.
-        work: folder for its outputs and its cache.
-        hashes: hashes of a case's parts, by case.
+        work: folder for the checkout's outputs and cache.
+        hashes: hashes of the outputs' parts, by case.
     """
 
     checkout: Path | None
@@ -48,7 +48,7 @@ class Side:
     hashes: dict[str, hashing.Parts]
 
     def parts(self, case: Case, source: Path) -> hashing.Parts:
-        """Returns a case's hashes, from an earlier run or a new process."""
+        """Returns a case's hashes. Runs the case in a new process unless an earlier run has them."""
         if self.checkout is None:
             return self.hashes.get(case.name, {})
         out = self.work / case.name.replace(" ", "-")
@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
-    """Runs the cases on both sides and prints the table. Returns 1 if anything differs, else 0."""
+    """Runs the cases in both checkouts and prints the table. Returns 1 if anything differs, else 0."""
     source = folder / "inputs"
     if not (source / "made").exists():
         shutil.rmtree(source, ignore_errors=True)

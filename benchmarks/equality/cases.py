@@ -1,9 +1,9 @@
-"""The cases of the equality check: each is one process in each checkout.
+"""The cases of the equality check. Each case runs one process in each checkout.
 
 IN/ and OUT/ stand for the folders of the inputs and of the case. Each format, engine and option occurs at least once,
-but not every combination; inputs, containers with codecs, options, and processing in one piece or as a job of two
-segments are combined pairwise (`PAIRS`). Lossy libx264 uses a preset without macroblock trees, which are not
-deterministic with AVX-512, and 8 bits: with 10 bits no preset is deterministic.
+but not every combination. Inputs, containers with codecs, options, and processing in one piece or as a job of two
+segments are combined pairwise (`PAIRS`). Lossy libx264 uses a preset without macroblock trees, because these are not
+deterministic with AVX-512. It uses 8 bits, because with 10 bits no preset is deterministic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import combinations, product
 
 @dataclass(frozen=True)
 class Case:
-    """One process.
+    """One process whose output is compared.
 
     Attributes:
         name: the name in the table.
@@ -44,7 +44,7 @@ def _other(name: str, words: str, timed: bool = True) -> Case:
 
 
 def _pairwise(*factors: dict[str, str]) -> Iterator[tuple[str, ...]]:
-    """Yields rows of one key per factor. Any two keys of different factors share a row."""
+    """Yields rows with one key per factor. Any two keys of different factors occur together in some row."""
 
     def pairs(row: tuple[str, ...]) -> set[tuple[int, str, int, str]]:
         return {(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(row), 2)}

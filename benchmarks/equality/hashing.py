@@ -9,13 +9,13 @@ from typing import Any
 
 import av
 
-# Keys of a report or sidecar that depend on time, version or, in a live run, on the clock; and hashes of whole files,
-# because Matroska has random identifiers.
+# Keys of a report or sidecar whose values depend on time, on the version or, in a live run, on the clock. Also keys of
+# hashes of whole files, because Matroska has random identifiers.
 _TIMED = {
     *("rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s", "peak_rss_mb", "ends"),
     *("finished", "sha256"),
 }
-# Lists of sentences, and one sentence, which may be reworded: only their number is compared.
+# Keys of lists of sentences, and of one sentence. The wording may change: only the number of sentences is compared.
 _WORDED = {"warnings", "notes", "reasons"}
 _SENTENCE = "error"
 _FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts"}
@@ -32,7 +32,7 @@ def _hash(*parts: bytes | str) -> str:
 
 
 def together(parts: Parts) -> str:
-    """Returns one hash over all parts."""
+    """Combines the hashes of all parts into one hash."""
     return _hash(*(f"{name}={value}" for name, value in sorted(parts.items())))
 
 
@@ -60,7 +60,7 @@ def parts_of(folder: Path, timed: bool = True) -> Parts:
 
 
 def _json(path: Path) -> list[str]:
-    """Normalises JSON or JSON lines without variable values. Other text becomes its number of lines."""
+    """Normalises JSON or JSON lines, and drops variable values. For other text, returns only the number of lines."""
     text = path.read_text()
     try:
         whole = [json.loads(text)]
@@ -81,13 +81,13 @@ def _clean(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_clean(v) for v in value]
-    if isinstance(value, str) and "/" in value:  # a path: only its name
+    if isinstance(value, str) and "/" in value:  # keeps only the file name of a path
         return value.rstrip("/").rsplit("/", 1)[-1]
     return value
 
 
 def _film(path: Path) -> Parts:
-    """Hashes video samples, times and colour, packets of others, tags, container."""
+    """Hashes a film's streams, tags and container. Hashes video by samples, times and colour, the rest by packets."""
     with av.open(str(path)) as box:
         chapters = [(c["start"], c["end"], c["time_base"], c["metadata"]) for c in box.chapters()]
         parts = {

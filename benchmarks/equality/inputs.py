@@ -1,6 +1,6 @@
 """The inputs of the equality check: small films and stills of scikit-image's portrait (NASA).
 
-They are always the same, and written only with PyAV, OpenCV and Pillow, without code under test.
+The inputs are always the same. Only PyAV, OpenCV and Pillow write them, not the code under test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skimage import data
 Rgb = np.ndarray[Any, np.dtype[np.float32]]
 """An image, float32 H×W×3, RGB, 0…1."""
 
-# Colour tags by FFmpeg's numbers (ITU-T H.273); color_range 1 is limited, 2 full.
+# Colour tags as FFmpeg's numbers (ITU-T H.273). A color_range of 1 is limited, 2 is full.
 BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}
 PQ = {"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
 HLG = {"colorspace": 9, "color_primaries": 9, "color_trc": 18, "color_range": 1}
@@ -60,8 +60,8 @@ def scene(
 
     Args:
         t: time in frames.
-        zoom: of the portrait, whose face is about 95 px wide.
-        blur, noise: standard deviations, in px and in values 0…1.
+        zoom: scale of the portrait, whose face is about 95 px wide.
+        blur, noise: standard deviations, in px and in units of full scale.
     """
     portrait = _portrait()[:, ::-1] if mirror else _portrait()
     eye = 512.0 - 226.0 if mirror else 226.0
@@ -95,7 +95,7 @@ def _pq(image: Rgb) -> Rgb:
 
 
 def _hlg(image: Rgb) -> Rgb:
-    """Encodes the image in ARIB STD-B67, at a quarter of its light."""
+    """Encodes the image in ARIB STD-B67, at a quarter of its brightness."""
     light = np.power(image, 2.2) * 0.26
     bright = 0.17883277 * np.log(np.maximum(12 * light - 0.28466892, 1e-6)) + 0.55991073
     return np.where(light <= 1 / 12, np.sqrt(3 * light), bright).astype(np.float32)
@@ -138,10 +138,10 @@ def film(
     """Writes a film.
 
     Args:
-        picture: the image at a time in frames; with `fields` also at half frames.
-        fields: "top" or "bottom" first: rows of two times in one frame.
+        picture: function that returns the image at a time in frames; with `fields` also at half frames.
+        fields: the first field, "top" or "bottom", of interlaced frames, whose rows have two times; None: progressive.
         pts_ms: times of the frames; by default evenly spaced at `rate`.
-        matrix: the display matrix; `picture` is then the stored image.
+        matrix: the display matrix; if given, `picture` returns the stored image.
         sound: encoder of a stereo tone.
     """
     tags = tags or {}
@@ -213,7 +213,7 @@ def _noisy(t: float) -> Rgb:
 
 
 def _two(t: float) -> Rgb:
-    """Renders two faces, a cut, and two others."""
+    """Renders two faces, and after a cut two other faces."""
     after = t >= 9
     return scene(t, 480, 270, faces=2, zoom=1.4 if after else 1.1, mirror=after)
 
@@ -395,7 +395,7 @@ def stills(folder: Path) -> None:
     scans = folder / "slow-scans"
     scans.mkdir()
     for t in range(SLOW):
-        if t != 30:  # the missing one is repeated
+        if t != 30:  # number 30 is missing, so a run repeats a frame
             cv2.imwrite(str(scans / f"{t:03}.png"), deep(float(t))[..., ::-1])
     (scans / "033.png").write_bytes(b"damaged")
 

@@ -1,7 +1,7 @@
 """Cases that call Python. The checkout's interpreter runs `worker.py FUNCTION IN OUT`.
 
-It imports nothing internal of rtface, so that it runs in every version. The exceptions are the two live cases,
-`quality_levels` and `live_correction`: a live run depends on the clock, so they have to drive parts of it.
+It imports no internals of rtface, so that it runs with every version. The exceptions are the two live cases,
+`quality_levels` and `live_correction`: a live run depends on the clock, so these cases drive parts of it themselves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _results(enhance: rtface.Enhancer) -> list[Any]:
 
 
 def whole_file(source: Path, out: Path) -> None:
-    """Calls `rtface.run` with a progress callback, which only Python has."""
+    """Calls `rtface.run` with a progress callback. Only the Python interface has one."""
     calls: list[Any] = []
     report = rtface.run(
         source / "two.mkv",
@@ -59,7 +59,7 @@ def whole_file(source: Path, out: Path) -> None:
 
 
 def continued_job(source: Path, out: Path) -> None:
-    """Continues a job that has its second segment, with `rtface.run`."""
+    """Continues a job with `rtface.run`. Only the job's second segment is finished."""
     options: Any = {"codec": "ffv1", "correct": "always", "crf": 0, "compare": out / "both.mkv"}
     job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
     assert isinstance(job, FilmJob) and len(job.plan) == 2
@@ -75,7 +75,7 @@ def analysis(source: Path, out: Path) -> None:
 
 
 def enhancer_rgb(source: Path, out: Path) -> None:
-    """Enhances arrays, with changes between frames: strength, off and on, reset, a still."""
+    """Enhances arrays, and changes settings between frames. Covers strength, off and on, reset, and a still."""
     outputs: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(engine="rtface-s", fps=25) as enhance:
@@ -124,7 +124,7 @@ def enhancer_video_frames(source: Path, out: Path) -> None:
 
 
 def enhancer_own_faces(source: Path, out: Path) -> None:
-    """Enhances with the caller's faces: five points, and faces of a tracker."""
+    """Enhances with faces from the caller: five points, and a tracker's faces."""
     frames = np.load(source / "frames.npy")
     points = np.array([[138.0, 70.6], [180.2, 67.5], [163.2, 94.5], [143.8, 115.6], [182.0, 113.0]])
     with rtface.Enhancer(engine="rtface-s") as enhance:
@@ -151,7 +151,7 @@ def quality_levels(source: Path, out: Path) -> None:
 
 
 class _Scripted:
-    """Replaces the measured costs of a governor's model by scripted ones."""
+    """Replaces the measured costs in a governor's cost model by scripted ones."""
 
     def __init__(self, model: Any, costs: Iterator[float]) -> None:
         object.__setattr__(self, "_model", model)
@@ -175,8 +175,8 @@ class _Scripted:
 def live_correction(source: Path, out: Path) -> None:
     """Corrects like a live run, at quality levels from scripted costs.
 
-    An Enhancer gets the governor of a live run. Its period of one second is so long that no engine is late, so the
-    levels depend only on the script.
+    An Enhancer gets the governor of a live run. The governor's period of one second is so long that no engine is late,
+    so the levels depend only on the script.
     """
     from rtface.enhance.corrector import Helpers
     from rtface.enhance.live import LiveEnhancer

@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.gpu PART [--dry] [--out FOLDER]
 
-Saves benchmarks/results/gpu_PART.json. --dry runs it on the tests' emulated GPU, with small counts, to show that it
-runs. `benchmarks.gpu.first_contact` runs all parts, each in a separate process.
+Saves benchmarks/results/gpu_PART.json. --dry runs the part on the tests' emulated GPU, with small counts, to check that
+the code works. `benchmarks.gpu.first_contact` runs all parts, each in a separate process.
 """
 
 from __future__ import annotations

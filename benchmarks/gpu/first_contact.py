@@ -1,10 +1,10 @@
-"""Runs all tests and benchmarks for NVIDIA GPUs, the decisive ones first.
+"""Runs all tests and benchmarks for NVIDIA GPUs, most important first.
 
 usage: python -m benchmarks.gpu.first_contact [PART …] [--seconds N] [--out FOLDER] [--dry]
 
 Each part runs in a separate process with a time limit, so a crash, hang or lost GPU affects no other part. Its output
-goes to FOLDER/PART.log immediately, its figures to FOLDER/gpu_*.json, and at its end a line to FOLDER/summary.txt. If
-no time is left, the remaining parts are listed and skipped. Only the standard library is needed to start; a part whose
+goes to FOLDER/PART.log immediately, its figures to FOLDER/gpu_*.json, and when it ends a line to FOLDER/summary.txt. If
+no time is left, the remaining parts are listed and skipped. The script needs only the standard library. A part whose
 packages are missing fails and says so. --dry rehearses everything on the tests' emulated GPU.
 """
 
@@ -21,13 +21,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEAST_S = 15  # minimum time to start a part
-_KILLED_S = 5  # between terminating a part and killing it
+_KILLED_S = 5  # time between terminating a part and killing it
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part: its name, time limit in seconds, and command. `dry` is the command to rehearse it without a GPU.
-    `networks`: it needs TensorRT or PyTorch."""
+    """A part: its name, time limit in seconds, and command. `dry` is the command to rehearse the part without a GPU.
+    `networks` is True if the part needs TensorRT or PyTorch."""
 
     name: str
     limit: int
@@ -131,7 +131,7 @@ def run(part: Part, out: Path, seconds: float, *, dry: bool = False) -> str:
 
 
 def no_networks() -> str:
-    """Returns why no network runs on this GPU. "" if some do, or if it is unknown."""
+    """Returns why no network runs on this GPU. Returns "" if one does, or if this is unknown."""
     command = (sys.executable, "-m", "tests.gpu.torch_plan")
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
@@ -141,7 +141,7 @@ def no_networks() -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process group and waits. Abandons processes that hang in the driver."""
+    """Ends a process group and waits for it. Abandons processes that hang in the driver."""
     for signal in (15, 9):
         if os.name == "posix":
             os.killpg(process.pid, signal)

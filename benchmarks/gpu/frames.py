@@ -1,4 +1,4 @@
-"""Frames in memory, without PyAV: moving portraits, and their faces."""
+"""Frames in memory, made without PyAV: moving portraits, and their faces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Plane(bytearray):
 
 
 class Picture:
-    """A picture in I420 or NV12. Has the part of av.VideoFrame that the frame path uses."""
+    """A picture in I420 or NV12. Has those attributes of av.VideoFrame that the frame path uses."""
 
     def __init__(self, width: int, height: int, name: str, planes: list[np.ndarray]) -> None:
         self.width, self.height, self.format = width, height, SimpleNamespace(name=name)
@@ -37,7 +37,7 @@ class Picture:
             self.planes.append(plane)
 
     def make_writable(self) -> None:
-        """Does nothing: it is writable."""
+        """Does nothing, because a `Picture` is always writable."""
 
     def copy(self) -> Picture:
         """Copies the picture and its samples."""
@@ -53,11 +53,11 @@ class Film:
     """A short scene that repeats. Each frame has separate samples.
 
     Args:
-        width, height: in pixels.
-        faces: copies of the portrait, side by side.
+        width, height: size in pixels.
+        faces: number of copies of the portrait, side by side.
         face_px: width of a face's box.
-        name: "yuv420p" or "nv12".
-        length: pictures per repetition.
+        name: pixel format, "yuv420p" or "nv12".
+        length: number of pictures until the scene repeats.
     """
 
     def __init__(self, width: int, height: int, faces: int, face_px: int, name: str = "nv12", length: int = 8) -> None:
@@ -108,7 +108,7 @@ def _portrait() -> np.ndarray:
         from skimage import data
 
         return data.astronaut()
-    except ImportError:  # shapes suffice to measure speed
+    except ImportError:  # plain shapes suffice to measure speed
         picture = np.full((512, 512, 3), 90, np.uint8)
         cv2.ellipse(picture, (228, 130), (55, 75), 0, 0, 360, (200, 160, 140), -1)
         return cv2.GaussianBlur(picture, (0, 0), 3.0)

@@ -1,7 +1,7 @@
-"""Measures the host's work on a 1080p frame: the enhance step on a GPU that takes no time.
+"""Measures the host's work on a 1080p frame without GPU time.
 
-Every GPU call returns at once and does nothing, so the figures are the CPU time of the loop's thread and of the thread
-that owns the GPU. Trackers, codecs and analysis are excluded. Runs anywhere.
+The work is the enhance step. Its GPU is simulated: every call returns immediately and does nothing. So the figures are
+the CPU time of the loop's thread and of the thread that owns the GPU, without trackers, codecs and analysis.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 class _Memory:
-    """Memory of the instant GPU. Pinned memory contains values between 0.3 and 0.7, for typical decisions."""
+    """Memory of the instant GPU. Pinned memory contains values between 0.3 and 0.7, which lead to typical decisions."""
 
     _next = count(1 << 40, 1 << 32)
 
@@ -54,7 +54,7 @@ class _Memory:
 
 
 class InstantGpu:
-    """A GPU that does nothing and takes no time (`gpu.Gpu`). It also replaces stream, event and graph."""
+    """A GPU (`gpu.Gpu`) that does nothing and takes no time. The class also replaces streams, events and graphs."""
 
     name, ordinal, capability, driver, handle = "instant GPU", 0, (9, 0), "13.0", 0
 

@@ -1,7 +1,7 @@
-"""Compares frames decoded and corrected on the GPU with host frames. Measures speed.
+"""Compares frames decoded and corrected on the GPU with host frames. Also measures the speed of both ways.
 
-The faces are given. If OpenVINO is installed, a whole `rtface run` follows on each device. Results are saved after each
-comparison.
+The faces are given in advance. If OpenVINO is installed, a whole `rtface run` follows on each device. Results are saved
+after each comparison.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(bench: Bench, loop: Loop, film: Film, path: Path) -> dict[str, Any]:
-    """Processes a film both ways. Returns the differences of samples, and frames per second."""
+    """Processes a film on the GPU and on the host. Returns the differences of samples, and frames per second."""
     decoded, decoder = _read(bench, film, path, True)
     before = _samples(software(decoded[-1].image) if not bench.dry else decoded[-1].image.host())
     in_place, fps = _enhance(loop, decoded, 2)

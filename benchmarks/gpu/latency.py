@@ -1,6 +1,6 @@
 """Measures the latency of the enhance step for live 720p frames.
 
-Each frame has one face; its latency ends with its correction. The baseline is the same step on the CPU.
+Each frame has one face. A frame's latency ends when it is corrected. The baseline is the same step on the CPU.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(step: Any, film: Film, count: int, rate: int | None) -> list[float]:
-    """Measures each frame in milliseconds. A `rate` paces the frames."""
+    """Measures each frame in milliseconds. With `rate`, frames arrive at that rate."""
     out: list[float] = []
     gc.collect()
     begun = time.perf_counter()

@@ -36,8 +36,8 @@ class One:
 
 
 class Marked:
-    """A stream that records a pair of events around its work: from a wait, or the previous event, to the user's next
-    event. Everything else is forwarded to the stream."""
+    """A stream that records two events around each piece of work. A piece begins with a wait, or at the previous event,
+    and ends with the user's next event. All other calls are forwarded to the stream."""
 
     def __init__(self, gpu: Any, stream: Any) -> None:
         self._gpu, self._stream = gpu, stream
@@ -87,11 +87,11 @@ class Marked:
 
 
 class Loop:
-    """A device, an engine, and an enhance step over them.
+    """A device, an engine, and an enhance step that uses them.
 
     Args:
-        bench: provides the GPU.
-        engine: its name.
+        bench: session that provides the GPU.
+        engine: name of the engine.
         most: maximum crops per run of the engine.
     """
 
@@ -104,7 +104,7 @@ class Loop:
         self.device = CudaDevice(bench.streams)
 
     def step(self) -> FilmEnhancer:
-        """Creates an enhance step without state of faces."""
+        """Creates an enhance step that has no state of faces yet."""
         return FilmEnhancer(
             Runtime(self.device, One(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False
         )
@@ -119,7 +119,7 @@ class Watch:
     """Marks the work of all streams while it is entered.
 
     Attributes:
-        spans: begin and end of each piece of work by stream, in milliseconds from the first mark; set at exit.
+        spans: by stream, the begin and end of each piece of work, in milliseconds from the first mark; set at exit.
         seconds: time between entry and exit.
     """
 
@@ -205,7 +205,7 @@ def _length(spans: Spans) -> float:
 
 
 def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
-    """Measures the seconds of the loop, as in a run."""
+    """Measures the seconds for all frames, overlapped as in a run."""
     start = time.perf_counter()
     done = sum(frame.touched for frame in step(frames))  # type: ignore[union-attr]
     seconds = time.perf_counter() - start
@@ -214,7 +214,7 @@ def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
 
 
 def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
-    """Measures the seconds when each frame waits for the previous one."""
+    """Measures the seconds for all frames, one after another."""
     start = time.perf_counter()
     for frame in frames:
         assert step.collect(step.submit(frame)).touched, step._stats.warnings

@@ -1,4 +1,4 @@
-"""Shared by all parts: the GPU (or the tests' emulated one), clocks, rounds, and result files."""
+"""Provides the GPU (real or emulated), clocks, rounds, and result files."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Bench:
     """One measurement session.
 
     Attributes:
-        dry: on the tests' emulated GPU, with small counts: only shows that everything runs.
+        dry: whether to use the tests' emulated GPU and small counts, which only checks that the code works.
         out: folder for the result files.
         command: the command line.
-        stood_in: the replacement of TensorRT, and the reason; "" if TensorRT runs the networks.
+        stood_in: the replacement for TensorRT, and the reason for it; "" if TensorRT runs the networks.
     """
 
     dry: bool
@@ -99,7 +99,7 @@ class Bench:
         self.run(go)
 
     def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, GoldenResult, str]:
-        """Opens a plan for the GPU. Also returns the gate's verdict and the library that runs it."""
+        """Opens a plan for the GPU. Also returns the gate's verdict and the library that runs the plan."""
 
         def make() -> tuple[Any, GoldenResult, str]:
             if self.dry:

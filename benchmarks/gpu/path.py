@@ -1,8 +1,8 @@
-"""Measures the enhance step on the GPU, 1080p with four faces: frames per second, GPU load, bottleneck.
+"""Measures the GPU enhance step's frame rate, GPU load and bottleneck.
 
-The GPU, the thread that owns it, and the loop's thread are timed by separate clocks. Faces are given; the tracker (with
-OpenVINO) and decoding and encoding (with PyAV) are timed separately. The baseline is the same step on the CPU, for some
-frames.
+The frames are 1080p with four given faces. The GPU, the thread that owns it, and the loop's thread are timed by
+separate clocks. The tracker (if OpenVINO is installed), and decoding and encoding (if PyAV is installed), are timed
+separately. The baseline is the same step on the CPU, for some frames.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _film(bench: Bench) -> Film:
 
 
 def _films(bench: Bench, loop: Loop, films: int, other: dict[str, Any]) -> dict[str, Any]:
-    """Measures the frames per second of all films together. One more round marks the streams."""
+    """Measures the frames per second of all films together. An additional round records the streams' work."""
     count = bench.count(100, 3)
     scene = _film(bench)
     cpu = {"loop": 0.0, "owner": 0.0}

@@ -1,8 +1,8 @@
 """Checks each installed TensorRT: build, load, golden gate, capture, and the answers of its graphs.
 
-In every precision; if no TensorRT supports the GPU, PyTorch replaces it. Then measures how long a run waits for a
-person's weights, whose plan is built at each start, and compares their answers with a CPU's. Results are saved after
-each step.
+Checks every precision. If no TensorRT supports the GPU, PyTorch replaces it. Afterwards measures how long a run waits
+for a person's weights, whose plan is built at each start, and compares their answers with a CPU's. Results are saved
+after each step.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
         result["ways"][name] = figures
         try:
             _judge(bench, recipe, opened, figures)
-        except Exception as error:  # noqa: BLE001 - the other ways are still measured
+        except Exception as error:  # noqa: BLE001 - measures the other ways nevertheless
             traceback.print_exc()
             figures["error"] = f"{type(error).__name__}: {error}"
         bench.save("tensorrt", result)
@@ -63,7 +63,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """Yields names, and functions that open and judge a plan. The functions use the thread that owns the GPU."""
+    """Yields each way's name and function. The function opens and judges a plan on the thread that owns the GPU."""
     if bench.dry:
         yield "the tests' own", lambda: (bench.plan(recipe)[0], GoldenResult(100.0, 50.0, 0.0))
         return
@@ -90,8 +90,8 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
 def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
     """Measures a plan with a synthetic person's weights.
 
-    Returns the seconds to open it and the shared plan, and the dB of its answer against ONNX Runtime's with the same
-    and with the shared weights. The first dB has to be larger.
+    Returns the seconds to open the person's plan and the shared plan. Also returns the PSNR (dB) of the person's answer
+    against ONNX Runtime's, with the person's and with the shared weights. The first PSNR has to be higher.
     """
     from rtface.engine.host_engine import HostEngine
     from rtface.engine.learned import read
@@ -122,7 +122,7 @@ def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
 
 
 def _judge(bench: Bench, recipe: Recipe, opened: Any, figures: dict[str, Any]) -> None:
-    """Opens an engine with one plan, and compares its graphs with goldens."""
+    """Opens an engine with one plan. Compares its graphs with golden crops."""
     started = time.perf_counter()
     plan, verdict = opened()
     figures |= {"opened_s": round(time.perf_counter() - started, 2), "golden_db": verdict.psnr, "ms": verdict.ms}

@@ -1,1 +1,1 @@
-"""Measurements of jobs: kills at random times."""
+"""Tests of jobs whose processes are killed at random times."""

@@ -2,10 +2,10 @@
 
     python -m benchmarks.jobs.kill_test FILM --kills 100 [--workers 2] [--length 2] [--seconds 5]
 
-The next call has to finish the film. It is processed without faces into FFV1, so that it can be compared bit for bit
-with the output of a run in one piece. With `--workers N` the victim is the command or one of its workers; if a worker
-dies, the command continues by itself. Kills after the end of the process do not count. Prints a line of JSON for each
-kill, and a summary; the exit code is 1 if a film was not finished, or differed.
+The next call has to finish the film. The film is processed without faces into FFV1, so that the output can be compared
+bit for bit with the output of an uninterrupted run. With `--workers N` the killed process is the command or one of its
+workers; if a worker dies, the command continues without help. Kills after the end of the process do not count. Prints a
+line of JSON for each kill, and a summary. The exit code is 1 if a film was unfinished or differed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPTIONS = {"tracker": "none", "codec": "ffv1"}
 
 
 def content(path: Path) -> list[str]:
-    """Hashes each stream: times and samples of frames, or times and bytes of packets."""
+    """Hashes each stream. Uses times and samples of frames, or times and bytes of packets."""
     with av.open(str(path)) as film:
         digests = [hashlib.sha256() for _ in film.streams]
         for packet in film.demux():

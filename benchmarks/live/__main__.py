@@ -2,12 +2,12 @@
 
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
-Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face, while another process burns a
-core), slow (one face, and a too slow engine, given by --engine).
+Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face, while another process keeps a core
+busy), slow (one face, and an engine, given by --engine, that is too slow).
 
 The source is a clip of 30 frames per second, 720p except in large, sent in real time over TCP. Each frame contains its
-number, so latency is measured from its due time until the sink receives it, including network, decoding and tracking.
-Saves results/live_CASE.json.
+number, so latency is measured from the frame's due time until the sink receives it. This includes network, decoding and
+tracking. Saves results/live_CASE.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLIPS: dict[str, dict[str, int]] = {
 
 
 def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
-    """Measures a live run on a clip. `tree` is a folder with other versions of rtface and benchmarks."""
+    """Measures a live run on a clip. `tree` is a folder with another version of rtface and the benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with av.open(str(path)) as reader:
@@ -77,7 +77,7 @@ def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -
 
 
 def wait_for_listener(port: int) -> None:
-    """Waits until the sender listens, without using its only connection."""
+    """Waits until the sender is listening. Does not connect, because the sender accepts only one connection."""
     for _ in range(200):
         listening = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else ""
         if f"0100007F:{port:04X} 00000000:0000 0A" in listening:
@@ -88,7 +88,7 @@ def wait_for_listener(port: int) -> None:
 
 @contextmanager
 def burning() -> Iterator[None]:
-    """Runs a process that uses a whole core."""
+    """Runs a process that keeps one core busy."""
     process = subprocess.Popen([sys.executable, "-c", BURN])
     try:
         yield

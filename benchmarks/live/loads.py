@@ -1,8 +1,8 @@
-"""Measures live runs while other processes burn cores. This version and an older one alternate.
+"""Measures live runs while other processes keep cores busy. This version and an older one alternate.
 
 usage: python -m benchmarks.live.loads [--seconds 200] [--old COMMIT] [--rate 30] [--height 720] [--loads 0,1,2]
 
-For each number of busy cores, both versions run once on the same clip with one face. Without --old only this one runs.
+For each number of busy cores, both versions run on the same clip with one face. Without --old only this version runs.
 The old version is checked out to a temporary folder. Prints a table and saves results/live_loads_HEIGHTpRATE.json.
 """
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.live.sender CLIP PORT TIMES SECONDS
 
-Sends MPEG-TS to the client of PORT on loopback, and writes each frame's last due time to the file TIMES (float64
-seconds of `time.monotonic()`, one for each frame of the clip). A receiver that is too slow delays the sender, like a
-broken connection; due times do not wait for it.
+Sends MPEG-TS to the client of PORT on loopback. Writes each frame's last due time to the file TIMES (float64 seconds of
+`time.monotonic()`, one for each frame of the clip). A receiver that is too slow delays the sending, like a broken
+connection, but not the due times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BITS, SIDE = 12, 16
 
 
 def numbered(rate: int = 30, **what: int) -> Path:
-    """Creates the clip of `benchmarks.common.clip` with numbered frames. Encodes it like a camera."""
+    """Creates the clip of `benchmarks.common.clip` with numbered frames. Encodes it as a camera does."""
     plain = clip(rate=rate, **what)
     path = CACHE / f"numbered_{plain.name}"
     if path.exists():
@@ -55,13 +55,13 @@ def numbered(rate: int = 30, **what: int) -> Path:
 
 
 def number_of(luma: np.ndarray) -> int | None:
-    """Reads a frame's number from one channel (uint8 h×w), None without one."""
+    """Reads a frame's number from one channel (uint8 h×w). Returns None if the frame has no number."""
     middles = luma[SIDE // 2, SIDE // 2 : (BITS + 1) * SIDE : SIDE] > 126
     return sum(int(bit) << (BITS - 1 - place) for place, bit in enumerate(middles[:BITS])) if middles[BITS] else None
 
 
 class Times:
-    """Last due times of the clip's frames, shared between processes."""
+    """The last due time of each frame, shared between processes."""
 
     def __init__(self, path: Path, count: int) -> None:
         if not path.exists():
@@ -69,7 +69,7 @@ class Times:
         self.due = np.memmap(path, np.float64, "r+", shape=(count,))
 
     def latency(self, number: int, now: float) -> float:
-        """Returns the seconds since the frame was due."""
+        """Returns the seconds since a frame's last due time."""
         return now - float(self.due[number])
 
 

@@ -11,7 +11,7 @@ from rtface.geometry.transforms import display_size, scaling
 
 
 class FrameView(ABC):
-    """A frame (or field) for trackers and analysers (`protocols.View`). RGB in display space, made on demand."""
+    """A frame (or field) for trackers and analysers (`protocols.View`). Renders RGB in display space on demand."""
 
     def __init__(self, frame: Frame) -> None:
         self._size = display_size(frame.image.width, frame.image.height, frame.display)
@@ -19,7 +19,7 @@ class FrameView(ABC):
 
     @property
     def width(self) -> float:
-        """Display width in pixels; not rounded where samples are not square."""
+        """Display width in pixels; not rounded if samples are not square."""
         return self._size[0]
 
     @property
@@ -46,7 +46,7 @@ class FrameView(ABC):
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """Returns a region's brightness (uint8 h×w), to compare regions of one film.
 
-        Area-filtered where it shrinks. The scale of the values, and those outside the frame, depend on the format.
+        Shrunk regions are area-filtered. The values' scale, and values outside the frame, depend on the pixel format.
         """
         return cv2.cvtColor(self.crop(matrix, size), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
 
@@ -54,5 +54,5 @@ class FrameView(ABC):
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """Returns the region that `matrix` maps to `size` (w, h).
 
-        RGB uint8 h×w×3. `matrix` is 2×3, display → region. Area-filtered where it shrinks, black outside the frame.
+        RGB uint8 h×w×3, black outside the frame. `matrix` is 2×3, display → region. Shrunk regions are area-filtered.
         """

@@ -6,7 +6,7 @@ from rtface.engine.golden import GoldenResult
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 
-# Weights from which films run an engine on keyframes only: on a CPU, and on an NVIDIA GPU.
+# Size of weights above which films run an engine on keyframes only: on a CPU, and on an NVIDIA GPU.
 _HEAVY_BYTES, _HEAVY_ON_GPU_BYTES = 64 << 20, 1 << 30
 
 
@@ -14,15 +14,15 @@ class EngineBase:
     """The common part of engines (`rtface.protocols.Engine`), with figures for the report.
 
     Attributes:
-        recipe: its recipe.
-        size: S, the side in pixels of its square crop.
-        whole: it restores the whole crop, so `--region head` has an effect.
-        vivid: it invents detail.
-        heavy: films run it on keyframes only, unless another spacing is requested. It follows from the size of its
-            weights and from its device, not from a measured time: two runs of a film give the same bits under any load.
-        device, backend, precision: how it runs, such as "cpu", "openvino 2026.4.1" and "int8".
+        recipe: the engine's recipe.
+        size: S, the side in pixels of the engine's square crop.
+        whole: whether the engine restores the whole crop, so that `--region head` has an effect.
+        vivid: whether the engine invents detail.
+        heavy: whether films run the engine on keyframes only, unless another spacing is requested. Depends on the size
+            of the weights and on the device, but not on measured times, so that a film's bits do not depend on load.
+        device, backend, precision: how the engine runs, such as "cpu", "openvino 2026.4.1" and "int8".
         threads: the number of threads per crop, in words, if the answers depend on it; else empty.
-        psnr: dB against its golden crops.
+        psnr: PSNR in dB against the golden crops.
         ms: minimum measured milliseconds for one crop, close to the time on an idle machine.
         reason: one line on the choice of backend and precision.
     """
@@ -41,4 +41,4 @@ class EngineBase:
         self.reason = f"{recipe.name}: {self.backend} in {self.precision}{where} ({why})"
 
     def stand_back(self) -> None:
-        """Does nothing by default: not every device and system has thread priorities."""
+        """Does nothing by default, because some devices and systems lack thread priorities."""

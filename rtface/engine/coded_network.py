@@ -30,8 +30,8 @@ class CodedNetwork:
     """A `rtface.protocols.CodedNetwork` on the CPU.
 
     Args:
-        threads: of OpenVINO; None leaves the choice to OpenVINO.
-        path, sha256: of its ONNX file.
+        threads: number of OpenVINO's threads; None leaves the choice to OpenVINO.
+        path, sha256: path and SHA-256 of the network's ONNX file.
 
     Raises:
         MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
@@ -52,10 +52,10 @@ class CodedNetwork:
 
 @lru_cache(maxsize=4)
 def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
-    """Compiles the network once per process. Several threads process segments of a film.
+    """Compiles the network once per process. Several threads, which process a film's segments, share it.
 
-    It computes in bf16 if the CPU does, else in fp32, but calibrated convolutions use int8 where that is faster: not on
-    CPUs with bf16 matrix multiplication (AMX).
+    The network computes in bf16 if the CPU supports it, else in fp32. Calibrated convolutions use int8 if that is
+    faster: on all CPUs but those with bf16 matrix multiplication (AMX).
     """
     half = halves("CPU")
     options: CompileOptions = {"INFERENCE_PRECISION_HINT": half or "f32"}

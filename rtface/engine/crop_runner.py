@@ -23,8 +23,8 @@ class FaceMemory:
     """The state of a recurrent engine for one face after a frame.
 
     Attributes:
-        kept: float32 3×h×w, 0…1, its answer over its input region, on its grid.
-        state: float32 C×h'×w', the network's internal state; None if it has none.
+        kept: the engine's answer over its input region, on its grid: float32 3×h×w, 0…1.
+        state: the network's internal state, float32 C×h'×w'; None if the network has none.
     """
 
     kept: Float32
@@ -45,7 +45,7 @@ class CropRunner:
         """Restores crops one by one.
 
         Args:
-            crops: float32 N×3×S×S, 0…1.
+            crops: the crops, float32 N×3×S×S, 0…1.
             before: the answer for the same faces' previous crops, for a recurrent engine; None for new faces.
 
         Returns:
@@ -81,7 +81,7 @@ class CropRunner:
         more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
         self.plan.run({recipe.input.name: input_, **more}, {recipe.output.name: output, **outputs})
         for values in (output, *outputs.values()):
-            with np.errstate(invalid="ignore", over="ignore"):  # raised below as our error
+            with np.errstate(invalid="ignore", over="ignore"):  # the check below raises EngineError instead
                 total = float(values.sum())
             if not math.isfinite(total):
                 raise EngineError(
@@ -112,7 +112,7 @@ class CropRunner:
         assert ports is not None
         k = recipe.shrink
         x, y, w, h = (v // k for v in recipe.region)
-        # The network ignores the values of `past` for a new face, but they must be finite.
+        # For a new face the network ignores the values of `past`, but these must be finite.
         past = np.zeros((1, 3, h, w), np.float32) if memory is None else memory.kept[None]
         has_past = np.full((1, 1, 1, 1), memory is not None, np.float32)
         inputs: dict[str, Float32] = {ports.past: past, ports.known: has_past}
@@ -131,7 +131,7 @@ class CropRunner:
             if recipe.output.residual:
                 kept += inputs[ports.shrunk][0]
             np.clip(kept, 0.0, 1.0, out=kept)
-        else:  # a copy, because the caller may write into the image
+        else:  # copies the answer, because the caller may write into the image
             kept = image[:, y : y + h, x : x + w].copy()
         next_memory = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:

@@ -35,10 +35,10 @@ class EngineRequest:
 
     Attributes:
         name: an engine's name, "default" or "auto".
-        fidelity: fidelity of the look, 0…1, the setting for engines with that control; None means the engine's default.
-            With "default" and "auto", a value below a half chooses `VIVID`.
+        fidelity: fidelity of the look, 0…1, for engines with a fidelity control; None selects the engine's default.
+            With "default" and "auto", a value below 0.5 selects `VIVID`.
         commercial_use: whether to refuse engines that forbid commercial use.
-        persons: files of persons whose faces get their own weights.
+        persons: files of the persons whose faces are restored with weights learnt for them.
     """
 
     name: str = "default"
@@ -52,9 +52,9 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
-        device: one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops on the GPU (`EngineSet` with
-            `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
-        threads: cores it may use; None means all cores of this process.
+        device: one of `rtface.util.parse.DEVICES` except "cuda", whose engines take crops in GPU memory (`EngineSet`
+            with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
+        threads: cores that the engine may use; None means all cores of this process.
 
     Raises:
         UsageError: unknown name or device.
@@ -66,7 +66,7 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
 def recipe_named(name: str) -> Recipe:
     """Loads the recipe of an engine, by name or "default". A name like "rtface-m@anna" selects that person's weights.
-    Raises as `load_engine`, and InputError if nothing was learnt of the person."""
+    Raises like `load_engine`, and InputError if no weights were learnt for the person."""
     recipes = find_recipes()
     name, _, person = name.partition(MARK)
     if person:
@@ -90,13 +90,13 @@ def recipe_named(name: str) -> Recipe:
 
 
 def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
-    """Returns the engines for ``--engine`` `name` and the look's fidelity."""
+    """Returns the engines that ``--engine`` `name` and the look's fidelity select."""
     large = VIVID if fidelity is not None and fidelity < _VIVID_BELOW else DEFAULT
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
 
 
 def is_here(engine: str) -> bool:
-    """Returns whether an engine exists here, with its person's weights if any."""
+    """Returns whether an engine is installed. The weights of the person in its name must exist, too."""
     name, _, person = engine.partition(MARK)
     return name in find_recipes() and (not person or person in learned_names())
 
@@ -106,7 +106,7 @@ _OF_PERSONS = (DEFAULT, LIGHT)
 
 
 def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:
-    """Returns names of engines with persons' weights. Skips `engines` that do not support these."""
+    """Returns names of engines with persons' weights. Skips `engines` that do not support such weights."""
     taking = [name for name in _real(engines) if name in _OF_PERSONS]
     return [f"{name}{MARK}{person.lower()}" for name in taking for person in persons]
 
@@ -140,7 +140,7 @@ def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message |
 
 
 def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
-    """Raises UsageError for an engine that `commercial_use` forbids. It names the licence and allowed engines."""
+    """Raises UsageError for an engine that `commercial_use` forbids. The message names licence and allowed engines."""
     licence = recipe.licence
     if licence.commercial_use or not commercial_use:
         return
@@ -155,7 +155,7 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
 
 
 def _turned(recipe: Recipe, fidelity: float | None) -> Recipe:
-    """Sets a recipe's control, if any, by the fidelity of a look. `VIVID` covers only the lower half of that scale."""
+    """Sets a recipe's control, if any, from a look's fidelity. `VIVID` covers only the lower half of that scale."""
     if recipe.controls.fidelity is None or fidelity is None:
         return recipe
     return replace(recipe, fidelity=min(1.0, fidelity / _VIVID_BELOW) if recipe.name == VIVID else fidelity)
@@ -175,32 +175,32 @@ def _readable() -> list[Recipe]:
     return recipes
 
 
-# A face's box is about 2.26 times as wide as the distance of its eyes, which is 126/512 of the crop in the FFHQ
-# template: a face up to 142 px wide fits into a 256 crop without shrinking. A little more is invisible.
+# A face's box is about 2.26 times as wide as the distance between its eyes, which is 126/512 of the crop in the FFHQ
+# template. So a face up to 142 px wide fits into a 256 crop without shrinking. Slight shrinking is invisible.
 _SMALL_FACE_PX = 160.0
-# Time per frame for engines under "auto": twenty frames per second, with everything else that runs.
+# Time per frame for engines under "auto": allows twenty frames per second, including all other work.
 _BUDGET_S = 0.05
 
 
 def needs_large_engine(face_width: float, faces: int, ms: float, *, large: bool | None = None) -> bool:
     """Returns whether a face gets the larger engine under ``--engine auto``.
 
-    Small faces do not, nor do faces in live runs when time is short.
+    Small faces get the smaller engine, and so do all faces of a live run if time is short.
 
     Args:
-        face_width: of the face's box, display pixels.
-        faces: number of faces that share a live frame's budget; 0 ignores measured speed, as for films, whose bits
-            would depend on the computer's load.
+        face_width: width of the face's box in display pixels.
+        faces: number of faces that share a live frame's budget. 0, for films, ignores the measured speed, because a
+            film's bits must not depend on the computer's load.
         ms: milliseconds per crop of the large engine.
-        large: whether this face has the large engine now, None for a new face. It keeps its engine until its width is
-            15 % past the threshold.
+        large: whether this face has the large engine now, None for a new face. A face keeps its engine until its width
+            is 15 % past the threshold.
     """
     border = _SMALL_FACE_PX * (1.0 if large is None else 0.85 if large else 1.15)
     return face_width > border and 1e-3 * ms * faces <= _BUDGET_S
 
 
 class EngineSet:
-    """The `engines` of one run by name: one, or for "auto" two, chosen for each face."""
+    """The `engines` of one run, by name. With "auto" there are two, and each face gets one."""
 
     def __init__(
         self,
@@ -212,12 +212,12 @@ class EngineSet:
         at_once: int = 1,
         opener: Callable[[Recipe], RunningEngine] | None = None,
     ) -> None:
-        """Loads the engines of `request`, with `opener` if given (GPU engines).
+        """Loads the engines of `request`, with `opener` if given (for GPU engines).
 
         Recurrent engines use `threads` cores for each of `at_once` crops. Others process one crop at a time on
-        `background_threads`, if given: in live runs a heavy one works in the background.
+        `background_threads`, if given, because in live runs a heavy engine works in the background.
 
-        Raises as `load_engine` and `check_allowed`.
+        Raises like `load_engine` and `check_allowed`.
         """
         self._request = EngineRequest(request) if isinstance(request, str) else request
         name = self._request.name
@@ -240,9 +240,9 @@ class EngineSet:
             raise
 
     def named(self, name: str) -> RunningEngine:
-        """Returns the engine of that name, loaded if necessary. Raises as `load_engine` and `check_allowed`."""
+        """Returns the engine `name`, and loads it if necessary. Raises like `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
-        if MARK in name:  # persons are those of the request
+        if MARK in name:  # only the request selects persons
             raise unknown_engine(name)
         if name not in self.engines:
             recipe = recipe_named(name)
@@ -252,7 +252,7 @@ class EngineSet:
         return self.engines[name]
 
     def prepare(self, name: str) -> None:
-        """Loads an engine in advance, with persons' weights. Raises as `named`."""
+        """Loads an engine in advance, with persons' weights. Raises like `named`."""
         self._open_persons(self.named(name))
 
     def _open_persons(self, *engines: RunningEngine) -> None:
@@ -268,7 +268,7 @@ class EngineSet:
                 log.info("%s", self.engines[recipe.name].reason)
 
     def of_person(self, engine: Engine, person: str) -> Engine:
-        """Returns the engine with a person's weights if loaded, else `engine`."""
+        """Returns the engine with a person's weights. Returns `engine` itself if these are not loaded."""
         return self.engines.get(f"{engine.name}{MARK}{person.lower()}", engine)
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
@@ -294,6 +294,6 @@ class EngineSet:
 
 
 def open_light(engines: Engines) -> None:
-    """Loads the light engine, the substitute when time is short. Includes persons' weights if the chosen engine has
-    them."""
+    """Loads the light engine, the substitute when time is short. Also loads persons' weights for it if the chosen
+    engine has them."""
     (engines.prepare if engines.pick(0.0).name in _OF_PERSONS else engines.named)(LIGHT)

@@ -1,9 +1,9 @@
 """The golden gate for plans, and the choice of their precision.
 
-A plan can be wrong without an error: reduced precision can collapse a restorer to one grey, finite image, so a check
-for NaN is not enough. Therefore a new plan restores the recipe's golden crops and is refused below the recipe's PSNR;
-then the next safer precision is tried. The verdict is cached under the plan's identity, so that a second start does not
-repeat the check.
+A plan can be wrong without an error: in a reduced precision a restorer may return a gray, finite image, so a check for
+NaN is not enough. Therefore a new plan restores the recipe's golden crops. If their PSNR is below the recipe's, the
+plan is refused and the next safer precision is tried. The verdict is cached under the plan's identity, so that the next
+start need not repeat the check.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
 
 
 def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
-    """Loads the golden crops that judge plans of a precision. For int8 or a person's weights, these are the calibrated
-    crops, which are faces; none if the calibration names no golden crop."""
+    """Loads the golden crops that judge plans of a precision. For int8 or a person's weights, these are only the
+    crops that the calibration names, which are faces; there may be none."""
     crops, expected = load_golden(recipe)
     if (precision == "int8" or recipe.learned) and (calibration := load_calibration(recipe)):
         judged = [i for i in calibration.crops if 0 <= i < len(crops)]
@@ -111,16 +111,16 @@ def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float3
     return crops, expected
 
 
-# The network need not change goldens this close to their input.
+# The network need not change golden crops whose reference is this close to the input.
 _UNCHANGED_DB = 60.0
 
 
 def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
-    """Compares a plan's golden crops with the reference. Also times it (minimum of 5 runs or more).
+    """Compares a plan's answers for golden crops with the reference's. Also times it (minimum of 5 runs or more).
 
-    The recipe's PSNR is required, and on the crop that the reference changes most, half the error of the unchanged crop
-    or less: a plan that does nothing must fail. A person's weights, which have to differ from the reference, need only
-    the recipe's PSNR.
+    Every crop must reach the recipe's PSNR. It must also exceed by 6 dB the PSNR of the unchanged crop that the
+    reference changes most, so that a plan that does nothing fails. Plans with a person's weights, which have to differ
+    from the reference, need only the recipe's PSNR.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
     crops, expected = judged_golden(recipe, plan.identity.precision)
@@ -131,7 +131,7 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
-        restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens use its default
+        restorer = CropRunner(replace(recipe, fidelity=None), plan)  # golden crops use the default fidelity
         if recipe.recurrent:
             worst = _second_frames(restorer, crops)
         for i in range(max(6, len(crops))):
@@ -141,11 +141,11 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
             taken, busy = time.perf_counter() - start, time.process_time() - busy
             times.append(min(taken, busy) if plan.identity.device == "cpu" else taken)
             worst = min(worst, psnr(output, expected[k]))
-    except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
+    except (OutOfDeviceMemory, DeviceLost):  # these errors are not the plan's fault
         raise
-    except EngineError:  # NaN: the worst verdict, so that the next precision is tried
+    except EngineError:  # an answer with NaN gets the worst verdict, so that the next precision is tried
         return GoldenResult(-200.0, required, 0.0)
-    # Other programs can only slow it down: the minimum is the best estimate, and CPU time is an upper bound.
+    # Other programs can only slow the plan down: the minimum is the best estimate, and CPU time is an upper bound.
     return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * min(times[1:]), 3))
 
 
@@ -184,11 +184,11 @@ def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
 
 def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
     """Lists precisions that device and recipe allow, in the order to try: int8 if the engine is calibrated, the
-    recipe's default (if 16 bits, all 16-bit ones of the device, fastest first), its fallback, fp32.
+    recipe's default (if 16 bits, all 16-bit precisions of the device, fastest first), the recipe's fallback, fp32.
 
-    `mixed`: the device can keep single nodes in fp32 next to lower precisions, and `supported` is the order to try; the
-    recipe's default and fallback are for devices that cannot. Those may use bf16 even if nodes should stay in fp32: it
-    has fp32's range, so nothing overflows and the gate can judge the rest. They never use fp16 then.
+    With `mixed`, the device can keep single nodes in fp32 next to lower precisions, and `supported` is the order to
+    try. Other devices use the recipe's default and fallback. If nodes should stay in fp32, these devices never use
+    fp16, but may use bf16, which has fp32's range: nothing overflows, and the gate can judge the rest.
     """
     order: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
     if recipe.precision.default != "f32":
@@ -207,7 +207,7 @@ def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = Fal
 def open_plan(
     recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], mixed: bool = False
 ) -> tuple[P, GoldenResult]:
-    """Builds the first plan that passes the gate. `mixed` as for `candidates`. Raises EngineError if none does."""
+    """Builds the first plan that passes the gate. `mixed` is as for `candidates`. Raises EngineError if none passes."""
     refusals: list[str] = []
     failed: EngineError | None = None
     for precision in candidates(recipe, supported, mixed):

@@ -32,8 +32,8 @@ class HostEngine(EngineBase):
     """A loaded restorer (`rtface.protocols.Engine`) that answers requests in order.
 
     Args:
-        recipe: of the engine.
-        device: as for `rtface.engine.engine_set.load_engine`.
+        recipe: recipe of the engine.
+        device: device name, as for `rtface.engine.engine_set.load_engine`.
         threads: cores per crop; None means all cores of this process.
         at_once: number of worker threads, each with its own plan.
     """
@@ -51,13 +51,13 @@ class HostEngine(EngineBase):
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None
         times = list[float]()
-        for _ in range(3):  # the first runs allocate memory; the first frame must not wait for that
+        for _ in range(3):  # the first runs allocate memory, which the first frame must not wait for
             start = time.perf_counter()
             last = restorer.restore(grey, last)
             times.append(round(1e3 * (time.perf_counter() - start), 3))
-        # Other work on the machine can only slow it down: the minimum is the best estimate.
+        # Other work on the machine can only slow the engine down: the minimum is the best estimate.
         self.ms = min(verdict.ms, *times)
-        # Further plans have the identity that just passed the gate, so they are not judged again.
+        # Further plans have the same identity as the plan that just passed the gate, so they are not judged again.
         more = [open_engine(recipe, device, threads)[1] for _ in range(at_once - 1)] if backend.threads else []
         self._idle = SimpleQueue[tuple[CropRunner, Plan]]()
         self._idle.put((restorer, self._plan))
@@ -73,7 +73,7 @@ class HostEngine(EngineBase):
         """Restores float32 N×3×S×S RGB 0…1. `after` is the future for the same faces' previous frame.
 
         Do not change `crops` before the future is done. The answer's `pixels` are a new array that belongs to the
-        caller. The future raises EngineError if the network fails; the next request then starts without memory.
+        caller. The future raises EngineError if the network fails; after that the next request starts without memory.
         """
         pixels: Any = crops
         future = self._workers.submit(self._infer, pixels, cast("Any", after))
@@ -81,7 +81,7 @@ class HostEngine(EngineBase):
         return cast("Any", future)
 
     def _infer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
-        restorer, plan = self._idle.get()  # before waiting, because `close` frees idle plans
+        restorer, plan = self._idle.get()  # takes the plan before waiting, because `close` frees idle plans
         try:
             # Workers start in order: earlier requests are done, or another worker is processing them.
             before = after.result() if after is not None and self.recurrent and after.exception() is None else None
@@ -90,7 +90,7 @@ class HostEngine(EngineBase):
             self._idle.put((restorer, plan))
 
     def stand_back(self) -> None:
-        """Lowers the priority of its worker threads, if the system can (Linux)."""
+        """Lowers the priority of the engine's worker threads. Does nothing on systems other than Linux."""
         self._niceness = _BACKGROUND_NICENESS
         for thread in tuple(self._thread_ids):
             self._set_priority(thread)
@@ -121,8 +121,8 @@ class HostEngine(EngineBase):
         return self.ms
 
     def close(self) -> None:
-        """Drops queued crops, and frees the network after the current one. Waits half a second at most, because a heavy
-        engine takes minutes per crop. Safe to call twice."""
+        """Drops queued crops, and frees the network after the current crop. Waits half a second at most, because a
+        heavy engine takes minutes per crop. Safe to call twice."""
         if not self._freed:
             for future in list(self._submitted):
                 future.cancel()

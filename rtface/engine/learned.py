@@ -1,4 +1,4 @@
-"""A person's learnt weights: differences to an engine's, with the person's embeddings, in one file.
+"""Stores a person's learnt weights as differences from an engine's weights.
 
 The file is an npz without pickled objects: ``meta`` (JSON as bytes), ``embeddings`` (float32 N×128), ``places`` (int64
 K×4: offset of a tensor in the network file, bytes per number, rows, columns) and ``delta`` (fp16), the change of each
@@ -45,16 +45,16 @@ _FORMAT = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """One person.
+    """The weights and embeddings of one person.
 
     Attributes:
-        name: of the person, and of the file.
+        name: name of the person and of the file.
         digest: SHA-256 (hex) of the file.
         meta: `base` (SHA-256 of the base weights), `made` (date), `sources` (SHA-256 and kind of each), `figures`
             (measured gains on pictures that were not used for learning), and `format`.
         embeddings: float32 N×128, each of length 1.
-        places: see the module.
-        delta: the change of each number of the places, in order.
+        places: positions of the changed tensors; see the module.
+        delta: the change of each number at these positions, in order.
     """
 
     name: str
@@ -148,12 +148,12 @@ def unfinished() -> Path:
 
 
 def unfinished_names() -> list[str]:
-    """Lists the persons whose learning can be continued."""
+    """Lists the persons for whom an interrupted `rtface learn` can be continued."""
     return [] if config_dir() is None else sorted(path.name for path in unfinished().glob("*/") if continues(path))
 
 
 def continues(folder: Path) -> bool:
-    """Returns whether `rtface learn` can continue a folder of `unfinished`."""
+    """Returns whether `rtface learn` can continue the run in a folder."""
     key = folder / KEY
     return (folder / PAIRS).is_file() and key.is_file() and key.stat().st_size > 0
 
@@ -178,7 +178,7 @@ def read(path: Path) -> Learned:
     """Reads a person's file without executing its contents.
 
     Raises:
-        InputError: it cannot be read, or is not such a file.
+        InputError: the file cannot be read, or is not a person's file.
     """
     import numpy as np
 

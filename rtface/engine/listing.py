@@ -24,17 +24,17 @@ class EngineInfo:
     """One row of ``rtface engines``.
 
     Attributes:
-        name, version, summary: from the recipe.
-        licence_code, licence_weights, commercial_use, data: see `Licence`.
+        name, version, summary: texts from the recipe.
+        licence_code, licence_weights, commercial_use, data: the recipe's licence; see `Licence`.
         size: side of the crop in pixels.
-        parameters, bytes: of the weights.
-        fault: None if the weights exist and are unchanged, else the fault of weights or recipe.
-        default: whether ``--engine default`` selects it.
+        parameters, bytes: number of parameters and size of the weights.
+        fault: fault of the weights or the recipe; None if the weights exist and are unchanged.
+        default: whether ``--engine default`` selects the engine.
         ms: minimum milliseconds per crop on this machine, None if not measured yet.
-        device, precision: of that measurement, None with it.
+        device, precision: device and precision of that measurement, None without one.
         family: kind of network: CNN, GAN, transformer, codebook or diffusion.
-        terms: further terms of its licence.
-        origin: "rtface", the host or file that it was added from, or the user's folder.
+        terms: further terms of the licence.
+        origin: "rtface", the host or file that the engine was added from, or the user's folder.
     """
 
     name: str
@@ -70,7 +70,7 @@ def list_engines(
     *, measure: bool = False, device: str = "auto", threads: int | None = None, commercial_use: bool = False
 ) -> list[EngineInfo]:
     """Lists every engine. A broken engine is a row with its `fault`, not an error. `commercial_use` omits engines that
-    forbid it.
+    forbid commercial use.
 
     With `measure`, each engine is loaded and timed now; otherwise the speed is that of its last load on this machine.
     Raises UsageError and MissingComponent for an unusable `device`.
@@ -154,7 +154,7 @@ def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
 
 def _known_speed(recipe: Recipe, device: str) -> _Speed | None:
     """Returns the cached speed, in the order of `rtface.engine.backends.choose.open_engine`."""
-    if device.startswith("cuda"):  # needs the GPU
+    if device.startswith("cuda"):  # the identity of a plan on a GPU is unknown without opening the GPU
         return None
     for name in order(device):
         try:

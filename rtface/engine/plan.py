@@ -23,8 +23,8 @@ class Plan(Protocol):
     def identity(self) -> PlanIdentity: ...
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Computes `outputs` in place from `inputs`: C-contiguous float32 of batch 1 by tensor name. Images are RGB in
-        the network's value ranges."""
+        """Computes `outputs` in place from `inputs`. Both map tensor names to C-contiguous float32 arrays of batch 1.
+        Images are RGB in the network's value ranges."""
         ...
 
     def close(self) -> None: ...

@@ -2,7 +2,7 @@
 
 A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). The shipped ones are in
 ``engines/shipped/<name>``, the user's in ``<config folder>/engines/<name>``. Keys are strict: the error for an unknown
-key gives the nearest valid name, the error for a missing key its name.
+key suggests the nearest valid key, and the error for a missing key names it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ SHIPPED = packed if (packed := _PACKAGE / "models").is_dir() else _PACKAGE.paren
 class Recipe:
     """One engine; see the module.
 
-    Not in the file: `folder` contains its files, `digest` is the SHA-256 of ``recipe.toml``, `fidelity` the setting of
-    that control (None: its default), `learned` the person whose weights it has (see `of_person`).
+    The file lacks these attributes: `folder` contains the engine's files, `digest` is the SHA-256 of ``recipe.toml``,
+    `fidelity` sets that control (None: its default), `learned` is the person whose weights it has (see `of_person`).
     """
 
     name: str
@@ -76,22 +76,22 @@ class Recipe:
 
     @property
     def recurrent(self) -> bool:
-        """True if it keeps state of a face between frames."""
+        """True if the engine keeps state of a face between frames."""
         return self.memory is not None
 
     @property
     def vivid(self) -> bool:
-        """True if it invents detail: it has a fidelity control, or its family does."""
+        """True if the engine invents detail: it has a fidelity control, or its family does."""
         return self.family != "CNN" or self.controls.fidelity is not None
 
     @property
     def region(self) -> CropRegion:
-        """The part of the crop that is the network's input and output."""
+        """The part of the crop that the network takes and returns."""
         return self.input.region or (0, 0, self.input.size, self.input.size)
 
     @property
     def shrink(self) -> int:
-        """The factor by which its memory is smaller than the crop."""
+        """The factor by which the recurrent memory is smaller than the crop."""
         return self.input.size // self.memory.grid if self.memory is not None and self.memory.grid else 1
 
     @property
@@ -110,7 +110,7 @@ class Recipe:
 
     @property
     def constants(self) -> dict[str, float]:
-        """Inputs that are equal for all crops (N×1): values by tensor name."""
+        """Inputs (N×1) with the same value for all crops: values by tensor name."""
         control = self.controls.fidelity
         if control is None:
             return {}
@@ -148,7 +148,7 @@ class Recipe:
         return self.folder / self.golden.file
 
     def fault(self, *, reread: bool = False) -> str | None:
-        """Checks that the weights exist and are unchanged. Returns and takes `reread` like `weights_fault`."""
+        """Checks the weights. Takes `reread` and returns a fault or None, like `weights_fault`."""
         return weights_fault(self.model_path, self.weights.bytes, self.weights.sha256, reread=reread)
 
     @property
@@ -178,7 +178,7 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     """Returns an engine with the weights of a person.
 
     Raises:
-        UsageError: they were learnt for other weights, or the engine is not a shipped one.
+        UsageError: the person's weights were learnt for other base weights, or the engine is not a shipped one.
     """
     if recipe.folder.parent != SHIPPED:
         raise UsageError(
@@ -212,7 +212,7 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Reads one ``recipe.toml``. Raises EngineError naming the file and the key."""
+    """Reads one ``recipe.toml``. Raises EngineError, which names the file and the key."""
     try:
         text = path.read_bytes()
         table = parse_toml(text.decode())
@@ -273,7 +273,7 @@ def unknown_engine(name: str) -> UsageError:
 
 
 def find_recipes() -> dict[str, Path]:
-    """Returns the ``recipe.toml`` of every engine, by name. A user's engine hides a shipped one of that name."""
+    """Returns the ``recipe.toml`` of every engine, by name. A user's engine hides a shipped one of the same name."""
     recipes: dict[str, Path] = {}
     settings = config_dir()
     for folder in (SHIPPED, *([settings / "engines"] if settings else [])):

@@ -44,7 +44,7 @@ CropRegion = tuple[int, int, int, int]
 @dataclass(frozen=True, slots=True)
 class Port:
     """The network's input image: tensor name, side of the crop in pixels, layout, value range, colour order. `region`
-    is the part of the crop that it takes and returns, if not all of it."""
+    is the part of the crop that the network takes and returns, if it is not the whole crop."""
 
     name: str
     size: int
@@ -56,8 +56,8 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The network's output: tensor name and value range. Size and colour are the input's. `residual`: the output is the
-    difference to the input, not the restored image."""
+    """The network's output: tensor name and value range. Size and colour order are the input's. With `residual`, the
+    output is the difference from the input, not the restored image."""
 
     name: str
     range: tuple[float, float] = (0.0, 1.0)
@@ -68,8 +68,8 @@ class Output:
 class RecurrentTensors:
     """Tensors of a recurrent network besides the crop.
 
-    It keeps its answer for the input's region on a crop of side `grid`: the crop itself, or, if given, one smaller by a
-    whole factor. The region of that smaller crop is the input `shrunk`, and its answer the output `kept`, both 1×3×h×w.
+    The network keeps its answer for the region on a crop of side `grid`: the crop itself or, if `grid` is given, a copy
+    reduced by a whole factor. The copy's region is input `shrunk`, its answer is output `kept`, both 1×3×h×w.
 
     Inputs: `past`, 1×3×h×w, 0…1, the unaligned answer for the previous frame (the network aligns it); `known`, 1×1×1×1,
     0 on a face's first frame, else 1. The network's internal state, 1×`shape`, is the input `state` and the output
@@ -102,7 +102,7 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Minimum and maximum number of crops per run, for backends that batch. Backends that tune for one size tune for
+    """Minimum and maximum number of crops per run, for backends that batch. Backends that optimise for one size use
     `opt` (limited to `max`)."""
 
     min: int = 1
@@ -124,8 +124,8 @@ class Control:
     """A number (0…1) that the network takes besides the crop.
 
     Attributes:
-        name: of its float32 input, N×1.
-        default: its value unless the user sets another; also used for the golden crops.
+        name: name of the float32 input, N×1.
+        default: value unless the user sets another; also used for the golden crops.
     """
 
     name: str
@@ -156,8 +156,8 @@ class Golden:
     """The golden crops and the reference's answers, in an npz file.
 
     Arrays: ``crops`` (uint8 N×S×S×3 RGB) and ``restored`` (float N×3×S×S, 0…1); for a recurrent engine also
-    ``next_crops`` and ``next_restored``, the frames after those, restored with its state. An optional `sha256` (hex) of
-    the file identifies a cached verdict, like the rest of the recipe.
+    ``next_crops`` and ``next_restored``, the following frames, restored with its state. An optional `sha256` (hex) of
+    the file, like the rest of the recipe, is part of the identity of a cached verdict.
     """
 
     file: str

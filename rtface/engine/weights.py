@@ -1,7 +1,7 @@
 """Checks weights files against their recipes, without reading them at every start.
 
-The SHA-256 of a correct file is cached with the file's path, size, inode and times of change. If any of these differs,
-the whole file is read again.
+The SHA-256 of a correct file is cached with the file's path, size, inode and modification times. If any of these
+differs, the whole file is read again.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def weights_fault(path: Path, size: int, sha256: str, *, reread: bool = False) -
 
 
 def _record_path(path: Path) -> Path:
-    """Returns the cache file of the record."""
+    """Returns the cache file for a record of a checked file."""
     return cache_dir() / "weights" / hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]
 
 
 def _record(path: Path, stat: os.stat_result, sha256: str) -> bytes:
-    # ctime as well, because mtime can be set back.
+    # The record includes ctime, because programs can set mtime back.
     return json.dumps(
         [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, sha256]
     ).encode()

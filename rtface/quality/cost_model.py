@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from math import inf
 
 # -- cost of faces ---------------------------------------------------------------------------------------------------
-# For a crop of 256 pixels on one core: a keyframe without its engine, and a frame between keyframes.
+# Time for a crop of 256 pixels on one core: on a keyframe without its engine, and on a frame between keyframes.
 _KEYFRAME_S, _CARRIED_FRAME_S = 0.0045, 0.0025
 # Weight of a new measurement that takes no longer than a frame; a longer one weighs more, up to this many periods.
 _MEASUREMENT_WEIGHT, _STALL_PERIODS = 0.15, 3.0
-# Limit of a measurement over its expectation: a single hiccup is no load.
+# Maximum ratio of a measurement to its expectation, because a single hiccup does not mean load.
 _OUTLIER_RATIO = 2.5
-# Number of measurements that replace the estimate of an engine's cost; the result is limited to this multiple of the
-# estimate, as the computer may have been busy all the time.
+# Number of measurements that replace the estimate of an engine's cost. The result is limited to this multiple of the
+# estimate, because the computer may have been busy all the time.
 _TRUSTED_MEASUREMENTS, _BASELINE_RATIO_MAX = 20, 3.0
 # Age up to which a measurement is recent.
 _RECENT_FRAMES = 30
@@ -23,15 +23,15 @@ _RECENT_FRAMES = 30
 _SLOWNESS_DECAY_PER_FRAME = 0.02
 
 # -- time for faces --------------------------------------------------------------------------------------------------
-# Maximum and minimum share of the period, and its recovery.
+# Maximum and minimum share of the period for faces, and the recovery of that share.
 _SHARE_MAX, _SHARE_MIN, _SHARE_RECOVERY_PER_S = 0.85, 0.1, 0.1
-# New share over the cost of faces that made frames late.
+# Ratio of the new share to the cost of the faces that made frames late.
 _SHARE_CUT = 0.75
-# Load is lateness that lasts this long, with fewer on-time frames than this between two late ones; or this number of
-# separate stalls within this time.
+# Lateness means load if it lasts this long, with fewer on-time frames than this between two late ones. So does this
+# number of separate stalls within this time.
 _STREAK_S, _STREAK_GAP_FRAMES = 0.35, 3
 _STALLS_COUNT, _STALLS_S = 5, 3.0
-# Faces below this share of the period do not make frames late.
+# Faces that take less than this share of the period do not make frames late.
 _BLAMELESS_SHARE = 0.3
 
 EngineUse = tuple[str, bool]
@@ -40,8 +40,8 @@ EngineUse = tuple[str, bool]
 
 @dataclass(slots=True)
 class _Cost:
-    """Seconds for a face: recent, minimum, and estimated before any measurement. Also the number of measurements, and
-    the frames since the last."""
+    """Seconds for a face: recent, minimum, and estimated before any measurement. Also counts the measurements, and the
+    frames since the last one."""
 
     lately: float
     least: float
@@ -56,9 +56,9 @@ class CostModel:
 
     Attributes:
         period: seconds from one frame to the next.
-        share: of the period that faces may take now.
-        limit: seconds for the faces of a frame by the run's processor budget.
-        warming: the run has just begun: slow frames now say nothing about later ones.
+        share: share of the period that faces may take now.
+        limit: seconds that the run's processor budget allows for the faces of a frame.
+        warming: whether the run has just begun, so that slow frames do not predict later ones.
     """
 
     period: float
@@ -67,8 +67,8 @@ class CostModel:
     warming: bool = False
     _costs: dict[EngineUse, _Cost] = field(default_factory=dict[EngineUse, _Cost])
     _slow: float = 1.0  # recent costs divided by minimum costs
-    _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_STALLS_COUNT))  # when each began
-    _since_late: int = _STREAK_GAP_FRAMES  # frames
+    _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_STALLS_COUNT))  # start times
+    _since_late: int = _STREAK_GAP_FRAMES  # frames since the last late one
     _time: float | None = None
 
     @property
@@ -82,19 +82,19 @@ class CostModel:
         return min(self.share * self.period, self.limit)
 
     def waits(self, seconds: float) -> bool:
-        """Returns whether frames wait for an engine of this crop time."""
+        """Returns whether frames wait for an engine that takes `seconds` per crop."""
         return seconds <= self.period
 
     def learn(self, engine: str, seconds: float) -> None:
-        """Adds an estimate of a new engine's seconds for a crop. A measured engine keeps its costs."""
+        """Adds an estimate of a new engine's seconds per crop. A measured engine keeps its costs."""
         if (engine, True) not in self._costs:
             key = _KEYFRAME_S + (seconds if self.waits(seconds) else 0.0)
             self._costs[engine, True] = _Cost(key, key, key)
             self._costs[engine, False] = _Cost(_CARRIED_FRAME_S, _CARRIED_FRAME_S, _CARRIED_FRAME_S)
 
     def cost(self, engine: str, *, key: bool, best: bool = False) -> float:
-        """Returns the seconds for a face on a frame. They are measured where that is recent, else the minimum times
-        the current slowness. `best`: the minimum; measurements of a busy computer say little about it."""
+        """Returns the seconds for a face on a frame. Without a recent measurement, these are the minimum times the
+        current slowness. With `best`, returns the minimum: a busy computer's measurements say little about it."""
         cost = self._costs.get((engine, key))
         if cost is None:
             self.learn(engine, 0.01)
@@ -113,7 +113,7 @@ class CostModel:
         expected = sum(self.cost(engine, key=key) for engine, key in done)
         if self.warming and seconds > expected:
             return
-        # A long frame counts for the frames that it cost, up to a stall, which is no load.
+        # A long frame counts as the number of frames that it took, up to a limit, because a stall does not mean load.
         weight = 1.0 - (1.0 - _MEASUREMENT_WEIGHT) ** min(max(1.0, seconds / self.period), _STALL_PERIODS)
         change = weight * (min(seconds / expected, _OUTLIER_RATIO) - 1.0)
         for engine, key in set(done):
@@ -127,8 +127,8 @@ class CostModel:
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)
 
     def lend(self, cost: float) -> bool:
-        """Allows faces the maximum share for a trial, and forgets late frames. Returns False where `cost` a frame
-        exceeds that or the processor budget."""
+        """Allows faces the maximum share for a trial, and forgets late frames. Returns False, and changes nothing, if
+        `cost` per frame exceeds that share or the processor budget."""
         if cost > min(_SHARE_MAX * self.period, self.limit):
             return False
         self.share = _SHARE_MAX
@@ -136,11 +136,11 @@ class CostModel:
         return True
 
     def late(self, now: float, frames: int, cost: float) -> str:
-        """Counts late or dropped frames since the last call. Faces took `cost` seconds a frame.
+        """Counts late or dropped frames since the last call. Faces took `cost` seconds per frame.
 
-        One stall, however many frames it costs, is no load: lateness has to last, or to return several times. Faces
-        that take little of a frame's time are not the cause.
-        Where faces may be the cause, returns the reason and reduces their share, which recovers slowly; else "".
+        One stall, however many frames it costs, does not mean load: lateness has to last, or to return several times.
+        Faces that take little of a frame's time are not the cause. If faces may be the cause, returns the reason and
+        reduces their share, which recovers slowly. Otherwise returns "".
         """
         elapsed, self._time = max(0.0, now - self._time) if self._time is not None else 0.0, now
         if not frames:

@@ -4,19 +4,19 @@ Each face has its own level (`rtface.quality.levels`): the engine on every frame
 (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
 (`rtface.correct.reproject`); the light engine on keyframes; or no correction. Frames do not wait for a heavy engine's
 answers. The governor predicts the cost of a level from measured costs, so that a new face begins at an affordable
-level, and one decision is enough when time runs short. `rtface.live.output_scheduler`, not this module, decides how
-long finished frames wait for the sinks.
+level, and a single decision suffices when time runs short. `rtface.live.output_scheduler`, not this module, decides
+how long finished frames wait for the sinks.
 
-Changes should be invisible. A step down needs faces to cost clearly more than the room, for some tenths of a second; a
-step up needs a calm time and clearly more room. That time doubles after every failed step up, and is short again once
-the computer is clearly less busy than it was then. For a face without correction the governor tries the lowest level,
-and shows it only after it has held for two seconds, or longer after a failure.
+Changes should be invisible. For a step down, faces must cost clearly more than the available time for some tenths of a
+second. A step up needs a calm time and clearly more available time. The calm time doubles after every failed step up,
+and is short again when the computer is clearly less busy than at the failure. For a face without correction the
+governor tries the lowest level, and shows it after it has held for two seconds, or longer after a failure.
 
     level ── faces take too long, or frames are late ──▶ next lower level ── calm, and room ──▶ next higher level
     lowest level ── the same, for longer ──▶ no correction ── pause ──▶ trial ── has held ──▶ lowest level, fading in
                                                           ◀── too long ──
 
-Times and costs are arguments: no clock is read here.
+Times and costs are arguments: this module reads no clock.
 """
 
 from __future__ import annotations
@@ -38,46 +38,46 @@ FADE_S = 0.25
 """Duration of fades of a face, or from one engine to another, at a sufficient frame rate."""
 
 # -- a step down -----------------------------------------------------------------------------------------------------
-# Thresholds of the faces' cost over their room: too much and far too much; and how long it has to last.
+# Ratios of the faces' cost to the available time that are too high and far too high, and how long they have to last.
 _STEP_DOWN_SHARE, _STEP_DOWN_HOLD_S = 1.1, 0.25
 _OVERLOAD_SHARE, _OVERLOAD_HOLD_S = 1.5, 0.1
-# The target after a step down.
+# Target of that ratio after a step down.
 _STEP_DOWN_GOAL_SHARE = 0.95
-# Hold-off before a correction ends; and the share of a period that faces may always take before that.
+# Hold-off before a step to no correction, and the share of a period that faces may always take without such a step.
 _LAST_LEVEL_HOLD_S, _LAST_LEVEL_SHARE = 0.6, 0.95
 # Time from a step down, or the start of a trial, to its effect.
 _SETTLING_S = 0.4
-# Time after a step down until slowness no longer reflects the level before.
+# Time after a step down until slowness no longer reflects the previous level.
 _SLOWNESS_DELAY_S = 1.0
 
 # -- a step up -------------------------------------------------------------------------------------------------------
-# Maximum cost over room after a step up; and maximum levels of a face in one step.
+# Maximum ratio of cost to available time after a step up, and maximum levels of a face in one step.
 _STEP_UP_SHARE, _STEP_UP_MAX_LEVELS = 0.8, 2
-# Calm before it, initial and maximum; it doubles with every step up that leads to one down within the proof.
+# Calm time before a step up, initial and maximum. It doubles if a step down follows a step up within the proof time.
 _CALM_S, _CALM_MAX_S, _STEP_UP_PROOF_S = 3.0, 30.0, 6.0
-# Share of the slowness at which a step up failed, below which the next one needs only the initial calm.
+# If slowness falls below this share of its value at a failed step up, the next one needs only the initial calm time.
 _EASED_SHARE = 0.6
-# Maximum slowness of the computer for a step up after a trial.
+# Maximum slowness of the computer at which a step up may follow a trial.
 _QUIET_SLOWNESS = 1.5
 
 # -- a trial: the lowest level on a face without correction ------------------------------------------------------------
-# Pause before it, and time for which it has to hold before it is shown: initial and maximum.
+# Pause before a trial, and time for which the level has to hold before it is shown: initial and maximum.
 _TRIAL_PAUSE_S, _TRIAL_PAUSE_MAX_S = 2.0, 4.0
 _TRIAL_S, _TRIAL_MAX_S = 2.0, 5.0
 # Time after which a shown trial has succeeded, so that the next times become shorter again.
 _TRIAL_SUCCESS_S = 15.0
 
 # -- faces and frames ------------------------------------------------------------------------------------------------
-# A face not seen for longer is a new one.
+# A face that returns after a longer absence is a new face.
 _FACE_GONE_S = 2.0
-# Warm-up from the first face, without judgement: networks, code and memory are used for the first time, and an idle
-# computer is slow at first.
+# Warm-up from the first face, during which costs are not judged: networks, code and memory are used for the first
+# time, and an idle computer is slow at first.
 _WARM_UP_S = 2.0
-# Age of a frame above which keyframes are postponed, as a share of the ceiling.
+# Keyframes are postponed on frames that are older than this share of the ceiling.
 _LATE_CEILING_SHARE = 0.6
 # Maximum pause between frames that counts for fades.
 _FADE_MAX_PERIODS = 2
-# Distance of tracked frames where no face is corrected.
+# Distance between tracked frames while no face is corrected.
 _TRACK_EVERY_FRAMES = 4
 # Maximum number of stored level changes.
 _STEPS_KEPT = 64
@@ -90,13 +90,13 @@ class QualityGovernor:
     Attributes:
         period: seconds from one frame to the next.
         ceiling: maximum latency of the run, seconds.
-        light: name of the engine to use where the chosen one is too slow; None for no such step.
+        light: name of the engine to use if the chosen one is too slow; None for no such step.
         budget: limits the run's processor time; None for no limit.
-        costs: of frames.
-        time: of the last frame, seconds.
+        costs: model of the frames' costs.
+        time: time of the last frame, seconds.
         steps: the last level changes.
         sparing: whether tracking should save time, too.
-        track_every: distance of tracked frames: where no face is corrected they only have to be found.
+        track_every: distance between tracked frames. While no face is corrected, faces only have to be found.
     """
 
     period: float
@@ -111,7 +111,7 @@ class QualityGovernor:
     track_every: int = 1
     _warm_until: float | None = None  # None before the first face
     _carries: bool = True
-    _judged: tuple[dict[int, int], float] = field(default_factory=lambda: (dict[int, int](), 0.0))  # levels, and cost
+    _judged: tuple[dict[int, int], float] = field(default_factory=lambda: (dict[int, int](), 0.0))  # levels; cost
     _calm_s: float = _CALM_S
     _trial_pause_s: float = _TRIAL_PAUSE_S
     _trial_s: float = _TRIAL_S
@@ -134,9 +134,9 @@ class QualityGovernor:
         Args:
             now: seconds, rising.
             seen: the faces to correct.
-            late: frames that were late or dropped since the last call.
+            late: number of frames that were late or dropped since the last call.
             carries: whether the device needs no engine between keyframes (`Device.carries`).
-            age: seconds since the frame was captured: a late one postpones keyframes.
+            age: seconds since the frame was captured. A late frame postpones keyframes.
         """
         elapsed, self.time = now - (now if self.time is None else self.time), now
         for track in [t for t, s in self._faces.items() if now - s.seen > _FACE_GONE_S]:
@@ -157,7 +157,7 @@ class QualityGovernor:
         return [self._plan(s, elapsed, carries) for s in shown]
 
     def has_room(self, seconds: float) -> bool:
-        """Returns whether a frame has these seconds left after its faces."""
+        """Returns whether a frame has `seconds` left after its faces."""
         return not self.sparing and self.cost(self._present()) + seconds <= self.costs.room
 
     def patience(self, now: float, captured_at: float | None) -> float:
@@ -168,7 +168,7 @@ class QualityGovernor:
         return max(left, 0.0)
 
     def missing(self, track: int) -> None:
-        """Notes that a face was shown uncorrected for lack of an answer: it fades in with the next one."""
+        """Notes that a face was shown uncorrected. It lacked an answer, and fades in with the next one."""
         if track in self._faces:
             self._faces[track].strength = 0.0
 
@@ -188,7 +188,7 @@ class QualityGovernor:
         if standing is None:
             standing = FaceQuality(face.track, levels, 0, face.width, now)
             self._faces[face.track] = standing
-        elif standing.levels != levels:  # another engine suits it, or the device changed: finds the nearest level
+        elif standing.levels != levels:  # the suitable engine or the device has changed: finds the nearest level
             same = [k for k, level in enumerate(levels) if level.every >= standing.level.every or not level.engine]
             standing.at = len(levels) - 1 if not standing.level.engine else same[0]
             standing.levels = levels
@@ -196,7 +196,7 @@ class QualityGovernor:
         return standing
 
     def cost(self, faces: Sequence[FaceQuality], *, best: bool = False) -> float:
-        """Returns the average seconds of a frame with faces on their levels. `best`: see `CostModel.cost`."""
+        """Returns the average seconds per frame for faces on their levels. `best`: see `CostModel.cost`."""
         return sum(self._cost(s.level, best) for s in faces)
 
     def _cost(self, level: QualityLevel, best: bool) -> float:
@@ -209,7 +209,7 @@ class QualityGovernor:
         return (key + (level.every - 1) * self.costs.cost(name, key=False, best=best)) / level.every
 
     def _keep_budget(self, now: float, faces: Sequence[FaceQuality]) -> str:
-        """Limits the faces' time by the processor budget. Returns the reason for less time, "" without one."""
+        """Limits the faces' time by the processor budget. Returns the reason for less time, or ""."""
         if self.budget is None:
             return ""
         cost, (before, cost_before) = self.cost(faces), self._judged
@@ -224,8 +224,8 @@ class QualityGovernor:
         return self.budget.over
 
     def _go_down(self, now: float, faces: Sequence[FaceQuality], short: str) -> None:
-        """Lowers faces that have cost too much for some time: those on the highest level first, until there is room
-        for all; the largest a level later."""
+        """Lowers faces that have cost too much for some time. Lowers the faces on the highest level first, the largest
+        face one level later than the others, until all fit into the available time."""
         cost, room = self.cost(faces), self.costs.room
         new = any(not s.engine and not s.since_key and s.trial is None for s in faces)
         last = all(s.height <= 1 and s.trial is None for s in faces)
@@ -244,8 +244,8 @@ class QualityGovernor:
             return
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {s.track: s.at for s in faces}
-        # Only the last step is visible: it is for faces that would delay frames on the level before, or exceed the
-        # processor budget.
+        # Only the step to no correction is visible. It is for faces that would delay frames, or exceed the processor
+        # budget, on the previous level.
         most = room if new or room == self.costs.limit else max(room, _LAST_LEVEL_SHARE * self.period)
         while (cost := self.cost(faces)) > _STEP_DOWN_GOAL_SHARE * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
@@ -260,7 +260,7 @@ class QualityGovernor:
                 self._trial_s, self._trial_shown_at = min(2 * self._trial_s, _TRIAL_MAX_S), None
 
     def _settling(self, now: float) -> bool:
-        """Returns whether a change is too recent for its effect to show: late frames still wait in the queue."""
+        """Returns whether a change is too recent to judge. Frames that it made late still wait in the queue."""
         return self._changed_at is not None and now - self._changed_at < _SETTLING_S
 
     def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:
@@ -274,9 +274,9 @@ class QualityGovernor:
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Raises the lowest faces after a calm time with clear room."""
+        """Raises the lowest faces after a calm time, if time suffices."""
         self._calm_since = now if self._calm_since is None else self._calm_since
-        if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # it lasted
+        if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # the step up has lasted
             self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None
         if self._trial_shown_at is not None and now - self._trial_shown_at > _TRIAL_SUCCESS_S:
             self._trial_pause_s, self._trial_s = (
@@ -298,18 +298,18 @@ class QualityGovernor:
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
-        """Tries the lowest level on an uncorrected face, where room permits. The current share does not matter: no
-        correction is the worst level, and the lowest costs little."""
+        """Tries the lowest level on an uncorrected face, if time permits. Ignores the current share, because no
+        correction is the worst result, and the lowest level costs little."""
         s.at -= 1
         if self.costs.lend(self.cost(faces, best=True)):
             s.trial, s.since_key, s.strength = now, 0, 0.0
-            self._changed_at = now  # earlier measurements say little, so judgement waits
+            self._changed_at = now  # postpones judgement, because earlier measurements say little
         else:
             s.at += 1
             self._calm_since = now
 
     def _show_trials(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Shows trials that have held: they fade in."""
+        """Shows trials that have held. Their corrections fade in."""
         before = {s.track: s.shown_at for s in faces}
         for s in faces:
             if s.trial is not None and now - s.trial >= self._trial_s:
@@ -340,8 +340,8 @@ class QualityGovernor:
         return bool(moved)
 
     def _choose_keyframes(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
-        """Chooses the faces whose engines run. On a late frame (`behind`) answers are carried where possible. Keyframes
-        due on one frame are spread: as many as the average, the longest overdue first."""
+        """Chooses the faces whose engines run. A late frame (`behind`) carries the last answers if possible. Keyframes
+        due on the same frame are spread: each frame takes the average number of them, the longest overdue first."""
         waiting: list[FaceQuality] = []
         for s in shown:
             s.since_key += 1
@@ -363,14 +363,14 @@ class QualityGovernor:
             if not s.strength:
                 s.engine = ""
             return FaceDecision(s.engine, s.engine != "" and not carries, s.strength)
-        if not s.due and s.engine != level.engine:  # its keyframe comes later
+        if not s.due and s.engine != level.engine:  # the new engine's keyframe comes later
             return FaceDecision(s.engine, False, s.strength, s.share)
-        if not s.engine and s.since_key > 1:  # it was shown uncorrected
+        if not s.engine and s.since_key > 1:  # the face was shown uncorrected
             s.strength = 0.0
         elif s.engine and s.engine != level.engine and s.fades:
             s.share = 0.0
         s.strength, s.share = (faded(now, 1.0, passed, FADE_S) for now in (s.strength, s.share))
-        if s.trial is not None:  # does all the work invisibly
+        if s.trial is not None:  # a trial does all the work invisibly
             s.strength = UNSEEN_STRENGTH
         if s.due:
             s.since_key, s.engine = 0, level.engine

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rtface.protocols import MEMORY_S
 
-# Distances of keyframes. At the longest, a light engine replaces a larger one. A new distance may be inserted between
-# them; docs/live.md and `rtface.quality.governor` name them.
+# Distances between keyframes, in frames. At the longest distance, a light engine replaces a larger one. New distances
+# may be inserted; docs/live.md and `rtface.quality.governor` name all of them.
 KEYFRAME_EVERY = (2, 4, 8)
 FULL, PASS_THROUGH = "full", "pass-through"
 """Names of the highest level, and of no correction."""
@@ -34,11 +34,11 @@ class FaceDemand:
 
     Attributes:
         track: its id.
-        width: display pixels; the largest keeps its quality longest.
+        width: width in display pixels; the largest face keeps its quality longest.
         engine: name of the engine that suits it.
-        memory: whether the engine of every frame is recurrent, and needs close keyframes.
-        heavy: whether frames do not wait for `engine`: the light engine also runs on every frame
-            (`rtface.enhance.keyframes.scheduler`).
+        memory: whether the engine of every frame is recurrent and needs close keyframes.
+        heavy: whether `engine` is so slow that frames do not wait for it. In this case the light engine also runs on
+            every frame (`rtface.enhance.keyframes.scheduler`).
     """
 
     track: int
@@ -53,10 +53,10 @@ class FaceDecision:
     """The decision for one face on one frame.
 
     Attributes:
-        engine: determines the crop; "" leaves the face alone.
+        engine: name of the engine, which determines the crop; "" leaves the face unchanged.
         key: whether the engine runs.
-        strength: 0…1, factor of the correction.
-        share: 0…1 of this engine in it; the rest is the previous engine's.
+        strength: factor of the correction, 0…1.
+        share: share of this engine in the correction, 0…1; the rest is the previous engine's.
     """
 
     engine: str
@@ -81,7 +81,7 @@ class FaceQuality:
     """The state of one face: its level and fades.
 
     Attributes:
-        trial: start time of an invisible trial of a level; None without one.
+        trial: start time of an invisible trial of a level; None without a trial.
     """
 
     track: int
@@ -90,10 +90,10 @@ class FaceQuality:
     width: float
     seen: float
     since_key: int = 0  # frames since its last keyframe
-    due: bool = False  # this frame is one
+    due: bool = False  # whether this frame is a keyframe
     strength: float = 1.0
     share: float = 1.0
-    engine: str = ""  # the last one used
+    engine: str = ""  # the last engine used
     fades: bool = True  # whether one engine can fade into another
     trial: float | None = None
 
@@ -108,7 +108,7 @@ class FaceQuality:
 
     @property
     def height(self) -> int:
-        """Number of levels below it."""
+        """Number of levels below the current one."""
         return len(self.levels) - 1 - self.at
 
 
@@ -116,11 +116,11 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
     """Returns the levels of a face, highest first.
 
     Args:
-        face: with the engine that suits it.
-        light: name of the engine to use where that is too slow; None for no such step.
+        face: the face, with the engine that suits it.
+        light: name of the engine to use if the suitable one is too slow; None for no such step.
         period: seconds from one frame to the next.
-        carries: whether the device needs no engine between keyframes (`Device.carries`). A heavy engine's keyframes do
-            not depend on it, so that level always exists.
+        carries: whether the device needs no engine between keyframes (`Device.carries`). The level of a heavy engine's
+            keyframes always exists, because it does not depend on this.
     """
     first = face.engine
     light = light if light != first else None
@@ -129,9 +129,9 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
     pace = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
     low = [QualityLevel(light, n) for n in pace] if light else []
     if face.heavy and light:
-        # Its answers come at any load. Only showing them costs time.
+        # A heavy engine's answers come at any load. Only showing them costs time.
         return (QualityLevel(first), *low, QualityLevel(""))
-    # A large engine on every 8th frame is not better than the light one on every 2nd.
+    # A large engine on every 8th frame is not better than the light engine on every 2nd.
     high = [QualityLevel(first, n) for n in pace if not low or n < KEYFRAME_EVERY[-1]]
     return (QualityLevel(first), *high, *low, QualityLevel(""))
 

@@ -9,16 +9,16 @@ from math import inf
 from typing import Protocol
 
 _SAMPLE_S = 0.1  # minimum time between two readings of the processor time
-_WINDOW_MIN_S, _WINDOW_MAX_S = 1.0, 2.0  # of the average: at first, and later
-_TARGET_SHARE = 0.95  # of the limit, so that noise does not exceed it
+_WINDOW_MIN_S, _WINDOW_MAX_S = 1.0, 2.0  # duration of the moving average: at first, and later
+_TARGET_SHARE = 0.95  # share of the limit to aim for, so that noise does not exceed the limit
 _RATE_MIN, _RATE_MAX = 0.5, 8.0  # processor seconds per second of the faces' time
-_CHANGE_MIN_SHARE = 0.05  # of the period: a smaller change of the faces' time is too noisy
+_CHANGE_MIN_SHARE = 0.05  # share of the period: a smaller change of the faces' time is too noisy to measure
 
 
 class BudgetSetting(Protocol):
     @property
     def cpu_budget(self) -> float:
-        """The limit of processor use, 0…1 of all cores; 1 is none."""
+        """The limit of processor use, 0…1 of all cores. 1 means no limit."""
         ...
 
 
@@ -26,12 +26,12 @@ class BudgetSetting(Protocol):
 class ProcessorBudget:
     """The processor budget of one live run. Not for use from several threads.
 
-    Time is an argument; only `spent` is read here.
+    Time is an argument; the only clock read here is `spent`.
 
     Attributes:
-        setting: has the limit.
-        cores: available to the run.
-        spent: returns the processor seconds that the run has used.
+        setting: object that has the limit.
+        cores: number of cores available to the run.
+        spent: function that returns the processor seconds that the run has used.
         period: seconds from one frame to the next.
         used: average number of busy cores; None until measured.
     """
@@ -47,14 +47,14 @@ class ProcessorBudget:
 
     @property
     def over(self) -> str:
-        """The reason for less time for faces, "" while below the limit."""
+        """The reason to give faces less time. "" below the limit."""
         share = self.setting.cpu_budget
         if share >= 1.0 or self.used is None or self.used <= share * self.cores:
             return ""
         return f"{100 * self.used / self.cores:.0f} % of the processor in use, {100 * share:.0f} % allowed"
 
     def update(self, now: float, cost: float) -> None:
-        """Reads the processor time, once for each frame. `cost`: current seconds of a frame for faces."""
+        """Reads the processor time. Call it one time per frame; `cost` is the faces' current seconds per frame."""
         if self.setting.cpu_budget >= 1.0:
             self.restart()
             return
@@ -69,7 +69,7 @@ class ProcessorBudget:
             self._learn(cost)
 
     def changed(self, cost: float) -> None:
-        """Restarts after a change of the faces' time. `cost`: seconds of a frame before it."""
+        """Restarts after a change of the faces' time. `cost` is their seconds per frame before the change."""
         if self.used is not None:
             self._before = self.used, cost
         self.restart()
@@ -80,12 +80,12 @@ class ProcessorBudget:
         self.used = None
 
     def room(self, cost: float) -> float:
-        """Returns the seconds available for faces, now `cost`; infinite without a limit."""
+        """Returns the seconds available for faces, which now take `cost`. Infinite without a limit or a measurement."""
         if self.used is None or self.setting.cpu_budget >= 1.0:
             return inf
         spare = _TARGET_SHARE * self.setting.cpu_budget * self.cores - self.used
         rate = self._rate
-        if rate is None:  # a face costs at least its time on one core, and at most all use
+        if rate is None:  # faces use at least their time on one core, and at most all measured use
             rate = max(1.0, self.used * self.period / cost) if spare > 0 and cost else 1.0
         return max(0.0, cost + spare * self.period / rate)
 

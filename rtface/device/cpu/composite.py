@@ -1,16 +1,16 @@
 """Adds corrections to native planes and leaves all other samples unchanged.
 
-For each face and component, the correction is converted to code values, low-passed where the map shrinks it, warped to
-the plane, dithered, added in float, rounded once, and clipped to the wider of the legal range and the source sample.
+For each face and component, the correction is converted to code values, low-passed if the map shrinks it, warped to the
+plane, dithered, added in float, rounded one time, and clipped to the wider of the legal range and the source sample.
 
 Dither. Before rounding, a sample at column x, row y of its plane (of its field's rows, for a field) gets
 
     t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
     h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
 
-component is 0, 1, 2 for y, u, v and for r, g, b (0 for all three where they are gray); p is 0 for a whole frame, 1 +
-the field's parity for a field; mix is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so a
-sample with a correction of 0 rounds to itself.
+component is 0, 1, 2 for y, u, v and for r, g, b (0 for all three if the pixels are gray). p is 0 for a whole frame,
+and 1 + the field's parity for a field. mix applies MurmurHash3's 32-bit finaliser to its argument + 0x9E3779B9.
+|t| < 0.5, so a sample with a correction of 0 rounds to itself.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None
 
 
 def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list[int]]:
-    """Groups patch indices by `display_box`. Patches in different groups do not overlap."""
+    """Groups the indices of overlapping patches by `display_box`. Different groups do not overlap."""
     groups: list[tuple[list[float], list[int]]] = []
     for n, (x0, y0, x1, y1) in enumerate(boxes):
         box = [x0 - 8, y0 - 8, x1 + 8, y1 + 8]  # a subsampled sample covers more than one pixel
@@ -99,7 +99,7 @@ def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list
 
 
 def rows(form: Layout, color: Color) -> dict[Role, Float]:
-    """Returns each component's 3 weights, from RGB (1 = full scale) to codes."""
+    """Returns each component's weights for converting RGB to codes. Three weights each; 1 = full scale."""
     full = full_range(form, color)
     luma = code_range(form.bits, full, chroma=False).scale
     if form.kind == "rgb":
@@ -121,7 +121,7 @@ def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tupl
     shrink = footprint(invert(forward))
     cubic = min(shrink) < 1.0 / SMOOTH_FROM
     values, undo = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
-    if cubic:  # doubling by a separable cubic before a linear warp: within 3 % of a cubic warp in a third of the time
+    if cubic:  # doubling with a separable cubic, then warping linearly: 3 % from a cubic warp in a third of the time
         values = cv2.resize(values, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         undo = compose(undo, scaling(0.5, 0.5))
     forward = compose(translation(-box[0], -box[1]), forward, undo)
@@ -137,7 +137,7 @@ def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tupl
 
 
 def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples:
-    """Resamples a mask (or its support) at the samples of `box`. Skips the low-pass, which would enlarge it."""
+    """Resamples a mask (or its support) at the samples of `box`. Skips the low-pass, which would enlarge the mask."""
     forward = compose(translation(-box[0], -box[1]), to_plane, invert(patch.matrix))
     return cv2.warpAffine(
         mask,
@@ -157,7 +157,7 @@ def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | No
 
 
 class Placement:
-    """Places a group of patches on one plane. Components on the same grid (u and v) share it."""
+    """Places a group of patches on one plane. Components on the same grid (u and v) share one placement."""
 
     def __init__(self, group: list[Patch], to_plane: Float, shape: tuple[int, int]) -> None:
         self._group, self._to_plane = group, to_plane
@@ -173,7 +173,7 @@ class Placement:
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
-        """Returns uint8 h×w, above 0 where a mask exceeds 0."""
+        """Returns a uint8 map, h×w, that exceeds 0 where a mask does."""
         if self._gate is None:
             gates = [warp_mask(p, p.support, self._to_plane, self.box) for p in self._group]
             self._gate = np.asarray(np.maximum.reduce(gates) if len(gates) > 1 else gates[0], np.uint8)
@@ -202,13 +202,13 @@ class Placement:
 
 
 def gray_rows(form: Layout, color: Color) -> dict[Role, Float]:
-    """Returns `rows` for colourless RGB. Each component receives the luma of a correction."""
+    """Returns the weights of `rows` for gray RGB. Each component receives the luma of a correction."""
     luma = code_range(form.bits, full_range(form, color), chroma=False).scale * ycbcr_from_rgb("bt601")[0]
     return {"r": luma, "g": luma, "b": luma}
 
 
 def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
-    """Returns whether a box has only gray RGB within one 8-bit code."""
+    """Returns whether all RGB samples of a box are gray. Tolerates one 8-bit code."""
 
     def gray(step: int) -> bool:
         r, g, b = (
@@ -221,7 +221,7 @@ def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
 
 
 def neutral(view: Samples, box: Box, form: Layout) -> bool:
-    """Returns whether a box has only gray chroma within one 8-bit code."""
+    """Returns whether all chroma samples of a box are gray. Tolerates one 8-bit code."""
     part = view[box[1] : box[3], box[0] : box[2]] >> form.shift
     unit = 1 << (form.bits - 8)
     return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))
@@ -247,7 +247,7 @@ class Dither:
     """Rounding offsets of one component of one frame (see the module's docstring).
 
     Attributes:
-        offset: ox and oy.
+        offset: ox and oy of the module's docstring.
     """
 
     def __init__(self, pts: int, component: int, parity: int | None) -> None:
@@ -273,7 +273,7 @@ def write(
     form: Layout,
     legal: tuple[int, int],
 ) -> None:
-    """Adds `values` to the samples of `box` in place. Overwrites `values`; where `gate` is 0, samples stay."""
+    """Adds `values` to the samples of `box` in place. Skips samples where `gate` is 0. Overwrites `values`."""
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
     x0, y0, x1, y1 = box
     strip = min(max(_STRIP_SAMPLES // (x1 - x0), 1), 256)

@@ -24,7 +24,7 @@ from rtface.geometry.transforms import (
     translation,
 )
 
-HALF_BELOW = 0.7  # footprint under which chroma is sampled at half the target's size first
+HALF_BELOW = 0.7  # below this footprint, chroma is first sampled at half the target's size
 BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
 
 
@@ -34,7 +34,7 @@ def smoothing(shrink: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, 
     rest = (shrink[0] / nx, shrink[1] / ny)
     if max(rest) <= BLUR_FROM:
         return (nx, ny), (1, 1), (0.0, 0.0)
-    # The variance of a box of `rest` samples minus that of a box of one.
+    # The variance of a box of `rest` samples minus the variance of a box of one sample.
     sx, sy = (float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest)
     size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in (sx, sy)]
     return (nx, ny), (size[0], size[1]), (max(sx, 0.01), max(sy, 0.01))
@@ -47,8 +47,8 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
     blurred: `warpAffine` has no area filter.
 
     Returns:
-        The filtered image, reduced by the whole factors, and the matrix from its coordinates to those of the input
-        (corner convention).
+        The filtered image, reduced by the whole factors, and the matrix from its coordinates to the input's
+        coordinates (corner convention).
     """
     (nx, ny), size, sigma = smoothing(shrink)
     if nx > 1 or ny > 1:
@@ -63,13 +63,13 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
 
 
 def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Returns True if chroma is first sampled at half size. Magnified chroma has no finer detail."""
+    """Returns True if chroma is first sampled at half size. Magnified chroma has no detail to lose."""
     return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
 
 
 @lru_cache(maxsize=16)
 def _reach(matrix: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[Box, tuple[float, float]]:
-    """Returns the box of a plane that `sample` reads, and the footprint. Cached, because u and v share it."""
+    """Returns the box of a plane that `sample` reads, and the footprint. Cached, because u and v share both."""
     back = invert(np.frombuffer(matrix).reshape(2, 3))
     shrink = footprint(back)
     height, width = shape
@@ -117,7 +117,7 @@ def full_range(form: Layout, color: Color) -> bool:
 def from_planes(
     form: Layout, color: Color, size: tuple[int, int], display: Display, field: Field | None
 ) -> dict[Role, Float]:
-    """Returns for each component the matrix from its samples to display space."""
+    """Returns each component's matrix from sample to display coordinates."""
     return {
         role: invert(
             plane_matrix(size, display, subsampling=form.role_subsampling(role), siting=color.siting, field=field)
@@ -130,7 +130,7 @@ def from_planes(
 def rgb_rows(
     kind: str, bits: int, full: bool, matrix: str, white: float
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """Returns the matrix from y, u, v codes to RGB, by rows. Its last column is added; white maps to `white`."""
+    """Returns the matrix from y, u, v codes to RGB, by rows. The last column is an offset; white maps to `white`."""
     luma = code_range(bits, full, chroma=False)
     if kind != "yuv":
         return ((white / luma.scale, 0.0, 0.0, -white * luma.offset / luma.scale),) * 3
@@ -156,7 +156,7 @@ def sample_planes(
 
     Args:
         views: `planes()` of the frame or field.
-        form, color: how to read them.
+        form, color: layout and colour tags of the views.
         places: `from_planes()` of the frame or field.
         matrix: 2×3, display → region.
         size: (w, h) of the region.

@@ -47,7 +47,7 @@ class HostCorrection:
     Attributes:
         pixels: float32 h×w×3, RGB, −1…1 (1 = white), masked: the crop, or the part of it that is not 0.
         mask: float32 h×w, 0…1.
-        matrix: float64 2×3, display → pixels of that part.
+        matrix: float64 2×3, display → coordinates in `pixels`.
         dithered: whether sums are dithered before rounding; without dither, equal frames stay equal.
     """
 
@@ -67,9 +67,9 @@ class CpuDevice:
     """Crops and composites on the CPU (`protocols.Device`).
 
     Args:
-        threads: limit of OpenCV's threads in this process; None leaves it to the pipeline's thread budget.
-        warn: called with a key and a message, once per frame, when the user should know about something; logs by
-            default.
+        threads: limit of OpenCV's threads in this process; None leaves the limit to the pipeline's thread budget.
+        warn: function that is called with a key and a message for each frame with a problem that the user should know;
+            logs by default.
     """
 
     name = "cpu"
@@ -96,8 +96,8 @@ class CpuDevice:
         """Cuts one crop per place: float32 1×3×S×S, RGB 0…1.
 
         Args:
-            frame: SDR, PQ or HLG; HDR values are mapped by `color_curves.engine_curve`. Its edges replicate.
-            places: `matrix` (2×3, display → crop pixels) and S.
+            frame: an SDR, PQ or HLG frame. `color_curves.engine_curve` maps HDR values. The frame's edges replicate.
+            places: per crop the matrix (2×3, display → crop pixels) and S.
         """
         view = self.view(frame) if places else None
         return (
@@ -144,15 +144,15 @@ class CpuDevice:
         """Adds corrections to the frame's planes. Samples under no mask stay bit-identical.
 
         Args:
-            frame: its image is written to after `make_writable()`, only where there is something to write.
+            frame: the frame to correct. If there is something to write, `make_writable()` precedes the writing.
             corrections: `HostCorrection` objects, which may differ in size.
 
         Returns:
-            The same frame if nothing changes, else the frame marked `touched`. If the pixel format has to be converted
-            first, the returned frame has another image, and a warning is counted.
+            The given frame if there is nothing to write, else the frame marked `touched`. If the pixel format has to be
+            converted first, the returned frame has another image, and a warning is counted.
 
         Raises:
-            EngineError: a correction contains NaN or infinity; nothing was written then.
+            EngineError: a correction contains NaN or infinity. The frame is unchanged in this case.
         """
         cuts: list[Patch | None] = []
         dithered = False

@@ -1,6 +1,6 @@
 """Removes a film's fading, with one smooth, rising curve per channel.
 
-Each step gives the same bits on every machine, so that `rtface verify` can repeat it on the input.
+Each step gives the same bits on every machine, so that `rtface verify` can repeat the removal on the input.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
 
 
 def all_unfaded(items: Iterable[Item], curve: FadingCurve | None) -> Iterator[Item]:
-    """Yields a film's items, with the fading of frames removed. Raises like `unfaded`."""
+    """Yields a film's items and removes the fading from its frames. Raises like `unfaded`."""
     for item in items:
         yield unfaded(item, curve) if curve is not None and isinstance(item, Frame) else item
 
@@ -62,7 +62,7 @@ def _table(power: float, gain: float) -> Float32:
 
 
 def _through(table: Float32, values: Float32) -> Float32:
-    """Maps values through a curve. Values outside 0…1 keep their distance from the range."""
+    """Maps values through a curve. Values outside 0…1 keep their distance from the nearer end of the range."""
     inside: Float32 = np.clip(values, 0, 1, dtype=np.float32)
     return np.asarray(table[np.rint(inside * np.float32(_STEPS)).astype(np.int32)] + (values - inside), np.float32)
 

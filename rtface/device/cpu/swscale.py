@@ -13,8 +13,8 @@ _MATRIX = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m"
 
 
 class Swscale:
-    """A scaling context that is reused for each frame. PyAV is imported on first use: the rest of the frame path does
-    not need it."""
+    """A scaling context that is reused for each frame. PyAV is imported on first use, because the rest of the frame
+    path does not need it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,9 +26,9 @@ class Swscale:
         Args:
             image: any format that swscale reads.
             size: w, h.
-            matrix: as `Color.matrix`.
-            full: whether its samples have full range.
-            area: filter by area (for shrinking) instead of bilinearly.
+            matrix: the YUV matrix, named as in `Color.matrix`.
+            full: whether the image's samples have full range.
+            area: whether to filter by area (for shrinking) instead of bilinearly.
         """
         from av.video.reformatter import Colorspace, VideoReformatter
 

@@ -20,11 +20,11 @@ from rtface.util.av_gpu import software
 if TYPE_CHECKING:
     import av
 
-_EDGE = 1e-6  # display pixels that rounding may move a corner by
+_EDGE = 1e-6  # maximum shift of a corner by rounding, in display pixels
 
 
 def native_image(image: av.VideoFrame) -> av.VideoFrame:
-    """Converts an image to `planes.fallback` if the frame path lacks its format.
+    """Converts an image to `planes.fallback` if the frame path cannot read it.
 
     Raises:
         InputError: swscale cannot read the format (raw Bayer).
@@ -53,7 +53,7 @@ class CpuView(FrameView):
         form = layout(self.image.format.name)
         assert form is not None
         self._form: Layout = form
-        # No reference to the frame, which holds this view: a cycle would free its memory late.
+        # The view must not refer to the frame, which holds the view: a cycle would free the frame's memory late.
         self._color, self._display = frame.color, frame.display
         self._field: Field | None = frame.field
         self._parity = field_parity(frame.display, frame.field)
@@ -61,7 +61,7 @@ class CpuView(FrameView):
         self._swscale = swscale
 
     def _whole(self, width: int, height: int) -> Bytes:
-        """Scales with swscale, which is faster, except for fields and HDR curves."""
+        """Scales the frame with swscale, which is faster. Fields and HDR curves need the base class's method."""
         if self._parity is not None or curve_of(self._color) is not None:
             return super()._whole(width, height)
         display, color = self._display, self._color

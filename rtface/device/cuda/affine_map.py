@@ -15,8 +15,8 @@ def between_centres(back: Float, source: Sequence[float], target: Sequence[float
 
     Args:
         back: target → source, 2×3, corner convention.
-        source, target: x and y of the first sample of each.
-        scale: in x and y, stored samples per source sample of `back` (below 1 if the source was shrunk).
+        source, target: x and y of the first source sample and of the first target sample.
+        scale: stored samples per source sample of `back`, in x and y (below 1 if the source was shrunk).
     """
     (a, b, x), (c, d, y) = back.tolist()
     (u, v), (p, q) = target, scale
@@ -31,6 +31,6 @@ def between_centres(back: Float, source: Sequence[float], target: Sequence[float
 
 
 def union(boxes: Iterable[Box]) -> Box:
-    """Returns the bounding box of boxes: x0, y0, x1, y1. At least one."""
+    """Returns the bounding box of one or more boxes: x0, y0, x1, y1."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)

@@ -1,9 +1,9 @@
 """Averages faces over time on a GPU, for non-recurrent engines (`rtface.correct.temporal`).
 
 Each crop gets a reduced copy when it is cut (`Submission.put_crops`), which is downloaded on the `urgent` stream while
-the network processes the crop. From it the host computes motion and gate at a quarter of the side: the only wait. Both
-are uploaded; then the average, which stays on the GPU, is warped, mixed with the answer and stored, on the `finish`
-stream after the network. Memory is allocated only for new faces.
+the network processes the crop. This download is the only wait. From the copy the host computes motion and gate at a
+quarter of the side, and uploads both. After the network, the `finish` stream warps the average, which stays on the GPU,
+mixes it with the answer, and stores the result. Memory is allocated only for new faces.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GpuAverager:
     """Averages the answers of a frame's faces over time.
 
     Args:
-        steps: of the device.
+        steps: the device's object that submits work to the GPU.
     """
 
     def __init__(self, steps: Submission) -> None:
@@ -51,7 +51,7 @@ class GpuAverager:
         self._mix(slots, faces, kept, blends)
 
     def _reduced(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
-        """Downloads reduced crops, by the id of their slots. Also returns the states of the faces' averages."""
+        """Downloads reduced crops, keyed by the id of their slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
         sizes = [shaping.small_floats(place.size) for place in slots.faces]
         nbytes = 4 * sum(sizes)
@@ -69,7 +69,7 @@ class GpuAverager:
         return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, kept
 
     def _state(self, face: ShapeTask, place: FaceSlot) -> FaceState:
-        """Returns the state for a face's average, a new one if necessary."""
+        """Returns the state of a face's average, or creates one."""
         size = place.size
         if size not in self._state_pools:
             self._state_pools[size] = StatePool(self._streams.gpu, 12 * size * size)
@@ -120,7 +120,7 @@ class GpuAverager:
         done.add_done_callback(lambda done: _forget(faces) if done.exception() is not None else None)
 
     def close(self) -> None:
-        """Frees all; the GPU must be idle. The stream thread only."""
+        """Frees all memory; the GPU must be idle. Call it only on the stream thread."""
         for pool in self._state_pools.values():
             pool.close()
         self._state_pools.clear()

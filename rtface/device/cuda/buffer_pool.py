@@ -27,12 +27,12 @@ class GrowingBuffer:
         self.nbytes = 0
 
     def need(self, nbytes: int) -> None:
-        """Grows the buffer to `nbytes` or more. Growing loses the contents. The stream thread only."""
+        """Grows the buffer to `nbytes` or more. Growing loses the contents. Call it only on the stream thread."""
         if nbytes <= self.nbytes:
             return
         before = self.nbytes
         self.close()
-        nbytes = aligned(max(nbytes + nbytes // 8, 2 * before))  # headroom, because growing waits for the whole GPU
+        nbytes = aligned(max(nbytes + nbytes // 8, 2 * before))  # adds headroom: growing waits for the whole GPU
         if self._with_device:
             self.memory = self._gpu.allocate(nbytes)
         if self._with_pinned:
@@ -59,11 +59,11 @@ S = TypeVar("S")
 
 
 class SlotPool(Generic[S]):
-    """A thread-safe pool of slots of one kind. Return slots that no GPU work uses.
+    """A thread-safe pool of slots of one kind. Return a slot only after all GPU work that uses it has ended.
 
     Args:
         streams: the GPU's stream thread.
-        make, free: create and free one slot; called by the stream thread.
+        make, free: functions that create and free one slot; called by the stream thread.
     """
 
     def __init__(self, streams: StreamThread, make: Callable[[], S], free: Callable[[S], None]) -> None:
@@ -88,7 +88,7 @@ class SlotPool(Generic[S]):
             self._idle.append(slot)
 
     def close(self) -> None:
-        """Frees all, in use or not; the GPU must be idle. The stream thread only."""
+        """Frees all slots, even those in use; the GPU must be idle. Call it only on the stream thread."""
         with self._lock:
             slots, self._all, self._idle = self._all, [], []
         for slot in slots:

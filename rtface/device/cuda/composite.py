@@ -29,17 +29,17 @@ class PastePlan:
     """The corrections of one frame or field (`Device.paste`).
 
     Args:
-        frame, form: as for `CropPlan`.
+        frame, form: the frame and its layout, as for `CropPlan`.
         matrices: N×2×3, display → crop pixels.
         sizes: S of each face.
-        supports: per face x0, y0, x1, y1 in crop pixels outside of which its mask is 0; None for the whole crop.
-        neutral: returns whether a box of chroma samples is all gray (`composite.neutral`). Gray chroma stays
-            bit-identical, and RGB stays gray if all boxes are gray. None skips the check.
-        probe: let the GPU check it, for samples that are not on the host.
+        supports: per face the box (x0, y0, x1, y1, in crop pixels) outside which its mask is 0; None: the whole crop.
+        neutral: function that returns whether all chroma samples of a box are gray (`composite.neutral`). Gray chroma
+            stays bit-identical, and RGB stays gray if all boxes are gray. None skips the check.
+        probe: whether the GPU checks for gray chroma, for samples that are not on the host.
 
     Attributes:
-        boxes: per component the samples that may change, over all faces; empty if none can.
-        parts: the same for each face.
+        boxes: per component the box of samples that may change, over all faces; empty if no sample can change.
+        parts: the boxes of each face, by component.
         scratch: bytes of scratch memory that `job` needs; 0 unless a correction is shrunk.
     """
 
@@ -58,7 +58,7 @@ class PastePlan:
         self._colourless = form.kind == "rgb" and neutral is not None
         faces, groups = faces_of(matrices, sizes, supports)
         self._spots: list[tuple[tuple[Role, ...], list[Spot]]] = []
-        self._tints: list[Box] = []  # of chroma that may be gray
+        self._tints: list[Box] = []  # boxes of chroma that may be gray
         self.boxes: dict[Role, Box] = {}
         self.parts: list[dict[Role, Box]] = [{} for _ in sizes]
         scratch = Scratch()
@@ -86,7 +86,7 @@ class PastePlan:
         probe: bool,
         scratch: Scratch,
     ) -> list[Spot]:
-        """Returns spots like those of `composite.Placement` and `warp_patch`. `place` maps the plane to the display."""
+        """Returns spots as `composite.Placement` and `warp_patch` place them. `place` maps the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
         backs = [compose(face.m, place) for face in faces]
         boxes: list[Box | None] = []
@@ -122,11 +122,11 @@ class PastePlan:
         """Adds the corrections to the samples on the GPU.
 
         Args:
-            surface: contains `boxes`.
-            base: address of its block on the GPU.
-            corrections: per face the address of float32 3×S×S, RGB, already masked, native units (`uncurve_job`);
-                non-finite values count as 0.
-            masks: per face the address of float32 S×S, 0…1.
+            surface: map of the frame's samples on the GPU; must contain `boxes`.
+            base: address of the samples' block on the GPU.
+            corrections: per face the address of its masked correction: float32 3×S×S, RGB, in native units
+                (`uncurve_job`). Non-finite values count as 0.
+            masks: per face the address of its mask, float32 S×S, 0…1.
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
         job, filters = LaunchList(), Filters(scratch)
@@ -164,7 +164,7 @@ class PastePlan:
         return job
 
     def _probe(self, job: LaunchList, surface: SampleMap, base: int) -> int:
-        """Makes the GPU check chroma boxes for colour. Returns the offset of the first result in the job."""
+        """Makes the GPU check whether chroma boxes are gray. Returns the offset of the first result in the job."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
         rows = [
@@ -195,8 +195,8 @@ class PastePlan:
     def _source(
         self, spot: Spot, roles: tuple[Role, ...], correction: int, filters: Filters
     ) -> tuple[int, int, int, int, int, int]:
-        """Returns address, plane, pitch, width, height and channels of a `PATCH`. `correction` is the address of the
-        whole crop."""
+        """Returns a `PATCH`'s address, plane, pitch, width, height and channels. `correction` is the address of the
+        whole crop's correction."""
         face, lowpass = spot.face, spot.lowpass
         size = face.size
         at = correction + 4 * (face.top * size + face.left)

@@ -36,13 +36,13 @@ class CropPlan:
     """The crops of one frame or field (`Device.crops`).
 
     Args:
-        frame: its image is in `form`.
-        form: its layout.
+        frame: the frame or field; its image has layout `form`.
+        form: layout of the frame's image.
         matrices: N×2×3, display → crop pixels.
-        size: S.
+        size: S, the side of the crops.
 
     Attributes:
-        parts: for each face and component, the samples that its crop reads and a paste inside it changes; not empty.
+        parts: for each face and component, the box of samples that the crop reads and a paste changes; never empty.
         scratch: bytes of scratch memory that `job` needs; 0 unless a crop shrinks the frame.
     """
 
@@ -76,8 +76,8 @@ class CropPlan:
         """Cuts N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
-            surface: contains `parts`.
-            base: address of its block on the GPU, 0 for a frame in GPU memory.
+            surface: map of the frame's samples on the GPU; must contain `parts`.
+            base: address of the samples' block on the GPU, 0 for a frame in GPU memory.
             pixels: addresses of the crops; multiples of 8.
             native: addresses of the same crops in coded HDR values, if needed.
             tables: address of `curve_tables` of the frame's colour.
@@ -122,11 +122,11 @@ class CropPlan:
 def _cut(
     back: Float, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
 ) -> _Cut:
-    """Plans a cut like `device.cpu.crop.sample`. `back` maps the crop to a plane of `width` × `height` samples."""
+    """Plans a cut as `device.cpu.crop.sample` makes it. `back` maps the crop to a plane (`width` × `height`)."""
     shrink = footprint(back)
     most = max(shrink)
     x0, y0, x1, y1 = bounds(back, (0, 0, size, size), 2.0 * max(most, 1.0) + 1.0)
-    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region outside shows the nearest edge
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region outside the plane shows its edge
     x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
     wide, high = x1 - x0, y1 - y0
     factors, lowpass = (1, 1), None

@@ -44,7 +44,7 @@ class CudaDevice:
 
     Args:
         streams: the GPU's stream thread.
-        warn: as for `CpuDevice`.
+        warn: function that receives warnings, as for `CpuDevice`.
     """
 
     name = "cuda"
@@ -60,7 +60,7 @@ class CudaDevice:
         self._closed = False
 
     def view(self, frame: Frame) -> CpuView | GpuView:
-        """Returns a view of a frame (or field) in either memory. Valid until the frame is written to."""
+        """Returns a view of a frame (or field) in any memory. Valid until the frame is written to."""
         # Views of GPU memory are not cached: crops are cut without them, and the frame is written to in place.
         return GpuView(self._regions, frame) if self._here(frame.image) else self._cpu.view(frame)
 
@@ -130,7 +130,7 @@ class CudaDevice:
     def _load(
         self, frame: Frame, form: Layout, parts: Sequence[Mapping[Role, Box]], slot: FrameSlot
     ) -> tuple[GpuFrame, Callable[[Stream], None]]:
-        """Copies samples around the faces of a host frame to pinned memory. Also returns the upload step."""
+        """Copies samples around the faces of a host frame to pinned memory. Also returns the step that uploads them."""
         surface = StagedSamples(form, parts)
         self._steps.pools.grow(slot.block, surface.nbytes)
         block = slot.block.on_gpu()
@@ -152,7 +152,7 @@ class CudaDevice:
         return [Crops(p[None], c.matrices) for p, c in zip(pixels, crops, strict=True)]
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> list[GpuCrops]:
-        """Cuts the same places again (`cut`)."""
+        """Cuts crops at the same places again, as `cut` does."""
         return self.cut(frame, [(c.matrices[0], c.size) for c in crops])
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
@@ -172,7 +172,7 @@ class CudaDevice:
         slots = correction.slots
         pixels = correction_to_host(self._steps, slots, correction.face)
         self._steps.check(slots.frame)
-        x0, y0, x1, y1 = correction.box  # pixels outside were not written
+        x0, y0, x1, y1 = correction.box  # the kernels wrote no pixels outside this box
         return np.ascontiguousarray(pixels[y0:y1, x0:x1]), compose(translation(-x0, -y0), correction.matrix)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:

@@ -18,10 +18,10 @@ class FaceSlot:
     Attributes:
         size: S.
         inferred: event after the last network that ran on it.
-        crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
-        mask: S×S.
+        crop, native, restored, correction: images of 3×S×S; `native` is the crop in coded HDR values.
+        mask: the mask, S×S.
         occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
-        scratch: results that shaping keeps from measuring to applying (`shaping.scratch_floats`).
+        scratch: results that shaping keeps between measuring and applying (`shaping.scratch_floats`).
     """
 
     memory: Memory

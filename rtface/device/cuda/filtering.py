@@ -1,4 +1,4 @@
-"""`device.cpu.crop.lowpass` on a GPU: launches of the kernels `area` and `blur`."""
+"""Performs `device.cpu.crop.lowpass` on a GPU, with kernels `area` and `blur`."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Lowpass:
 
     Attributes:
         factors: whole factors in x and y.
-        kernel: weights in x and y, 5 each; None without a blur.
-        result: uint8 or float32.
-        means, blurs: offsets in scratch memory of each component after each step, empty if the step is skipped.
+        kernel: 5 weights each in x and y; None without a blur.
+        result: dtype of the result, uint8 or float32.
+        means, blurs: scratch offsets of the components after each of the two steps; empty if the step is skipped.
     """
 
     factors: tuple[int, int]
@@ -61,10 +61,10 @@ def plan_lowpass(
 
     Args:
         shrink: source samples per target sample in x and y.
-        width, height, components: of the image.
+        width, height, components: size and number of components of the image.
         word: bytes of a sample of the result, 1 or 4.
-        scratch: memory for the results.
-        mixed: the components are first computed from three channels (by `area`).
+        scratch: allocator of memory for the results.
+        mixed: whether `area` first computes the components from three channels.
     """
     (nx, ny), size, sigma = smoothing((shrink[0], shrink[1]))
     if nx == ny == 1 and size == (1, 1):
@@ -103,7 +103,7 @@ def _gaussian(size: int, sigma: float, word: int) -> Weights:
 
 
 class Filters:
-    """Collects the low-passes of a job. `area` and then `blur` run once for all."""
+    """Collects the low-passes of a job. One launch of `area`, then one of `blur`, serves them all."""
 
     def __init__(self, scratch: int) -> None:
         self._scratch = scratch
@@ -118,8 +118,8 @@ class Filters:
         Args:
             lowpass: the plan.
             sources: address of each component.
-            image: their layout. Outside it the edge repeats; with `weights`, zeros follow.
-            weights: three per component if it is computed from three channels, `plane` bytes apart.
+            image: layout of the components. Outside the image its edge repeats or, with `weights`, samples are 0.
+            weights: three weights per component, if it is computed from three channels that are `plane` bytes apart.
 
         Returns:
             The addresses of the results.

@@ -21,13 +21,13 @@ class FrameSlot:
     """The buffers of one frame in progress, reused for later frames.
 
     Attributes:
-        block: its samples (`staging.StagedSamples`), on the GPU and pinned.
-        steps: descriptors by step; separate, because the previous step's upload may still run.
-        scratch: intermediate results of its kernels.
-        exchange: pinned memory for crops and corrections that the host reads; `outputs`: for answers that it uploads.
-        small: reduced copies of its crops (`shaping.small_job`), in the order of its faces.
-        uploaded, computed, done: events of its streams; `cropped`: its crops and reduced copies are complete,
-            `fetched`: the reduced copies are on the host.
+        block: the frame's samples (`staging.StagedSamples`), on the GPU and in pinned memory.
+        steps: descriptors, in one buffer per step, because the previous step's upload may still run.
+        scratch: intermediate results of the frame's kernels.
+        exchange, outputs: pinned memory for crops and corrections that the host reads, and for answers that it uploads.
+        small: reduced copies of the crops (`shaping.small_job`), in the order of the faces.
+        uploaded, computed, done: events on the streams that process the frame.
+        cropped, fetched: events after which crops and reduced copies are complete, and reduced copies are on the host.
         failure: the error of an earlier step, until `Submission.check` raises it.
     """
 
@@ -65,13 +65,13 @@ class GpuCrops(Crops[FaceSlot]):
 
 @dataclass(frozen=True, slots=True)
 class GpuFrame:
-    """A frame on the GPU: all samples, or those around its faces.
+    """A frame on the GPU: all samples, or only the samples around its faces.
 
     Attributes:
         image: the frame's image; kept until the GPU no longer uses it.
-        form: its layout.
-        samples: positions of its samples, relative to address `base`.
-        memory: memory that contains them.
+        form: layout of the image.
+        samples: positions of the frame's samples, relative to address `base`.
+        memory: blocks of memory that contain the samples.
     """
 
     image: av.VideoFrame
@@ -86,8 +86,8 @@ class FrameSlots:
     """The slots of one frame in progress and of its faces.
 
     Attributes:
-        gpu_frame: None until its crops are cut.
-        settled: whether the host has waited for the last GPU work that uses them.
+        gpu_frame: the frame on the GPU; None until its crops are cut.
+        settled: whether the host has waited for the last GPU work that uses these slots.
     """
 
     frame: FrameSlot
@@ -108,7 +108,7 @@ class GpuCorrection:
 
     Attributes:
         slots, face: the slots that contain it.
-        box: of its mask; None if the mask is 0 everywhere.
+        box: bounding box of the mask; None if the mask is 0 everywhere.
         matrix: float64 2×3, display → crop pixels.
     """
 
@@ -139,7 +139,7 @@ class SlotPools:
 
     def _of(self, size: int) -> SlotPool[FaceSlot]:
         streams = self._streams
-        if size not in self._faces:  # if two threads arrive at once, one pool stays
+        if size not in self._faces:  # two threads may both create a pool: only one is kept
             self._faces.setdefault(
                 size, SlotPool(streams, lambda: FaceSlot.reserve(streams.gpu, size), lambda slot: slot.memory.close())
             )
@@ -158,6 +158,6 @@ class SlotPools:
             self._streams.run(lambda: piece.need(nbytes)).result()
 
     def close(self) -> None:
-        """Frees all. The stream thread only."""
+        """Frees all slots. Call it only on the stream thread."""
         for pool in (self._frames, *self._faces.values()):
             pool.close()

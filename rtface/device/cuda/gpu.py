@@ -1,11 +1,11 @@
 """An NVIDIA GPU through cuda-python: `cuda.core`, and the driver for memory and copies.
 
-The tests have an emulated GPU with the same attributes. It runs the same kernels on the host, as late as the order
-allows, and fails on use before ready, double use of a slot, and leaks; so all code built on it is tested without a GPU.
+The tests emulate this GPU. The emulation runs the same kernels on the host, as late as their order allows. It fails
+if memory is used too early or leaks, or a slot is used twice. So all code that uses this module is tested without GPUs.
 
 Work is put on a stream in order and runs later. Only `Event.synchronize` waits. One thread puts work on a stream; any
-thread may wait for an event. `reads` and `writes` name the memory that a step touches: the GPU ignores them, the tests
-check them. Every call raises EngineError, and DeviceLost once the GPU stops responding.
+thread may wait for an event. `reads` and `writes` name the memory that a step accesses: the GPU ignores them, the tests
+check them. Every call raises EngineError, or DeviceLost if the GPU has stopped responding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Shape3 = tuple[int, int, int]
 Graph = Any
 """Captured work; see `Stream.capture`."""
 
-# The context is unusable after these (CUDA's documentation of CUresult: "the process must be terminated and
+# After these errors the context is unusable (CUDA's documentation of CUresult: "the process must be terminated and
 # relaunched", or the context is gone).
 _LOST = {
     "CUDA_ERROR_ILLEGAL_ADDRESS",
@@ -47,7 +47,7 @@ _LOST = {
     "CUDA_ERROR_EXTERNAL_DEVICE",
     "CUDA_ERROR_UNKNOWN",
     "CUDA_ERROR_LAUNCH_FAILURE",
-}  # as the runtime spells it
+}  # the runtime's spelling
 
 ALIGNMENT = 256
 
@@ -84,7 +84,7 @@ def _cuda_errors(action: str) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__name__ != "CUDAError":  # cuda.core's for every CUresult; it has no public name
+        if type(error).__name__ != "CUDAError":  # cuda.core raises this private class for every CUresult
             raise
         raise failure(str(error), action) from error
 
@@ -148,7 +148,7 @@ class Event:
         self.event, self._enter = event, enter
 
     def synchronize(self) -> None:
-        """Waits until the work before the event has ended. Any thread. Raises DeviceLost and EngineError."""
+        """Waits until the work before the event has ended. Thread-safe. Raises DeviceLost and EngineError."""
         self._enter()
         with _cuda_errors("finish its work"):
             self.event.sync()
@@ -168,7 +168,7 @@ class Stream:
 
     def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         """Copies bytes between pinned memory and the GPU, or within the GPU."""
-        # Addresses are unified: the driver derives the direction from them.
+        # Host and GPU share one address space: the driver derives the direction from the addresses.
         _checked(
             _driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle), "copy"
         )
@@ -218,7 +218,7 @@ class Stream:
                 builder.close()
 
     def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
-        """Runs captured work. `reads` and `writes` add memory that it accesses through addresses in memory."""
+        """Runs captured work. `reads` and `writes` add memory that the graph accesses through stored addresses."""
         with _cuda_errors("run a graph"):
             graph.launch(self._stream)
 
@@ -272,16 +272,16 @@ class Gpu:
         return int(_checked(_driver().cuMemGetInfo(), "say how much memory is free")[0])
 
     def allocate(self, nbytes: int) -> Memory:
-        """Raises OutOfDeviceMemory."""
+        """Allocates a block of GPU memory. Raises OutOfDeviceMemory."""
         return Memory(nbytes)
 
     def pin(self, nbytes: int) -> Pinned:
         return Pinned(nbytes)
 
     def stream(self, priority: int = 0) -> Stream:
-        """Creates a stream. Work on streams of higher priority starts first; 0 is the lowest. Limited to the highest
-        priority of the GPU."""
-        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
+        """Creates a stream. Work on streams of higher priority starts first. 0 is the lowest priority; values above
+        the GPU's highest priority are reduced to that one."""
+        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # e.g. 0, -5
         with _cuda_errors("make a stream"):
             options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = Stream(self._device.create_stream(options=options), self._kernels)
@@ -295,7 +295,7 @@ class Gpu:
             return Event(self._device.create_event(options), self.enter)
 
     def close(self) -> None:
-        """Ends its streams. Owners free their memory."""
+        """Ends the GPU's streams. Each owner frees its own memory."""
         with _cuda_errors("end its streams"):
             for stream in self._streams:
                 stream.close()

@@ -23,7 +23,7 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
 )
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
-CROP_COLUMNS, CROP_ROWS = 2, 4  # crop pixels per thread, from row -1
+CROP_COLUMNS, CROP_ROWS = 2, 4  # columns and rows of crop pixels per thread; the first thread begins at row -1
 TINT_ROWS = 8  # rows of samples that one thread checks
 
 
@@ -41,8 +41,8 @@ class LaunchList:
     """Descriptors for the GPU, and the launches that read them, in order.
 
     Attributes:
-        descriptors: uint8; needs an address that is a multiple of 16.
-        launches: the kernel, its grid, and the offset of its descriptor.
+        descriptors: bytes (uint8) for the GPU; their address there must be a multiple of 16.
+        launches: per launch the kernel, its grid, and the offset of its descriptor.
     """
 
     parts: list[bytes] = field(default_factory=list[bytes])
@@ -89,7 +89,7 @@ class Scratch:
 
 
 def curve_tables(color: Color) -> Float32:
-    """Returns the tables for `crop` and `uncurve`, in this order. Empty without a curve."""
+    """Returns the tables for `crop` and `uncurve`, in this order. The array is empty if `color` has no curve."""
     curve = curve_of(color)
     return np.zeros(0, np.float32) if curve is None else np.concatenate([curve.table, curve.inverse_slope])
 
@@ -98,9 +98,9 @@ def uncurve_job(color: Color, faces: Sequence[tuple[int, int, int, int]], tables
     """Converts corrections (float32 3×S×S) from engine to native units. Does nothing for SDR.
 
     Args:
-        color: of the frame.
-        faces: addresses of a correction, its native crop (`CropPlan.job(native=…)`) and the result (may be the
-            correction), and S.
+        color: colour tags of the frame.
+        faces: per face the addresses of the correction, the native crop (`CropPlan.job(native=…)`) and the result
+            (which may be the correction's), and S.
         tables: address of `curve_tables(color)`.
     """
     job, curve = LaunchList(), curve_of(color)

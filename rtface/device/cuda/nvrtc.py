@@ -63,7 +63,7 @@ def _version() -> tuple[int, int]:
     try:
         bindings: Any = importlib.import_module("cuda.bindings.nvrtc")
         _, major, minor = bindings.nvrtcVersion()
-    except (ImportError, RuntimeError) as error:  # RuntimeError: the library itself is not found
+    except (ImportError, RuntimeError) as error:  # RuntimeError means that NVRTC's library is missing
         raise _missing(error) from error
     return int(major), int(minor)
 

@@ -19,10 +19,10 @@ class PasteFace(NamedTuple):
 
     Attributes:
         number: index among the caller's faces.
-        size: S.
+        size: S, the side of the crop.
         left, top: position of the part in its crop.
-        width, height: of the part.
-        m: display → part.
+        width, height: size of the part.
+        m: matrix, display → part.
     """
 
     number: int
@@ -38,13 +38,13 @@ class Spot(NamedTuple):
     """The area of a face on a grid.
 
     Attributes:
-        face: the face.
+        face: the face that covers the area.
         box: the samples that may change.
-        shared: whether parts of other faces overlap this one.
-        tint: number of the probed chroma box that contains it, from 1; 0: none.
-        lowpass: filter that its correction passes first.
-        cubic: whether it is interpolated with a cubic.
-        spread: whether it is shrunk, so that filtering extends it beyond its mask.
+        shared: whether parts of other faces overlap this face's part.
+        tint: number, from 1, of the probed chroma box that contains the spot; 0 if there is none.
+        lowpass: filter that is first applied to the correction.
+        cubic: whether the correction is interpolated with a cubic.
+        spread: whether the correction is shrunk, so that filtering extends it beyond its mask.
         m, k: the maps from samples to the correction, and to the mask.
     """
 
@@ -62,8 +62,8 @@ class Spot(NamedTuple):
 def faces_of(
     matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
 ) -> tuple[list[PasteFace], list[list[int]]]:
-    """Returns faces (as `composite.cut_patch`) and groups of their indices (as `overlapping`). Skips faces without a
-    mask."""
+    """Returns faces and groups of their indices, as `composite.cut_patch` and `overlapping` do. Skips faces without
+    a mask."""
     faces: list[PasteFace] = []
     for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
         x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)

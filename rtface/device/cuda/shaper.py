@@ -1,7 +1,7 @@
 """Shapes corrections (`rtface.correct`) on a GPU; the host only decides.
 
 For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; its images stay on the GPU.
-Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and those of stills, are uploaded first.
+Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and answers for stills, are uploaded first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GpuShaper:
     """Shapes the corrections of a frame's faces.
 
     Args:
-        steps: of the device.
+        steps: the device's object that submits work to the GPU.
     """
 
     def __init__(self, steps: Submission) -> None:
@@ -76,7 +76,7 @@ class GpuShaper:
         local = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
             for face, *_ in active
-        ]  # answers on the host
+        ]  # only answers on the host need an upload
         hidden = [out.occlusion if out and isinstance(out.occlusion, np.ndarray) else None for out in local]
         self._steps.pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
@@ -162,7 +162,7 @@ class GpuShaper:
     def _without_stronger_spots(
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
-        """Limits spots in answers of stills, on the host."""
+        """Limits spots in the answers for stills, on the host."""
         images = outputs_to_host(self._steps, slots, [place for place, _ in faces]) if faces else []
         limited: list[tuple[FaceSlot, Float32]] = []
         for (place, area), (crop, output) in zip(faces, images, strict=True):
@@ -181,7 +181,7 @@ class GpuShaper:
         nbytes: int,
         before: Callable[[Stream], None] | None,
     ) -> None:
-        """Runs the measuring kernels and waits for their results. `before` joins the upload."""
+        """Runs the measuring kernels and waits for their results. `before` runs before the upload, on its stream."""
         streams, slot = self._steps.streams, slots.frame
         figures = slot.measures.on_gpu()
 
@@ -206,12 +206,12 @@ class GpuShaper:
         slot.done.synchronize()
 
     def close(self) -> None:
-        """Frees the state kept for faces. The GPU must be idle. The stream thread only."""
+        """Frees the state kept for faces. The GPU must be idle. Call it only on the stream thread."""
         self._averager.close()
 
     @staticmethod
     def _masks(active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
-        """Draws the masks of faces with a mesh, at their small size."""
+        """Draws the small masks of faces that have a mesh."""
         return [
             None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
             for face, place, _ in active

@@ -7,10 +7,10 @@ For a batch of faces, each with its own side S:
     controls = b"".join([control_of(decide(unpack(…), …), …), …])   # to the GPU
     apply_launches(…)                                                 # corrections and final masks
 
-and before that, for engines without memory, their average over time:
+Before the measuring, for engines without memory, their answers are averaged over time:
 
     small_job(…)                    # a reduced copy of each crop; to the host, for `TemporalAverage.follow`
-    blends, average_launches(…)     # its results, to the GPU; answers become averages
+    blends, average_launches(…)     # the results of `follow`, to the GPU; answers become averages
 
 All sizes are fixed in advance: `FACE.itemsize` and `CONTROL.itemsize` per face, `measure_floats(S)` and
 `scratch_floats(S)`. Kernels skip entries with `size` 0, so the same launches serve fewer faces.
@@ -59,12 +59,12 @@ class FaceAddresses:
     """Addresses of a face's images on the GPU.
 
     Attributes:
-        r, c: float32 3×S×S, the engine's answer and its crop.
-        correction, final: float32 3×S×S and S×S, the results; `correction` may be `r`.
-        mask: float32 n×n, the area's mask, n ≤ S; `mask_side` is n.
-        measures: `measure_floats(S)` floats.
-        scratch: `scratch_floats(S)` floats, kept from measuring to applying.
-        occlusion: float32 rows×columns (`maps`) over `region` (x, y, width, height), 1 = occluded; address 0: none.
+        r, c: the engine's answer and its crop, float32 3×S×S.
+        correction, final: the resulting correction (3×S×S) and mask (S×S), float32; `correction` may be `r`.
+        mask: the area's mask, float32 n×n, n ≤ S; `mask_side` is n.
+        measures: the measured figures, `measure_floats(S)` floats.
+        scratch: values kept between measuring and applying, `scratch_floats(S)` floats.
+        occlusion: occlusion map (1 = occluded), float32 rows×columns (`maps`), over `region` (x, y, w, h); 0: no map.
     """
 
     r: int
@@ -214,7 +214,7 @@ def control_of(controls: Controls, sheet: int) -> bytes:
     """Packs the decisions for one face as a `CONTROL`.
 
     Args:
-        controls: of `decide`.
+        controls: the result of `decide`.
         sheet: address of the tile `grain.sheet(coarseness)[:512, :512]`, float32; 0 without synthetic grain.
     """
     grain = controls.grain

@@ -14,8 +14,8 @@ from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import field_parity
 from rtface.util import av_gpu
 
-_PITCH_BYTES = 64  # a piece's pitch is a multiple
-_PIECE_BYTES = 256  # a piece's offset is a multiple
+_PITCH_BYTES = 64  # the pitch of each piece is a multiple of this
+_PIECE_BYTES = 256  # the offset of each piece is a multiple of this
 
 
 def grids(form: Layout) -> list[tuple[Role, ...]]:
@@ -33,7 +33,7 @@ def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class ComponentMap:
-    """Locates one component in the block. `at` is the byte of sample (box[0], box[1]) of its plane."""
+    """Locates one component in the block. `at` is the byte offset of the plane's sample (box[0], box[1])."""
 
     at: int
     pitch: int
@@ -59,7 +59,7 @@ class SampleMap:
 
     Attributes:
         form: the layout.
-        maps: per component.
+        maps: position of the samples, per component.
     """
 
     form: Layout
@@ -74,7 +74,7 @@ class SampleMap:
 
 @dataclass(eq=False)
 class ExternalMemory(Memory):
-    """GPU memory of another library: never freed here; `owner` keeps it alive."""
+    """GPU memory of another library. This class never frees it; `owner` keeps it alive."""
 
     address: int
     nbytes: int
@@ -88,7 +88,7 @@ class GpuSamples(SampleMap):
     """A frame's (or field's) samples in GPU memory owned by FFmpeg. Addresses are absolute.
 
     Attributes:
-        memory: its planes.
+        memory: the memory of each plane.
     """
 
     def __init__(self, frame: Frame, form: Layout) -> None:
@@ -111,13 +111,13 @@ class StagedSamples(SampleMap):
 
     Args:
         form: `planes.layout` of the frame. Words in the block are little-endian, in any frame.
-        parts: the staged samples, at least one part. Each is a non-empty box per component, x0, y0, x1, y1 in samples
-            of its plane (in rows of the field, for a field).
+        parts: one or more parts to stage. Each part is a non-empty box (x0, y0, x1, y1) per component, in samples of
+            the component's plane; for a field, y counts the field's rows.
 
     Attributes:
-        parts: as given.
-        maps: per component.
-        pieces: per native plane.
+        parts: the staged samples, as given.
+        maps: position in the block, per component.
+        pieces: staged rectangle, per native plane.
         nbytes: size of the block.
     """
 
@@ -167,7 +167,7 @@ class StagedSamples(SampleMap):
             words[...] = rows
 
     def store(self, views: Mapping[Role, Samples], block: Bytes, parts: Sequence[Mapping[Role, Box]]) -> None:
-        """Copies the samples of `parts` from a block back into the frame. They must be staged."""
+        """Copies the samples of `parts` from a block back into the frame. All parts must be staged."""
         for words, rows in self._rows(views, block, parts):
             rows[...] = words
 

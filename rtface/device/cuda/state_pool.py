@@ -13,9 +13,9 @@ class FaceState:
     """A face's recurrent state on a GPU. The memory returns to the pool with the last reference.
 
     Attributes:
-        home: its pool.
-        memory: its memory.
-        at: addresses of its arrays.
+        home: the pool that the memory returns to.
+        memory: memory that contains the arrays.
+        at: addresses of the arrays.
     """
 
     home: StatePool
@@ -27,8 +27,8 @@ class StatePool:
     """A pool of face states of one size. The stream thread takes states; any thread may drop them.
 
     Args:
-        gpu: the GPU.
-        arrays: bytes of each array of a state.
+        gpu: the GPU that contains the states.
+        arrays: size in bytes of each array of a state.
     """
 
     def __init__(self, gpu: Gpu, *arrays: int) -> None:
@@ -37,20 +37,20 @@ class StatePool:
         self._free: list[Memory] = []
 
     def take(self) -> FaceState:
-        """Takes free memory, or allocates more. Raises OutOfDeviceMemory."""
+        """Takes unused memory, or allocates more. Raises OutOfDeviceMemory."""
         if self._free:
             memory = self._free.pop()
         else:
             memory = self._gpu.allocate(sum(self._arrays))
             self._all.append(memory)
         state = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
-        # Only later work on the same stream overwrites it: no need to wait for the GPU. A list, not a SlotPool: garbage
-        # collection may run this anywhere, even while this thread holds a lock.
+        # This need not wait for the GPU, because only later work on the same stream overwrites the memory. It must not
+        # take a lock (as a SlotPool does), because garbage collection may run it while this thread holds that lock.
         weakref.finalize(state, self._free.append, memory).atexit = False
         return state
 
     def close(self) -> None:
-        """Frees all. No GPU work may use them. The stream thread only."""
+        """Frees all states. No GPU work may use them. Call it only on the stream thread."""
         for memory in self._all:
             memory.close()
         self._all.clear()

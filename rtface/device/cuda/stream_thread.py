@@ -5,8 +5,8 @@ Events order them, so copies of neighbouring frames overlap with computation, an
 works on the next ones. A fifth, `urgent`, is for small downloads that a thread waits for (trackers, the average over
 time): they do not queue behind the networks.
 
-Crops for networks are queued here until the GPU has room for another batch. A batch takes all queued crops; no crop
-waits for a batch to fill. A second thread waits for room on the GPU, so that this one can continue with copies and
+Crops for networks are queued here until the GPU can take another batch. A batch takes all queued crops; no crop waits
+for a batch to fill. A second thread waits for batches to end, so that the first thread can continue with copies and
 corrections. All GPU work that a batch depends on was enqueued before it, so the wait ends. Engines that send answers to
 the host have their own streams and threads (`engine.cuda.hosted`).
 """
@@ -32,7 +32,7 @@ USUAL, FINISH, URGENT = 1, 2, 3
 """Stream priorities: for frames, for the frame that the loop waits for, and for small downloads. 0 is for work that no
 frame waits for."""
 
-# One batch runs and one is ready. More would only make batches smaller.
+# One batch runs and one is ready. A higher limit would only make batches smaller.
 _MAX_BATCHES = 2
 
 
@@ -43,8 +43,8 @@ class CropRequest:
     Attributes:
         network: a `rtface.engine.cuda.engine.GpuEngine`, which runs batches of requests.
         face: the `FaceSlot` of the crop.
-        after: the answer for the previous frame, if the network is recurrent.
-        future: its answer.
+        after: future of the answer for the previous frame, if the network is recurrent.
+        future: future of the crop's answer.
     """
 
     network: Any
@@ -54,7 +54,7 @@ class CropRequest:
 
     @property
     def ready(self) -> bool:
-        """True if the previous frame's answer, if needed, is enqueued."""
+        """True if no previous answer is needed or it is enqueued."""
         return self.after is None or self.after.done()
 
 
@@ -63,7 +63,7 @@ class StreamThread:
 
     Attributes:
         gpu: the GPU.
-        up, compute, finish, down, urgent: its streams, for functions that run on this thread only.
+        up, compute, finish, down, urgent: the GPU's streams, only for functions that run on this thread.
     """
 
     def __init__(self, open_gpu: Callable[[], Gpu]) -> None:
@@ -111,7 +111,7 @@ class StreamThread:
         return promise
 
     def settle(self, stream: Stream) -> None:
-        """Waits for all work on a stream. The stream thread only, and never while frames are processed."""
+        """Waits for all work on a stream. Call it only on the stream thread, and not while frames are processed."""
         done = self.gpu.event()
         stream.record(done)
         done.synchronize()
@@ -138,7 +138,7 @@ class StreamThread:
         while not (self._ending and not self._waiting):
             self._do(self._inbox.get())
             while self._waiting and not self._making_room:
-                self._drain_inbox()  # requests that arrived meanwhile join the batch
+                self._drain_inbox()  # requests that have arrived in the meantime join the batch
                 if len(self._in_flight) < _MAX_BATCHES:
                     self._flush()
                 else:
@@ -181,7 +181,7 @@ class StreamThread:
             self._lost = failure
 
     def _flush(self) -> None:
-        """Submits one batch: the oldest request and others for the same network."""
+        """Submits one batch: the oldest request and all others for the same network."""
         network = self._waiting[0].network
         batch = [r for r in self._waiting if r.network is network and r.ready][: network.max_batch] or [
             self._waiting[0]

@@ -44,7 +44,7 @@ class Submission:
     ) -> Future[None]:
         """Submits the job that cuts a frame's crops and their reduced copies. Records `slot.cropped` after them.
 
-        It is not yet known whether an engine needs the average over time; a reduced copy costs one read of its crop.
+        Always makes the copies: engines that average over time are not yet known. A copy costs one read of its crop.
         """
         slot, faces, stream = slots.frame, slots.faces, self.streams.compute
         self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
@@ -80,10 +80,10 @@ class Submission:
         waits: Sequence[Event] = (),
         stream: Stream | None = None,
     ) -> Future[None]:
-        """Uploads a step's data, then runs its kernels on a stream. They also wait for `waits`.
+        """Uploads a step's data, then runs its kernels on a stream. The kernels first wait for the events `waits`.
 
-        The default stream is `finish`. `before` joins the upload, `after` follows the kernels. If an earlier step of
-        the frame failed, nothing is submitted, because the slot's memory still contains another frame's data: the
+        The default stream is `finish`. `before` runs before the upload, `after` after the kernels. If an earlier step
+        of the frame failed, this step is skipped, because the slot's memory still contains another frame's data. The
         future raises that failure.
         """
         streams, stage, to = self.streams, slot.steps[step], stream or self.streams.finish
@@ -103,7 +103,7 @@ class Submission:
             for event in (slot.uploaded, *waits):
                 to.wait(event)
             for k in kernels:
-                notes = [memory] if k.kernel == "tint" else []  # it writes its results into its descriptors
+                notes = [memory] if k.kernel == "tint" else []  # `tint` writes its results into its descriptors
                 to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=[*notes, *writes])
             if after is not None:
                 after()
@@ -113,13 +113,13 @@ class Submission:
         return promise
 
     def check(self, slot: FrameSlot) -> None:
-        """Raises the error of an earlier asynchronous step of the frame, once."""
+        """Raises the error of an earlier asynchronous step of the frame. A second call raises nothing."""
         failure, slot.failure = slot.failure, None
         if failure is not None:
             raise failure
 
     def release(self, slots: FrameSlots) -> None:
-        """Releases a frame's slots and image once the GPU is done. Safe to call twice."""
+        """Releases a frame's slots and image when the GPU is done. Safe to call twice."""
         if slots.released:
             return
         slots.released = True
@@ -137,26 +137,26 @@ class Submission:
                 streams.run(settle).result()
                 for event in (slot.uploaded, slot.computed, slot.done):
                     event.synchronize()
-        except EngineError:  # the GPU is lost, and its slots with it
+        except EngineError:  # the GPU is lost together with its slots
             return
         slots.gpu_frame, slot.failure = None, None
         self.pools.give(slots)
 
     def scratch(self, slot: FrameSlot, nbytes: int) -> Memory | None:
-        """Returns memory for intermediate results of a frame's kernels. No GPU work may use it now."""
+        """Returns memory for intermediate results of a frame's kernels. No running GPU work may use it."""
         if not nbytes:
             return None
         self.pools.grow(slot.scratch, nbytes)
         return slot.scratch.on_gpu()
 
     def tables_of(self, color: Color) -> Memory | None:
-        """Returns a colour's curve tables on the GPU, None for SDR."""
+        """Returns the curve tables of `color` on the GPU, None for SDR."""
         if curve_of(color) is None:
             return None
         return self.constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
 
     def close(self) -> None:
-        """Frees all, including frames in progress. The stream thread only."""
+        """Frees all memory, including frames in progress. Call it only on the stream thread."""
         for stream in (
             self.streams.up,
             self.streams.compute,
@@ -202,7 +202,7 @@ class Constants:
         return streams.run(put).result()
 
     def close(self) -> None:
-        """Frees all; the GPU must be idle. The stream thread only."""
+        """Frees all arrays; the GPU must be idle. Call it only on the stream thread."""
         for piece in self._pieces.values():
             piece.close()
         self._pieces.clear()

@@ -18,7 +18,7 @@ FaceFloats = tuple[FaceSlot, int, int]
 
 
 def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[Float32]:
-    """Downloads crops of a frame, float32 3×S×S. Waits for them, not for networks."""
+    """Downloads crops of a frame, float32 3×S×S. Waits for the crops, but not for networks."""
     slot, urgent = slots.frame, steps.streams.urgent
     crops = _download(
         steps,
@@ -67,7 +67,7 @@ def _download(
     begin: Callable[[], None],
     done: Event,
 ) -> list[Float32]:
-    """Downloads pieces on a stream, after the work that `begin` puts there."""
+    """Downloads pieces on a stream. First calls `begin`, which puts work on that stream."""
     steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
 

@@ -1,7 +1,7 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
-They equal an engine's crops, in 8 bits. Trackers run in another thread, so they have separate slots and use the urgent
-stream: they neither wait for the networks nor delay them.
+These crops equal an engine's crops, rounded to 8 bits. Trackers run in another thread, so views have separate slots and
+use the urgent stream: they neither wait for the networks nor delay them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RegionReader:
     """Renders regions of frames in GPU memory as small RGB images. Thread-safe.
 
     Args:
-        steps: of the device.
+        steps: the device's object that submits work to the GPU.
     """
 
     def __init__(self, steps: Submission) -> None:
@@ -44,7 +44,7 @@ class RegionReader:
         assert form is not None
         w, h = size
         side = max(size)
-        if side % 2 == 0 and (w % 2 or h % 2):  # an odd side would sample chroma at full size
+        if side % 2 == 0 and (w % 2 or h % 2):  # chroma of a crop with an odd side is sampled at full size
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
         samples, tables = GpuSamples(frame, form), self._steps.tables_of(frame.color)
@@ -89,7 +89,7 @@ class RegionReader:
     ) -> LaunchList:
         grow, crop_bytes = self._steps.pools.grow, aligned(12 * side * side)
         grow(slot.block, 3 * size[0] * size[1])
-        grow(slot.scratch, crop_bytes + plan.scratch)  # the crop, then intermediate results
+        grow(slot.scratch, crop_bytes + plan.scratch)  # contains the crop, then intermediate results
         pixels = slot.scratch.on_gpu().address
         job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=pixels + crop_bytes)
         head = np.zeros(1, SEEN_JOB)
@@ -105,7 +105,7 @@ class RegionReader:
         return job
 
     def close(self) -> None:
-        """Frees all; the GPU must be idle. The stream thread only."""
+        """Frees all memory; the GPU must be idle. Call it only on the stream thread."""
         self._slots.close()
 
 

@@ -21,12 +21,12 @@ class Backend:
     """A way to run engines on this machine.
 
     Attributes:
-        device: its name for ``--device``, such as "openvino:gpu.1".
+        device: the backend's name for ``--device``, such as "openvino:gpu.1".
         where: the hardware, for messages: "this CPU", "this GPU".
-        supported: precisions that it computes in, fastest first.
-        identify: returns the identity of a plan.
-        open: creates a plan; the last argument is the number of threads. Raises EngineError.
-        threads: whether it computes on the CPU, where their number matters.
+        supported: precisions that the backend computes in, fastest first.
+        identify: function that returns the identity of a plan.
+        open: function that creates a plan. Its last argument is the number of threads. Raises EngineError.
+        threads: whether the backend computes on the CPU, so that the number of threads matters.
     """
 
     device: str
@@ -38,13 +38,13 @@ class Backend:
 
 
 def check_device(device: str) -> str:
-    """Normalises a device name. The UsageError for an unknown name gives the nearest one."""
+    """Normalises a device name. Raises UsageError, which suggests the nearest name, for an unknown one."""
     return parse.device(device, "device")
 
 
 def find(device: str) -> Backend:
-    """Returns the backend of one device (not "auto"). Raises UsageError, and MissingComponent with one line on what is
-    missing: a package, with the command to install it, or the device, with the available ones."""
+    """Returns the backend of one device (not "auto"). Raises UsageError and MissingComponent. The latter's one line
+    names the missing package and the command to install it, or the missing device and those available."""
     device = check_device(device)
     kind, number = parse.device_kind(device)
     return plugins.load("backend", kind)(device, number)
@@ -57,7 +57,7 @@ def why_unusable(name: str) -> str | None:
     except MissingComponent as error:
         return str(error)
     except UsageError:
-        pass  # engines on an NVIDIA GPU take crops in its memory
+        pass  # `find` covers only engines that take crops in host memory
     return None
 
 
@@ -70,7 +70,7 @@ def order(device: str) -> tuple[str, ...]:
 
 def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, GoldenResult, str]:
     """Opens the first plan for `device` that passes the gate. Also returns its backend, its verdict, and one line on
-    the choice. Raises UsageError, MissingComponent and EngineError (the first, if none passes)."""
+    the choice. Raises UsageError and MissingComponent; if no plan passes, raises the first plan's EngineError."""
     skipped: list[str] = []
     failed: EngineError | MissingComponent | None = None
     for name in order(device):
@@ -143,7 +143,7 @@ def onnx_backend(device: str, number: int) -> Backend:
 
 
 def cuda_backend(device: str, number: int) -> NoReturn:
-    """Raises an error: `find` is for host crops, and TensorRT takes crops in GPU memory."""
+    """Raises an error, because TensorRT takes crops in GPU memory. `find` serves crops in host memory only."""
     from rtface.engine.cuda import driver
 
     driver.check(number)

@@ -1,8 +1,8 @@
 """Calibrations: measured input ranges of convolutions, which allow int8.
 
-The package contains one set of weights. Next to it, ``int8.json`` lists the convolutions to run in int8 and the range
-of each one's input on faces (`engines/training/export/calibrate_int8.py` writes it). How they are used depends on the
-backend.
+The package contains one set of weights. Next to the weights, ``int8.json`` (`engines/training/export/calibrate_int8.py`
+writes it) lists the convolutions to run in int8, and the range of each convolution's input on faces. Each backend
+applies them in its own way.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Calibration:
 
     Attributes:
         weights: SHA-256 (hex) of the measured network.
-        convolutions: those to run in int8; all others keep the precision of the rest.
-        crops: indices of golden crops within the ranges. Images without a face exceed these by far; wider ranges would
-            be too coarse for faces.
+        convolutions: the convolutions to run in int8; all others keep the precision of the rest.
+        crops: indices of the golden crops that stay within the ranges. Images without a face exceed the ranges by far;
+            wider ranges would be too coarse for faces.
         digest: SHA-256 (hex) of the file.
     """
 
@@ -48,7 +48,7 @@ class Calibration:
 
 
 def load_calibration(recipe: Recipe) -> Calibration | None:
-    """Loads an engine's calibration, None without one. Logs a warning and returns None if it is unusable."""
+    """Loads an engine's calibration. Returns None without one. If it is unusable, logs a warning and returns None."""
     calibration = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
     if calibration is not None and not calibration.crops:
         log.warning("engine %s runs without int8: %s names no golden crops", recipe.name, recipe.folder / FILE)
@@ -60,9 +60,9 @@ def read_calibration(folder: Path, weights: str, name: str) -> Calibration | Non
     """Reads the calibration in a network's folder, None without one. Logs a warning and returns None if it is unusable.
 
     Args:
-        folder: of the network.
+        folder: folder of the network.
         weights: SHA-256 (hex) of the network.
-        name: of the network in the log.
+        name: name of the network in the log.
     """
     path = folder / FILE
     try:
@@ -77,7 +77,7 @@ def read_calibration(folder: Path, weights: str, name: str) -> Calibration | Non
         return None
 
 
-@lru_cache(maxsize=4)  # opening an engine needs it several times
+@lru_cache(maxsize=4)  # opening an engine reads the same calibration several times
 def _parse(text: bytes) -> Calibration:
     table = parse_json(text)
     if not isinstance(table, dict) or "digest" in table:

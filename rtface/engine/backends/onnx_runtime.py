@@ -25,7 +25,7 @@ def supported() -> tuple[Precision, ...]:
 def runtime() -> ModuleType:
     """Imports the package. Raises MissingComponent."""
     try:
-        import onnxruntime  # an extra, imported on demand
+        import onnxruntime  # an optional package, imported on demand
     except ImportError as error:
         raise MissingComponent(
             "device onnx needs ONNX Runtime, which is not installed; get it with: {repair}",
@@ -50,7 +50,7 @@ class OnnxPlan:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # no errors on stderr: they are raised anyway
+        options.log_severity_level = 4  # writes no errors to stderr, because they are raised anyway
         # Spinning threads would take cores from the decoder and the encoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         network = recipe.network
@@ -58,7 +58,7 @@ class OnnxPlan:
             self._session: Any = ort.InferenceSession(
                 network if isinstance(network, bytes) else str(network), options, ["CPUExecutionProvider"]
             )
-        except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        except Exception as error:  # the only common base class of ONNX Runtime's exceptions
             raise EngineError(
                 "engine {name}: ONNX Runtime cannot use {file}: {why}",
                 code="onnx_load",

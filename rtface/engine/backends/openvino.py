@@ -1,11 +1,11 @@
 """Runs networks with OpenVINO.
 
-If the engine is calibrated for int8 and the device has instructions for it, convolutions run in int8, and on a CPU the
-rest in fp32. Otherwise everything runs in 16 bits if the device computes in them (bf16 on a CPU, fp16 on a GPU or NPU),
+If the engine is calibrated for int8 and the device has int8 instructions, convolutions run in int8; on a CPU, the rest
+runs in fp32. Otherwise everything runs in 16 bits if the device supports that (bf16 on a CPU, fp16 on a GPU or NPU),
 else in fp32.
 
-fp32, and int8 with the rest in fp32, give the same bits with one thread and with two; with the rest in bf16 they
-differed by up to 3 code values. A crop takes 1.01 to 1.05 times the CPU time that it took with bf16.
+fp32, and int8 with the rest in fp32, give the same bits with one thread and with two. With the rest in bf16, the two
+results differed by up to 3 code values. The rest in fp32 takes 1.01 to 1.05 times the CPU time of bf16 per crop.
 
 Device names are OpenVINO's: "CPU", "GPU", "GPU.1", "NPU".
 
@@ -44,7 +44,7 @@ def devices() -> dict[str, str]:
 
 
 def check_here(device: str) -> None:
-    """Raises MissingComponent if `device` does not exist. The message lists those that do."""
+    """Raises MissingComponent if `device` does not exist. The message lists the existing devices."""
     here = devices()
     if device not in here and f"{device}.0" not in here and device.removesuffix(".0") not in here:
         raise MissingComponent(
@@ -73,8 +73,8 @@ _AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, missing in the Python module
 
 
 def spare_bits(device: str = "CPU") -> int | None:
-    """Returns the number of unused bits in int8 weights. None on CPUs where int8 gains nothing (OpenVINO reports it on
-    all). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
+    """Returns the number of unused bits in int8 weights. None if int8 is no faster on this CPU (OpenVINO reports int8
+    for every CPU). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
     if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
@@ -84,7 +84,7 @@ def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanI
     """Returns the identity of a plan on a device of this machine."""
     name = str(openvino_core.core().get_property(device, "FULL_DEVICE_NAME"))
     if precision == "int8" and spare_bits(device):
-        name += " without VNNI"  # another machine with the same CPU name may have it
+        name += " without VNNI"  # another machine with the same CPU name may have VNNI
     return PlanIdentity.of(
         recipe, "openvino", openvino.get_version(), name if device == "CPU" else f"{device}: {name}", precision
     )
@@ -176,7 +176,7 @@ class OpenVinoPlan:
                 keep=recipe.learned is None,
             )
             shape = list(network.output(recipe.output.name).shape)
-        except RuntimeError as error:  # all errors of OpenVINO
+        except RuntimeError as error:  # OpenVINO raises no other class
             raise EngineError(
                 "engine {name}: OpenVINO cannot use {file}: {why}",
                 code="openvino_load",
@@ -203,7 +203,7 @@ class OpenVinoPlan:
             # Both tensors are views: no copies of inputs or outputs.
             for name, value in (*inputs.items(), *outputs.items()):
                 request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
-            request.infer(share_outputs=True)  # else it copies the answers to an unused result
+            request.infer(share_outputs=True)  # otherwise OpenVINO copies the answers to an unused result
         except RuntimeError as error:
             raise EngineError(
                 "engine {name}: OpenVINO failed: {why}",

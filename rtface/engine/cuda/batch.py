@@ -1,11 +1,11 @@
 """Batches of an engine on a GPU: buffers at fixed addresses, and CUDA graphs.
 
 A batch uploads the rows' addresses; `gather` fills the network's input, the network runs, and `scatter` distributes its
-answers (``device/cuda/batch.cu``). All but the upload is captured once per batch size, so a batch costs one copy and
+answers (``device/cuda/batch.cu``). All steps but the upload are captured per batch size, so a batch costs one copy and
 one launch.
 
-Sizes are powers of two and the engine's maximum. Each one is compiled, captured and judged when the engine starts, and
-uses memory. Smaller batches are padded with empty rows.
+Batch sizes are powers of two and the engine's maximum. Each size is compiled, captured and judged when the engine
+starts, and uses memory. Batches of other sizes are padded to the next size with empty rows.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 
 
 class Batches:
-    """The buffers and graphs of one engine, sized for its largest batch. For the thread that owns the GPU; others may
-    call only `run`, one at a time.
+    """The buffers and graphs of one engine, sized for its largest batch. Only the thread that owns the GPU may use
+    them. Other threads may call only `run`, one at a time.
 
     Attributes:
-        sizes: of batches, in order (`batch_sizes`).
-        graphs: by batch size; the other sizes run without one.
+        sizes: batch sizes in rising order (`batch_sizes`).
+        graphs: captured graphs by batch size. Sizes that are missing here run without a graph.
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, most: int) -> None:
@@ -84,21 +84,21 @@ class Batches:
     def _next_upload(self) -> tuple[Pinned, Event]:
         pinned, done = self._uploads[self._turn]
         self._turn = (self._turn + 1) % _UPLOAD_BUFFERS
-        done.synchronize()  # usually no wait, because the number of batches on the GPU is limited
+        done.synchronize()  # rarely waits, because the number of batches on the GPU is limited
         return pinned, done
 
     def warm_up(self, golden: GoldenBatch) -> float:
         """Runs, captures and judges each batch size on golden crops.
 
-        The first frames then neither wait for compilation nor meet a wrong graph or batch size.
+        So the first frames need not wait for compilation, and wrong graphs are detected before use.
 
         Returns:
-            The minimum milliseconds of a batch of one.
+            The minimum milliseconds for a batch of one crop.
 
         Raises:
             EngineError: the answers for a batch are wrong.
         """
-        self._put_constants(replace(self._recipe, fidelity=None))  # goldens use its default
+        self._put_constants(replace(self._recipe, fidelity=None))  # golden crops use the default fidelity
         for n in reversed(self.sizes):
             self._run_golden(golden, n)
             self._capture(n)
@@ -115,9 +115,9 @@ class Batches:
         return min(times)
 
     def _capture(self, batch: int) -> None:
-        """Captures the graph of a batch size. The previous run must have had this size.
+        """Captures the graph of a batch size. The latest run must have had this size.
 
-        Without a graph a network is only slower: a failed capture is logged, and the GPU stays in use.
+        Without a graph the network is only slower. So a failed capture is only logged, and the engine stays on the GPU.
         """
         stream = self._streams.compute
         try:
@@ -140,12 +140,12 @@ class Batches:
         """Submits one batch to a stream. The returned event marks its end.
 
         Args:
-            rows: `ROW` for each crop; at most the largest of `sizes`.
-            reads, writes: the memory that contains the rows' addresses.
-            stream: the compute stream if None.
+            rows: one `ROW` per crop, not more than the largest of `sizes`.
+            reads, writes: the memory that the rows' addresses refer to.
+            stream: the stream to submit to; None for the compute stream.
         """
         stream, (pinned, done) = stream or self._streams.compute, self._next_upload()
-        if self._before is not None and self._before[0] is not stream:  # both use the same buffers
+        if self._before is not None and self._before[0] is not stream:  # both streams use the same buffers
             stream.wait(self._before[1])
         self._before = stream, done
         batch = next(size for size in self.sizes if size >= len(rows))

@@ -27,7 +27,7 @@ class Driver:
 
 @functools.cache
 def driver() -> Driver:
-    """Queries the driver, without any package. Raises MissingComponent with the missing part."""
+    """Queries the driver without any package. Raises MissingComponent, which names the missing part."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         cuda = ctypes.CDLL(library)
@@ -98,12 +98,12 @@ def check(number: int) -> None:
 
 
 def take(device: str) -> tuple[StreamThread, int]:
-    """Opens a GPU ("cuda" or "cuda:1") with all kernels. The caller closes the thread.
+    """Opens a GPU ("cuda" or "cuda:1") with all kernels. The caller must close the returned thread.
 
-    Raises MissingComponent if it is unusable, and EngineError if a kernel does not compile.
+    Raises MissingComponent if the GPU is unusable, and EngineError if a kernel does not compile.
     """
     number = int(device.partition(":")[2] or 0)
     check(number)
-    from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
+    from rtface.device.cuda.modules import open_gpu  # needs cuda-python, an optional package
 
     return StreamThread(lambda: open_gpu(number)), number

@@ -1,7 +1,7 @@
-"""Engines on a GPU: batches crops of many faces, frames and streams.
+"""Runs engines on a GPU, in batches across faces, frames and streams.
 
-The state of a face never leaves the GPU; a reference to its `FaceState` keeps its memory. Crops in host memory get
-their answers there (`hosted`), one at a time.
+The state of a face never leaves the GPU; a reference to its `FaceState` keeps its memory. Crops in host memory are
+answered in host memory (`hosted`), one at a time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class GpuEngine(EngineBase):
 
     Attributes:
         max_batch: maximum crops per run; lower if the GPU has too little memory when the engine is opened.
-        batches: buffers and graphs for runs; None before opening and after closing.
+        batches: buffers and graphs for runs; None before the engine is opened and after it is closed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class GpuEngine(EngineBase):
         self._head = HeadMap(heads, recipe.region) if heads else None
         self._places = places_of(streams.gpu, recipe) if recipe.recurrent else None
         self.batches: Batches | None = None
-        self._running = threading.RLock()  # guards `batches`: the stream thread and that of `hosted` use it
+        self._running = threading.RLock()  # guards `batches`, which the stream thread and `hosted`'s thread use
         self.hosted = Hosted(streams, recipe, self._run, self._places)
         self._closed = False
         try:
@@ -75,10 +75,10 @@ class GpuEngine(EngineBase):
             raise
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
-        """Restores the crop in a face's slot. The future is done when the work is enqueued; GPU work that waits for the
-        slot's event `inferred` then finds the answer there.
+        """Restores the crop in a face's slot. The future is done when the work is enqueued. From then on, GPU work can
+        wait for the slot's event `inferred`, after which the slot contains the answer.
 
-        The answer to a host crop, float32 1×3×S×S, is in host memory; the future is done when it is complete.
+        For a crop in host memory, the answer (float32 1×3×S×S) is complete in host memory when the future is done.
         """
         crop: Any = crops
         if self._closed:
@@ -91,7 +91,7 @@ class GpuEngine(EngineBase):
         return cast("Any", request.future)
 
     def stand_back(self) -> None:
-        """Gives host crops the lowest priority on the GPU. Call it before the first one."""
+        """Gives host crops the lowest priority on the GPU. Call it before the first host crop."""
         self.hosted.priority = 0
 
     def enqueue(self, batch: list[CropRequest]) -> Event:
@@ -104,7 +104,7 @@ class GpuEngine(EngineBase):
         faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
         event = self._run(rows, [old.memory for old in before if old], [*faces, *(new.memory for new in next_ if new)])
         for request, new in zip(batch, next_, strict=True):
-            # Not the batch's event: a later batch records it again before the faces are finished.
+            # The batch's event is no substitute: a later batch records it again before the faces are finished.
             self._streams.compute.record(request.face.inferred)
             request.future.set_result(Restored(request.face, new, self._head, self._head))
         return event
@@ -142,7 +142,7 @@ class GpuEngine(EngineBase):
                 self._streams, self.recipe, self._plan.identity.precision, self._required, self.max_batch, self._places
             )
             self.ms = round(batches.warm_up(golden), 3)
-            room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in progress, one queued
+            room = 2 * FaceSlot.bytes_of(self.size)  # each crop of a batch needs a slot in progress and a queued one
             golden.close()
             if self._streams.gpu.free_bytes() < room * self.max_batch:
                 raise OutOfDeviceMemory(
@@ -164,7 +164,7 @@ class GpuEngine(EngineBase):
         self.hosted.end()
         try:
             self._streams.run(self._end).result()
-        except DeviceLost as error:  # its memory is gone with it
+        except DeviceLost as error:  # the memory is lost together with the GPU
             log.debug("engine %s: %s", self.name, error)
 
     def _end(self) -> None:
@@ -179,6 +179,6 @@ class GpuEngine(EngineBase):
 
 
 def places_of(gpu: Gpu, recipe: Recipe) -> StatePool:
-    """Creates a pool for the arrays of `crop_runner.FaceMemory`: `kept` and `state`, float32."""
+    """Creates a pool for the arrays of `crop_runner.FaceMemory` (`kept` and `state`, float32)."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
     return StatePool(gpu, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))))

@@ -19,11 +19,11 @@ from rtface.engine.recipe_tables import Precision
 
 
 class GoldenBatch:
-    """Golden crops in face slots, repeated to fill a batch. For the thread that owns the GPU.
+    """Golden crops in face slots, repeated to fill a batch. Only the thread that owns the GPU may use them.
 
     Attributes:
-        rows: a `ROW` for each, without state of earlier frames.
-        memories: memory that contains the rows' addresses.
+        rows: one `ROW` per crop, without state of earlier frames.
+        memories: memory that the rows' addresses refer to.
         required: minimum PSNR in dB of each answer against its reference.
     """
 
@@ -39,11 +39,11 @@ class GoldenBatch:
         """Allocates and fills the slots.
 
         Args:
-            streams: of the GPU.
-            recipe: the engine.
-            precision: of its plan, which selects the crops to judge.
-            required: see the class.
-            count: rows.
+            streams: the GPU's stream thread.
+            recipe: recipe of the engine.
+            precision: precision of the engine's plan, which selects the crops to judge.
+            required: minimum PSNR in dB, as in the class.
+            count: number of rows.
             places: pool for the state of recurrent engines.
 
         Raises:

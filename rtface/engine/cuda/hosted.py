@@ -31,8 +31,8 @@ Run = Callable[[NDArray[Any], Sequence[Memory], Sequence[Memory], Stream], Event
 
 
 def state_after(after: Future[Restored[Any]] | None, places: StatePool | None) -> FaceState | None:
-    """Returns a face's state after an answer, if from this pool. After a failed or missing answer the face starts
-    without state."""
+    """Returns a face's state after an answer, or None. None starts the face without state: the answer failed or is
+    missing, or its state is from another pool."""
     if after is None or not after.done() or after.cancelled() or after.exception() is not None:
         return None
     state = after.result().state
@@ -41,7 +41,7 @@ def state_after(after: Future[Restored[Any]] | None, places: StatePool | None) -
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A slot on the GPU and pinned memory for its copies."""
+    """A slot on the GPU, and pinned memory for its copies."""
 
     stream: Stream
     done: Event
@@ -50,16 +50,16 @@ class _Kept:
 
 
 class Hosted:
-    """Runs host crops through an engine on a GPU, one by one. The first one allocates memory.
+    """Runs host crops through an engine on a GPU, one by one. The first crop allocates memory.
 
     Args:
-        streams: of the GPU.
-        recipe: of the engine.
-        run: see `Run`.
+        streams: the GPU's stream thread.
+        recipe: recipe of the engine.
+        run: function that submits a batch, see `Run`.
         places: pool for a recurrent engine's state; None for others.
 
     Attributes:
-        priority: of its stream; may be changed before the first crop.
+        priority: priority of the engine's stream; may be changed before the first crop.
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, run: Run, places: StatePool | None) -> None:
@@ -75,7 +75,7 @@ class Hosted:
 
     def _answer(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
         if after is not None:
-            wait([after])  # this worker answered it, or the stream thread will, which never waits for this one
+            wait([after])  # safe: this thread has answered it, or the stream thread will, which never waits for this
         streams, places = self._streams, self._places
         streams.gpu.enter()
         if self.kept is None:
@@ -89,7 +89,7 @@ class Hosted:
             writes = [face.memory, *([new.memory] if new else [])]
             self.run(row_of(face, old, new), [old.memory] if old else [], writes, stream)
             self._fetch(face, pinned, pixels.nbytes, stream)
-        finally:  # even after a failure, because the next crop uses the same memory
+        finally:  # also waits after a failure, because the next crop uses the same memory
             stream.record(self.kept.done)
             self.kept.done.synchronize()
         return self._restored(pinned.bytes().view(np.float32), crop.shape, new)
@@ -130,11 +130,11 @@ class Hosted:
         return Restored(pixels, state, spread(occlusion, recipe.input.size, recipe.region)[None], log_scale[None])
 
     def end(self) -> None:
-        """Waits for the current crop and drops queued ones. Not on the stream thread."""
+        """Waits for the current crop and drops queued ones. Do not call it on the stream thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
-        """Frees all, after `end`. The stream thread only."""
+        """Frees all memory, after `end`. Call it only on the stream thread."""
         if self.kept is not None:
             self.kept.face.memory.close()
             self.kept.pinned.close()

@@ -11,15 +11,15 @@ from rtface.engine.tensorrt import open_tensorrt
 def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> GpuEngine:
     """Opens an engine with its cached plan, or builds one.
 
-    The plan has to pass the golden gate; then the engine warms up and captures its graphs.
+    The plan has to pass the golden gate. After that the engine warms up and captures its graphs.
 
     Args:
-        streams: of the GPU.
-        recipe: the engine.
-        ordinal: the driver's number of the GPU.
+        streams: the GPU's stream thread.
+        recipe: recipe of the engine.
+        ordinal: number of the GPU in the driver's order.
 
     Raises:
-        MissingComponent: the engine's files, or a TensorRT for this GPU, are missing.
+        MissingComponent: files of the engine, or a TensorRT that supports this GPU, are missing.
         EngineError: no precision matches the reference.
         OutOfDeviceMemory, DeviceLost.
     """

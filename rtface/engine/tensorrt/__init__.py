@@ -19,12 +19,12 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
 
 def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
-    """Opens a plan that passed the golden gate, or builds one.
+    """Opens a cached plan that passed the golden gate, or builds one.
 
     Args:
-        recipe: the engine.
-        gpu: must be current in this thread, here and whenever the plan is used.
-        precision: the first to try, before safer ones; fp16 when None.
+        recipe: recipe of the engine.
+        gpu: the GPU; must be current in this thread, here and whenever the plan is used.
+        precision: the first precision to try, before safer ones; None for fp16.
 
     Raises:
         MissingComponent: the engine's files, TensorRT or the ``onnx`` package are missing.
@@ -41,8 +41,8 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
 
 
 def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
-    """Opens a plan without judging it. Builds it if it is not cached, or refused. A plan with a person's weights is
-    built at each start and never cached.
+    """Opens a plan without judging it. Builds the plan if none is cached, or the cached one is refused. A plan with a
+    person's weights is built at each start and never cached.
 
     Raises EngineError if library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
     """

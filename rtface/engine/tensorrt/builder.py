@@ -20,13 +20,13 @@ pixels at batch 16 needs 1.2 GB (GFPGAN) to 4.4 (RestoreFormer); with less the b
 
 
 def profile(recipe: Recipe) -> str:
-    """Describes a plan's preparation besides its precision, for its identity."""
+    """Describes how a plan was prepared, for the plan's identity. Leaves out its precision."""
     batch = recipe.batch
     return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
 
 
 def prepare(recipe: Recipe, precision: Precision) -> Any:
-    """Loads the engine's network as ONNX in the types of `precision`.
+    """Loads the engine's network as ONNX and converts it to `precision`.
 
     Raises EngineError if the network cannot be read or converted, MissingComponent without the ``onnx`` package.
     """
@@ -47,7 +47,7 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
             precision,
             recipe.precision.fp32_nodes,
         )
-    except Exception as error:  # those of protobuf, checker, shape inference and rtface share no other base
+    except Exception as error:  # the only common base of errors of protobuf, checker, shape inference and rtface
         raise EngineError(
             "engine {name}: TensorRT cannot take {file}: {why}",
             code="tensorrt_load",
@@ -102,7 +102,7 @@ def _profile(recipe: Recipe, builder: Any, network: Any) -> Any:
     for ports, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
         for name, shape in ports.items():
             first, *rest = tensors[name].shape if name in tensors else (0,)
-            # An output's size may be dynamic until it runs.
+            # An output's size may be dynamic until the network runs.
             fits = len(rest) == len(shape) and all(a in (-1, b) for a, b in zip(rest, shape, strict=True))
             if not fits or (first != -1 and (first, first) != (batch.min, batch.max)):
                 raise EngineError(

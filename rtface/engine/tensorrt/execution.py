@@ -34,12 +34,12 @@ class Execution:
         self._cache: Any = None
         self._cached = b""
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        self._settings: Any = strategy  # for new contexts
+        self._settings: Any = strategy  # settings of new contexts
         if library.kind == "rtx":
             settings: Any = self.engine.create_runtime_config()
             settings.set_execution_context_allocation_strategy(strategy)
             # The first run of a batch size compiles all its kernels, so that later runs can be captured. The library
-            # makes no graph: the caller captures one that contains more than this network.
+            # must not make graphs, because the caller captures graphs that contain more than this network.
             settings.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             settings.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
             self._cache = settings.create_runtime_cache()
@@ -47,7 +47,7 @@ class Execution:
                 self._cached = cached
             settings.set_runtime_cache(self._cache)
             self._settings = settings
-        self._unused: Any = self._context()  # so that loading fails for a plan that this GPU cannot run
+        self._unused: Any = self._context()  # makes loading fail for a plan that this GPU cannot run
 
     def _context(self) -> Any:
         context = self.engine.create_execution_context(self._settings)
@@ -66,7 +66,7 @@ class Execution:
         return self._context() if context is None else context
 
     def give_scratch(self, context: Any, address: int, nbytes: int) -> bool:
-        """Sets a context's GPU memory. Returns whether the library accepts it; if not, `fault` has the reason."""
+        """Sets a context's GPU memory. Returns whether the library accepts it; if not, `fault` returns the reason."""
         faults: list[str] = logger(self._library).faults
         faults.clear()
         context.set_device_memory(address, nbytes)  # returns nothing: errors appear only in the log

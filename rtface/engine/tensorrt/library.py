@@ -1,10 +1,10 @@
 """Chooses TensorRT or TensorRT for RTX, and receives its log.
 
-Both have nearly the same Python interface. The full one times its kernels on the GPU that it builds for, so it builds
-only on that GPU. TensorRT for RTX compiles for given compute capabilities, with or without a GPU, and finishes the
+Both have nearly the same Python interface. The full TensorRT times its kernels while it builds, so it can build only on
+the target GPU. TensorRT for RTX compiles for given compute capabilities, with or without a GPU, and finishes the
 kernels on the GPU when a plan is first used.
 
-Both are imported on demand, because either takes a quarter of a second.
+Both are imported on demand, because each import takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Library:
     """One TensorRT that can be imported.
 
     Attributes:
-        kind: full or for RTX.
-        version: such as "1.7.1.116".
+        kind: the full library or the one for RTX.
+        version: version such as "1.7.1.116".
         module: the imported package.
-        targets: compute capabilities that it compiles for; None for the full one, which uses the GPU's.
+        targets: compute capabilities that it compiles for; None for the full library, which uses the GPU's.
     """
 
     kind: LibraryKind
@@ -74,11 +74,11 @@ def _targets(module: Any) -> frozenset[Capability]:
 def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> Library:
     """Chooses the library for a GPU of that compute capability.
 
-    TensorRT for RTX supports the capabilities that it lists. It refuses plans on others, such as sm_90.
+    TensorRT for RTX supports the capabilities that it lists. It refuses plans on other GPUs, such as sm_90.
 
     Args:
-        capability: such as (8, 9).
-        libraries: see `installed`.
+        capability: compute capability such as (8, 9).
+        libraries: libraries to choose from, as from `installed`.
         gpu: the GPU's name.
 
     Raises:
@@ -122,11 +122,11 @@ _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": log
 
 @functools.cache
 def logger(library: Library) -> Any:
-    """Returns the library's ILogger, which writes to `rtface.tensorrt`. The library requires a single one per process.
+    """Returns the library's ILogger, which writes to `rtface.tensorrt`. Each process may have only one.
 
-    It lowers the library's levels: errors are raised with the library's message (`fault`), and warnings concern the
-    library's choices, one line for each operation of a network. `faults` contains the errors since the last call of
-    `fault`.
+    The logger lowers the library's levels, because errors are raised with the library's message (`fault`), and warnings
+    only tell the library's choices, one line for each operation of a network. `faults` contains the errors since the
+    last call of `fault`.
     """
     trt = library.module
 

@@ -2,12 +2,12 @@
 
 TensorRT takes all types from the network, so precision is decided only here, in the ONNX. The shipped networks compute
 in fp32 from weights stored in fp16. The converted network computes in fp16 or bf16, has fp32 inputs and outputs, and
-casts where parts of it stay in fp32.
+casts around the parts that stay in fp32.
 
-Measured on the goldens with every result rounded (worst of all crops): rtface-s 67.4 dB in fp16 and 57.8 in bf16,
-rtface-m 67.7 and 58.4; without the fp32 between the author's casts, where positions are computed, rtface-s falls to
-63.5 and 47.2. The operations of `_EXACT` change nothing there: they prevent sums from overflowing inside a kernel,
-which a CPU does not show.
+Measured on the golden crops with every result rounded (worst crop): rtface-s 67.4 dB in fp16 and 57.8 in bf16, rtface-m
+67.7 and 58.4. If the nodes between the author's casts, which compute positions, do not stay in fp32, rtface-s falls to
+63.5 and 47.2. Keeping `_EXACT` in fp32 changes no figure, because a CPU measured them: it prevents sums from
+overflowing inside a GPU kernel.
 
 Needs the ``onnx`` package, which CPU-only installations lack: `builder` imports this module to build.
 """
@@ -141,7 +141,7 @@ def _between_casts(nodes: Sequence[Any]) -> set[str]:
     for node in nodes:  # ONNX requires the order of computation
         if _is_float_cast(node) != any(name in inside for name in node.input):
             inside.update(node.output)
-    leads: set[str] = set()  # of these, the tensors that lead to a cast
+    leads: set[str] = set()  # tensors that lead to a cast
     outputs: set[str] = set()
     for node in reversed(nodes):
         if _is_float_cast(node):
@@ -153,7 +153,7 @@ def _between_casts(nodes: Sequence[Any]) -> set[str]:
 
 
 def _drop_casts(model: Any) -> None:
-    """Removes casts from fp32 to fp32, except those that name an output."""
+    """Removes casts from fp32 to fp32. Keeps those whose result is an output of the network."""
     types = _types(model)
     outputs = {o.name for o in model.graph.output}
     source: dict[str, str] = {}
@@ -188,7 +188,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
     def lowered(name: str) -> str:
         return f"{name}.low"
 
-    # A tensor has its original name in fp32 and another one in `low`; casts supply those read but not computed.
+    # A tensor has its original name in fp32 and another one in `low`. Casts supply the type that no node computes.
     floats = {name for name, kind in types.items() if kind == _FLOAT}
     for node in graph.node:
         independent = _INDEPENDENT_INPUTS.get(node.op_type, ())
@@ -204,7 +204,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
         if node.op_type in ("Shape", "Size") and lowered(node.input[0]) in computed:
             node.input[0] = lowered(node.input[0])
     read = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
-    casts: dict[str, Any] = {}  # by source tensor
+    casts: dict[str, Any] = {}  # added casts by source tensor
     for name in floats:
         if lowered(name) in computed and name in read:
             casts[lowered(name)] = helper.make_node("Cast", [lowered(name)], [name], f"{name}/exact", to=_FLOAT)
@@ -221,7 +221,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
 
 
 def replace_all(field: Any, values: Sequence[Any]) -> None:
-    """Replaces the values of a repeated field. `values` may belong to it."""
+    """Replaces the values of a repeated field. `values` may belong to the same field."""
     kept = [type(v)() for v in values]
     for copy, value in zip(kept, values, strict=True):
         copy.CopyFrom(value)

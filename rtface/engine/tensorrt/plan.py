@@ -19,7 +19,7 @@ from rtface.frame import Float32
 class TensorRtPlan:
     """One network on one GPU. Not thread-safe; the GPU must be current in the calling thread.
 
-    There are two ways to use it: with GPU memory (`bind`, then any number of `enqueue`), or with host arrays and `run`,
+    Use it in one of two ways: with GPU memory (one `bind`, then any number of `enqueue`), or with host arrays (`run`),
     one crop at a time, as the golden gate does.
 
     Each batch size has a separate execution context, whose shapes and addresses never change after `bind`: after a
@@ -28,14 +28,14 @@ class TensorRtPlan:
 
     Attributes:
         identity: see `rtface.engine.plan.Plan`.
-        ports: dtype and shape for one crop of each input and output, by tensor name. Memory bound to a port contains
+        ports: dtype and shape of each input and output for one crop, by tensor name. Memory bound to a port contains
             `max_batch` consecutive crops.
         max_batch: maximum number of crops in one run.
-        scratch: the network's working memory on the GPU, which each run writes to; None if it needs none.
+        scratch: the network's working memory on the GPU, which each run writes to; None if the network needs none.
     """
 
     def __init__(self, recipe: Recipe, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
-        """Takes ownership of `execution`. Its network must have the recipe's tensors."""
+        """Takes ownership of `execution`, whose network must have the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.max_batch = recipe.batch.max
@@ -43,7 +43,7 @@ class TensorRtPlan:
         self._name = recipe.name
         self._execution = execution
         self._gpu = gpu
-        self._contexts: dict[int, Any] = {}  # by batch size
+        self._contexts: dict[int, Any] = {}  # contexts by batch size
         self.scratch: Memory | None = None
         self._host: _Host | None = None
 
@@ -91,7 +91,7 @@ class TensorRtPlan:
         return context
 
     def _share_scratch(self, contexts: Mapping[int, Any]) -> None:
-        """Sets shared scratch memory for all contexts, as large as any needs."""
+        """Gives all contexts one scratch memory, large enough for each."""
         need = max(int(context.update_device_memory_size_for_shapes()) for context in contexts.values())
         if self.scratch is None or self.scratch.nbytes != need:
             self._free_scratch()
@@ -112,14 +112,14 @@ class TensorRtPlan:
         """Submits a run over the first `batch` bound crops to a stream.
 
         Neither allocates nor waits, except that TensorRT for RTX compiles kernels in the first run of a batch size: run
-        each size once before timing matters and before it is captured. Raises EngineError.
+        each size one time before timing matters and before it is captured. Raises EngineError.
         """
         if not self._contexts[batch].execute_async_v3(handle):
             why = self._execution.fault()
             raise EngineError("engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=why)
 
     def capturable(self, handle: int, batch: int) -> bool:
-        """Returns whether `enqueue` can be captured. The batch must have run once on that stream."""
+        """Returns whether `enqueue` can be captured. The batch size must have run before on that stream."""
         return self._execution.capturable(self._contexts[batch], handle)
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
@@ -153,7 +153,7 @@ class TensorRtPlan:
 
 
 class _Host:
-    """Memory for one crop on both sides, and a stream, for `TensorRtPlan.run`."""
+    """Host and GPU memory for one crop, and a stream, for `TensorRtPlan.run`."""
 
     def __init__(self, plan: TensorRtPlan, gpu: Gpu) -> None:
         self._plan = plan

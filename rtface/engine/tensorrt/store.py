@@ -1,7 +1,7 @@
-"""Caches plans, by engine: building one takes from a second to minutes.
+"""Caches plans by engine, because building one takes a second to minutes.
 
-A plan's file name is a hash of its whole identity, so any change selects another file. Next to it are the kernels that
-TensorRT for RTX compiled from it on one GPU. The `KEEP` most recently used of each kind stay.
+A plan's file name is a hash of its whole identity, so any change selects another file. Next to the plan are the kernels
+that TensorRT for RTX compiled from it on one GPU. Only the `KEEP` most recently used files of each kind stay.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def recall(path: Path) -> bytes | None:
 
 
 def keep(path: Path, blob: bytes) -> None:
-    """Caches a plan or its kernels. Removes the least recently used of the same kind."""
+    """Caches a plan or its kernels. Removes the least recently used files of the same kind."""
     if not write_checksummed(path, blob):
         return
     with contextlib.suppress(OSError):  # another process may do the same
