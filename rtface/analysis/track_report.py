@@ -21,7 +21,7 @@ class Span:
     Attributes:
         from_s, to_s: times of its first and last frame, seconds in the input.
         on: whether the face was to be corrected.
-        strength: decided strength, 0…1.5, before the run's own; 0 where it is off.
+        strength: decided strength, 0…1.5, without the run's own factor; 0 if off.
         reasons: reasons of the decision.
         frames: number of frames with the face.
         first, ring: strength of the first stage in the face and round it, by the last decision that had one.
@@ -57,7 +57,7 @@ class Span:
 
 
 def hidden_line(faces: int, track: int, from_s: float) -> str:
-    """Returns the warning about faces hidden on purpose. `track` and `from_s` are those of the first."""
+    """Returns the warning about faces hidden on purpose. `track` and `from_s` are those of the first face."""
     return Message(
         "{count} left as they are, hidden by a blur or a mosaic, the first from {time} s on (track {track}); "
         "{--correct:always} corrects them anyway",
@@ -72,10 +72,10 @@ class TrackTreatment(TypedDict):
     """The treatment of a track in a run.
 
     Attributes:
-        on: whether it was corrected on any frame.
+        on: whether the face was corrected on any frame.
         strength: mean applied strength.
         engine: the last engine; None where none was used.
-        first, ring, detail, gain_db, reasons: those that held longest, as in `Span`.
+        first, ring, detail, gain_db, reasons: the values that held longest, as in `Span`.
     """
 
     on: bool
@@ -126,7 +126,7 @@ class TrackReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Its verdict, for all outputs."""
+        """Verdict on the face, for all outputs."""
         return verdict_on(
             self.treatment,
             applied=self.strength,

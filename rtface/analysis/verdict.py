@@ -42,7 +42,7 @@ class Verdict:
     Attributes:
         word: *hardly visible*, *visible*, *clearly visible*, `CORRECTED` or `LEFT_ALONE`.
         asked, applied: strengths, 0…1 and 0…1.5.
-        because: why less was applied than asked for, or why the face is left alone.
+        because: reasons why less was applied than asked for, or why the face is left alone.
         share_of_time: share of the face's frames on which it is corrected, 0…1.
     """
 
@@ -97,7 +97,7 @@ def verdict_on(
     """
     asked, detail = factors.get("asked", 1.0), factors.get("detail", 1.0)
     factors = {name: value for name, value in factors.items() if name != "detail"}
-    detail = detail if str(treatment.get("engine") or "rtface").startswith("rtface") else 1.0  # others draw their own
+    detail = detail if str(treatment.get("engine") or "rtface").startswith("rtface") else 1.0  # others add their own
     weaker = {name: factors.get(name, 1.0) for name in _WEAKER}
     weakest = min(weaker, key=lambda name: weaker[name])
     why = (_WEAKER[weakest],) if weaker[weakest] < 1.0 else ()

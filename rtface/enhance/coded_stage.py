@@ -117,7 +117,7 @@ class CodedStage:
         return self.measurement(view, frame, face, analysis)()
 
     def measurement(self, view: View, frame: Frame, face: Face, analysis: Analysis) -> Callable[[], Analysis]:
-        """Returns `measure` as a function, which may run the network on any thread."""
+        """Returns `measure` as a function, which any thread may call."""
         self._passes(frame)
         place = place_of(frame, face, HEAD, MEASURED)
         infer = self._inference(self._network, view, frame, place)
@@ -238,7 +238,7 @@ class CodedStage:
     def _inference(
         self, network: CodedNetwork, view: View, frame: Frame, place: Place
     ) -> Callable[[], tuple[Bytes, tuple[Float32, Float32]]]:
-        """Returns a function that returns a place's picture and network output, on any thread."""
+        """Returns a function that gets a place's picture and output. It may run on any thread."""
         key = _place_key(frame, place)
         if network is self._network and (begun := self._begun.get(key) or self._next.get(key)) is not None:
             return begun.result
@@ -258,7 +258,7 @@ def _place_key(frame: Frame, place: Place) -> PlaceKey:
 
 
 def _most_grain(place: Place, picture: Bytes, before: HeadGrain | None) -> float | None:
-    """Returns an upper bound of a head's grain power, from the previous frame. It decays slowly on repeated frames."""
+    """Returns an upper bound of a head's grain power. It is from the previous frame, and decays on repeated frames."""
     if before is None:
         return None
     there, then, most = before

@@ -275,6 +275,6 @@ class TrackStore:
         return [replace(self.states[k].report(origin), person=self.person_of(k)) for k in sorted(self.states)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
-        """Returns the current treatment of this track; None if the track was never seen."""
+        """Returns the current treatment of this track. None if the track was never seen."""
         track = self.states.get(track_id)
         return track.analyzer.treatment if track else None
