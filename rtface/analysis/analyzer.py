@@ -48,8 +48,8 @@ _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decision is reviewed by the median of at least 5 and at most 8 seconds, and changes at most once in 10 seconds."""
 _MAX_TOTALS = 64  # running sums kept per track; frames in flight have fewer measurements
 _HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.07, 0.03
-"""Values of `Analysis.hidden`: one measurement above the first hides a face at once, a median of three to five above
-the second does, and a median of three above the third keeps it hidden."""
+"""Values of `Analysis.hidden`. A face counts as hidden at once after one measurement above `_HIDDEN`, or if a median of
+three to five is above `_LIKELY_HIDDEN`. A median of three above `_STILL_HIDDEN` keeps it hidden."""
 _MIN_SOFTNESS = 0.05
 """Low resolution plus motion blur from which a face may be covered by a blur."""
 _RAMP_S = 1.0

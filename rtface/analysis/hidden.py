@@ -20,8 +20,8 @@ from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
 _MAX_WIDTH_PX, _REACH_WIDTHS, CELLS = 112.0, 1.393, 52
-"""Width to which a larger face is reduced; half the side of the measured square, in widths of the face; cells in a row
-of it."""
+"""Width to which a larger face is reduced; half the side of the measured square, in widths of the face; cells along the
+square's side."""
 _BLUR_SHARE = 0.018  # sigma, in widths, of a second blur, which measures sharpness: soft images lose little by it
 _ROUNDING = 0.3  # squared gradient due to rounding
 _EDGE_CELLS = 1.2  # cells along the frame's edge that are not used

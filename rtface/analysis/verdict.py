@@ -22,7 +22,7 @@ SOUGHT = 0.1
 """Score from which a fault is mentioned."""
 _MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
-"""Faults that no correction of a face changes, and thus no reasons for one."""
+"""Faults that no correction of a face changes, so that they are no reason to correct it."""
 _WEAKER = {
     "decided": Message("more would harm it", code="because_decided"),
     "vivid": Message("more made-up detail would harm it", code="because_vivid"),

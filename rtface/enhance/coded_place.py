@@ -30,8 +30,8 @@ LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
 _MASK_SIDE = 128
 _CALM_CODE_VALUES = (9.0, 14.0)
-"""Mean fine detail up to which the surroundings of a face are fully corrected, and from which they are not corrected.
-More detail means text, line art or test charts, which the network takes for coding artefacts."""
+"""Mean fine detail up to which the surroundings of a face are fully corrected, and from which they are left alone. More
+detail means text, line art or test charts, which the network takes for coding artefacts."""
 _BLUR_SAMPLES = 16
 _FACE_SIDES, HEAD = 1.3, 2.3
 """Side of the picture of a face and of its head, in sides of the face's box."""

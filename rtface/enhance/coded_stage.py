@@ -53,7 +53,7 @@ _LARGEST_GRAIN_SAMPLES, _GRAIN_EDGE, _KEPT_GRAIN_SHARE = 2048, (0.8, 1.14), 0.9
 """Longest side of a head whose grain is removed; where the removal fades out, as for `head_shape`; share of the
 estimated power that is kept from frame to frame."""
 _MAX_UNUSED_FRAMES = 2
-"""Frames that may be begun in a row and not processed; then none is begun, as the first stage is no longer used."""
+"""Most frames in a row that are begun but not processed. After them none is begun: the first stage is out of use."""
 _GPU_WARNING = Message(
     "frames that stay on the GPU skip the first stage, and the coarseness of their coding is unknown, so faces are "
     "corrected less; leave out {--decode:cuda} for the full correction",
@@ -81,7 +81,7 @@ PlaceKey = tuple[float, int, int | None, Box]
 Output = Future[tuple[Bytes, tuple[Float32, Float32]]]
 """The picture of a place, and the network's output for it."""
 HeadGrain = tuple[Place, Bytes, float | None]
-"""Place of a head on the frame before, its picture, and the upper bound of its grain's power."""
+"""Place of a head on the previous frame, its picture, and the upper bound of its grain's power."""
 
 
 class CodedStage:

@@ -14,7 +14,7 @@ from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
-"""Cells a side of the grid on which a correction is compared with that of the frame before."""
+"""Cells a side of the grid on which a correction is compared with that of the previous frame."""
 _MAX_GAP_S = 0.2
 """Longest gap between two frames that are compared, in seconds."""
 _TIME_MARGIN_S = 1e-3

@@ -29,7 +29,7 @@ _FIRST_STAGE_S = 0.01
 _LIGHT_COST_SHARE = 0.6
 """Cost of the first stage's light network, as a share of the full network's."""
 _LIGHT_HOLD_S = 3.0
-"""Hold-off in seconds: how long the light network stays after there was no time for the full one."""
+"""Hold-off in seconds: how long the light network stays in use after there was no time for the full network."""
 
 
 class FrameEnhancer(FaceCorrector):

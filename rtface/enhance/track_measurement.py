@@ -20,7 +20,7 @@ from rtface.protocols import Device, View
 from rtface.stats import Stats
 
 _RETRY_S = 1.0
-"""Seconds from a failed measurement to the next one, where frames do not wait for it."""
+"""Seconds from a failed measurement to the next attempt, if frames do not wait for measurements."""
 
 
 class TrackMeasurement:

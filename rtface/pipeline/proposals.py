@@ -12,8 +12,8 @@ from rtface.errors import Message
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
 SMALL_PX, MIN_FAULT_SCORE = 130.0, 0.2
-"""Width of a face below which frames of twice the size show more of it, if one of its faults scores at least this;
-twice the width for a face that is soft under grain."""
+"""Width of a face below which frames of twice the size show more of it, and the score that one of its faults must have
+for that. For a face that is soft under grain, twice the width counts."""
 _FREE_STRENGTH = 0.95  # decided strength below which *vivid* showed no benefit in blind pairs: more would harm a face
 
 
@@ -95,7 +95,7 @@ def little_seen(lines: Sequence[Message]) -> list[Message]:
 
 
 _MIN_TRACK_S = 1.0
-"""Shortest other track that is worth a message."""
+"""Shortest track that is worth a message if the person was recognised on other tracks."""
 
 
 def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
