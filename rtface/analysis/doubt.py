@@ -22,13 +22,13 @@ class Doubt:
         at_s: time of the most doubtful frame, to which the figures belong.
         box: the face, display pixels x0, y0, x1, y1.
         strength: strength of the correction, 0…1.5.
-        error: absolute error that the engine expects of its answer, of 255; 0 where it predicts none.
+        error: absolute error that the engine expects of its answer, of 255; 0 if it predicts no error.
         change: mean absolute change of the face's luma, of 255.
-        fine: share by which the correction amplifies the input's fine detail; negative where it removes it.
+        fine: share by which the correction amplifies the input's fine detail; negative if it removes detail.
         flicker: mean absolute difference between the changes on this frame and on the previous one, of 255.
         drift: last distance to the person in the input that the identity guard measured; 0 if it measured none.
-        hidden: share of the face, 0…1, that the engine takes for something in front of it.
-        step: quantiser step of the codec in the face (`Analysis.step`); 0 where unknown.
+        hidden: share of the face, 0…1, that the engine takes for something in front of the face.
+        step: quantiser step of the codec in the face (`Analysis.step`); 0 if unknown.
         turned: yaw of the face, degrees.
         unsteady: mean distance of the tracker's points from their expected positions, in widths of the face.
         unsure: 1 minus the tracker's score, 0…1.
@@ -107,7 +107,7 @@ class DoubtfulPlace:
 
     Attributes:
         doubt: score of its most doubtful frame, 0…1.
-        track, person: number of the track, and its person where known.
+        track, person: number of the track, and its person if known.
         at_s, from_s, to_s: as in `Doubt`.
         reasons: the reasons, the weightiest first.
     """

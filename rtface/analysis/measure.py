@@ -38,10 +38,10 @@ class Analysis:
     Attributes:
         motion_blur: detail is missing along one direction only.
         low_resolution: detail is missing in all directions: upscaled or out of focus.
-        compression: from the codec's quantiser step where that is known (10 of 255 gives 0.2, 40 gives 0.6); else from
-            block edges, and flat blocks next to sharp edges.
+        compression: score of the codec's quantiser step if that is known (10 of 255 gives 0.2, 40 gives 0.6); otherwise
+            of block edges, and of flat blocks next to sharp edges.
         pixelation: rows and columns of pixels repeat (mosaic, nearest-neighbour scaling).
-        missing: from the share of the core in flat patches with a hard edge: dropouts, tape, stickers, torn paper.
+        missing: score of the core's share in flat patches with a hard edge: dropouts, tape, stickers, torn paper.
         noise: grain and sensor noise; a standard deviation of 2 of 255 gives 0.2, of 6 0.5, of 20 0.9; less on a
             small face, whose texture hides it.
         under_exposure: even the brightest parts are dark.
@@ -50,12 +50,12 @@ class Analysis:
         motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; meaningful only with motion_blur.
         detail: width in pixels that would be enough for the face's detail.
         error, remaining: expected mean squared errors in the face's oval, in squared code values of 8 bits, before and
-            after the first stage (`rtface.enhance.coded_stage`); 0 where not measured.
+            after the first stage (`rtface.enhance.coded_stage`); 0 if not measured.
         ring_error, ring_remaining: the same round the oval: hair, ears, neck and background.
-        step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
+        step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 if unknown.
         unreached: share of the gain predicted from errors and step that this codec does not reach, 0…1.
         shown: factor by which the face is enlarged (``--scale``) from the size at which it was measured.
-        hidden: how surely it was hidden on purpose (`rtface.analysis.hidden`), 0…1.
+        hidden: how surely the face was hidden on purpose (`rtface.analysis.hidden`), 0…1.
     """
 
     motion_blur: float = 0.0
@@ -102,7 +102,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
 
     Args:
         patch: luma of the face's core, float32 h×w, 0…255, not rounded; 24…`SIDE` px a side. On the native grid, or
-            reduced to `SIDE` where the core is larger.
+            reduced to `SIDE` if the core is larger.
         width: width of the face in the patch's pixels.
         grid: luma around the face on the native grid, if `patch` was reduced or is small; for the block and row
             measures, which need many blocks.

@@ -36,7 +36,7 @@ MAX_STRENGTH = 1.5
 INSIDE = 0.5
 """Share of the first stage's strength in a face: the engine gives better results if some artefacts are left."""
 _COLOUR_FACTOR = 1.6
-# The first stage corrects colour more strongly than luma by this factor, as coding leaves more error there.
+# The first stage corrects colour more strongly than luma by this factor: coding leaves more error in colour.
 _STEP_FACTORS, _STEPS = (0.55, 1.25), (2.4, 4.9)
 # Factors of the first stage's strength at the first and the second log2 of steps. Where a fine step leaves detail, the
 # network takes some of it for an error.
@@ -175,7 +175,7 @@ def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float
 
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:
-    """Returns the first stage's best strength, 0…1. It is 0 where almost no gain is expected."""
+    """Returns the first stage's best strength, 0…1. It is 0 if almost no gain is expected."""
     expected = expected_share(analysis.error, analysis.remaining)
     if not expected:
         return 0.0
@@ -199,6 +199,6 @@ def _lacking(analysis: Analysis, larger: float = 1.0) -> float:
 
 
 def _certainty(analysis: Analysis) -> float:
-    """Returns how certain it is that there are errors, 0…1. It follows the codec's step, or the expected error where
+    """Returns how certain it is that there are errors, 0…1. It follows the codec's step, or the expected error if
     the step is unknown."""
     return ramp(math.log2(analysis.step), *_SURE_STEP) if analysis.step > 0.0 else ramp(analysis.error, *_SURE_ERROR)

@@ -90,10 +90,10 @@ def verdict_on(
 
     Args:
         treatment: "on" (it is corrected), "gain_db", "reasons" and "engine".
-        applied: the applied strength, where it is corrected.
+        applied: the applied strength, if the face is corrected.
         factors: factors of that strength, by name (`rtface.enhance.strength.Strength`).
-        scores: scores of its degradation, by name.
-        width: display pixels.
+        scores: scores of the face's degradation, by name.
+        width: width of the face in display pixels.
     """
     asked, detail = factors.get("asked", 1.0), factors.get("detail", 1.0)
     factors = {name: value for name, value in factors.items() if name != "detail"}

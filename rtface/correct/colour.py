@@ -47,7 +47,7 @@ def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
 
 def chroma_limit(c: Float32) -> float:
     """Returns how far a crop's low chroma frequencies may move. The crop is float32 3×S×S. The limit is below one code
-    value of 8 bits, less than a codec's own change, and almost 0 where the crop has no colour."""
+    value of 8 bits, less than a codec's own change, and almost 0 if the crop has no colour."""
     step = max(1, c.shape[1] // GRID)
     sample = np.ascontiguousarray(c[:, ::step, ::step])
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))

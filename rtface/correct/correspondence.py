@@ -1,4 +1,4 @@
-"""Matches two frames of a track: optical flow, and a gate for agreement.
+"""Matches two frames of a track by optical flow. A gate shows their agreement.
 
 Dense flow counts only as far as it explains the change better than the expected flow does
 (`motion.reliable_flow`). In a film, every sample is expected to keep its speed (`speed_of`, a line

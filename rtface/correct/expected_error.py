@@ -80,7 +80,7 @@ def bound(
     Args:
         engine: a key of `CALIBRATIONS`.
         log_scale: h×w, log of b/255, the absolute error that the engine expects.
-        change: h×w, c: mean absolute change around each sample, at full strength, of 255. Less strength does not bring
+        change: h×w, c: mean absolute change around each sample, at full strength, of 255. Lower strength does not bring
             the face nearer to the truth.
         contrast: h×w, k: standard deviation of the output around each sample, of 255.
         overall: m: mean absolute change over the face, at full strength, of 255.

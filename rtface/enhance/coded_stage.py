@@ -211,7 +211,7 @@ class CodedStage:
         """Returns the frame with grain removed from its heads. The strength round a face applies to the whole head with
         its hair, so that no border crosses the forehead."""
         before, self._grain = self._grain, {}
-        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one by one, as heads overlap
+        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one by one: heads overlap
             place = place_of(frame, face, HEAD, _LARGEST_GRAIN_SAMPLES)
             picture = picture_of(self._device.view(frame), place)
             most = None if frame.new else _most_grain(place, picture, before.get(face.track_id))

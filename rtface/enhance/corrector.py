@@ -185,7 +185,7 @@ class FaceCorrector(ABC):
         self.tracks.sweep(frame.time)
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
-        """Removes coding artefacts from the frame where that is expected to help.
+        """Removes coding artefacts from the frame if that is expected to help.
 
         Args:
             light: whether the light network is used.

@@ -78,7 +78,7 @@ def strength_by_edge(face: Face, frame: Frame) -> float:
 
 def of_vivid(strength: float) -> float:
     """Returns the strength, 0…1, for an engine that invents detail. The predicted strength is 0…1.5. Invented detail
-    is itself an error, which matters where coding did little damage."""
+    is itself an error, which matters if coding did little damage."""
     return min(strength * strength, 1.0)
 
 

@@ -94,7 +94,7 @@ class FaceTask:
     @property
     def seed(self) -> int:
         """Seed for synthetic grain, from the frame and the face's place. The place counts on a 64-pixel grid, so the
-        seed is the same on every machine and in every segment of a film, where tracks have other ids."""
+        seed is the same on every machine and in every segment of a film, although track ids differ between segments."""
         x, y = (int(v) for v in (self.face.box[:2] + self.face.box[2:]) // 128)
         return ((x * 64 + y) * 2654435761 + self.frame.pts * 40503) & 0xFFFFFFFF
 

@@ -187,8 +187,8 @@ class TrackFigures:
 
         Args:
             number: id of the track.
-            decided: treatment of the track, used where no frame had one.
-            scores: scores of its degradation, by name.
+            decided: treatment of the track, used if no frame had one.
+            scores: scores of the face's degradation, by name.
             origin: time in seconds that counts as 0.
         """
         self.count()

@@ -168,8 +168,8 @@ class TrackRules:
     Attributes:
         treatments: the user's decisions (`--treatment`).
         shots: settings by shot, which replace those of the run.
-        state_of: looks up the state that another process handed over for a new face; None without one.
-        person_of: returns the label of a track's person; empty where persons are not recognised.
+        state_of: function that looks up the state that another process handed over for a new face; None without one.
+        person_of: function that returns the label of a track's person; empty if persons are not recognised.
     """
 
     treatments: Treatments = field(default_factory=Treatments)
@@ -185,7 +185,7 @@ class TrackStore:
     """All tracks of a run, by id.
 
     Args:
-        rules: decisions made without the analysis.
+        rules: decisions that are made without the analysis.
         correct: "always" treats every face fully and "never" none, except those in `rules.treatments`.
         mode: mode of the run, for keyframes.
 

@@ -1,4 +1,4 @@
-"""Chains the steps of a film: decode, track, enhance, encode. `chain` has the whole chain."""
+"""Chains the steps of a film: decode, track, enhance, encode. `chain` builds the whole chain."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def film_curve(
 
 
 def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
-    """Adds the curve of a film to its plan, if asked for. It is estimated on the whole film, whatever part is
+    """Adds the curve of a film to its plan, if asked for. It is estimated on the whole film, even if only a part is
     processed. Raises as `film_curve`."""
     options, path = film.frames.options, film.frames.input
     if options.colour != "restore" or not isinstance(path, Path):

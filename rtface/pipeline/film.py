@@ -165,7 +165,7 @@ def _run_film(
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, OutputDetails]:
-    """Opens the sinks of a film and its further films. Also returns the output's details."""
+    """Opens the sinks of a film and its further films. Also returns details of the output."""
     details = OutputDetails(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
     details.lossless = video is not None and video.lossless and not video.convert

@@ -38,7 +38,7 @@ class FilmChain:
         tracks: the state of every track.
 
     Raises:
-        UsageError: a shot or a map needs something that these networks cannot do; a stage cannot begin.
+        UsageError: a shot or a map needs something that these networks cannot do, or a stage cannot begin.
         MissingComponent, EngineError: as in `rtface.pipeline.build.film_parts`.
     """
 

@@ -171,7 +171,7 @@ def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layou
 
 
 def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
-    """Returns the meter that makes maps; None unless the plan asks for maps.
+    """Returns the meter that makes maps. None unless the plan asks for maps.
 
     Raises:
         UsageError: an engine of the run predicts no error, its network is not the calibrated one, or the run is on a

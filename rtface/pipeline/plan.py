@@ -155,7 +155,7 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         options: options of the run.
 
     Raises:
-        UsageError: options contradict each other, or the policy locks what a treatment file may set.
+        UsageError: options contradict each other, or the policy locks an option that a treatment file may set.
         InputMissing, UsageError: the treatment file cannot be used.
     """
     check_invented(options, input=input)

@@ -39,8 +39,8 @@ def open_runtime(
 
     Args:
         engine: the request, or just an engine's name.
-        device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU where driver, packages
-            and memory are available, else the CPU; a line of the log says which, and why.
+        device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU if driver, packages
+            and memory are available, else the CPU; a line of the log says which device, and why.
         threads: thread budget on the CPU.
         warn: as in `CpuDevice`.
         progress: called with the name of the part that is built for a GPU, and the share done (0…1).
