@@ -27,7 +27,7 @@ def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = 
     """Analyzes a face in its frame, on the frame's own grid. A face that is too small counts as clean.
 
     Args:
-        one_field: returns the view of one field, for a combed face, as combs look like motion blur. None for a field.
+        one_field: gives the view of one field for a combed face, because combs look like motion blur. None for a field.
     """
     patch = patch_of_view(view, face)
     if patch is None:
@@ -46,10 +46,10 @@ SETTLED_S = 1.2
 """Time after which a track is decided by its measurements so far."""
 _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decision is reviewed by the median of at least 5 and at most 8 seconds, and changes at most once in 10 seconds."""
-_MAX_TOTALS = 64  # running sums that are kept for a track: more measurements than frames in flight have
+_MAX_TOTALS = 64  # running sums kept per track; frames in flight have fewer measurements
 _HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.07, 0.03
-"""Values of `Analysis.hidden`: one measurement above the first hides a face at once, a median of three to five above
-the second does, and a median of three above the third keeps it hidden."""
+"""Values of `Analysis.hidden`. A face counts as hidden at once after one measurement above `_HIDDEN`, or if a median of
+three to five is above `_LIKELY_HIDDEN`. A median of three above `_STILL_HIDDEN` keeps it hidden."""
 _MIN_SOFTNESS = 0.05
 """Low resolution plus motion blur from which a face may be covered by a blur."""
 _RAMP_S = 1.0
@@ -65,7 +65,7 @@ class _Decided(TypedDict):
 
 
 class FaceState(_Decided, total=False):
-    """State of a face at a time, for another process. All is JSON but the treatment.
+    """State of a face at a time, for another process. All values but the treatment are JSON.
 
     Attributes:
         treatment, decided, applied, time: as in `Analyzer`.
@@ -85,8 +85,8 @@ class FaceState(_Decided, total=False):
 class Analyzer:
     """Analyzes one track over time, and decides its treatment without sudden changes.
 
-    A new track is measured every 0.2 seconds, and decided after 1.2 seconds by the median. A film holds its
-    frames back for that (`rtface.analysis.look_ahead`). Where frames cannot wait, the first one decides until then.
+    A new track is measured every 0.2 seconds, and decided after 1.2 seconds by the median. A film holds its frames
+    back until then (`rtface.analysis.look_ahead`). If frames cannot wait, the first measurement decides until then.
     Later, a change needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds. The
     applied `strength` then moves by at most 1 a second and 0.05 a frame. A face that was hidden on purpose is switched
     off at once.
@@ -94,10 +94,10 @@ class Analyzer:
     Attributes:
         forced: the user's decision, which the analysis does not overrule, or None.
         treatment: the current decision.
-        decided: whether that holds for longer than until the next measurement.
+        decided: whether the current decision holds beyond the next measurement.
         strength: strength of the engine's correction on the last frame; 0 changes nothing.
-        first, ring: strength of the first stage on that frame, in the face and round it, 0…1.
-        time: time of that frame; None before the first.
+        first, ring: strength of the first stage on the last frame, in the face and round it, 0…1.
+        time: time of the last frame; None before the first.
         until: time of the last frame on which strengths from another process hold.
     """
 
@@ -135,7 +135,7 @@ class Analyzer:
     def due(self, time: float) -> bool:
         """Returns whether the face should be measured at this time."""
         period, before = _LATER_S if self.decided else _SAMPLE_S, self.last_s
-        if not before <= time or not math.isfinite(before):  # a step back in time, or the first
+        if not before <= time or not math.isfinite(before):  # a step back in time, or the first measurement
             return True
         return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)
 
@@ -204,14 +204,14 @@ class Analyzer:
         }
 
     def handed_over(self, time: float, state: FaceState | None = None, since: float = -math.inf) -> FaceState:
-        """Returns the state for another process to continue from, as JSON values. It has the decision, and the
+        """Returns the state for another process to continue from, as JSON values. It holds the decision, and the
         measurements before this time, from `since` on."""
         state = state or self.state()
         recent = [entry for entry in tuple(self._recent) if since <= entry[0] < time]
         return {**state, "treatment": asdict(state["treatment"]), "recent": recent}
 
     def take_over(self, state: FaceState) -> None:
-        """Continues from a state of `handed_over`. A decision of the user stays."""
+        """Continues from a state of `handed_over`. The user's decision stays in force."""
         if self.forced is not None:
             return
         treatment = state["treatment"]
@@ -224,7 +224,7 @@ class Analyzer:
         self._first = self._recent[0][0] if self._recent else None
 
     def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
-        """Returns the measurements that decide."""
+        """Returns the measurements on which the decision is based."""
         recent = tuple(self._recent)
         return [entry for entry in recent if entry[0] >= recent[-1][0] - MEMORY_S]
 
@@ -235,7 +235,7 @@ class Analyzer:
         return Analysis(*np.median(np.array([one[2] for one in evidence]), axis=0).tolist()) if evidence else Analysis()
 
     def _hidden(self) -> bool:
-        """Returns whether the face was hidden on purpose. One sure measurement, or several likely ones, say so."""
+        """Returns whether the face was hidden on purpose. One sure measurement or several likely ones suffice."""
         lately = [values[_FIELDS.index("hidden")] for *_, values in tuple(self._recent)[-5:]]
         if lately[-1] >= _HIDDEN or (self.treatment.hidden and median(lately[-3:]) >= _STILL_HIDDEN):
             return True

@@ -22,13 +22,13 @@ class Doubt:
         at_s: time of the most doubtful frame, to which the figures belong.
         box: the face, display pixels x0, y0, x1, y1.
         strength: strength of the correction, 0…1.5.
-        error: absolute error that the engine expects of its answer, of 255; 0 where it predicts none.
+        error: absolute error that the engine expects of its answer, of 255; 0 if it predicts no error.
         change: mean absolute change of the face's luma, of 255.
-        fine: share by which the correction amplifies the input's fine detail; negative where it removes it.
-        flicker: mean absolute difference of that change to the one on the frame before, of 255.
-        drift: last distance of the identity guard to the person in the input; 0 where it has none.
-        hidden: share of the face, 0…1, that the engine takes for something in front of it.
-        step: quantiser step of the codec in the face (`Analysis.step`); 0 where unknown.
+        fine: share by which the correction amplifies the input's fine detail; negative if it removes detail.
+        flicker: mean absolute difference between the changes on this frame and on the previous one, of 255.
+        drift: last distance to the person in the input that the identity guard measured; 0 if it measured none.
+        hidden: share of the face, 0…1, that the engine takes for something in front of the face.
+        step: quantiser step of the codec in the face (`Analysis.step`); 0 if unknown.
         turned: yaw of the face, degrees.
         unsteady: mean distance of the tracker's points from their expected positions, in widths of the face.
         unsure: 1 minus the tracker's score, 0…1.
@@ -56,7 +56,7 @@ class Doubt:
 
     @property
     def score(self) -> float:
-        """How doubtful it is, 0…1. Reasons combine like independent probabilities."""
+        """How doubtful the correction is, 0…1. Reasons combine like independent probabilities."""
         return 1.0 - math.prod(1.0 - share for share in self.terms().values())
 
     @property
@@ -67,7 +67,7 @@ class Doubt:
         return [TERMS[name][4].format(TERMS[name][0](self)) for name in named]
 
     def joined(self, other: Doubt) -> Doubt:
-        """Returns the more doubtful of two doubts, with their joint times."""
+        """Returns the more doubtful of two doubts, with both time spans joined."""
         worst = max(self, other, key=lambda one: one.score)
         return replace(worst, from_s=min(self.from_s, other.from_s), to_s=max(self.to_s, other.to_s))
 
@@ -82,8 +82,8 @@ class Doubt:
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it lies behind something"),
     "drift": (lambda d: d.drift, 0.05, 0.15, 0.5, "may be another person (distance {:.2f})"),
-    # Coding removes detail of up to its step (40: unknown). A change that is large compared to it, and amplifies
-    # existing detail, sharpens a face that was soft before it was coded.
+    # Coding removes detail of up to its step (40 if unknown). A change that is large compared to the step, and that
+    # amplifies existing detail, sharpens a face that was soft before it was coded.
     "sharpening": (
         lambda d: max(0.0, d.fine + 0.1) * d.change / (d.step or 40.0),
         *(0.002, 0.025, 0.9),
@@ -107,7 +107,7 @@ class DoubtfulPlace:
 
     Attributes:
         doubt: score of its most doubtful frame, 0…1.
-        track, person: number of the track, and its person where known.
+        track, person: number of the track, and its person if known.
         at_s, from_s, to_s: as in `Doubt`.
         reasons: the reasons, the weightiest first.
     """

@@ -1,9 +1,9 @@
-"""Detects a faded print or film, and estimates the curve against it.
+"""Detects faded prints or films, and estimates a curve that restores them.
 
 Dyes that lose density turn dark tones into coloured, lighter ones. A power and a gain for each of R, G and B undo that.
 A small network predicts them from nine levels of each channel, the skin, and the darkest and the lightest samples of a
 picture. It was fitted on portraits: faded by a model, unfaded, and unfaded in coloured light. A curve is used only
-where it is strong, and leaves a plausible skin colour.
+if it is strong and leaves a plausible skin colour.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def line_of(picture: Bytes, skin: Float) -> Float | None:
 
 
 def measures_of(rgb: Float32, skin: Float) -> Float:
-    """Returns the network's input for a picture h×w×3 (0…1). It has logarithms of levels of each channel, of skin, and
-    of extremes."""
+    """Returns the network's input for a picture h×w×3 (0…1). It holds logarithms of each channel's levels, of the
+    skin's colour, and of the extremes."""
     samples = rgb.reshape(-1, 3)
     luma, few = samples @ np.array([0.299, 0.587, 0.114], np.float32), len(samples) // 400 + 1
     order = np.argsort(luma)

@@ -3,7 +3,7 @@
 An added blur ends at an edge that no head has: the face is soft, and hair, ears, neck and background outside a box or
 ellipse round it are sharp. If a person is out of focus, hair and shoulders are soft too. A small network decides by
 maps of fine and coarse gradients, horizontal and vertical, in and round the face (trained by
-engines/training/loop/train_hidden.py of 3a1a3492). A mosaic is a comb of steps in the face, and none round it.
+engines/training/loop/train_hidden.py of 3a1a3492). A mosaic makes a comb of steps in the face, but not round it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
 _MAX_WIDTH_PX, _REACH_WIDTHS, CELLS = 112.0, 1.393, 52
-"""Width to which a larger face is reduced; half the side of the measured square, in widths of the face; cells in a row
-of it."""
-_BLUR_SHARE = 0.018  # sigma, in widths, of the second blur, which measures sharpness: soft images lose little by it
+"""Width to which a larger face is reduced; half the side of the measured square, in widths of the face; cells along the
+square's side."""
+_BLUR_SHARE = 0.018  # sigma, in widths, of a second blur, which measures sharpness: soft images lose little by it
 _ROUNDING = 0.3  # squared gradient due to rounding
 _EDGE_CELLS = 1.2  # cells along the frame's edge that are not used
-_MIN_COMB, _MAX_AROUND = 0.15, 0.4  # share of all steps on a mosaic's comb; and round the face, as a share of that
-_PLAIN_AROUND, _SURE_COMB = 0.2, 0.45  # surroundings with a smaller share of steps are plain; then this comb suffices
+_MIN_COMB, _MAX_AROUND = 0.15, 0.4  # share of all steps on a mosaic's comb; share round the face, relative to it
+_PLAIN_AROUND, _SURE_COMB = 0.2, 0.45  # below this share of steps, surroundings are plain; then this comb suffices
 _SPECTRUM_POINTS = 1024
 
 
@@ -94,8 +94,8 @@ def _added_blur(view: View, face: Face) -> float:
 def maps_of(view: View, face: Face) -> Float32:
     """Maps gradients in cells round a face, (5, `CELLS`, `CELLS`).
 
-    The maps are their logarithms, horizontal and vertical, fine and coarse, and a map that is 1 within the frame. All
-    are 0 outside the frame and at its edge, which are not used.
+    Four maps are the gradients' logarithms, horizontal and vertical, fine and coarse; the fifth is 1 within the frame.
+    All are 0 outside the frame and at its edge, which are not used.
     """
     scale = min(1.0, _MAX_WIDTH_PX / face.width)
     side = round(2 * _REACH_WIDTHS * scale * face.width)

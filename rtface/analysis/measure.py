@@ -38,10 +38,10 @@ class Analysis:
     Attributes:
         motion_blur: detail is missing along one direction only.
         low_resolution: detail is missing in all directions: upscaled or out of focus.
-        compression: from the codec's quantiser step where that is known (10 of 255 gives 0.2, 40 gives 0.6); else from
-            block edges, and flat blocks next to sharp edges.
+        compression: score of the codec's quantiser step if that is known (10 of 255 gives 0.2, 40 gives 0.6); otherwise
+            of block edges, and of flat blocks next to sharp edges.
         pixelation: rows and columns of pixels repeat (mosaic, nearest-neighbour scaling).
-        missing: from the share of the core in flat patches with a hard edge: dropouts, tape, stickers, torn paper.
+        missing: score of the core's share in flat patches with a hard edge: dropouts, tape, stickers, torn paper.
         noise: grain and sensor noise; a standard deviation of 2 of 255 gives 0.2, of 6 0.5, of 20 0.9; less on a
             small face, whose texture hides it.
         under_exposure: even the brightest parts are dark.
@@ -50,12 +50,12 @@ class Analysis:
         motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; meaningful only with motion_blur.
         detail: width in pixels that would be enough for the face's detail.
         error, remaining: expected mean squared errors in the face's oval, in squared code values of 8 bits, before and
-            after the first stage (`rtface.enhance.coded_stage`); 0 where not measured.
+            after the first stage (`rtface.enhance.coded_stage`); 0 if not measured.
         ring_error, ring_remaining: the same round the oval: hair, ears, neck and background.
-        step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
+        step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 if unknown.
         unreached: share of the gain predicted from errors and step that this codec does not reach, 0…1.
         shown: factor by which the face is enlarged (``--scale``) from the size at which it was measured.
-        hidden: how surely it was hidden on purpose (`rtface.analysis.hidden`), 0…1.
+        hidden: how surely the face was hidden on purpose (`rtface.analysis.hidden`), 0…1.
     """
 
     motion_blur: float = 0.0
@@ -93,7 +93,7 @@ def compression_of(step: float) -> float:
 
 
 def luma(rgb: Bytes) -> Float32:
-    """Converts H×W×3 uint8 to H×W float32, 0…255. BT.601, not rounded, as rounding would look like flat blocks."""
+    """Converts H×W×3 uint8 to H×W float32, 0…255. BT.601, not rounded: rounding would look like flat blocks."""
     return cast(Float32, cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2GRAY))
 
 
@@ -102,9 +102,9 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
 
     Args:
         patch: luma of the face's core, float32 h×w, 0…255, not rounded; 24…`SIDE` px a side. On the native grid, or
-            reduced to `SIDE` where the core is larger.
+            reduced to `SIDE` if the core is larger.
         width: width of the face in the patch's pixels.
-        grid: luma around the face on the native grid, where `patch` was reduced or is small, for the block and row
+        grid: luma around the face on the native grid, if `patch` was reduced or is small; for the block and row
             measures, which need many blocks.
     """
     steps = _steps(patch)
@@ -144,7 +144,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     over = 1 - math.exp(-max(0.0, clipped - 0.04) / 0.3)
     repeated = max(min(_repeated(line) for line in lines), min(_combed(line) for line in lines))
     pixelation = repeated * (1 - over)  # clipped rows repeat too
-    seen = ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # mostly clipped pixels allow no statement
+    seen = ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # too few usable pixels prove nothing
     return Analysis(
         motion_blur=motion,
         low_resolution=low_resolution,
@@ -161,15 +161,15 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     )
 
 
-# Smallest hole, as a share of the patch; and the smallest edge that a hole has all round, also for a white one: clipped
-# light, and a white wall behind a cheek, have edges of up to 93.
+# Smallest hole, as a share of the patch; smallest edge all round a hole, and all round a white hole: clipped light, and
+# a white wall behind a cheek, have edges of up to 93.
 _MIN_HOLE_SHARE, _MIN_EDGE, _MIN_WHITE_EDGE = 0.002, 20.0, 110.0
 
 # log2 of the band energy of one octave over that of the next coarser one: the lower tenth of clean faces.
 _CLEAN_STEP = -1.55
-# Energy of grain over that of the calmest tenth of at least so many 8×8 cells, where the face itself has almost none;
-# smallest share of an octave that is not grain; octaves of tolerance for an octave of only grain, as the rest after
-# subtraction is uncertain.
+# Ratio of grain's energy to that of the calmest tenth of 8×8 cells, where the face itself has almost no energy; fewest
+# cells for that; smallest share of an octave that is not grain; tolerance, in octaves, for an octave of only grain,
+# because the rest after subtraction is uncertain.
 _GRAIN, _MIN_CELLS, _MIN_REST_SHARE, _GRAIN_OCTAVES = 1.3, 36, 0.03, 0.9
 
 
@@ -262,8 +262,8 @@ def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, lis
     """Measures octaves: how many are lost, energy, coherence, and the blur's angle.
 
     The energy is that of the coarsest octave's gradients, the coherence that of the others. An octave is judged by its
-    energy minus white noise, and minus grain of any size, which the calmest cells show: grain is everywhere, detail
-    only at a face's features. The result with more loss counts.
+    energy minus white noise, and by its energy minus grain of any size, which the calmest cells show: grain is
+    everywhere, detail only at a face's features. The result with more loss counts.
     Coherence is (λ1 − λ2)/(λ1 + λ2) of the structure tensor: motion leaves only gradients across its path.
     """
     energies: list[tuple[float, float, float]] = []  # minus white noise, minus grain, share of grain
@@ -316,7 +316,7 @@ def _combed(line: Float32) -> float:
     if peaks.size < 6:
         return 0.0
     gaps = np.diff(peaks)
-    apart = np.maximum(1.0, np.rint(gaps / np.median(gaps)))  # in blocks, as some steps are too small to peak
+    apart = np.maximum(1.0, np.rint(gaps / np.median(gaps)))  # in blocks, because some steps are too small to peak
     factor = float(gaps.sum() / apart.sum())
     regular = np.count_nonzero(np.abs(gaps - factor * apart) <= 1.0) >= 0.8 * gaps.size
     if not regular or factor * peaks.size < 0.5 * line.size or min(abs(factor - n) for n in (4, 8, 16)) < 0.1:
@@ -329,6 +329,6 @@ def _blockiness(line: Float32) -> float:
     n = line.size // 8
     if n < 3:
         return 0.0
-    phases = np.sort(line[: 8 * n].reshape(n, 8), axis=0)[n // 2]  # the median, as a single hard edge is no grid
+    phases = np.sort(line[: 8 * n].reshape(n, 8), axis=0)[n // 2]  # median, because one hard edge is not a grid
     peak = float(phases.max())
     return math.log2(max(1.0, peak / ((float(phases.sum()) - peak) / 7 + 0.1)))

@@ -1,8 +1,8 @@
 """Detects scene changes on thumbnails.
 
 Two frames of a scene correlate in any light: the logarithm of luma turns a brighter lamp into an offset, and
-correlation ignores offset and contrast, so a flash or a fade is no cut. Each quarter of the frame is searched in its
-surroundings, so neither is a pan; three of the four must have changed, so neither is a person who enters the frame.
+correlation ignores offset and contrast, so a flash or a fade is not a cut. Each quarter of the frame is searched in its
+surroundings, so a pan is not a cut. Three of the four must have changed, so a person entering the frame is not a cut.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MIN_CHANGE = 0.36
 class CutDetector:
     """Detects frames that begin a new scene.
 
-    The change from the frame before is compared with the usual change in this scene (a running mean), so that a
+    The change from the previous frame is compared with the usual change in this scene (a running mean), so that a
     shaking camera does not cause cuts. Black bars are ignored. Almost plain frames (black, white, fog) are skipped:
-    the next frame after them is compared with the last one before.
+    the first frame after them is compared with the last frame before them.
     """
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class CutDetector:
         if before is None or before.shape != gray.shape:
             self._before, self._lit, self._usual = gray, lit, 0.0
             return False
-        # The area lit before counts too, so that bars do not grow in a fade.
+        # The previously lit area counts too, so that bars do not grow in a fade.
         both = (*map(min, lit[:2], self._lit[:2]), *map(max, lit[2:], self._lit[2:]))
         old, new = _luma(before, both), _luma(gray, both)
         if float(new.std()) < _PLAIN:
             return False
         self._before, self._lit = gray, both
         change = 1 - _correlation(old, new)
-        if change > 0.1:  # the search costs ten times as much, and frames this similar are no cut
+        if change > 0.1:  # the search costs ten times as much, and frames this similar are not a cut
             change = _second_lowest(old, new)
         if change > _MIN_CHANGE + self._usual:
             self._lit, self._usual = lit, 0.0
@@ -64,7 +64,7 @@ class CutDetector:
         """Calls `update` for a frame. Returns False if it cannot be viewed, which the tracker reports."""
         try:
             return self.update(device.view(frame).thumbnail(64)[0])
-        except Exception:  # noqa: BLE001 - see above
+        except Exception:  # noqa: BLE001 - the tracker reports it
             return False
 
 

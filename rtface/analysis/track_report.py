@@ -21,11 +21,11 @@ class Span:
     Attributes:
         from_s, to_s: times of its first and last frame, seconds in the input.
         on: whether the face was to be corrected.
-        strength: decided strength, 0…1.5, before the run's own; 0 where it is off.
+        strength: decided strength, 0…1.5, without the run's own factor; 0 if off.
         reasons: reasons of the decision.
         frames: number of frames with the face.
         first, ring: strength of the first stage in the face and round it, by the last decision that had one.
-        gain_db: expected gain of that decision in the face; None where no decision predicted it.
+        gain_db: expected gain of that decision in the face; None if no decision predicted it.
         detail: share of the look's detail, by that decision.
     """
 
@@ -57,7 +57,7 @@ class Span:
 
 
 def hidden_line(faces: int, track: int, from_s: float) -> str:
-    """Returns the warning about faces hidden on purpose. `track` and `from_s` are those of the first."""
+    """Returns the warning about faces hidden on purpose. `track` and `from_s` are those of the first face."""
     return Message(
         "{count} left as they are, hidden by a blur or a mosaic, the first from {time} s on (track {track}); "
         "{--correct:always} corrects them anyway",
@@ -72,10 +72,10 @@ class TrackTreatment(TypedDict):
     """The treatment of a track in a run.
 
     Attributes:
-        on: whether it was corrected on any frame.
+        on: whether the face was corrected on any frame.
         strength: mean applied strength.
-        engine: the last engine; None where none was used.
-        first, ring, detail, gain_db, reasons: those that held longest, as in `Span`.
+        engine: the last engine; None if no engine was used.
+        first, ring, detail, gain_db, reasons: the values that held longest, as in `Span`.
     """
 
     on: bool
@@ -94,18 +94,18 @@ class TrackReport:
 
     Attributes:
         id: the track's id, as `--faces` and `--treatment` name it.
-        first_s, last_s: first and last time it was seen, seconds in the input.
-        frames: number of frames it was seen on.
-        mean_width_px: mean width of its box in display pixels.
+        first_s, last_s: first and last time the face was seen, seconds in the input.
+        frames: number of frames on which the face was seen.
+        mean_width_px: mean width of the face's box in display pixels.
         analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
-        treatment: its treatment.
-        strength: mean applied strength 0…1.5, where it was corrected.
+        treatment: the face's treatment.
+        strength: mean applied strength 0…1.5 over the corrected frames.
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
         frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
-        person: its person: a name, P and a number, or "unknown"; empty where persons were not asked for.
+        person: the person: a name, P and a number, or "unknown"; empty if persons were not asked for.
         doubts: for a film or still, the most doubtful frame of each half second on which the face was corrected.
-        factors: mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
+        factors: mean of each strength factor (`rtface.enhance.strength`) over the frames to be corrected.
     """
 
     id: int
@@ -126,7 +126,7 @@ class TrackReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Its verdict, for all outputs."""
+        """Verdict on the face, for all outputs."""
         return verdict_on(
             self.treatment,
             applied=self.strength,

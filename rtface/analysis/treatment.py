@@ -14,19 +14,19 @@ from rtface.analysis.verdict import UNCHANGED, faults_of
 _ON_DB, _OFF_DB = 0.06, 0.03
 # Gain below which the first stage is not used, and from which it is fully used.
 _FIRST_GAIN_DB = (0.04, 0.15)
-_ROUNDING_ERROR = 0.1  # of rounding to 8 bits, in squared code values
+_ROUNDING_ERROR = 0.1  # error of rounding to 8 bits, in squared code values
 _STRENGTH = (0.1175, 0.4528, 0.3815, 0.0537, -0.1697, 0.2318, 0.5333, -0.2733, 0.4230, -0.3502, -0.0090)
 _GAIN = (0.3405, -0.0315, 0.5406, -0.0390, -0.0961, -0.3687, 0.2841, 0.0041, -0.0721, 0.2516, -0.2093, 0.2126)
 _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.2798, -0.0438, -0.3639)
-# Coefficients of `features`, fitted by engines/training/loop/fit_strength.py, for: the engine's strength; its gain,
-# times the strength, the last one for the strength's square; the strength of the first stage.
-# Expected squared errors in code values, and log2 of steps: below the first nothing is corrected, above the second all.
+# Coefficients of `features`, fitted by engines/training/loop/fit_strength.py: for the engine's strength; for its gain,
+# as factors of the strength, the last one of its square; and for the strength of the first stage.
+# Expected squared errors in code values, and log2 of steps: up to the first nothing is corrected, from the second all.
 _SURE_ERROR, _SURE_STEP = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # low-resolution scores below which detail is complete, and from which it is all missing
 _DETAIL_STEP, _DETAIL_ERROR = (3.75, 4.25), (32.0, 45.0)
-# log2 of the codec's step, and expected squared error in code values: below the first a face has its detail, above the
-# second it lacks all that a look may add. H.264: at crf 22 steps of 7 to 13 and errors of 16 to 34, at crf 27 15 to 25
-# and 29 to 53.
+# log2 of the codec's step, and expected squared error in code values: up to the first value a face has its own detail,
+# from the second on it lacks all that a look may add. H.264 has steps of 7 to 13 and errors of 16 to 34 at crf 22, and
+# steps of 15 to 25 and errors of 29 to 53 at crf 27.
 _ENGINE_FACE_PX = 128.0  # width up to which an engine adds detail to an enlarged face
 _NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
 # Grain is kept, and so is most of a noisy face's error. Values of 1 minus the noise score: up to the first only
@@ -36,7 +36,7 @@ MAX_STRENGTH = 1.5
 INSIDE = 0.5
 """Share of the first stage's strength in a face: the engine gives better results if some artefacts are left."""
 _COLOUR_FACTOR = 1.6
-# The first stage corrects colour more strongly than luma by this factor, as coding leaves more error there.
+# The first stage corrects colour more strongly than luma by this factor: coding leaves more error in colour.
 _STEP_FACTORS, _STEPS = (0.55, 1.25), (2.4, 4.9)
 # Factors of the first stage's strength at the first and the second log2 of steps. Where a fine step leaves detail, the
 # network takes some of it for an error.
@@ -48,13 +48,12 @@ class Treatment:
 
     Attributes:
         on: False leaves the face as it is, bit for bit.
-        strength: strength of the engine's correction, times the run's own; 0…1; where predicted, up to `MAX_STRENGTH`.
+        strength: factor of the run's strength, for the engine's correction: 0…1, or up to `MAX_STRENGTH` if predicted.
         reasons: the reasons, a short phrase each.
-        first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1, times
-            the run's own.
-        gain: expected gain of both in the face, dB of PSNR; None where not predicted.
-        detail: share of the look's detail, 0…1 (`rtface.correct.detail`): none for a face with its own detail.
-        hidden: whether it is off because the face was hidden on purpose; then it is off at once, without a fade.
+        first, ring: the same for the first stage (`rtface.enhance.coded_stage`), in the face and round it, 0…1.
+        gain: expected gain of both corrections in the face, dB of PSNR; None if not predicted.
+        detail: share of the look's detail, 0…1 (`rtface.correct.detail`): 0 for a face with its own detail.
+        hidden: whether the face is left alone because it was hidden on purpose; then there is no fade.
     """
 
     on: bool
@@ -87,7 +86,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
     Args:
         analysis: the degradation of the face.
         face_width: display pixels.
-        on: whether it is treated already, so that treatment ends only at a lower gain (hysteresis).
+        on: whether the face is treated already, so that treatment ends only at a lower gain (hysteresis).
     """
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, (f"too small ({face_width:.0f} px)",))
@@ -96,8 +95,8 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
     if gain < (_OFF_DB if on else _ON_DB):
         return Treatment(False, 0.0, ("nothing to gain",), gain=round(gain, 2))
     reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
-    # A face lacks the look's detail where it was enlarged or is out of focus, by the codec's step where that is known,
-    # and by the expected error. After a fine step it has its detail, and more would harm it.
+    # A face lacks the look's detail if it was enlarged or is out of focus, if the codec's step is coarse, or if a large
+    # error is expected. After a fine step it has its own detail, and more would harm it.
     coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
     lacking = _lacking(analysis, _enlargement(analysis, face_width))
     return Treatment(
@@ -154,7 +153,7 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def of_colours(strength: float, most: float) -> float:
-    """Returns the first stage's strength for colour, from that for luma. It is at most `most` or that."""
+    """Returns the first stage's strength for colour, from that for luma. It exceeds that for luma only up to `most`."""
     return max(strength, min(_COLOUR_FACTOR * strength, most))
 
 
@@ -164,7 +163,7 @@ def gain_of(before: float, after: float) -> float:
 
 
 def expected_share(before: float, after: float) -> float:
-    """Returns the used share of the first stage, 0…1. `before` and `after` are expected squared errors."""
+    """Returns the share of the first stage to use, 0…1. `before` and `after` are expected squared errors."""
     return ramp(gain_of(before, after), *_FIRST_GAIN_DB)
 
 
@@ -176,7 +175,7 @@ def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float
 
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:
-    """Returns the first stage's best strength, 0…1. It is 0 where almost no gain is expected."""
+    """Returns the first stage's best strength, 0…1. It is 0 if almost no gain is expected."""
     expected = expected_share(analysis.error, analysis.remaining)
     if not expected:
         return 0.0
@@ -193,13 +192,13 @@ def _enlargement(analysis: Analysis, face_width: float) -> float:
 
 
 def _lacking(analysis: Analysis, larger: float = 1.0) -> float:
-    """Returns how far an enlarged face lacks detail, 0…1. The last coding does not matter, as the face may have been
-    coded at a smaller size before. The engine alone then does better than after the first stage."""
+    """Returns how far an enlarged face lacks detail, 0…1. The last coding does not matter, because the face may
+    have been coded at a smaller size before. Without the first stage, the engine does better on such a face."""
     there = 1.0 - analysis.motion_blur
     return ramp(there - (there - analysis.low_resolution) / larger, *_ENLARGED)
 
 
 def _certainty(analysis: Analysis) -> float:
-    """Returns how certain it is that there are errors, 0…1. It follows the codec's step, or the expected error where
+    """Returns how certain it is that there are errors, 0…1. It follows the codec's step, or the expected error if
     the step is unknown."""
     return ramp(math.log2(analysis.step), *_SURE_STEP) if analysis.step > 0.0 else ramp(analysis.error, *_SURE_ERROR)

@@ -55,8 +55,8 @@ class Treatments:
 
     Attributes:
         by_track: the treatments of tracks.
-        by_person: the treatments of persons, by label in lower case; entries without a key of a treatment are left out.
-        made_for: the input of the file; None where the file names none.
+        by_person: the treatments of persons, by label in lower case; entries without any treatment key are left out.
+        made_for: the input for which the file was made; None if the file names none.
     """
 
     by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
@@ -64,7 +64,7 @@ class Treatments:
     made_for: str | None = None
 
     def other_than(self, input: str | os.PathLike[str]) -> str | None:
-        """Returns the file's input, if its name differs from that of `input`."""
+        """Returns `made_for` if its name differs from that of `input`."""
         made_for = self.made_for
         return None if made_for is None or PurePath(made_for).name == PurePath(str(input)).name else made_for
 

@@ -22,7 +22,7 @@ SOUGHT = 0.1
 """Score from which a fault is mentioned."""
 _MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
-"""Faults that no correction of a face changes, and thus no reasons for one."""
+"""Faults that no correction of a face changes, so that they are no reason to correct it."""
 _WEAKER = {
     "decided": Message("more would harm it", code="because_decided"),
     "vivid": Message("more made-up detail would harm it", code="because_vivid"),
@@ -42,7 +42,7 @@ class Verdict:
     Attributes:
         word: *hardly visible*, *visible*, *clearly visible*, `CORRECTED` or `LEFT_ALONE`.
         asked, applied: strengths, 0…1 and 0…1.5.
-        because: why less was applied than asked for, or why the face is left alone.
+        because: reasons why less was applied than asked for, or why the face is left alone.
         share_of_time: share of the face's frames on which it is corrected, 0…1.
     """
 
@@ -90,14 +90,14 @@ def verdict_on(
 
     Args:
         treatment: "on" (it is corrected), "gain_db", "reasons" and "engine".
-        applied: the applied strength, where it is corrected.
+        applied: the applied strength, if the face is corrected.
         factors: factors of that strength, by name (`rtface.enhance.strength.Strength`).
-        scores: scores of its degradation, by name.
-        width: display pixels.
+        scores: scores of the face's degradation, by name.
+        width: width of the face in display pixels.
     """
     asked, detail = factors.get("asked", 1.0), factors.get("detail", 1.0)
     factors = {name: value for name, value in factors.items() if name != "detail"}
-    detail = detail if str(treatment.get("engine") or "rtface").startswith("rtface") else 1.0  # others draw their own
+    detail = detail if str(treatment.get("engine") or "rtface").startswith("rtface") else 1.0  # others add their own
     weaker = {name: factors.get(name, 1.0) for name in _WEAKER}
     weakest = min(weaker, key=lambda name: weaker[name])
     why = (_WEAKER[weakest],) if weaker[weakest] < 1.0 else ()

@@ -1,7 +1,7 @@
 """Measures faults of a film's whole picture: grain, dust, scratches, flicker, low contrast.
 
 From time to time three frames in a row are measured, in the middle of the picture, on their stored grid. Grain is the
-difference of the middle frame to the mean of its neighbours, in the calmer quarter of the picture. Dust is a spot, and
+difference between the middle frame and its neighbours' mean, in the calmer quarter of the picture. Dust is a spot, and
 a scratch a thin vertical line, that neither neighbour shows nearby, where the neighbours agree; a longer scratch is a
 thin line from top to bottom that jitters. Flicker is a change of light that is equal in all parts of the picture.
 """
@@ -23,9 +23,9 @@ from rtface.protocols import Device, Item
 
 FAULTS = ("grain", "dust", "scratches", "flicker", "low_contrast")
 _SIDE, _MIN_SIDE = 512, 200  # samples: side of the measured part; smallest side for flecks and lines
-_ROW_FRAMES, _GAP_FRAMES = 3, 8  # frames in a row; first distance of rows, which grows by one from row to row
+_ROW_FRAMES, _GAP_FRAMES = 3, 8  # frames in a row; first gap between rows, which grows by one each time
 _CELL, _COARSE = 8, 8  # side of the cells for grain; cells along each side for flicker
-_SWITCHED_SHARE = 0.15  # change of the light from which lamps are switched, rather than flicker
+_SWITCHED_SHARE = 0.15  # relative change of light above which a lamp was switched: no flicker
 _AREA_SAMPLES = 1e5  # flecks and lines are counted per this area
 _AROUND, _LINE_ROWS = (21, 21), 25  # samples around a fleck that must agree in all three; fewest rows of a line
 _NEAR = np.ones((3, 3), np.uint8)
@@ -146,7 +146,7 @@ def _parts(mask: Any) -> list[list[int]]:
 
 def _thin(luma: Bytes, rows: int, columns: int, sign: int, least: float) -> Any:
     """Returns where thin vertical lines are, lighter (sign 1) or darker (−1). Their mean over `rows` differs by `least`
-    from that `columns` to the left and right, which differ by less than twice as much."""
+    or more from the means `columns` to the left and right, which differ from each other by less than twice as much."""
     mean: Any = cv2.blur(luma, (1, rows)).astype(np.float32)
     left, right = np.roll(mean, columns, 1), np.roll(mean, -columns, 1)
     out = np.minimum(sign * (mean - left), sign * (mean - right))

@@ -1,4 +1,4 @@
-"""Turns a restored crop `r` into a correction `d = r − c`. Works in canonical face space, with numpy and OpenCV."""
+"""Turns a restored crop `r` into a correction `d = r − c`. Works on aligned face crops, with numpy and OpenCV."""
 
 from rtface.correct.colour import cells_of, lock_colour, low_frequencies, luma_of
 from rtface.correct.controls import Controls, CorrectionState, Measures, decide, state_of

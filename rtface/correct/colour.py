@@ -1,6 +1,6 @@
 """The colour lock: a correction keeps the colours and the light of the film.
 
-All images are planar float32, 3×S×S, RGB 0…1; corrections the same, −1…1.
+All images are planar float32, 3×S×S, RGB 0…1; corrections have the same form, with values −1…1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rtface.frame import Box, Float32
 GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
 CHROMA_LIMIT = 1.0 / 255.0
-COLOURLESS = 0.2  # share of its mean chroma by which an image's chroma may move: a grey film stays grey
+COLOURLESS = 0.2  # chroma may move by this share of an image's mean chroma: a grey film stays grey
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -27,7 +27,7 @@ def luma_of(rgb: Float32) -> Float32:
 
 
 def cells_of(image: Float32, side: int = CELLS) -> Float32:
-    """Returns area averages of 3×S×S, 3×side×side."""
+    """Returns area averages, 3×side×side, of an image 3×S×S."""
     out = np.empty((3, side, side), np.float32)
     for plane, cells in zip(image, out, strict=True):
         cv2.resize(plane, (side, side), dst=cells, interpolation=cv2.INTER_AREA)
@@ -37,7 +37,7 @@ def cells_of(image: Float32, side: int = CELLS) -> Float32:
 def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
     """Returns low frequencies, 3×grid×grid: area averages, then a 5-tap Gaussian of sigma 1 with replicated border.
 
-    `image` is 3×S×S, or its `cells_of`, which gives the same.
+    `image` is 3×S×S, or `cells_of` that image, which gives the same result.
     """
     small = cells_of(image, grid)
     for plane in small:
@@ -47,7 +47,7 @@ def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
 
 def chroma_limit(c: Float32) -> float:
     """Returns how far a crop's low chroma frequencies may move. The crop is float32 3×S×S. The limit is below one code
-    value of 8 bits, less than a codec's own change, and almost 0 where the crop has no colour."""
+    value of 8 bits, less than a codec's own change, and almost 0 if the crop has no colour."""
     step = max(1, c.shape[1] // GRID)
     sample = np.ascontiguousarray(c[:, ::step, ::step])
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))
@@ -60,8 +60,8 @@ def lock_colour(d: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
 
         kept = L·tanh(y/L) + z·chroma/m·tanh(m/chroma)        d ← d − up(low(d) − kept)
 
-    where L is `LUMA_LIMIT` and up is bilinear (half-pixel centres). The training loss contains the same operation, so
-    that networks learn nothing that is removed here.
+    L is `LUMA_LIMIT`; up is bilinear enlargement (half-pixel centres). The training loss contains the same operation,
+    so that networks learn nothing that is removed here.
 
     Args:
         d: float32 3×S×S.

@@ -1,6 +1,6 @@
-"""Decides the parameters of a correction from measurements, equally on every device.
+"""Decides a correction's parameters from measurements, identically on every device.
 
-Shaping takes three steps: a device measures an engine's answer and its crop in full resolution (`Measures`), `decide`
+Shaping takes three steps: a device measures an engine's answer and its crop at full resolution (`Measures`), `decide`
 sets the parameters (`Controls`), and the device applies them. `CpuShaper` does the first and the last step on the CPU.
 """
 
@@ -60,15 +60,15 @@ def state_of(task: ShapeTask) -> CorrectionState:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Measurements of an engine's answer r and crop c in one `FaceRegion`. Their side is S, and d = r − c.
+    """Measurements of an engine's answer r and crop c in one `FaceRegion`. Both have the side S, and d = r − c.
 
     Attributes:
         cells: float32 3×64×64, averages of d.
         crop_cells: float32 3×64×64, averages of c.
         samples: float32 3×n×n, c at every `step`-th sample in both directions.
-        irises, changes: float32 2×3, the mean colour of both irises in c, and in d.
-        texture: the fine structure; None where `grain` is "none".
-        detail: float32 2×64×64, `detail.products(…)`; None where no detail is scaled.
+        irises, changes: float32 2×3, each iris's mean colour in c, and in d.
+        texture: fine structure of c and d; None if `grain` is "none".
+        detail: float32 2×64×64, `detail.products(…)`; None if no detail is scaled.
     """
 
     cells: Float32
@@ -89,14 +89,14 @@ class Controls:
 
     Attributes:
         size: S.
-        box, part: x0, y0, x1, y1; grain of the crop and synthetic grain cover the part, see `FaceRegion`.
+        box, part: x0, y0, x1, y1, as in `FaceRegion`; grain of the crop and synthetic grain cover the part.
         strength: 0…1.
         excess: float32 3×32×32, enlarged bilinearly.
         irises: the irises in the box.
         colours: float32 2×3, colours to add to the irises, see `eyes.lost_colour`.
         grain: the grain to add, or None.
-        gate: float32 64×64; None where it is open everywhere.
-        detail: float32 64×64, weights for `detail.add_scaled`; None where no detail is scaled.
+        gate: float32 64×64; None if it is open everywhere.
+        detail: float32 64×64, weights for `detail.add_scaled`; None if no detail is scaled.
     """
 
     size: int
@@ -119,10 +119,10 @@ def decide(
     Args:
         measures: measurements of the answer and the crop.
         area: the face in its crop.
-        state: state of the face's track; changed.
+        state: state of the face's track, which is changed.
         options: the user's settings.
         time: seconds, rising within a track.
-        seed: a number for this track and frame (synthetic grain).
+        seed: number that fixes this track's and frame's synthetic grain.
 
     Raises:
         EngineError: the engine's answer holds NaN or infinity; `state` is reset.
@@ -164,7 +164,7 @@ def decide(
     )
 
 
-_RELEASE_S = 0.25  # in which a closed gate opens again; it closes at once
+_RELEASE_S = 0.25  # time in which a closed gate opens again; it closes at once
 
 
 def _gate(cells: Float32, weight: Float32, state: CorrectionState, time: float) -> Float32 | None:

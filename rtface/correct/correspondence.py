@@ -1,9 +1,9 @@
-"""Matches two frames of a track: optical flow, and a gate for agreement.
+"""Matches two frames of a track by optical flow. A gate shows their agreement.
 
-Dense flow counts only as far as it explains the change better than the expected flow
-(`motion.reliable_flow`). In a film the expectation is that every sample keeps its speed
-(`speed_of`, a line through the flows to neighbouring frames). A film's flow is estimated
-twice: on the answers as they are, and then, finer, on answers averaged over some frames.
+Dense flow counts only as far as it explains the change better than the expected flow does
+(`motion.reliable_flow`). In a film, every sample is expected to keep its speed (`speed_of`, a line
+through the flows to neighbouring frames). A film's flow is estimated twice: first on the answers
+as they are, then more finely on answers that were averaged over some frames.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class FaceFeatures:
     Attributes:
         time: seconds.
         guide: float32 3×n×n, 0…1, input for motion and agreement: the light engine's answer, which
-            is cleaner than its crop, or that crop where the answer is not waited for.
+            is cleaner than its crop, or the crop if the answer is not waited for.
         light: float32 3×n×n, 0…1, the light engine's answer to its own crop; None until it is
             available.
         key: float32 3×S×S, the heavy engine's answer as used; None between keyframes.
         added: float32 3×n×n, the heavy engine's full answer minus `light`; set with `key`.
         changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it;
             set with `key`.
-        speed: float32 SIDE×SIDE×2, samples per frame, once estimated.
+        speed: float32 SIDE×SIDE×2, samples per frame; None until estimated.
         few, luma, grey: `guide` at SIDE×SIDE.
     """
 
@@ -72,7 +72,7 @@ class FaceFeatures:
         if self.key.shape[1] == side:
             return
         self.key = resized(self.key, side)
-        if self.light.shape[1] == side:  # the output without a keyframe is finer than in larger crops
+        if self.light.shape[1] == side:  # larger crops make the output without a keyframe coarser
             self.changed = energy(self.key - self.light)
 
 
@@ -99,9 +99,9 @@ def warp_between(
     """Estimates the warp between two frames by dense optical flow (DIS).
 
     Args:
-        expected: float32 SIDE×SIDE×2, the flow that is trusted where no other explains the
+        expected: float32 SIDE×SIDE×2, the flow that is trusted where no other flow explains the
             change better; None as in `reliable_flow`.
-        fine: as in `dense_flow`: errors are a fifth smaller on averaged answers; on others it follows their noise.
+        fine: as in `dense_flow`: errors are a fifth smaller on averaged answers; on others the flow follows noise.
     """
     flow: Float32 | None = reliable_flow(dense_flow(here.grey, there.grey, fine=fine), here.luma, there.luma, expected)
     if expected is None and float(np.abs(flow).max()) < _MIN_FLOW_SAMPLES:
@@ -115,7 +115,7 @@ def speed_of(features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]],
 
     Args:
         features: features of this frame.
-        around: distances in frames (negative before it), and features.
+        around: other frames' distances in frames (negative for earlier ones), and their features.
         fine: as in `warp_between`.
     """
     slope = np.zeros((SIDE, SIDE, 2), np.float32)
@@ -126,8 +126,8 @@ def speed_of(features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]],
 
 
 def flow_along(sequence: Sequence[FaceFeatures]) -> Float32:
-    """Returns the flow from the first frame to the last. It follows the speeds of all but the
-    last."""
+    """Returns the flow from the first frame to the last. It adds up the speeds of all frames but
+    the last."""
     forth = sequence[-1].time >= sequence[0].time
     x, y = _COLUMNS.copy(), _ROWS.copy()
     for features in sequence[:-1]:

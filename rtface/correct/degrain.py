@@ -14,9 +14,9 @@ from rtface.correct.mask import smooth_ramp
 from rtface.frame import Bytes, Float32
 
 _OCTAVES, _CELL = 3, 8
-_VISIBLE_CODE_VALUES = 0.8, 1.6  # in the finest octave: grain below the first is left, above the second it is removed
-_POWER_MARGIN = 1.6  # local power up to this times that of grain counts as grain, as local estimates fluctuate
-_CALM_PERCENTILE, _STILL_PERCENTILE = 25, 5  # of the cells; lower where no frame before tells grain from detail
+_VISIBLE_CODE_VALUES = 0.8, 1.6  # in the finest octave: grain up to the first is kept, from the second on removed
+_POWER_MARGIN = 1.6  # local power up to this multiple of grain's counts as grain: local estimates vary
+_CALM_PERCENTILE, _STILL_PERCENTILE = 25, 5  # of the cells; the lower one if no previous frame tells grain from detail
 
 
 def power_between(now: Bytes, before: Bytes) -> float:
@@ -58,7 +58,7 @@ def _plane_grain(plane: Float32, bound: float | None) -> Float32:
 
 
 def _calm_power(power: Any, per_cent: int) -> float:
-    """Returns the power in the calmer cells of the middle, the face."""
+    """Returns the power in the calmer cells of the picture's middle. The face is there."""
     cells: Any = cv2.resize(power, (power.shape[1] // _CELL, power.shape[0] // _CELL), interpolation=cv2.INTER_AREA)
     h, w = (length // 4 for length in cells.shape)
     return max(0.0, float(np.percentile(cells[h : 3 * h + 1, w : 3 * w + 1], per_cent)))  # running sums round

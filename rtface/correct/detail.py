@@ -1,15 +1,15 @@
 """Amplifies the fine detail of a correction (``--look``).
 
-An engine's answer is the mean of all plausible faces, so its detail is weaker than a face's. Let b be the fine luma of
-the correction d, and h that of the crop (both minus their averages over 64×64 cells, enlarged, and b without the finest
-structure). Then h + b is the fine part of the answer, and
+An engine's answer is the mean of all plausible faces, so its detail is weaker than a real face's. Let b be the fine
+luma of the correction d, and h that of the crop: each is the luma minus its enlarged averages over 64×64 cells, and b
+lacks the finest structure. Then h + b is the fine part of the answer, and
 
     w = amount·min(SLOPE·⟨b, h + b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
 
 ⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens existing detail (lids, irises, lips), b
 agrees with the answer and w is large. Where it removes blocks or noise, b opposes them and w is 0. So detail is added
-where crop and engine agree. Its energy grows by a quarter and more, at a third of the error of scaling all of b
-equally, which also flickers (benchmarks/README.md, "Looks").
+where crop and engine agree. Its energy grows by a quarter or more. Scaling all of b equally would cause three
+times the error, and flicker (benchmarks/README.md, "Looks").
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rtface.frame import Box, Float32
 SLOPE, MOST = 1.9, 3.5
 LIMIT = 12.0 / 255.0
 """The root mean square, luma of 0…1, that the added detail of a cell approaches, so that rims are not exaggerated."""
-_UNSEEN_MEAN_SQUARE = 1e-7  # of detail, luma of 0…1
+_UNSEEN_MEAN_SQUARE = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
 _WEIGHTS_S = 0.12  # time constant of the weights
 
 
 def cell_box(box: Box, size: int) -> Box:
-    """Returns the box extended to whole cells. It is all of S×S where a cell is not a whole number of samples."""
+    """Returns the box extended to whole cells. It is all of S×S if a cell is not a whole number of samples."""
     k = size // CELLS
     if size != k * CELLS:
         return 0, 0, size, size
@@ -43,7 +43,7 @@ def fine(image: Float32, cells: Float32, box: Box) -> Float32:
 
     Args:
         image: float32 3×S×S.
-        cells: float32 3×64×64, its averages.
+        cells: float32 3×64×64, averages of the image.
         box: x0, y0, x1, y1, a `cell_box`.
     """
     x0, y0, x1, y1 = box
@@ -68,7 +68,7 @@ def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
     Args:
         b: float32 h×w, the fine part of the correction in the box.
         crop: float32 3×S×S.
-        cells: float32 3×64×64, its averages.
+        cells: float32 3×64×64, averages of the crop.
         box: x0, y0, x1, y1, a `cell_box`.
     """
     (x0, y0, x1, y1), size = box, crop.shape[1]
@@ -122,7 +122,7 @@ def add_scaled(d: Float32, b: Float32, weights: Float32, box: Box) -> None:
 
     Args:
         d: float32 3×S×S.
-        b: float32 h×w, its fine part in the box; changed.
+        b: float32 h×w, the correction's fine part in the box; it is changed.
         weights: float32 64×64, from `DetailWeights.update`.
         box: x0, y0, x1, y1, a `cell_box`.
     """

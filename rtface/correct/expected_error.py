@@ -1,9 +1,9 @@
 """Bounds the error of a shown face, as fitted to measurements.
 
-A recurrent engine predicts its error for each part of a face (`Restored.log_scale`). By itself that figure is too low
-where the input is poor, and it concerns the engine's answer, not the output. `bound` combines it with measurements of
-the output. `python -m benchmarks.invented calibrate` fits it on tuning clips and films of stills; `measure` counts how
-often it holds on clips and people that were set aside.
+A recurrent engine predicts its error for each part of a face (`Restored.log_scale`). By itself this prediction is too
+low for a poor input, and it concerns the engine's answer, not the output. `bound` combines it with measurements of the
+output. `python -m benchmarks.invented calibrate` fits the bound on tuning clips and films of stills; `measure` counts
+how often it holds on held-out clips and people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ErrorCalibration:
     """Exponents of the bound of one engine; see `bound`.
 
     Attributes:
-        weights: SHA-256 of the network to which they were fitted.
+        weights: SHA-256 of the network to which the exponents were fitted.
     """
 
     weights: str
@@ -80,7 +80,7 @@ def bound(
     Args:
         engine: a key of `CALIBRATIONS`.
         log_scale: h×w, log of b/255, the absolute error that the engine expects.
-        change: h×w, c: mean absolute change around each sample, at full strength, of 255. Less strength does not bring
+        change: h×w, c: mean absolute change around each sample, at full strength, of 255. Lower strength does not bring
             the face nearer to the truth.
         contrast: h×w, k: standard deviation of the output around each sample, of 255.
         overall: m: mean absolute change over the face, at full strength, of 255.

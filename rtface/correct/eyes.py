@@ -1,8 +1,8 @@
 """Keeps the colour of eyes, which a restorer must not change.
 
 Codecs wash the skin's red into small irises and blur the rest. A network is nearer to the truth on average: in 32 eyes
-of strongly compressed films its mean colour is 4.5 code values off, the input's 10.4. But where little is left of a
-brown eye, it can paint a green one. So an iris's colour may fade, but not turn into another.
+of strongly compressed films its mean colour is 4.5 code values off, the input's 10.4. But if little is left of a brown
+eye, the network may paint a green one. So an iris's colour may fade, but not turn into another colour.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IRISES = np.array(((468, 469, 470, 471, 472), (473, 474, 475, 476, 477)))
 # Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
 _RADIUS_SHARE = 0.021
 _MIN_COLOUR_SHARE = 0.6  # share of its mean colour that an iris has to keep
-REACH = 1.9  # in radii: beyond it, the correction's colour is unchanged
+REACH = 1.9  # in radii: farther out, the correction's colour is unchanged
 
 
 def irises(size: int, mesh: Float | None = None) -> Float:
@@ -47,7 +47,7 @@ class Iris:
     """The part of an iris inside a box.
 
     Attributes:
-        window: x0, y0, x1, y1, where its colour may change.
+        window: x0, y0, x1, y1 of the part where its colour may change.
         square: float32 h×w, squared distance of the window's samples from the iris's centre, in radii.
         share: float32 h×w, weights of the samples in its mean colour; their sum is 1.
     """
@@ -103,7 +103,7 @@ def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -
 
 
 def lost_colour(colours: Float32, change: Float32) -> Float32:
-    """Returns the colour to give back to irises, 2×3. Their mean colour and its change by the correction are 2×3."""
+    """Returns the colour to give back to irises, 2×3. The irises' mean colours and the correction's changes are 2×3."""
     lost = np.zeros((2, 3), np.float32)
     for k, (colour, moved) in enumerate(zip(colours.tolist(), change.tolist(), strict=True)):
         chroma, turn = _chroma(colour), _chroma(moved)

@@ -22,7 +22,7 @@ class FaceRegion:
     Attributes:
         size: S, the side of the crop.
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
-        step: distance of measured samples; about 64 a side.
+        step: distance between measured samples, of which there are about 64 a side.
         box: the part of the mask above 0.
         part: the box, extended to the left and up to begin on a measured sample.
         weight: float32 64×64, the mask's averages.

@@ -1,7 +1,7 @@
 """Keeps corrections from sharpening dust, flecks and scratches.
 
-In a film a fleck appears on one frame only (`FleckLimit`). A spot is not a fleck where the frame before has its
-brightness within a cell around it, or where it is large: a hand that comes in, a lid that closes, light that changes.
+In a film a fleck appears on one frame only (`FleckLimit`). A spot is not a fleck if the previous frame has its
+brightness within a cell around it, or if it is large: a hand that comes in, a lid that closes, light that changes.
 In a still, flecks cannot be told from moles or glints, so none of these becomes stronger (`hold_spots`).
 """
 
@@ -18,15 +18,15 @@ from rtface.correct.face_region import FaceRegion
 from rtface.correct.mask import median_of
 from rtface.frame import Bytes, Float32
 
-# Luma beyond the range of the frame before, from which it is not due to the face's own motion.
+# Difference of luma from the range in the previous frame above which it is not due to the face's own motion.
 _MIN_DIFFERENCE_LUMA = 0.03
-_MIN_DIFFERENCE_NOISES = 4.0  # likewise, times the usual difference of the two frames
-_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # cells of one fleck, and of all; beyond it is fast motion
-_MAX_GAP_S = 0.2  # between two frames that are compared
+_MIN_DIFFERENCE_NOISES = 4.0  # likewise, in units of the usual difference between the two frames
+_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # cells of one fleck, and of all flecks; more are due to fast motion
+_MAX_GAP_S = 0.2  # longest gap between two frames that are compared
 
-_SIDE = 256  # of the grid on a crop for the search of spots
-_WIDTH, _WIDTHS = 11.0, (5, 11)  # of the largest spot in pixels of the image, and its limits in cells of that grid
-_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # contrast of a spot that is not limited, and fully limited
+_SIDE = 256  # side of the grid on which a crop is searched for spots
+_WIDTH, _WIDTHS = 11.0, (5, 11)  # width of the largest spot in image pixels; its limits in cells of the grid
+_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # contrast up to which a spot is not limited, and from which fully
 _SURROUND_WIDTHS = 1.5  # side of the square with which a spot's change is compared, in widths
 
 
@@ -73,8 +73,8 @@ class FleckLimit:
 def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
     """Limits a correction so that no small spot gains contrast.
 
-    A spot is removed by the largest of four openings of the luma by lines (or the smallest closing), as it is short in
-    all directions. Hair, lashes, wrinkles and rims are not. Where the correction lightens a light spot, or darkens a
+    A spot is short in all directions, so the largest of four openings of the luma by lines (or the smallest closing)
+    removes it, but keeps hair, lashes, wrinkles and rims. Where the correction lightens a light spot, or darkens a
     dark one, more than its surroundings, the excess is removed. Everything else keeps its correction, and so do spots
     that become weaker.
 

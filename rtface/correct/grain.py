@@ -15,15 +15,15 @@ from rtface.correct.face_region import FaceRegion, middle_rows
 from rtface.correct.mask import median_of, medians_of, smooth_ramp
 from rtface.frame import Float32
 
-# Standard deviation that is synthesised: none below the first figure, all above the second. With a hard threshold, two
-# runs that hardly differ could differ by the grain of a whole face.
+# Standard deviation of lacking grain: below the first figure none is synthesised, above the second all. With a hard
+# threshold, two runs that hardly differ could differ by the grain of a whole face.
 _VISIBLE_SD = 0.4 / 255.0, 0.8 / 255.0
 # Standard deviation of the crop's texture: up to the first figure it is due to rounding to 8 bits and
 # the codec (clips in calls at crf 31 and 37 have 0.23 to 0.36); from the second on it is
 # texture of the film or the skin (0.40 and more in television and old films).
 _ROUNDING_SD, _TEXTURE_SD = 0.34 / 255.0, 0.42 / 255.0
-_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # likewise of a film whose grain is all restored: skin and codecs have less
-_COARSE_SHARE = 0.15  # more of such grain, as its coarser part cannot be restored
+_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # likewise, for a film whose grain is all restored: skin and codecs have less
+_COARSE_SHARE = 0.15  # this share more of such grain is restored, because its coarser part cannot be
 _FINE_SD = 0.8 / 255.0  # texture up to this is kept, even if the surrounding skin has less
 # Largest difference from the face's median colour, of a sample and in the mean of 5×5, that still counts as
 # surrounding skin: in leaves, stripes or text single samples have any colour.
@@ -39,9 +39,9 @@ class Texture:
 
     Attributes:
         crop: float32 n×n, the luma of c after a high-pass along the rows.
-        change: float32, the same of d, on `rows`×`columns` of the area's part, whose edges count as the crop's.
-        crop_grain: measures the crop's grain that could be restored; called only where needed, as on the CPU it costs
-            as much as everything else.
+        change: float32, the same for d, on `rows`×`columns` of the area's part, whose edges count as the crop's.
+        crop_grain: function that measures the crop's grain that could be restored; called only when needed, because on
+            the CPU it costs as much as everything else.
     """
 
     crop: Float32
@@ -53,7 +53,7 @@ class Texture:
 class OwnTexture:
     """A crop's grain in the part: its luma after a wider high-pass.
 
-    The high-pass has twice the width, in both directions.
+    This high-pass has twice the width of `Texture`'s, in both directions.
 
     Attributes:
         grain: float32, the grain at the samples, rows×columns.
@@ -73,7 +73,7 @@ class Grain:
 
     Attributes:
         crop_share: factor of the crop's grain; 0 for none.
-        deviation: standard deviation of the crop's grain, by which edges are told from it.
+        deviation: standard deviation of the crop's grain, which tells grain from edges.
         synthetic: standard deviation of the synthetic grain; 0 for none.
         coarseness: number of the `sheet`: 1, 2, 4 or 8.
         at: x, y on the sheet of the first sample of the area's part.
@@ -90,13 +90,12 @@ class GrainMatcher:
     """Restores the grain that an engine removed, with levels smoothed over time.
 
     Grain is the luma after a high-pass. Three figures are measured: σ_in of the crop inside the mask; σ_ref of the
-    surrounding skin (outside the mask, of the face's colour; σ_in where there is none); and the share of the crop's
-    grain that survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. The missing grain comes from the
-    crop's residual, faded out where that is an edge or an artefact. Where the crop has less grain
-    than the surrounding skin (a codec smoothed the face), synthetic grain is added, spatially correlated like the
-    source's and fixed by a seed. Faint texture of the crop is restored even if the surrounding skin
-    has less, where it is more than rounding and codecs leave. An engine that amplifies noise is
-    damped the same way (f > 1).
+    surrounding skin (outside the mask, of the face's colour; σ_in if there is no such skin); and the share of the
+    crop's grain that survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. The missing grain is taken
+    from the crop's residual, faded out at edges and artefacts. If the crop has less grain than the surrounding skin
+    (because a codec smoothed the face), synthetic grain is added, spatially correlated like the source's and fixed by a
+    seed. Faint texture of the crop that exceeds what rounding and codecs leave is restored even if the surrounding skin
+    has less. An engine that amplifies noise (f > 1) is damped in the same way.
     """
 
     def __init__(self) -> None:
@@ -150,7 +149,7 @@ def _levels_of(
 ) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
     """Measures σ_in, σ_ref and f in the calmer half of each region.
 
-    There is little but grain there. Also returns where in the part the face's calm half is.
+    These halves hold little but grain. Also returns where in the part the face's calm half is.
     """
     grid = texture.crop
     power: Any = cv2.blur(cv2.multiply(grid, grid), (5, 5))
@@ -177,8 +176,8 @@ def _levels_of(
 def _crop_share(
     texture: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float, missing: float
 ) -> tuple[float, float]:
-    """Returns the factor of the crop's grain, and the grain's standard deviation. The factor raises its high-pass by
-    `missing` · sigma."""
+    """Returns the factor of the crop's grain, and the grain's standard deviation. The factor raises the crop's
+    high-pass by `missing` · sigma."""
     deviation = max(_deviation(np.abs(texture.grain[calm])), 1e-6)
     above, below = _grain_weight(texture.above, deviation), _grain_weight(texture.below, deviation)
     *_, nearer = cell_rows(area.part[3] - area.part[1])
@@ -226,8 +225,8 @@ class OwnGrain:
 
 @lru_cache(maxsize=16)
 def cell_rows(height: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
-    """Returns the cell rows above and below each of the `middle_rows`. Also returns how near each row is to the one
-    below, 0…1. There are a quarter as many cell rows as rows."""
+    """Returns the cell rows above and below each of the `middle_rows`. Also returns how near each row is to the
+    cell row below, 0…1. There are a quarter as many cell rows as rows."""
     cells = max(1, height // 4)
     at = (np.arange(height)[middle_rows(height)] + 0.5) * (cells / height) - 0.5
     above = np.floor(at).astype(np.intp)

@@ -1,30 +1,30 @@
 """Blends a heavy engine's keyframes with a light engine's answers between them.
 
-Every frame has an answer s of the light engine, which its memory keeps steady. Keyframes k have an answer r of the
-heavy engine. It is carried to other frames along the motion of s, which is cleaner than the input:
+Every frame has an answer s of the light engine, kept steady by the engine's memory. Keyframes k also have an answer r
+of the heavy engine. r is carried to other frames along the motion of s, which is cleaner than the input:
 
     h = warp(r_k) + low(s − warp(s_k))          r̂ = g·h + (1 − g)·s
 
-Here low are the frequencies that light and codecs change, taken from the steadier engine. The gate g falls to 0 where s
-and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
+Here low(…) are the low frequencies, which light and codecs change; they come from the steadier engine. The gate g falls
+to 0 where s and the warped s_k differ: blink, mouth, a hand. Then r̂ is shaped like any engine's answer.
 
-The carried answer is wrong where motion is not exact to the pixel. The output without it, b = c + s − c↓, is wrong
-where the heavy engine would change it. E = (r_k − b_k)² is the local mean square of that change. W = (h − b)² is that
-of the carried change, which is E plus the error of the motion. The share E/W of it counts (Wiener's weight of two
-estimates): all of it on a degraded film, almost nothing on a clean one, which keeps its detail.
+The carried answer is wrong where the motion is not exact to the pixel. The output without it, b = c + s − c↓, is wrong
+where the heavy engine would change it. E = (r_k − b_k)² is the local mean square of that change. W = (h − b)² is the
+local mean square of the carried change: E plus the error of the motion. The carried change is weighted by E/W (Wiener's
+weight of two estimates): 1 on a degraded film, almost 0 on a clean film, which keeps its detail.
 
-In a film h comes from the two keyframes before and the one after, by distance and by their gates, so
+In a film, h comes from the two previous keyframes and the next one, weighted by distance and gate, so
 that there is no step at a keyframe. Both s and the heavy engine's crop at a keyframe are gated
-averages of some frames before and after, along their motion (`temporally_averaged`). Motion
-estimated again on those averages, which are steadier, is nearer to the truth, so r_k is carried
-along that. r̂ is averaged once more along it with the neighbouring frames' r̂, as far as these differ
-less than the film itself does (`flicker_ratio`): that removes errors of single frames.
+averages of some frames before and after, along their motion (`temporally_averaged`). These averages
+are steadier, so motion estimated again on them is nearer to the truth, and r_k is carried along that
+motion. r̂ is averaged along it too, with the neighbouring frames' r̂, as far as these differ less than
+the film itself does (`flicker_ratio`): this removes errors of single frames.
 
-The heavy engine's addition to the light one's answer, r − s, counts as far as it is consistent, as a network without
-memory decides again on every frame. Two bands of middle and low frequencies are compared with those that the keyframe
-before added. With P the local mean of their product and T that of their squares, three quarters of P/T of the
-addition are kept (`take_key_output`); in these bands the light engine, which has a memory, is nearer to the
-truth. The finest structure is kept as it is.
+The heavy engine adds r − s to the light engine's answer. This addition counts only as far as it is consistent, because
+a network without memory decides again on every frame. In two bands, of low and of middle frequencies, the addition is
+compared with the previous keyframe's. Let P be the local mean of their product, and T that of their squares. The share
+¾·P/T of the addition is kept (`take_key_output`), because in these bands the light engine, which has a memory, is
+nearer to the truth. The finest structure is kept as it is.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ AVERAGED_FRAMES, SHOWN_FRAMES = 3, 2
 """Half widths, in frames, of the temporal averages of the light engine's answers and of the output."""
 AHEAD_FRAMES = SHOWN_FRAMES + 2 * AVERAGED_FRAMES
 """Look-ahead of a film in frames: the output window plus twice the input window."""
-_WEIGHT_SD_FRAMES = 2.0  # standard deviation of their weights
-_BAND_CELLS = (32, 128)  # cells a side down to which frequencies are low, and middle
-_CHANGE_SHARE = 0.75  # kept of the additions on which both keyframes agree
+_WEIGHT_SD_FRAMES = 2.0  # standard deviation of the averages' weights
+_BAND_CELLS = (32, 128)  # cells a side that hold the low frequencies, and also the middle ones
+_CHANGE_SHARE = 0.75  # share that is kept of the additions on which both keyframes agree
 _MEAN_SD_SAMPLES = 5.0  # standard deviation of the local mean over a small crop
 _AVERAGING_RATIO = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts
-_UNSEEN_MEAN_SQUARE = 1e-7  # of a difference that cannot be seen
+_UNSEEN_MEAN_SQUARE = 1e-7  # mean square of a difference that cannot be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Key:
 
     Attributes:
         share: share of this keyframe; shares of all keyframes shown add up to 1.
-        features: its features, with `key`.
-        light: float32 3×n×n, the light engine's answer there, as used.
-        warp: the warp to it; None on its own frame.
+        features: features of the keyframe, with `key`.
+        light: float32 3×n×n, the light engine's answer on the keyframe, as used.
+        warp: the warp to the keyframe; None on its own frame.
         moved: float32 3×h×w, `features.key` moved along the warp, in the shown box; None if it is not
             moved yet.
     """
@@ -78,8 +78,8 @@ def temporally_averaged(
 ) -> Float32:
     """Averages a face's image with those of neighbouring frames, float32 3×n×n.
 
-    Other images count as far as they differ no more from this one than two images with this one's error would. So
-    motion that is not exact to the pixel does not blur a clean film.
+    Other images count as far as they differ from this one no more than two images with its error would. So motion that
+    is not exact to the pixel does not blur a clean film.
 
     Args:
         image: float32 3×n×n; not changed.
@@ -128,7 +128,7 @@ def take_key_output(
         features: features of a keyframe, with `light`.
         output: the answer, float32 3×S×S; not changed.
         base: float32 3×S×S, see `base_image`.
-        earlier: the keyframe before, and the warp to it; None to keep the whole answer.
+        earlier: the previous keyframe, and the warp to it; None to keep the whole answer.
     """
     assert features.light is not None
     size = features.light.shape[1]
@@ -172,7 +172,7 @@ def blended_with_keys(
 
     Args:
         crop: float32 3×S×S, the heavy engine's crop of this frame.
-        light_crop: float32 3×n×n, the light engine's crop of it.
+        light_crop: float32 3×n×n, the light engine's crop of this frame.
         light: float32 3×n×n, the light engine's answer on this frame, as used.
         keys: see `Key`.
         weight: weight of all keyframes, 0…1.

@@ -59,15 +59,15 @@ FACE_OVAL = (
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)
 _OVAL_FALL = (0.85, 1.10)
-_FEATHER_SHARE = 0.06  # of the side
-_OUTWARD_SHARE = 0.05  # of the side by which the mask extends beyond the mesh, whose outline lies inside the face
-# A head compared with its face's oval: how much wider and higher, and how far above its centre, in half
-# axes of the oval; the power of its superellipse, and the radius where it begins to fall. It falls
-# to 0 before the crop's edge, by fractions of the side.
+_FEATHER_SHARE = 0.06  # width of the feather, as a share of the side
+_OUTWARD_SHARE = 0.05  # share of the side by which the mask extends beyond the mesh, which lies inside the face
+# A head compared with its face's oval: how much wider and higher it is, and how far above the oval's
+# centre, in half axes of the oval; the power of its superellipse, and the radius where its mask begins
+# to fall. Near the crop's edge it falls to 0 between these distances, as fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
 _BLUR_SAMPLES = 4  # to each side
-_WORK_SIDE = 128  # masks are drawn at this size and enlarged, as they are smooth
+_WORK_SIDE = 128  # masks are smooth, so they are drawn at this size and enlarged
 
 
 @lru_cache(maxsize=8)
@@ -122,7 +122,7 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
         return _template_mask(size)
     work = min(_WORK_SIDE, size)
     oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (work / size)
-    # The hull, as the oval of a face seen from the side folds over itself.
+    # The hull is used because the oval of a face seen from the side folds over itself.
     hull: Any = cv2.convexHull(np.rint((np.clip(oval, -work, 2 * work) + 0.5) * 16.0).astype(np.int32))
     reach = round(_OUTWARD_SHARE * work)
     # Drawn in a window around the face whose edge no filter reaches, in a square with a rim of zeros: the crop's edge
@@ -143,8 +143,8 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     filled[:, : max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0) :] = 0
     inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
     distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inner]
-    # The distance has a crease at every corner of the polygon. It is smoothed, without a rise
-    # at the edge.
+    # The distance has a crease at every corner of the polygon. Smoothing removes it, and must not
+    # raise the distance at the edge.
     distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR_SAMPLES + 1, 2 * _BLUR_SAMPLES + 1), 2.0), distance)
     left, top = max(x0 - 1, 0), max(y0 - 1, 0)
     h, w = distance.shape
@@ -234,8 +234,8 @@ GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 def residual_gate(cells: Float32, weight: Float32) -> Float32:
     """Fades a correction out where engine and image disagree about the content.
 
-    A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and
-    equally all over the face. Where it paints a mouth over a hand or skin over a microphone, the
+    A restorer sharpens and denoises: this changes averages over 1/64 of the crop's side only little,
+    and equally all over the face. Where it paints a mouth over a hand or skin over a microphone, the
     average itself changes. Per cell: e = max over the channels of |mean d − its median over the
     face|, smoothed. The gate falls from 1 to 0 between t and 2t with t = 4·median of e over the
     face, 16/255 to 36/255. Changes of the whole face's exposure or colour cancel with the medians.
@@ -259,12 +259,12 @@ def residual_gate(cells: Float32, weight: Float32) -> Float32:
     if float(error.max()) <= threshold:
         return np.ones(weight.shape, np.float32)
     gate = 1.0 - _smoothstep((error - threshold) / threshold)
-    # One cell wider, to protect the rim of an object too.
+    # The closed part is one cell wider, to protect the rim of an object too.
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, _RIM), (3, 3), 0.8))
 
 
 def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:
-    """Returns the upper median of each of 3×h×w planes, at flat indices. As floats, which cv2 takes for scalars."""
+    """Returns the upper median of each of 3×h×w planes, at flat indices. Floats, which cv2 takes as scalars."""
     values = planes.reshape(len(planes), -1).take(where, axis=1)
     middle = values.shape[1] // 2
     values.partition(middle, axis=1)

@@ -23,12 +23,12 @@ ROWS = 16
 """Distance of the crop's rows on which noise is measured."""
 FINE = 1.4
 """Crop pixels per image pixel from which bilinear warping costs no visible sharpness."""
-_NOISE_FLOOR = 4.0 / 255.0  # difference that a codec makes on a still face
+_NOISE_FLOOR = 4.0 / 255.0  # difference that a codec causes on a face at rest
 _MIN_FLOW_SAMPLES = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
 _MIN_RELIABLE_FLOW_SAMPLES = 0.01  # likewise, for the reliable part of the flow
-_MIN_EXPLAINED, _MIN_RMS = 0.1, 0.3 / 255.0  # flow must remove this share of the difference before it counts
-_MAX_CHANGE_SHARE = 0.8  # largest remaining share of the change for which the whole image is taken to move
-_NEIGHBOURHOOD_SAMPLES = 3.0  # standard deviation of the mean for that
+_MIN_EXPLAINED, _MIN_RMS = 0.1, 0.3 / 255.0  # flow counts if it removes more than this share of the difference
+_MAX_CHANGE_SHARE = 0.8  # if a uniform shift leaves less of the change, the whole image is taken to move
+_NEIGHBOURHOOD_SAMPLES = 3.0  # standard deviation of the local mean of differences
 # Two inputs differ from the first multiple of the noise on; the second is the width of the ramp below it.
 _DIFFERENCE_NOISES, _DIFFERENCE_RAMP_NOISES = 3.0, 1.5
 
@@ -48,7 +48,7 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
         now, before: the later and the earlier picture, uint8 h×w.
         fine: search one octave finer, with refinement: 1 ms a pair instead of a quarter.
     """
-    # At other sizes OpenCV's search keeps samples of the pair before, which may be of another face.
+    # When the size changes, OpenCV's search keeps samples of the previous pair, which may show another face.
     name = f"{now.shape} {fine}"
     if (search := getattr(_searches, name, None)) is None or now.shape[0] % 32:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -72,13 +72,13 @@ def motion_between(now: Float32, before: Float32) -> Float32 | None:
 def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
     """Weights a flow by how much better than expected it explains change.
 
-    Dense flow of a compressed face jitters by some tenths of a pixel, and so would images warped by it.
+    Dense flow of a compressed face jitters by some tenths of a pixel, and images warped by it would jitter too.
 
     Args:
         flow: float32 n×n×2, from `now` to `before`.
         now, before: float32 n×n, 0…1.
         expected: float32 n×n×2, the flow that is trusted where no other is better; None for no motion,
-            or uniform motion where that explains clearly more.
+            or for uniform motion if that explains clearly more.
     """
     base: Any = expected
     if expected is None:
@@ -155,5 +155,5 @@ def noise_of(rows: Float32, scale: float) -> float:
     lag = max(1, round(scale))
     second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag :] + rows[:, : -2 * lag]))
     sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
-    # √2 for two images. Averaging 4×4 leaves 1/4 of white noise, all of very coarse noise: 0.6 is between them.
+    # √2 is for two images. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise: 0.6 is in between.
     return 0.6 * float(np.sqrt(2.0)) * sigma

@@ -47,20 +47,20 @@ _POINTS = [
     312,
     317,
 ]
-# Gap of the lids in widths of the eye, the eye aspect ratio of Soukupová and Čech (2016), as a share
-# of that eye's gap when it is open: closed below the first figure, open above the second.
+# Gap of the lids in widths of the eye (the eye aspect ratio of Soukupová and Čech, 2016), as a share
+# of the same eye's gap when open: the eye is closed below the first figure, open above the second.
 # Between them only a slit of the iris is visible, which networks complete to a round one.
 _CLOSED, _OPEN = 0.35, 0.9
 # The gap of an open eye. Of 229 portraits with open eyes 10 % have less than 0.217 and 2 % less than
 # 0.16, most of these people of Asian descent. A track that shows a narrower gap for some seconds has
 # such eyes. The gap never falls below the second figure, so that lowered lids do not count as open.
 _USUAL_GAP, _MIN_GAP = 0.25, 0.15
-_ADAPT_S = 8.0  # in which the difference to a narrower gap falls to a third
+_ADAPT_S = 8.0  # time in which the difference to a narrower gap falls to a third
 # Gap of the lips in widths of the mouth: the interior may show from the first figure on, and surely
 # shows from the second.
 _MIN_LIP_GAP, _SURE_LIP_GAP = 0.03, 0.08
-_MAX_LOSS_SHARE = 0.05  # of the contrast in the mouth that a correction may remove
-_RELEASE_S = 0.25  # in which a limit is lifted; it is set at once
+_MAX_LOSS_SHARE = 0.05  # share of the contrast in the mouth that a correction may remove
+_RELEASE_S = 0.25  # time in which a limit is lifted; it is set at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class OpeningLimit:
     """Limits a track's corrections in eyes and mouth. A limit is set at once, and lifted within `_RELEASE_S`."""
 
     def __init__(self) -> None:
-        self._gaps: list[tuple[float, float]] = []  # of each opening, the last gap and the one before it that differed
+        self._gaps: list[tuple[float, float]] = []  # for each opening: its last gap, and the last different one
         self._limits: list[float] = []
         self._widest: list[float] = []  # gap of each opening when open
         self._time = 0.0
@@ -109,13 +109,13 @@ class OpeningLimit:
         """Returns factors for one frame's correction.
 
         Args:
-            openings: `openings_of(…)`.
+            openings: the frame's `openings_of(…)`.
             change: float32 3×64×64, averages of the correction.
             crop: float32 3×n×n, the crop at every `step`-th sample.
             time: seconds, rising within a track.
 
         Returns:
-            float32 64×64, 0…1; None where it is 1 everywhere.
+            float32 64×64, 0…1; None if all factors are 1.
         """
         if len(self._limits) != len(openings):
             self._gaps, self._limits = [], [1.0] * len(openings)
@@ -163,7 +163,7 @@ def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
     luma: Any = luma_of(crop)
     if luma.shape != (CELLS, CELLS):
         luma = cv2.resize(luma, (CELLS, CELLS), interpolation=cv2.INTER_NEAREST)
-    # A sample lies at the corner of its cell: the mean of four is the value at the cell's centre.
+    # A sample lies at the corner of its cell: the mean of four samples is the value at the cell's centre.
     interior = cv2.blur(luma, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)[rows, columns]
     interior = interior - float((share * interior).sum())
     spread = float((share * interior * interior).sum())

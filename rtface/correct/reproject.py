@@ -5,16 +5,16 @@ premultiplied: p = D + a·c. On a frame between keyframes
 
     D = g·(warp(p) − warp(a)·(c + up(e)))
 
-so that this frame's noise is removed, as by an engine. The crops are aligned by the track's similarity transform; warp
-follows motion within the face by flow (`rtface.correct.motion`). e are the low frequencies by which the input
-changed, so that changing light stays as in the image. The gate g falls to 0 where the warped key input and the input
-differ: blink, mouth, hand. It closes at once and opens within `_RELEASE_S`, on keyframes too, or a blinking eye would
-be shown with and without correction by turns.
+so that this frame's noise is removed, as an engine would do. The crops are aligned by the track's similarity transform;
+warp follows motion within the face by optical flow (`rtface.correct.motion`). e is the low-frequency change of the
+input, so that changing light stays as in the image. The gate g falls to 0 where the keyframe's warped input and the
+input differ: blink, mouth, hand. It closes at once and opens within `_RELEASE_S`, on keyframes too; otherwise a
+blinking eye would be shown with and without correction by turns.
 
-Alternatives were measured on films with known truth. Carrying D itself costs the same, and adds a
-second noise to that of each frame (3 % more flicker). The mesh instead of flow, or the similarity
-transform alone, leave only half the face's gate open. The mesh as the search's first guess changes
-nothing.
+Alternatives were measured on films with known truth. Carrying D itself costs the same, and adds the
+keyframe's noise to that of each frame (3 % more flicker). With the mesh instead of flow, or with the
+similarity transform alone, only half of the face's gate stays open. Using the mesh as the first guess
+of the flow search changes nothing.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from rtface.frame import Float32
 
 _RELEASE_S = 0.1
 # Root mean square difference of inputs from which the gate falls, as values of 0…1 and in units of the noise; at twice
-# that it is closed.
+# this difference the gate is closed.
 _MIN_DIFFERENCE, _MIN_DIFFERENCE_NOISES = 5.0 / 255.0, 3.0
-_MAX_BRIGHTNESS_CHANGE = 12.0 / 255.0  # of the whole face, for which the gate stays open
-_MAX_KEYFRAME_AGE_S = 2.0  # after which a keyframe is no longer used
-_REACH_SAMPLES = 2  # of the small crop, by which a face may outgrow its keyframe's box
+_MAX_BRIGHTNESS_CHANGE = 12.0 / 255.0  # largest change of the whole face for which the gate stays open
+_MAX_KEYFRAME_AGE_S = 2.0  # age from which a keyframe is no longer used
+_REACH_SAMPLES = 2  # samples of the small crop by which a face may outgrow its keyframe's box
 
 Shaped = tuple[Float32, Float32]
 
@@ -46,7 +46,7 @@ class _Carried:
     """A keyframe, ready to be carried.
 
     Attributes:
-        small: float32 3×S/4×S/4, its crop.
+        small: float32 3×S/4×S/4, the keyframe's reduced crop.
         target: float32 h×w×4, p and a of the module's docstring in the box.
         box: x0, y0, x1, y1, whole samples of the small crop; a is 0 outside it.
         inside: flat indices of the small crop's samples well inside the mask.
@@ -65,7 +65,7 @@ class Reprojection:
         self._key: tuple[Float32, Float32, Float32, float] | None = None
         self._carried: _Carried | None = None
         self._before: _Carried | None = None  # shown when a fade between two engines began
-        self._share = 1.0  # of the engine, in the last key
+        self._share = 1.0  # share of the engine in the last keyframe
         self._gate: Float32 | None = None
         self._key_time = self._time = 0.0
 
@@ -74,11 +74,11 @@ class Reprojection:
         return self._key is not None and time - self._key_time <= _MAX_KEYFRAME_AGE_S
 
     def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float, share: float = 1.0) -> Shaped:
-        """Stores a keyframe: its crop, its shaped correction, and that one's strength.
+        """Stores a keyframe: its crop, its shaped correction, and the correction's strength.
 
-        Crop and correction must not change afterwards. Returns the correction to show: the same, except where the gate
-        was closed just before. With a `share` below 1, the rest is the correction shown before `share` fell: that of
-        another engine, or of the same one with other weights.
+        Crop and correction must not change afterwards. Returns the correction to show: `shaped`, weakened where the
+        gate was closed just before. With a `share` below 1, the rest comes from the correction shown before `share`
+        fell: by another engine, or by the same engine with other weights.
         """
         if strength <= 0.0:
             self._key = self._carried = None
@@ -104,7 +104,7 @@ class Reprojection:
         """Returns the correction of a frame between keyframes. Only when `ready`.
 
         Args:
-            c: float32 3×S×S, its crop; if S differs from the key's, nothing is added.
+            c: float32 3×S×S, the frame's crop; if S differs from the keyframe's, nothing is added.
             strength: 0…1.5.
             time: seconds, rising.
             scale: crop pixels per image pixel.
@@ -134,7 +134,7 @@ class Reprojection:
             )
             part = np.s_[box[1] : box[3], box[0] : box[2]]
             weight = mask[part]
-            # For strength 1, as `_moved` applies the strength of the current frame.
+            # Stored for strength 1, because `_moved` applies the strength of the current frame.
             added = cv2.split(correction[part])
             planes = [
                 cv2.scaleAdd(d, 1.0 / strength, cv2.multiply(plane[part], weight))
@@ -217,5 +217,5 @@ def _gate(change: Float32, inside: Any, noise: float) -> Float32:
     threshold = np.float32(max(_MIN_DIFFERENCE, _MIN_DIFFERENCE_NOISES * noise))
     x = np.clip(np.float32(2.0) - cv2.sqrt(error) / threshold, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
-    # One sample wider, to protect the rim of an object too.
+    # The closed part is one sample wider, to protect the rim of an object too.
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8))

@@ -21,7 +21,7 @@ from rtface.protocols import ShapingOptions
 
 
 class CpuShaper:
-    """Measures an engine's answer r and its crop c, then corrects once. Both are float32 3×S×S and not changed.
+    """Measures an engine's answer r and crop c, then makes one correction. Both are float32 3×S×S, not changed.
 
     Args:
         still: whether no small spot may become stronger, see `hold_spots`.
@@ -138,20 +138,20 @@ def shape_part(
 
     Args:
         r: float32 3×S×S, the engine's answer; not changed.
-        c: float32 3×S×S, its crop; not changed, and with `ShapingOptions.keep` kept.
+        c: float32 3×S×S, the engine's crop; not changed, and stored with `ShapingOptions.keep`.
         mask: float32 S×S, `face_mask(…)`.
-        state: state of the face's track; changed.
+        state: state of the face's track, which is changed.
         shaping: the user's settings, with the strength.
         time: seconds, rising within a track.
-        seed: a number for this track and frame (synthetic grain).
+        seed: number that fixes this track's and frame's synthetic grain.
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
         occlusion: float32 S×S, 1 = something lies in front, from an engine with such a head.
-        eyes: `irises(…)`, whose hue is kept; None for those of the alignment template.
-        openings: `openings_of(…)`, eyes and mouth, which limit the correction; empty for no such limit.
+        eyes: `irises(…)`, whose hue is kept; None for the alignment template's irises.
+        openings: `openings_of(…)`, eyes and mouth, in which the correction is limited; empty for no such limit.
 
     Returns:
         The masked correction, float32 h×w×3, and its final mask, h×w, where they are not 0, and x0, y0, x1, y1 of that
-        part of the crop. None without a correction, as with strength 0.
+        part of the crop. None without a correction, for example with strength 0.
 
     Raises:
         EngineError: `r` holds NaN or infinity; `state` is reset.

@@ -36,7 +36,7 @@ class TemporalAverage:
     """Averages one track: r̄ₜ = g·warp(r̄ₜ₋₁) + (1 − g)·rₜ, with a gate g per pixel.
 
     Motion within the face is followed (`rtface.correct.motion`). g is exp(−Δt/τ) where the warped average of the
-    previous inputs agrees with this one within the noise, and falls to 0 where it does not: blink, mouth, light, a
+    previous inputs agrees with this input within the noise, and falls to 0 where they differ: blink, mouth, light, a
     hand. The input is averaged with the same gate, so that slow drifts add up and are detected.
 
     r is averaged rather than d = r − c: an average of d would leave this frame's noise in the image.
@@ -44,7 +44,7 @@ class TemporalAverage:
     `update` does everything on the CPU. A GPU keeps the average itself and calls `follow` for the rest.
 
     Attributes:
-        kept: the average so far, in any form that suits the device; None for none.
+        kept: the average so far, in any form that suits the device; None without one.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class TemporalAverage:
             r: float32 3×S×S, the restored crop; not changed.
             c: float32 3×S×S, the engine's input.
             time: seconds, rising.
-            scale: crop pixels per image pixel, by which noise is coarser.
+            scale: crop pixels per image pixel: noise is coarser by this factor.
             box: x0, y0, x1, y1 of the part to average (the mask's support); the rest of the result is `r`.
 
         Returns:
@@ -100,7 +100,7 @@ class TemporalAverage:
         """Adds the next small input, and returns its blend. None for a restart.
 
         Args:
-            now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. It is kept.
+            now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. It is stored.
             rows: float32 m×S, every 16th row of c's green.
             time, scale: as in `update`.
             has_average: whether `kept` is an average of such crops.

@@ -30,8 +30,8 @@ LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
 _MASK_SIDE = 128
 _CALM_CODE_VALUES = (9.0, 14.0)
-"""Mean fine detail up to which the surroundings of a face are fully corrected, and from which they are not corrected.
-More detail means text, line art or test charts, which the network takes for coding artefacts."""
+"""Mean fine detail up to which the surroundings of a face are fully corrected, and from which they are left alone. More
+detail means text, line art or test charts, which the network takes for coding artefacts."""
 _BLUR_SAMPLES = 16
 _FACE_SIDES, HEAD = 1.3, 2.3
 """Side of the picture of a face and of its head, in sides of the face's box."""
@@ -41,9 +41,9 @@ class CodecTraits(NamedTuple):
     """Describes how a codec differs from H.264.
 
     Attributes:
-        finer: log2 of the codec's quantiser step minus log2 of the step with which H.264 leaves the same error. The
-            codec predicts and filters better. Measured on people of the training side; those of AV1 and HEVC were
-            raised again for films that were set aside.
+        finer: log2 of the codec's quantiser step minus log2 of the step with which H.264 leaves the same error; above
+            0 because the codec predicts and filters better. Measured on the training people; the values for AV1 and
+            HEVC were raised again on held-out films.
         unreached: share of the expected gain that is not reached, measured on eight tuning people: the networks saw
             less of the codec, and overrate the errors of stills without noise.
         face_alone: whether nothing round a face is corrected: the network has seen too little of the codec to improve
@@ -66,13 +66,13 @@ CODEC_TRAITS = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Part of a frame on its own grid.
+    """A part of a frame, with its own pixel grid.
 
     Attributes:
-        matrix: display → its pixels, float64 2×3; an integer shift of the stored samples.
+        matrix: display → pixels of the place, float64 2×3; an integer shift of the stored samples.
         x, y: position of its first sample in the stored columns and rows of the frame or field; multiples of `CELL`.
         width, height: size in samples, multiples of `MULTIPLE`.
-        seen: x0, y0, x1, y1 of the part inside the frame, in its pixels.
+        seen: x0, y0, x1, y1 of the part inside the frame, in pixels of the place.
     """
 
     matrix: Float
@@ -112,15 +112,15 @@ def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
 
 def _span(centre: float, length: float, whole: int, largest: int) -> tuple[int, int]:
     """Returns first sample and length of a span around a centre. It lies on the grid, and inside `whole` if it fits."""
-    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # a cell more to snap to it
+    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # + CELL: room to snap
     first = CELL * round((centre - count / 2) / CELL)
     last = CELL * max(0, -(-(whole - count) // CELL))
     return min(max(first, 0), last), count
 
 
 def place_within(frame: Frame, face: Face, inside: bool, around: bool) -> tuple[Place | None, bool]:
-    """Returns the place to correct, and whether it is a head. The head is used with `around`, unless it is too large.
-    Otherwise it is the face with `inside`; None where neither is wanted, or both are too large."""
+    """Returns the place to correct, and whether it is a head. With `around` the place is the head, unless that is too
+    large. Otherwise, with `inside`, it is the face. It is None if neither is wanted, or all wanted are too large."""
     for head in [True] * around + [False] * inside:
         place = place_of(frame, face, HEAD if head else _FACE_SIDES, LARGEST + MULTIPLE)
         if max(place.width, place.height) <= LARGEST:
@@ -160,7 +160,7 @@ def masks_of(face: Face, place: Place, edge: tuple[float, float] = HEAD_EDGE) ->
 
 
 def calm_of(picture: Bytes) -> Float32:
-    """Returns how calm each pixel's surroundings are, float32 h×w, 0…1. Hair, cloth and leaves are calm, at 1."""
+    """Returns how calm each pixel's surroundings are, float32 h×w, 0…1. Hair, cloth and leaves count as calm (1)."""
     fine: Any = cv2.absdiff(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
     mean: Any = cv2.blur(fine, (_BLUR_SAMPLES, _BLUR_SAMPLES), borderType=cv2.BORDER_REPLICATE).mean(
         2, dtype=np.float32

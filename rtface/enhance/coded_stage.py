@@ -2,7 +2,7 @@
 
 It works on the frame's samples at the coded size, before anything is scaled, where the codec's block grid is intact.
 The face engine then gets the corrected frame. The stage's network (`rtface.protocols.CodedNetwork`) also predicts the
-error before and after, by which `rtface.analysis.treatment` decides.
+errors before and after its correction, from which `rtface.analysis.treatment` decides.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LARGEST_GRAIN_SAMPLES, _GRAIN_EDGE, _KEPT_GRAIN_SHARE = 2048, (0.8, 1.14), 0.9
 """Longest side of a head whose grain is removed; where the removal fades out, as for `head_shape`; share of the
 estimated power that is kept from frame to frame."""
 _MAX_UNUSED_FRAMES = 2
-"""Frames that may be begun in a row and not processed; then none is begun, as the first stage is no longer used."""
+"""Most frames in a row that are begun but not processed. After them none is begun: the first stage is out of use."""
 _GPU_WARNING = Message(
     "frames that stay on the GPU skip the first stage, and the coarseness of their coding is unknown, so faces are "
     "corrected less; leave out {--decode:cuda} for the full correction",
@@ -81,7 +81,7 @@ PlaceKey = tuple[float, int, int | None, Box]
 Output = Future[tuple[Bytes, tuple[Float32, Float32]]]
 """The picture of a place, and the network's output for it."""
 HeadGrain = tuple[Place, Bytes, float | None]
-"""Place of a head on the frame before, its picture, and the upper bound of its grain's power."""
+"""Place of a head on the previous frame, its picture, and the upper bound of its grain's power."""
 
 
 class CodedStage:
@@ -94,7 +94,7 @@ class CodedStage:
         light: a network at 0.6 of the cost, for live runs that have no time for `network`.
         device: composites in the host's memory.
         make_correction: makes corrections for `device`.
-        stats: counts `crops:coded`, `crops:coded-light`; gets a warning for frames that skip this stage.
+        stats: counters `crops:coded` and `crops:coded-light`; gets a warning if frames skip this stage.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class CodedStage:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
         self._one_at_a_time, self._unused = Lock(), 0
-        self._last: dict[int, tuple[bool, bool]] = {}  # by track of the last frame: face, head corrected
-        self._grain = dict[int, HeadGrain]()  # by track of the last frame
-        self._begun, self._next = dict[PlaceKey, Output](), dict[PlaceKey, Output]()  # of the two frames begun last
+        self._last: dict[int, tuple[bool, bool]] = {}  # last frame's tracks: whether face and head were corrected
+        self._grain = dict[int, HeadGrain]()  # tracks of the last frame
+        self._begun, self._next = dict[PlaceKey, Output](), dict[PlaceKey, Output]()  # for this frame; for the next
 
     def measure(self, view: View, frame: Frame, face: Face, analysis: Analysis) -> Analysis:
-        """Adds the predicted errors to an analysis: on a face and round it, before and after."""
+        """Adds predicted errors to an analysis: on and round a face, before and after correction."""
         return self.measurement(view, frame, face, analysis)()
 
     def measurement(self, view: View, frame: Frame, face: Face, analysis: Analysis) -> Callable[[], Analysis]:
-        """Returns `measure` as a function for any thread, which runs the network."""
+        """Returns `measure` as a function, which any thread may call."""
         self._passes(frame)
         place = place_of(frame, face, HEAD, MEASURED)
         infer = self._inference(self._network, view, frame, place)
@@ -151,8 +151,8 @@ class CodedStage:
         return measure
 
     def begin(self, frame: Frame) -> bool:
-        """Starts the network in a thread, on faces that were corrected last. `process` will need this frame after the
-        next one; it runs the network again where the places differ then.
+        """Starts the network in a thread, on the faces corrected last. Called before `process` of the previous frame.
+        If the faces' places have changed by the time of `process`, that runs the network again.
 
         Returns:
             Whether anything was started.
@@ -208,10 +208,10 @@ class CodedStage:
         return self._pasted(frame, corrections, boxes)
 
     def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
-        """Returns the frame with grain removed by the strength round faces. It is removed from heads with their hair,
-        so that no border crosses a forehead."""
+        """Returns the frame with grain removed from its heads. The strength round a face applies to the whole head with
+        its hair, so that no border crosses the forehead."""
         before, self._grain = self._grain, {}
-        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one by one, as heads overlap
+        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one by one: heads overlap
             place = place_of(frame, face, HEAD, _LARGEST_GRAIN_SAMPLES)
             picture = picture_of(self._device.view(frame), place)
             most = None if frame.new else _most_grain(place, picture, before.get(face.track_id))
@@ -238,7 +238,7 @@ class CodedStage:
     def _inference(
         self, network: CodedNetwork, view: View, frame: Frame, place: Place
     ) -> Callable[[], tuple[Bytes, tuple[Float32, Float32]]]:
-        """Returns a function for any thread, for a place's picture and output."""
+        """Returns a function that gets a place's picture and output. It may run on any thread."""
         key = _place_key(frame, place)
         if network is self._network and (begun := self._begun.get(key) or self._next.get(key)) is not None:
             return begun.result
@@ -258,7 +258,7 @@ def _place_key(frame: Frame, place: Place) -> PlaceKey:
 
 
 def _most_grain(place: Place, picture: Bytes, before: HeadGrain | None) -> float | None:
-    """Returns the highest power of a head's grain, from the frame before. It decays slowly over repeated frames."""
+    """Returns an upper bound of a head's grain power. It is from the previous frame, and decays on repeated frames."""
     if before is None:
         return None
     there, then, most = before

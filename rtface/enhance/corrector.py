@@ -1,9 +1,8 @@
 """Corrects single frames: crop, restore, shape, composite.
 
-It uses devices, engines and trackers only through `rtface.protocols`. The work on a frame is split
-in two, so that an engine can compute while the next frame's crops are cut: `submit` starts
-it, `collect` ends it, in order. A frame with a fault passes through; the fault is counted, and does
-not end the run.
+It uses devices, engines and trackers only through `rtface.protocols`. The work on a frame is split in two, so that an
+engine can compute while the next frame's crops are cut: `submit` starts the work, `collect` finishes it, in the order
+of the frames. A frame on which something fails passes through; the fault is counted, and does not end the run.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class InventedMeter(Protocol):
         ...
 
     def measured(self, frame: Frame, original: object, faces: Sequence[FaceTask]) -> Frame:
-        """Returns the corrected frame or field with its map. Counts the share in the faces' tracks."""
+        """Returns the corrected frame or field with its map. Adds the invented share to the faces' tracks."""
         ...
 
 
@@ -62,10 +61,10 @@ class Helpers:
 
     Attributes:
         light: name of the engine that runs between the keyframes of a heavy one.
-        persons: recognises the persons of tracks.
-        coded: the first stage; without it the expected gain decides about no face.
-        guard: weakens corrections that change the person.
-        invented: makes the map of invented detail.
+        persons: recogniser of the tracks' persons.
+        coded: the first stage; without it, no face is decided by its expected gain.
+        guard: guard that weakens corrections that change the person.
+        invented: meter that makes the map of invented detail.
     """
 
     light: str | None = None
@@ -83,7 +82,7 @@ class FaceCorrector(ABC):
 
     Args:
         runtime: the device and the engines.
-        options: grain, strength, faces, max_faces, keyframe, region, correct.
+        options: the options grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
         rules: decisions about tracks that do not come from their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
@@ -116,7 +115,7 @@ class FaceCorrector(ABC):
         self.use_persons(helpers.persons)
         self.switch.moved = self.tracks.leave_engines  # another device cannot use the engines' answers
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
-        self._holds = {persons: HeldFaces() for persons in (False, True)}  # each needs all frames in order
+        self._holds = {persons: HeldFaces() for persons in (False, True)}  # each must see all frames in order
         self._repeats = RepeatedFrames()
         self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
         self._select = self._selector(helpers.light)
@@ -136,7 +135,7 @@ class FaceCorrector(ABC):
         return chosen(frame.faces, self._holds[persons_known].on(frame))
 
     def use_persons(self, persons: PersonRecogniser | None) -> None:
-        """Recognises persons from now on, before the first frame; None recognises none."""
+        """Sets the recogniser of persons, or None for none. Called before the first frame."""
         self.persons = persons
         if persons is not None:
             self.tracks.person_of = persons.gallery.label_of
@@ -155,7 +154,7 @@ class FaceCorrector(ABC):
         task = FrameTask(frame, self.runtime.device)
         try:
             if self.persons is not None:
-                if self.mode is not Mode.FILM:  # the look-ahead of a film has done so
+                if self.mode is not Mode.FILM:  # in a film the look-ahead has done it
                     self.persons(frame, self.runtime.device.view)
                 task.frame = frame = self.persons.label(frame)
             if self.switch.works:
@@ -186,7 +185,7 @@ class FaceCorrector(ABC):
         self.tracks.sweep(frame.time)
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
-        """Removes coding artefacts from the frame where that is expected to help.
+        """Removes coding artefacts from the frame if that is expected to help.
 
         Args:
             light: whether the light network is used.
@@ -203,7 +202,7 @@ class FaceCorrector(ABC):
             for face in faces
             if self._coded is not None and (share := self._grain_share(face, frame.time, strength)) > UNSEEN_STRENGTH
         ]
-        # In a live run with keyframes a better answer may come for the same image.
+        # In a live run with keyframes a better answer may follow for the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
             task.shown = self._repeats.of(frame, task.faces, [*chosen, *grainy])
         if self._coded is None or not (chosen or grainy):
@@ -234,8 +233,8 @@ class FaceCorrector(ABC):
         return StageStrength(inside * strength, within * strength), StageStrength(around * strength, beyond * strength)
 
     def _grain_share(self, face: Face, time: float, strength: float) -> float:
-        """Returns the share of a head's grain to remove. Grain is removed even where the head is otherwise left alone,
-        unless the user forces that."""
+        """Returns the share of a head's grain to remove. Grain is removed even from a head that is otherwise left
+        alone, unless the user forces it to be left alone."""
         track = self.tracks.states.get(face.track_id)
         wanted = self.tracks.forced(face, time) or (
             track.analyzer.treatment if track and track.analyzer.forced else None
@@ -259,7 +258,7 @@ class FaceCorrector(ABC):
         for face in task.faces:
             if face.light is not None:
                 self._submit_both(face, face.light, next(on_host), next(on_host))
-            elif not face.key or face.track.late is not None:  # or no answer to an earlier frame yet
+            elif not face.key or face.track.late is not None:  # or an earlier answer is still due
                 self._stats.count("crops:carried")
             else:
                 if frame.new:
@@ -267,7 +266,7 @@ class FaceCorrector(ABC):
                 face.output = self._submit(face, face.engine, face.crops)
 
     def _submit_both(self, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]) -> None:
-        """Submits to the light engine, on keyframes also to the heavy one.
+        """Submits a face to the light engine. On keyframes, also submits it to the heavy one.
 
         Args:
             crops, light_crops: crops for the heavy and for the light engine, on the host.
@@ -374,7 +373,7 @@ class FaceCorrector(ABC):
         return None if face.output is None else face.output.result()
 
     def _box(self, face: FaceTask) -> Box:
-        """Returns the shown part of the crop, in samples of SIDE×SIDE."""
+        """Returns the crop's shown part, on a grid of SIDE×SIDE samples."""
         return shown_box(SIDE, face.mesh, face.crops.size, face.shaping.region)
 
     def _failed(self, error: Exception, task: FrameTask) -> None:

@@ -14,7 +14,7 @@ from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
-"""Cells a side of the grid on which a correction is compared with that of the frame before."""
+"""Cells a side of the grid on which a correction is compared with that of the previous frame."""
 _MAX_GAP_S = 0.2
 """Longest gap between two frames that are compared, in seconds."""
 _TIME_MARGIN_S = 1e-3
@@ -24,14 +24,14 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
     """Records the doubts of a frame's faces in their tracks' figures."""
     for face, correction in zip(faces, corrections, strict=True):
         if face.strength.seen:
-            doubt = _doubt(face, correction, device)  # in a lead-in too: the next frame compares with its last change
+            doubt = _doubt(face, correction, device)  # in a lead-in too: the next frame is compared with it
             if not face.frame.lead_in:
                 face.track.figures.note(face.time).doubt = doubt
 
 
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     change, flicker, fine = 0.0, 0.0, 0.0
-    if device.name == "cpu":  # a GPU would have to be waited for
+    if device.name == "cpu":  # reading from a GPU would mean waiting for it
         change, flicker, fine = _change(face, *device.read(correction))
     pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
     error = hidden = 0.0
@@ -66,7 +66,7 @@ def _middle(values: Float32) -> Float32:
 
 
 def _change(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[float, float, float]:
-    """Returns `Doubt.change`, `flicker` and `fine`: mean absolute changes of luma, of 255, and a share."""
+    """Returns `Doubt.change`, `flicker` and `fine`: two mean absolute changes of luma, of 255, and a share."""
     luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     before, face.track.change = face.track.change or (-1e9, cells), (face.time, cells)

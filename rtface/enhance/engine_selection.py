@@ -26,13 +26,13 @@ class EngineSelector:
     """Selects the engine of a face, for every frame or for keyframes. Not for use from several threads.
 
     Args:
-        options: keyframe.
-        stats: warnings.
-        tracks: the state of every track; changed.
+        options: the options keyframe and detail.
+        stats: receiver of warnings.
+        tracks: the state of every track, which the selector changes.
         light: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
 
     Attributes:
-        live: whether faces share the time of a frame; if so it needs frames without faces too.
+        live: whether faces share the time of a frame; if so, it must be called for frames without faces too.
     """
 
     live = False
@@ -44,7 +44,7 @@ class EngineSelector:
         """Returns the faces to correct, with their engines.
 
         Args:
-            frame, faces: the chosen faces of this frame.
+            frame, faces: the frame, and its chosen faces.
             runtime: holds the engines.
             strength: strength of the run, 0…1.
         """
@@ -62,7 +62,7 @@ class EngineSelector:
                     track.change_engine()
                 else:
                     track.forget()
-            if task.light is None:  # keyframes fade into each other
+            if task.light is None:  # with a light engine, keyframes fade into each other anyway
                 track.weights = faded(track.weights, 1.0, inf, 1.0)
                 task.share = min(task.share, track.weights)
             if not frame.lead_in:
@@ -92,20 +92,20 @@ class EngineSelector:
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
-        """Returns the engine between keyframes, and the smallest distance of keyframes. The engine is None where
-        `engine` runs on every frame."""
+        """Returns the engine between keyframes, and the shortest keyframe interval. The engine is None if `engine` runs
+        on every frame."""
         if self._light in (None, engine.name) or frame.new:
             return None, 1
         every = self._spacing(engine)
         return (runtime.engines.named(self._light), every) if every > 1 else (None, 1)
 
     def _spacing(self, engine: Engine) -> int:
-        """Returns the distance of keyframes of `engine`, in frames."""
+        """Returns the keyframe interval of `engine`, in frames."""
         return spacing(self._options.keyframe, engine)
 
 
 class GovernedSelector(EngineSelector):
-    """The selector of a live run: the best engine for a face, or a cheaper one under load.
+    """Selects engines in a live run: a face's best engine, or a cheaper one.
 
     Args:
         governor: decides the quality level of each face.
@@ -132,7 +132,7 @@ class GovernedSelector(EngineSelector):
     def _spacing(self, engine: Engine) -> int:
         every = super()._spacing(engine)
         if self._options.keyframe == "auto":
-            # In fact 2 means a keyframe as soon as the engine has answered.
+            # In effect, 2 means a new keyframe as soon as the engine has answered the last one.
             every = 1 if self._governor.costs.waits(1e-3 * engine.ms) else 2
         if every > 1:
             self._stand_back(engine)
@@ -152,7 +152,7 @@ class GovernedSelector(EngineSelector):
         for task in tasks:
             if task.light is None:
                 costs.learn(task.engine.name, 1e-3 * task.engine.ms)
-            else:  # the light engine is all that a frame waits for
+            else:  # a frame waits for the light engine only
                 costs.learn(task.light.name, 1e-3 * task.light.ms)
                 costs.learn(task.engine.name, 1e-3 * task.light.ms + _BLEND_S)
         demands = [

@@ -20,10 +20,10 @@ class FaceFilter:
     """A parsed `--faces`.
 
     Attributes:
-        largest: only the widest face of each frame.
-        ids: only these track ids, and those of `persons`; None for every face.
+        largest: whether only the widest face of each frame is chosen.
+        ids: ids of the tracks to choose, besides those of `persons`; None for every face.
         persons: labels of persons (`Face.person`), in lower case.
-        most: largest number of faces of a frame, the widest first.
+        most: maximum number of faces per frame; the widest are chosen.
     """
 
     largest: bool = False
@@ -33,7 +33,7 @@ class FaceFilter:
 
     @property
     def before_persons(self) -> FaceFilter:
-        """Filter that keeps every face it may choose once persons are recognised."""
+        """Filter for every face that may be chosen after persons are recognised."""
         return replace(self, ids=None, persons=frozenset()) if self.persons else self
 
     @classmethod
@@ -74,11 +74,11 @@ class FaceFilter:
 
 
 def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:
-    """Returns a message for each option with tracks or persons never seen.
+    """Returns a message for each option that names unseen tracks or persons.
 
     Args:
-        faces: ``--faces``.
-        person: ``--person``; its names replace P2 in tracks, so numbers up to their count are not missed.
+        faces: value of ``--faces``.
+        person: values of ``--person``; their names replace P2 etc. in tracks, so no number up to their count is unseen.
         treatments: content of the treatment file.
         tracks: reports of the finished run.
     """

@@ -98,6 +98,6 @@ class FilmEnhancer(FaceCorrector):
             task.park()
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
-        # Holds as many frames more as are averaged, to give the heavy engine time.
+        # As many more frames are held as averaging needs, to give the heavy engine time.
         self._held = max(self._held, face.every + AHEAD_FRAMES)
         return face.track.keys.due(sample, face.every)

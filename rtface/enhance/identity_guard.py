@@ -27,17 +27,17 @@ _SECOND_LOOK_S = 0.3
 class IdentityGuard:
     """Compares corrected faces with the input, and weakens corrections as needed.
 
-    Every `period` the face is compared as it came and as the correction at full strength would make it, both
-    blurred. A network for persons measures their distance, and `rtface.persons.guard.GuardedTrack` decides. The
-    first frame of a track is compared before it is shown.
+    Every `period`, the face in the input is compared with the face at full correction, both blurred. A network that
+    recognises persons measures the distance between them, and `rtface.persons.guard.GuardedTrack` decides. The first
+    frame of a track is compared before it is shown.
 
     Not for use from several threads.
 
     Args:
-        embed: chip (uint8 150×150×3 RGB) → embedding of length 1.
-        limits_of: returns the limits of an engine by name; None for one that is not guarded.
+        embed: function: chip (uint8 150×150×3 RGB) → embedding of length 1.
+        limits_of: function that returns the limits of an engine by name; None if the engine is not guarded.
         period: seconds between comparisons.
-        stats: times the work; counts comparisons.
+        stats: timer of the work, and counter of comparisons.
 
     Attributes:
         weakened: faces whose correction was weakened on the last frame.
@@ -55,7 +55,7 @@ class IdentityGuard:
         self.weakened = 0
 
     def shape(self, task: FrameTask) -> list[Correction]:
-        """Returns a frame's corrections (`Device.shape`), weakened as the tasks' strengths then say."""
+        """Returns a frame's corrections (`Device.shape`), weakened as needed. Weakens the tasks' strengths likewise."""
         for face in task.faces:
             if face.frame.new:  # another still may give the same number to another person
                 face.track.guard = GuardedTrack()
@@ -85,7 +85,7 @@ class IdentityGuard:
         face.shaping = replace(face.shaping, strength=face.strength.applied)
 
     def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
-        """Compares input and output of a face that shows enough. Returns whether it was the first look."""
+        """Compares input and output of a face that is clear enough. Returns whether it was the first comparison."""
         guard = face.track.guard
         with self._stats.time("guard"):
             view = task.device.view(task.frame)

@@ -29,14 +29,14 @@ _FIRST_STAGE_S = 0.01
 _LIGHT_COST_SHARE = 0.6
 """Cost of the first stage's light network, as a share of the full network's."""
 _LIGHT_HOLD_S = 3.0
-"""Hold-off in seconds: how long the light network stays after there was no time for the full one."""
+"""Hold-off in seconds: how long the light network stays in use after there was no time for the full network."""
 
 
 class FrameEnhancer(FaceCorrector):
     """`FaceCorrector` for single frames. Raises EngineError when 100 frames in a row cannot be enhanced."""
 
     mode = Mode.CALL
-    _faults = 0  # frames in a row
+    _faults = 0  # number of frames in a row that failed
 
     def process(self, frame: Frame) -> Frame:
         """Returns the frame with its faces corrected."""
@@ -71,9 +71,9 @@ class LiveEnhancer(FrameEnhancer):
     """
 
     mode = Mode.LIVE
-    _first_s = _FIRST_STAGE_S  # average seconds a frame of the first stage's full network
-    _light_until = -inf  # time of a frame
-    _first_share: float | None = None  # of the first stage's strength, which fades with the time that is left
+    _first_s = _FIRST_STAGE_S  # average seconds per frame of the first stage's full network
+    _light_until = -inf  # time of the frame at which the light network's hold-off ends
+    _first_share: float | None = None  # share of the first stage's strength, which fades as time gets short
     _first_at = 0.0  # time of the last frame
 
     def __init__(
@@ -103,8 +103,8 @@ class LiveEnhancer(FrameEnhancer):
         return frame
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
-        """Runs the first stage if the engines leave time. With little time its light network runs; with less it is
-        skipped, before anything else is."""
+        """Runs the first stage if the engines leave time for it. If they leave little, its light network runs; if they
+        leave less, the first stage is skipped before anything else is."""
         time, room = task.frame.time, self._governor.has_room
         if light or not room(self._first_s):
             self._light_until = time + _LIGHT_HOLD_S
@@ -153,7 +153,7 @@ class LiveEnhancer(FrameEnhancer):
         return None
 
     def _take_late(self, task: FrameTask, track: TrackState) -> None:
-        """Uses a late answer as a keyframe, though of an earlier frame."""
+        """Uses a late answer as a keyframe. It is for an earlier frame."""
         if track.late is None or not track.late[0].done():
             return
         (output, late), track.late = track.late, None
@@ -166,5 +166,5 @@ class LiveEnhancer(FrameEnhancer):
 
 
 def _in_time(output: Future[Restored[Any]], deadline: float) -> bool:
-    """Waits for an answer until the deadline (monotonic clock). Returns whether it is there."""
+    """Waits for an answer until the deadline (monotonic clock). Returns whether it has arrived."""
     return bool(wait_for([output], max(0.0, deadline - monotonic())).done)

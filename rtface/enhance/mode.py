@@ -1,4 +1,4 @@
-"""How frames arrive at the enhancement."""
+"""Defines how frames arrive at the enhancement."""
 
 from __future__ import annotations
 

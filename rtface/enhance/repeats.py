@@ -1,7 +1,7 @@
-"""Recognises frames that repeat the one before: a freeze, animation on twos, repeated fields.
+"""Recognises frames that repeat the previous one: a freeze, animation on twos, repeated fields.
 
-The state of corrections (positions, averages, grain, state of an engine) keeps changing while the image stands still.
-So a frame whose samples round the faces equal those of the frame before gets the same corrected samples.
+The state of corrections (positions, averages, grain, engine state) keeps changing while the image stands still. So a
+frame whose samples round the faces equal those of the previous frame gets the same corrected samples.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
 from rtface.util.av_gpu import on_gpu
 
-_AROUND_SHARE = 0.8  # of a face's box that the first stage may change on each side of it, plus a margin
+_AROUND_SHARE = 0.8  # share of a face's box that the first stage may change on each side, plus a margin
 _MARGIN_SAMPLES = 32
 _UNSEEN_STRENGTH_DIFFERENCE = 0.02  # strength follows the pose, which jitters
 
 
 class RepeatedFrames:
-    """Recognises frames that repeat the one before. A field is compared with that of the same parity."""
+    """Recognises frames that repeat the previous one. A field is compared with the last one of its parity."""
 
     def __init__(self) -> None:
         self._last: dict[int | None, ShownSamples] = {}
 
     def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> ShownSamples | None:
-        """Returns the samples of the frame, or of the one it repeats. None without corrections.
+        """Returns samples of the frame, or of the frame that it repeats. None without corrections.
 
         Args:
             frame: the input frame.

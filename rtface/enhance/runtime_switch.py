@@ -16,14 +16,14 @@ class RuntimeSwitch:
     Args:
         runtime: the first runtime.
         stats: gets a warning for each runtime that could not be opened.
-        upgrade: takes over between two frames once it is done (a run starts at once on the CPU, and moves to
-            the GPU when its plan has passed its gate).
+        upgrade: runtime that takes over between two frames as soon as it is ready (a run starts on the CPU without
+            waiting, and moves to the GPU when its plan has passed its gate).
         fallback: opens the runtime that takes over when a GPU is lost; without it the run ends there. If it
             fails, frames pass through as they are.
 
     Attributes:
         runtime: the runtime of the next frame.
-        upgrade: as above; None once it has taken over or failed.
+        upgrade: as above; None after it has taken over or failed.
         moved: called after each change of `runtime`.
         works: False after a GPU was lost and the fallback could not be opened.
     """
@@ -46,12 +46,12 @@ class RuntimeSwitch:
         self.moved()
 
     def update(self) -> None:
-        """Switches to the upgrade if it is done. Called for each frame."""
+        """Switches to the upgrade if it is ready. Called for each frame."""
         if self.upgrade is not None and self.upgrade.done():
             self._take_upgrade(self.upgrade)
 
     def lost(self, error: DeviceLost, device: Device) -> None:
-        """Switches to the fallback, as `device` stopped answering. Raises `error` where there is none."""
+        """Switches to the fallback, because `device` stopped answering. Raises `error` if there is no fallback."""
         if self._fallback is None:
             raise error
         # A frame that was still on the lost GPU after the switch must not switch again.

@@ -9,11 +9,11 @@ from rtface.frame import Face, Frame
 from rtface.geometry.transforms import display_size
 from rtface.quality.governor import UNSEEN_STRENGTH
 
-# A correction weakens from the first yaw on and is 0 at the second: engines are trained on faces that hardly turn. Of
-# ten portraits in a call the five turned by 39 to 45 degrees lose 0.004 of their identity to rtface-m; those turned by
-# 50 to 58 lose 0.019, and with this rule 0.012; 0.22 of the 0.23 dB of gain remain.
+# A correction weakens from `_TURNED_DEG` of yaw on and is 0 at `_PROFILE_DEG`: engines are trained on faces that hardly
+# turn. Of ten portraits in a call, the five turned by 39 to 45 degrees lose 0.004 of their identity to rtface-m. Those
+# turned by 50 to 58 lose 0.019, but with this rule 0.012, while 0.22 of the 0.23 dB of gain remain.
 _TURNED_DEG, _PROFILE_DEG = 45.0, 75.0
-# Shares of a face's mesh inside the frame at which a film's correction is 0, and full; the tracker loses it at half.
+# Shares of a face's mesh inside the frame at which a film's correction is 0, and full; below half, tracking ends.
 _EDGE_SHARES = 0.5, 0.62
 
 
@@ -24,12 +24,12 @@ class Strength:
     Attributes:
         asked: strength of the run, or of the shot.
         decided: strength of the treatment, by the damage to the face, 0…1.5.
-        vivid: less for an engine that invents detail; it fades where the engine changes.
-        pose: less for a face that is turned away.
-        edge: less for a face that the frame's edge cuts.
+        vivid: factor that is lower for an engine that invents detail; it fades when the engine changes.
+        pose: factor that is lower for a face that is turned away.
+        edge: factor that is lower for a face that the frame's edge cuts.
         person: strength set for this person.
-        level: fades where time is short (`rtface.quality.governor`).
-        guard: less where the person would change.
+        level: factor that fades when time is short (`rtface.quality.governor`).
+        guard: factor that is lower if the person would change.
         detail: how much fine detail is added again, 0…1.5 (`rtface.correct.detail`): by the look, the engine, and the
             damage to the face.
     """
@@ -46,7 +46,7 @@ class Strength:
 
     @property
     def wanted(self) -> float:
-        """Strength that the user sets: of the run times that of the person."""
+        """Strength that the user sets: the run's times the person's."""
         return self.asked * self.person
 
     @property
@@ -78,7 +78,7 @@ def strength_by_edge(face: Face, frame: Frame) -> float:
 
 def of_vivid(strength: float) -> float:
     """Returns the strength, 0…1, for an engine that invents detail. The predicted strength is 0…1.5. Invented detail
-    is itself an error, which matters where coding did little damage."""
+    is itself an error, which matters if coding did little damage."""
     return min(strength * strength, 1.0)
 
 

@@ -30,13 +30,12 @@ class FaceTask:
         strength: factors of the correction; the applied strength is above 0.
         engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
-        share: share of `engine` in the correction, 0…1; the rest is that of the engine before it.
-        light: the engine that runs on every frame between keyframes of `engine`; None without
-            keyframes.
+        share: share of `engine` in the correction, 0…1; the rest is the share of the previous engine.
+        light: the engine that runs on every frame between keyframes of `engine`; None without keyframes.
         every: frames from one keyframe to the next.
         shaping: how the answer is shaped.
-        crops: the crop of this face, once it is cut.
-        output: pending answer of `engine`, or of `light` where there is one, for this frame.
+        crops: the crop of this face, after it was cut.
+        output: pending answer of `engine`, or of `light` if there is one, for this frame.
         sample: this face for the keyframe scheduler; None without keyframes.
         restored: the answer that is shown; None between keyframes and while it is late.
     """
@@ -83,7 +82,7 @@ class FaceTask:
     def changed(self) -> Box:
         """Box in display pixels outside of which the correction is 0."""
         size, region = self.crops.size, self.shaping.region
-        # Without an answer, the mask is that of another frame.
+        # Without an answer, another frame's mask is used.
         box = (0, 0, size, size) if self.restored is None else shown_box(size, self.mesh, size, region)
         return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 
@@ -95,7 +94,7 @@ class FaceTask:
     @property
     def seed(self) -> int:
         """Seed for synthetic grain, from the frame and the face's place. The place counts on a 64-pixel grid, so the
-        seed is the same on every machine and in every segment of a film, where tracks have other ids."""
+        seed is the same on every machine and in every segment of a film, although track ids differ between segments."""
         x, y = (int(v) for v in (self.face.box[:2] + self.face.box[2:]) // 128)
         return ((x * 64 + y) * 2654435761 + self.frame.pts * 40503) & 0xFFFFFFFF
 
@@ -111,14 +110,14 @@ class FrameTask:
     """A frame between `FaceCorrector.submit` and `collect`, and its device.
 
     Attributes:
-        seconds: time spent on it so far.
-        deadline: when waiting for engines ends, by the monotonic clock.
+        seconds: time spent on the frame so far.
+        deadline: time at which waiting for engines ends, by the monotonic clock.
         crops: all crops that the device holds for this frame.
         parked: whether the crops were released, to be cut again later.
         cleaned: whether the first stage changed the frame.
-        first_s: seconds of the first stage, where they are counted apart (live).
-        original: a copy of the image from before the first stage, where a map of invented detail is made.
-        shown: its samples round the faces, or those of the frame that it repeats.
+        first_s: seconds of the first stage, if they are counted separately (live).
+        original: a copy of the image from before the first stage, if a map of invented detail is made.
+        shown: samples round the faces of this frame, or of the frame that it repeats.
     """
 
     frame: Frame
@@ -134,12 +133,12 @@ class FrameTask:
     shown: ShownSamples | None = None
 
     def park(self) -> None:
-        """Releases its crops until `resume`. Frames that wait for a keyframe thus hold no GPU memory."""
+        """Releases the crops until `resume`. Frames that wait for a keyframe thus hold no GPU memory."""
         crops, self.crops, self.parked = self.crops, (), True
         self.device.drop(crops)
 
     def resume(self) -> None:
-        """Cuts its crops again if it was parked."""
+        """Cuts the crops again if the frame was parked."""
         if self.parked:
             self.parked = False
             self.crops = self.device.cut_again(self.frame, [face.crops for face in self.faces])

@@ -13,7 +13,7 @@ from rtface.analysis.treatment import Treatment
 from rtface.enhance.strength import Strength
 from rtface.frame import Face
 
-# More spans than this are merged, the shortest into its neighbours.
+# If there are more spans than this, the shortest is merged into its neighbours.
 _MAX_SPANS = 64
 # Frames of a track that are noted one by one: more than are in flight between the enhancement and the output.
 IN_WORK = 128
@@ -24,13 +24,13 @@ class FrameNote:
     """Notes on a face on one frame, until they are counted.
 
     Attributes:
-        width: width of the face; None where the frame has been counted as seen.
+        width: width of the face; None after the frame was counted as seen.
         treatment: the decided treatment.
-        engine: name of the engine that ran; None where none did.
-        strength: factors of its correction; None where it was to be left alone.
-        applied: the strength that was applied; None where the face was not corrected.
+        engine: name of the engine that ran; None if no engine ran.
+        strength: factors of the correction; None if the face was to be left alone.
+        applied: the strength that was applied; None if the face was not corrected.
         guarded: whether the identity guard weakened the correction.
-        doubt: how doubtful the correction is; None where there was none.
+        doubt: how doubtful the correction is; None without a correction.
     """
 
     width: float | None = None
@@ -48,13 +48,13 @@ class TrackFigures:
 
     Attributes:
         notes: notes on frames that are not counted yet, by time.
-        first_s, last_s: times at which it was seen first and last, in seconds of the input's clock.
+        first_s, last_s: times at which the face was seen first and last, in seconds of the input's clock.
         frames: number of frames with the face.
-        width_sum: sum of its widths on them.
-        corrected: number of frames on which it was corrected.
-        guarded: number of these on which the identity guard weakened the correction.
+        width_sum: sum of the face's widths on these frames.
+        corrected: number of frames on which the face was corrected.
+        guarded: number of frames on which the identity guard weakened the correction.
         strength_sum: sum of the applied strengths.
-        factors: sum of each strength factor by name, with strengths of 0; "" counts them.
+        factors: sum of each strength factor by name, also over frames with strength 0; "" counts the frames.
         engine: name of the engine last used.
         treatment: the last decision.
         spans: the decisions over time.
@@ -167,7 +167,7 @@ class TrackFigures:
         self._continue(span)
 
     def _continue(self, span: Span) -> None:
-        """Adds a later span. It is merged with the last span where both are of one kind."""
+        """Adds a later span. It is merged with the last span if both are of one kind."""
         last = self.spans[-1] if self.spans else None
         if last is not None and last.kind == span.kind:
             span.from_s, span.frames = last.from_s, last.frames + span.frames
@@ -187,8 +187,8 @@ class TrackFigures:
 
         Args:
             number: id of the track.
-            decided: treatment of the track, used where no frame had one.
-            scores: scores of its degradation, by name.
+            decided: treatment of the track, used if no frame had one.
+            scores: scores of the face's degradation, by name.
             origin: time in seconds that counts as 0.
         """
         self.count()

@@ -20,16 +20,16 @@ from rtface.protocols import Device, View
 from rtface.stats import Stats
 
 _RETRY_S = 1.0
-"""Seconds from a failed measurement to the next one, where frames do not wait for it."""
+"""Seconds from a failed measurement to the next attempt, if frames do not wait for measurements."""
 
 
 class TrackMeasurement:
     """Measures the faces of each frame, in order, when they are due. Not for use from several threads.
 
     Args:
-        track_of: returns the state of a face's track, and makes it on first sight.
-        coded: predicts the error on a face; None where no decision depends on it.
-        stats: times the analysis.
+        track_of: function that returns the state of a face's track, and makes it on first sight.
+        coded: first stage, which predicts the error on a face; None if no decision depends on that.
+        stats: timer of the analysis.
         waits: if False, tracks that have been measured before are measured again in a thread that `begin` starts, one
             at a time, so that hardly any frame waits; their analyzers get the result on a later frame.
     """
@@ -43,7 +43,7 @@ class TrackMeasurement:
         waits: bool = True,
     ) -> None:
         self._track_of, self._coded, self._stats, self._waits = track_of, coded, stats, waits
-        self._prepared: tuple[Callable[[], Analysis], Analyzer, float, float] | None = None  # with width and time
+        self._prepared: tuple[Callable[[], Analysis], Analyzer, float, float] | None = None  # floats: width, time
         self._pending: tuple[Future[Analysis], Analyzer, float, float] | None = None
         self._failed = -inf  # time of the frame at which a measurement failed last
 

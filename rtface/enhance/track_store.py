@@ -35,23 +35,23 @@ class TrackState:
     """One track.
 
     Attributes:
-        analyzer: its degradation over time and the resulting treatment.
+        analyzer: analyzer of the face's degradation over time and the resulting treatment.
         figures: figures for the report.
         correction: state of the correction from frame to frame.
         engine: name of the engine last used.
         output: the engine's last answer, which holds a recurrent engine's memory.
         output_from: time of the frame of that answer, and the name of the engine.
-        chosen: name of the best engine for it; another is used where time is short.
-        keys: its keyframes.
+        chosen: name of the best engine for the face; another is used when time is short.
+        keys: keyframes of the track.
         late: an answer that was not waited for, and its task (live).
-        guard: decides how much of its correction is kept, so that the person stays the same (`--guard`).
+        guard: state that decides how much of the correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame, in the face and round it, 0…1.
         fades: strengths on the last frame that follow the decided ones, by name, see `faded`.
-        weights: share of the engine's weights on the last frame, 0…1; the rest is that of the weights before. They
-            fade even in forced treatments. Not handed over, as the lead-in of another process repeats the change.
+        weights: share of the engine's weights on the last frame, 0…1; the rest is the share of the previous weights.
+            It fades even in forced treatments. Not handed over: the lead-in of another process repeats the change.
         change: time and luma of its last correction (`rtface.enhance.doubts`).
-        shown, guarded: states of the last frames for `handed_over`: of all, and of those that the guard has seen.
-        seen_s: time of the last frame with it; NaN once it is unseen for a while.
+        shown, guarded: states for `handed_over`: on the last frames, and on those of them that the guard has seen.
+        seen_s: time of the last frame with the face; NaN after it was unseen for a while.
     """
 
     id: int
@@ -74,8 +74,8 @@ class TrackState:
     seen_s: float = -inf
 
     def handed_over(self, time: float, border: float) -> FaceState:
-        """Returns the state for another process to continue from, as JSON values. It is `Analyzer.handed_over`, the
-        engine, which a face near the border of ``--engine auto`` keeps, and the state of the identity guard.
+        """Returns the state for another process to continue from, as JSON values. It holds `Analyzer.handed_over`, the
+        engine (which a face near a size limit of ``--engine auto`` keeps), and the state of the identity guard.
 
         Args:
             border: time of the last frame that this process shows; later ones may be in flight.
@@ -118,8 +118,8 @@ class TrackState:
         return strength
 
     def faded(self, name: str, target: float, time: float) -> float:
-        """Moves a strength that follows the decided one, and returns it. It moves to its target by at most
-        `MOST_A_FRAME` a frame, unless a shot or a treatment file decides."""
+        """Moves the strength `name` towards its target, and returns it. It moves by at most `MOST_A_FRAME` a frame,
+        unless a shot or a treatment file decides."""
         now = self.fades.get(name, target)
         self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
         return now
@@ -168,8 +168,8 @@ class TrackRules:
     Attributes:
         treatments: the user's decisions (`--treatment`).
         shots: settings by shot, which replace those of the run.
-        state_of: looks up the state that another process handed over for a new face; None without one.
-        person_of: returns the label of a track's person; empty where persons are not recognised.
+        state_of: function that looks up the state that another process handed over for a new face; None without one.
+        person_of: function that returns the label of a track's person; empty if persons are not recognised.
     """
 
     treatments: Treatments = field(default_factory=Treatments)
@@ -185,7 +185,7 @@ class TrackStore:
     """All tracks of a run, by id.
 
     Args:
-        rules: decisions made without the analysis.
+        rules: decisions that are made without the analysis.
         correct: "always" treats every face fully and "never" none, except those in `rules.treatments`.
         mode: mode of the run, for keyframes.
 
@@ -226,7 +226,7 @@ class TrackStore:
         return track
 
     def forced(self, face: Face, time: float) -> Treatment | None:
-        """Returns the treatment that a treatment file or shot forces. None where the analysis of the face decides."""
+        """Returns the treatment that a treatment file or shot forces. None if the analysis of the face decides."""
         if face.person and (treatment := self._by_person.get(face.person.lower())):
             return treatment
         if self.always:
@@ -275,6 +275,6 @@ class TrackStore:
         return [replace(self.states[k].report(origin), person=self.person_of(k)) for k in sorted(self.states)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
-        """Returns the current treatment of this track; None for one never seen."""
+        """Returns the current treatment of this track. None if the track was never seen."""
         track = self.states.get(track_id)
         return track.analyzer.treatment if track else None

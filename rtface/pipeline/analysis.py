@@ -41,17 +41,17 @@ _KEPT_FACES = 8
 
 @dataclass(slots=True)
 class Findings:
-    """Findings of an analysis: for its `progress` function, and afterwards.
+    """Findings of an analysis: for its `progress` function, and for the time afterwards.
 
     Attributes:
         keep_faces: whether to keep images of faces.
         scenes: the scenes of a film.
         notes: notes on which part of the input is read.
-        picture: measures the whole picture.
-        combed: returns the share of combed frames, 0…1, among a film's frames that can be judged.
-        curves: curves against fading: one or none for a film, one each for stills; None where nothing has faded.
-        tracks: returns the tracks.
-        faces: returns an image of the best face of each track, by id, uint8 RGB 256×256×3.
+        picture: meter that measures the whole picture.
+        combed: function that returns the share of combed frames, 0…1, among a film's frames that can be judged.
+        curves: curves against fading: one or none for a film, one for each still; None for a still that has not faded.
+        tracks: function that returns the tracks.
+        faces: function that returns an image of each track's best face, by id, uint8 RGB 256×256×3.
     """
 
     keep_faces: bool = False
@@ -89,14 +89,14 @@ def analyze_file(
     It uses the tracker, analysis and look-ahead of a run, so ids and decisions are the same. Raises as `run_file`.
 
     Args:
-        persons: whether to recognise persons even where no option asks for it.
-        findings: filled while the analysis runs; None where only the tracks are wanted.
+        persons: whether to recognise persons even if no option asks for it.
+        findings: filled while the analysis runs; None if only the tracks are wanted.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         source = None
-        # Read as in a run: through a film's decoder, a still does not tell how it was coded.
+        # Stills are read as in a run: through a film's decoder, a still does not tell how it was coded.
         if isinstance(input, Path) and (input.is_dir() or is_image(input)) and not options.sequence:
             frames_in = (frame for _, frame in frames_of_stills(images_of(input), stats, options.scale))
             if input.is_dir():

@@ -62,11 +62,11 @@ class FilmNetworks:
     """Networks that are kept between films, stills and segments.
 
     Attributes:
-        tracker: finds the faces.
+        tracker: tracker that finds the faces.
         runtime: the device and the engines.
         threads: threads of the first stage's network; None for all cores.
-        persons: recognises persons; None where nothing asks for it.
-        person_of: returns a track's person, where the tracker gives persons, which are not recognised then.
+        persons: recogniser of persons; None if nothing asks for it.
+        person_of: function that returns a track's person, if the tracker gives persons; they are not recognised then.
     """
 
     tracker: Tracker
@@ -107,10 +107,10 @@ def open_film(
     """Opens a film, or a folder of stills as a film (`--sequence`).
 
     Args:
-        stop: ends the wait for a pipe or a network drive that sends nothing.
-        stack: closes the source.
+        stop: event that ends the wait for a pipe or a network drive that sends nothing.
+        stack: stack that closes the source.
         on_gpu: whether frames may stay in the memory of the run's GPU.
-        size, fields: for all frames of a film, as in `FileSource`.
+        size, fields: size and fields of all frames of a film, as in `FileSource`.
         hold: for a folder, as in `SequenceSource`.
 
     Raises:
@@ -150,7 +150,7 @@ def open_film(
 
 
 def still_encoder(film: FilmPlan, source: FileSource | SequenceSource, engine: str) -> StillEncoder | None:
-    """Returns the encoder for a film that becomes stills, else None."""
+    """Returns the encoder for a film that becomes stills. None for other films."""
     if film.folder is None:
         return None
     return StillEncoder(
@@ -173,9 +173,9 @@ def film_networks(
     """Loads the networks for a film or stills, for use in `film_parts`.
 
     Args:
-        stack: releases them.
+        stack: stack that releases the networks.
         progress: called with the name of the part that is built for a GPU, and the share done (0…1).
-        recognise: whether persons are recognised where the plan asks for it; False where the tracker gives them.
+        recognise: whether persons are recognised if the plan asks for it; False if the tracker gives the persons.
 
     Raises:
         UsageError: an unknown engine, tracker or device.
@@ -236,13 +236,13 @@ def open_networks(
     """Loads the tracker and the engine that the options name, in parallel.
 
     Args:
-        tracker_stack, engine_stack: release them.
+        tracker_stack, engine_stack: stacks that release the tracker, and the engine.
         progress: as in `film_networks`.
 
     Raises:
         UsageError, MissingComponent, EngineError: as in `film_networks`.
     """
-    # In parallel, as each takes some tenths of a second.
+    # They load in parallel, because each takes some tenths of a second.
     loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
         create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES
     )

@@ -53,8 +53,8 @@ def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitS
 
 
 def live_engine(options: QualityOptions) -> str:
-    """Returns the engine of a live run. Without a GPU the default is the light one, which leaves some of a
-    call's two cores free."""
+    """Returns the engine of a live run. Without a GPU the default is the light engine, which leaves a call
+    some time on two cores."""
     return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 

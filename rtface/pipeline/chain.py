@@ -1,4 +1,4 @@
-"""Chains the steps of a film: decode, track, enhance, encode. `chain` has the whole chain."""
+"""Chains the steps of a film: decode, track, enhance, encode. `chain` builds the whole chain."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
 from rtface.util.machine import give_memory_back
 
-# Memory for failed frames that are held back. With large frames, fewer failures in a row end a run, but
-# at least MIN_HELD_FRAMES.
+# Memory for failed frames that are held back. With large frames, fewer failures in a row end a run, but never fewer
+# than MIN_HELD_FRAMES.
 _HELD_BYTES = 512 << 20
 MIN_HELD_FRAMES = 10
 _TRIM_MEMORY_ITEMS = 100
@@ -126,10 +126,10 @@ def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
 
 
 def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> Iterator[Item]:
-    """Ends a run where frame after frame fails, in tracker or enhancement.
+    """Ends a run if frame after frame fails, in tracker or enhancement.
 
-    Failed frames are counted in order of presentation, from all chains. They are held back until one
-    succeeds, so that after an error the output ends before the first of them.
+    Failed frames are counted in order of presentation, across all chains. They are held back until a frame
+    succeeds, so that after an error the output ends before the first failed frame.
 
     Args:
         items: finished frames and packets, before stages draw on them.
@@ -141,7 +141,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
     """
     held: list[Item] = []
     faults = held_bytes = 0
-    last = ""  # the step that failed last, until one succeeds
+    last = ""  # the step that failed last, until a frame succeeds
     for item in items:
         if not isinstance(item, Frame):
             if held:
@@ -163,7 +163,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
                 why=stats.last_fault,
                 option=OptionFlag(other),
             )
-        # Undecided: it failed, or has no face to enhance and does not prove that the engine works again.
+        # Undecided: the frame failed, or has no face to enhance and so does not prove that the engine works again.
         undecided = step or (last == "enhance" and not item.touched)
         last = step or (last if undecided else "")
         if undecided and size and (held or step) and held_bytes + size <= _HELD_BYTES:
@@ -183,8 +183,8 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
     """Splits interlaced frames into their fields, in time order. Both share one image."""
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
-            # The second field may be tracked while the first is written to: their memory must not move. (On a GPU it
-            # does not.)
+            # The second field may be tracked while the first is written to: their shared memory must not move. (On a
+            # GPU it does not.)
             if not on_gpu(item.image):
                 item.make_writable()
             yield replace(item, field=0)
@@ -220,5 +220,5 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                 if item.invented is None
                 else item.invented
                 if first.invented is None
-                else first.invented | item.invented,  # each is 0 on the rows of the other
+                else first.invented | item.invented,  # each map is 0 on the other field's rows
             )

@@ -21,7 +21,7 @@ from rtface.media.write.invented import map_frame
 from rtface.media.write.stream_plan import OutputPlan, plan_frames
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
-# Pairs that libx264 looks ahead: with the 30 of its default preset it would hold 370 MB of 1080p.
+# Number of pairs that libx264 looks ahead: with its default preset's 30 it would hold 370 MB of 1080p.
 _LOOK_AHEAD_PAIRS = 10
 
 
@@ -75,7 +75,7 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
         UsageError: as in `rtface.media.write.stream_plan.plan_frames`.
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
-    # A tag that the input was captured does not hold for a pair; one that it was generated does.
+    # A tag that says "captured" about the input does not hold for a pair; a tag that says "generated" does.
     metadata = {k: v for k, v in info.metadata.items() if not own_tags({k: v})} | made_by_machine(
         own_tags(info.metadata, info.xmp)
     )

@@ -13,10 +13,10 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 
-# Seconds per frame on a CPU of two cores: to track, analyse and composite a face; and per million pixels, to decode
-# and encode. Measured with the shipped engines, for one face on each frame.
+# Seconds per frame on a CPU with two cores: for tracking, analysing and compositing a face; and per million pixels, for
+# decoding and encoding. Measured with the shipped engines, for one face on each frame.
 _FACE_S, _MEGAPIXEL_S = 0.010, 0.035
-# Bits per pixel at an encoder's default quality: x264, more efficient codecs, codecs for editing, lossless ones.
+# Bits per pixel at an encoder's default quality: x264, more efficient codecs, codecs for editing, lossless codecs.
 _X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
 
 

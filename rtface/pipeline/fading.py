@@ -33,14 +33,14 @@ class FadingSearch:
 
     Args:
         options: options of the tracker.
-        stack: closes the tracker.
+        stack: stack that closes the tracker.
     """
 
     def __init__(self, options: FaceOptions, stack: ExitStack) -> None:
         self._tracker, self._device = open_tracker(options, stack), CpuDevice()
 
     def curve(self, frames: Iterable[Frame]) -> FadingCurve | None:
-        """Returns the curve of a film's frames, or of a still. Those without a face are skipped."""
+        """Returns the curve of a film's frames, or of a still. Frames without a face are skipped."""
         device, stats = self._device, Stats(logs=False)
         return curve_on(
             (find_faces(replace(frame, new=True), self._tracker, device, stats) for frame in frames), device
@@ -86,7 +86,7 @@ def film_curve(
 
 
 def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
-    """Adds the curve of a film to its plan, if asked for. It is estimated on the whole film, whatever part is
+    """Adds the curve of a film to its plan, if asked for. It is estimated on the whole film, even if only a part is
     processed. Raises as `film_curve`."""
     options, path = film.frames.options, film.frames.input
     if options.colour != "restore" or not isinstance(path, Path):
@@ -98,7 +98,7 @@ NONE = Message("{--colour:restore}: no fading was found, so no colour is changed
 
 
 def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
-    """Adds a curve to a film's plan. A warning in `stats` reports it; otherwise a note does."""
+    """Adds a curve to a film's plan. A warning in `stats` reports the curve; without `stats`, a note does."""
     film = replace(film, curve=curve)
     if film.frames.options.colour != "restore":
         return film
@@ -120,7 +120,7 @@ def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) ->
 def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
     with closing(FrameSampler(path, variant=variant)) as sampler:
         length = sampler.duration_s
-        if length is None:  # the container does not have it, but the last keyframe's time
+        if length is None:  # the container lacks the length, but has the last keyframe's time
             last = sampler.keyframe_before(_LONGEST_S)
             length = 0.0 if last is None else float(last - sampler.clock_start)
         for place in spread(min(_SAMPLES, int(2 * length) + 1)):
@@ -131,6 +131,6 @@ def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
 def _scans(folder: Path, transfer: Transfer) -> Iterator[Frame]:
     paths = list_images(folder)
     for place in sorted({int(k * len(paths)) for k in spread(min(_SAMPLES, len(paths)))}):
-        with suppress(InputError):  # the run itself reports it
+        with suppress(InputError):  # the run itself reports the error
             frame = read_image(paths[place]).frame
             yield replace(frame, color=replace(frame.color, transfer=transfer))

@@ -49,11 +49,11 @@ def run_file(
 
     Args:
         input: anything that PyAV opens (`Address`), a still, or a folder of stills.
-        output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
+        output: file or folder; a file's extension names its kind, and a name with a slash at the end means a folder.
         options: see `rtface.Options`.
-        stats: receives counters, stage times and warnings; None for a new one.
+        stats: receives counters, stage times and warnings; None for a new `Stats`.
         progress: called after every frame.
-        stop: ends the run when set. The finished part is left as a whole, playable file with "partial" in its name.
+        stop: event that ends the run. The finished part stays as a whole, playable file with "partial" in its name.
         building: called with the name of the part that is built for a GPU, and the share done (0…1).
 
     Raises:
@@ -82,7 +82,7 @@ def plan_file(
     stats: Stats | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[RunPlan, FilmPlan | StillsPlan]:
-    """Plans a run and its film or stills, but not the curve. The curve against fading takes a search. Arguments,
+    """Plans a run and its film or stills. The plan lacks the curve against fading, which takes a search. Arguments,
     checks and errors as in `run_file`."""
     plan, stats = plan_run(input, output, options), stats or Stats()
     if plan.stills:
@@ -119,7 +119,7 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
-        # In a run the sink gives this warning.
+        # In a real run the sink gives this warning.
         warnings = [film.folder.warning] if film.folder is not None and film.folder.warning else []
         if film.streams is not None:
             warnings += [*film.streams.warnings, *film.streams.video.warnings]
@@ -165,7 +165,7 @@ def _run_film(
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, OutputDetails]:
-    """Opens the sinks of a film and its further films. Also returns the output's details."""
+    """Opens the sinks of a film and its further films. Also returns details of the output."""
     details = OutputDetails(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
     details.lossless = video is not None and video.lossless and not video.convert

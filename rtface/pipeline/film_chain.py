@@ -30,7 +30,7 @@ class FilmChain:
         film: plan of the film; None for stills and previews.
         networks: networks of the run.
         stats: receives counters and times.
-        stack: closes the stages.
+        stack: stack that closes the stages.
         state_of, begins: as in `rtface.pipeline.build.film_parts`.
 
     Attributes:
@@ -38,7 +38,7 @@ class FilmChain:
         tracks: the state of every track.
 
     Raises:
-        UsageError: a shot or a map needs something that these networks cannot do; a stage cannot begin.
+        UsageError: a shot or a map needs something that these networks cannot do, or a stage cannot begin.
         MissingComponent, EngineError: as in `rtface.pipeline.build.film_parts`.
     """
 
@@ -84,7 +84,7 @@ class FilmChain:
         return join_fields(self._corrector(items))
 
     def remember(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Yields the items. Frames get a copy of the image if stages or ``--compare`` need it."""
+        """Yields the items. Frames get a copy of their image if stages or ``--compare`` need it."""
         return self._stages.remember(items, always=self._plan.options.compare is not None)
 
     def frames(
@@ -123,7 +123,7 @@ class FilmChain:
             stop=over,
         )
         with closing(done), ExitStack() as stack:
-            stack.callback(left.set)  # first, or the steps would wait for a blocking read
+            stack.callback(left.set)  # before the rest, or the steps would wait for a blocking read
             items = end_at_faults(done, self._stats, hold=hold)
             yield from self._stages(show_invented(items, options.look_name) if options.invented == "show" else items)
         silent = self._streams is not None and all(one.kind != "audio" for one in self._streams.info.streams)

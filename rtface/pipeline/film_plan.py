@@ -44,8 +44,8 @@ class FolderPlan:
     Attributes:
         kind: kind of the stills, one of `rtface.media.stills.image_write.SUFFIXES`.
         timecode: timecode of the first still, or None.
-        written: first timecode to write into the headers of the stills; None keeps theirs.
-        video: encoding that keeps the frames' samples; None where the stills hold other samples.
+        written: first timecode to write into the headers of the stills; None keeps the timecodes that they have.
+        video: encoding that keeps the frames' samples; None if the stills hold other samples.
         warning: a warning for the user, or "".
     """
 
@@ -61,13 +61,13 @@ class FilmPlan:
     """The plan of an opened film's output.
 
     Attributes:
-        frames: plan of its frames.
+        frames: plan of the work on the film's frames.
         info: properties of the input.
         shots: shots with settings.
-        streams: streams of the output; None for a folder of stills, and where no film is written.
+        streams: streams of the output; None for a folder of stills, and if no film is written.
         folder: plan of a folder of stills; None for a film.
-        video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
-        copy: how packets of the frames are copied; None where every frame is encoded.
+        video: how the frames are encoded; None if nothing is written, or if stills hold other samples.
+        copy: how packets of the frames are copied; None if every frame is encoded.
         further: the further films by name.
         notes: notes for the user.
         curve: curve that removes the fading (`rtface.pipeline.fading`), or None.
@@ -90,7 +90,7 @@ class FilmPlan:
         return self.info.video_start if self.info.start is None else self.info.start
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the plan as JSON values. File names, notes and warnings are not in it."""
+        """Returns the plan as JSON values, without file names, notes and warnings."""
         streams = self.streams.streams if self.streams is not None else ()
         return {
             "start": float(self.begins - self.info.video_start),
@@ -136,9 +136,9 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     """Plans the output of an opened film.
 
     Args:
-        frames: a `RunPlan` where a film or a folder of stills is written.
+        frames: plan of the frames; a `RunPlan` if a film or a folder of stills is written.
         source: the film.
-        output: the final output where only segments are made, as by a worker of a job; a folder ends in a slash.
+        output: the final output if only segments are made, as by a worker of a job; a folder's name ends in a slash.
 
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
@@ -200,7 +200,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
 
 
 def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:
-    """Returns how packets can be copied, or why not. None if not asked for."""
+    """Returns how packets can be copied, or why not. None if no copy was asked for."""
     if frames.options.copy == "off":
         return None
     if frames.options.colour == "restore":
@@ -223,7 +223,7 @@ def _codec(frames: FramePlan, info: MediaInfo, packets: PacketCopy | Message | N
 def _plan_copy(
     packets: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
 ) -> PacketCopy | None:
-    """Returns how packets are copied, or notes why they are not. Raises UsageError if copying is required."""
+    """Returns how packets are copied, or notes why not. Raises UsageError if copying is required but impossible."""
     copy, why = (None, packets) if isinstance(packets, Message | None) else (packets, None)
     if copy is not None and (why := fit_copy(copy, info, video)) is not None:
         copy = None
@@ -255,7 +255,7 @@ def _encoder(options: Options, info: MediaInfo, container: str, codec: str | Non
 
 
 def _plan_folder(codec: str | None, begins: str | None, source: FileSource | SequenceSource) -> FolderPlan:
-    """Plans a folder of stills. ``--codec`` names their kind; without it, INPUT's images do."""
+    """Plans a folder of stills. ``--codec`` names their kind; otherwise it is the kind of INPUT's images."""
     info, read = source.info, source if isinstance(source, SequenceSource) else None
     if codec == "exr" and not (read is not None and read.kind == "exr"):
         raise UsageError("{--codec} exr: {why}", code="codec_reason", why=ONLY_FROM_EXR)

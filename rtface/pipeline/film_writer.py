@@ -17,7 +17,7 @@ from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.protocols import Item, Sink
 from rtface.util.parse import format_start
 
-# Time after a stop for finishing frames that came through a pipe.
+# Time, after a stop, to finish frames that came through a pipe.
 _FINISH_S = 0.8
 
 
@@ -82,15 +82,15 @@ class FilmWriter:
                     meter.leave_out()
             if self.stop.is_set():
                 stopped = stopped or monotonic()
-                # Frames from a pipe cannot be read again: as many are finished as there is
-                # time for.
+                # Frames from a pipe cannot be read again, so as many are finished as time
+                # allows.
                 if pipe is None or monotonic() - stopped > _FINISH_S:
                     raise Interrupted
         if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
             raise Interrupted
 
     def _leave_partial(self, error: BaseException, ended: bool) -> None:
-        """Ends the outputs. The error's message then says where they are and how to resume."""
+        """Ends the outputs. Adds to the error's message where they are and how to resume."""
         partial = self.sink.abort(keep_partial=self.frames > 0)
         if not isinstance(error, (RtfaceError, Interrupted)):
             return
@@ -117,7 +117,7 @@ class FilmWriter:
 
     @property
     def _end(self) -> Fraction:
-        """End of the last frame written, in seconds of the input's clock. Before the first it is the input's start."""
+        """End of the last frame written, in seconds of the input's clock. Before the first frame: the input's start."""
         if self._last is None:
             return self.source.info.clock_start
         pts, duration, unit = self._last

@@ -34,11 +34,11 @@ def carry_out(
 
     Args:
         plan: plan of the run.
-        make: does the work; returns the output's details, or None if an earlier call finished it.
+        make: function that does the work. It returns the output's details, or None if an earlier call finished it.
         stats: receives warnings.
-        stop: ends the work when set.
+        stop: event that ends the work.
         building: called with the name of the step on the finished output, and its share done (0…1).
-        signed: called once a signature is in the finished output.
+        signed: called as soon as a signature is in the finished output.
 
     Raises:
         Errors of `make`; Interrupted for Ctrl-C.
@@ -60,7 +60,7 @@ def carry_out(
         if details is not None:
             report.note_uncorrected()
             lines = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
-            report.notes += little_seen([one for one in lines if one.code != "propose_always"])  # that is noted above
+            report.notes += little_seen([one for one in lines if one.code != "propose_always"])  # noted above
             report.notes += missed_persons(options.person, report.tracks)
             report.notes += unseen(options.faces, options.person, plan.treatments, report.tracks)
         finish(plan, report, details, stop=stop, building=building, signed=signed)
@@ -78,7 +78,7 @@ def carry_out(
         ):
             try:
                 report.save(plan.outputs["report"])
-            except OutputError as error:  # must not hide the error that ended the run
+            except OutputError as error:  # this must not hide the error that ended the run
                 if failure is None:
                     raise
                 stats.warn("report", str(error))
@@ -86,7 +86,7 @@ def carry_out(
 
 
 def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
-    """Fills in the report once the work has ended."""
+    """Fills in the report after the work has ended."""
     report.seconds = report.seconds or round(perf_counter() - began, 3)
     if not plan.job:
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)

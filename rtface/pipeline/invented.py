@@ -1,7 +1,7 @@
 """Maps how far a frame's samples may be from the truth (`--invented`).
 
-The map compares the frame before and after its corrections, so it covers the final result: strength, masks, gates,
-colour lock and rounding. It is 0 where the output equals the input bit for bit.
+The map compares the frame before and after its corrections, so it covers everything that shapes the final result:
+strength, masks, gates, colour lock and rounding. It is 0 where the output equals the input bit for bit.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class InventedMaps:
     """Makes the maps of frames with corrected faces (`rtface.enhance.corrector.InventedMeter`)."""
 
     def __init__(self) -> None:
-        # By calibrated engine, the part of the crop that its output covers: x, y, width, height.
+        # For each calibrated engine, the part of the crop that its output covers: x, y, width, height.
         self.regions = {name: recipe_named(name).region for name in CALIBRATIONS}
 
     def original(self, frame: Frame) -> Any:
@@ -102,7 +102,7 @@ class InventedMaps:
 
         Args:
             frame: the frame, or a field of it, with the corrections of `faces`.
-            original: its image before the corrections.
+            original: the frame's image before the corrections.
             faces: the faces, with the engines' answers.
         """
         form = layout(frame.image.format.name)
@@ -171,7 +171,7 @@ def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layou
 
 
 def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
-    """Returns the maker of maps; None unless the plan asks for maps.
+    """Returns the meter that makes maps. None unless the plan asks for maps.
 
     Raises:
         UsageError: an engine of the run predicts no error, its network is not the calibrated one, or the run is on a
@@ -202,7 +202,7 @@ _WHITE = (255, 255, 255, 255)
 
 @lru_cache(maxsize=1)
 def colours() -> Bytes:
-    """Returns the Cividis colours by value, uint8 256×3 RGB. With any colour vision they appear as a rising scale."""
+    """Returns the Cividis colours by value, uint8 256×3 RGB. With any colour vision they form a rising scale."""
     steps = np.clip(np.arange(256) * 255.0 / FULL_COLOUR_VALUE, 0, 255).astype(np.uint8)[None]
     table: Any = cv2.applyColorMap(steps, cv2.COLORMAP_CIVIDIS)
     return np.ascontiguousarray(table[0, :, ::-1])

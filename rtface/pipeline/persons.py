@@ -38,10 +38,10 @@ _MAX_PHOTO_DISTANCE = 1.5 * JOIN
 def open_persons(
     options: FaceOptions, stats: Stats, *, wanted: bool = False, keep_faces: int | None = None
 ) -> PersonRecogniser | None:
-    """Opens the person recogniser; None where nothing asks for it.
+    """Opens the person recogniser; None if nothing asks for it.
 
     Args:
-        options: `person`, `faces` and `tracker`.
+        options: the options `person`, `faces` and `tracker`.
         wanted: whether a report of persons was asked for.
         keep_faces: see `PersonRecogniser`.
 
@@ -57,7 +57,7 @@ def open_persons(
     named = person_photos(options.person)
     photos = {name: list(read(path_of(name)).embeddings) for name, paths in named.items() if not paths}
     if with_photos := {name: paths for name, paths in named.items() if paths}:
-        with closing(create_tracker(options.tracker)) as tracker:  # the run's tracker must number its tracks from 1
+        with closing(create_tracker(options.tracker)) as tracker:  # not the run's, which must number its tracks from 1
             for name, paths in with_photos.items():
                 photos[name] = embeddings_of(
                     name,
@@ -111,13 +111,13 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
 
 
 def open_guard(options: EnhanceOptions, stats: Stats, *, period: float = FILM_S) -> IdentityGuard | None:
-    """Opens the identity guard; None where no engine is guarded.
+    """Opens the identity guard; None if no engine is guarded.
 
-    The network is loaded once per process: here if the run's engine is guarded; otherwise with the first face of a
-    guarded engine that a treatment file or a shot names.
+    The network is loaded only once per process: here if the run's engine is guarded, otherwise with the first face of
+    a guarded engine that a treatment file or a shot names.
 
     Args:
-        options: `guard`, and the engine.
+        options: the option `guard`, and the engine.
         period: seconds between comparisons of a track.
 
     Raises:
@@ -142,6 +142,6 @@ def _network() -> PersonNetwork:
 
 
 def _embedding(chip: Bytes) -> Float32:
-    """Returns the embedding of a chip. Threads of a film's segments take turns."""
+    """Returns the embedding of a chip. Threads of different segments of a film take turns."""
     with _turn:
         return _network()(chip)

@@ -1,8 +1,8 @@
 """Plans a run: makes all its checks, and writes nothing.
 
-`plan_frames` checks the work on frames, `plan_run` also the outputs, both before the input is opened. `plan_film`
-(`rtface.pipeline.film_plan`) checks the output of an opened film. The code that builds and runs the steps takes a plan,
-never options, so that only planned runs are possible.
+`plan_frames` checks the work on frames, `plan_run` also checks the outputs, both before the input is opened.
+`plan_film` (`rtface.pipeline.film_plan`) checks the output of an opened film. The code that builds and runs the steps
+takes a plan, never options, so that only planned runs are possible.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ class RunPlan(FramePlan):
 
     Attributes:
         output: file or folder, as the user named it.
-        outputs: targets by name: "film" (also for a still or a folder of stills), and where there are any,
-            "comparison", "map", "report" and "sidecar".
+        outputs: targets by name: "film" (also for a still or a folder of stills), and "comparison", "map", "report" and
+            "sidecar" if there are any.
         stills: whether the input is separate stills.
         folder: whether the output is a folder of stills.
         job: whether the run is a job.
-        key: signs the output; None for no signature.
+        key: key that signs the output; None for no signature.
     """
 
     output: Path | str
@@ -155,14 +155,14 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         options: options of the run.
 
     Raises:
-        UsageError: options contradict each other, or the policy locks what a treatment file may set.
+        UsageError: options contradict each other, or the policy locks an option that a treatment file may set.
         InputMissing, UsageError: the treatment file cannot be used.
     """
     check_invented(options, input=input)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
         if (key := next((key for key in ("correct", "strength", "engine") if key in locked()), None)) is not None:
-            raise locked_error(key)  # a treatment may set each of them
+            raise locked_error(key)  # a treatment may set any of them
         treatments = read_treatments(path)
         if (other := treatments.other_than(input)) is not None:
             warnings["treatment"] = (
@@ -208,20 +208,20 @@ def plan_run(
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
     if options.report is not None:
-        # The report of a call that this run resumes or repeats is replaced.
+        # If this run resumes or repeats an earlier call, it replaces that call's report.
         part = {"start": options.start, "end": options.end}
         again = is_unfinished(options.report, input, output, part, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
     key = signing_key(options, input)
     if job or options.sidecar or (key is not None and (folder or not can_hold(Path(output)))):
-        # A job's sidecar replaces that of an earlier film of this name which no longer exists.
+        # A job's sidecar replaces the sidecar of an earlier film of the same name that no longer exists.
         old = job and has_sidecar(Path(output))
         named["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=old)
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
         check_shots_file(options.shots)
     named |= {key: replace(one, replaces=True) for key, one in named.items() if Path(one.path).resolve() in finished}
-    if named["film"].replaces:  # so does the report of that film
+    if named["film"].replaces:  # the film's report is replaced too
         named |= {key: replace(named[key], replaces=True) for key in ("report",) if key in named}
     targets = check_outputs(list(named.values()), inputs=read, overwrite=options.overwrite)
     return RunPlan(
@@ -278,7 +278,7 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
         if isinstance(input, Path) and input.is_file():
-            open_container(input).close()  # raises if it is neither, or an unsupported image
+            open_container(input).close()  # raises if it is neither image nor film, or an unsupported image
         raise UsageError(
             "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
             code="output_not_stills",

@@ -13,7 +13,7 @@ from rtface.util.text import counted
 BAR = 20
 TERMINAL_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 10.0
-# With less than this share and these frames done, loading engines would dominate the estimated time left.
+# With a smaller share and fewer frames done, the time to load engines would dominate the estimated time left.
 _MIN_SHARE, _MIN_FRAMES = 0.1, 50
 
 
@@ -50,7 +50,7 @@ class LineOutput(Protocol):
         ...
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows a line. On a terminal it replaces the one before. Programs get the facts."""
+        """Shows a line. On a terminal it replaces the previous line. Programs get the facts."""
 
 
 def share(progress: Progress) -> float | None:
@@ -89,7 +89,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
 
 
 class Pace:
-    """Says when to show a line: five times a second on a terminal, from the start on; every 10 s elsewhere."""
+    """Decides when to show a line: five times a second on a terminal, from the start on; every 10 s elsewhere."""
 
     def __init__(self, line: LineOutput) -> None:
         self._interval = TERMINAL_INTERVAL_S if line.live else PLAIN_INTERVAL_S

@@ -1,4 +1,4 @@
-"""Proposes options that show more where little of a correction is visible."""
+"""Proposes options that show more if little of a correction is visible."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rtface.errors import Message
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
 SMALL_PX, MIN_FAULT_SCORE = 130.0, 0.2
-"""Width of a face below which frames of twice the size show more of it, if one of its faults scores at least this;
-twice the width for a face that is soft under grain."""
-_FREE_STRENGTH = 0.95  # as decided; below, readers of blind pairs saw no benefit of *vivid*, as more would harm a face
+"""Width of a face below which frames of twice the size show more of it, and the score that one of its faults must have
+for that. For a face that is soft under grain, twice the width counts."""
+_FREE_STRENGTH = 0.95  # decided strength below which *vivid* showed no benefit in blind pairs: more would harm a face
 
 
 def _gains_of_size(face: TrackReport) -> bool:
     """Returns whether frames of twice the size show more of a face. Soft faces up to twice as wide qualify if
-    grainy, as only a larger size separates them from their grain."""
+    grainy, because only a larger size separates them from their grain."""
     faults = {name for name, score in faults_of(face.analysis) if score >= MIN_FAULT_SCORE}.difference(UNCHANGED)
     return bool(faults) and face.mean_width_px < (2 if faults >= {"low resolution", "noise"} else 1) * SMALL_PX
 
 
 def _small_width(faces: Sequence[TrackReport]) -> float | None:
-    """Returns the median width of faces that gain from a larger size. None if they are on at most half of the frames
-    with faces."""
+    """Returns the median width of faces that gain from a larger size. None if they make up at most half of all faces
+    on all frames."""
     small = sorted((face.mean_width_px, face.frames) for face in faces if _gains_of_size(face))
     frames = sum(count for _, count in small)
     if 2 * frames <= sum(face.frames for face in faces):
@@ -36,14 +36,14 @@ def _small_width(faces: Sequence[TrackReport]) -> float | None:
 
 
 def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None) -> list[Message]:
-    """Proposes options that show more, unless users decided otherwise: frames of twice the size, and others.
+    """Proposes options that show more, such as frames of twice the size. Options that the user set are not proposed.
 
     Args:
         faces: faces of the whole input.
         engine, look, scale: options of the run.
 
     Returns:
-        A line for each, with values "option" and "value" for programs; the most promising one first.
+        A line for each proposal, with values "option" and "value" for programs; the most promising proposal first.
     """
     faces = [face for face in faces if face.verdict.asked and "never asked for" not in face.verdict.because]
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
@@ -95,11 +95,11 @@ def little_seen(lines: Sequence[Message]) -> list[Message]:
 
 
 _MIN_TRACK_S = 1.0
-"""Shortest other track that is worth a message."""
+"""Shortest track that is worth a message if the person was recognised on other tracks."""
 
 
 def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
-    """Returns messages about ``--person`` values missed on tracks that may show them."""
+    """Returns messages about named persons missed on tracks that may show them."""
     messages = list[Message]()
     for one in named if tracks else ():
         head, equals, photos = one.partition("=")

@@ -39,8 +39,8 @@ def open_runtime(
 
     Args:
         engine: the request, or just an engine's name.
-        device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU where driver, packages
-            and memory are available, else the CPU; a line of the log says which, and why.
+        device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU if driver, packages
+            and memory are available, else the CPU; a line of the log says which device, and why.
         threads: thread budget on the CPU.
         warn: as in `CpuDevice`.
         progress: called with the name of the part that is built for a GPU, and the share done (0…1).
@@ -81,11 +81,11 @@ _ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
 
 
 def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
-    """Starts to open the engines of the next `open_runtime`, on a thread. It does nothing where a GPU is tried.
+    """Starts to open the engines of the next `open_runtime`, on a thread. Does nothing if a GPU is tried.
 
-    This takes 0.3 s, in which the interpreter is free to import. If it fails, `open_runtime` tries again and raises.
+    This takes 0.3 s, in which the interpreter can import modules. If it fails, `open_runtime` tries again and raises.
     """
-    _ahead.clear()  # of engines of a run that was refused before it opened them
+    _ahead.clear()  # drops engines of a run that was refused before it took them
     if not may_take_gpu(options.device):
         key = engine_request(options), options.device, threads
         _ahead[key] = call_in_thread("open-engines", _open_engines, *key, awaited=True)
@@ -98,8 +98,8 @@ def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -
 
 
 def codec_device(device: str) -> str:
-    """Returns the device for a film's encoder and GPU decoder. It is "cuda" for "auto" where a GPU will be tried. If
-    the run ends up on the CPU, frames are downloaded."""
+    """Returns the device for a film's encoder and GPU decoder. For "auto" it is "cuda" if a GPU will be tried. If the
+    run ends up on the CPU, frames are downloaded."""
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
@@ -113,8 +113,8 @@ def open_cpu_then_gpu(
 ) -> tuple[Runtime, Future[Runtime] | None]:
     """Opens a live run's runtime on the CPU, and later the GPU.
 
-    The first has the light engine where the user left the choice to rtface. The second is None
-    where `device` names no GPU. Raises as `open_runtime` for the first.
+    The first result, on the CPU, has the light engine if the user left the choice to rtface. The second
+    is None if `device` names no GPU. Raises as `open_runtime` for the first.
     """
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
@@ -127,7 +127,7 @@ def open_cpu_then_gpu(
         gpu_stack = ExitStack()
         try:
             runtime = _on_gpu(engine, "cuda" if device == "auto" else device, gpu_stack, warn, None)
-            open_light(runtime.engines)  # keyframes and the governor must not load it in the middle of a call
+            open_light(runtime.engines)  # so that it does not load in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run stays on the CPU, and reports why
             gpu_stack.close()
             coming.set_exception(error)
@@ -172,7 +172,7 @@ def _on_gpu(
     with ExitStack() as gpu_stack:
         streams, number = driver.take(device)
         gpu_stack.callback(streams.close)
-        # Imported only for a GPU, as these modules take a tenth of a second.
+        # Imported only for a GPU, because these modules take a tenth of a second.
         from rtface.device.cuda.device import CudaDevice
         from rtface.engine.cuda.open import open_gpu_engine
 

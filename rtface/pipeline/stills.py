@@ -48,7 +48,7 @@ class StillsPlan:
     notes: list[str]
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the plan as JSON values. The run's plan and the notes are not in it."""
+        """Returns the plan as JSON values, without the run's plan and notes."""
         return {"images": [[str(source), str(target)] for source, target in self.pairs]}
 
 
@@ -100,8 +100,8 @@ def run_stills(
 ) -> OutputDetails:
     """Enhances every still, and fills the report's engine, device and notes.
 
-    Otherwise as `rtface.pipeline.film.run_file`. In a folder, existing outputs are skipped (unless `overwrite`) and a
-    bad image does not stop the rest; at the end InputError says how many failed.
+    Otherwise it works as `rtface.pipeline.film.run_file`. In a folder, existing outputs are skipped (unless
+    `overwrite`) and a bad image does not stop the rest; at the end, InputError says how many images failed.
     """
     stills = plan_stills(plan, stats)
     report.notes += stills.notes
@@ -127,7 +127,7 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
         return [(input, output)]
     images = list_images(input)
     taken = Counter(path.stem for path in images)
-    # Kinds that cannot be written become PNG.
+    # Images of kinds that cannot be written become PNG.
     return [
         (
             path,
@@ -283,7 +283,7 @@ def _of_image(path: Path, error: RtfaceError) -> str:
 def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[tuple[Path, Frame]]:
     """Yields the images, each with its frame at the size of `scale`.
 
-    An unreadable image gives a warning, is counted as "unreadable" and skipped. A single one raises InputError.
+    An unreadable image gives a warning, is counted as "unreadable" and skipped. If it is alone, InputError is raised.
     """
     enlarger = Enlarger(scale)
     for path in paths:

@@ -1,4 +1,4 @@
-"""The thread budget of a run."""
+"""Plans the thread budget of a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class EngineThreads:
 
     Attributes:
         engine: threads that compute one crop.
-        background: the same for a non-recurrent engine, which may be slow; in a live run it works while
-            frames pass. None means as many as `engine`.
+        background: threads that compute one crop of a non-recurrent engine, which may be slow; in a live run
+            it works while frames pass. None means as many as `engine`.
         opencv: threads of OpenCV.
         at_once: number of crops of a recurrent engine that are computed at the same time, each on
             `engine` threads.
@@ -57,8 +57,8 @@ class Threads:
         """Divides a live run's cores; while an engine runs, other steps wait.
 
         Two faces are computed in parallel, each on half of the cores. On two cores, two crops of rtface-s
-        take 7.4 ms this way, and 11.3 ms one after the other on both cores. Even one face takes 8 % of a
-        core more on both, because OpenVINO's threads busy-wait for each other.
+        take 7.4 ms this way, and 11.3 ms one after the other on both cores. Even a single face costs 8 % of a
+        core more on both cores, because OpenVINO's threads busy-wait for each other.
         """
         film = cls.for_film(threads)
         cores = film.encode

@@ -26,14 +26,14 @@ class FaceSample:
         light_crops: input of the light engine.
         light: the light engine's answer.
         key: the heavy engine's answer; None between keyframes, and before it is submitted.
-        submit: submits a crop, float32 1×3×S×S, to the heavy engine; None once that is done, and between keyframes.
+        submit: submits a crop, float32 1×3×S×S, to the heavy engine; None after that, and between keyframes.
         number: index of the frame in its track.
         shown: time of the first frame that was shown with `key`.
         clear: features of `light`, averaged with those of the neighbouring frames; None until needed.
         draft: the output before it is averaged with the neighbouring frames, float32 3×S×S, and the box in which
             it is computed; None while it is not needed.
-        shares, weight: results of `KeyframeTrack.prepare`: for each keyframe its share, itself, the warp to it, and
-            its warped answer; and the weight of all keyframes together.
+        shares, weight: results of `KeyframeTrack.prepare`: a share, the keyframe, the warp to it and its warped answer,
+            for each keyframe; and the weight of all keyframes together.
     """
 
     time: float
@@ -67,7 +67,7 @@ class FaceSample:
         return energy(self.features(wait=True).guide - self.light_crops.pixels[0])
 
     def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
-        """Waits for the heavy engine's answer, if any, and stores it. Raises the engine's error, once.
+        """Waits for the heavy engine's answer, if any, and stores it. Raises the engine's error only the first time.
         `earlier`: as for `take_key_output`."""
         if self.key is not None and features.key is None:
             try:

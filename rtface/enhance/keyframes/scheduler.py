@@ -22,10 +22,10 @@ from rtface.frame import Box, Float32
 from rtface.protocols import Engine, Restored
 
 _AUTO_INTERVAL_FRAMES = 8
-_MIN_FITTING_SHARE = 0.5  # of the face; if less of it fits the last keyframe, a new one is due
-_FADE_S = 0.2  # fade-in of a keyframe's answer where none was shown before
-_MARGIN_SAMPLES = 4  # around the shown part of a face, as it moves a little from frame to frame
-_EARLIER_SHARE = 0.5  # of the previous keyframe's answer, in a film's output at a keyframe
+_MIN_FITTING_SHARE = 0.5  # share of a face; if less of it fits the last keyframe, a new keyframe is due
+_FADE_S = 0.2  # fade-in of a keyframe's answer if none was shown before
+_MARGIN_SAMPLES = 4  # margin around the shown part of a face, which moves a little from frame to frame
+_EARLIER_SHARE = 0.5  # share of the previous keyframe's answer in a film's output at a keyframe
 _MAX_AGE_S, _AGEING_S = 4.0, 1.0  # age at which a keyframe is no longer used, and the fade-out before that
 
 
@@ -75,7 +75,7 @@ class KeyframeTrack:
                 sample.key = submit(crop)
 
     def due(self, sample: FaceSample, every: int) -> bool:
-        """Returns whether a frame should be a keyframe. For runs that wait for engines: it waits for the light one."""
+        """Returns whether a frame should be a keyframe. Used by runs that wait for engines; waits for the light one."""
         last = self.last
         if last is None or not 0.0 <= sample.time - last.time <= _MAX_AGE_S:
             return True
@@ -87,7 +87,7 @@ class KeyframeTrack:
         return float((self._direct_warp(sample, last).gate * FACE).sum()) < _MIN_FITTING_SHARE * float(FACE.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
-        """Returns whether the heavy engine may get a new keyframe. For runs that do not wait for it."""
+        """Returns whether the heavy engine may get a new keyframe. Used by runs that do not wait for it."""
         last = self.last
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 
@@ -139,7 +139,7 @@ class KeyframeTrack:
 
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
-        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty if they were dropped
+        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty if the samples were dropped
         submitted = [m for m in near if m.key is not None or m.submit is not None]
         before = [m for m in submitted if m.number <= sample.number]
         after = next((m for m in submitted if m.number > sample.number), None) if self._film else None
@@ -174,7 +174,7 @@ class KeyframeTrack:
         )
 
     def _take(self, keys: list[FaceSample]) -> None:
-        """Stores the keyframes' answers in order: the first whole, later ones without chance differences."""
+        """Stores the keyframes' answers in order: the first whole, later ones without random differences."""
         for k, key in enumerate(keys):
             features = key.features(wait=self._wait)
             if features.key is None:
@@ -184,8 +184,8 @@ class KeyframeTrack:
     def _shares(
         self, sample: FaceSample, before: list[FaceSample], after: FaceSample | None
     ) -> list[tuple[float, FaceSample]]:
-        """Returns weights and keyframes. In a film, nearer keyframes weigh more, and the last but one keeps a share, so
-        that none is shown alone. In other runs the last keyframe fades in."""
+        """Returns weights and keyframes. In a film, nearer keyframes weigh more, and the second to last keeps a share,
+        so that no keyframe is shown alone. In other runs the last keyframe fades in."""
         if not before:
             return []
         last, lag = before[-1], _EARLIER_SHARE if len(before) > 1 else 0.0
@@ -207,7 +207,7 @@ class KeyframeTrack:
         return warp_between(here.features(wait=self._wait), there.features(wait=self._wait))
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
-        """Drops samples, except shown and pending keyframes, and neighbours for averaging."""
+        """Drops old samples. Keeps shown and pending keyframes, and neighbours for averaging."""
         first = min((m.number for m in used), default=sample.number)
         since = min(first, sample.number - AVERAGED_FRAMES + 1) if self._film else sample.number
         self.samples[:] = [

@@ -12,7 +12,7 @@ from rtface.frame import Box, Float32
 
 
 class NeighbourSmoother:
-    """Estimates motion twice: between the light engine's answers, and, finer, between these once averaged.
+    """Averages along motion that is estimated twice. The second, finer estimate is made between averaged answers.
 
     Args:
         samples: samples of one track, in order. The list is shared with the scheduler, which changes it.
@@ -24,7 +24,7 @@ class NeighbourSmoother:
     def crop(self, sample: FaceSample) -> Float32:
         """Returns the heavy engine's crop, averaged with its neighbours, float32 1×3×S×S."""
         warps = self._rough_warps(sample)
-        self._clear(sample, warps)  # while the warps that it needs are there
+        self._clear(sample, warps)  # now, while the warps that it needs are at hand
         return temporally_averaged(
             sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps], sample.error()
         )[None]
@@ -63,12 +63,12 @@ class NeighbourSmoother:
         return temporally_averaged(image, around, sample.error(), box)
 
     def _near(self, sample: FaceSample, reach: int) -> list[tuple[int, FaceSample]]:
-        """Returns distances in frames, and samples, up to `reach` frames away."""
+        """Returns distance and sample of each neighbour up to `reach` frames away."""
         distances = [(abs(m.number - sample.number), m) for m in self._samples]
         return [(n, m) for n, m in distances if 0 < n <= reach]
 
     def _rough_warps(self, sample: FaceSample) -> list[tuple[int, FaceSample, Warp]]:
-        """Returns distances in frames, samples, and warps between answers not averaged."""
+        """Returns each neighbour's distance, sample, and warp between unaveraged answers."""
         return [
             (n, m, self._between(lambda at: at.features(wait=True), sample, m))
             for n, m in self._near(sample, AVERAGED_FRAMES)
