@@ -155,7 +155,7 @@ class FilmJob:
             stats: receives counters and warnings.
             progress: called after frames, or every second.
             stop: when set, ends the work; finished segments are kept.
-            building: called while networks are built for a GPU: with the build, and the share of it that is done (0…1).
+            building: called while networks are built for a GPU, with the build and its share done (0…1).
             notify: called with lines for the user.
 
         Raises:

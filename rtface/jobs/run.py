@@ -61,7 +61,7 @@ class Resumable:
 
     @property
     def given(self) -> str | None:
-        """The name of a given flag for jobs; None if the user gave none."""
+        """The name of a given flag for jobs, or None."""
         return next((f"--{name}" for name in self.to_dict()), None)
 
 

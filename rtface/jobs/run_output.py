@@ -1,4 +1,4 @@
-"""Writes each segment's file and record, at the end of a worker's chain."""
+"""Writes each segment's file and record. It ends a worker's chain."""
 
 from __future__ import annotations
 

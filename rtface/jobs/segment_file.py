@@ -1,4 +1,4 @@
-"""Writes and reads a segment's file: encoded frames in sequence, and a record.
+"""Writes and reads a segment's file of encoded frames, and its record.
 
 The file begins with the encoder's header, if there is one. H.264 and H.265 therefore play as they are, unless they have
 encoded frames copied from an MP4, MOV or Matroska file. The record (JSON) has, for each frame in decoding order, its
