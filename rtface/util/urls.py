@@ -87,7 +87,7 @@ def file_path(path: str) -> str:
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:
-    """Returns an address, file or folder named by the user. ``file://`` is possible, too. Raises like `check_slashes`."""
+    """Returns an address, file or folder named by the user. ``file://`` is possible. Raises like `check_slashes`."""
     name = os.fspath(text)
     check_slashes(name)
     if name.startswith("file://"):
