@@ -84,7 +84,7 @@ class Console:
                 self._write(json.dumps(redacted_values(table)) + "\n")
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows the status line. On a terminal it replaces the previous one. The event has `facts`, or else the line."""
+        """Shows the status line. On a terminal it replaces the previous one. The event has `facts`, else the line."""
         if self.verbosity < 0:
             return
         if self.events:

@@ -45,7 +45,7 @@ class LoadedOptions:
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """Reads and checks a TOML file's values. Keys may have - or _. UsageError names the file, the key and the nearest key."""
+    """Reads and checks a TOML file's values. Keys may have - or _. UsageError names file, key and nearest key."""
     try:
         text = read_regular(path).decode()
     except (OSError, UnicodeDecodeError) as error:

@@ -655,7 +655,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         values = {**values}
         for key, value in locked().items():
             given = check(key, values[key], key) if key in values else value
-            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, because a label must be
+            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as labels must be
                 value = tuple(one for one in given if one not in value) + value
             elif given != value:
                 raise locked_error(key)
