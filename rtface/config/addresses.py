@@ -124,7 +124,7 @@ def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> 
 
 
 def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
-    """Raises UsageError if source and sink cannot be used as such."""
+    """Raises UsageError for an output as source, or an input as sink."""
     if not plugins.exists("source", source.kind):
         raise UsageError(
             "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",

@@ -30,7 +30,7 @@ class JobPlan:
         files: SHA-256 of the files that options name, by their purpose.
         installed: versions that the frames depend on; see `rtface.jobs.planning.installed`.
         origin: time of the input's clock that becomes 0 in the output, in seconds.
-        begins: first time of the input's clock, in seconds.
+        begins: time at which the input's clock starts, in seconds.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
         frames: number of frames in each segment, counted by the packets.

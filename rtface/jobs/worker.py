@@ -3,7 +3,7 @@
 One chain processes as many consecutive segments as possible, so that tracks, memory and treatment continue across
 borders; only the encoder restarts there. A worker that begins in the middle of the film first processes some earlier
 seconds, the lead-in. They bring the chain into a steady state and are not written. Tracking and analysis remember more
-of the past than engines, and cost less: only in the last second of the lead-in are faces corrected.
+of the past than engines, and cost less; faces are therefore corrected only in the last second of the lead-in.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Worker:
         threads: number of CPU threads; None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        building: called before the first frame while networks are built for a GPU, with the share done (0…1).
+        building: called before the first frame if networks are built for a GPU, with the build and its share done.
 
     Raises:
         InputError: the film of the job is missing or differs.

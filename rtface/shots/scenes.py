@@ -85,7 +85,7 @@ class SceneRecorder:
         clock = self.clock or FilmClock(Fraction(25))
         return [
             {
-                "start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # no -0.0
+                "start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # turns -0.0 into 0.0
                 "end_s": round(float(scene.end - clock.begin), 6),
                 "timecode": str(clock.timecode_at(scene.begin)),
                 "frames": scene.frames,
