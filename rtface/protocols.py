@@ -187,7 +187,7 @@ class ShapingOptions:
         gate: whether to fade out where engine and image show different content.
         keep: whether to store this frame as a keyframe, for the next frames, which have no engine.
         region: "face", or "head": also hair, ears and neck.
-        share: with `keep`, share of this frame's engine in the correction; the rest is from the previous engine.
+        share: share of this frame's engine in the correction; the rest is the previous engine's. With `keep` only.
         still: whether no earlier frame can tell flecks from the face. No small spot then becomes stronger.
         known: whether the engine has learnt the person, with the colour of the eyes. Otherwise their hue is preserved.
         detail: factor of additional fine detail (`rtface.correct.detail`): 0 none, 1 as much as makes a face clear,
@@ -314,7 +314,7 @@ class CodedNetwork(Protocol):
 
         Args:
             picture: uint8 h×w×3 RGB, sides multiples of 16.
-            steps: log2 of the codec's quantiser step of each 8×8 cell (`Quantisers`), float32 h/8×w/8; None where the
+            steps: log2 of the codec's quantiser step of each 8×8 cell (`Quantisers`), float32 h/8×w/8; None if the
                 stream has none.
         """
         ...

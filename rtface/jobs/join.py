@@ -69,7 +69,7 @@ class Join:
         """Joins the films. Each appears under its name in one step, the output last.
 
         Args:
-            figures: from `read`.
+            figures: figures from `read`.
 
         Raises:
             InputError: the film cannot be read.

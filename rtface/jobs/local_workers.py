@@ -138,7 +138,7 @@ class LocalWorkers:
 
 
 def count_workers(wanted: int | str, plan: JobPlan) -> int:
-    """Returns the number of local workers. Raises as `rtface.util.machine.how_many`."""
+    """Returns the number of local workers. Raises the errors of `rtface.util.machine.how_many`."""
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     count = how_many(wanted, "--workers", _WORKER_BYTES + _QUEUED_FRAMES * width * height * 3)

@@ -69,7 +69,7 @@ class PersonTrack:
             self.decided = True
 
     def embedding(self) -> Float32 | None:
-        """Returns the mean of consistent crops, weighted by fitness. None where fewer than half are consistent."""
+        """Returns the mean of consistent crops, weighted by fitness. None if fewer than half are consistent."""
         if not self.crops:
             return None
         whole = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])

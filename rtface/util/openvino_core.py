@@ -46,7 +46,7 @@ def compile_once(
         name: prefix of its cache file.
         identity: everything that decides what `build` makes; its `repr` is hashed, with OpenVINO's version, the device
             and the options.
-        options: for compiling and for loading.
+        options: options for compiling and for loading.
         build: makes the model.
         device: OpenVINO's name of the device, such as "CPU" or "GPU.1".
         keep: whether to cache the network.

@@ -132,7 +132,7 @@ def _committed(database: sqlite3.Connection) -> Generator[None]:
 
 
 def values_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Returns the columns of an item, with JSON decoded. Raises ValueError where they are damaged."""
+    """Returns the columns of an item, with JSON decoded. Raises ValueError if they are damaged."""
     values: dict[str, Any] = dict(row)
     return values | {key: json.loads(values[key]) for key in ("plan", "flags", "message")}
 
