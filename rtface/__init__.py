@@ -1,4 +1,4 @@
-"""rtface: real-time face enhancement for video.
+"""Enhances faces in video, in real time.
 
     import rtface
 

@@ -1,4 +1,4 @@
-"""The ``rtface`` command, which is also ``python -m rtface``."""
+"""Runs the ``rtface`` command, also as ``python -m rtface``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import sys
 
 def _open_standard_streams() -> None:
     """Opens the null device for a closed stdin, stdout or stderr (``>&-``). Otherwise the next opened file, such as a
-    film, would get its descriptor, and with it all printed text."""
+    film, would get that stream's descriptor, and with it all printed text."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest unused number
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - kept open as long as the process
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
@@ -24,8 +24,8 @@ def _open_standard_streams() -> None:
 def main() -> None:
     """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its messages on stderr repeat our errors
-    if sys.argv[1:] == ["--version"]:  # importing typer would take too long
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's messages on stderr repeat rtface's errors
+    if sys.argv[1:] == ["--version"]:  # saves the time to import typer
         from rtface._version import VERSION_LINE
 
         with contextlib.suppress(BrokenPipeError):

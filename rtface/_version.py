@@ -1,4 +1,4 @@
-"""The version of rtface."""
+"""Defines the version of rtface."""
 
 __version__ = "0.1.0"
 

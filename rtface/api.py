@@ -1,4 +1,4 @@
-"""Python functions for whole files: `run` and `analyze`; `rtface.enhancer` is for single frames."""
+"""Provides functions for whole files: `run` and `analyze`. For single frames see `rtface.enhancer`."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ def run(
 ) -> Report:
     """Enhances the faces of a film, stills, a camera or a stream.
 
-    Outside the faces every sample stays unchanged until encoding (`colour="restore"` puts all samples through one
-    curve); a lossy encoder changes the whole frame a little.
+    Outside the faces every sample stays unchanged until encoding (but `colour="restore"` puts all samples through one
+    curve). A lossy encoder changes the whole frame a little.
 
     Args:
-        input: anything that PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
-            "camera:0" or a stream's URL.
-        output: file or folder: a file's extension selects its format; a folder exists or its name ends in a slash.
-            Live: "vcam:", a URL, "null:" or a recording; such a run ends with its input, or when the process is
-            interrupted (docs/live.md).
+        input: anything that PyAV opens (a film, an address such as https://…), a still, or a folder of stills. For a
+            live run: "camera:0" or a stream's URL.
+        output: file or folder. The extension of a file selects its format; a folder exists, or its name ends in a
+            slash. For a live run: "vcam:", a URL, "null:" or a recording. A live run ends with its input, or when the
+            process is interrupted (docs/live.md).
         progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
-        cancel: ends the run when another thread sets it. A live run then returns its report; others raise
-            Interrupted and leave a playable part, or, for a long film, a state from which the same call continues
+        cancel: ends the run when another thread sets it. A live run then returns its report. Other runs raise
+            Interrupted, and leave a playable part or, for a long film, a state from which the same call continues
             (docs/films.md).
-        restart: starts from the beginning, where the same call would continue an earlier one.
-        options: the fields of `rtface.Options`, which are those of ``rtface run``.
+        restart: whether to start from the beginning, even if this call could continue an earlier one.
+        options: fields of `rtface.Options`. These are the options of ``rtface run``.
 
     Returns:
         The report; docs/report.md explains its keys.
 
     Raises:
-        RtfaceError: see `rtface.errors`; each is also the builtin that fits. Ctrl-C raises Interrupted, whose message
+        RtfaceError: see `rtface.errors`; each is also a builtin error. Ctrl-C raises Interrupted, whose message
             names the part that was written.
     """
     from rtface.config.addresses import is_live, live_scope, parse_address, resolve_address
@@ -111,15 +111,15 @@ def analyze(
     """Analyses each face and returns the treatment that `run` would choose.
 
     Args:
-        input: as for `run`, but not live.
-        progress, cancel: as for `run`.
-        options: those of ``rtface analyze``: tracker, faces, max_faces, start, end, threads, sequence, fps.
+        input: see `run`; a live input is not possible.
+        progress, cancel: see `run`.
+        options: options of ``rtface analyze``: tracker, faces, max_faces, start, end, threads, sequence, fps.
 
     Returns:
         One report for each track, in order of track numbers; see docs/report.md.
 
     Raises:
-        RtfaceError: see `rtface.errors`; Interrupted when `cancel` was set.
+        RtfaceError: see `rtface.errors`; Interrupted if `cancel` was set.
     """
     from pathlib import Path
 

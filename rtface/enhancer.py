@@ -1,4 +1,4 @@
-"""Enhances single frames in a program's own loop, as `rtface run` does."""
+"""Enhances single frames in a program's own loop, like `rtface run`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, check_format, copy_image, image_from_array
 
 _SECONDS = parse.number(-1e9, 1e9)
-# Pixels; the five points of a visible face are farther apart.
+# In pixels. The five points of a visible face are farther apart than this.
 _MIN_SPREAD_PX = 1.0
-# Faces from callers get a box this much wider than their five points (brow to chin on the template).
+# A caller's face gets a box this much wider than its five points (brow to chin on the template).
 _BOX_SIDE = 2.3
 
 
@@ -39,10 +39,10 @@ class Enhancer:
         strength: factor of the correction, 0…1; may be changed between frames.
         device: "auto", "cpu", or another name that `rtface doctor` lists.
         format: channel order of H×W×3 arrays, "rgb" or "bgr" (OpenCV).
-        fps: frames a second, for the filters over time, where `e(frame, time=…)` is not given.
-        analysis: False corrects every face fully; True (default) analyses each face and leaves clean ones bit for bit.
-        wait: False starts at once on the CPU (with the light engine, where `engine` leaves the choice) and switches to
-            the GPU between two frames when that is ready; True (default) waits for it. Without a GPU both are the same.
+        fps: frames a second for the filters over time, if `e(frame, time=…)` is not given.
+        analysis: False corrects every face fully. True (default) analyses each face; clean ones stay bit for bit.
+        wait: False starts at once on the CPU (with the light engine, if `engine` leaves the choice), and switches to
+            the GPU between two frames as soon as that is ready. True (default) waits for the GPU, if there is one.
         options: any further option of `rtface.Options`: grain, tracker, faces, max_faces, threads …
 
     Raises:
@@ -104,7 +104,7 @@ class Enhancer:
 
     @property
     def faces(self) -> tuple[Face, ...]:
-        """The faces of the last frame, display space."""
+        """The faces of the last frame, in display space."""
         return self._faces
 
     @overload
@@ -134,17 +134,17 @@ class Enhancer:
         still: bool = False,
         time: float | None = None,
     ) -> Bytes | av.VideoFrame:
-        """Returns the enhanced frame, in new memory; never writes to the input.
+        """Returns the enhanced frame, in new memory. It never writes to the input.
 
         Args:
             frame: H×W×3 uint8 in the order that `format` names, or an av.VideoFrame in any format.
             faces: the caller's own faces instead of the tracker's: `Face` objects, or float arrays (5, 2) of eye
-                centres, nose tip and mouth corners in pixels; the same place in the list is the same face.
-            still: the frame is unrelated to the one before.
-            time: seconds, rising; None continues at `fps`.
+                centres, nose tip and mouth corners in pixels; a face keeps its place in the list from frame to frame.
+            still: whether the frame is unrelated to the previous one.
+            time: rising time in seconds; None continues at `fps`.
 
         Raises:
-            UsageError: wrong type, dtype or shape; the message names the fix.
+            UsageError: type, dtype or shape is wrong; the message says how to mend it.
             Closed: the enhancer was closed.
         """
         self._check_open()
@@ -157,13 +157,13 @@ class Enhancer:
             image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
         )
         seen = before(item) if self._stages.needs_before else None
-        # Stages need faces even without enhancement: a veil must stay.
+        # Stages need faces even without enhancement, because a veil must stay.
         if self.enabled or self._stages:
             if faces is None:
                 hides, device = self._stages.hides, self._enhance.runtime.device
                 item = find_faces(item, self._tracker, device, self.stats, watchful=hides)
                 if self._options.tracker == "none" and hides:
-                    item = replace(item, failed="tracker")  # faces were not searched for
+                    item = replace(item, failed="tracker")  # nobody has searched for faces
             else:
                 item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
             self._faces = item.faces
@@ -186,7 +186,7 @@ class Enhancer:
         self._faces = ()
 
     def close(self) -> None:
-        """Releases engines and tracker; safe to call twice. `faces` stay readable."""
+        """Releases engines and tracker. Safe to call twice; `faces` stay readable."""
         self._closed = True
         self._closing.close()
 
@@ -201,7 +201,7 @@ class Enhancer:
 
 
 def own_face(face: Face | Float, place: int) -> Face:
-    """Converts a caller's `Face` or five points to a face. Raises UsageError with `place` in the list for others."""
+    """Converts a caller's `Face` or five points to a face. Raises UsageError, with the `place`, for others."""
     points = np.asarray(face.points if isinstance(face, Face) else face)
     valid = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
     side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if valid else 0.0

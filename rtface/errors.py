@@ -14,7 +14,7 @@ RtfaceError
 Interrupted (KeyboardInterrupt)        stopped by a signal; finished work is on disk; not an Exception
 
 Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
-to do next, in one line for a user, without a traceback. `code` and `values` are for programs.
+to do next, in one line for users, without a traceback. `code` and `values` are for programs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("rtface")
 class OptionFlag(str):
     """The name of an option in a message, such as "--max-faces".
 
-    A template writes it as ``{--max-faces}``, with a value as ``{--max-faces:2}``, and a switch as
+    A template has it as ``{--max-faces}``, with a value as ``{--max-faces:2}``, and a switch as
     ``{--overwrite=True}``.
     """
 
@@ -41,7 +41,7 @@ class OptionFlag(str):
 
 
 class _Placeholders(dict[str, object]):
-    """The values and option flags of a template."""
+    """Supplies the values and option flags of a template."""
 
     def __missing__(self, name: str) -> OptionFlag:
         if not name.startswith("--"):
@@ -50,7 +50,7 @@ class _Placeholders(dict[str, object]):
 
 
 class MessageTable(TypedDict):
-    """A `Message` as a JSON object."""
+    """Holds a `Message` as a JSON object."""
 
     code: str
     values: dict[str, Any]
@@ -58,13 +58,13 @@ class MessageTable(TypedDict):
 
 
 class Message(str):
-    """A line for the user, with a code for programs. Secrets of URLs are removed from it and its values.
+    """A line for the user, with a code for programs. Secrets of URLs are removed from the line and its values.
 
     Args:
         template: the line, with a {placeholder} for each value and each option (`OptionFlag`); without a code and
             values it is used verbatim. Another `Message` keeps its code and values.
-        code: unique to this template; "" for none.
-        values: for the placeholders, and further facts for programs. Numbers stay numbers (None where not finite), an
+        code: code that no other template has; "" for none.
+        values: values of placeholders, and further facts for programs. Numbers stay numbers (None if not finite), an
             error or a message with a code becomes the table of its `to_dict`, and everything else becomes text.
     """
 
@@ -79,7 +79,7 @@ class Message(str):
         return line
 
     def __add__(self, more: str) -> Message:
-        """Appends text. Code and values stay, and the list `values["more"]` gets the text."""
+        """Appends text. Code and values are kept, and the text is added to the list `values["more"]`."""
         added = {"more": [*self.values.get("more", ()), _json_value(more)]} if more else {}
         return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
 
@@ -110,16 +110,16 @@ def reason(error: BaseException) -> str:
 
 def _json_value(value: object) -> Any:
     """Converts a value to JSON."""
-    message = getattr(value, "message", None)  # our errors have one, and other objects may
+    message = getattr(value, "message", None)  # rtface's errors have a message, and other objects may
     value = message if isinstance(message, Message) else value
     if isinstance(value, Message) and value.code:
         return value.to_dict()
-    # A dictionary is a message that was converted before.
+    # A dictionary is a message that was converted already.
     return redacted_values(value if isinstance(value, int | float | dict) else str(value))
 
 
 class _EndsRun(BaseException):
-    """Base of everything that ends a run; arguments as for `Message`.
+    """Base of everything that ends a run. For arguments see `Message`.
 
     Attributes:
         message: what happened, where, and what to do next. Callers may append to it.
@@ -141,7 +141,7 @@ class _EndsRun(BaseException):
 
     @property
     def code(self) -> str:
-        """The message's code; the class name where it has none."""
+        """The message's code; the class name if there is none."""
         return self.message.code or type(self).__name__
 
     @property
@@ -151,7 +151,7 @@ class _EndsRun(BaseException):
 
 
 def message_of(error: BaseException) -> Message:
-    """Returns the message of any error in one line. Our errors have a code."""
+    """Returns the message of any error in one line. Errors of rtface have a code."""
     if isinstance(error, _EndsRun):
         return Message(error.message + error.hint, code=error.code).one_line()
     if isinstance(error, OSError) and error.filename is not None:
@@ -183,7 +183,7 @@ class InputMissing(InputError, FileNotFoundError):
     """The input does not exist or may not be read."""
 
     def __new__(cls, message: str = "", /, *, code: str = "", **values: object) -> InputMissing:
-        return FileNotFoundError.__new__(cls, message)  # the one of InputError refuses subclasses of OSError
+        return FileNotFoundError.__new__(cls, message)  # InputError's `__new__` refuses subclasses of OSError
 
 
 class OutputError(RtfaceError, OSError):
@@ -211,7 +211,7 @@ class DeviceLost(EngineError):
 
 
 class Interrupted(_EndsRun, KeyboardInterrupt):
-    """Stopped by a signal. It is no `Exception`, because a program must not continue after it.
+    """Stopped by a signal. This is not an `Exception`, because a program must not continue after it.
 
     The message names the finished part and how to continue.
 

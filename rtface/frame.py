@@ -1,8 +1,8 @@
-"""Types that pass through the pipeline: frames, packets, faces, crops.
+"""Defines types that pass through the pipeline: frames, packets, faces, crops.
 
 Two spaces are used everywhere. **Sample space** is the frame as it is stored (maybe rotated, interlaced, with
-non-square pixels). **Display space** is the frame as a viewer sees it: upright, square pixels, origin at the
-top-left *corner* of the top-left pixel, so the centre of pixel (i, j) lies at (i + 0.5, j + 0.5). All faces live in
+non-square pixels). **Display space** is the frame as a viewer sees it: upright, with square pixels, the origin at the
+top-left *corner* of the top-left pixel, so the centre of pixel (i, j) is at (i + 0.5, j + 0.5). All faces are in
 display space. `rtface.geometry.transforms` builds every matrix between the two.
 """
 
@@ -44,13 +44,13 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """Describes how samples encode colour; resolved, never "unspecified".
+    """Describes how samples encode colour. No value is "unspecified".
 
     Attributes:
         matrix: YCbCr matrix; "rgb" for RGB, palette and gray-without-chroma sources.
-        full_range: True when black is 0 and white is the largest code (JPEG range).
+        full_range: True if black is 0 and white is the largest code (JPEG range).
         transfer: transfer family; "sdr" for every gamma-like curve, "log" for printing density (DPX, Cineon).
-        primaries: FFmpeg's number of the primaries (1 BT.709, 9 BT.2020, …), 2 unspecified.
+        primaries: FFmpeg's number of the primaries (1 BT.709, 9 BT.2020, …); 2 if unspecified.
         siting: where a subsampled chroma sample sits.
     """
 
@@ -67,7 +67,7 @@ class Display:
 
     Attributes:
         quarter_turns: clockwise quarter turns (0…3) that make the stored samples upright.
-        mirror: whether the rotated frame is then flipped left-right.
+        mirror: whether the frame is flipped left-right after the rotation.
         aspect: sample aspect ratio (width/height of one stored sample), 1 for square.
         fields: "progressive", or which field comes first in time: "tff" or "bff".
     """
@@ -80,11 +80,11 @@ class Display:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face on one frame, in display space, pixels.
+    """Describes one face on one frame, in pixels of display space.
 
     Attributes:
-        track_id: positive and constant while the face is tracked; new after a cut. 0 for a detection without a track
-            (`Frame.unfollowed` only).
+        track_id: positive and constant while the face is tracked; another one after a cut. 0 for a detection without a
+            track (in `Frame.unfollowed` only).
         box: x0, y0, x1, y1; float64 of shape (4,).
         points: eye centre left in the frame, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
         mesh: MediaPipe's 478 points x, y, z (z in the same pixels, negative towards the camera); float64 (478, 3),
@@ -92,7 +92,7 @@ class Face:
         score: confidence 0…1.
         pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the right of the frame), or None.
         raw_points: `points` before smoothing, (5, 2), or None.
-        person: the recognised person: a name, P and a number, or "unknown"; empty where persons are not recognised.
+        person: the recognised person: a name, P and a number, or "unknown"; empty if persons are not recognised.
     """
 
     track_id: int
@@ -112,7 +112,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantisers:
-    """The quantiser steps of an image's luma, as its stream signals them.
+    """Holds the quantiser steps of an image's luma, from its stream.
 
     The unit is the same for all codecs: the step of the coefficients of an orthonormal transform, in code values of
     8 bits. A step of q leaves an error of about q/√12 in each coefficient that is not zero, and in each sample.
@@ -122,8 +122,8 @@ class Quantisers:
         steps: float32 of rows and columns of blocks, in sample space from the top left; positive. The last ones may
             reach beyond the image. Both fields of an interlaced frame share one map.
         block: side of a block in luma samples of the whole stored frame: 16 for macroblocks; the longer side of the
-            frame where one step holds for all of it.
-        codec: FFmpeg's canonical name; "jpeg" for a still.
+            frame if one step holds for all of it.
+        codec: FFmpeg's canonical name of the codec; "jpeg" for a still.
     """
 
     steps: Float32
@@ -132,7 +132,7 @@ class Quantisers:
 
 
 class SharedViews:
-    """A device's views of an image (`protocols.View`), by field, colour and display."""
+    """Holds a device's views of an image (`protocols.View`). They are kept by field, colour and display."""
 
     __slots__ = ("cached", "image")
 
@@ -146,42 +146,42 @@ class Frame:
     """A decoded video frame with its time, colour, display and faces.
 
     Attributes:
-        image: the decoded samples in their native format; the pipeline owns it after the source.
+        image: the decoded samples in their native format; after the source, the pipeline owns them.
         pts: presentation time in `time_base` units, never renumbered.
         time_base: seconds of one unit.
-        duration: in `time_base` units, 0 when unknown.
+        duration: duration in `time_base` units; 0 if unknown.
         color, display: how to read `image`.
-        faces: the tracked faces, display space.
+        faces: the tracked faces, in display space.
         unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
-            not yet confirmed): box and five points only, no mesh; `track_id` is that of the lost track at that place,
-            or 0. Also faces beyond the limit of faces. They are never enhanced; stages that hide faces cover them.
-            Empty unless a stage of the run hides faces.
-        faces_age: seconds since `faces` and `unfollowed` were seen; 0 for this frame.
-        captured_at: `time.monotonic()` of capture (latency clock), None for files.
+            not yet confirmed). They have box and five points only, no mesh. `track_id` is that of the lost track at
+            that place, or 0. Faces beyond the limit of faces are included. All these are never enhanced; stages that
+            hide faces cover them. Empty unless a stage of the run hides faces.
+        faces_age: seconds since `faces` and `unfollowed` were seen; 0 if seen on this frame.
+        captured_at: `time.monotonic()` of the capture, for measuring latency; None for files.
         field: None for a whole frame; 0 or 1 for the field that comes first or second in time.
-        cut: True on the first frame after a scene change (or a seek).
-        touched: True after any change: an added correction, or a stage's drawing.
-        corrected: True once a face's correction was added.
-        changed: boxes in display pixels, outside of which nothing changed; None where any sample may have changed (a
-            stage has drawn something, light or colour was changed).
-        filtered: True once a filter other than a network changed its light (`rtface.live.brighten`), its
+        cut: whether this is the first frame after a scene change (or a seek).
+        touched: whether anything was changed, by a correction or by a stage's drawing.
+        corrected: whether a face's correction was added.
+        changed: boxes in display pixels, outside of which nothing changed; None if any sample may have changed (a stage
+            has drawn something, or light or colour was changed).
+        filtered: whether a filter that is not a network changed its light (`rtface.live.brighten`), its
             colours (`rtface.device.cpu.fading`) or its size (`rtface.media.read.enlarge`).
-        generated: True once a stage has drawn a face, or a part of one, that a network invented.
-        enhancing: False while the user has switched the enhancement off (live runs, `rtface.Enhancer`).
-        new: True when this is an image unrelated to the one before (separate stills).
-        lead_in: True on a frame before a segment that is processed only to settle its state
-            (`rtface.jobs.worker`); it is neither counted nor written.
-        before: a copy of the decoded image, where a stage needs it; None otherwise.
-        failed: "enhance" where the enhancement failed on this frame: the image is as decoded, or as the first stage
-            left it. "tracker" where tracking failed: `faces` is then empty, though there may be faces, and stages that
-            hide faces cover the whole frame. Faces deliberately carried over from an earlier frame (a live run under
-            load tracks only some frames) count as tracked. Empty where neither failed.
+        generated: whether a stage has drawn a face, or a part of one, that a network invented.
+        enhancing: False if the user has switched the enhancement off (live runs, `rtface.Enhancer`).
+        new: whether this image is unrelated to the previous one (separate stills).
+        lead_in: whether this frame is before a segment, and is processed only to bring the chain into a steady state
+            (`rtface.jobs.worker`). Such a frame is neither counted nor written.
+        before: a copy of the decoded image, if a stage needs it; else None.
+        failed: "enhance" if the enhancement failed on this frame: the image is then as decoded, or as the first stage
+            left it. "tracker" if tracking failed: `faces` is then empty, though there may be faces, and stages that
+            hide faces cover the whole frame. Empty if neither failed, and also if faces were carried over from an
+            earlier frame on purpose (a live run under load tracks only some frames).
         invented: how far each corrected sample may be from the truth, uint8 of the stored height and width
-            (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
-        quantisers: the codec's quantiser steps, where the stream signals them (`rtface.media.read.quantiser`); None
-            otherwise, and where the image was scaled or turned since.
-        combed: its brightness as read, where it weaves two fields without a flag in its film; None otherwise.
-        source: the frame as read, before its image was enlarged (``--scale``); None where it was not.
+            (`rtface.pipeline.invented`); None if no face was corrected, or no map is made.
+        quantisers: the codec's quantiser steps, if the stream signals them (`rtface.media.read.quantiser`). None
+            otherwise, and after the image was scaled or turned.
+        combed: brightness of the frame as read, if it weaves two fields although the film has no such flag; else None.
+        source: the frame as read, before its image was enlarged (``--scale``); None if it was not enlarged.
         views: shared by all frames with this `image`; a frame with another image starts without any.
     """
 
@@ -224,7 +224,7 @@ class Frame:
 
     @property
     def tracked(self) -> bool:
-        """False where tracking failed on this frame."""
+        """False if tracking failed on this frame."""
         return self.failed != "tracker"
 
     @property
@@ -235,7 +235,7 @@ class Frame:
     @property
     def time(self) -> float:
         """Presentation time in seconds (of the field, for a field)."""
-        base = self.time_base  # the quotients are rounded as those of fractions, which take ten times as long
+        base = self.time_base  # rounds like fractions do, which take ten times as long
         t = self.pts * base.numerator / base.denominator
         if self.field == 1:
             t += 0.5 * (self.duration * base.numerator / base.denominator)
@@ -244,10 +244,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet of a stream that is only copied (sound, subtitles, data).
+    """Holds a packet of a stream that is only copied: sound, subtitles, data.
 
     Attributes:
-        packet: the demuxed packet; its stream has the type.
+        packet: the demuxed packet; its stream says what it contains.
         stream_index: index of the stream in the *input* container.
     """
 
@@ -256,7 +256,7 @@ class Packet:
 
 
 class Pixels(Protocol):
-    """Pixels of crops in a device's memory: a numpy array on the host, a handle of GPU memory; N, 3, S, S."""
+    """Holds pixels of crops in a device's memory: a numpy array on the host, or a handle of GPU memory; N, 3, S, S."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -268,10 +268,10 @@ PixelsCo = TypeVar("PixelsCo", bound=Pixels, covariant=True)
 
 @dataclass(slots=True)
 class Crops(Generic[PixelsCo]):
-    """Aligned face crops of one frame or batch.
+    """Holds aligned face crops of one frame or batch.
 
     Attributes:
-        pixels: float32 N×3×S×S, RGB, 0…1 as engines take it (SDR-like, full range), on the host or on a GPU.
+        pixels: float32 N×3×S×S, RGB, 0…1 as engines need them (SDR-like, full range), on the host or on a GPU.
         matrices: float64 N×2×3, display space → crop pixels (pixel-corner convention, see module).
     """
 

@@ -1,4 +1,4 @@
-"""The interfaces between the packages: tracker, engine, device, source and sink.
+"""Defines the interfaces between packages: tracker, engine, device, source and sink.
 
 `enhance` uses adapters (`media`, `tracking`, `device`, `engine`) through these protocols only; docs/architecture.md
 lists the permitted imports.
@@ -34,10 +34,10 @@ MEMORY_S = 0.3
 
 
 class Sink(Protocol):
-    """Writes frames in pts order and packets. The output is complete or absent.
+    """Writes packets, and frames in pts order. The output is either complete or absent.
 
     Attributes:
-        kept: after `abort` or a failed write, the number of frames, from the first on, in the kept part.
+        kept: number of frames, from the first on, in the part that was kept after `abort` or a failed write.
     """
 
     @property
@@ -48,12 +48,12 @@ class Sink(Protocol):
         """Flushes, and publishes the output under its name."""
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends early. With `keep_partial` keeps a playable file whose name says partial, and returns its path."""
+        """Ends early. With `keep_partial`, keeps a playable file whose name says partial, and returns its path."""
         ...
 
 
 class View(Protocol):
-    """A frame for trackers and analysers: RGB in display space, at any scale, on demand."""
+    """Shows a frame to trackers and analysers: RGB in display space, at any scale, on demand."""
 
     @property
     def width(self) -> float: ...
@@ -61,20 +61,20 @@ class View(Protocol):
     def height(self) -> float: ...
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Returns the frame, RGB uint8 h×w×3, longer side ≤ max_side. Also display pixels per its pixel in x and y."""
+        """Returns the frame, RGB uint8 h×w×3, longer side ≤ max_side. Also its pixels' size in display pixels."""
         ...
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """Returns a region, RGB uint8 h×w×3. `matrix` (2×3, display → crop pixels) maps it to `size` (w, h).
 
-        Area-filtered when it shrinks; black outside the frame.
+        The region is area-filtered if it shrinks, and black outside the frame.
         """
         ...
 
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """Returns a region's brightness, uint8 h×w, to compare regions of a film.
+        """Returns a region's brightness, uint8 h×w, for comparing regions of a film.
 
-        Samples outside the frame, and the scale of the values, depend on the format.
+        Samples outside the frame and the scale of the values depend on the format.
         """
         ...
 
@@ -99,7 +99,7 @@ class Tracker(Protocol):
     """After `update`: the number of faces seen on this frame beyond the limit."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Returns the faces on a frame. `time` in seconds, rising; `cut` forgets all tracks."""
+        """Returns the faces on a frame. `time` is in seconds and rises; `cut` forgets all tracks."""
         ...
 
     def reset(self) -> None: ...
@@ -121,14 +121,14 @@ class HeadMap:
 
 @dataclass(slots=True)
 class Restored(Generic[PixelsCo]):
-    """An engine's answer to a batch of crops, in the crops' memory.
+    """Holds an engine's answer to a batch of crops, in their memory.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
-        state: the engine's own, for its next call; None for a stateless engine.
-        occlusion: float32 N×S×S, 1 = something covers the face; None when the engine has no such head.
+        state: state of the engine for its next call; None for a stateless engine.
+        occlusion: float32 N×S×S, 1 = something covers the face; None if the engine has no such head.
         log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (for
-            values 0…1); None when the engine has no such head.
+            values 0…1); None if the engine has no such head.
     """
 
     pixels: PixelsCo
@@ -138,14 +138,14 @@ class Restored(Generic[PixelsCo]):
 
 
 class Engine(Protocol):
-    """A restoration network, ready to run.
+    """Runs a restoration network.
 
     Attributes:
         size: S, the side in pixels of the square crop it takes.
         whole: whether it restores the whole crop, including hair and neck.
         heavy: whether films run it on keyframes only, unless the user sets another spacing.
-        vivid: whether it invents detail, which is likely rather than true.
-        ms: milliseconds for one crop where nothing else runs, as measured so far.
+        vivid: whether it invents detail that is likely rather than true.
+        ms: milliseconds for one crop while nothing else runs, as measured so far.
     """
 
     @property
@@ -171,25 +171,25 @@ class Engine(Protocol):
         ...
 
     def stand_back(self) -> None:
-        """Lowers its priority, where supported: from now on no frame waits for it."""
+        """Lowers the engine's priority, if supported. From now on no frame waits for it."""
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ShapingOptions:
-    """Options of the correction of one face.
+    """Holds the options for correcting one face.
 
     Attributes:
-        strength: 0…1.5 scales the correction; 0 is the identity.
+        strength: factor of the correction, 0…1.5; 0 changes nothing.
         grain: "match" and "less" restore the texture of the skin around the face; "none" keeps the engine's.
-        average: take the gated average over time (for engines without recurrent state).
-        gate: fade out where engine and image show different content.
-        keep: store this frame as a keyframe, for the following frames without an engine.
+        average: whether to take the gated average over time (for engines without recurrent state).
+        gate: whether to fade out where engine and image show different content.
+        keep: whether to store this frame as a keyframe, for the next frames, which have no engine.
         region: "face", or "head": also hair, ears and neck.
-        share: of this frame's engine in the correction; the rest is the previous engine's. With `keep`.
-        still: no earlier frame tells flecks from the face: no small spot becomes stronger.
-        known: the engine has learnt the person, including the eyes' colour, whose hue is otherwise preserved.
+        share: share of this frame's engine in the correction; the rest is the previous engine's. With `keep` only.
+        still: whether no earlier frame can tell flecks from the face. No small spot then becomes stronger.
+        known: whether the engine has learnt the person, with the colour of the eyes. Otherwise their hue is preserved.
         detail: factor of additional fine detail (`rtface.correct.detail`): 0 none, 1 as much as makes a face clear,
             1.5 at most.
     """
@@ -207,22 +207,22 @@ class ShapingOptions:
 
 
 class TrackMemory(Protocol):
-    """State of one track's correction from frame to frame (`rtface.correct.CorrectionState`)."""
+    """Holds the state of a track's correction from frame to frame (`rtface.correct.CorrectionState`)."""
 
     def reset(self) -> None: ...
 
 
 class ShapeTask(Protocol):
-    """The input of `Device.shape` for one face (`rtface.enhance.tasks.FaceTask`).
+    """Holds the input of `Device.shape` for one face (`rtface.enhance.tasks.FaceTask`).
 
     Attributes:
-        restored: the engine's answer; None between keyframes, where the device carries, or while there is none.
+        restored: the engine's answer; None between keyframes, if the device carries, or if there is no answer yet.
         crops: the crop of this face.
         mesh: the face's points in crop pixels, float64 (478, 2), or None.
-        state: of its track's correction; `shape` updates it.
+        state: state of the track's correction; `shape` updates it.
         shaping: the user's options.
-        time: of the frame, seconds.
-        seed: a number for each track and frame (synthetic grain).
+        time: time of the frame in seconds.
+        seed: a number for each track and frame, for synthetic grain.
         scale: crop pixels per frame pixel.
     """
 
@@ -245,10 +245,10 @@ class ShapeTask(Protocol):
 
 
 class Correction(Protocol):
-    """The pixels to add for one face, in its device's memory.
+    """Holds the pixels to add for one face, in its device's memory.
 
     Attributes:
-        matrix: float64 2×3, display → the correction's pixels.
+        matrix: float64 2×3, display → pixels of the correction.
     """
 
     @property
@@ -271,28 +271,28 @@ class Device(Protocol):
     def view(self, frame: Frame) -> View: ...
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> Sequence[Crops[Pixels]]:
-        """Cuts a crop for each place of a frame (or field): `matrix`, 2×3, display → crop pixels, and the crop's
-        side."""
+        """Cuts a crop for each place of a frame (or field). A place is a 2×3 matrix, display → crop pixels, and the
+        side of the crop."""
         ...
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Float32]]:
-        """Copies crops of one frame to host memory, float32 1×3×S×S, and waits. They do not depend on the frame."""
+        """Copies crops of one frame to host memory, float32 1×3×S×S, and waits. Copies do not depend on the frame."""
         ...
 
     def shape(self, faces: Sequence[ShapeTask]) -> Sequence[Correction]:
-        """Converts restored crops of one frame to corrections (`rtface.correct`). An answer may be in the memory of
-        the device's crops, or of the host."""
+        """Converts restored crops of one frame to corrections (`rtface.correct`). An answer may be in the memory of the
+        device's crops, or in that of the host."""
         ...
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
-        """Returns the pixels that a correction of `shape` will add: float32 h×w×3 RGB, 1 = white, in host memory, and
-        its matrix, 2×3, display → its pixels."""
+        """Returns the pixels that a correction will add, and their matrix. The pixels are float32 h×w×3
+        RGB, 1 = white, in host memory; the matrix is 2×3, display → pixels."""
         ...
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds corrections to the frame's own planes, and completes `cut`.
 
-        Where every mask is 0 the samples stay bit for bit. May write into `frame.image` after `make_writable()`.
+        Samples for which every mask is 0 stay bit for bit. May write into `frame.image` after `make_writable()`.
         """
         ...
 
@@ -300,7 +300,7 @@ class Device(Protocol):
         """Releases crops that will not be pasted, or not soon (`cut_again`)."""
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
-        """Restores dropped crops of an unchanged frame, to shape them after all."""
+        """Restores dropped crops of an unchanged frame. They can then be shaped after all."""
         ...
 
 
@@ -308,20 +308,20 @@ class CodedNetwork(Protocol):
     """Removes coding artefacts and noise at coded size. Not for use from several threads."""
 
     def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
-        """Returns the correction, float32 3×h×w (of values 0…1), and expected errors. These are the mean squared errors
-        before and after it, float32 2×h/8×w/8 in squared code values of 8 bits. Both may be valid until the next call
-        only.
+        """Returns the correction and expected errors. The correction is float32 3×h×w (of values 0…1). The errors are
+        the mean squared errors before and after it, float32 2×h/8×w/8 in squared code values of 8 bits. Both may be
+        valid only until the next call.
 
         Args:
             picture: uint8 h×w×3 RGB, sides multiples of 16.
-            steps: log2 of the codec's quantiser step of each 8×8 cell (`Quantisers`), float32 h/8×w/8; None where the
+            steps: log2 of the codec's quantiser step of each 8×8 cell (`Quantisers`), float32 h/8×w/8; None if the
                 stream has none.
         """
         ...
 
 
 class Engines(Protocol):
-    """The engines of a run (`rtface.engine.engine_set.EngineSet`).
+    """Holds the engines of a run (`rtface.engine.engine_set.EngineSet`).
 
     Attributes:
         described: names and devices for the report.
@@ -330,13 +330,13 @@ class Engines(Protocol):
     @property
     def described(self) -> tuple[str, str]: ...
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
-        """Picks the engine for a face. `faces` share a live frame's time; 0 for no time limit (films)."""
+        """Picks the engine for a face. `faces` is how many share a live frame's time; 0 means no time limit (films)."""
         ...
 
     def named(self, name: str) -> Engine: ...
 
     def prepare(self, name: str) -> None:
-        """Loads the named engine and its weights of persons for later faces."""
+        """Loads the named engine, and its weights for persons, for later faces."""
 
     def of_person(self, engine: Engine, person: str) -> Engine:
         """Returns the engine with a person's weights, if loaded; else `engine`."""
@@ -345,11 +345,11 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A device and the engines for its crops: crops on a GPU need engines there.
+    """Holds a device and the engines for its crops. Crops on a GPU need engines there.
 
     Attributes:
-        ahead: frames that engines may process while the next is prepared.
-        close: releases device and engines, where the runtime owns them; safe to call twice.
+        ahead: number of frames that engines may process while the next one is prepared.
+        close: releases device and engines, if the runtime owns them; safe to call twice.
     """
 
     device: Device

@@ -9,11 +9,11 @@ from math import isfinite
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,40}"  # bounded, for time linear in the text's length
-# One slash is enough: pathlib turns a URL into that, and so does a typo.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,40}"  # limited, so that the time grows only linearly with the text
+# One slash is enough, because pathlib or a typo may drop the other.
 _URL = re.compile(_SCHEME + r":/+[^\s'\"<>]*[^\s'\"<>,.;:)]")
 _SECRETS: set[str] = set()
-_MIN_LENGTH = 8  # shorter parts of an address are often ordinary words
+_MIN_LENGTH = 8  # shorter parts of an address may be ordinary words
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -22,8 +22,8 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Returns a path or URL as a message may show it: without user, password and query, and without the last part of
-    an RTMP address, which is the stream's key."""
+    """Returns a path or URL in a form that messages may show. User, password and query are left out, and so is the last
+    part of an RTMP address, the stream's key."""
     text = os.fspath(path)
     parts = re.match(rf"({_SCHEME}:/+)([^?#]*)", text, re.DOTALL)
     if parts is None:
@@ -32,7 +32,7 @@ def shown(path: str | os.PathLike[str]) -> str:
     authority = rest.partition("/")[0]
     if "@" in authority:
         rest = rest[authority.rindex("@") + 1 :]
-    elif "@" in rest and re.search(r":[^:/]*\D[^:/]*$", authority):  # no port: a password with a slash in it
+    elif "@" in rest and re.search(r":[^:/]*\D[^:/]*$", authority):  # not a port but a password with a slash in it
         rest = rest[rest.rindex("@") + 1 :]
     if scheme.lower().startswith("rtmp"):
         rest = re.sub(r"^([^/]*/(?:[^/]+/)?).+", r"\1…", rest, flags=re.DOTALL)
@@ -40,8 +40,8 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def keep_secret(url: str) -> None:
-    """Stores a URL's secrets: RTMP key, password, values of its query. `redacted` removes them from messages of
-    libraries and servers that repeat them without the URL."""
+    """Stores a URL's secrets: RTMP key, password, values of its query. Libraries and servers repeat these in messages
+    without the URL; `redacted` removes them there."""
     if not is_url(url):
         return
     _, _, rest = url.partition("://")
@@ -56,7 +56,7 @@ def keep_secret(url: str) -> None:
 
 
 def redacted(text: str) -> str:
-    """Redacts a message: every URL is `shown`, and secrets from `keep_secret` are removed."""
+    """Redacts a message: URLs appear as from `shown`, and secrets from `keep_secret` are removed."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, "…")
     return _URL.sub(lambda url: shown(url[0]), text)

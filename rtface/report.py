@@ -1,4 +1,4 @@
-"""The report of a run, for `--report` and `rtface.run`."""
+"""Makes the report of a run, for `--report` and `rtface.run`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from rtface.util.toml_dataclass import parse_json
 
 @dataclass(slots=True)
 class ImageReport:
-    """One still of a run.
+    """Reports one still of a run.
 
     Attributes:
-        name: of its file.
-        tracks: ids of its faces.
+        name: name of the still's file.
+        tracks: track ids of its faces.
         corrected: whether a face was corrected.
-        more: content that its output lacks.
-        error: why it was not written; None where it was.
+        more: content of the input that the output lacks.
+        error: why the still was not written; None if it was.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ImageReport:
 
 @dataclass
 class Report:
-    """One run in figures; see docs/report.md for every key."""
+    """Describes a run in figures; see docs/report.md for every key."""
 
     input: str
     output: str | None
@@ -108,7 +108,7 @@ class Report:
         self.persons = persons_of(self.tracks)
         self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
-        # The engines that ran; until now, only the requested one was set. The coded stage is no engine.
+        # The engines that ran. Until now, only the requested one was set. The coded stage is not an engine.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
@@ -124,7 +124,7 @@ class Report:
 
     def note_uncorrected(self) -> None:
         """Notes the faces that a finished run left uncorrected, with reasons."""
-        asked = [track for track in self.tracks if track.spans]  # the others had no decision
+        asked = [track for track in self.tracks if track.spans]  # other tracks had no decision
         left = [track for track in asked if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
         reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
@@ -149,16 +149,16 @@ class Report:
 
     def to_json(self) -> str:
         """Returns the report as JSON text, keys in a fixed order."""
-        return json.dumps(self.to_dict(), indent=2)  # ASCII: file names need not be valid Unicode
+        return json.dumps(self.to_dict(), indent=2)  # in ASCII, because file names need not be valid Unicode
 
     def save(self, target: Target) -> None:
-        """Writes the report. The file gets its name only when complete.
+        """Writes the report. The file gets its name only when it is complete.
 
         Args:
-            target: the file, checked before the run by `rtface.media.files.outputs.check_outputs`.
+            target: file, checked before the run by `rtface.media.files.outputs.check_outputs`.
 
         Raises:
-            OutputError: the file cannot be written; the enhanced film stays.
+            OutputError: the file cannot be written; the enhanced film is kept.
         """
         write_whole(target, (self.to_json() + "\n").encode())
 
@@ -172,8 +172,8 @@ _UNFINISHED = defstruct(
 def is_unfinished(
     path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
 ) -> bool:
-    """Returns whether `path` reports a run to `output` that ended early. Either of a job, or of the same part
-    ("start" and "end") of the same film; reports of other runs are kept."""
+    """Returns whether `path` reports a run to `output` that ended early. It must be of a job, or of the same part
+    ("start" and "end") of the same film. Reports of other runs are kept."""
     try:
         report = parse_json(read_regular(path))
     except (OSError, ValueError):
@@ -186,7 +186,7 @@ def is_unfinished(
 
 
 def metadata_options(options: Options) -> dict[str, str]:
-    """Returns the options for an output's metadata. Every recipient can read them, so no person's name."""
+    """Returns the options for an output's metadata. Every recipient can read them, so names of persons are removed."""
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {key: text for key in ("scale", "fields") if (text := getattr(options, key)) not in (None, "auto")}
@@ -207,7 +207,7 @@ def report_options(options: Options) -> dict[str, object]:
 
 
 def peak_rss_mb() -> float:
-    """Returns this process's peak resident size in MiB; 0 on Windows."""
+    """Returns this process's peak resident memory in MiB; 0 on Windows."""
     if sys.platform == "win32":
         return 0.0
     import resource

@@ -1,4 +1,4 @@
-"""Counters, timings and warnings of one run, in constant memory."""
+"""Collects counters, timings and warnings of one run, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from rtface.errors import Message, log
 
-# A run in which every frame fails is not "done with faults": after this many failed frames in a row it raises an error.
+# A run in which every frame fails is not done. After so many failed frames in a row it raises an error.
 FAULTS_IN_A_ROW = 100
 
-# Bin edges: 10 µs to 100 s, 5 % apart; a percentile is read with at most 2.5 % error.
+# Edges of the bins: 10 µs to 100 s, 5 % apart. A percentile has an error of at most 2.5 %.
 EDGES = np.geomspace(1e-5, 100.0, 331)
 _EDGES: list[float] = EDGES.tolist()
 
 
 class Histogram:
-    """A histogram of durations in seconds, with logarithmic bins (always 331 counters)."""
+    """Counts durations in seconds, in logarithmic bins (always 331 counters)."""
 
     def __init__(self) -> None:
         self.bins = np.zeros(len(EDGES) + 1, np.int64)
@@ -38,7 +38,7 @@ class Histogram:
         self.max = max(self.max, seconds)
 
     def percentile(self, q: float) -> float:
-        """Returns the q-th percentile (0…100) in seconds; 0 when empty."""
+        """Returns the q-th percentile (0…100) in seconds; 0 if there are none."""
         if not self.count:
             return 0.0
         i = int(np.searchsorted(np.cumsum(self.bins), self.count * q / 100.0))
@@ -48,7 +48,7 @@ class Histogram:
 
 
 class Stats:
-    """The statistics of one run; safe to use from several threads.
+    """Collects the statistics of one run. Safe to use from several threads.
 
     Args:
         logs: whether to log warnings.
@@ -71,7 +71,7 @@ class Stats:
     def add(self, stage: str, seconds: float) -> None:
         """Adds one duration to a stage's histogram (``decode``, ``track``, ``engine``, ``latency`` …)."""
         with self._lock:
-            if stage not in self.stages:  # creating one takes longer than adding to it
+            if stage not in self.stages:  # creating a histogram takes longer than adding to one
                 self.stages[stage] = Histogram()
             self.stages[stage].add(seconds)
 
@@ -85,7 +85,7 @@ class Stats:
             self.add(stage, time.perf_counter() - t0)
 
     def warn(self, key: str, message: str) -> None:
-        """Logs `message` once; counts every call under ``warn:<key>``."""
+        """Logs a message once for each key. Counts every call under ``warn:<key>``."""
         with self._lock:
             first = key not in self.warnings
             self.counters[f"warn:{key}"] += 1
@@ -95,10 +95,10 @@ class Stats:
             log.warning("%s", message)
 
     def fault(self, where: str, error: Exception, what: str = "") -> None:
-        """Counts a fault of a step (``tracker``, ``enhance``); logs the first. The frame passes unchanged.
+        """Counts a fault of a step (``tracker``, ``enhance``). Logs only the first. The frame passes unchanged.
 
         Args:
-            what: the failed thing where it is no step on a frame, such as the name of an output.
+            what: what failed if it is not a step on a frame, such as the name of an output.
         """
         self.count("faults")
         self.last_fault = str(error)
@@ -112,7 +112,7 @@ class Stats:
         log.debug("%s fault", where, exc_info=error)
 
     def tolerate(self, where: str, what: str = "") -> Tolerance:
-        """Counts an error in the block as a `fault`. Nothing may end a live run."""
+        """Counts an error in the block as a `fault`. It must not end a live run."""
         return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:
@@ -126,7 +126,7 @@ class Stats:
             return list(self.warnings.values())
 
     def stages_ms(self) -> dict[str, dict[str, float]]:
-        """Returns mean, p50, p95, p99 of every stage in milliseconds."""
+        """Returns mean, p50, p95 and p99 of every stage in milliseconds."""
         with self._lock:
             return {
                 name: {
@@ -142,7 +142,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The context manager of `Stats.tolerate`."""
+    """Implements the context manager of `Stats.tolerate`."""
 
     stats: Stats
     where: str

@@ -137,12 +137,12 @@ def analyze(
 
 
 class AnalysisEvents:
-    """Sends progress as events, and the tracks every two seconds. Events come at most four times a second.
+    """Sends progress as events. It is sent at most four times a second, with the tracks every two seconds.
 
     Args:
         input: the file or folder.
-        findings: so far.
-        photos: folder for photos of persons, written as soon as these are known; None for none.
+        findings: findings so far.
+        photos: folder for photos of persons, written as soon as a person is known; None writes no photos.
         console: writes the events.
     """
 

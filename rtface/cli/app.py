@@ -1,4 +1,4 @@
-"""The command line: ``rtface run`` and the other commands of ``rtface --help``.
+"""Runs the command line: ``rtface run`` and the other commands of ``rtface --help``.
 
 Heavy modules are imported only when a command needs them, so that ``--version``, ``--help`` and completion are fast.
 """
@@ -38,7 +38,7 @@ _COMMANDS = {
 
 
 class _BuiltInCommands(UserDict[str, Any]):
-    """rtface's own commands by name. The module of each is imported on access."""
+    """rtface's own commands by name. The module of a command is imported on access."""
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = super().__getitem__(name).partition(":")
@@ -46,7 +46,7 @@ class _BuiltInCommands(UserDict[str, Any]):
 
 
 class _Group(CommandGroup):
-    """The group of all commands. It writes typer's usage errors without control characters and secrets."""
+    """Groups all commands. Typer's usage errors are shown without control characters and secrets."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -101,7 +101,7 @@ def _root(  # pyright: ignore[reportUnusedFunction]
 
 def main() -> None:
     """Runs the ``rtface`` command."""
-    # Next to a busy Python thread, PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
+    # While another Python thread is busy, PyAV waits a whole switch interval for the GIL at each packet (usually 5 ms).
     sys.setswitchinterval(0.0005)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
@@ -115,6 +115,6 @@ def main() -> None:
         sys.exit(code)
     paths.clean()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a pipe whose reader has gone
+        with contextlib.suppress(OSError, ValueError):  # the reader of a pipe has ended
             stream.flush()
-    os._exit(code or 0)  # without freeing networks and libraries, which takes 0.1 s; all files are closed by now
+    os._exit(code or 0)  # saves the 0.1 s for freeing networks; all files are closed

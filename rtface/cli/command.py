@@ -47,7 +47,7 @@ _EVENTS = Annotated[
 
 
 class GroupedHelp(TyperCommand):
-    """A command whose ``--help`` lists its options by group."""
+    """Lists a command's options by group in its ``--help``."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -90,7 +90,7 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals()) if "stop" in parameters else None
                 stack.enter_context(_boundary(console, stop))
-                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the icon keeps a pipe to stdin open
+                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # studio or icon keep a pipe to stdin open
                     start_thread("parent", _end_with_parent, stop)
                 _check_names(parameters, arguments)
                 passed: dict[str, object] = {"console": console, "stop": stop}
@@ -106,7 +106,7 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _end_with_parent(stop: StopRequest | None) -> None:
-    """Ends the command when its parent has died. A camera would stay on, and an analysis would continue for nothing."""
+    """Ends the command when its parent has died. Else a camera would stay on, and an analysis would go on."""
     while os.read(0, 1):
         pass
     if stop is None:
@@ -116,7 +116,7 @@ def _end_with_parent(stop: StopRequest | None) -> None:
 
 
 def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:
-    """Raises UsageError for an empty argument, which would mean the current folder."""
+    """Raises UsageError for an empty argument. It would mean the current folder."""
     for name, parameter in parameters.items():
         metavars = [
             one.metavar or name
@@ -136,7 +136,7 @@ def _opened(events: int | None) -> TextIO | None:
     if events is None:
         return None
     try:
-        os.write(events, b"")  # fails now if it is not open for writing
+        os.write(events, b"")  # raises OSError now if it is not open for writing
         return os.fdopen(events, "w", encoding="utf-8", closefd=False)
     except (OSError, OverflowError):
         raise typer.BadParameter(f"{events} is not open for writing", param_hint="--events") from None
@@ -169,7 +169,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _explain_stage(given: list[str] | None) -> list[str] | None:
-    """Handles ``--stage help`` and ``--stage NAME:help``, which need no other argument."""
+    """Handles ``--stage help`` and ``--stage NAME:help``, which need no further argument."""
     from rtface.stages.options import described
 
     for text in given or ():
@@ -196,7 +196,7 @@ def _completion(option: Option) -> Callable[[str], list[str]] | None:
 
 
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
-    """Writes a line about an error and returns the exit code. For a fault of rtface itself, ``-v`` adds a traceback."""
+    """Writes a line about an error, and returns the exit code. For faults of rtface itself, ``-v`` adds a traceback."""
     if isinstance(error, KeyboardInterrupt):
         error = error if isinstance(error, Interrupted) else Interrupted()
         console.log(message_of(error), "error")

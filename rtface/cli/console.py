@@ -1,4 +1,4 @@
-"""Output of the commands: progress, warnings and errors on stderr, tables and JSON on stdout."""
+"""Writes the commands' output: progress, warnings and errors to stderr, tables and JSON to stdout."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PAINT = re.compile("\x1b\\[[0-9;]*m")
 
 
 def _seen(line: str) -> int:
-    """Returns the visible columns of a line, without the escapes of `Console.paint`."""
+    """Returns the visible columns of a line. The colour codes of `Console.paint` do not count."""
     return len(_PAINT.sub("", line))
 
 
 def discard_output(stream: TextIO) -> None:
-    """Discards the output of a stream whose reader has gone. Otherwise Python complains when it flushes the buffer at
+    """Discards the output of a stream whose reader has ended. Otherwise Python complains when it flushes the buffer at
     exit."""
     with suppress(OSError, ValueError):  # a stream without descriptor has no buffer
         nothing = os.open(os.devnull, os.O_WRONLY)
@@ -47,10 +47,10 @@ class Console:
         verbosity: -1 errors only, 0 warnings, 1 decisions, 2 everything.
         stream: where to write; stderr by default.
         environ: environment variables; ``NO_COLOR``, ``TERM`` and ``WT_SESSION`` are used.
-        events: whether events are written (lines of JSON) instead of text.
+        events: whether to write events (lines of JSON) instead of text.
 
     Attributes:
-        live: whether the status may change often: on a terminal, which overwrites the line, and as an event.
+        live: whether the status may change often. It may on a terminal, which overwrites the line, and as an event.
     """
 
     def __init__(
@@ -84,8 +84,7 @@ class Console:
                 self._write(json.dumps(redacted_values(table)) + "\n")
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows the status line, which replaces the previous one on a terminal. Its event has `facts`, or else the
-        line."""
+        """Shows the status line. On a terminal it replaces the previous one. The event has `facts`, else the line."""
         if self.verbosity < 0:
             return
         if self.events:
@@ -104,14 +103,14 @@ class Console:
             self._drawn = _seen(line)
 
     def _has_room(self) -> bool:
-        """Checks whether a write would not block. A slow reader gets less progress, and delays nothing."""
+        """Checks whether a write would not block. A slow reader gets fewer progress lines, but delays nothing."""
         try:
             return sys.platform == "win32" or bool(select.select([], [self._stream], [], 0)[1])
-        except (OSError, ValueError):  # without a descriptor, or one above 1023
+        except (OSError, ValueError):  # there is no descriptor, or it is above 1023
             return True
 
     def building(self, what: str, done: float) -> None:
-        """Shows the build before the first frame, and its share done (0…1)."""
+        """Shows the build of networks before the first frame. `done` is the finished share (0…1)."""
         if self.live:
             self.status(f"building {what}, {done:.0%}", building=what, share=done)
 
@@ -148,7 +147,7 @@ class Console:
 
 
 class SteadyStatus:
-    """The status line of work that reports often, shown at a `Pace`."""
+    """Shows the status line of work that reports often, at a `Pace`."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._pace = console, Pace(console)
@@ -166,7 +165,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         kinds = ((logging.ERROR, "error"), (logging.WARNING, "warning"))
         kind = next((name for level, name in kinds if record.levelno >= level), "info")
-        # A message of a library or plugin becomes one line; a debug message's traceback follows it.
+        # A library's or plugin's message becomes one line. A debug message keeps its traceback, on further lines.
         text = printable(record.getMessage())
         given = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
         if isinstance(given, Message) and record.msg == "%s":
@@ -199,12 +198,12 @@ def print_json(value: object, *, indent: int | None = None) -> None:
 
 
 def print_text(*lines: str) -> None:
-    """Writes lines to stdout; names in them cannot start new lines."""
+    """Writes lines to stdout. Line breaks in names are escaped."""
     sys.stdout.write("".join(redacted(printable(line)) + "\n" for line in lines))
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Writes rows to stdout in columns; the first is the heading."""
+    """Writes rows to stdout in columns; the first row is the heading."""
     rows = [[redacted(printable(cell)) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:

@@ -1,7 +1,7 @@
 """Makes a clip like a bad video call, enhances and compares it. ``make run`` without INPUT uses it.
 
 The face is scikit-image's public-domain portrait of the astronaut Eileen Collins (NASA). It moves and comes nearer. The
-film then passes through a call: made small, sensor noise, a real codec at a low rate, made large again.
+film then passes through a call: it is made small, gets sensor noise, passes a codec at a low rate, is made large again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rtface.util.install import extra_line
 WIDTH, HEIGHT, FPS, SECONDS = 1280, 720, 30, 7.0
 CALL_WIDTH, CALL_HEIGHT, CALL_BITRATE = 640, 360, 200_000
 NOISE = 3.0
-FACE = 223.0, 118.0  # of the portrait's 512×512 pixels
+FACE = 223.0, 118.0  # the face's centre in the portrait of 512×512 pixels
 
 
 def portrait() -> Bytes:
@@ -42,7 +42,7 @@ def portrait() -> Bytes:
 
 
 def clean_frames(face: Bytes) -> Iterator[Bytes]:
-    """Yields the clean frames of the call's camera, RGB uint8 360×640×3."""
+    """Yields the camera's frames before any loss, RGB uint8 360×640×3."""
     for i in range(round(SECONDS * FPS)):
         phase = 2 * math.pi * (i / FPS) / SECONDS
         x, y = WIDTH * (0.5 + 0.10 * math.sin(phase)), HEIGHT * (0.44 + 0.04 * math.sin(2 * phase))
@@ -96,7 +96,7 @@ def make_clip(path: Path) -> None:
 
 
 def main() -> int:
-    """Runs the demo, as ``python -m rtface.cli.demo FOLDER [options of rtface run]``. Returns the exit code."""
+    """Runs the demo: ``python -m rtface.cli.demo FOLDER [options of rtface run]``. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m rtface.cli.demo",
         description=(__doc__ or "").split("\n")[0],

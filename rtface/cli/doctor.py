@@ -20,7 +20,7 @@ def doctor(*, json: Json = False, console: Console) -> None:
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            mark = "-" if finding.state == "ok" and finding.repair else finding.state  # absent, and rarely needed
+            mark = "-" if finding.state == "ok" and finding.repair else finding.state  # missing, but rarely needed
             print_text(f"{mark:5}  {finding.name:{width}}  {finding.detail}")
             if finding.repair:
                 print_text(f"{'':{width + 9}}-> {finding.repair}")

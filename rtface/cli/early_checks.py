@@ -1,4 +1,4 @@
-"""Early checks of a command line, without heavy imports. Errors appear at once."""
+"""Checks a command line early, without heavy imports. Errors therefore appear at once."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def check_names(options: Options) -> None:
 
 
 def check_inputs(inputs: Sequence[Path | Address]) -> None:
-    """Raises InputMissing for a single missing input. Of several inputs the others are processed first."""
+    """Raises InputMissing for a single missing input. With several inputs, the existing ones are processed first."""
     if len(inputs) == 1 and isinstance(inputs[0], Path):
         check_there(inputs[0])

@@ -1,4 +1,4 @@
-"""Arguments of ``rtface run`` and ``rtface queue add``, and their jobs. A job is an input with its output."""
+"""Turns arguments of ``rtface run`` and ``rtface queue add`` into jobs. A job is an input with its output."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FarmAddress = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One INPUT and its OUTPUT.
+    """Holds one INPUT and its OUTPUT.
 
     Attributes:
         input: the film, still or folder.
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def named(self) -> Path | str:
-        """The output as `rtface.pipeline.film.run_file` takes it."""
+        """The output in the form that `rtface.pipeline.film.run_file` expects."""
         return f"{self.output}/" if self.folder else self.output
 
 
@@ -66,7 +66,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     """Pairs inputs with outputs.
 
     Raises:
-        UsageError: no OUTPUT, two inputs for one output, or an option for a single input.
+        UsageError: there is no OUTPUT, two inputs have one output, or an option is for a single input.
     """
     paths = [place(resolve_address(name)) for name in named]
     if output_dir is None:
@@ -138,13 +138,13 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
-    # A format that cannot be written becomes PNG or Matroska, which takes any codec.
+    # A format that rtface cannot write becomes PNG, or Matroska, which can hold any codec.
     return path.stem + (".png" if isinstance(path, Path) and is_image(path) else ".mkv")
 
 
 @contextmanager
 def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
-    """Creates a missing ``--output-dir``. Without `keep` it is removed afterwards, because a dry run only checks it."""
+    """Creates a missing ``--output-dir``. Without `keep` (a dry run) it is removed afterwards."""
     if path is None or path.is_dir():
         yield
         return

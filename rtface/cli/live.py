@@ -1,4 +1,4 @@
-"""Live runs of ``rtface run`` (camera, stream, virtual camera): keys, status line, control server."""
+"""Runs ``rtface run`` live (camera, stream, virtual camera): keys, status line, control server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     """Returns both ends of a live run; None for films and stills.
 
     Raises:
-        UsageError: a live address among several inputs, or alone.
+        UsageError: a live address is one of several inputs, or has no output.
     """
     ends = [parse_address(resolve_address(name)) for name in named]
     if len(ends) == 2:
@@ -71,7 +71,7 @@ def run_live_job(
 
 
 def show_done(report: Report, console: Console) -> None:
-    """Shows the summary of an ended run in one line."""
+    """Shows a one-line summary of an ended run."""
     from rtface.live.protocols import BACKLOG_S
 
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
@@ -88,7 +88,7 @@ def show_done(report: Report, console: Console) -> None:
         report.passed.get("late", 0),
         float(report.options.get("cpu_budget", 1.0)),
     )
-    took = report.frames_out / report.fps if report.fps else report.seconds  # without start and end
+    took = report.frames_out / report.fps if report.fps else report.seconds  # excludes the start and the end of the run
     console.log(
         f"{report.frames_out} frames in {took:.0f} s "
         f"({report.fps:.1f} fps; {report.seconds:.0f} s with start and end), "
@@ -104,24 +104,24 @@ def show_done(report: Report, console: Console) -> None:
 
 
 class LiveMonitor:
-    """Keys, status line and control server of a live run. It is called five times a second.
+    """Handles keys, status line and control server of a live run. It is called five times a second.
 
     Args:
         console: shows notes and the status line.
-        options: for `control`.
-        stack: closes keys and server.
+        options: options of the run, among them `control`.
+        stack: closes keys and server at the end.
     """
 
     def __init__(self, console: Console, options: LiveOptions, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
         self._meter: StatusLine | None = None
         self._shown: list[str] = []
-        self._gone = dict[str, float]()  # time of each end's loss
+        self._gone = dict[str, float]()  # when each lost end was lost
 
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
-        self.show_new(live.ends.notes)  # others may follow, such as a recording's full disk
+        self.show_new(live.ends.notes)  # notes may come later, such as that a recording's disk is full
         self.show_absences(live.status.ends)
         self._meter()
 
@@ -133,7 +133,7 @@ class LiveMonitor:
                 self._console.log(note)
 
     def show_absences(self, ends: Sequence[tuple[str, Endpoint]]) -> None:
-        """Reports the loss of an end, and its return, once each. Logs therefore need no status line."""
+        """Reports the loss and the return of an end once each. Logs therefore need no status line."""
         for name, end in ends:
             health = end.health
             if health.state == "away" and name not in self._gone:

@@ -1,4 +1,4 @@
-"""Commands of a group: rtface's own, and entry points of other distributions.
+"""Finds a group's commands: rtface's own, and entry points of other distributions.
 
 A plugin's package is imported when its command is called, or listed in the help.
 """
@@ -35,7 +35,7 @@ def as_command(name: str, target: Any) -> Any:
     if not isinstance(target, typer.Typer):
         commands.command(name, cls=GroupedHelp)(target)
         return get_command(commands)
-    if not isinstance(target.info.cls, type):  # typer's placeholder; that of the group's callback precedes it
+    if not isinstance(target.info.cls, type):  # typer's placeholder; a class in the group's callback has precedence
         target.info.cls = CommandGroup
     commands.add_typer(target, name=name)
     group: Any = get_group(commands).commands[name]
@@ -44,7 +44,7 @@ def as_command(name: str, target: Any) -> Any:
 
 
 class CommandGroup(TyperGroup):
-    """A group whose ``--help`` shows the whole first sentence of each command."""
+    """Shows the whole first sentence of each command in a group's ``--help``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds a command, or tells the replacement of a removed one."""
@@ -60,11 +60,11 @@ class CommandGroup(TyperGroup):
 
 
 class Commands(Mapping[str, Any]):
-    """The commands of a group by name. rtface's own come first and cannot be replaced.
+    """Maps names to the commands of a group. rtface's own come first and cannot be replaced.
 
     Args:
-        built_in: rtface's own.
-        prefix: of the names of entry points: the group's name and a dot; "" outside of groups.
+        built_in: rtface's own commands.
+        prefix: prefix of the entry points' names: the group's name and a dot; "" outside of groups.
     """
 
     def __init__(self, built_in: Mapping[str, Any], prefix: str = "") -> None:
@@ -96,7 +96,7 @@ class Commands(Mapping[str, Any]):
 
 
 class _PluginCommand(TyperCommand):
-    """A command of another distribution; `point` is None without it."""
+    """Represents a command of another distribution. `point` is None if that is not installed."""
 
     def __init__(self, name: str, whole_name: str, point: EntryPoint | None) -> None:
         super().__init__(name)

@@ -43,7 +43,7 @@ def run_jobs(
     codes: list[int] = []
     skipped = 0
     for job in jobs:
-        if skip and job.output.is_file() and not options.overwrite:  # a folder of stills resumes by itself
+        if skip and job.output.is_file() and not options.overwrite:  # a folder of stills continues by itself
             skipped += 1
             console.log(f"{job.output} exists: skipped (--overwrite replaces it)")
             if json:
@@ -159,7 +159,7 @@ def run(
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
-    # Live options are refused before anything heavy is imported.
+    # Refuses live options before anything heavy is imported.
     check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
     early_checks.check_inputs([job.input for job in jobs])

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first stops a command, a second one ends the process."""
+"""Handles SIGINT, SIGTERM and SIGHUP: the first stops a command, a second one ends the process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SAME_SIGNAL_S = 0.3
 
 
 class StopRequest:
-    """A request to stop, set by the first signal.
+    """Holds the request to stop that the first signal sets.
 
     Attributes:
-        event: set by the signal; a run that has it then ends cleanly.
-        signum: number of the signal; None before it.
+        event: set by the signal; a run to which it was passed then ends cleanly.
+        signum: number of the signal; None before the signal.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class StopRequest:
 def stop_on_signals() -> Generator[StopRequest]:
     """Sets `StopRequest.event` on the first SIGINT, SIGTERM or SIGHUP. A second one ends the process at once.
 
-    In both cases a file that is being written stays readable so far. Outside the main thread no signal is handled.
+    In both cases, what was written of a file so far stays readable. Outside the main thread no signal is handled.
     SIGHUP stays ignored where it was (nohup).
     """
     stop = StopRequest()
@@ -91,5 +91,5 @@ def _others() -> list[signal.Signals]:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # stderr is closed
+    with suppress(OSError):  # stderr may be closed
         os.write(2, f"\nrtface: {text}\n".encode())

@@ -86,7 +86,7 @@ def _check(path: Path, input: Path | None, trust: Path | None, json: bool, conso
         print_json(result.to_dict())
     for note in result.notes:
         console.log(note)
-    prefix = f"{path.name}: "  # some lines name the file that they are about
+    prefix = f"{path.name}: "  # some lines begin with the file's name, which is shown already
     for gap in result.gaps:
         console.log(f"{prefix}not checked: {gap.removeprefix(prefix)}", "warning")
     for proof in result.proofs:

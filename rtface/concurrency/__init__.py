@@ -1,6 +1,6 @@
-"""Threads, queues and child processes.
+"""Runs threads, queues and child processes.
 
-`buffer` runs an iterator in a thread, lossless and bounded (films). `Mailbox` is a queue that keeps the newest
+`buffer` runs an iterator in a thread, lossless, in limited memory (films). `Mailbox` is a queue that keeps the newest
 items and reports those it drops (live). `rtface.concurrency.child_process.ChildProcess` runs a function that may
 block forever or crash; that function gets a `rtface.concurrency.child_main.ParentProcess`. The two exchange frames
 through shared memory (`rtface.concurrency.shared_frames`).

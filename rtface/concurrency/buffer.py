@@ -1,7 +1,7 @@
-"""Runs the upstream steps in a thread: lossless, in order, bounded.
+"""Runs the upstream steps in a thread: without loss, in order, with limited memory.
 
-`buffer` follows PySceneDetect's decode thread and mpv's filters: it ends by an event, never by closing a generator
-that another thread is running, and it raises an upstream error downstream once, with its traceback.
+`buffer` follows PySceneDetect's decode thread and mpv's filters. It ends by an event, never by closing a generator that
+another thread is running. It raises an upstream error downstream once, with its traceback.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rtface.concurrency.threads import start_thread
 
 T = TypeVar("T")
 
-# A consumer that leaves early waits this long for the upstream step to notice. A step that blocks longer (a dead
-# network share) stays behind as a daemon thread rather than hanging the program.
+# If a consumer leaves early, it waits this long for the upstream step to notice. A step that blocks longer (a dead
+# network share) is left behind as a daemon thread, so that it cannot hang the program.
 _JOIN_S = 5.0
-_READ_JOIN_S = 1.0  # for a step that reads
-# Limit for queued items: eight 4K frames fit, or one or two of a hundred megapixels.
+_READ_JOIN_S = 1.0  # the same for a step that reads
+# Limit for queued items: eight 4K frames fit, or one or two frames of a hundred megapixels.
 _BYTES = 256 << 20
 _SLICE_S = 0.2
 
@@ -44,9 +44,9 @@ def buffer(
         items: the upstream steps; iterated (and, if a generator, closed) by the thread alone.
         size: maximum number of queued items, at least 1.
         name: the thread's name.
-        weigh: bytes of an item; queued items then take at most `most` bytes in total, or are one item that takes more.
-        stop: once it is true and no item has arrived for `PATIENCE_S`, the iteration ends: `items` is blocked in a read
-            that nothing can end, and its thread stays behind.
+        weigh: bytes of an item. Queued items then take at most `most` bytes together; a larger item waits alone.
+        stop: if it is true and no item has arrived for `PATIENCE_S`, the iteration ends: `items` is blocked in a read
+            that nothing can end, and its thread is left behind.
 
     Raises:
         Any error of `items`, after all items before it have been yielded.
@@ -91,7 +91,7 @@ def buffer(
     try:
         while True:
             with changed:
-                # Waits in slices, so that signal handlers of the main thread can run on every platform.
+                # Waits in short slices, so that signal handlers of the main thread can run on every platform.
                 since: float | None = None  # when the wait for an item of a stopped run began
                 while not waiting and not ended.is_set() and not blocked:
                     changed.wait(_SLICE_S)
@@ -116,11 +116,11 @@ def buffer(
 
 
 def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Closes a `buffer` with `stack`, and returns the buffer. A traceback keeps its frames' objects alive, including
-    threads that read a file that then closes, so garbage collection comes too late. A blocked step stays behind."""
+    """Closes a `buffer` with `stack`, and returns the buffer. Garbage collection comes too late: a traceback keeps
+    objects alive, such as a thread that reads a file which is closed next. A blocked step is left behind."""
 
     def end() -> None:
-        with suppress(ValueError):  # it is running
+        with suppress(ValueError):  # the generator is running
             items.close()
 
     stack.callback(end)
@@ -128,8 +128,8 @@ def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T
 
 
 def call_until_stopped(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
-    """Returns the result of `work`, which runs in another thread. Returns None where `stop` is true and `work` has not
-    returned after `PATIENCE_S`: it is blocked, and its thread stays behind.
+    """Returns the result of `work`, which runs in another thread. Returns None if `stop` is true and `work` has not
+    returned after `PATIENCE_S`. It is then blocked, and its thread is left behind.
 
     Meanwhile the main thread handles signals, which it cannot do inside a library's read.
 

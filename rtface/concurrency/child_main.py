@@ -1,7 +1,7 @@
-"""The main program of a child process: receives a job, runs it, reports the outcome.
+"""Runs a child process: receives a job, runs it, reports the outcome.
 
 It starts as a script, not with ``-m``, so that it uses the parent's rtface in any folder. Only modules of the standard
-library are imported before the target's own.
+library are imported before those of the target.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from rtface.concurrency.shared_frames import FrameRing
 
-# Seconds for a function to finish once its parent is gone or has asked it to end; it may set a longer time.
+# Seconds that a function gets to finish after its parent has ended, or asked it to end. It may set a longer time.
 GRACE = 2.0
-# A terminal, `timeout` and systemd send these to all processes of a run; only the parent acts on them.
+# A terminal, `timeout` and systemd send these signals to all processes of a run. Only the parent acts on them.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 if sys.platform != "win32":
     SIGNALS.append(signal.SIGHUP)
@@ -37,7 +37,7 @@ def write(file: BinaryIO, message: bytes) -> None:
 
 
 def read(file: BinaryIO) -> bytes | None:
-    """Reads the next message; None at the end."""
+    """Reads the next message. Returns None at the end."""
     head = file.read(4)
     if len(head) < 4:
         return None
@@ -46,11 +46,11 @@ def read(file: BinaryIO) -> bytes | None:
 
 
 class ParentProcess:
-    """The parent process, as a function in the child sees it.
+    """Represents the parent process for a function in the child.
 
     Attributes:
-        gone: the parent has ended, or asked to end; `grace` seconds later the process ends by itself.
-        frames: shared frames of the two processes; None without any.
+        gone: set when the parent has ended, or asked to end; `grace` seconds later this process ends by itself.
+        frames: frames that the two processes share; None if they share none.
     """
 
     def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
@@ -61,7 +61,7 @@ class ParentProcess:
         self._lock = threading.Lock()
 
     def send(self, message: object) -> None:
-        """Sends a message; drops it when the parent is gone.
+        """Sends a message. Drops it if the parent has ended.
 
         Raises:
             TypeError, AttributeError, pickle.PicklingError: the message cannot be pickled.
@@ -69,7 +69,7 @@ class ParentProcess:
         self._write(("message", message))
 
     def receive(self, timeout: float | None = None) -> Any | None:
-        """Returns the next message; None after `timeout` seconds or when `gone`."""
+        """Returns the next message. Returns None after `timeout` seconds, or if `gone` is set."""
         if self.gone and self._messages.empty():
             return None
         try:
@@ -99,7 +99,7 @@ class ParentProcess:
 
 
 def main() -> None:
-    """Runs the target. Reserves the pipes, so that no output of a library gets into them."""
+    """Runs the target. Keeps the pipes to itself, so that no output of a library gets into them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(0.0005)
@@ -138,8 +138,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _die_with_parent() -> None:
-    """Has the kernel end this process with the thread that started it. That thread lives until the process is no longer
-    needed. Linux only; does nothing elsewhere."""
+    """Has the kernel end this process with the thread that started it. That thread lives as long as the process is
+    needed. Works on Linux only, and does nothing elsewhere."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -150,7 +150,7 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    # The first entry is this script's folder; modules must resolve as in the parent.
+    # The first entry is this script's folder, but modules must be found as in the parent.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     from rtface.concurrency import child_main
 

@@ -12,11 +12,11 @@ from pathlib import Path
 @contextmanager
 def scheduling_kept() -> Generator[None]:
     """Restores the policy and priority of all threads after the block. New threads get those of the calling thread.
-    Linux only; does nothing elsewhere.
+    Works on Linux only, and does nothing elsewhere.
 
-    For SVT-AV1: as root (such as in a container) it makes its own threads and the one that opens it real-time
-    (SCHED_FIFO, priority 99). Later threads and processes inherit that, and one that computes without a pause then
-    blocks everything else from a core.
+    This is for SVT-AV1. As root (such as in a container) it makes its own threads, and the one that opens it, real-time
+    (SCHED_FIFO, priority 99). Later threads and processes inherit that. One that computes without a pause then keeps
+    everything else from its core.
     """
     if sys.platform != "linux":
         yield
@@ -28,7 +28,7 @@ def scheduling_kept() -> Generator[None]:
     finally:
         for thread, now in _scheduling().items():
             if (wanted := before.get(thread, default)) != now:
-                with suppress(OSError):  # it has ended
+                with suppress(OSError):  # the thread has ended
                     os.sched_setscheduler(thread, *wanted)
 
 
@@ -38,6 +38,6 @@ if sys.platform == "linux":
         """Returns the policy and priority of this process's threads, by kernel ID."""
         policies: dict[int, tuple[int, os.sched_param]] = {}
         for thread in map(int, (path.name for path in Path("/proc/self/task").iterdir())):
-            with suppress(OSError):  # it has ended
+            with suppress(OSError):  # the thread has ended
                 policies[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
         return policies

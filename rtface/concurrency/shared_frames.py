@@ -1,7 +1,7 @@
-"""Shared memory for frames between two processes: a few slots, one writer, one reader.
+"""Shares memory for frames between two processes: a few slots, one writer, one reader.
 
-The memory has no name that could be left behind (an unlinked file; on Windows a section that is freed with its last
-handle). Unused pages cost nothing, so slots may be as large as the largest accepted frame.
+The memory has no name that could be left behind: it is an unlinked file or, on Windows, a section that is freed with
+its last handle. Unused pages cost nothing, so slots may be as large as the largest accepted frame.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class FrameLayout:
     """Describes the size, format and colour of a frame in a slot.
 
     Attributes:
-        width, height: in samples.
+        width, height: size in samples.
         pix_fmt: FFmpeg's name of the format.
         lines: bytes of one row, by plane.
         tags: colour range, matrix, primaries and transfer as FFmpeg's numbers.
-        pict_type: FFmpeg's number of the frame's type, 0 for unknown.
+        pict_type: FFmpeg's number of the frame's type; 0 if unknown.
     """
 
     width: int
@@ -61,18 +61,18 @@ class FrameLayout:
 
 
 class FrameRing:
-    """A ring of slots for frames; one process writes, one reads.
+    """Holds a ring of slots for frames. One process writes, the other reads.
 
     Args:
-        slots: number of frames in transit, 1…64.
-        bytes: of the largest frame.
-        handle: `handle` of the other process's ring, to map the same memory.
+        slots: maximum number of frames in transit, 1…64.
+        bytes: bytes of the largest frame.
+        handle: `handle` of the other process's ring; this ring then maps the same memory.
     """
 
     def __init__(self, slots: int, bytes: int, handle: int | str | None = None) -> None:
         self.slots = slots
         self.bytes = -(-bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._lock = threading.Lock()  # for threads; also a memory barrier between samples and slot state
+        self._lock = threading.Lock()  # protects from threads; also a memory barrier between samples and slot state
         self._next = 0
         size = _HEADER + slots * self.bytes
         self._file: int | None = None
@@ -85,7 +85,7 @@ class FrameRing:
             self._memory = mmap.mmap(self._file, size)
 
     def put(self, image: av.VideoFrame) -> int | None:
-        """Copies a frame's planes into a free slot. Returns its number; None when all are taken.
+        """Copies a frame's planes into a free slot. Returns its number; None if all slots are taken.
 
         Raises:
             UsageError: the frame is larger than a slot.
@@ -117,7 +117,7 @@ class FrameRing:
         return slot
 
     def get(self, slot: int, like: FrameLayout) -> av.VideoFrame:
-        """Returns a copy of a slot's frame, and frees the slot."""
+        """Returns a copy of a slot's frame, and makes the slot available."""
         import av
 
         from rtface.util.av_arrays import plane_rows
@@ -137,14 +137,14 @@ class FrameRing:
         return image
 
     def free(self, slot: int) -> None:
-        """Frees a slot unread."""
+        """Makes a slot available without reading it."""
         with self._lock:
             self._memory[slot] = _FREE
 
     def close(self) -> None:
-        """Frees the memory, once no thread is copying. Safe to call twice."""
+        """Frees the memory as soon as no thread is copying. Safe to call twice."""
         with self._lock:
-            with suppress(BufferError):  # a copy in progress frees it later
+            with suppress(BufferError):  # a copy in progress will free it later
                 self._memory.close()
             if self._file is not None:
                 os.close(self._file)
@@ -157,7 +157,7 @@ class FrameRing:
 
 
 def _unlinked(size: int) -> int:
-    """Creates a nameless file of this size. Unwritten pages take no space."""
+    """Creates a nameless file of `size` bytes. Unwritten pages take no space."""
     if sys.platform == "linux":
         file = os.memfd_create("rtface-frames")
     else:

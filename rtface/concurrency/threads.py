@@ -1,4 +1,4 @@
-"""Background threads, named for debuggers. By default they are daemons, which never keep the program from ending."""
+"""Starts background threads, named for debuggers. By default, as daemons, they cannot keep the program running."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def start_thread(name: str, run: Callable[..., object], *arguments: object, awai
     """Calls a function on a new thread. `threading.excepthook` gets its errors.
 
     Args:
-        name: after "rtface-".
-        run: the function.
-        arguments: of the function.
-        awaited: whether the interpreter waits for the thread at exit. It would stop a daemon that is opening an
-            OpenVINO network within C++ code, which aborts the process.
+        name: name of the thread, after "rtface-".
+        run: function to call.
+        arguments: arguments of the function.
+        awaited: whether the interpreter waits for the thread at exit. It would stop a daemon within C++ code, such as
+            while an OpenVINO network opens, which aborts the process.
     """
     thread = Thread(target=run, args=arguments, name=f"rtface-{name}", daemon=not awaited)
     thread.start()
@@ -26,7 +26,7 @@ def start_thread(name: str, run: Callable[..., object], *arguments: object, awai
 
 
 def call_in_thread(name: str, run: Callable[..., T], *arguments: object, awaited: bool = False) -> Future[T]:
-    """Calls a function on a new thread. Returns a future of its result; arguments as for `start_thread`."""
+    """Calls a function on a new thread. Returns a future of its result. For arguments see `start_thread`."""
     future: Future[T] = Future()
 
     def call() -> None:

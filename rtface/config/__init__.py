@@ -1,1 +1,1 @@
-"""Settings of a run: options and their sources, addresses, and the administrator's policy."""
+"""Defines a run's settings: options and their sources, addresses, and the administrator's policy."""

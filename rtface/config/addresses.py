@@ -17,7 +17,7 @@ from rtface.util.foreign import first_line
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
 
-# Schemes that are always live streams as input. Others (http, ftp …) are films, unless the output is live.
+# Schemes of inputs that are always live streams. Others (http, ftp …) are films, unless the output is live.
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # Schemes of outputs.
 SINK_SCHEMES = ("rtmp", "rtmps", "tcp", "srt")
@@ -27,13 +27,13 @@ _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file"
 
 @dataclass(frozen=True, slots=True)
 class LiveAddress:
-    """Address of a source or sink of a live run.
+    """Names a source or sink of a live run.
 
     Attributes:
         kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
             source or sink.
         name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a
-            path. It is never shown; `str()` of the endpoint is.
+            path. Messages never show it, but the `str()` of this object.
         variant: the variant of an HLS or DASH list to read (``--variant``).
     """
 
@@ -56,8 +56,8 @@ class LiveAddress:
 
 
 def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Resolves ``env:NAME`` and ``@FILE`` (first line); returns other names. A URL with a key can thus stay out of the
-    process list.
+    """Resolves ``env:NAME`` and ``@FILE`` (first line). Returns other names unchanged. It keeps a URL with a key out of
+    the process list.
 
     Raises:
         UsageError: the variable or file is missing or empty.
@@ -86,7 +86,7 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def parse_address(text: str) -> LiveAddress:
-    """Parses a name from `resolve_address`. It is a file if it is no device or URL. Raises as
+    """Parses a name from `resolve_address`. A name that is no device or URL is a file. Raises like
     `rtface.util.urls.check_slashes`."""
     match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
     if match and (
@@ -107,8 +107,8 @@ def parse_address(text: str) -> LiveAddress:
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
-    """Checks whether a run between two ends is live. One end cannot wait then. True also where they are swapped, which
-    a later check reports."""
+    """Checks whether a run between two ends is live. In a live run one end cannot wait. Returns True also if the ends
+    are swapped, which a later check reports."""
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 

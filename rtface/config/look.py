@@ -1,4 +1,4 @@
-"""Looks: how much fine detail a correction adds (``--look``). A look is a word or a number, the fidelity."""
+"""Defines looks: how much fine detail a correction adds (``--look``). A look is a word, or a number: the fidelity."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def fidelity_of(look: str | float) -> float:
 
 
 def look_of(look: str | float) -> Look:
-    """Returns the word for a look. As numbers, faithful is 1 only, and vivid is below 0.5."""
+    """Returns the word for a look. Of the numbers, only 1 is faithful, and those below 0.5 are vivid."""
     fidelity = fidelity_of(look)
     return "faithful" if fidelity >= 1.0 else "clear" if fidelity >= _FIDELITIES[USUAL] else "vivid"
 
 
 def detail_of(look: str | float) -> float:
-    """Returns the factor of detail for a look. It is 0 at fidelity 1, 1 at 0.5, `VIVID_DETAIL` at 0, linear between."""
+    """Returns the factor of detail for a look: 0 at fidelity 1, 1 at 0.5, `VIVID_DETAIL` at 0, and linear between."""
     fidelity, half = fidelity_of(look), _FIDELITIES[USUAL]
     return (1.0 - fidelity) / half if fidelity >= half else 1.0 + (VIVID_DETAIL - 1.0) * (half - fidelity) / half
 
 
 def control_of(look: str | float) -> float | None:
-    """Returns the position of an engine's control, 0…1. None keeps the engine's default."""
+    """Returns the position of an engine's control, 0…1. None means the engine's default."""
     return None if look == USUAL else fidelity_of(look)

@@ -1,6 +1,6 @@
 """Loads a command's options from flags, ``RTFACE_*`` variables, TOML and defaults.
 
-The first of these with a value wins, except for options that the computer's policy sets. The file is that of
+The first of these with a value counts, except for options that the computer's policy sets. The TOML file is that of
 ``--config`` (or ``RTFACE_CONFIG``), else ``rtface.toml`` in the configuration folder.
 """
 
@@ -33,7 +33,7 @@ _OTHER_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedOptions:
-    """Options with the source of each value: "--strength", "RTFACE_STRENGTH", a file's path, or "default"."""
+    """Holds options with the source of each value: "--strength", "RTFACE_STRENGTH", a file's path, or "default"."""
 
     options: Options
     sources: dict[str, str]
@@ -59,7 +59,7 @@ def read_file(path: Path) -> dict[str, object]:
 
 
 def file_values(text: str, path: Path) -> dict[str, object]:
-    """Checks the values of a TOML file's text. Raises as `read_file`, with the file's name."""
+    """Checks the values of a TOML file's text. Raises like `read_file`."""
     try:
         data = parse_toml(text)
     except ValueError as error:
@@ -95,7 +95,7 @@ def load(
 
     Args:
         flags: values from the command line only, by option name.
-        config: file that ``--config`` named; it has to exist. None takes that of ``RTFACE_CONFIG``, then
+        config: file that ``--config`` named; it has to exist. None uses that of ``RTFACE_CONFIG``, else
             ``rtface.toml`` in the configuration folder.
         environ: environment variables.
 
@@ -111,6 +111,6 @@ def load(
     given = {key: check(key, value, OPTIONS[key].flag) for key, value in flags.items()}
     sources = dict.fromkeys(OPTIONS, "default") | dict.fromkeys(kept, str(path))
     sources |= {key: PREFIX + key.upper() for key in there} | dict.fromkeys(fixed, str(site_path()))
-    # The policy adds its own stages.
+    # The policy adds its stages to those of the user.
     values = {key: value for key, value in (kept | there).items() if key not in fixed or key == "stages"} | given
     return LoadedOptions(Options.of(values), sources | {key: OPTIONS[key].flag for key in given})

@@ -99,18 +99,18 @@ _ANALYSIS = Scope.ANALYSIS
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """The declaration of one option.
+    """Declares one option.
 
     Attributes:
-        check: converts a value or raises UsageError.
-        scope: the runs on which the option has an effect.
+        check: function that converts a value or raises UsageError.
+        scope: kinds of runs on which the option has an effect.
         help: one sentence for ``--help``.
-        more: Markdown that the documentation adds to it.
-        metavar: placeholder of the value in the help, where the check's own is unclear.
+        more: Markdown that the documentation adds to `help`.
+        metavar: placeholder of the value in the help, if the check's own is unclear.
         unset: meaning of None in the documentation.
         flags: long flags of the command line, the usual one first.
         traits: further properties.
-        name, default: of the field.
+        name, default: name and default of the field.
         flag: the first of `flags`.
     """
 
@@ -218,17 +218,17 @@ class QualityOptions(_Group):
 
     @property
     def look_name(self) -> Look:
-        """The look as a word."""
+        """The look, as a word."""
         return look_of(self.look)
 
     @property
     def detail(self) -> float:
-        """Factor of detail by the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
+        """Factor of detail for the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
         return detail_of(self.look)
 
     @property
     def engine_control(self) -> float | None:
-        """Position of an engine's control by the look, 0…1. None keeps its default."""
+        """Position of an engine's control for the look, 0…1. None means its default."""
         return control_of(self.look)
 
 
@@ -614,12 +614,12 @@ class LiveOptions(_Group):
     )
 
 
-# The fields of a dataclass follow its bases from last to first.
+# A dataclass takes the fields of its bases from last to first.
 @dataclass(frozen=True)
 class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOptions):
     """All options of a run, checked and converted on creation.
 
-    Each step of the pipeline that takes one of the groups also takes this.
+    Each step of the pipeline that accepts one of the groups also accepts this.
     """
 
     def __post_init__(self) -> None:
@@ -648,14 +648,14 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         """Returns options from keywords, with those that the computer's policy sets.
 
         Raises:
-            UsageError: an unknown key (with the nearest one), or a value that the policy does not allow.
+            UsageError: an unknown key (the message names the nearest one), or a value that the policy does not allow.
         """
         for key in values:
             check_key(key, key)
         values = {**values}
         for key, value in locked().items():
             given = check(key, values[key], key) if key in values else value
-            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as a label must be
+            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as labels must be
                 value = tuple(one for one in given if one not in value) + value
             elif given != value:
                 raise locked_error(key)
@@ -663,8 +663,8 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the options that differ from the default, for JSON. Paths are absolute, except those of stages. `of`
-        accepts the result."""
+        """Returns the options that differ from the default, for JSON. Paths are absolute, except those of stages. The
+        result can be passed to `of`."""
         return {
             key: _json(key, value) for key, option in OPTIONS.items() if (value := getattr(self, key)) != option.default
         }
@@ -698,12 +698,12 @@ def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
 
 
 def learnt_persons(person: Iterable[str]) -> list[str]:
-    """Returns the persons of ``--person`` without photos, who were learnt."""
+    """Returns the persons of ``--person`` without photos. These were learnt."""
     return [name for name, photos in person_photos(person).items() if not photos]
 
 
 def assigned_persons(person: Iterable[str]) -> dict[str, str]:
-    """Returns names of ``--person`` by the label or track assigned to them. These are as "P2", "5"."""
+    """Returns names of ``--person`` by their assigned label ("P2") or track ("5")."""
     return {label: name for name, labels, _ in map(_parts, person) for label in labels.split(",") if label}
 
 
@@ -776,7 +776,7 @@ def locked_error(key: str) -> UsageError:
 
 
 def check(key: str, value: object, shown: str) -> object:
-    """Checks and converts the value of an option. UsageError begins with `shown`."""
+    """Checks and converts the value of an option. Raises UsageError, which begins with `shown`."""
     option = OPTIONS[key]
     return None if value is None and option.default is None else option.check(value, shown)
 
@@ -786,8 +786,8 @@ def check_scope(given: Iterable[str], options: Options, run: Scope) -> None:
 
     Args:
         given: names of options from the command line or the caller. Environment variables and a configuration file
-            apply to all runs, and are ignored where they have no effect.
-        options: their values; defaults are ignored.
+            apply to all runs, and are ignored if they have no effect on this one.
+        options: values of the options; defaults are ignored.
         run: kind and properties of the run.
     """
     for key in given:

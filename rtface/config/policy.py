@@ -1,4 +1,4 @@
-"""Settings of this computer that its administrator writes (docs/trust.md). No run overrides them."""
+"""Reads this computer's settings, which its administrator writes (docs/trust.md). No run overrides them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtface.util.toml_dataclass import parse_toml
 
 
 def site_path() -> Path | None:
-    """Returns the path of ``policy.toml``; None where the system has none. No environment variable moves it, as every
+    """Returns the path of ``policy.toml``; None if the system has none. No environment variable moves it, because every
     user could set one."""
     if sys.platform == "win32":
         import winreg
@@ -26,10 +26,10 @@ def site_path() -> Path | None:
 
 
 def site_table() -> dict[str, object]:
-    """Returns the unchecked keys and values of the policy. Empty without a file.
+    """Returns the unchecked keys and values of the policy. The result is empty if there is no file.
 
     Raises:
-        UsageError: the file cannot be read, or is no TOML.
+        UsageError: the file cannot be read, or is not TOML.
     """
     path = site_path()
     try:

@@ -1,1 +1,1 @@
-"""Contact sheet of ``rtface try``: faces of a film, restored by several engines."""
+"""Makes the contact sheet of ``rtface try``: faces of a film, restored by several engines."""

@@ -20,9 +20,9 @@ def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], fo
     """Writes faces of each person as ``FOLDER/P1/1.png``, ``2.png`` …, for ``--person NAME=FOLDER/P1``.
 
     Args:
-        persons: to write photos of.
-        faces: of each track, uint8 RGB S×S×3.
-        folder: for the photos; created if missing.
+        persons: persons whose photos are written.
+        faces: image of the face of each track, uint8 RGB S×S×3.
+        folder: folder for the photos; created if missing.
         overwrite: whether files may be replaced.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Restores one face as in a run, with crops before and after.
+"""Restores one face as a run would, with crops before and after.
 
-The shown frame follows a lead-in of 1.3 s that begins with the sampled frame: by then the treatment is decided, filters
+The shown frame follows a lead-in of 1.3 s that begins with the sampled frame. By then the treatment is decided, filters
 have settled, and a recurrent engine has the same state as in a run. The frames pass the steps of a run.
 """
 
@@ -44,17 +44,17 @@ _MIN_VIEW_WIDTHS = 1.35
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One face on the sheet.
+    """Holds one face on the sheet.
 
     Attributes:
-        face: as it was sampled.
-        pts, time: of the shown frame; seconds from the beginning of the film.
-        width: of the face on it, display pixels.
+        face: the face as it was sampled.
+        pts, time: pts of the shown frame, and its seconds from the beginning of the film.
+        width: width of the face on that frame, display pixels.
         origin: the crop's upper left corner, display pixels x, y.
-        scale: 1, 2 or 4, by which the sheet enlarges the crop.
+        scale: factor by which the sheet enlarges the crop: 1, 2 or 4.
         before: the crop from the untouched frame, uint8 RGB h×h×3, h `CELL` divided by `scale`.
-        crops: the same at full strength, by engine.
-        tracks: report of the face by engine; None where a run did not follow it.
+        crops: the same crop after a correction at full strength, by engine.
+        tracks: report of the face by engine; None if a run did not follow it.
     """
 
     face: Sighting
@@ -69,7 +69,7 @@ class SheetRow:
 
     @property
     def corrected(self) -> bool:
-        """Whether any of the engines corrects it in a run."""
+        """Whether any engine corrects the face in a run."""
         return any(track is not None and track.treatment["on"] for track in self.tracks.values())
 
 
@@ -80,17 +80,17 @@ def restore_face(
     runtimes: Mapping[str, Runtime],
     stop: threading.Event,
 ) -> SheetRow | None:
-    """Restores a face by every engine. Returns None where the tracker does not find it again.
+    """Restores a face by every engine. Returns None if the tracker does not find it again.
 
     Args:
-        face: as sampled.
-        plan: of the run.
+        face: face as it was sampled.
+        plan: plan of the run.
         tracker: follows the face.
-        runtimes: by engine name.
-        stop: ends the restoration when set.
+        runtimes: runtimes by engine name.
+        stop: when set, ends the restoration.
 
     Raises:
-        UsageError, MissingComponent, InputError, EngineError: as a run.
+        UsageError, MissingComponent, InputError, EngineError: see `rtface.run`.
         Interrupted: `stop` was set.
     """
     device, stats = next(iter(runtimes.values())).device, Stats()
@@ -99,7 +99,7 @@ def restore_face(
             items: Iterator[Item] = iter([Enlarger(plan.options.scale)(read_image(face.image).frame)])
         else:
             heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values())
-            # Whole microseconds, rounded down: the sampled frame is the first one.
+            # Rounded down to whole microseconds, so that the sampled frame is the first one.
             start = max(0.0, math.floor(face.time * 1_000_000) / 1_000_000)
             end = min(start + LEAD_IN_S + _AHEAD_S * heavy, plan.options.end or math.inf)
             options = replace(plan.options, start=start, end=max(end, start + 1e-3))
@@ -150,7 +150,7 @@ def restore_face(
 
 
 def _copies(frames: Sequence[Frame]) -> Iterator[Frame]:
-    """Yields writable copies of frames; two fields share one."""
+    """Yields writable copies of frames. The two fields of a frame share one."""
     image: av.VideoFrame | None = None
     for frame in frames:
         image = copy_image(frame.image) if image is None or frame.field != 1 else image

@@ -30,21 +30,21 @@ from rtface.util.urls import Address
 _MAX_SAMPLES = 60
 _SPACING_S = 0.5
 """Minimum seconds between two samples of a film."""
-# Display pixels; a narrower face shows too little to judge.
+# A face narrower than this (in display pixels) shows too little to judge.
 _MIN_WIDTH_PX = 48.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A face on a sampled frame.
+    """Describes a face on a sampled frame.
 
     Attributes:
-        time: of the frame, seconds from the beginning of the film.
+        time: time of the frame, in seconds from the beginning of the film.
         box: display pixels x0, y0, x1, y1; float64 (4,).
-        gain: expected gain of a correction, dB; 0 where a run leaves the face alone.
-        thumbnail: of the frame, uint8 RGB h×w×3.
+        gain: expected gain of a correction, dB; 0 if a run leaves the face alone.
+        thumbnail: small image of the frame, uint8 RGB h×w×3.
         image: the file of a still; None in a film.
-        embedding: float32 of length 1; None where the face shows too little to recognise a person.
+        embedding: float32 of length 1; None if the face shows too little to recognise a person.
     """
 
     time: Fraction
@@ -60,7 +60,7 @@ class Sighting:
         return float(self.box[2] - self.box[0])
 
     def shows_person_of(self, other: Sighting) -> bool:
-        """Returns whether both show one person; False where unknown."""
+        """Returns whether both faces are of one person; False if unknown."""
         return (
             self.embedding is not None
             and other.embedding is not None
@@ -68,7 +68,7 @@ class Sighting:
         )
 
     def repeats(self, other: Sighting) -> bool:
-        """Returns whether both show one face in one scene of a film."""
+        """Returns whether both are one face in one scene of a film."""
         scene = CutDetector()
         scene.update(self.thumbnail)
         return (
@@ -79,13 +79,13 @@ class Sighting:
 
 
 def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
-    """Chooses the next face of a sheet: of a new person first, then by gain.
+    """Chooses the next face of a sheet: new persons come first, then larger gains.
 
-    Faces of 48 px and more that gain by a correction come before all others.
+    Faces of 48 px and more that a correction improves come before all others.
 
     Args:
-        faces: to choose from, at least one.
-        shown: those on the sheet.
+        faces: faces to choose from, at least one.
+        shown: faces that are already on the sheet.
     """
 
     def rank(face: Sighting) -> tuple[bool, int, float, int, Fraction]:
@@ -108,17 +108,17 @@ def search(
 
     Args:
         input: a film, a still or a folder of stills.
-        options: start, end.
+        options: options that give start and end.
         tracker, device: find and read the faces.
         embed: distinguishes persons.
-        coded: predicts the error on a face; without it gains are 0.
+        coded: predicts the error on a face; if None, gains are 0.
 
     Raises:
         InputMissing, InputError: the input cannot be read.
     """
     images = images_of(input) if isinstance(input, Path) else []
     for at, frame, image in _stills(images, options) if images else _sampled(input, options):
-        if frame.display.fields != "progressive":  # a run also works by field
+        if frame.display.fields != "progressive":  # a run also processes such frames by field
             frame = replace(frame, field=0)
         view, sightings = device.view(frame), list[Sighting]()
         tracker.reset()
@@ -145,7 +145,7 @@ def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fra
 
 
 def _stills(images: Sequence[Path], options: InputOptions) -> Iterator[tuple[Fraction, Frame, Path]]:
-    """Yields stills, spread over their folder."""
+    """Yields stills that are evenly spread over their folder."""
     chosen = [image for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MAX_SAMPLES]]
     for image, frame in frames_of_stills(chosen, Stats(), options.scale):
         yield Fraction(0), frame, image

@@ -36,18 +36,18 @@ from rtface.util.text import counted, encodable, printable
 from rtface.util.urls import Address
 
 _GAP, _LABEL, _CAPTION, _TITLE = 8, 250, 26, 40
-_LETTERS = 32  # in a line of a label
+_LETTERS = 32  # maximum number of letters in a line of a label
 _TEXT, _SMALL = 17, 15
 _PAPER, _INK, _FAINT = (24, 24, 26), (235, 235, 235), (165, 165, 170)
 
 
 @dataclass(slots=True)
 class Sheet:
-    """A finished sheet.
+    """Holds a finished sheet.
 
     Attributes:
-        rows: the faces by falling gain; only one where a run corrects none.
-        notes: for the user, one line each.
+        rows: the faces, largest gain first; only one face if a run corrects none.
+        notes: notes for the user, one line each.
     """
 
     rows: list[SheetRow]
@@ -67,15 +67,15 @@ def make_sheet(
 
     Args:
         input: a film, a still or a folder of stills.
-        options: of the run to try, except for its engine and strength.
-        engines: in the order of the columns.
+        options: options of the run to try, except its engine and strength.
+        engines: engines in the order of the columns.
         most: maximum number of faces.
-        stop: ends the search when set.
+        stop: when set, ends the search.
         status: called often with the current step.
 
     Raises:
         InputError: the input cannot be read, or no face was found.
-        UsageError, MissingComponent, EngineError: as a run.
+        UsageError, MissingComponent, EngineError: see `rtface.run`.
         Interrupted: `stop` was set.
     """
     stats, stop = Stats(), stop or threading.Event()
@@ -124,8 +124,8 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
     """Writes the sheet as PNG, marked as made by the engines.
 
     Args:
-        sheet: from `make_sheet`.
-        input, options, engines: as for `make_sheet`.
+        sheet: sheet from `make_sheet`.
+        input, options, engines: see `make_sheet`.
         image: the output file.
 
     Raises:
@@ -146,8 +146,7 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
 def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
     """Draws the sheet, uint8 RGB h×w×3: a row for each face.
 
-    The columns are the input and each engine.
-    Crops are enlarged by integer factors (bicubic), which the label names.
+    The columns are the input and each engine. Crops are enlarged by integer factors (bicubic), which the label names.
     """
     width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
     sheet = np.full((_TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP, width, 3), _PAPER, np.uint8)
@@ -167,7 +166,7 @@ def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
 
 
 def row_label(row: SheetRow) -> list[str]:
-    """Returns a face's label: time or file, size, faults, verdict of a run."""
+    """Returns a face's label: time or file, size, faults, and what a run decides."""
     image = row.face.image
     lines = [printable(image.name) if image is not None else format_time(row.time)]
     lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")
@@ -185,5 +184,5 @@ def cell_label(row: SheetRow, engine: str) -> str:
 
 
 def _write(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:
-    """Writes a line of text, its baseline starting at `at`."""
+    """Writes a line of text, whose baseline starts at `at`."""
     cv2.putText(sheet, encodable(text), at, ink, cv2.FontFace("sans"), size, 400)

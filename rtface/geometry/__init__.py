@@ -1,1 +1,1 @@
-"""Coordinates and samples: display and sample space, alignment, native planes, colour curves."""
+"""Computes coordinates and samples: display and sample space, alignment, native planes, colour curves."""

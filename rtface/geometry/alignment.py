@@ -1,9 +1,9 @@
 """Fits and smooths the similarity from a face's points to its crop.
 
-The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) at fixed places of a 512-pixel square. With a
-mesh, 28 points that hardly move with expression or speech are used instead; their template is their mean position in
-695 faces aligned by the five points, made symmetric and then widened by 1.9 %, which a least-squares scale loses where
-faces differ in shape. So both fits agree on average (within a pixel of 512); on a single face they differ by some 4.
+The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) are at fixed places of a 512-pixel square. If a
+face has a mesh, 28 points that hardly move with expression or speech are used instead. Their template is their mean
+position in 695 faces aligned by the five points, made symmetric, and widened by 1.9 %: a least-squares scale loses that
+much because faces differ in shape. Thus both fits agree on average (within a pixel of 512); on one face, to some 4.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def fit(source: Float, target: Float) -> Float:
 
 
 def similarity(points: Float, size: int) -> Float:
-    """Returns the 2×3 matrix display → crop of `size` pixels. `points`: (5, 2) or (478, 2|3); corner convention."""
+    """Returns the 2×3 matrix display → crop of `size` pixels (corner convention). `points`: (5, 2) or (478, 2|3)."""
     scale = size / TEMPLATE_SIZE
     if len(points) == len(FFHQ_512):
         return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
@@ -88,7 +88,7 @@ def similarity(points: Float, size: int) -> Float:
 
 
 def crop_matrix(face: Face, size: int) -> Float:
-    """Returns the 2×3 matrix display → crop of `size` pixels. It uses the mesh, or else the five points."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. It is fitted to the mesh, or else to the five points."""
     return similarity(face.points if face.mesh is None else face.mesh, size)
 
 
@@ -101,12 +101,12 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     """Returns yaw, pitch, roll in degrees of a mesh (478, 3).
 
     yaw > 0: turned to the frame's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
-    rotation is Kabsch's between the rigid points and their (frontal) template.
+    rotation between the rigid points and their (frontal) template is found by Kabsch's method.
     """
     q = mesh[RIGID]
     u, _, vt = np.linalg.svd(_CENTRED.T @ (q - q.mean(0)))
     r = vt.T @ u.T
-    if float(np.dot(np.cross(r[0], r[1]), r[2])) < 0:  # a mirror: flips the least significant axis
+    if float(np.dot(np.cross(r[0], r[1]), r[2])) < 0:  # it is a mirror, so the least significant axis is flipped
         r = vt.T @ (_UNMIRROR * u).T
     ahead, right = (-r[:, 2]).tolist(), r[:, 0].tolist()
     yaw = degrees(atan2(ahead[0], -ahead[2]))
@@ -114,8 +114,8 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     return yaw, pitch, degrees(atan2(right[1], right[0]))
 
 
-# Filters run in pixels of the 512 crop, for rotation and scale in the shift they cause at this radius (about from the
-# crop's centre to the eyes' corners), so that all four parameters share one set of constants.
+# The filters run in pixels of the 512 crop. Rotation and scale count by the shift that they cause at this radius (about
+# the distance from the crop's centre to the corners of the eyes), so that all four parameters share their constants.
 _RADIUS = 130.0
 SLACK = 6.0
 """Maximum difference of a smoothed parameter from the measured one, in pixels of the 512 crop."""
@@ -124,24 +124,24 @@ SLACK = 6.0
 @dataclass(slots=True)
 class _State:
     time: float
-    value: Float  # centre x, y in display pixels; log scale and angle of display → crop; filtered
+    value: Float  # filtered: centre x, y in display pixels; log scale and angle of display → crop
     raw: Float  # the same, unfiltered
-    # The following are for x, y, scale, angle, in pixels of the 512 crop:
+    # The following values are for x, y, scale and angle, in pixels of the 512 crop:
     speed: Float  # per second
     step: Float  # from frame to frame, unfiltered
     noise: Float  # standard deviation of the unfiltered values
 
 
-# Hz: for a still face (lower is steadier), per crop pixel a second (higher follows faster), for its speed.
+# Cutoffs in Hz: of a still face (lower is steadier), per crop pixel a second (higher follows faster), of the speed.
 _MIN_CUTOFF, _BETA, _SPEED_CUTOFF = 0.6, 0.08, 3.0
 
 
 class Aligner:
     """Removes jitter from tracks by One-Euro filters on the similarity's parameters.
 
-    Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real timestamps. It smooths the crop's centre, log
-    scale and angle, and then moves the face's points and mesh rigidly onto the smoothed similarity. So blinks and
-    speech keep their speed, and `crop_matrix` of the result *is* the smoothed similarity.
+    Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real timestamps. The aligner smooths the crop's
+    centre, log scale and angle, and then moves the face's points and mesh rigidly onto the smoothed similarity. Blinks
+    and speech therefore keep their speed, and `crop_matrix` of the result *is* the smoothed similarity.
     """
 
     def __init__(self) -> None:
@@ -180,12 +180,12 @@ class Aligner:
             self._states[track_id] = _State(time, now, now, np.zeros(4), np.zeros(4), np.zeros(4))
             return raw
         step, error = _difference(now, state.raw) * unit, _difference(now, state.value) * unit
-        # A second difference cancels steady movement; for white noise it is 1.95 deviations on average.
+        # A second difference cancels steady movement. For white noise, its mean size is 1.95 standard deviations.
         shake = np.abs(step - state.step) / 1.95
         state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
         gain = 1 / (1 + 1 / (2 * pi * _SPEED_CUTOFF * dt))  # weight of the new value in a first-order low pass
         state.speed += gain * (error / dt - state.speed)
-        # Apparent speed from noise alone must not raise the cutoff.
+        # Noise alone looks like a speed; that must not raise the cutoff.
         speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
         # The centre's two coordinates share one gain, to keep diagonal movements straight.
         pace = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
@@ -199,15 +199,15 @@ class Aligner:
 
 
 def _difference(a: Float, b: Float) -> Float:
-    """Returns a − b of parameter vectors, the angle wrapped to ±π."""
+    """Returns a − b of parameter vectors, with the angle wrapped to ±π."""
     d = a - b
     d[3] = (d[3] + pi) % (2 * pi) - pi
     return d
 
 
 def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:
-    """Returns a frame before enlargement, a face on it, and the matrix. This maps the frame's display space to that of
-    the returned one."""
+    """Returns the frame before enlargement, its face, and a matrix. The matrix maps the display space of `frame` to
+    that of the returned frame."""
     source = frame.source
     if source is None:
         return frame, face, scaling(1.0, 1.0)

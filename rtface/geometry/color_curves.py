@@ -1,4 +1,4 @@
-"""Colour of native samples: YCbCr matrices, ranges, and curves from HDR to engine values."""
+"""Converts the colour of native samples: YCbCr matrices, ranges, and curves from HDR to engine values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ycbcr_from_rgb(matrix: str) -> Float:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Code values of one component: code = offset + scale · value, legal from low to high."""
+    """Describes code values of one component: code = offset + scale · value, legal from low to high."""
 
     offset: float
     scale: float
@@ -54,7 +54,7 @@ class Range:
 
 @lru_cache(maxsize=64)
 def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
-    """Returns the quantisation of luma, RGB (chroma=False) or chroma. From H.273 equations 4 to 9."""
+    """Returns the quantisation of chroma, or of luma and RGB. See H.273, equations 4 to 9."""
     top = (1 << bits) - 1
     if full:
         return Range(float(1 << (bits - 1)) if chroma else 0.0, float(top), 0, top)
@@ -69,7 +69,7 @@ FADED_FLOOR = 0.02
 
 
 def without_fading(values: Float, power: Float | float, gain: Float | float) -> Float:
-    """Removes fading from values 0…1. They are of one channel, or of several with a power and gain each."""
+    """Removes fading from values 0…1. The values are of one channel, or of several with a power and a gain for each."""
     return np.clip(np.exp(power * np.log(values + FADED_FLOOR) + gain) - FADED_FLOOR, 0, 1)
 
 
@@ -88,7 +88,7 @@ def _hlg_to_nits(e: Float) -> Float:
     return 1000.0 * np.power(np.clip(scene, 0.0, None), 1.2)
 
 
-# Printing density in DPX and Cineon files (Kodak; SMPTE ST 268-1): density of a code value of 10 bits, code values of
+# Printing density in DPX and Cineon files (Kodak; SMPTE ST 268-1): density of one 10-bit code value, code values of
 # black and of diffuse white, gamma of the negative.
 _DENSITY, _FILM_BLACK, _FILM_WHITE, _FILM_GAMMA = 0.002, 95, 685, 0.6
 
@@ -110,11 +110,11 @@ def _to_nits(transfer: str, e: Float) -> Float:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A monotone curve from native R'G'B' to engine values, with inverse slope.
+    """Converts native R'G'B' to engine values by a monotone curve, and back.
 
-    The curve: light in units of 203 cd/m² (reference white), unchanged up to 0.75, above that rolled off
-    exponentially towards 1; then gamma 1/2.2. BT.2087's matrix then converts BT.2020 primaries to BT.709 on the
-    gamma-coded values: an approximation, chosen because it is linear, so that the inverse is exact for corrections.
+    The curve takes light in units of 203 cd/m² (reference white). Light is unchanged up to 0.75, and above rolls off
+    exponentially towards 1; then gamma 1/2.2 follows. Last, BT.2087's matrix converts BT.2020 primaries to BT.709, on
+    the gamma-coded values. That is an approximation, chosen because it is linear: the inverse is exact for corrections.
     """
 
     table: Float32
@@ -151,7 +151,7 @@ def _look_up(table: Float32, values: Float32) -> Float32:
 
 @lru_cache(maxsize=16)
 def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
-    """Returns the curve of a transfer family and gamut. None where engines take native values."""
+    """Returns the curve of a transfer family and gamut. None if engines take native values."""
     gamut = _GAMUT_2020_TO_709 if wide_gamut else None
     if transfer == "sdr":
         return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)
@@ -161,7 +161,7 @@ def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
     rolled = np.where(light <= _KNEE, light, _KNEE + room * (1.0 - np.exp(-(np.maximum(light, _KNEE) - _KNEE) / room)))
     value = np.power(rolled, 1.0 / 2.2)
     slope = np.gradient(value, e)
-    # In the roll-off and at black the inverse slope is unbounded, so it is capped.
+    # In the roll-off and at black, the inverse slope has no limit, so it is capped.
     inverse = np.minimum(1.0 / np.maximum(slope, 1e-6), _MAX_INVERSE_SLOPE)
     return Curve(value.astype(np.float32), inverse.astype(np.float32), gamut)
 
@@ -175,16 +175,16 @@ def graphics(rgb: Float32, color: Color) -> Float32:
     """Converts graphics to the R'G'B' of a frame.
 
     Args:
-        rgb: …×3 R'G'B' 0…1, BT.709 primaries, SDR; its white gets `HDR_WHITE_NITS` on HDR.
-        color: of the frame.
+        rgb: …×3 R'G'B' 0…1, BT.709 primaries, SDR; its white becomes `HDR_WHITE_NITS` on HDR.
+        color: colour of the frame.
 
     Returns:
-        …×3 float32, 0…1; the same array for plain SDR.
+        …×3 float32, 0…1; `rgb` itself for plain SDR.
     """
     curve = curve_of(color)
     if curve is None:
         return rgb
-    if curve.gamut is not None:  # as in `Curve`, on coded values
+    if curve.gamut is not None:  # on coded values, as in `Curve`
         rgb = np.clip(rgb @ np.linalg.inv(curve.gamut).T, 0.0, 1.0).astype(np.float32)
     if color.transfer == "sdr":
         return rgb

@@ -1,4 +1,4 @@
-"""Native planes of a PyAV frame as numpy views, without conversion.
+"""Gives numpy views of a PyAV frame's native planes, without conversion.
 
 Supported formats: planar YUV 4:2:0, 4:2:2, 4:4:4, 4:1:1, 4:4:0, 4:1:0 (also yuvj, yuva) of 8 to 16 bits in either byte
 order; nv12, nv21, nv16, nv24, nv42, nv20, p010…p416; yuyv422, uyvy422, yvyu422, y210, y212, y216; ayuv, vuya, vuyx,
@@ -26,17 +26,17 @@ Role = Literal["y", "u", "v", "r", "g", "b"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The memory layout of a pixel format's samples.
+    """Describes the memory layout of a pixel format's samples.
 
     Attributes:
         kind: "yuv", "rgb" or "gray".
         bits: significant bits of a sample.
         shift: how far the value is shifted up in its storage word (6 in p010).
-        dtype: storage word, with byte order.
-        subsampling: of u and v, horizontally and vertically.
-        components: per role the plane, the first word, and the step between samples in words; without alpha, which is
-            never read or written.
-        full_range: True where the format itself implies full range (yuvj, RGB).
+        dtype: type of a storage word, with byte order.
+        subsampling: subsampling of u and v, horizontal and vertical.
+        components: for each role the plane, the first word, and the step between samples in words. Alpha is left out,
+            because it is never read or written.
+        full_range: True if the format itself implies full range (yuvj, RGB).
     """
 
     kind: Literal["yuv", "rgb", "gray"]
@@ -109,7 +109,7 @@ def _packed(order: str) -> dict[Role, tuple[int, int, int]]:
 
 @lru_cache(maxsize=256)
 def layout(name: str) -> Layout | None:
-    """Returns the layout of a pixel format (FFmpeg's name). None where it needs conversion."""
+    """Returns the layout of a pixel format (FFmpeg's name). None if the format needs conversion."""
     planar = re.fullmatch(r"yuv([ja]?)(420|422|444|411|440|410)p(\d*)(msb)?(le|be)?", name)
     if planar:
         variant, sub, bits_text, msb, order = planar.groups()
@@ -179,8 +179,8 @@ def layout(name: str) -> Layout | None:
 def fallback(name: str) -> str:
     """Returns the supported format nearest to an unsupported one, for swscale.
 
-    Lossless for palettes, 1-bit and packed low-bit RGB, and for the 10-bit packings x2rgb10, x2bgr10, xv30 and v30x;
-    floating point and X'Y'Z' become 16 bits a sample.
+    The conversion is lossless for palettes, 1-bit and packed low-bit RGB, and for the 10-bit packings x2rgb10, x2bgr10,
+    xv30 and v30x. Floating point and X'Y'Z' become 16 bits a sample.
     """
     if name == "pal8":
         return "rgba"
@@ -192,7 +192,7 @@ def fallback(name: str) -> str:
         return "yuv444p10le"
     if name == "uyyvyy411":
         return "yuv411p"
-    from av import VideoFormat  # only conversions need PyAV in the frame path
+    from av import VideoFormat  # in the frame path, only conversions need PyAV
 
     description = VideoFormat(name)
     bits = max((c.bits for c in description.components), default=8)
@@ -206,7 +206,7 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
     """Returns every component's samples as writable h×w views, in storage words.
 
     Args:
-        image: the frame, whose memory they view; call `make_writable()` before writing.
+        image: frame whose memory the views show; call `make_writable()` before writing.
         form: `layout(image.format.name)`.
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
     """
@@ -221,7 +221,7 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         if stride >= 0:
             memory: Any = plane
             view = np.ndarray(shape, form.dtype, memory, first * item, (stride, step * item))
-        else:  # bottom-up: raw RGB in AVI, vflip; the pointer is that of the first row shown, the last in memory
+        else:  # bottom-up (raw RGB in AVI, vflip): the pointer is at the first row shown, the last in memory
             lowest = plane.buffer_ptr + stride * (shape[0] - 1)
             memory = (ctypes.c_uint8 * (-stride * shape[0])).from_address(lowest)
             view = np.ndarray(shape, form.dtype, memory, first * item, (-stride, step * item))[::-1]

@@ -1,14 +1,14 @@
 """Builds every matrix of the frame path: display and sample space, planes, fields, siting.
 
-All matrices are 2×3 (or 3×3 where noted), float64, and map *corner-convention* coordinates: the origin is the top-left
-corner of the top-left sample, the centre of sample (i, j) is (i + 0.5, j + 0.5). The only exception is the convention
-of cv2's warps (sample centres at integers), for which only `to_cv2` converts.
+All matrices are 2×3 (or 3×3 if noted), float64, and map *corner-convention* coordinates: the origin is the top-left
+corner of the top-left sample, and the centre of sample (i, j) is at (i + 0.5, j + 0.5). The only exception is the
+convention of cv2's warps (sample centres at integers). Only `to_cv2` converts to it.
 
-Display size: the stored frame keeps its height, its width is multiplied by the sample aspect ratio, and then it is
+Display size: the stored frame keeps its height, its width is multiplied by the sample aspect ratio, and the result is
 turned and mirrored. A 720×576 frame with 16:11 samples is 1047.27×576 in display space; the size is not rounded.
 
 Chroma siting follows H.273 Chroma420SampleLocType: "left" (type 0) is co-sited with luma horizontally and midway
-vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Siting does not matter in an axis without
+vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Siting does not matter on an axis without
 subsampling. A row of a field keeps its position in the frame, for luma and for chroma; with "left" this
 is the interlaced 4:2:0 of MPEG-2 and H.264 (chroma 1/4 of a field row below luma in the top field, 3/4 in the bottom).
 """
@@ -40,7 +40,7 @@ FFHQ_512: Float = np.array(
 
 def compose(*matrices: Float) -> Float:
     """Composes 2×3 matrices, which apply from last to first (like functions)."""
-    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # floats: for six numbers numpy takes three times as long
+    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # plain floats: numpy takes three times as long for six numbers
     for m in matrices[1:]:
         (e, f, ux), (g, h, uy) = m.tolist()
         a, b, tx, c, d, ty = (
@@ -104,19 +104,19 @@ def sample_to_display(width: int, height: int, display: Display) -> Float:
 
 
 def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
-    """Returns the matrix from luma to a subsampled plane. Factors: 1, 2 or 4."""
+    """Returns the matrix from luma to a subsampled plane. `sub_x` and `sub_y` are 1, 2 or 4."""
     cosited_x = siting in ("left", "topleft")
     cosited_y = siting == "topleft"
-    # Co-sited: sample i lies on luma sample i·sub, so i + 0.5 = (x − 0.5)/sub + 0.5. Midway: simply x/sub.
+    # Co-sited: sample i lies on luma sample i·sub, so i + 0.5 = (x − 0.5)/sub + 0.5. Midway: just x/sub.
     tx = 0.5 - 0.5 / sub_x if cosited_x else 0.0
     ty = 0.5 - 0.5 / sub_y if cosited_y else 0.0
     return np.array([(1.0 / sub_x, 0.0, tx), (0.0, 1.0 / sub_y, ty)])
 
 
 def field_parity(display: Display, field: Field | None) -> int | None:
-    """Returns a field's rows: 0 even (top field), 1 odd; None for a whole frame.
+    """Returns which rows a field has: 0 even (top field), 1 odd; None for a whole frame.
 
-    `field` is in order of time: 0 is the first field ("tff": the top one).
+    `field` counts in order of time: 0 is the first field (for "tff" the top one).
     """
     if field is None:
         return None
@@ -136,10 +136,10 @@ def plane_matrix(
 
     Args:
         size: stored width and height of the frame, in luma samples.
-        display: rotation, mirror, aspect, field order.
+        display: rotation, mirror, aspect and field order of the frame.
         subsampling: horizontal and vertical subsampling of the plane; (1, 1) for luma and RGB.
         siting: where a subsampled chroma sample sits.
-        field: None for the whole frame; 0 or 1 for the first or second field in time, whose rows are then the plane's.
+        field: None for the whole frame; 0 or 1 for the first or second field in time; the plane then has only its rows.
     """
     parity = field_parity(display, field)
     # Row k of a field is row 2k + parity of the plane: (y − parity − 0.5)/2 + 0.5.
@@ -150,10 +150,10 @@ def plane_matrix(
 
 
 def footprint(back: Float) -> tuple[float, float]:
-    """Returns a destination sample's extent in source samples along x and y.
+    """Returns a destination sample's extent in source samples, along x and y.
 
-    `back` maps destination to source. Above 1 the map shrinks along that axis, and the source needs a low-pass first.
-    For a similarity of scale s (source → destination) both are 1/s, whatever its rotation.
+    `back` maps destination to source. Above 1, the map shrinks along that axis, and the source needs a low-pass first.
+    For a similarity of scale s (source → destination) both extents are 1/s, whatever its rotation.
     """
     (a, b, _), (c, d, _) = back.tolist()
     return math.hypot(a, b), math.hypot(c, d)
@@ -174,6 +174,6 @@ def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[in
 
 
 def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-    """Clips a box to width × height. x1 ≤ x0 or y1 ≤ y0 where nothing is left."""
+    """Clips a box to width × height. If nothing is left, x1 ≤ x0 or y1 ≤ y0."""
     x0, y0, x1, y1 = box
     return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)

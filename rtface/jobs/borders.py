@@ -18,7 +18,7 @@ from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.received import Received
 from rtface.stats import Stats
 
-# Seconds of a segment: the most that a crash can cost. The encoder restarts at each border.
+# Length of a segment in seconds. A crash costs at most this much work. The encoder restarts at each border.
 SEGMENT_S = Fraction(25)
 # Largest distance of a border's keyframe from a multiple of a segment, as a fraction of a segment.
 _REACH = Fraction(2, 5)
@@ -32,10 +32,10 @@ class FilmTimes:
 
     Attributes:
         base: seconds of one unit.
-        pts: of all frames, ascending.
-        keys: pts of the keyframes; empty where all frames are.
-        fault: why its segments are unreliable; None where they are reliable.
-        damage: loss by a damaged container, of a film that was read whole; None without.
+        pts: pts of all frames, ascending.
+        keys: pts of the keyframes; empty if every frame is a keyframe.
+        fault: why the times are too unreliable for segments; None if they are reliable.
+        damage: what a damaged container lost, if the whole film was read; None without a loss.
     """
 
     base: Fraction
@@ -64,11 +64,11 @@ def read_times(
     Args:
         path: a film.
         start, end: the cut, in seconds of the film's own clock.
-        strict: raise InputError where the container is damaged.
-        variant: of an HLS or DASH list (``--variant``).
+        strict: raise InputError if the container is damaged.
+        variant: variant of an HLS or DASH list (``--variant``).
 
     Raises:
-        InputMissing, InputError: as `rtface.media.read.container.open_container`.
+        InputMissing, InputError: see `rtface.media.read.container.open_container`.
     """
     fault, faults = None, Faults(str(path), Stats(logs=False), strict=strict)
     with open_container(path) as container:
@@ -83,7 +83,7 @@ def read_times(
                     continue
                 if packet.is_discard:  # an edit list hides it
                     continue
-                # AVI has only the decoding order, by which decoders also time its frames.
+                # AVI stores only the decoding order, and decoders take the times of its frames from it.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
                     fault = "some of its frames have no timestamp"
                     continue
@@ -110,8 +110,8 @@ def read_times(
 
 
 def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
-    """Repairs single damaged times as a decoder's clock does (`rtface.media.read.timeline`). These are times that their
-    neighbours leave out; no border is put there. Returns False where times go back and stay there.
+    """Repairs single damaged times as a decoder's clock does (`rtface.media.read.timeline`). A damaged time does not
+    fit between its neighbours; no border is put there. Returns False if times go back and stay there.
 
     Args:
         shown, decoded: times of presentation and decoding, in the order of decoding; changed in place.
@@ -137,11 +137,11 @@ def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
 def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
     """Returns the first pts of each segment but the first.
 
-    A border is a keyframe near a multiple of `length`, preferably one that comes early, as encoders insert at scene
-    changes.
+    A border is a keyframe near a multiple of `length`, preferably one that comes early, like those that encoders insert
+    at scene changes.
 
     Args:
-        times: of at least one frame.
+        times: times of at least one frame.
         length: approximate length of a segment in seconds.
     """
     starts: list[int] = []

@@ -1,12 +1,12 @@
-"""Numbers and persons of a film's faces, for jobs that name them.
+"""Numbers a film's faces and their persons, for jobs that name them.
 
 A worker sees only a part of the film, so its tracks have other numbers than in a run in one piece, and it knows fewer
 persons. Where options name tracks or persons, the whole film is therefore searched for faces once, before its segments
 are made. The search stores for each segment the faces of each frame with box, number and person. A worker gives its
-faces the numbers and persons of those at the same place.
-
-The search follows the film's order, as numbers depend on earlier frames. It continues after the last segment that was
-searched: from a scene change exactly as without a break, else by the places of the previous faces.
+are made. The search stores the faces of each frame by segment, each with box, number and person. A worker gives its
+faces the number and person of the stored face at the same place.
+The search follows the film's order, because numbers depend on earlier frames. It continues after the last segment that
+was searched: exactly as without a break if a scene changes there, else by the places of the previous faces.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from rtface.tracking.identity import same_place
 
 
 class NumberedFace(NamedTuple):
-    """A face of the search: number, box in display pixels, and person (`Face.person`)."""
+    """A face that the search found. It has a number, a box in display pixels, and a person (`Face.person`)."""
 
     number: int
     box: Float
@@ -52,15 +52,15 @@ class NumberedFace(NamedTuple):
 
 
 class FaceNumbers:
-    """Results of the search for faces, by segment.
+    """Stores the results of the search for faces, by segment.
 
     Args:
-        folder, plan: of the job.
+        folder, plan: folder and plan of the job.
 
     Attributes:
-        searched: number of segments that were searched.
+        searched: number of segments searched so far.
         highest: highest number of a face so far.
-        persons: state of `PersonRecogniser.restore`; it is not kept after the search.
+        persons: state for `PersonRecogniser.restore`; not kept after the search.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan) -> None:
@@ -93,7 +93,7 @@ class FaceNumbers:
 
         Args:
             rows: [time, [[number, box, person], …]] of each frame with faces.
-            persons: recognises them; None without.
+            persons: the recogniser of persons; None without one.
         """
         self._folder.write(self._path(self.searched), rows)
         self.searched += 1
@@ -107,21 +107,21 @@ class FaceNumbers:
 
 
 class NumberedTracker:
-    """A `rtface.protocols.Tracker` whose faces have the numbers and persons of the search.
+    """Tracks faces under the numbers and persons of the search (a `rtface.protocols.Tracker`).
 
     A face that the search did not find gets a number above all others.
 
     Args:
         tracker: finds the faces.
-        numbers: of the search.
-        fresh: whether this is the first tracker, which keeps its numbers.
+        numbers: results of the search.
+        fresh: whether this tracker is the first; its own numbers then stay.
     """
 
     def __init__(self, tracker: Tracker, numbers: FaceNumbers, *, fresh: bool = False) -> None:
         self._tracker, self._numbers = tracker, numbers
-        self._number: dict[int, int] = {}  # by the tracker's number
-        self._person: dict[int, str] = {}  # by number
-        self._above = 0 if fresh else None  # offset of new numbers from the tracker's
+        self._number: dict[int, int] = {}  # the search's number, by the tracker's number
+        self._person: dict[int, str] = {}  # by the search's number
+        self._above = 0 if fresh else None  # what is added to the tracker's number of a new face
         self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
@@ -136,7 +136,7 @@ class NumberedTracker:
             for other in numbered
             if same_place(face.box, other.box)
         )
-        number: dict[int, int] = {}  # by place in `faces`
+        number: dict[int, int] = {}  # by index in `faces`
         for _, k, candidate in pairs:
             if k not in number and candidate not in number.values():
                 number[k] = candidate
@@ -183,8 +183,8 @@ def find_numbers(
     """Searches the film for faces, from where an earlier call stopped.
 
     Args:
-        folder, plan: of the job.
-        frames: the plan for its frames.
+        folder, plan: folder and plan of the job.
+        frames: plan for the film's frames.
         progress: called after frames.
         stop: ends the search when set.
 
@@ -247,7 +247,7 @@ def find_numbers(
 
 
 def _note(frame: Frame, rows: list[Any]) -> None:
-    """Adds the faces of a frame to the rows of its segment. A second field adds only new ones."""
+    """Adds the faces of a frame to the rows of its segment. The second field of a frame adds only new faces."""
     if not rows or rows[-1][0] != frame.time:
         rows.append([frame.time, []])
     noted = {face[0] for face in rows[-1][1]}

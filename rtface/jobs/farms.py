@@ -15,7 +15,7 @@ from rtface.util.install import plugin_line
 
 
 class Workers(Protocol):
-    """Workers of a job in other processes."""
+    """Represents the workers of a job in other processes."""
 
     @property
     def steps(self) -> Mapping[Any, Step]:
@@ -23,7 +23,7 @@ class Workers(Protocol):
         ...
 
     def wait(self, timeout: float) -> bool:
-        """Waits shortly for results. Returns whether any segment is missing."""
+        """Waits for results, at most `timeout` seconds. Returns whether any segment is missing."""
         ...
 
     def end(self) -> None:
@@ -36,7 +36,7 @@ Farm: TypeAlias = Callable[[JobFolder, JobPlan, str, Callable[[str], object]], W
 
 
 def farm_of(address: str) -> Farm:
-    """Returns the farm for an address, which it has checked.
+    """Returns the farm for an address, after the farm has checked it.
 
     Raises:
         UsageError: no installed farm takes such addresses.

@@ -30,8 +30,8 @@ Sight = tuple[int, tuple[Face, ...]]
 """A frame's pts and its faces."""
 UNUSABLE = LookupError, TypeError, ValueError, AttributeError, ArithmeticError
 """Errors that an unusable record of a segment raises."""
-# A record keeps the faces of these last seconds, by which another worker continues tracks and treatments. They cover a
-# lead-in and a little more.
+# A record keeps the faces of its segment's last seconds. From them another worker continues tracks and treatments. They
+# cover a little more than a lead-in.
 _SIGHTS_S = float(LEAD_IN_S) + 0.1
 _NEAR_S = 0.2
 
@@ -39,12 +39,12 @@ _NEAR_S = 0.2
 class SegmentFigures:
     """Collects the figures of one worker's run by segment.
 
-    Counters and times of earlier steps run ahead of the sink by the frames in work, so that a border falls some
-    frames early for them. Frames and corrections are counted at the sink, tracks by the times of their frames.
+    Earlier steps run ahead of the sink by the frames in work. For their counters and times, a border therefore falls
+    some frames early. Frames and corrections are counted at the sink, tracks by the times of their frames.
 
     Args:
-        stats: of the run.
-        tracks: of the run.
+        stats: statistics of the run.
+        tracks: tracks of the run.
         origin: start of the input's clock in seconds, from which the times of a report count.
     """
 
@@ -53,7 +53,7 @@ class SegmentFigures:
         self._counters: Counter[str] = stats.counted()
         self._warnings: set[str] = set(stats.warned())
         self._seen: set[int] = set()  # tracks on frames that reached the sink
-        self._given: set[int] = set()  # those of them in records
+        self._given: set[int] = set()  # those that a record already has
         self._from_s = self._end_s = 0.0
         self._begin()
 
@@ -84,7 +84,7 @@ class SegmentFigures:
             self._sights.pop(0)
 
     def take(self, before: float = inf) -> dict[str, Any]:
-        """Returns the record's figures since the last call. Tracks count up to frames before the time `before`."""
+        """Returns the record's figures since the last call. Tracks count only frames before the time `before`."""
         counters, warnings = self._stats.counted(), self._stats.warned()
         grown = {
             **(counters - self._counters),
@@ -131,7 +131,7 @@ class SegmentFigures:
 
 
 def _time_at(pts: int, frame: Frame) -> float:
-    """Returns the time of a pts in seconds, rounded as `Frame.time`."""
+    """Returns the time of a pts in seconds, rounded like `Frame.time`."""
     return pts * frame.time_base.numerator / frame.time_base.denominator
 
 
@@ -146,10 +146,10 @@ def _sights_in(values: Iterable[Any]) -> list[Sight]:
 
 
 class KnownFaces:
-    """Faces at the end of a segment, with their worker's treatments.
+    """Finds faces that an earlier worker treated at a segment's end.
 
     Args:
-        record: of the segment.
+        record: record of that segment.
         base: seconds of one unit of `Frame.pts`.
 
     Raises:
@@ -161,7 +161,7 @@ class KnownFaces:
         self._treatments: dict[str, FaceState] = dict(record["treatments"])
 
     def __call__(self, face: Face, time: float) -> FaceState | None:
-        """Returns the treatment of the face at this place and time. None without one."""
+        """Returns the treatment of the face at this place and time. None if the record has none."""
         near = min(self._sights, key=lambda sight: abs(sight[0] - time), default=None)
         if near is None or abs(near[0] - time) > _NEAR_S:
             return None
@@ -174,8 +174,8 @@ class _Track:
     """Collects one track of the film over its segments.
 
     Attributes:
-        figures: of all frames.
-        analysis, weight: sum of each score over the frames, and their number.
+        figures: figures over all frames.
+        analysis, weight: sum of each score over the frames, and number of the frames.
         person: the person shown.
     """
 
@@ -194,8 +194,8 @@ class JobFigures:
     """Adds up the figures of all segments, in order.
 
     Args:
-        numbered: highest number of the film's faces before segments were made (`rtface.jobs.face_numbers`):
-            tracks up to it have the same number in all segments.
+        numbered: highest number that the film's faces got before segments were made (`rtface.jobs.face_numbers`):
+            tracks up to this number have the same number in all segments.
         origin: start of the input's clock in seconds, from which the times of a report count.
     """
 
@@ -212,7 +212,7 @@ class JobFigures:
         self._last: list[Sight] = []
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Adds the record of the next segment. Raises one of `UNUSABLE` where it cannot be used."""
+        """Adds the record of the next segment. Raises one of `UNUSABLE` if it cannot be used."""
         before = self.stats.counted()["frames_out"]
         for first, last in record.get("copied", ()):
             together = bool(self.copied) and self.copied[-1][1] == before + first - 1
@@ -220,7 +220,7 @@ class JobFigures:
         for name, n in record["counters"].items():
             self.stats.count(name, n)
         for line in record["warnings"]:
-            self.stats.warnings.setdefault(line, line)  # its worker has reported it
+            self.stats.warnings.setdefault(line, line)  # the segment's worker has reported it
         self.engines[record["engine"]] = self.devices[record["device"]] = None
         self.changed.change |= Change(record["change"])
         self.changed.extend(record["counters"].get("frames_out", 0), record["changed"])
@@ -235,7 +235,7 @@ class JobFigures:
         ]
 
     def _number(self, track_id: int) -> int | None:
-        """Returns the film's number for a track of this run, or None."""
+        """Returns the number in the film of a run's track, or None."""
         return track_id if track_id <= self._numbered else self._names.get(track_id)
 
     def _add_track(self, values: dict[str, Any]) -> None:
@@ -255,7 +255,7 @@ class JobFigures:
     def fill(self, report: Report, stats: Stats) -> None:
         """Fills in a run's report and statistics, as a single process does."""
         counted = self.stats.counted()
-        counted["frames_out"] -= stats.counted()["frames_out"]  # the join has counted them
+        counted["frames_out"] -= stats.counted()["frames_out"]  # the join has counted these already
         for name, n in counted.items():
             stats.count(name, n)
         for key, line in self.stats.warnings.items():
@@ -267,7 +267,7 @@ class JobFigures:
 
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
-    """Maps track ids of `after` to overlapping tracks of `before`. Counts the frames that both saw."""
+    """Maps track ids of `after` to overlapping ones of `before`. The number of frames with both decides."""
     seen = dict(before)
     together: Counter[tuple[int, int]] = Counter()
     for pts, faces in after:

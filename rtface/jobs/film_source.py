@@ -17,10 +17,10 @@ from rtface.pipeline.film_plan import FilmPlan, makes_folder, plan_film
 from rtface.pipeline.plan import FramePlan
 from rtface.stats import Stats
 
-# Seconds of lead-in in which faces are tracked and measured where a worker did not process the previous segment: the
-# first where that one's record tells how each face is treated, the second without a record.
+# Seconds of lead-in, in which faces are tracked and measured if a worker did not process the previous segment itself:
+# `LEAD_IN_S` if that segment's record tells how each face is treated, `UNKNOWN_LEAD_IN_S` if it has no record.
 LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
-# The last seconds of a lead-in, in which faces are corrected, too.
+# The last seconds of a lead-in; in them faces are also corrected.
 CORRECTED_LEAD_IN_S = Fraction(1)
 
 
@@ -30,7 +30,7 @@ def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = Tr
     Args:
         frames: plan with the film.
         stats: receives warnings; without it they are not logged.
-        hold: as of `SequenceSource`.
+        hold: see `SequenceSource`.
     """
     path, options, stats = frames.input, frames.options, stats or Stats(logs=False)
     if options.sequence and isinstance(path, Path):
@@ -60,7 +60,7 @@ def open_from(
     fields: Fields | None = None,
     on_gpu: bool = False,
 ) -> FileSource | SequenceSource:
-    """Opens a film some seconds before a segment. Arguments and errors are as of `rtface.pipeline.build.open_film`."""
+    """Opens a film some seconds before a segment. For arguments and errors see `rtface.pipeline.build.open_film`."""
     start, options, threads = plan.starts[number] - lead_in, frames.options, frames.threads
     if options.sequence:
         source = open_film(
@@ -75,6 +75,6 @@ def open_from(
 
 
 def plan_source(frames: FramePlan, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
-    """Plans a film with `plan_film`, which it opens with `open_whole`."""
+    """Opens a film with `open_whole` and plans it with `plan_film`."""
     with closing(open_whole(frames, stats, hold=not makes_folder(frames, output))) as source:
         return plan_film(frames, source, output=output)

@@ -1,4 +1,4 @@
-"""The folder of a job. A crash or a power cut never leaves a half-written file.
+"""Manages the folder of a job. A crash or a power cut never leaves a half-written file.
 
 better.mp4.rtface/
     plan.json            the plan (`rtface.jobs.plan`)
@@ -8,7 +8,7 @@ better.mp4.rtface/
                        folder of stills
   numbers/00007.json   numbers and persons of a segment's faces, where options name them
                        (`rtface.jobs.face_numbers`)
-  numbers/state.json   how many segments have them, and the state from which the search continues
+  numbers/state.json   how many segments were searched, and the state from which the search continues
   lock                 locked by the process that coordinates the work
 """
 
@@ -39,7 +39,7 @@ _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
-    """The files of one job, accessible to its user only.
+    """Manages the files of one job. Only its user can access them.
 
     Args:
         path: the folder; it need not exist.
@@ -58,10 +58,10 @@ class JobFolder:
         return os.path.isfile(self.plan)  # noqa: PTH113 - also of another user's folder
 
     def make(self) -> None:
-        """Creates the folder, or its missing parts.
+        """Creates the folder and its subfolders, as far as they are missing.
 
         Raises:
-            OutputError: it cannot be made.
+            OutputError: the folder cannot be made.
         """
         with self._errors("cannot be created"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,9 @@ class JobFolder:
             sync_folder(self.path.parent)
 
     def remove(self) -> None:
-        """Removes the job's files, and the folder if it is empty then.
+        """Removes the job's files, and then the folder if it is empty.
 
-        The plan is removed first: a call that finds it after a crash has all segments; else it removes the rest.
+        The plan goes first. A call after a crash finds it with all segments, or removes what is left.
         """
         with contextlib.suppress(OSError):
             self.plan.unlink(missing_ok=True)
@@ -82,21 +82,21 @@ class JobFolder:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    with contextlib.suppress(OSError):  # an open file of another program does not protect others
+                    with contextlib.suppress(OSError):  # an open file does not keep the others
                         path.unlink(missing_ok=True)
             self.path.rmdir()
 
     def lock(self) -> BufferedRandom:
-        """Locks the job for this process. Returns the open file; closing it frees the job.
+        """Locks the job for this process. Returns the open file; closing it releases the lock.
 
         Raises:
-            UsageError: another process coordinates it.
+            UsageError: another process coordinates the job.
             OutputError: the folder cannot be written, or its file system has no locks.
         """
         path = self.path / "lock"
         with self._errors("cannot be written to"):
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-            # The path names another file where the job was removed and started again meanwhile.
+            # If the job was removed and started again meanwhile, the path now names another file.
             if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
                 return file
             file.close()
@@ -109,7 +109,7 @@ class JobFolder:
     # -- JSON ---------------------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> Any:
-        """Reads a JSON file of the job; None without such a file.
+        """Reads a JSON file of the job. Returns None if the file does not exist.
 
         Raises:
             InputError: the file cannot be read, or is no JSON.
@@ -134,15 +134,15 @@ class JobFolder:
             ) from error
 
     def write(self, path: Path, value: object, *, new: bool = False) -> bool:
-        """Writes a JSON file in one step. The disk has it before this returns.
+        """Writes a JSON file in one step. The file is on the disk when this returns.
 
         Args:
-            path: in the folder.
-            value: for JSON.
-            new: never replace a file; the result is then False.
+            path: path in the folder.
+            value: value that JSON can hold.
+            new: never replace a file; returns False if the file exists.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         work = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         with self._errors("cannot be written to"):
@@ -181,7 +181,7 @@ class JobFolder:
                     path.unlink(missing_ok=True)
 
     def record(self, number: int) -> Path:
-        """Returns the path of the record that a finished segment has."""
+        """Returns the path of a segment's record. Only finished segments have one."""
         return self.segments / f"{number:05}.json"
 
     def forget(self, numbers: Iterable[int]) -> None:
@@ -203,7 +203,7 @@ class JobFolder:
             raise self.failure(error, what) from error
 
     def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError:
-        """Returns the error to raise where the system refuses a file."""
+        """Returns the error to raise when the system refuses a file."""
         if (cause := full(error)) is not None:
             return OutputError(
                 "{path}: {cause}; make room, then the same command continues",

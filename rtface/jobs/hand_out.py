@@ -11,20 +11,20 @@ Take = Callable[[int | None], int | None]
 
 
 class HandOut:
-    """The finished, assigned and free segments of a job. Only the coordinating process has one.
+    """Assigns the segments of a job to workers. Only the coordinating process has a `HandOut`.
 
     Args:
-        folder: of the job.
-        count: of its segments.
+        folder: folder of the job.
+        count: number of segments.
     """
 
     def __init__(self, folder: JobFolder, count: int) -> None:
         self._folder, self._count = folder, count
         self._at_work: dict[int, object] = {}
-        self._done = set[int]()  # a network file system may not list these yet
+        self._done = set[int]()  # finished segments, which a network file system may not list yet
 
     def take(self, worker: object, wanted: int | None = None) -> int | None:
-        """Gives a worker the segment `wanted`, or that of `choose`. Returns None where it is not free."""
+        """Gives a worker the segment `wanted`, or the one that `choose` returns. Returns None if it is not free."""
         finished = self._folder.finished() | self._done
         if wanted is None:
             wanted = choose(self._count, finished, self._at_work)
@@ -39,18 +39,18 @@ class HandOut:
         self._done.add(number)
 
     def give_back(self, worker: object) -> None:
-        """Frees the unfinished segments of a worker that is gone."""
+        """Makes the unfinished segments of a vanished worker available again."""
         self._at_work = {number: other for number, other in self._at_work.items() if other != worker}
 
 
 def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> int | None:
-    """Returns the next segment to assign; None where none is free.
+    """Returns the next segment to assign; None if none is free.
 
-    It takes the first of the longest stretch of free segments, or the middle one where another worker works before it.
+    This is the first segment of the longest free stretch, or its middle one if another worker is busy just before it.
 
     Args:
         total: number of segments.
-        finished, at_work: segments that are not free.
+        finished, at_work: segments that are not available.
     """
     free: list[range] = []
     for number in range(total):

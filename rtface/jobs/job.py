@@ -1,4 +1,4 @@
-"""Coordinates a film as a job: plan, workers, join, and continuation after a crash."""
+"""Makes a film as a job: plan, workers, join, continuation after crashes."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from rtface.util.text import counted
 
 
 class FilmJob:
-    """A planned job.
+    """Runs a planned job.
 
     Args:
-        folder: of the job, with a plan.
-        options: of this call; options that change frames come from the plan.
+        folder: folder of the job, with a plan.
+        options: options of this call; those that change frames are taken from the plan instead.
 
     Attributes:
-        folder, plan, options: of the job.
-        resumed: segments that were finished already.
+        folder, plan, options: folder, plan and options of the job.
+        resumed: number of segments that an earlier call finished.
 
     Raises:
         InputError: there is no job, or its plan cannot be used.
@@ -74,32 +74,32 @@ class FilmJob:
         Args:
             input: a film, or a folder of stills that is read as one.
             output: a film, or a folder for stills (the name may end in a slash).
-            options: of the run.
-            restart: remove an existing job, and begin again.
+            options: options of the run.
+            restart: remove an existing job, and begin a new one.
             length: approximate length of a segment in seconds.
-            stop: ends the search for the curve against fading when set.
+            stop: when set, ends the search for the curve that removes the fading.
 
         Returns:
-            The job, or one line with the reason why the film cannot be one.
+            The job, or one line with the reason why the film cannot be made as one.
 
         Raises:
             UsageError: the existing job has other options, or another film or output.
-            InputError: the film cannot be read, or is not the job's.
-            OutputError: the folder cannot be made.
+            InputError: the film cannot be read, or is not the film of the job.
+            OutputError: the job's folder cannot be made.
         """
         plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder_of(target))
         if restart and place.path.is_dir():
             if place.planned:
-                place.lock().close()  # raises where a process is at work on it
+                place.lock().close()  # raises an error if a process works on the job
             films = [target]
             with suppress(RtfaceError):
                 films += JobPlan.load(place).films
             remove_unfinished(films)
             place.remove()
         if not place.planned:
-            place.remove()  # a call that was killed before it had planned left files
+            place.remove()  # files of a call that was killed before it had a plan
             named = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
             run = plan_run(source, named, options, job=True)
             place.make()
@@ -118,7 +118,7 @@ class FilmJob:
         return job
 
     def _check_same(self, source: Path, target: Path) -> None:
-        """Raises UsageError where this call differs from the job's plan."""
+        """Raises UsageError if this call differs from the job's plan."""
         plan, options = self.plan, self.options
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
@@ -154,13 +154,13 @@ class FilmJob:
             farm: a cluster ("dask://host:8786", of rtface-farm) that does the work instead.
             stats: receives counters and warnings.
             progress: called after frames, or every second.
-            stop: ends the work when set; finished segments stay.
-            building: called with the build for a GPU, and its share done (0…1).
+            stop: when set, ends the work; finished segments are kept.
+            building: called while networks are built for a GPU, with the build and its share done (0…1).
             notify: called with lines for the user.
 
         Raises:
             UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
-            Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
+            Interrupted: `stop` was set, or Ctrl-C was pressed; the message says how to continue.
         """
         with self.folder.lock() as lock:
             try:
@@ -170,7 +170,7 @@ class FilmJob:
             except KeyboardInterrupt:
                 raise self._interrupted() from None
             if sys.platform == "win32":
-                lock.close()  # an open file stays there
+                lock.close()  # Windows does not remove an open file
             self.folder.remove()
         return report
 
@@ -190,7 +190,7 @@ class FilmJob:
         run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, finished=named)
 
         def make(report: Report) -> OutputDetails:
-            """Makes all segments, and joins them to the output and further films."""
+            """Makes all segments, and joins them into output and further films."""
             if self.plan.damage:  # segments do not record this
                 stats.warn(self.plan.damage, self.plan.damage)
             film = self._planned(run, stats)
@@ -247,7 +247,7 @@ class FilmJob:
         return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
-        """Plans the film before the work. Files that its options name may be gone at the end."""
+        """Plans the film before the work. Afterwards, files that its options name may be gone."""
         opened = Stats(logs=False)
         film = add_curve(plan_source(run, stats=opened), self.plan.curve, stats)
         lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
@@ -262,13 +262,13 @@ class FilmJob:
         stop: threading.Event | None = None,
         notify: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Numbers the film's faces and persons, where options name them. An earlier call may have done it already.
+        """Numbers the film's faces and persons, where options name them. Does nothing if an earlier call has done this.
 
         Args:
-            progress, stop, notify: as of `run`.
+            progress, stop, notify: see `run`.
 
         Raises:
-            as `rtface.jobs.face_numbers.find_numbers`.
+            see `rtface.jobs.face_numbers.find_numbers`.
         """
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return

@@ -1,7 +1,7 @@
-"""Joins the segments of a job and the input's other streams.
+"""Joins the segments of a job, and adds the input's other streams.
 
-Nothing is encoded again. Sound, subtitles and other streams are never cut: they are read from the input once, as in a
-run without a job. Presentation times come from the records; decoding times are computed for the whole film.
+Nothing is encoded again. Sound, subtitles and other streams are never cut: they are read from the input in one pass, as
+in a run without a job. Presentation times come from the records; decoding times are computed for the whole film.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from rtface.pipeline.plan import RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
 
-# Seconds by which frames follow the other streams, as they do behind an encoder: the very first packet decides by how
-# much a container shifts negative times.
+# Seconds by which frames are written later than the other streams, as behind an encoder. The very first packet decides
+# by how much a container shifts negative times.
 _BEHIND_S = 1
 
 
 class Join:
-    """Writes the films of a job with all segments finished.
+    """Writes the films of a job whose segments are all finished.
 
     Args:
-        folder, plan: of the job.
-        film: its plan, from before the work.
+        folder, plan: folder and plan of the job.
+        film: plan of the film, made before the work.
         report: receives the figures of all segments.
         stats: receives counters and warnings.
-        stop: ends it when set.
+        stop: ends the join when set.
 
     Attributes:
-        names: of the written stills, in order.
+        names: file names of the written stills, in order.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class Join:
         self.names: list[str] = []
 
     def write(self, figures: JobFigures) -> None:
-        """Joins the films; each appears under its name in one step. The output is the last.
+        """Joins the films. Each appears under its name in one step, the output last.
 
         Args:
-            figures: from `read`.
+            figures: figures from `read`.
 
         Raises:
             InputError: the film cannot be read.
             OutputError: the output cannot be written.
-            Interrupted: it was stopped.
+            Interrupted: the join was stopped.
         """
         remove_unfinished(self._paths)
         self._plan.check_film()
@@ -110,17 +110,17 @@ class Join:
             for path, one in zip(self._paths, films.values(), strict=True):
                 one.complete()
                 note[str(path)] = None if isinstance(one, FolderSink) else fingerprint.fingerprint(one.work)
-            self._folder.write(self._folder.joining, note)  # before any of them gets its name
-            for one in reversed(films.values()):  # the output is the last
+            self._folder.write(self._folder.joining, note)  # before any film gets its final name
+            for one in reversed(films.values()):  # the output gets its name last
                 one.finish()
 
     def read(self) -> tuple[JobFigures, list[int], str]:
-        """Checks all files. Returns the figures, the numbers of segments that have to be made again, and the reason.
+        """Checks all segment files. Returns the figures, the numbers of segments to make again, and the reason.
 
         Raises:
             InputError: the disk fails, or the segments' headers differ.
             OutputError: there is no frame.
-            Interrupted: it was stopped.
+            Interrupted: the check was stopped.
         """
         folder, further = self._folder, self._plan.run["further"]
         self._frames = Pieces(folder, (self._plan.video or {}).get("encoder", ""))
@@ -139,7 +139,7 @@ class Join:
                     kind.file(record).check()
             except InputError as error:
                 if isinstance(error.__cause__, OSError) and not isinstance(error, InputMissing):
-                    raise  # a fault of the disk: the file may be whole
+                    raise  # the disk fails; the file itself may be whole
                 damaged.append(number)
                 why = str(error)
             except UNUSABLE as error:
@@ -155,7 +155,7 @@ class Join:
         return figures, damaged, why
 
     def _open(self, output: OutputPlan, pieces: Pieces, stats: Stats, films: ExitStack) -> FilmFile:
-        """Opens the file of a film."""
+        """Opens the file into which a film is written."""
         output.video.time_base = pieces.base
         film = FilmFile(output, stats, threads=1, work=_work(output.target.path), partial=False)
         films.callback(film.abort, keep_partial=False)
@@ -189,7 +189,7 @@ class Join:
         return film
 
     def _write_stills(self, source: FileSource | SequenceSource, films: ExitStack) -> FolderSink:
-        """Writes the stills of a folder. It copies unchanged ones from the input."""
+        """Writes the stills of a folder. Unchanged stills are copied from the input."""
         work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
         stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
         sink = FolderSink(self._target, stills, stats=self._stats, work=work, partial=False)
@@ -214,13 +214,13 @@ class Join:
 
 
 def note_signed(folder: JobFolder, output: Path) -> None:
-    """Records the output's new bytes, by which the next call recognises it."""
+    """Records the fingerprint of a signed output. The next call recognises the output by it."""
     folder.write(folder.joining, (folder.read(folder.joining) or {}) | {str(output): fingerprint.fingerprint(output)})
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Returns the films that a killed join had already given their names. A folder of stills counts as soon as it may
-    have begun. The bytes decide, as inode numbers are used again."""
+    """Returns the films that a killed join had already given their names. A folder of stills counts as soon as the join
+    may have begun it. The contents are compared, because inode numbers are used again."""
     note, named = folder.read(folder.joining) or {}, set[Path]()
     for path in (path.resolve() for path in films):
         if str(path) in note and os.path.lexists(path):
@@ -233,11 +233,11 @@ def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
 def remove_unfinished(films: Iterable[Path]) -> None:
     """Removes the working files that a killed join left."""
     for work in (_work(path.resolve()) for path in films):
-        shutil.rmtree(work, ignore_errors=True)  # of stills
+        shutil.rmtree(work, ignore_errors=True)  # a folder of stills
         with suppress(OSError):
             work.unlink(missing_ok=True)
 
 
 def _work(path: Path) -> Path:
-    """Returns a film's name during a join. It is always the same, so that the next call finds it."""
+    """Returns a film's name during a join. The name is always the same, so that the next call finds the file."""
     return path.with_name(f".{path.stem}.joining{path.suffix}")

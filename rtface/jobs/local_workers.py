@@ -1,4 +1,4 @@
-"""Workers of a job: this process, child processes (each with an interpreter), or a farm."""
+"""Runs a job's workers: this process, child processes, or a farm."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _LOOK_S = 0.5
 # Memory of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
-# Seconds in which a worker that is asked to end may remove its unfinished files.
+# Seconds that a worker gets to remove its unfinished files when it is asked to end.
 _GRACE_S = 5.0
 # Frames that a chain and an encoder buffer.
 _QUEUED_FRAMES = 90
 
 
 def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
-    """Works on a job in a child process. The task has the number of CPU threads."""
+    """Works on a job in a child process. The number in the task is that of CPU threads."""
     folder, plan, threads = task
     stop, parent.grace = threading.Event(), _GRACE_S
 
@@ -43,10 +43,10 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
             stop.set()
 
     def take(wanted: int | None) -> int | None:
-        """Requests the segment `wanted`, or any with None. The answer is a tuple of `HandOut.take`'s result."""
+        """Requests the segment `wanted`, or any if None. The parent answers with a tuple of `HandOut.take`'s result."""
         parent.send((wanted,))
         answer = parent.receive()
-        if answer is None:  # the parent is gone
+        if answer is None:  # the parent has ended
             raise Interrupted
         return answer[0]
 
@@ -60,15 +60,15 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
 
 
 class LocalWorkers:
-    """Child processes that work on a job. A worker that crashes is restarted while segments get finished.
+    """Runs child processes that work on a job. A crashed worker is restarted as long as segments get finished.
 
     Args:
-        folder, plan: of the job.
-        count: processes.
-        threads: of all together, None for all cores.
+        folder, plan: folder and plan of the job.
+        count: number of processes.
+        threads: CPU threads of all processes together; None for all cores.
 
     Attributes:
-        steps: progress of each, by number.
+        steps: progress of each worker, by its number.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, count: int, threads: int | None) -> None:
@@ -77,7 +77,7 @@ class LocalWorkers:
         self._tasks = [(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
-        self._finished = dict[int, int]()  # finished segments at a worker's last crash
+        self._finished = dict[int, int]()  # segments finished when a worker last crashed, by worker
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
@@ -94,7 +94,7 @@ class LocalWorkers:
 
         Raises:
             RtfaceError: raised by a worker.
-            OutputError: a worker crashed, and so did the one after it.
+            OutputError: a worker crashed, and so did its replacement.
         """
         try:
             number, event = self._events.get(timeout=timeout)
@@ -111,7 +111,7 @@ class LocalWorkers:
         return bool(self._children)
 
     def _ended(self, number: int, why: str) -> None:
-        """Frees the segments of an ended worker; restarts it after a crash."""
+        """Returns the segments of an ended worker to the job. Restarts the worker after a crash."""
         del self._children[number]
         self.steps.pop(number, None)
         self._segments.give_back(number)
@@ -138,7 +138,7 @@ class LocalWorkers:
 
 
 def count_workers(wanted: int | str, plan: JobPlan) -> int:
-    """Returns the number of local workers. Raises as `rtface.util.machine.how_many`."""
+    """Returns the number of local workers. Raises the errors of `rtface.util.machine.how_many`."""
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     count = how_many(wanted, "--workers", _WORKER_BYTES + _QUEUED_FRAMES * width * height * 3)
@@ -160,9 +160,9 @@ def make_segments(
     """Works until no segment is missing.
 
     Args:
-        folder, plan: of the job.
-        workers, farm, stop, building, notify: as of `rtface.jobs.job.FilmJob.run`.
-        threads: CPU threads of all workers here, None for all cores.
+        folder, plan: folder and plan of the job.
+        workers, farm, stop, building, notify: see `rtface.jobs.job.FilmJob.run`.
+        threads: CPU threads of all workers on this machine; None for all cores.
         show: called with the progress of the workers.
 
     Raises:

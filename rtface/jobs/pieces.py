@@ -81,7 +81,7 @@ class Pieces:
                 yield packet
 
     def check_header(self, film: FilmFile) -> None:
-        """Compares the encoder header of a written film with the segments'. Raises InputError where they differ."""
+        """Compares the encoder header of a written film with the segments'. Raises InputError if they differ."""
         header = bytes(film.streams.video.codec_context.extradata or b"")
         if not same_header(header, self.header, self._encoder):
             raise InputError(

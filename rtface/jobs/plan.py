@@ -1,4 +1,4 @@
-"""The plan of a job: film, options, engines, versions and segments (docs/films.md)."""
+"""Stores a job's plan: film, options, engines, versions and segments (docs/films.md)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from rtface.util.foreign import converted
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """The plan of a job, stored in its folder.
+    """Describes a job; it is stored in the job's folder.
 
     Attributes:
-        id: random, as another job may use the same folder later.
+        id: random name, because another job may use the same folder later.
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
         files: SHA-256 of the files that options name, by their purpose.
-        installed: versions that the frames depend on: see `rtface.jobs.planning.installed`.
+        installed: versions that the frames depend on; see `rtface.jobs.planning.installed`.
         origin: time of the input's clock that becomes 0 in the output, in seconds.
-        begins: start of that clock.
+        begins: time at which the input's clock starts, in seconds.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
-        frames: number in each segment, by the packets.
+        frames: number of frames in each segment, counted by the packets.
         ends: end of the last segment.
         numbered: whether options name tracks or persons, so that faces are numbered first
             (`rtface.jobs.face_numbers`).
-        damage: loss by a damaged container (`rtface.jobs.borders.FilmTimes`).
+        damage: what a damaged container lost (`rtface.jobs.borders.FilmTimes`).
     """
 
     id: str
@@ -63,7 +63,7 @@ class JobPlan:
         return Path(self.run["input"])
 
     def check_film(self) -> None:
-        """Checks the film. Raises InputError where it is missing, or not the one that was planned."""
+        """Checks the film. Raises InputError if it is missing, or is not the film of the plan."""
         fingerprint.check(self.run["file"], self.source)
 
     @property
@@ -73,12 +73,12 @@ class JobPlan:
 
     @property
     def films(self) -> list[Path]:
-        """The films that the job writes: output and further films. Raises as `options_of`."""
+        """The films that the job writes: output and further films. Raises the errors of `options_of`."""
         return [self.target, *(Path(film.path) for film in further_paths(options_of(self)).values())]
 
     @property
     def video(self) -> dict[str, Any] | None:
-        """Encoding of the frames; None where stills hold other samples."""
+        """Encoding of the frames; None for a folder of stills."""
         return self.run["video"]
 
     @property
@@ -135,7 +135,7 @@ class JobPlan:
 
 
 def frame_options(options: Options) -> dict[str, Any]:
-    """Returns the options that change frames, as JSON values without defaults."""
+    """Returns the options that change frames, as JSON values. Defaults are left out."""
     return _changing(redacted_values(planned_options(options)))
 
 
@@ -145,5 +145,5 @@ def _changing(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def options_of(plan: JobPlan, **more: object) -> Options:
-    """Returns the options of a plan, with `more` that change no frame."""
+    """Returns the options of a plan, with the values `more`. These change no frame."""
     return Options.of(plan.options | more)

@@ -29,7 +29,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     """Plans a job.
 
     Args:
-        film: its plan, from a `RunPlan`.
+        film: plan of the film, from a `RunPlan`.
         length: approximate length of a segment in seconds.
 
     Returns:
@@ -106,7 +106,7 @@ def names_faces(options: Options) -> bool:
                 *(
                     text
                     for values in ((Spec.parse(stage).values or {}) for stage in options.stages)
-                    # A single name is for any face; several, such as 1=Anna;P2=Ben, are for tracks or persons.
+                    # A single name is drawn for any face; several (1=Anna;P2=Ben) name tracks or persons.
                     for text in (values.get("faces", ""), values.get("name", "").partition("=")[1])
                 ),
             )
@@ -115,7 +115,7 @@ def names_faces(options: Options) -> bool:
 
 
 def installed(options: Options) -> dict[str, str]:
-    """Returns the versions that a job's frames depend on here. These are rtface, PyAV and FFmpeg's libraries; each
+    """Returns the versions here that a job's frames depend on. These are rtface, PyAV and FFmpeg's libraries; each
     engine that may run, with the SHA-256 of its recipe, which names that of the network; and the stages.
 
     Raises:
@@ -135,12 +135,12 @@ def installed(options: Options) -> dict[str, str]:
 def difference(
     planned: Mapping[str, Any], present: Mapping[str, Any], *, missing: str = "missing", when: str = "here"
 ) -> str | None:
-    """Describes the first difference from the plan; None without one.
+    """Describes the first difference from the plan; None if there is none.
 
     Args:
         planned, present: the values that are compared, by name.
         missing: word for a missing value.
-        when: end of the line.
+        when: words for the end of the line.
     """
     for name in {**planned, **present}:
         if planned.get(name) != present.get(name):
@@ -150,11 +150,11 @@ def difference(
 
 
 class WorkerRefused(UsageError):
-    """An installation that would make other frames than the planning one."""
+    """Refuses an installation that would make other frames than the planning one."""
 
 
 def check_worker(plan: JobPlan, options: Options) -> None:
-    """Checks that this installation makes the frames of the planning one.
+    """Checks that this installation makes the same frames as the planning one.
 
     Raises:
         WorkerRefused: a version, an engine, a stage or a file differs; the message names it.
@@ -168,7 +168,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
 
 
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
-    """Checks as `check_worker` the encoders of output and further films."""
+    """Checks the encoders of output and further films, like `check_worker`."""
     here = json.loads(json.dumps(film.to_dict()))
     _refuse(difference(*({"the encoder": each["video"], **each["further"]} for each in (plan.run, here))))
 

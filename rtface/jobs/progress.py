@@ -1,4 +1,4 @@
-"""Progress of the process that coordinates a job."""
+"""Shows the progress of a job in the process that coordinates it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LOOK_S = 1.0
 
 
 class JobProgress:
-    """Progress of a job, from its workers and its finished segments.
+    """Computes a job's progress from its workers and finished segments.
 
     Args:
-        folder, plan: of the job.
-        show: called with each `Progress`; None shows nothing.
+        folder, plan: folder and plan of the job.
+        show: called with each `Progress`; if None, nothing is shown.
 
     Attributes:
-        first_frame_s: seconds to the first frame of this call; None before it.
+        first_frame_s: seconds to the first frame of this call; None before that.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, show: Show | None) -> None:
@@ -52,7 +52,7 @@ class JobProgress:
                 self._finished = self._folder.finished()
         done = sum(map(self._plan.seconds, self._finished))
         done += sum(step.seconds for step in steps if step.segment not in self._finished)
-        self._done_s = max(self._done_s, done)  # an encoder may still be ending the segment before
+        self._done_s = max(self._done_s, done)  # an encoder may still be finishing the previous segment
         if self._show is not None:
             faces = max(step.faces for step in steps)
             self._show(

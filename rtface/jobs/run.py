@@ -29,7 +29,7 @@ LONG_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Resumable:
-    """Flags of ``rtface run`` for jobs.
+    """Holds the flags of ``rtface run`` that concern jobs.
 
     Attributes:
         workers: ``--workers``.
@@ -42,7 +42,7 @@ class Resumable:
     farm: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the flags that were given by name, for JSON."""
+        """Returns the flags that the user gave, by name, for JSON."""
         return {name: value for name, value in asdict(self).items() if value}
 
     def check(self) -> None:
@@ -61,7 +61,7 @@ class Resumable:
 
     @property
     def given(self) -> str | None:
-        """The name of a flag for jobs that was given; None without."""
+        """The name of a given flag for jobs, or None."""
         return next((f"--{name}" for name in self.to_dict()), None)
 
 
@@ -77,15 +77,15 @@ def run_film(
     building: BuildProgress | None = None,
     notify: Callable[[str], object] = lambda _: None,
 ) -> Report:
-    """Enhances a film as a job where possible, else in one piece. Stills are always processed in one piece.
+    """Enhances a film as a job if possible, else in one piece. Stills are always processed in one piece.
 
     Args:
-        input, output, options, stats, progress, stop, building: as of `rtface.pipeline.film.run_file`.
-        flags: for jobs.
+        input, output, options, stats, progress, stop, building: see `rtface.pipeline.film.run_file`.
+        flags: flags for jobs.
         notify: called with lines for the user.
 
     Raises:
-        as `rtface.pipeline.film.run_file` and `FilmJob.run`.
+        see `rtface.pipeline.film.run_file` and `FilmJob.run`.
     """
     from rtface.pipeline.film import run_file
 
@@ -114,7 +114,7 @@ def _job(
     notify: Callable[[str], object],
     stop: threading.Event | None,
 ) -> FilmJob | None:
-    """Returns the job of a film, or None where it needs none."""
+    """Returns the job of a film, or None if none is needed."""
     why = why_no_job(input, output, options)
     if why is None:
         from rtface.jobs.folder import folder_of
@@ -155,7 +155,7 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
 
 def _seconds(path: Path, options: Options) -> float:
-    """Returns the length of the selected part of a film. 0 stands for an unknown length."""
+    """Returns the length of the selected part of a film. An unknown length is 0."""
     from rtface.media.read.container import open_container
 
     try:
@@ -166,6 +166,6 @@ def _seconds(path: Path, options: Options) -> float:
             return open_scans(path, options, Stats(logs=False)).info.duration_s or 0.0
         with open_container(path) as container:
             length = (container.duration or 0) / 1e6
-    except RtfaceError:  # the run reports it
+    except RtfaceError:  # the run itself reports the error
         return 0.0
     return min(length, options.end or length) - (options.start or 0.0)

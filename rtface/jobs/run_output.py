@@ -1,4 +1,4 @@
-"""The end of a worker's chain: writes a file and a record for each segment."""
+"""Writes each segment's file and record. It ends a worker's chain."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from rtface.stats import Stats
 
 
 class RunOutput:
-    """Writes the segments of one chain, from segment `first` on.
+    """Writes the segments of one chain.
 
     Args:
-        folder, plan: of the job.
-        coding: encoding of the frames, as a film or stills.
-        copy: plan for copied packets; None where all frames are encoded.
-        steps: the chain.
-        stats: of the worker.
-        first: the first segment.
-        take: gives the next segment.
-        run: names this run of the chain; tracks keep their numbers in it.
+        folder, plan: folder and plan of the job.
+        coding: how frames are encoded, as a film or as stills.
+        copy: plan for copied packets; None if all frames are encoded.
+        steps: steps of the chain.
+        stats: statistics of the worker.
+        first: number of the first segment.
+        take: assigns the next segment to this worker.
+        run: name of this run of the chain, in which tracks keep their numbers.
         further: plans of the further films by name, and functions that make their frames.
-        on_frame: called after every frame with the segment, its seconds done, and the faces.
+        on_frame: called after every frame with segment, finished seconds of it, and number of faces.
         stop: ends the work when set.
     """
 
@@ -77,14 +77,14 @@ class RunOutput:
         self._finishing: Future[None] | None = None
         self._figures = SegmentFigures(stats, steps.tracks, float(plan.begins))
         self._further = further
-        self._writers: dict[str, SegmentWriter] = {}  # by further film, "" for the output; none before a frame
+        self._writers: dict[str, SegmentWriter] = {}  # by name of the further film, "" for the output
         self._began = monotonic()
 
     def write(self, items: Iterable[Item]) -> None:
-        """Writes the frames; packets of other streams are left to the join.
+        """Writes the frames; the join adds packets of other streams later.
 
         Raises:
-            Interrupted: the work is to end.
+            Interrupted: `stop` was set.
             OutputError: the folder cannot be written to, or the encoder refuses.
             InputError: the film was replaced meanwhile.
         """
@@ -112,7 +112,7 @@ class RunOutput:
         self._wait()
 
     def abort(self) -> None:
-        """Ends early and removes unfinished files. A segment whose frames were all encoded is still finished."""
+        """Ends early and removes unfinished files. A segment is still finished if all its frames were encoded."""
         with suppress(RtfaceError, OSError):
             self._wait()
         _discard(self._writers.values())
@@ -143,8 +143,7 @@ class RunOutput:
         self._writers[""] = SegmentWriter(path, encoder)
 
     def _next(self) -> bool:
-        """Finishes the current segment in a thread and takes the next. Returns False where none is left for this
-        worker."""
+        """Finishes the segment in a thread and takes the next. Returns False if none is left for this worker."""
         record: dict[str, Any] = {
             "segment": self._number,
             "run": self._run,
@@ -169,7 +168,7 @@ class RunOutput:
                 parts = {name: one.finish() for name, one in writers.items()}
             record |= parts.pop("", {"file": None, "frames": 0, "packets": []}) | parts
             self._plan.check_film()
-            # The folder may have been removed, and belong to another job now.
+            # Meanwhile the folder may have been removed, and may belong to another job.
             plan = self._folder.read(self._folder.plan)
             finished = (
                 plan is not None
@@ -179,7 +178,7 @@ class RunOutput:
         except BaseException:
             _discard(writers.values())
             raise
-        if not finished:  # or another worker, which replaced this one, was faster
+        if not finished:  # the job is gone, or a replacement of this worker was faster
             for one in writers.values():
                 one.path.unlink(missing_ok=True)
 

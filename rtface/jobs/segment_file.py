@@ -1,8 +1,8 @@
-"""The file of a segment: its encoded frames in sequence, and a record.
+"""Writes and reads a segment's file of encoded frames, and its record.
 
-The file begins with the encoder's header, where there is one; H.264 and H.265 therefore play as they are, unless coded
-frames of an MP4, MOV or Matroska are copied. The record (JSON) has for each frame, in decoding order, its pts, dts,
-duration, bytes, and 1 where it is decoded without others.
+The file begins with the encoder's header, if there is one. H.264 and H.265 therefore play as they are, unless they have
+encoded frames copied from an MP4, MOV or Matroska file. The record (JSON) has, for each frame in decoding order, its
+pts, dts, duration and bytes, and 1 if it is decoded without others.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Times = tuple[int, int, int, int, int]
 
 
 class FilmPackets:
-    """An encoder for the frames of a segment.
+    """Encodes a segment's frames as packets of a film.
 
     Args:
-        video: encoding of the frames.
+        video: how the frames are encoded.
         format: container of the output, which decides where the encoder's header goes.
         origin: time of the input's clock that becomes 0.
         stats: receives counters.
@@ -47,7 +47,7 @@ class FilmPackets:
 
     Attributes:
         base: seconds of one unit of the packets' times.
-        copied: as of `rtface.media.write.copy_encoder.CopyEncoder`.
+        copied: see `rtface.media.write.copy_encoder.CopyEncoder`.
 
     Raises:
         OutputError: the encoder does not open.
@@ -69,11 +69,11 @@ class FilmPackets:
 
 
 class StillPackets:
-    """Encodes a segment's frames as stills, like `FilmPackets`. Times are in the input's clock. An empty packet stands
-    for the input's file.
+    """Encodes a segment's frames as stills, like `FilmPackets`. Times are in the input's clock. An empty packet means
+    that the input's file is copied.
 
     Args:
-        stills: encodes them.
+        stills: encoder of the stills.
         base: seconds of one unit of the packets' times.
         shown: name of the folder, for messages.
     """
@@ -91,11 +91,11 @@ class StillPackets:
         return [packet]
 
     def flush(self) -> list[AnyPacket]:
-        """Returns no packet, as none is held back."""
+        """Returns no packet, because none is held back."""
         return []
 
     def close(self) -> None:
-        """Does nothing, as nothing is open."""
+        """Does nothing, because nothing is open."""
 
 
 SegmentEncoder: TypeAlias = FilmPackets | StillPackets | CopyEncoder
@@ -106,7 +106,7 @@ class SegmentWriter:
 
     Args:
         path: the file, which must not exist.
-        encoder: of the frames.
+        encoder: encoder of the frames.
 
     Raises:
         OSError: the file cannot be made.
@@ -181,9 +181,9 @@ class SegmentFile:
     Attributes:
         path: the file.
         header: the encoder's header (FFmpeg's extradata).
-        times: of every frame, in decoding order.
+        times: times of every frame, in decoding order.
         base: seconds of one unit of `times`.
-        sha256: of the file.
+        sha256: SHA-256 of the file.
     """
 
     path: Path
@@ -194,7 +194,7 @@ class SegmentFile:
 
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
-        """Returns the file of a record in `folder`. Raises ValueError where the record has another shape, or lacks
+        """Returns the file of a record in `folder`. Raises ValueError if the record has another shape, or lacks
         encoded frames."""
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
         header = base64.b64decode(record["header"])
@@ -220,8 +220,8 @@ class SegmentFile:
 
 
 def same_header(one: bytes, other: bytes, encoder: str) -> bool:
-    """Checks whether two headers of an encoder describe the same stream. It leaves out the messages (SEI) of H.264 and
-    H.265 headers that name the encoder's threads and machine."""
+    """Checks whether two headers of an encoder describe the same stream. The messages (SEI) of H.264 and H.265 headers,
+    which name the encoder's threads and machine, do not count."""
     return _without_sei(one, encoder) == _without_sei(other, encoder)
 
 

@@ -1,9 +1,9 @@
-"""A worker of a job: processes missing segments and writes one file each.
+"""Processes missing segments of a job, and writes one file for each.
 
-One chain processes as many consecutive segments as possible, so that tracks, memory and treatment do not break at a
-border; only the encoder restarts there. A worker that begins in the middle of the film first processes some seconds
-before (the lead-in), which settle the chain's state and are not written. Tracking and analysis have a longer memory
-than engines, and cost less: faces are corrected only in the last second of the lead-in.
+One chain processes as many consecutive segments as possible, so that tracks, memory and treatment continue across
+borders; only the encoder restarts there. A worker that begins in the middle of the film first processes some earlier
+seconds, the lead-in. They bring the chain into a steady state and are not written. Tracking and analysis remember more
+of the past than engines, and cost less; faces are therefore corrected only in the last second of the lead-in.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from rtface.stats import Stats
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Progress of a worker, reported after every frame.
+    """Holds the progress of a worker, reported after every frame.
 
     Attributes:
-        segment: the current one.
-        seconds: finished part of it.
-        faces: on the last frame.
-        frames: written by this worker, in all segments.
+        segment: number of the current segment.
+        seconds: finished part of that segment, in seconds.
+        faces: number of faces on the last frame.
+        frames: number of frames that this worker has written, in all segments.
     """
 
     segment: int
@@ -57,14 +57,14 @@ class Step:
 
 
 class Worker:
-    """Processes segments of a job in the current process; a context manager.
+    """Processes segments of a job in this process. It is a context manager.
 
     Args:
-        folder, plan: of the job.
-        threads: CPU threads, None for all cores.
+        folder, plan: folder and plan of the job.
+        threads: number of CPU threads; None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        building: called with the build for a GPU before the first frame, and its share done (0…1).
+        building: called before the first frame if networks are built for a GPU, with the build and its share done.
 
     Raises:
         InputError: the film of the job is missing or differs.
@@ -89,7 +89,7 @@ class Worker:
         self._frames = plan_frames(plan.source, self._options)
         plan.check_film()
         self._stats = Stats()
-        # The job itself reports these, so its workers do not.
+        # The job itself reports these warnings, so its workers do not.
         self._stats.warnings |= {"combed": ""} | ({"container": plan.damage} if plan.damage else {})
         self._id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._networks: FilmNetworks | None = None
@@ -104,7 +104,7 @@ class Worker:
         self._stack.close()
 
     def work(self, take: Take) -> None:
-        """Processes segments as long as `take` gives one.
+        """Processes segments as long as `take` returns one.
 
         Raises:
             InputError: the film was replaced.
@@ -118,14 +118,14 @@ class Worker:
 
     def _last_faces(self, number: int, base: Fraction) -> KnownFaces | None:
         """Reads the last faces of a segment from its record. Returns None without a usable record; a damaged segment is
-        made again in the end."""
+        later made again."""
         with suppress(InputError, *UNUSABLE):
             record = self._folder.read(self._folder.record(number))
             return None if record is None else KnownFaces(record, base)
         return None
 
     def _run(self, first: int, take: Take) -> None:
-        """Runs a chain from segment `first` while `take` gives the next."""
+        """Runs a chain from segment `first`, as long as `take` returns more."""
         output: RunOutput | None = None
         try:
             self._runs += 1
@@ -183,7 +183,7 @@ class Worker:
             raise
 
     def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
-        """Returns the networks and the plan of the film, opened once."""
+        """Returns networks and plan of the film, opened by the first call."""
         if self._networks is None or self._film is None:
             self._film = replace(plan_source(self._frames, self._plan.run["output"]), curve=self._plan.curve)
             check_video(self._plan, self._film)
@@ -206,6 +206,6 @@ class Worker:
 
 
 def _marked(items: Iterator[Item], start: Fraction) -> Iterator[Item]:
-    """Yields the items, with the frames before `start` marked as lead-in."""
+    """Yields the items, after marking frames before `start` as lead-in."""
     for item in items:
         yield (replace(item, lead_in=True) if isinstance(item, Frame) and item.pts * item.time_base < start else item)

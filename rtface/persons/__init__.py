@@ -1,1 +1,1 @@
-"""Recognises persons: an embedding for each track, tracks joined to persons."""
+"""Recognises persons: computes an embedding for each track, and joins tracks to persons."""

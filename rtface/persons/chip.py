@@ -47,11 +47,11 @@ def chip_matrix(face: Face) -> Float:
 
 
 def fitness(face: Face, width: float, height: float) -> float:
-    """Rates how recognisable a face is, 0 (not at all) … 1. It depends on size, pose and place, not on pixels.
+    """Rates how recognisable a face is, 0 (not at all) … 1. Size, pose and place count, pixels do not.
 
     Args:
-        face: as tracked.
-        width, height: of the frame in display pixels.
+        face: face from the tracker.
+        width, height: size of the frame in display pixels.
     """
     if face.width < SMALLEST or _inside_share(face, width, height) < _MIN_INSIDE_SHARE:
         return 0.0
@@ -69,7 +69,7 @@ def _inside_share(face: Face, width: float, height: float) -> float:
 
 
 def cut_chip(view: View, face: Face) -> Bytes | None:
-    """Cuts a face's chip, uint8 150×150×3 RGB; None without enough contrast."""
+    """Cuts a face's chip, uint8 150×150×3 RGB. Returns None if it lacks contrast."""
     chip = view.crop(chip_matrix(face), (SIDE, SIDE))
     return chip if clear(chip) else None
 

@@ -1,4 +1,4 @@
-"""The persons of a run and their tracks. In memory only."""
+"""Holds the persons of a run and their tracks, in memory only."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def packed(embedding: Float32) -> str:
 
 
 def unpacked(text: str) -> Float32:
-    """Decodes an embedding from text of `packed`."""
+    """Decodes an embedding from the text that `packed` returned."""
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
 
 
 @dataclass(slots=True, eq=False)
 class Person:
-    """One person.
+    """Holds one person's embeddings.
 
     Attributes:
-        number: from 1, in order of appearance; 0 for a named person who has not appeared.
-        name: given with photos; empty for none.
+        number: number from 1, in order of appearance; 0 for a named person who has not appeared.
+        name: name that was given with photos; empty if none was given.
         photos: mean embedding of the photos.
         tracks: embedding of each of the person's tracks, by track id.
     """
@@ -67,10 +67,10 @@ class Person:
         return self.name or f"P{self.number}"
 
     def embedding(self, without: int = 0) -> Float32 | None:
-        """Returns the mean of photos and tracks; None without any.
+        """Returns the mean of photos and tracks; None if there are none.
 
         Args:
-            without: a track to leave out.
+            without: number of a track to leave out.
         """
         embeddings = [embedding for track, embedding in self.tracks.items() if track != without]
         weights = [1.0] * len(embeddings)
@@ -84,7 +84,7 @@ class Gallery:
 
     Args:
         photos: embeddings of each named person's photos.
-        several: whether persons without a name get numbers; else they are unknown.
+        several: whether persons without a name get numbers; otherwise they are unknown.
         assigned: names by label or track ("P2", "5"), which override the embeddings.
     """
 
@@ -122,7 +122,7 @@ class Gallery:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state`; with the same photos, before the first track."""
+        """Continues from a `state`. Photos must be the same, and no track may have come."""
         named = {person.name: person for person in self._named}
         for values in state["persons"]:
             person = named.get(values["name"]) or Person()
@@ -139,15 +139,15 @@ class Gallery:
         return self._by_track.get(track)
 
     def label_of(self, track: int) -> str:
-        """Returns the label of a track's person; "unknown" where none was recognised."""
+        """Returns the label of a track's person; "unknown" if none was recognised."""
         person = self._by_track.get(track)
         label = person.label if person else UNKNOWN_PERSON
         return self._assigned.get(str(track)) or self._assigned.get(label, label)
 
     def seen_together(self, tracks: Iterable[int]) -> None:
-        """Notes that tracks are on one frame, and so of different persons.
+        """Notes that tracks are on one frame. They must be of different persons.
 
-        Where two of them have one person, the poorer match is released.
+        If two of them have the same person, the poorer match is released.
         """
         tracks = set(tracks)
         if len(tracks) < 2:
@@ -167,11 +167,11 @@ class Gallery:
                         self.release(track)
 
     def decide(self, track: int, embedding: Float32) -> Person | None:
-        """Joins a track to the nearest or a new person. Returns None where it is ambiguous.
+        """Joins a track to the nearest or a new person. Returns None if the choice is ambiguous.
 
         Args:
-            track: one without a person.
-            embedding: of length 1.
+            track: track that has no person.
+            embedding: embedding of length 1.
         """
         near: list[tuple[float, Person]] = []
         for person in self._persons:
@@ -197,11 +197,11 @@ class Gallery:
         return person
 
     def learn(self, track: int, embedding: Float32) -> None:
-        """Replaces the embedding of a track with a person."""
+        """Replaces the embedding of a track that has a person."""
         self._by_track[track].tracks[track] = embedding
 
     def release(self, track: int) -> None:
-        """Takes a track from its person."""
+        """Removes a track from its person."""
         person = self._by_track.pop(track, None)
         if person is not None:
             del person.tracks[track]

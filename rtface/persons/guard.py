@@ -35,13 +35,13 @@ def kept_at(drift: float, limits: Limits) -> float:
 
 @dataclass(slots=True)
 class GuardedTrack:
-    """The guard's state of one track. Times are seconds; no clock is read.
+    """Holds the guard's state of one track. Times are seconds; no clock is read.
 
     Attributes:
         drift: the mean distance of output and input at full strength, over the last looks; None before the first.
         kept: the kept share of the correction on the last frame.
-        time: of the last frame; None before the first.
-        due: time of the next look.
+        time: time of the last frame; None before the first.
+        due: time of the next look, a measurement of the drift.
     """
 
     drift: float | None = None
@@ -53,7 +53,7 @@ class GuardedTrack:
         """Returns the share to keep at `time`, which changes smoothly.
 
         Args:
-            limits: of the engine; None for an unguarded one, whose share returns to 1.
+            limits: limits of the engine; None for an unguarded engine, whose share returns to 1.
         """
         target = 1.0 if limits is None or self.drift is None else kept_at(self.drift, limits)
         passed = max(0.0, time - self.time) if self.time is not None else 0.0
@@ -64,11 +64,11 @@ class GuardedTrack:
         return self.kept
 
     def learn(self, time: float, drift: float, limits: Limits, period: float) -> bool:
-        """Adds a look; returns whether it was the first. The first sets the share at once.
+        """Adds a look. Returns whether it was the first. The first look sets the share at once.
 
         Args:
             drift: distance of output and input, at full strength.
-            limits: of the engine.
+            limits: limits of the engine.
             period: seconds to the next look.
         """
         first = self.drift is None
@@ -79,5 +79,5 @@ class GuardedTrack:
         return first
 
     def is_due(self, time: float) -> bool:
-        """Returns whether a look is due, also after time went back."""
+        """Returns whether a look is due. It also is if time went back."""
         return time >= self.due or (self.time is not None and time < self.time)

@@ -1,4 +1,4 @@
-"""The network that distinguishes persons (``engines/shipped/persons``), run by OpenVINO on the CPU.
+"""Runs the network that distinguishes persons (``engines/shipped/persons``), with OpenVINO on the CPU.
 
 dlib's face recognition network (King, "High quality face recognition with deep metric learning", 2017): a ResNet of 29
 convolutions, trained with a metric loss on 3 million images of 7,485 people. Its author gave the weights to the public
@@ -23,14 +23,14 @@ class PersonNetwork:
     """Maps a chip to an embedding, float32 of length 1. Not for use from several threads.
 
     Args:
-        path, sha256: of its ONNX file.
+        path, sha256: path and SHA-256 of the ONNX file.
 
     Raises:
         MissingComponent: the file is missing or damaged, or OpenVINO cannot use it.
     """
 
     def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
-        # One thread: it runs a few times for each face, while tracker and engine use the other cores.
+        # One thread suffices: it runs a few times for each face, while tracker and engine use the other cores.
         self._request = open_shipped("person", path, sha256, {"INFERENCE_NUM_THREADS": 1})
 
     def __call__(self, chip: Bytes) -> Float32:

@@ -38,16 +38,16 @@ _STRAY_DISTANCE = 0.4
 
 @dataclass(slots=True, eq=False)
 class PersonTrack:
-    """The state of one track. Implements what `rtface.analysis.look_ahead` waits for.
+    """Holds the state of one track. Implements `rtface.analysis.look_ahead.Undecided`.
 
     Attributes:
         crops: fitness and embedding of the kept crops.
-        decided: whether it has a person, or callers should no longer wait.
-        last_s: time when it was last seen.
-        tries: number of crops since its start or restart.
-        strays: those of the last crops that may be of another person.
+        decided: whether the track has a person, or callers should no longer wait for one.
+        last_s: time at which the track was last seen, in seconds.
+        tries: number of crops since the track's start or restart.
+        strays: the last crops in a row that may be of another person.
         due: time of the next crop.
-        on_settle: decides from the crops so far.
+        on_settle: function that decides from the crops so far.
         face: fitness and image of its fittest face, uint8 RGB 256×256×3; None unless requested.
     """
 
@@ -69,7 +69,7 @@ class PersonTrack:
             self.decided = True
 
     def embedding(self) -> Float32 | None:
-        """Returns the mean of consistent crops, weighted by fitness. None where fewer than half are consistent."""
+        """Returns the mean of consistent crops, weighted by fitness. None if fewer than half are consistent."""
         if not self.crops:
             return None
         whole = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
@@ -81,11 +81,11 @@ class PersonTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PersonInView:
-    """A person who was seen in the last seconds.
+    """Describes a person who was seen in the last seconds.
 
     Attributes:
-        label: as in `Gallery.label_of`; never "unknown".
-        seconds: since the person was last seen.
+        label: label from `Gallery.label_of`; never "unknown".
+        seconds: seconds since the person was last seen.
         face: the fittest face of those seconds, uint8 RGB 256×256×3; None without images.
     """
 
@@ -95,14 +95,14 @@ class PersonInView:
 
 
 class PersonRecogniser:
-    """Recognises persons; one thread calls it for every frame, in order. Any thread may call `in_view`.
+    """Recognises persons. One thread calls it for every frame, in order; any thread may call `in_view`.
 
     Args:
-        embed: chip → embedding.
+        embed: function that maps a chip to an embedding.
         gallery: the persons.
-        stats: times the work; counts embeddings.
-        keep_faces: number of ended tracks of each person that keep an image of their fittest face; 0 keeps only those
-            of tracks in view; None keeps no images.
+        stats: receives the times of the work, and the number of embeddings.
+        keep_faces: number of ended tracks of each person for which an image of the fittest face is kept; 0 keeps images
+            of tracks in view only; None keeps no images.
     """
 
     def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: int | None = None) -> None:
@@ -132,7 +132,7 @@ class PersonRecogniser:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state`, before the first frame. It does not learn again from frames up to its time."""
+        """Continues from a `state`, before the first frame. Frames up to that state's time are not learnt again."""
         self.gallery.restore(state["gallery"])
         self._last_time = self._learned_until = state["time"]
         for values in state["tracks"]:
@@ -152,8 +152,8 @@ class PersonRecogniser:
         """Takes due crops from a frame, and returns its tracks.
 
         Args:
-            frame: with its faces.
-            view: makes a view of it.
+            frame: frame with its faces.
+            view: function that makes a view of the frame.
         """
         if not frame.faces:
             return []
@@ -177,7 +177,7 @@ class PersonRecogniser:
         return tracks
 
     def in_view(self, now: float) -> list[PersonInView]:
-        """Returns the persons of the last ten seconds, by number. `now` is as `Frame.time`."""
+        """Returns the persons of the last ten seconds, by number. `now` is a `Frame.time`."""
         persons: dict[int, tuple[str, float, tuple[float, Bytes] | None]] = {}
         with self._lock:
             for track in self.tracks.values():
@@ -194,8 +194,8 @@ class PersonRecogniser:
             ]
 
     def faces(self) -> dict[int, Bytes]:
-        """Returns images of tracks' fittest faces, by track id, uint8 RGB 256×256×3. `keep_faces` limits the number for
-        each person."""
+        """Returns images of tracks' fittest faces, by track id. They are uint8 RGB 256×256×3; `keep_faces` limits their
+        number for each person."""
         for track in self.tracks.values():
             self._keep_image(track)
         return dict(self._images)
@@ -255,7 +255,7 @@ class PersonRecogniser:
             self.gallery.learn(track.id, now)
 
     def _sweep(self, time: float) -> None:
-        """Forgets tracks not seen lately, to bound a live run's memory."""
+        """Forgets tracks not seen lately, to limit a live run's memory."""
         if abs(time - self._last_sweep) < _FORGET_S:
             return
         self._last_sweep = time
@@ -264,7 +264,7 @@ class PersonRecogniser:
             del self.tracks[track.id]
 
     def _keep_image(self, track: PersonTrack) -> None:
-        """Keeps a track's image, unless its person is unknown or has enough."""
+        """Keeps a track's image. Does not if its person is unknown or has enough images."""
         person = self.gallery.person_of(track.id)
         if (
             track.face is not None

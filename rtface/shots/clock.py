@@ -17,15 +17,15 @@ _TIMECODE = re.compile(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}")
 
 @dataclass(frozen=True, slots=True)
 class FilmClock:
-    """The times of one film.
+    """Converts the times of one film.
 
     Attributes:
         rate: frames a second.
         first: time of the first video frame, seconds of the input's own clock.
         begin: origin of film times (``--start``), seconds of the input's own clock.
-        start: timecode of the first video frame; None where neither film nor user gives it.
-        length: seconds from `begin` to the end of the film; None where unknown.
-        reel: the film's name for its tape or reel; None where it has none.
+        start: timecode of the first video frame; None if neither film nor user gives it.
+        length: seconds from `begin` to the end of the film; None if unknown.
+        reel: the film's name for its tape or reel; None if it has none.
     """
 
     rate: Fraction
@@ -40,8 +40,8 @@ class FilmClock:
         """Makes the clock of an opened film.
 
         Args:
-            info: of the film.
-            timecode: of its first frame, from the user; None takes the film's.
+            info: information about the film.
+            timecode: timecode of the first frame, given by the user; None uses that of the film.
 
         Raises:
             UsageError: `timecode` does not fit the film's rate.
@@ -65,13 +65,13 @@ class FilmClock:
         """Parses a timecode or a film time (seconds or HH:MM:SS.mmm).
 
         Args:
-            text: a timecode counts from the timecode of the film's first frame, or from 00:00:00:00 where the film has
-                none; a film time counts from the beginning of the film, as ``--start`` does.
+            text: text to parse. A timecode counts from that of the film's first frame, or from 00:00:00:00 if it has
+                none. A film time counts from the beginning of the film, like ``--start``.
             where: prefix of the messages.
-            drop: as for `Timecode.parse`.
+            drop: see `Timecode.parse`.
 
         Raises:
-            UsageError: the text is neither, or the timecode does not fit the film's rate.
+            UsageError: the text is neither of these, or the timecode does not fit the film's rate.
         """
         if not is_timecode(text):
             try:
@@ -91,7 +91,7 @@ class FilmClock:
         return self.time_at(self.frame_of(timecode, where))
 
     def frame_of(self, timecode: Timecode, where: str) -> int:
-        """Returns the number of frames from the film's start to a timecode. Negative before it."""
+        """Returns the number of frames from the film's start to a timecode. It is negative before the start."""
         start = self.start or Timecode.at(0, self.rate, timecode.drop)
         if start.drop != timecode.drop:
             kinds = {True: "drop-frame", False: "non-drop"}
@@ -112,7 +112,7 @@ class FilmClock:
         return frames if frames <= day // 2 else frames - day
 
     def time_at(self, frame: int) -> Fraction:
-        """Returns the time of a frame. The film's first has number 0."""
+        """Returns the time of a frame. The film's first frame has number 0."""
         return self.first + Fraction(frame) / self.rate
 
     def frame_at(self, time: Fraction) -> int:
@@ -120,8 +120,8 @@ class FilmClock:
         return round((time - self.first) * self.rate)
 
     def timecode_at(self, time: Fraction) -> Timecode:
-        """Returns the timecode of the frame nearest to a time. Without a start timecode it counts from 00:00:00,
-        drop-frame where the rate has it."""
+        """Returns the timecode of the frame nearest to a time. If there is no start timecode, it counts from 00:00:00,
+        with drop-frame if the rate has that."""
         start = self.start or Timecode.at(0, self.rate, has_drop_frame(self.rate))
         return start.plus(self.frame_at(time))
 
@@ -131,5 +131,5 @@ class FilmClock:
 
 
 def is_timecode(text: str) -> bool:
-    """Returns whether a text has a timecode's form: four numbers, not three."""
+    """Returns whether a text has the form of a timecode: four numbers, not three."""
     return _TIMECODE.fullmatch(text.strip()) is not None

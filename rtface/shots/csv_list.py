@@ -1,4 +1,4 @@
-"""Reads and writes shots as CSV: a row for each, with times and settings."""
+"""Reads and writes shots as CSV: one row for each shot, with times and settings."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     """Reads shots of a CSV table, separated by commas, semicolons or tabs.
 
     The first row names the columns: ``start`` (or ``in``), ``end`` (or ``out``), and settings. Times are timecodes or
-    film times; ends are exclusive, and without one the shot lasts until the next row's start, or to the end of the
-    film.
+    film times; ends are exclusive. A shot without an end lasts until the next row's start, or to the end of the film.
 
     Raises:
-        UsageError: names the file and the line.
+        UsageError: the table cannot be used; the message names the file and the line.
     """
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.reader(io.StringIO(text), delimiter=delimiter)
@@ -72,8 +71,8 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
-    """Returns a table with a row for each scene. Columns: film times for ``--start``, a timecode for the reader, and
-    empty ones for settings."""
+    """Returns a table with a row for each scene. Columns: film times for ``--start``, a timecode for people who read
+    it, and empty ones for settings."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     columns = ("off", "strength")

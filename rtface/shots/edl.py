@@ -1,6 +1,6 @@
 """Reads settings from CMX 3600 edit decision lists (EDL), and writes scenes.
 
-It reads only record times of video events, and comments ``* RTFACE: strength=0.5`` below them.
+Only the record times of video events are read, and comments ``* RTFACE: strength=0.5`` below them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _REEL, _NO_REEL = re.compile(r"[A-Za-z0-9_.-]{1,32}"), "AX      "
 
 
 def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
-    """Reads shots of an EDL whose record times are the film's.
+    """Reads shots of an EDL with record times of the film.
 
-    Below ``FCM: DROP FRAME`` colons in timecodes mean drop-frame. Sound-only events, and events without length (the
-    outgoing side of a dissolve), are no shots.
+    Below ``FCM: DROP FRAME``, colons in timecodes mean drop-frame, too. Sound-only events, and events without length
+    (the outgoing side of a dissolve), are left out.
 
     Raises:
-        UsageError: names the file and the line.
+        UsageError: the list cannot be used; the message names the file and the line.
     """
     events: list[tuple[Shot, list[tuple[str, object]]]] = []
     current: list[tuple[str, object]] | None = None  # settings of the event that a comment belongs to
@@ -62,14 +62,14 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """Returns an EDL with an event for each scene. Record and source times and the reel are the film's."""
+    """Returns an EDL with an event for each scene. Record and source times and the reel are those of the film."""
     plain = re.sub(r"[^\x20-\x7e]", "_", title)
     start = clock.timecode_at(clock.first)
     reel = f"{clock.reel:8}" if clock.reel and _REEL.fullmatch(clock.reel) else _NO_REEL
     lines = [f"TITLE: {plain[:70]}", f"FCM: {'DROP FRAME' if start.drop else 'NON-DROP FRAME'}", ""]
     for number, scene in enumerate(scenes, 1):
         begin, end = clock.timecode_at(scene.begin), clock.timecode_at(scene.end)
-        if begin == end:  # uneven frames: two scene changes near one timecode
+        if begin == end:  # frames are uneven, and two scene changes have one timecode
             continue
         lines += [
             f"{number:03d}  {reel} V     C        {begin} {end} {begin} {end}",

@@ -38,7 +38,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     """Reads a list of shots for a film.
 
     Returns:
-        The shots that have settings, and notes for the user, one line each.
+        The shots that have settings; and notes for the user, one line each.
 
     Raises:
         UsageError: the list cannot be used; the message names the line.
@@ -53,7 +53,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")  # comments of older programs; everything else is ASCII
+        text = data.decode("latin-1")  # only comments of older programs are not ASCII
     all_shots = (read_csv if kind == ".csv" else read_edl)(text, name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
@@ -72,7 +72,7 @@ def scenes_text(path: Path, recorder: SceneRecorder, title: str) -> str:
 
 
 def list_kind(path: Path, option: str) -> str:
-    """Returns the kind of a list of shots, its extension. Raises UsageError for another one."""
+    """Returns the kind of a list of shots: its extension. Raises UsageError for an unknown one."""
     kind = path.suffix.lower()
     if kind not in _HINTS:
         raise UsageError(
@@ -86,7 +86,7 @@ def list_kind(path: Path, option: str) -> str:
 
 
 def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
-    """Returns notes about shots outside the film. Raises UsageError where all are."""
+    """Returns notes about shots outside the film. Raises UsageError if all shots are outside."""
     end = None if clock.length is None else clock.begin + clock.length
     outside: list[Shot] = [
         shot

@@ -1,4 +1,4 @@
-"""Detects the scenes of a film while its frames pass."""
+"""Detects the scenes of a film as its frames pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtface.shots.clock import FilmClock
 
 @dataclass(slots=True)
 class Scene:
-    """The frames from one scene change to the next.
+    """Describes the frames from one scene change to the next.
 
     Attributes:
         begin, end: seconds of the input's own clock; `end` is the end of its last frame.
@@ -28,7 +28,7 @@ class Scene:
 
 
 class SceneTable(TypedDict):
-    """A scene as a JSON object, in seconds from the film's beginning."""
+    """Describes a scene in JSON, in seconds from the film's beginning."""
 
     start_s: float
     end_s: float
@@ -40,8 +40,8 @@ class SceneRecorder:
     """Records the scenes of a film, using the trackers' cut detector.
 
     Attributes:
-        scenes: so far, in order of time.
-        clock: of the film; None until it is opened.
+        scenes: scenes so far, in order of time.
+        clock: clock of the film; None until the film is opened.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class SceneRecorder:
 
     @property
     def even(self) -> bool:
-        """True for evenly spaced frames, so that scenes begin at their timecodes."""
+        """True if frames are evenly spaced. Scenes then begin at their timecodes."""
         if self.clock is None or not self.scenes:
             return True
         first = self.clock.frame_at(self.scenes[0].begin)
@@ -85,7 +85,7 @@ class SceneRecorder:
         clock = self.clock or FilmClock(Fraction(25))
         return [
             {
-                "start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # no -0.0
+                "start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # turns -0.0 into 0.0
                 "end_s": round(float(scene.end - clock.begin), 6),
                 "timecode": str(clock.timecode_at(scene.begin)),
                 "frames": scene.frames,

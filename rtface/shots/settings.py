@@ -1,4 +1,4 @@
-"""Settings of shots, and their lookup by presentation time."""
+"""Holds the settings of shots, and looks them up by presentation time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rtface.util.spelling import hint
 
 @dataclass(frozen=True, slots=True)
 class ShotSettings:
-    """Settings that replace the run's options in a shot. None keeps an option.
+    """Holds settings that replace the run's options in a shot. None keeps the option.
 
     Attributes:
         correct: "auto", "always" or "never"; "off" in a list means "never".
-        strength: 0…1.
+        strength: factor of the correction, 0…1.
     """
 
     correct: Literal["auto", "always", "never"] | None = None
@@ -31,7 +31,7 @@ class ShotSettings:
         return self != AS_RUN
 
     def strength_of(self, run: float) -> float:
-        """Returns the strength in the shot, given the run's."""
+        """Returns the strength in the shot, given that of the run."""
         return run if self.strength is None else self.strength
 
 
@@ -45,14 +45,14 @@ AS_RUN = ShotSettings()
 
 
 def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettings:
-    """Converts keys and values of a list to settings; skips empty values.
+    """Converts keys and values of a list to settings. Empty values are skipped.
 
     Args:
         given: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
         where: prefix of the messages, such as "cuts.edl, line 7".
 
     Raises:
-        UsageError: an unknown key (the message suggests the nearest), a value that cannot be used or that the policy
+        UsageError: an unknown key (the message suggests the nearest), a value that is not valid or that the policy
             does not allow, or a key given twice.
     """
     values, policy = dict[str, object](), locked()
@@ -90,12 +90,12 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One shot of a list.
+    """Describes one shot of a list.
 
     Attributes:
         begin, end: seconds of the input's own clock; frames with begin ≤ time < end belong to it. `end` is None for
             the end of the film.
-        settings: for its frames.
+        settings: settings for its frames.
         where: its place in the list for messages: "line 7", or the name of a clip.
     """
 
@@ -106,13 +106,13 @@ class Shot:
 
 
 class ShotList:
-    """The shots of a film with settings. Other frames use the run's options.
+    """Holds the shots of a film that have settings. Other frames use the run's options.
 
     Args:
-        shots: in any order.
-        name: of the file, for messages.
-        early: seconds by which all borders move to an earlier time: a quarter of a frame, so that timestamps that
-            a container rounded are on the correct side of a border, and second fields too.
+        shots: shots in any order.
+        name: name of the file, for messages.
+        early: seconds by which all borders move to an earlier time: a quarter of a frame. Timestamps that a container
+            rounded are then on the correct side of a border, and so are second fields.
 
     Raises:
         UsageError: a shot that does not end after it begins, or two overlapping shots; the message names them.

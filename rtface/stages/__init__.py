@@ -1,4 +1,4 @@
-"""Stages: plugins that draw on frames after the enhancement (overlays, privacy, labels); see docs/stages.md.
+"""Runs stages: plugins that draw on frames after the enhancement (overlays, privacy, labels); see docs/stages.md.
 
 The names for authors of stages are imported on first use, so that parsing options does not need OpenCV.
 """

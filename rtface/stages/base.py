@@ -1,4 +1,4 @@
-"""The base class of stages, and their facts of a run."""
+"""Defines the base class of stages, and their facts about a run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rtface.frame import Frame
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The facts of a run that `Stage.begin` gets.
+    """Holds facts about a run, for `Stage.begin`.
 
     Attributes:
         live: whether frames come from a camera or stream.
         origin: `Frame.time` at which the film or the run began.
-        begins: `Frame.time` at which a film's output begins, later than `origin` after ``--start``; None where the
+        begins: `Frame.time` at which a film's output begins, later than `origin` after ``--start``; None if the
             first frame is the first of the output (live runs, stills, single frames).
     """
 
@@ -32,14 +32,14 @@ class Run:
 class Stage(ABC):
     """Draws on frames between enhancement and output. docs/stages.md specifies the interface.
 
-    A class with ``api`` and ``__call__`` need not derive from it: missing attributes get the defaults here.
+    A class with ``api`` and ``__call__`` need not derive from this one: missing attributes get the defaults here.
 
     Attributes:
         api: the version of this interface that the class was written for, 1; required for every stage.
-        needs_before: frames carry `Frame.before`, a copy of the decoded frame.
-        hides: the stage hides faces: where it fails, the whole frame is blurred.
+        needs_before: whether frames must have `Frame.before`, a copy of the decoded frame.
+        hides: whether the stage hides faces; if it fails, the whole frame is blurred.
         commercial_use: False makes ``--commercial-use`` refuse the stage.
-        licence: for the message of that refusal.
+        licence: the stage's licence, for the message of that refusal.
     """
 
     api: ClassVar[int]
@@ -49,7 +49,7 @@ class Stage(ABC):
     licence: ClassVar[str] = "its licence"
 
     def begin(self, run: Run) -> None:  # noqa: B027 - a stage may leave it out
-        """Prepares the stage, once before the first frame."""
+        """Prepares the stage. It is called once, before the first frame."""
 
     @abstractmethod
     def __call__(self, frame: Frame) -> Frame:
@@ -60,4 +60,4 @@ class Stage(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """Releases the stage, once after the last frame."""
+        """Releases the stage. It is called once, after the last frame."""

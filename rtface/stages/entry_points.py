@@ -21,11 +21,11 @@ def load_stage(name: str) -> Any:
     """Loads the class of a stage.
 
     Args:
-        name: of an entry point; or, with a dot in it, of a class in an importable module ("mine.Frame").
+        name: name of an entry point or, with a dot in it, of a class in an importable module ("mine.Frame").
 
     Raises:
-        UsageError: there is none of that name, or it was written for another version of the interface.
-        MissingComponent: it exists but cannot be imported.
+        UsageError: there is no stage of that name, or it was written for another version of the interface.
+        MissingComponent: the stage exists but cannot be imported.
     """
     installed = plugins.installed("stage")
     point = _entry_point(name, installed)
@@ -37,11 +37,11 @@ def load_stage(name: str) -> Any:
 
 
 def stage_version(name: str) -> dict[str, str] | None:
-    """Identifies the version of a stage without importing it. Returns `distribution` and `version` of an installed one,
-    or the `sha256` of another's module; None where there is no such stage.
+    """Identifies the version of a stage without importing it. Returns `distribution` and `version` of an installed
+    stage, or the `sha256` of another stage's module. Returns None if there is no such stage.
 
     Args:
-        name: as for `load_stage`.
+        name: see `load_stage`.
     """
     point = _entry_point(name, plugins.installed("stage"))
     if point is None:
@@ -64,7 +64,7 @@ def _entry_point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | No
 
 
 def check_stage(name: str) -> None:
-    """Raises UsageError for a name without an installed stage or a module. It imports nothing."""
+    """Raises UsageError for a name without a stage or module. Imports nothing."""
     if name != "help" and "." not in name and name not in (installed := plugins.installed("stage")):
         raise UsageError(_unknown(name, list(installed)))
 

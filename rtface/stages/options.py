@@ -1,4 +1,4 @@
-"""Parses ``--stage NAME:key=value,…`` and makes the stage, a dataclass of options."""
+"""Parses ``--stage NAME:key=value,…``, and makes the stage. A stage is a dataclass of options."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def option(
     """Declares a field that is an option: ``text: str = option("AI", "what it says")``.
 
     Args:
-        default: as a user would write it; without one the option is required.
-        help: for ``--stage NAME:help``.
-        check: converts a value or raises UsageError (`rtface.util.parse` has many); without it the default's type
-        decides.
+        default: default in the form that a user would write; without one, the option is required.
+        help: text for ``--stage NAME:help``.
+        check: function that converts a value or raises UsageError (`rtface.util.parse` has many); without it, the type
+            of the default decides.
     """
     return dataclasses.field(default=default, metadata={"help": help, "check": check, "option": True})
 
@@ -46,11 +46,11 @@ def state(factory: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One ``--stage``, parsed.
+    """Holds one parsed ``--stage``.
 
     Attributes:
-        name: of the stage.
-        values: the given values, by key; None for ``NAME:help``.
+        name: name of the stage.
+        values: values that the user gave, by key; None for ``NAME:help``.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Spec:
     def parse(cls, text: str) -> Spec:
         """Parses ``NAME``, ``NAME:help`` or ``NAME:key=value,key=value``.
 
-        A comma is part of a value unless ``key=`` follows it; ``\\,`` always is.
+        A comma is part of a value, unless ``key=`` follows it; ``\\,`` always is part of one.
 
         Raises:
-            UsageError: anything else, or a key given twice.
+            UsageError: the text has another form, or a key twice.
         """
         name, _, rest = text.partition(":")
         name, rest = name.strip(), rest.strip()
@@ -80,7 +80,7 @@ class Spec:
             key, equals, value = part.partition("=")
             key = key.strip().replace("-", "_")
             if not equals:
-                # Parts of a URL given by mistake would show secrets that the whole hides.
+                # Only in a whole URL are secrets hidden. Its parts would show them.
                 part = part.strip() if "://" not in text else shown(text)
                 raise UsageError("{--stage:{name}}: {part!r} is not key=value", code="stage_key", name=name, part=part)
             if key in given:
@@ -93,7 +93,7 @@ def make_stage(spec: Spec) -> Any:
     """Makes the stage of a spec.
 
     Raises:
-        UsageError: no such stage, an unknown key, an invalid value; for ``NAME:help`` the list of keys.
+        UsageError: no such stage, an unknown key, an invalid value; for ``NAME:help``, with the list of keys.
         MissingComponent: the stage cannot be loaded.
     """
     kind = load_stage(spec.name)
@@ -131,7 +131,7 @@ def make_stage(spec: Spec) -> Any:
 
 
 def check_needed(spec: Spec) -> None:
-    """Raises UsageError where a required option is missing; otherwise as `make_stage`."""
+    """Raises UsageError if a required option is missing. Otherwise raises like `make_stage`."""
     for key, field in _options(load_stage(spec.name)).items():
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if needed and key not in (spec.values or {}):
@@ -145,7 +145,7 @@ def check_needed(spec: Spec) -> None:
 
 
 def described(name: str) -> str:
-    """Returns help for a stage and its options. For "help": the installed stages. Raises as `make_stage`."""
+    """Returns help for a stage and its options. For "help", lists the installed stages. Raises like `make_stage`."""
     if name == "help":
         installed = plugins.installed("stage")
         if not installed:
@@ -160,13 +160,13 @@ def described(name: str) -> str:
 
 
 def summary(name: str) -> str:
-    """Describes a stage in one line. Raises MissingComponent where it cannot be loaded."""
+    """Describes a stage in one line. Raises MissingComponent if it cannot be loaded."""
     return (load_stage(name).__doc__ or "").strip().split("\n")[0]
 
 
 def option_facts(name: str) -> list[dict[str, Any]]:
     """Returns a stage's options, for forms. Keys: "name", "help", "kind" ("number", "flag", "words", "file" or "text"),
-    "words" (the accepted ones), "default" as a user would write it, and "needed". Raises as `make_stage`."""
+    "words" (the accepted ones), "default" (as a user would write it), and "needed". Raises like `make_stage`."""
     facts: list[dict[str, Any]] = []
     for key, field in _options(load_stage(name)).items():
         needed, check = field.default is dataclasses.MISSING, field.metadata.get("check")
@@ -196,7 +196,7 @@ def option_facts(name: str) -> list[dict[str, Any]]:
 
 
 def file_options(text: str) -> dict[str, str]:
-    """Returns the options of a ``--stage`` that name a file, by key.
+    """Returns those options of a ``--stage`` that name a file, by key.
 
     Raises:
         UsageError: no stage of that name is installed, or the text cannot be parsed.
@@ -213,7 +213,7 @@ def file_options(text: str) -> dict[str, str]:
 
 
 def absolute(text: str) -> str:
-    """Makes the file names of a ``--stage`` absolute. Raises UsageError and MissingComponent as `make_stage`."""
+    """Makes the file names of a ``--stage`` absolute. Raises UsageError and MissingComponent like `make_stage`."""
     spec = Spec.parse(text)
     values = {key: str(expanded(value, text).absolute()) for key, value in _files(spec).items() if value}
     return (
@@ -230,7 +230,7 @@ def _files(spec: Spec) -> dict[str, str]:
 
 
 def check_without_files(text: str) -> None:
-    """Raises UsageError for missing stages and those with a file option."""
+    """Raises UsageError for missing stages and for stages with a file option."""
     for key, value in file_options(text).items():
         raise UsageError(
             "{key}={value}: a stage that reads a file has to be given when the run starts",

@@ -1,8 +1,8 @@
 """Runs stages after the enhancement: overlays, privacy, labels.
 
-A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. It is called
-once for every frame. If it raises, that frame lacks its work; after five errors within a minute of the film it is
-switched off. It never ends a run. Where a stage hides faces, its faults hide the whole frame instead.
+A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. The stage is
+called once for every frame. If it raises an error, that frame lacks its work; after five errors within a minute of the
+film it is switched off. It never ends a run. If a stage hides faces, its faults hide the whole frame instead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FAULTS, WITHIN_S = 5, 60.0
 
 @dataclass(slots=True)
 class _Active:
-    """An active stage: its name in statistics and messages, its flags (read once), times of recent faults."""
+    """Holds an active stage: its name in statistics and messages, its flags (read once), times of recent faults."""
 
     stage: Stage
     name: str
@@ -48,17 +48,17 @@ class _Active:
 
 
 class Stages:
-    """All stages of a run in order. Those that need the decoded frame run first.
+    """Runs all stages of a run in order. Those that need the decoded frame run first.
 
     Args:
-        stages: with their names.
-        stats: gets "stage NAME" (seconds) and `stage_faults`.
-        run: for `Stage.begin`.
-        begun: those of `stages` that have begun already; where another fails, they stay open.
+        stages: stages with their names.
+        stats: receives "stage NAME" (seconds) and `stage_faults`.
+        run: facts for `Stage.begin`.
+        begun: those of `stages` that have begun already. They stay open if another one fails to begin.
 
     Attributes:
-        names: of all, "label 2" for the second label.
-        specs: of `open`.
+        names: names of all stages; the second label is "label 2".
+        specs: see `open`.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Stages:
                 raise UsageError(
                     "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=blame(error)
                 ) from error
-        # Stages that restore the decoded frame run first: they must not remove a veil.
+        # Stages that restore the decoded frame run first, so that they cannot remove a veil.
         self._active.sort(key=lambda one: not one.needs_before)
 
     @classmethod
@@ -102,15 +102,15 @@ class Stages:
         """Makes the stages of `Options.stages`.
 
         Args:
-            specs: "NAME" or "NAME:key=value,…" each.
-            stats: gets "stage NAME" (seconds) and `stage_faults`.
-            live: whether it is a live run, which begins now.
-            origin: seconds of `Frame.time` at which a film begins.
-            begins: likewise for its output, after ``--start``.
-            commercial_use: refuse stages whose licence forbids commercial use.
+            specs: each is "NAME" or "NAME:key=value,…".
+            stats: receives "stage NAME" (seconds) and `stage_faults`.
+            live: whether the run is live, and begins now.
+            origin: `Frame.time` in seconds at which a film begins.
+            begins: `Frame.time` in seconds at which its output begins, later than `origin` after ``--start``.
+            commercial_use: whether to refuse stages whose licence forbids commercial use.
 
         Raises:
-            UsageError: no such stage, a refused one, an option that does not exist or cannot be used.
+            UsageError: a stage does not exist or is refused, or an option does not exist or cannot be used.
             MissingComponent: a stage cannot be loaded.
         """
         begun = origin if origin is not None else time.monotonic() if live else 0.0
@@ -120,23 +120,23 @@ class Stages:
 
     @classmethod
     def unbegun(cls, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
-        """Makes stages as `open`, without beginning them, for queries only. Raises as `open`."""
+        """Makes stages like `open`, but does not begin them: for queries only. Raises like `open`."""
         stages = _make(specs, {}, commercial_use=commercial_use)
         return cls(stages, Stats(), begun=[stage for _, stage in stages])
 
     @classmethod
     def planned(cls, specs: Sequence[str], *, commercial_use: bool = False) -> list[str]:
-        """Returns a report's line for stages without beginning them. Raises as `open`."""
+        """Returns a report's lines for stages without beginning them. Raises like `open`."""
         names = cls.unbegun(specs, commercial_use=commercial_use).names
         return [f"stages: {', '.join(names)}"] * bool(names)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
-        """Makes other stages for a live run, and begins new ones. Those with the same text are kept with
-        their state, so that a face that they cover stays covered. Afterwards close these with
+        """Makes other stages for a live run, and begins new ones. Stages with the same text are kept with their
+        state, so that a face that they cover stays covered. Afterwards, close the old stages with
         ``close(keep=changed.stages)``.
 
         Raises:
-            as `open`; these stages are then unchanged.
+            see `open`; the present stages are then unchanged.
         """
         kept = dict(zip(self.specs, self.stages, strict=True))
         changed = Stages(
@@ -150,7 +150,7 @@ class Stages:
 
     @property
     def stages(self) -> list[Stage]:
-        """All, in the order of `names`."""
+        """All stages, in the order of `names`."""
         return [one.stage for one in self._all]
 
     @property
@@ -160,11 +160,11 @@ class Stages:
 
     @property
     def hides(self) -> bool:
-        """True if one of them hides faces: every frame needs tracking and must pass through them."""
+        """True if a stage hides faces. Every frame then needs tracking, and must pass through the stages."""
         return any(one.hides for one in self._active)
 
     def check_tracker(self, tracker: str) -> None:
-        """Raises UsageError where a stage hides faces and the tracker is "none"."""
+        """Raises UsageError if a stage hides faces and the tracker is "none"."""
         hiding = next((one.name for one in self._active if one.hides), None)
         if hiding is not None and tracker == "none":
             raise UsageError(
@@ -174,7 +174,7 @@ class Stages:
             )
 
     def __bool__(self) -> bool:
-        """Returns whether there are any."""
+        """Returns whether there are any stages."""
         return bool(self._all)
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -183,19 +183,19 @@ class Stages:
             yield self.process(item) if isinstance(item, Frame) else item
 
     def remember(self, items: Iterable[Item], *, always: bool = False) -> Iterator[Item]:
-        """Adds a copy of its image to frames, if needed or `always`. Must precede all steps that change images."""
+        """Adds to frames a copy of their image, if needed or `always`. Must precede all steps that change images."""
         for item in items:
             if (always or self.needs_before) and isinstance(item, Frame) and item.before is None:
                 item = replace(item, before=before(item))
             yield item
 
     def process(self, frame: Frame, before: Any = None) -> Frame:
-        """Passes a frame through all stages; returns it unchanged without any.
+        """Passes a frame through all stages. Without stages it is returned unchanged.
 
         Args:
-            frame: enhanced. Its image is written to, as after `make_writable()`, or replaced where it is on a GPU or in
+            frame: enhanced frame. Its image is written to, after `make_writable()`, or replaced if it is on a GPU or in
                 an unsupported format.
-            before: the decoded frame (`rtface.stages.before`), else the frame's own; only for `needs_before`.
+            before: the decoded frame (`rtface.stages.before`), else that of the frame; only for `needs_before`.
         """
         if not self._active:
             return frame
@@ -208,7 +208,7 @@ class Stages:
 
     def _apply(self, one: _Active, frame: Frame) -> Frame:
         if one.needs_before and frame.before is None:
-            return _blur_all(frame) if one.hides else frame  # from before the stage was added
+            return _blur_all(frame) if one.hides else frame  # the frame is from before the stage was added
         if not frame.tracked and one.hides:
             self._stats.warn(
                 f"stage {one.name} untracked",
@@ -288,7 +288,7 @@ class Stages:
         return frame
 
     def close(self, keep: Sequence[Stage] = ()) -> None:
-        """Closes every stage except those of `keep`; safe to call twice."""
+        """Closes every stage except those in `keep`. Safe to call twice."""
         for one in self._active:
             if not _contains(one.stage, keep):
                 _close(one)
@@ -305,14 +305,14 @@ def _blur_all(frame: Frame) -> Frame:
     """Blurs the whole frame until nothing is recognisable."""
     canvas = Canvas(frame)
     side = max(canvas.width, canvas.height)
-    # A face may fill the frame; a blur from a fifth of its width hides it.
+    # A face may fill the frame. A blur from a fifth of its width on hides it.
     canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(2 * side, 2 * side)), side / 4)
     return canvas.frame
 
 
 def check_commercial_use(name: str, hint: str) -> None:
-    """Raises UsageError for a stage whose licence forbids commercial use. The message ends with `hint`; also raises as
-    `load_stage`."""
+    """Raises UsageError for a stage whose licence forbids commercial use. The message ends with `hint`. Also raises
+    like `load_stage`."""
     kind = load_stage(name)
     if not getattr(kind, "commercial_use", Stage.commercial_use):
         raise UsageError(
@@ -333,7 +333,7 @@ def _check(after: object, frame: Frame) -> None:
 
 
 def _memory(frame: Frame) -> list[Any]:
-    """Returns a frame's samples, a writable array a plane. For bottom-up rows: an array a component."""
+    """Returns a frame's samples, one writable array for each plane. If rows are bottom-up, one for each component."""
     native = frame.image.planes
     if all(plane.line_size > 0 for plane in native):
         return [plane_rows(plane) for plane in native]
@@ -343,7 +343,7 @@ def _memory(frame: Frame) -> list[Any]:
 
 
 def _make(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
-    """Makes named stages. Those in `kept`, by text, are taken from there, each once."""
+    """Makes named stages. Stages whose text is in `kept` are taken from there, each once."""
     parsed, left = [(text, Spec.parse(text)) for text in specs], dict(kept)
     for _, spec in parsed if commercial_use else ():
         check_commercial_use(spec.name, Message("leave it out, or {--commercial-use}", code="or_commercial_use"))

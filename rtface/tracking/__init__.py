@@ -1,4 +1,4 @@
-"""Face trackers, by name."""
+"""Creates face trackers by name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class NoTracker:
-    """A tracker without faces: for frames with given faces, and as a base class.
+    """Finds no faces: for frames whose faces are given, and as a base class.
 
     Args:
-        options: from `create_tracker`; not used.
+        options: options from `create_tracker`; not used.
     """
 
     sparing = False
@@ -47,14 +47,14 @@ def create_tracker(
     threads: int = 1,
     cuts: bool = True,
 ) -> Tracker:
-    """Creates a tracker; its networks run on the CPU, wherever engines run.
+    """Creates a tracker. Its networks run on the CPU, even if engines run elsewhere.
 
     Args:
-        name: "openvino" ("auto" selects it: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
-            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or a plugin's.
-        max_faces: maximum faces of a frame, at least 1.
+        name: "openvino" ("auto" chooses it: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
+            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or the name of a plugin.
+        max_faces: maximum number of faces in a frame, at least 1.
         threads: cores for one detector run, at least 1.
-        cuts: whether it detects scene changes itself, in addition to those passed to `update`.
+        cuts: whether the tracker detects scene changes itself, besides those passed to `update`.
 
     Raises:
         UsageError: an unknown name.
@@ -73,14 +73,14 @@ def create_tracker(
 
 
 def openvino_tracker(*, threads: int, **options: Any) -> Tracker:
-    """Creates a tracker of YuNet and MediaPipe's face mesh, both in OpenVINO. Arguments as for `create_tracker`."""
+    """Creates a tracker of YuNet and MediaPipe's face mesh, both in OpenVINO. For arguments see `create_tracker`."""
     from rtface.tracking.facemesh import FaceMesh
 
     return _make_tracker(FaceMesh(threads=threads), threads, **options)
 
 
 def tasks_tracker(*, threads: int, **options: Any) -> Tracker:
-    """Creates a tracker of YuNet in OpenVINO and MediaPipe's Tasks mesh. Arguments as for `create_tracker`."""
+    """Creates a tracker of YuNet in OpenVINO and MediaPipe's Tasks mesh. For arguments see `create_tracker`."""
     from rtface.tracking.tasks import TasksMesh
 
     return _make_tracker(TasksMesh(), threads, **options)

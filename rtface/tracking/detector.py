@@ -1,4 +1,4 @@
-"""YuNet, the face detector: decoding and non-maximum suppression.
+"""Runs YuNet, the face detector: decoding and non-maximum suppression.
 
 Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; the weights are OpenCV Zoo's of March 2023. It
 was chosen over MediaPipe's full-range BlazeFace because it finds more (profiles, crowds, the 40-pixel face of a 720p
@@ -23,14 +23,14 @@ _STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One candidate.
+    """Describes one candidate for a face.
 
     Attributes:
         box: x0, y0, x1, y1, forehead to chin; (4,).
         points: eye left in the frame, eye right, nose tip, mouth corner left, right; (5, 2).
         score: 0…1.
-        cut: whether the border of the searched region cuts it, though the frame continues there.
-        others: boxes of the candidates that it suppressed (`suppress`).
+        cut: whether the border of the searched region cuts the candidate, though the frame continues there.
+        others: boxes of the candidates that this one suppressed (`suppress`).
     """
 
     box: Float
@@ -49,11 +49,11 @@ class Detection:
 
     @property
     def cover(self) -> Float:
-        """The union of all its candidates' boxes: its maximum extent."""
+        """The union of its box and those it suppressed: the maximum extent of the face."""
         return union_of(self.box, *self.others)
 
     def moved(self, scale: float, x: float, y: float) -> Detection:
-        """Returns the candidate in another frame: pixels times `scale`, then shifted."""
+        """Returns the candidate in other coordinates: pixels times `scale`, plus (x, y)."""
         shift = (x, y, x, y)
         return replace(
             self,
@@ -64,7 +64,7 @@ class Detection:
 
 
 def union_of(*boxes: Float) -> Float:
-    """Returns the box around boxes."""
+    """Returns the box that encloses all given boxes."""
     every = np.stack(boxes)
     return np.concatenate([every[:, :2].min(0), every[:, 2:].max(0)])
 
@@ -90,10 +90,10 @@ def suppress(candidates: list[Detection], limit: float = 0.3) -> list[Detection]
 
 
 class Detector:
-    """Finds faces of some 16 pixels and more in a square frame.
+    """Finds faces in a square frame. They may be as small as about 16 pixels.
 
     Args:
-        threads: cores for one call.
+        threads: number of cores for one call.
     """
 
     def __init__(self, *, threads: int = 1) -> None:
@@ -102,11 +102,11 @@ class Detector:
         )
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
-        """Detects candidates in uint8 384×384×3, in its pixels, strongest first."""
+        """Detects candidates in a uint8 384×384×3 image, strongest first. Their coordinates are its pixels."""
         return self._decode(self.network(rgb), threshold)
 
     def detect_in(self, view: View, matrix: Float, threshold: float) -> list[Detection]:
-        """Detects candidates in a view's region, in its pixels. `matrix` maps display to its 384×384 pixels."""
+        """Detects candidates in a view's region. `matrix` maps display to its 384×384 pixels. These are the unit."""
         return self._decode(self.network.read(view, matrix)[0], threshold)
 
     @staticmethod
@@ -114,7 +114,7 @@ class Detector:
         candidates: list[Detection] = []
         for i, stride in enumerate(_STRIDES):
             is_face, is_object, boxes, points = (outputs[i + 3 * k][0] for k in range(4))
-            squares = is_face[:, 0] * is_object[:, 0]  # of the scores; both outputs are 0…1
+            squares = is_face[:, 0] * is_object[:, 0]  # squares of the scores; both outputs are 0…1
             for j in np.flatnonzero(squares > threshold * threshold).tolist():
                 row, column = divmod(j, SIZE // stride)
                 cell = np.array((column, row), np.float64)

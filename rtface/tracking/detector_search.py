@@ -1,8 +1,8 @@
 """Schedules the face detector: the whole frame and its tiles in turn.
 
-The detector takes 384×384 pixels and is sure of faces from about 20 of them. The whole frame shows it the large faces,
-tiles of 720 display pixels those from 40 pixels. One round over all is spread over `ROUND` seconds, so that a frame
-pays for a fraction of a round and a new face still waits less than half a second.
+The detector takes 384×384 pixels, and is sure of faces from a width of about 20 of these. It sees large faces in the
+whole frame, and faces from 40 display pixels in tiles of 720. One round over all of these takes `ROUND` seconds, so
+that a frame pays for a fraction of a round, and a new face waits less than half a second.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from rtface.tracking.facemesh import Region
 TILE = 720.0
 OVERLAP = 120.0
 WHOLE_ENOUGH = 800.0
-_FINE_SCALE = 0.5  # side of the small tiles of a still over that of the others
+_FINE_SCALE = 0.5  # side of a still's small tiles, as a share of that of the other tiles
 _MAX_FINE_SIDE = 4100.0  # longer side of the largest still with small tiles
 _MIN_FINE_WIDTH = 14.0  # width of the smallest face in small tiles
 SMALL = 64.0
 """Width of the largest face of a still for the thorough search: it would take large faces of animals for human."""
 ROUND = 0.35
 MAX_DETECTIONS = 3
-_MIN_SCORE = 0.5  # of a face
-_UPRIGHT_SCORE = 0.91  # from this score a candidate is upright; of 95 faces turned by 75° and more none reached it
-_TURNED_SCORE = 0.8  # from this score one may be turned
-_TURNED_SIDE, _MAX_OFFSET = 2.5, 0.4  # side of the turned region, and a face's maximum offset from its middle, in boxes
-_BORDER_SHARE = 0.05  # of a candidate's side: nearer to the border of a region it counts as cut
+_MIN_SCORE = 0.5  # minimum score of a face
+_UPRIGHT_SCORE = 0.91  # from this score a candidate is upright; none of 95 faces turned by 75° and more reached it
+_TURNED_SCORE = 0.8  # from this score a candidate may be turned
+_TURNED_SIDE, _MAX_OFFSET = 2.5, 0.4  # turned region's side, and a face's maximum offset in it, in boxes
+_BORDER_SHARE = 0.05  # a candidate nearer to a region's border counts as cut; share of its side
 
 
 @lru_cache(maxsize=16)
 def tiles(width: float, height: float, scale: float = 1.0) -> tuple[Region, ...]:
-    """Returns square tiles for small faces in a frame; often none. Sizes are display pixels; `scale` is the factor of
-    tile sides and of the minimum frame size."""
+    """Returns square tiles for small faces in a frame; often none. Sizes are display pixels. `scale` multiplies the
+    sides of tiles and the minimum frame size."""
     if max(width, height) <= WHOLE_ENOUGH * scale:
         return ()
     across, down = (_centres(length, TILE * scale, OVERLAP * scale) for length in (width, height))
@@ -74,7 +74,7 @@ class DetectorSearch:
         self._due, self._next = 0.0, 0
 
     def synchronise(self, view: View, time: float) -> None:
-        """Sets the round as if it had begun at 0. `time`: seconds."""
+        """Sets the round as if it had begun at time 0. `time` is now, in seconds."""
         parts = 1 + len(tiles(view.width, view.height))
         passed = time / ROUND * parts
         self._due, self._next = passed % 1.0, floor(passed) % parts
@@ -87,15 +87,15 @@ class DetectorSearch:
         return [replace(d, cut=_cut(d.cover, region, view)) for d in moved]
 
     def whole(self, view: View) -> list[Detection]:
-        """Detects candidates in the whole frame. It takes the thumbnail, which is faster than a crop of that size."""
+        """Detects candidates in the whole frame. It uses the thumbnail, which is faster than a crop of that size."""
         small, scale, _ = view.thumbnail(SIZE)
         square = np.zeros((SIZE, SIZE, 3), np.uint8)
         square[: small.shape[0], : small.shape[1]] = small
         return [d.moved(scale, 0.0, 0.0) for d in self._detector.detect(square, _MIN_SCORE)]
 
     def everywhere(self, view: View, *, thorough: bool = False) -> list[Detection]:
-        """Runs the whole round at once (first frame, cut, still), strongest first. `thorough` also searches for smaller
-        faces, which takes several times as long."""
+        """Runs the whole round at once: on a first frame, a cut or a still. Returns the strongest first. `thorough`
+        also searches for smaller faces, which takes several times as long."""
         self.reset()
         candidates = self.whole(view)
         for region in tiles(view.width, view.height):
@@ -108,7 +108,7 @@ class DetectorSearch:
         return candidates + self._small(view, candidates) if thorough else candidates
 
     def _small(self, view: View, larger: list[Detection]) -> list[Detection]:
-        """Detects small candidates outside larger ones. One on a larger face is a part of it."""
+        """Detects small candidates outside larger ones. A candidate on a larger face is only a part of it."""
         if max(view.width, view.height) > _MAX_FINE_SIDE:
             return []
         small = [d for region in tiles(view.width, view.height, _FINE_SCALE) for d in self.detect_in(view, region)]
@@ -121,9 +121,9 @@ class DetectorSearch:
         ]
 
     def upright(self, view: View, candidate: Detection) -> Detection:
-        """Returns the candidate at that of four rolls with the highest score.
+        """Returns the candidate at the roll with the highest score, of four.
 
-        The detector finds faces at any roll, but misreads those turned by more than 60°: the mouth as the eyes.
+        The detector finds faces at any roll, but misreads those turned by more than 60°: it takes the mouth for eyes.
         """
         if candidate.score > _UPRIGHT_SCORE:
             return candidate
@@ -150,8 +150,8 @@ class DetectorSearch:
         return turned
 
     def step(self, view: View, dt: float, *, watchful: bool = False, most: int = MAX_DETECTIONS) -> list[Detection]:
-        """Runs the part of the round that is due after `dt` seconds. It takes at most `most` detector runs; often none
-        is due. `watchful` runs the detector on the whole frame every time."""
+        """Runs the part of the round that is due after `dt` seconds. This takes at most `most` detector runs; often no
+        run is due. `watchful` runs the detector on the whole frame every time."""
         parts = tiles(view.width, view.height)
         self._due = min(self._due + dt / ROUND * (1 + len(parts)), most)
         candidates = self.whole(view) if watchful else []

@@ -11,12 +11,12 @@ from rtface.frame import Face, Float
 
 # Maximum time between two sightings for a speed, and maximum time of extrapolation.
 _MAX_GAP_S, _MAX_AHEAD_S = 0.3, 0.15
-# Maximum shift of a face: more is an error, not a motion.
+# Maximum shift of a face. A larger one is an error, not a motion.
 _MAX_SHIFT_WIDTHS = 0.3
-# Growth of a covered face in its own sizes while it is not seen. Heads turn and start within a tenth of a second, and
-# reach about two widths a second.
+# Growth of a covered face while it is not seen, in its own sizes. Heads turn and start moving within a tenth of a
+# second, and reach about two widths a second.
 _GROWTH_PER_S = 2.0
-# Time for which the margin around a covered face suffices, so that its size does not change on every other frame.
+# For this time the margin around a covered face suffices. Its size would otherwise change on every other frame.
 _MARGIN_S = 0.05
 
 
@@ -26,7 +26,7 @@ def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, p
     Args:
         newest, before: faces of the last two tracked frames.
         since: seconds between the two.
-        passed: seconds since the newer one.
+        passed: seconds since the newer of the two frames.
     """
     if not 0.0 < since <= _MAX_GAP_S or passed <= 0.0:
         return tuple(newest)
@@ -40,7 +40,7 @@ def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, p
 
 
 def grown(face: Face, age: float) -> Face:
-    """Enlarges a face to cover its possible motion over `age` seconds. For stages that hide faces."""
+    """Enlarges a face, for stages that hide faces. It covers the possible motion over `age` seconds."""
     if age <= _MARGIN_S:
         return face
     centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH_PER_S * (age - _MARGIN_S)

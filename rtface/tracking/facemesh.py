@@ -1,4 +1,4 @@
-"""Face Mesh: 478 points of a face from a rotated square around it.
+"""Runs Face Mesh: 478 points of a face, from a rotated square around it.
 
 Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019. The
 region follows MediaPipe's ``face_landmarker`` graph: 1.5 times the longer side of the last mesh's
@@ -25,7 +25,7 @@ MARGIN = 1.5
 LEFT_EYE = (33, 133, 160, 158, 144, 153)
 RIGHT_EYE = (263, 362, 387, 385, 373, 380)
 NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
-# The grid of `Region.rounded`: sides to powers of 2^(1/64), angles to this in radians.
+# The grid of `Region.rounded`: sides are powers of 2^(1/64), angles are multiples of 1/128 radian.
 _SIDES, _ANGLE = 64, 1 / 128
 OUTER_CORNERS = (33, 263)
 _SURFACE = 468
@@ -51,10 +51,10 @@ class Region:
         return np.array([[c, n, size / 2 - c * self.x - n * self.y], [-n, c, size / 2 + n * self.x - c * self.y]])
 
     def rounded(self) -> Region:
-        """Rounds the region to half a pixel of a crop of `SIZE`. Size and angle are rounded to about a pixel.
+        """Rounds the place to half a pixel of a crop of `SIZE`. Size and angle are rounded to about a pixel.
 
-        Two trackers that follow a face from different frames differ by some hundredths of a pixel. With the grid they
-        soon read exactly the same region, and so the same mesh.
+        Two trackers that follow a face from different frames on differ by some hundredths of a pixel. Because of the
+        grid they soon read exactly the same region, and thus the same mesh.
         """
         side = 2.0 ** (round(log2(max(self.side, 1.0)) * _SIDES) / _SIDES)
         step = side / (2 * SIZE)
@@ -63,7 +63,7 @@ class Region:
         )
 
     def to_display(self, points: Float, size: int = SIZE) -> Float:
-        """Maps (N, 2|3) crop pixels to display pixels; z is scaled only."""
+        """Maps (N, 2|3) crop pixels to display pixels; z is only scaled."""
         s = self.side / size
         c, n = s * np.cos(self.angle), s * np.sin(self.angle)
         u, v = points[:, 0] - size / 2, points[:, 1] - size / 2
@@ -73,7 +73,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """The mesh of a face on one frame: points (478, 3) in display pixels, score 0…1, and its
+    """Holds a face's mesh on one frame: points (478, 3) in display pixels, score 0…1, and its
     appearance (`appearance_of`)."""
 
     points: Float
@@ -109,7 +109,7 @@ def appearance_of(pixels: Bytes) -> Float:
 
 
 def likeness(a: Float, b: Float) -> float:
-    """Returns the similarity of two appearances, 0…1. The same face some frames later has 0.7 and more."""
+    """Returns the similarity of two appearances, 0…1. For the same face some frames later it is 0.7 or more."""
     n = _GRID * _GRID
     shape = float(np.dot(a[:n], b[:n]))
     colour = exp(-float(np.mean(np.abs(a[n:] - b[n:]))))
@@ -117,7 +117,7 @@ def likeness(a: Float, b: Float) -> float:
 
 
 def region_of_detection(candidate: Detection) -> Region:
-    """Returns the mesh region of a detector's candidate (constants: mean over 150 portraits)."""
+    """Returns the mesh region of a detector's candidate. Its constants are means over 150 portraits."""
     (x, y), side = candidate.centre, float(max(candidate.box[2:] - candidate.box[:2]))
     m = similarity(candidate.points, SIZE)
     angle = float(-np.arctan2(m[1, 0], m[0, 0]))
@@ -125,7 +125,7 @@ def region_of_detection(candidate: Detection) -> Region:
 
 
 def region_of_mesh(mesh: Float) -> Region:
-    """Returns a face's region on the next frame: around its mesh, level with its eyes."""
+    """Returns a face's region for the next frame: around its mesh, level with the eyes."""
     dx, dy = mesh[OUTER_CORNERS[1], :2] - mesh[OUTER_CORNERS[0], :2]
     box = box_of(mesh)
     (x, y), (w, h) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
@@ -133,10 +133,10 @@ def region_of_mesh(mesh: Float) -> Region:
 
 
 class FaceMesh:
-    """The landmark network.
+    """Runs the landmark network.
 
     Args:
-        threads: cores for one call.
+        threads: number of cores for one call.
     """
 
     def __init__(self, *, threads: int = 1) -> None:

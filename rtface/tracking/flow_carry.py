@@ -1,10 +1,10 @@
-"""Carries a mesh over one frame by optical flow, without reading.
+"""Moves a mesh to the next frame by optical flow.
 
-The mesh network is the most expensive part of tracking. Where a face was read surely on the frame before and has hardly
-moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000), and the similarity that
-fits them moves the whole mesh, at a tenth of the cost. It happens at most once between two readings, so nothing drifts,
-and expression lags by one frame at most. In any doubt (points that do not return to their start or disagree with one
-similarity, a jump) the mesh is read.
+The mesh network is the most expensive part of tracking. If a face was read reliably on the previous frame and has
+hardly moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000). The similarity
+that fits them moves the whole mesh, at a tenth of the cost. This happens at most once between two readings, so nothing
+drifts, and expression lags by one frame at most. In any doubt the mesh is read: if points do not return to their start
+or disagree with one similarity, or after a jump.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rtface.tracking.facemesh import Region, region_of_mesh
 
 _SIDE = 160
 _POINTS = np.concatenate([RIGID, [10, 338, 297, 284, 389, 454, 361, 397, 152, 172, 132, 234]])
-_MAX_RETURN_PX = 0.7  # patch pixels by which a point may miss its start when followed back
-_MAX_ERROR_PX = 1.0  # patch pixels, median distance of the points from the similarity
+_MAX_RETURN_PX = 0.7  # a point that is followed back may miss its start by so many patch pixels
+_MAX_ERROR_PX = 1.0  # maximum median distance of the points from the similarity, patch pixels
 _MIN_POINTS_SHARE = 0.7  # minimum share of good points
 
 
 @dataclass(slots=True)
 class FlowPatch:
-    """A face when its mesh was read: luma `_SIDE`², its region, the mesh, and the time (seconds)."""
+    """Holds a face as its mesh was read: luma `_SIDE`², its region, the mesh, and the time (seconds)."""
 
     gray: Bytes
     region: Region
@@ -68,8 +68,8 @@ class FlowPatch:
 
 
 def _follow(old: Bytes, new: Bytes, start: Float) -> tuple[Float, Float, np.ndarray]:
-    """Follows points (N, 2) from `old` to `new` and back. Returns both positions, and which succeeded."""
-    # OpenCV's pixel centres are integers, ours halves.
+    """Follows points (N, 2) from `old` to `new` and back. Returns both positions, and which points succeeded."""
+    # In OpenCV, pixel centres have integer coordinates, here half ones.
     a = (start - 0.5).astype(np.float32)[:, None]
     how = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)}
     b, there, _ = cv2.calcOpticalFlowPyrLK(old, new, a, None, **how)  # type: ignore[call-overload]

@@ -1,6 +1,6 @@
-"""The state of tracks, and the matching of returning faces to them.
+"""Holds the state of tracks, and matches returning faces to them.
 
-A face is expected where its speed carries it, with its old size and appearance.
+A face is expected where its speed moves it, with its old size and appearance.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _PREDICT_S = 0.25
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One face over time.
+    """Holds the state of one face over time.
 
     Attributes:
-        id: positive once the face is confirmed, 0 while it is on trial.
-        mesh: (478, 3), display pixels, at `seen`.
-        score: of the last successful reading, 0…1.
+        id: 0 while the face is on trial; positive as soon as it is confirmed.
+        mesh: mesh (478, 3) in display pixels at the time `seen`.
+        score: score of the last successful reading, 0…1.
         seen: time of the last sighting, seconds.
         appearance: running mean of the meshes' appearance.
-        speed: of the mesh's centre, display pixels a second.
-        hits: frames on which it was seen.
-        patch: of the last frame, where its mesh was read; else None.
+        speed: speed of the mesh's centre, display pixels a second.
+        hits: number of frames on which it was seen.
+        patch: patch from the last frame, if the mesh was read there; else None.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Track:
     speed: Float
     hits: int = 1
     patch: FlowPatch | None = None
-    _box_mesh: Float | None = None  # the mesh of `_box`
+    _box_mesh: Float | None = None  # the mesh from which `_box` was computed
     _box: Float = field(default_factory=lambda: np.zeros(4))
 
     @classmethod
@@ -79,7 +79,7 @@ class Track:
 
 
 def nearness(track: Track, mesh: Mesh, time: float) -> float:
-    """Rates how well a mesh fits a lost face, 0…1: place, size and appearance. 0 is no match."""
+    """Rates how well a mesh fits a lost face, 0…1. Place, size and appearance count; 0 is no match."""
     gap = time - track.seen
     old, new = box_of(track.expected(time)), box_of(mesh.points)
     width = max(float(old[2] - old[0]), 1.0)
@@ -89,14 +89,14 @@ def nearness(track: Track, mesh: Mesh, time: float) -> float:
     if far > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
         return 0.0
     like = likeness(track.appearance, mesh.appearance)
-    # A near sighting in place and time needs less likeness; a far one must look like the same person.
+    # A sighting near in place and time needs less likeness; a distant one must look like the same person.
     if like < 0.45 + 0.25 * far / reach - (0.2 if gap < 0.3 and far < 0.3 else 0.0):
         return 0.0
     return like * (1 - 0.5 * far / reach)
 
 
 def same_place(a: Float, b: Float) -> bool:
-    """Returns whether boxes hold one face: centres within a third of the smaller width, or half their union shared."""
+    """Returns whether boxes hold one face: centres within a third of the smaller width, or half the union shared."""
     near = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
     small = min(float(a[2] - a[0]), float(b[2] - b[0]))
     common = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()

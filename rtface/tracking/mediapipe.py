@@ -1,8 +1,8 @@
-"""The tracker: YuNet finds faces, MediaPipe's mesh follows them.
+"""Tracks faces: YuNet finds them, MediaPipe's mesh follows them.
 
-On every frame it reads each tracked face's mesh at its expected place; the detector only searches for new and lost
-faces, a part of the frame at a time. A face on trial is shown once confirmed: at once when both networks are sure, else
-after three frames.
+On every frame the tracker reads the mesh of each tracked face at its expected place. The detector only searches for new
+and lost faces, a part of the frame at a time. A face on trial is shown as soon as it is confirmed: at once if both
+networks are sure, else after three frames.
 """
 
 from __future__ import annotations
@@ -73,17 +73,17 @@ class Reader(Protocol):
 
 
 class MediaPipeTracker:
-    """A `rtface.protocols.Tracker`. Not for use from several threads.
+    """Tracks faces (a `rtface.protocols.Tracker`). Not for use from several threads.
 
     Args:
         reader: reads the mesh.
         search: finds new faces.
-        max_faces: maximum faces of a frame, at least 1; on a first frame the largest. Where a stage hides faces, more
-            are followed.
-        cuts: whether to detect scene changes itself, in addition to those passed to `update`.
+        max_faces: maximum number of faces in a frame, at least 1; on a first frame the largest ones. If a stage hides
+            faces, more are followed.
+        cuts: whether to detect scene changes itself, besides those passed to `update`.
 
     Attributes:
-        sparing: set where time is short: of the faces that may be carried, each frame reads one, in turn.
+        sparing: set when time is short: each frame then reads only one, in turn, of the faces that may be carried.
         watchful, thorough, unfollowed, beyond: see `rtface.protocols.Tracker`.
     """
 
@@ -110,8 +110,8 @@ class MediaPipeTracker:
         self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
-        self._failed = False  # the update before this one raised
-        self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
+        self._failed = False  # the previous update raised an error
+        self._refused: list[tuple[Float, float]] = []  # boxes without a mesh, and the time until which they are skipped
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on a frame, largest first; see `rtface.protocols.Tracker.update`."""
@@ -119,7 +119,7 @@ class MediaPipeTracker:
         self.beyond = 0
         cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
-        if self._time is not None and -0.05 < dt <= 0:  # two fields with one timestamp, or jitter
+        if self._time is not None and -0.05 < dt <= 0:  # two fields share a timestamp, or times jitter
             dt = 1e-3
             time = self._time + dt
         first = self._time is None or cut or not 0 < dt < MAX_GAP_S
@@ -163,7 +163,7 @@ class MediaPipeTracker:
         self._search.reset()
 
     def _synchronise(self, view: View, time: float) -> None:
-        """Restarts reading and searching where `time` begins a period of `SYNC_S`."""
+        """Restarts reading and searching if `time` begins a period of `SYNC_S`."""
         before, self._time = self._time, time
         if before is not None and floor(time / SYNC_S) != floor(before / SYNC_S):
             self._search.synchronise(view, time)
@@ -173,7 +173,7 @@ class MediaPipeTracker:
                     track.patch = None
 
     def _follow(self, view: View, time: float) -> None:
-        """Reads every tracked face at its expected place. Of two tracks on one face, the better match gets it."""
+        """Reads every tracked face at its expected place. If two tracks are on one face, the better match keeps it."""
         sights: list[tuple[float, Track, Mesh]] = []
         patches = {id(t): t.patch for t in self._tracks}
         oldest = min((p.time for p in patches.values() if p is not None), default=time)
@@ -214,7 +214,7 @@ class MediaPipeTracker:
                 self._confirm(track)
 
     def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
-        """Moves a mesh by optical flow. Returns None if it was not read on the frame before, or a face is near."""
+        """Moves a mesh by optical flow. None if the previous frame did not read it, or another face is near."""
         patch, dt = track.patch, time - track.seen
         track.patch = None
         if (
@@ -235,7 +235,7 @@ class MediaPipeTracker:
         if first:
             detections = self._search.everywhere(view, thorough=self.thorough)
         else:
-            # Where only some frames are tracked, a detector round may take longer, so as not to delay them.
+            # If only some frames are tracked, a detector round may take longer, so that it does not delay them.
             detections = self._search.step(
                 view, dt, watchful=self.watchful and not self.sparing, most=1 if self.sparing else MAX_DETECTIONS
             )
@@ -275,14 +275,14 @@ class MediaPipeTracker:
             place = next((k for k, one in enumerate(rest) if same_place(face.box, one.box)), None)
             if place is None:
                 rest.append(face)
-            else:  # either may hold only half of the face
+            else:  # each box may hold only half of the face
                 rest[place] = replace(rest[place], box=union_of(rest[place].box, face.box))
         return tuple(rest)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
         """Reads a candidate's mesh until it settles. Assigns it to a lost or new track.
 
-        Returns False where the network saw no face.
+        Returns False if the network saw no face.
         """
         detection = self._search.upright(view, detection)
         region, longer = region_of_detection(detection), self.thorough and detection.width < SMALL
@@ -322,7 +322,7 @@ class MediaPipeTracker:
         return True
 
     def _read_settled(self, view: View, region: Region) -> tuple[Mesh, float]:
-        """Reads a mesh until it settles. Returns it and its last shift in widths."""
+        """Reads a mesh until it settles. Returns the mesh and its last shift in widths."""
         mesh = self._reader.read(view, region)
         drift, tries = 1.0, 0
         while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
@@ -362,7 +362,7 @@ class MediaPipeTracker:
 
 
 def _plausible(expected: Float, mesh: Float) -> bool:
-    """Returns whether a mesh may be the face 1/30 s later: no jump by half its width, no sudden change of size."""
+    """Returns whether a mesh may be the face 1/30 s later. It must not jump by half its width or change size fast."""
     a, b = box_of(expected), box_of(mesh)
     width = float(a[2] - a[0])
     jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
@@ -370,7 +370,7 @@ def _plausible(expected: Float, mesh: Float) -> bool:
 
 
 def _same_roll(mesh: Float, points: Float) -> bool:
-    """Returns whether a mesh has the roll of the detector's five points: at most 70° apart."""
+    """Returns whether a mesh has the roll of the detector's five points. They may be 70° apart."""
     a, b = (p[3:].mean(0) - p[:2].mean(0) for p in (five_points(mesh), points))
     return float(a @ b) > 0.34 * float(np.linalg.norm(a) * np.linalg.norm(b))
 

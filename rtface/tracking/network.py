@@ -1,4 +1,4 @@
-"""A small OpenVINO network for uint8 RGB frames, on the CPU."""
+"""Runs a small OpenVINO network for uint8 RGB frames, on the CPU."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rtface.util.openvino_core import CompileOptions, compile_once, core
 
 
 class TrackerNetwork:
-    """A model of `rtface.tracking.models`, one square frame at a time.
+    """Runs a model of `rtface.tracking.models` on one square frame at a time.
 
     Args:
-        name: the model's file.
+        name: file name of the model.
         size: side of the frame in pixels.
-        threads: cores for one call.
-        layout: the model's own, "NHWC" or "NCHW".
+        threads: number of cores for one call.
+        layout: the model's layout, "NHWC" or "NCHW".
         bgr: whether the model was trained on BGR.
-        divisor: of the samples.
-        exact: compute in float32. Else in 16 bits where the CPU supports it, which is faster, but bfloat16 moves the
+        divisor: number by which samples are divided.
+        exact: compute in float32. Otherwise in 16 bits if the CPU supports that. This is faster, but bfloat16 moves the
             points of the mesh by half a pixel of its 256, a visible jitter.
 
     Raises:
@@ -71,7 +71,7 @@ class TrackerNetwork:
         return [output.data for output in self._outputs]
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
-        """Returns the outputs for a region of a view, and its pixels. `matrix` maps display to it."""
+        """Returns the outputs for a region of a view, and its pixels. `matrix` maps display to the region."""
         pixels = view.crop(matrix, (self.size, self.size))
         return self(pixels), pixels
 

@@ -1,7 +1,7 @@
 """Reads the mesh with MediaPipe's Tasks API: the reference, several times slower.
 
-Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``), which has no models: `bundle` zips the required bundle
-from the checked members of the original one (without the unused blendshapes).
+Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``). That contains no models, so `bundle` zips the required
+bundle from the checked members of the original one, without the unused blendshapes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
 
 
 def why_unusable(name: str) -> str | None:
-    """Returns why MediaPipe's Tasks API is not available; None where it is."""
+    """Returns why MediaPipe's Tasks API is not available; None if it is."""
     return None if find_spec("mediapipe") else f"mediapipe is not installed; get it with: {extra_line('mediapipe')}"
 
 
@@ -31,7 +31,7 @@ class TasksMesh:
     """Reads a mesh with ``FaceLandmarker`` from a face's region, at any size.
 
     Its short-range detector needs a face to fill a fifth to a half of the frame; hence the region is twice as wide as
-    the mesh's own. The API returns no confidence, only whether a face is there: the score is 1 or 0.
+    the mesh's own. The API returns no confidence, only whether a face is there, so the score is 1 or 0.
 
     Raises:
         MissingComponent: ``mediapipe`` is not installed.
@@ -68,14 +68,14 @@ class TasksMesh:
         return Mesh(wide.to_display(points, size), 1.0, appearance)
 
     def close(self) -> None:
-        """Closes MediaPipe's graph, which complains if left to interpreter exit. Safe to call twice."""
+        """Closes MediaPipe's graph. It complains if left open until the interpreter exits. Safe to call twice."""
         if self._landmarker is not None:
             self._landmarker.close()
             self._landmarker = None
 
 
 def bundle() -> bytes:
-    """Returns a ``.task`` archive for ``FaceLandmarker``, of files with a checked SHA-256."""
+    """Returns a ``.task`` archive for ``FaceLandmarker``. Its files have a checked SHA-256."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name in _MEMBERS:

@@ -1,1 +1,1 @@
-"""Proof of an output: writes, reads and checks sidecars, checksums and signatures."""
+"""Proves outputs: writes, reads and checks sidecars, checksums and signatures."""

@@ -1,4 +1,4 @@
-"""Result of a check, and the callback for its progress."""
+"""Defines the result of a check, and the callback for its progress."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ OnProgress = Callable[[str, float], None]
 
 @dataclass(slots=True)
 class CheckResult:
-    """Findings of a check, one line each.
+    """Holds the findings of a check, one line each.
 
     Attributes:
-        problems: deviations.
-        proofs: facts that were shown.
+        problems: what differs or is not valid.
+        proofs: facts that the check has proved.
         gaps: comparisons that were impossible, and why.
         notes: further information.
     """

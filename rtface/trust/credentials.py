@@ -28,7 +28,7 @@ KINDS = {
 """Media types of files that can hold credentials, by extension."""
 FACES = "org.rtface.faces"  # the assertion with the fields of a sidecar
 SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-# c2pa's code for a signature whose certificate is on none of its lists.
+# c2pa's code for a signature whose certificate is on none of c2pa's lists.
 _UNTRUSTED = "signingCredential.untrusted"
 _WORDS = {
     "dataHash.mismatch": "its content was changed after it was signed",
@@ -46,13 +46,13 @@ def can_hold(path: Path) -> bool:
 
 @dataclass(slots=True)
 class Credentials:
-    """The credentials of a file.
+    """Holds the credentials of a file.
 
     Attributes:
         valid: whether the signature fits the content.
-        trusted: whether c2pa's list, or the given anchors, vouch for the certificate.
-        problems: in words, where not valid.
-        manifest: as c2pa reads it: signer, tool, ingredients, actions, assertions.
+        trusted: whether c2pa's list, or one of the given anchors, vouches for the certificate.
+        problems: in words, why the credentials are not valid; empty if they are valid.
+        manifest: manifest as c2pa returns it: signer, tool, ingredients, actions, assertions.
     """
 
     valid: bool
@@ -61,13 +61,13 @@ class Credentials:
     manifest: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def assertion(self, label: str) -> dict[str, Any]:
-        """Returns the data of the first assertion with this prefix, or {}."""
+        """Returns the data of the first assertion with the prefix `label`. Returns {} if there is none."""
         assertions = self.manifest.get("assertions", ())
         return next((one.get("data", {}) for one in assertions if one.get("label", "").startswith(label)), {})
 
     @property
     def sidecar_fields(self) -> dict[str, Any]:
-        """rtface's fields of files, settings and areas, as in a sidecar. Empty without them."""
+        """rtface's fields for files, settings and areas, like those in a sidecar. Empty if there are none."""
         return self.assertion(FACES)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Credentials:
 
 
 def read_credentials(path: Path, anchors: str | None = None) -> Credentials | None:
-    """Reads the credentials in a file. Returns None where it has none, can have none, or only names their address.
+    """Reads the credentials in a file. Returns None if it has none, can have none, or only has their address.
 
     Args:
         path: the file.
@@ -122,7 +122,7 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
 
 
 def read_anchors(path: Path) -> str:
-    """Reads the certificates in a file, for `read_credentials`. Raises UsageError where there is none.
+    """Reads the certificates in a file, for `read_credentials`. Raises UsageError if there is none.
 
     Raises:
         MissingComponent: the extra is not installed.
@@ -142,7 +142,7 @@ def read_anchors(path: Path) -> str:
 
 
 def read_open(kind: str, file: Any, anchors: str | None = None) -> Credentials | None:
-    """Reads credentials of an open file, by its media type. Raises the errors of c2pa."""
+    """Reads credentials of an open file. `kind` is its media type. Raises the errors of c2pa."""
     c2pa = from_extra("c2pa")
     settings = SETTINGS if anchors is None else {**SETTINGS, "trust": {"user_anchors": anchors}}
     with c2pa.Context.from_dict(settings) as context, c2pa.Reader(kind, file, None, context) as reader:

@@ -1,4 +1,4 @@
-"""Signs outputs by C2PA content credentials inside them (extra ``credentials``)."""
+"""Signs outputs with C2PA content credentials inside them (extra ``credentials``)."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _UNKNOWN = "application/octet-stream"
 
 
 def signing_key(options: OutputOptions, input: Path | Address | None = None) -> SigningKey | None:
-    """Loads and checks the key of ``--sign``; None without one.
+    """Loads and checks the key of ``--sign``. Returns None without that option.
 
     Args:
-        options: of the run.
-        input: None for a live run.
+        options: options of the run.
+        input: input of the run; None for a live run.
 
     Raises:
         MissingComponent: the extra is not installed.
-        UsageError: the key or its certificate cannot be used, or the input is no file.
+        UsageError: the key or its certificate cannot be used, or the input is not a file.
     """
     if options.sign is None:
         return None
@@ -51,7 +51,7 @@ def signing_key(options: OutputOptions, input: Path | Address | None = None) -> 
 
 
 def _check_key(key: SigningKey) -> None:
-    """Signs an image in memory, to check a key. Raises UsageError where C2PA refuses it or its certificate."""
+    """Signs an image in memory, to check a key. Raises UsageError if C2PA refuses the key or its certificate."""
     import av
 
     data, out = encode_by("png", av.VideoFrame(16, 16, "rgb24")), io.BytesIO()
@@ -83,7 +83,7 @@ def sign_output(
     """Signs a finished output, or the stills of a folder. Returns the line for the user.
 
     Raises:
-        OutputError: a file cannot be signed; it is whole, without credentials.
+        OutputError: a file cannot be signed. The file itself is whole, but without credentials.
     """
     stills = [output / name for name in details.names] if output.is_dir() else [output]
     for number, path in enumerate(stills):
@@ -95,16 +95,16 @@ def sign_output(
 
 
 def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey) -> None:
-    """Adds credentials to a finished file, in one step. It keeps its old content until they are whole.
+    """Adds credentials to a finished file, in one step. Until then the file keeps its old content.
 
     Args:
         path: the file; existing credentials are replaced.
-        manifest: for c2pa's builder; the opening of the parent is added to its actions.
-        parent: the input, whose credentials are kept inside; only the name of a camera or stream.
-        key: signs.
+        manifest: manifest for c2pa's builder; the opening of the parent is added to its actions.
+        parent: the input, whose credentials are kept inside; for a camera or stream only its name.
+        key: key that signs.
 
     Raises:
-        OutputError: it cannot be signed or written; it stays unchanged.
+        OutputError: the file cannot be signed or written; it stays unchanged.
     """
     unfinished = ExitStack()
     try:
@@ -163,10 +163,10 @@ def manifest(
     """Returns a manifest for c2pa's builder.
 
     Args:
-        input: of the run; of a camera or stream its name.
-        options, report, details: of the run.
+        input: input of the run; for a camera or stream, its name.
+        options, report, details: options, report and output details of the run.
         still: number of the still; None for a film.
-        doing: as of `write_sidecar`.
+        doing: see `write_sidecar`.
     """
     agent: dict[str, Any] = {"name": "rtface", "version": __version__}
     touched = still is None or any(number == still for number, _ in details.changed.rows())
@@ -204,7 +204,7 @@ def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
 
 
 def _without_names(options: Options) -> dict[str, Any]:
-    """Returns `option_fields` for receivers of the output. Names of persons and texts of stages are left out."""
+    """Returns `option_fields` for those who get the output. Names of persons and texts of stages are left out."""
     fields = option_fields(options)
     fields.pop("person", None)
     named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}

@@ -19,13 +19,13 @@ from rtface.trust.check_result import CheckResult
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.text import counted
 
-# Errors of encoders: at their coarsest the worst frame of H.264, H.265, VP9 and MPEG-2 had 24.7 dB. The mean of a block
-# was off by 6 levels at usual qualities, by 23 and 6.1 times the error of three quarters of the blocks at the coarsest.
+# Errors of H.264, H.265, VP9 and MPEG-2 encoders. At their coarsest, the worst frame had 24.7 dB. The mean of a block
+# was off by 6 levels at usual qualities; at the coarsest by 23, or 6.1 times the error of three quarters of the blocks.
 # Frames over 1080p mix coarse and fine blocks.
 _FLOOR_DB, _EQUAL_DB = 22.0, 100.0
 _BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL = 16, 12.0, 28.0, 8.0
 _LARGE = 1920 * 1088
-# Largest error of a plane's mean in levels (2.5 were seen); it does not count in frames whose blocks err by the second.
+# Largest error of a plane's mean, in levels (2.5 were seen). Frames whose blocks err by `_COARSE` levels do not count.
 _SHIFT, _COARSE = 4.0, 4.0
 # Formats of four bytes a sample with one byte of padding.
 _PADDED = ("0rgb", "rgb0", "0bgr", "bgr0")
@@ -35,8 +35,8 @@ class FrameComparison:
     """Compares frames in order, and counts the results.
 
     Args:
-        changed: boxes by number or file name; or the reason why the whole frame counts as changed.
-        whole: why every frame counts as changed as a whole; empty where it does not.
+        changed: by frame number or file name, the changed boxes, or why the whole frame counts as changed.
+        whole: why every frame counts as changed as a whole; empty if only boxes are changed.
         lossless: whether the output keeps every sample.
     """
 
@@ -47,7 +47,7 @@ class FrameComparison:
         self._problems, self._gaps = list[str](), Counter[str]()
 
     def frame(self, name: Any, new: Frame, old: Frame, *, copied: bool = False) -> None:
-        """Compares the next frames of output and input. `copied` tells that the packet is the input's."""
+        """Compares the next frames of output and input. `copied` tells whether the output has the input's packet."""
         areas = self._whole or self._changed.get(name, [])
         if isinstance(areas, str):
             self._gaps[f"changed as a whole ({areas})"] += 1
@@ -57,7 +57,7 @@ class FrameComparison:
             for image in (new.image, old.image)
         )
         if a.format.name != b.format.name and a.format.is_rgb and _kind(a) == _kind(b):
-            b = b.reformat(format=a.format.name, threads=1)  # the same values in another order
+            b = b.reformat(format=a.format.name, threads=1)  # only the order of the values changes
         if _kind(a) != _kind(b) or [(p.width, p.height) for p in a.planes] != [(p.width, p.height) for p in b.planes]:
             self._gaps["of another size or sample format than the input's"] += 1
             return
@@ -85,11 +85,11 @@ class FrameComparison:
     def _beyond_encoder(
         self, planes: list[tuple[NDArray[np.float32], NDArray[np.bool_]]], size: tuple[int, int]
     ) -> str | None:
-        """Describes deviations beyond an encoder's error, by PSNR and block means. Returns "" for none, None where the
-        coding is too coarse to tell.
+        """Describes deviations beyond an encoder's error, by PSNR and block means. Returns "" if there is none, or None
+        if the encoding is too coarse to tell.
 
         Args:
-            planes: the error of each plane in levels of 255, and the mask where it counts.
+            planes: error of each plane in levels of 255, with the mask of the samples that count.
             size: width and height of the frame.
         """
         limit = usual = 0.0
@@ -111,7 +111,7 @@ class FrameComparison:
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
             shift, most, where = abs(float(sums.sum() / samples.sum())), 0.0, ""
-            # Grids start at the origin, at half a block, and so that they end with the plane.
+            # Three grids of blocks: they start at the origin, at half a block, or such that they end with the plane.
             for y, x in product(
                 *(
                     {0, min(block, n) // 2, max(0, n - block) % block}
@@ -162,7 +162,7 @@ def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
 
 
 def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) -> NDArray[np.bool_]:
-    """Returns a mask of a plane outside of boxes in luma samples. `shape` is (rows, values in a row)."""
+    """Returns a plane's mask outside of boxes. `shape` is (rows, values in a row); boxes are in luma samples."""
     out = np.ones(shape, np.bool_)
     across, down = shape[1] / size[0], shape[0] / size[1]
     for x0, y0, x1, y1 in boxes:

@@ -20,16 +20,16 @@ _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 
 @dataclass(slots=True)
 class Inspected:
-    """Information that a file has about itself; empty where it has none.
+    """Holds a file's information about itself. What the file lacks is empty.
 
     Attributes:
-        file: as given.
-        credentials: of `rtface.trust.credentials.Credentials.to_dict`, or None.
+        file: path of the file as the caller gave it.
+        credentials: result of `rtface.trust.credentials.Credentials.to_dict`, or None.
         source_type: the IPTC digital source type in tags or XMP, or None.
         rtface: tags that rtface wrote.
-        sidecar: version, engines and changes in the sidecar next to it, and whether it is signed. None without.
+        sidecar: version, engines and changes in the sidecar next to the file, and whether it is signed; or None.
         notes: parts that were not read, and why.
-        lines: of the credentials, in words.
+        lines: lines that describe the credentials in words.
     """
 
     file: str
@@ -46,13 +46,13 @@ class Inspected:
 
 
 def inspect_file(path: Path) -> Inspected:
-    """Reads what a film, still or folder tells about itself. Of a folder it reads only the sidecar.
+    """Reads what a film, still or folder tells about itself. For a folder, only the sidecar is read.
 
-    This does not prove it: only credentials and signed sidecars can be checked, by `rtface.trust.verify.verify`.
+    This proves nothing: only credentials and signed sidecars can be checked, by `rtface.trust.verify.verify`.
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is neither a film nor a supported image, or is damaged.
+        InputError: the file is neither a film nor a supported image, or is damaged.
     """
     if not path.exists():
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path)
@@ -74,7 +74,7 @@ def inspect_file(path: Path) -> Inspected:
         info.notes.append(f"its credentials cannot be read: {error}")
     try:
         tags, packet = _still_tags(path) if is_image(path) else _film_tags(info, path)
-    except UsageError as error:  # an unsupported kind of image: the command is right, and the file is not
+    except UsageError as error:  # not a fault of the command: this kind of image is unsupported
         raise InputError(error.message) from error
     info.rtface = own_tags(tags, packet)
     info.source_type = info.rtface.get("digital_source_type")

@@ -1,4 +1,4 @@
-"""Hashes packets of sound, subtitles and further pictures. Compares those of an output with the input's."""
+"""Hashes packets of sound, subtitles and further pictures. Compares an output's packets with the input's."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.trust.check_result import CheckResult, OnProgress
 
-_PIECE = 1024  # samples of PCM that are compared together
-_MOVED_S = 0.02  # largest shift of a packet against the picture by containers (0.7 ms were seen)
+_PIECE = 1024  # so many samples of PCM are compared together
+_MOVED_S = 0.02  # largest shift of a packet that a container may cause, against the picture (0.7 ms were seen)
 _AT_CUT_S = 0.25  # packets this near to a border of a cut may or may not be present
 _COMPARED = ("audio", "subtitle", "video")
 
 
 class Row(NamedTuple):
-    """A packet: time in seconds, MD5, and whether an edit list hides it."""
+    """Describes a packet: time in seconds, MD5, and whether an edit list hides the packet."""
 
     time: float
     md5: str
@@ -39,11 +39,11 @@ class PacketHashes:
 
     Attributes:
         kind: "video", "audio", "subtitle", "data".
-        codec: FFmpeg's name; of PCM with rate and channels.
+        codec: FFmpeg's name of the codec, for PCM with rate and channels.
         index: number of the stream in the file.
-        rows: the packets in file order; for PCM pieces of equal length.
+        rows: packets in file order; for PCM, pieces of equal length.
         gaps: whether time is missing between packets of PCM.
-        clock: for PCM.
+        clock: clock of the samples, for PCM.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -62,7 +62,7 @@ class PacketHashes:
             again = self.rows and self.rows[-1].md5 == md5
             if self.codec != "mov_text" or not (again or data == b"\0\0"):
                 self.rows.append(Row(float(begin * self._base), md5, packet.is_discard))
-        elif not packet.is_discard:  # no later packet needs PCM that an edit list hides
+        elif not packet.is_discard:  # hidden PCM is left out: no later packet needs it
             self._begin = begin if self.clock.end is None else self._begin
             self.gaps |= self.clock.push(packet.pts, len(data)) != 0
             self._waiting += data
@@ -75,7 +75,7 @@ class PacketHashes:
             self._take_piece(self.clock)
 
     def _take_piece(self, clock: PcmClock) -> None:
-        """Hashes PCM in pieces of equal length, as containers cut packets differently."""
+        """Hashes PCM in pieces of equal length, because containers cut packets differently."""
         data = bytes(self._waiting[: _PIECE * clock.sample])
         del self._waiting[: len(data)]
         self.rows.append(Row(float(self._begin * self._base), _md5(data)))
@@ -85,7 +85,7 @@ class PacketHashes:
 def hash_packets(
     film: str | os.PathLike[str], *, doing: OnProgress | None = None, variant: str = "best"
 ) -> list[PacketHashes]:
-    """Hashes the packets of all streams in a form independent of containers. The enhanced stream is the first.
+    """Hashes the packets of all streams, independently of containers. The enhanced stream is the first.
 
     AAC is hashed without the headers (ADTS) of MPEG-TS. Attachments and the empty texts of MP4 are left out; repeated
     texts of MP4 count once.
@@ -93,7 +93,7 @@ def hash_packets(
     Args:
         film: a file that PyAV opens.
         doing: receives progress.
-        variant: of an HLS or DASH list (``--variant``).
+        variant: variant of an HLS or DASH list (``--variant``).
 
     Raises:
         InputError: the film cannot be read.
@@ -136,7 +136,7 @@ def compare_packets(
         result: receives the findings.
         output, source: streams of output and input, without the picture.
         begins: time of the first frame, in the output and in the input.
-        cut: of the input, in seconds of its clock; None for none.
+        cut: start and end of the cut, in seconds of the input's clock; None if not cut.
         dropped: values of the run's ``--drop``.
     """
     left, converted = list(source), list[str]()
@@ -172,7 +172,7 @@ def _first_difference(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
 ) -> str:
-    """Describes the first packet that differs from the other stream's. It is "" where none does."""
+    """Describes the first packet that differs from the other stream's. Returns "" if none differs."""
     start, end = (-float("inf") if cut[0] is None else cut[0]), (float("inf") if cut[1] is None else cut[1])
     waiting = [
         (row, row.hidden or row.time < start + _AT_CUT_S or row.time >= end - _AT_CUT_S) for row in reversed(other.rows)

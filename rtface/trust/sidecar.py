@@ -1,4 +1,4 @@
-"""The manifest of an output, ``OUTPUT.rtface.json``: hashes of files, settings, and changed areas."""
+"""Writes and reads an output's manifest, ``OUTPUT.rtface.json``: hashes of files, settings, and changed areas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from rtface.util.urls import Address
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 2
-# Folders in a path in a stage's option.
+# Matches the folders of a path in a stage's option.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
 _SECONDS = Annotated[float, Meta(ge=0, lt=1e9)] | UnsetType | None  # larger ones have no clock
@@ -79,14 +79,14 @@ _SIDECAR = defstruct(
 
 @dataclass(slots=True)
 class OutputDetails:
-    """Facts about an output that its sidecar adds to the report.
+    """Holds facts about an output that its sidecar has besides the report.
 
     Attributes:
-        changed: changed areas by frame or still.
+        changed: changed areas, by number of the frame or still.
         lossless: whether the output keeps every sample of the frames.
         names: file names of stills, in the order of `changed`.
-        plan: a film's plan before the work; empty where unknown.
-        unfaded: number of films or stills without their fading.
+        plan: plan of a film, made before the work; empty if unknown.
+        unfaded: number of films or stills whose fading was removed.
         copied: first and last number of each run of frames whose packets were copied.
     """
 
@@ -129,16 +129,16 @@ def write_sidecar(
     Args:
         target: the checked path of the sidecar.
         output: the film, still or folder of stills.
-        input: of the run; of a live one also just its name.
-        options, report, details: of the run.
+        input: input of the run; for a live run its name suffices.
+        options, report, details: options, report and output details of the run.
         key: signs the sidecar.
-        doing: receives progress; may raise to end the work.
+        doing: receives progress; ends the work by raising an exception.
 
     Returns:
         A line for the user.
 
     Raises:
-        Interrupted, InputError, OutputError: no sidecar is written; the output is whole.
+        Interrupted, InputError, OutputError: no sidecar was written; the output itself is whole.
     """
     try:
         values: dict[str, Any] = {
@@ -175,7 +175,7 @@ def area_fields(
     *,
     doing: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Returns the fields that a comparison with the input needs. `still` selects one of several stills by number."""
+    """Returns the fields that a comparison with the input needs. `still` is the number of one of several stills."""
     light = "its light was changed" if options.light else "no area was noted"
     whole = "a stage drew on it" if options.stages else light
     rows = [
@@ -207,8 +207,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """Reads the values of a sidecar.
 
     Raises:
-        InputMissing: it cannot be read.
-        InputError: it is no sidecar, is damaged, or is of another version.
+        InputMissing: the file cannot be read.
+        InputError: the file is not a sidecar, is damaged, or has another version.
     """
     try:
         data = read_regular(path)
@@ -231,7 +231,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of software that makes an output's frames."""
+    """Returns the versions of the software that makes an output's frames."""
     import numpy as np
     import openvino
 
@@ -240,17 +240,17 @@ def versions() -> dict[str, str]:
 
 
 def codec_versions() -> dict[str, str]:
-    """Returns versions that decide decoding and encoding: rtface, PyAV, FFmpeg's libraries."""
+    """Returns the versions that affect decoding and encoding: rtface, PyAV, FFmpeg's libraries."""
     libraries = ("libavcodec", "libavformat", "libswscale")
     av_versions = {name: ".".join(map(str, av.library_versions.get(name, ()))) for name in libraries}
     return {"rtface": __version__, "av": av.__version__} | av_versions
 
 
 def _files(path: Path | Address | str, doing: OnProgress | None) -> dict[str, Any]:
-    """Returns name and hash of a file, or of a folder's images. Other inputs have only a name."""
+    """Returns name and hash of a file, or of a folder's images. For other inputs, returns only the name."""
     if not isinstance(path, Path):
         return {"name": str(path)}
-    if not path.is_dir() and not path.is_file():  # a pipe cannot be read again
+    if not path.is_dir() and not path.is_file():  # a pipe cannot be read a second time
         return {"name": path.name}
     files = list_images(path) if path.is_dir() else [path]
     tick = share_of_bytes(size := sum(file.stat().st_size for file in files), doing)
@@ -264,7 +264,7 @@ def engine_fields(report: Report) -> dict[str, dict[str, str]]:
 
 
 def _engine(name: str) -> dict[str, str]:
-    """Returns version and hashes of an engine and its learnt data. Empty where it cannot be read any more."""
+    """Returns version and hashes of an engine and its learnt data. Empty if the engine can no longer be read."""
     try:
         recipe = recipe_named(name)
     except RtfaceError:
@@ -276,7 +276,7 @@ def _engine(name: str) -> dict[str, str]:
 
 
 def option_fields(options: Options) -> dict[str, Any]:
-    """Returns the options that differ from the default. Folders, photos of persons and the key are left out."""
+    """Returns the options that differ from the default. Folders, photos of persons and the signing key are left out."""
     kept: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)

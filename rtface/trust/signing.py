@@ -1,4 +1,4 @@
-"""Signs bytes by a certificate's key, and verifies signers (extra ``credentials``)."""
+"""Signs bytes with a certificate's key, and verifies signers (extra ``credentials``)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rtface.util.paths import expanded
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A private key with its certificates.
+    """Holds a private key with its certificates.
 
     Attributes:
-        certificates: PEM, the key's first.
-        key: PEM, PKCS 8, not encrypted.
-        algorithm: C2PA's name: "es256", "es384", "es512", "ps256" or "ed25519".
+        certificates: certificates (PEM); the first is that of the key.
+        key: private key (PEM, PKCS 8, not encrypted).
+        algorithm: C2PA's name of the algorithm: "es256", "es384", "es512", "ps256" or "ed25519".
     """
 
     certificates: bytes
@@ -36,7 +36,7 @@ class SigningKey:
 
         Raises:
             MissingComponent: the extra is not installed.
-            UsageError: a file cannot be read, is no certificate or key that C2PA allows, or others may read the key.
+            UsageError: a file cannot be read, is not a certificate or key that C2PA allows, or others may read the key.
         """
         x509 = from_extra("cryptography.x509")
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -79,7 +79,7 @@ class SigningKey:
         return cls(certificate, key, algorithm)
 
     def sign(self, data: bytes) -> dict[str, str]:
-        """Signs bytes, for JSON. Returns algorithm, certificates and value (base64, DER for ECDSA)."""
+        """Signs bytes. Returns algorithm, certificates and value (base64, DER for ECDSA), all as text for JSON."""
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         private: Any = load_pem_private_key(self.key, None)
@@ -91,11 +91,11 @@ class SigningKey:
 
 
 def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None) -> tuple[str, bool] | None:
-    """Checks a signature. Returns the certificate's name and whether an anchor vouches for it; None if it does not fit.
+    """Checks a signature. Returns the certificate's name and whether an anchor vouches for it; Else None.
 
     Args:
-        signature: from `SigningKey.sign`.
-        data: the bytes.
+        signature: result of `SigningKey.sign`.
+        data: bytes that were signed.
         anchors: trusted certificates (PEM).
 
     Raises:
@@ -135,7 +135,7 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
 
 
 def from_extra(module: str) -> Any:
-    """Imports a module of the extra. Raises MissingComponent where it is not installed."""
+    """Imports a module of the extra. Raises MissingComponent if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -147,7 +147,7 @@ def from_extra(module: str) -> Any:
 
 
 def _scheme(algorithm: str) -> tuple[Any, ...]:
-    """Returns the arguments of `sign` and `verify` for C2PA's algorithm."""
+    """Returns the arguments of `sign` and `verify` for an algorithm."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding
 

@@ -1,4 +1,4 @@
-"""Checks an output: signature, hashes, and with the input the unchanged areas."""
+"""Checks an output: signature and hashes and, if the input is given, the unchanged areas."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from rtface.util.parse import format_time
 from rtface.util.text import counted
 
 Answer = Literal["same", "differs", "not checked"]
-_SAME_S = 0.004  # rounding of frame times by containers
+_SAME_S = 0.004  # containers may round the times of frames by this much
 
 
 @dataclass(slots=True)
 class Verified(CheckResult):
-    """Result of `verify`: a line for each proof, problem, gap and note.
+    """Holds the result of `verify`: a line for each proof, problem, gap and note.
 
     Attributes:
-        output: as given.
+        output: path of the output as the caller gave it.
         sidecar: whether the output's bytes match its manifest, and the manifest its signature.
-        credentials: whether its content credentials are valid, and the content as it was signed.
-        input: whether everything outside the changed areas is the input's.
+        credentials: whether the content credentials are valid, and the content is still what was signed.
+        input: whether everything outside the changed areas equals the input.
     """
 
     output: str = ""
@@ -76,11 +76,11 @@ def verify(
     doing: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Verified:
-    """Checks a film, still or folder by its manifest. That is the sidecar next to it, or the credentials in it.
+    """Checks a film, still or folder by its manifest. This is the sidecar next to it, or the credentials in it.
 
     Args:
         output: the file or folder to check.
-        input: the run's input, for a comparison.
+        input: input of the run, to be compared with the output.
         trust: certificates (PEM) that vouch for signers.
         doing: receives progress.
         stop: ends the work with `Interrupted` when set.
@@ -165,7 +165,7 @@ def _check_signature(result: CheckResult, values: dict[str, Any], anchors: str |
 def _check_files(result: CheckResult, path: Path, manifest: dict[str, Any], doing: OnProgress) -> None:
     """Compares the SHA-256 of a file or folder with a manifest."""
     if "files" not in manifest and "sha256" not in manifest:
-        return  # a pipe, a camera
+        return  # the input was a pipe or a camera
     named = {one["name"]: one["sha256"] for one in manifest.get("files", ())} or {path.name: manifest.get("sha256")}
     there = {file.name: file for file in (list_images(path) if path.is_dir() else [path])}
     tick = share_of_bytes(sum(file.stat().st_size for file in there.values()), doing)

@@ -1,4 +1,4 @@
-"""Checks, copies and wraps images of callers; never writes into them."""
+"""Checks, copies and wraps the images of callers. It never writes into them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_format(name: str) -> ArrayFormat:
     """Returns `name` if it is "rgb" or "bgr".
 
     Raises:
-        UsageError: anything else.
+        UsageError: `name` is anything else.
     """
     if name not in _PIX_FMT:
         raise UsageError(
@@ -34,7 +34,7 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
     """Copies an H×W×3 uint8 image into a packed RGB or BGR frame.
 
     Raises:
-        UsageError: not an array, wrong dtype or shape; the message says the fix.
+        UsageError: `image` is not an array, or has a wrong dtype or shape; the message says how to mend it.
     """
     if not isinstance(image, np.ndarray):
         raise UsageError(
@@ -70,7 +70,7 @@ def copy_image(image: av.VideoFrame) -> av.VideoFrame:
         used = min(rows_in.shape[1], rows_out.shape[1])
         rows_out[:, :used] = rows_in[:, :used]
     copy.pts = image.pts
-    if image.time_base:  # frames made by hand have none
+    if image.time_base:  # frames that were not decoded have none
         copy.time_base = image.time_base
     copy.duration = image.duration
     copy.colorspace, copy.color_range = image.colorspace, image.color_range
@@ -85,7 +85,7 @@ def plane_rows(plane: VideoPlane) -> Bytes:
 
 
 def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
-    """Returns the bytes per sample position in a plane. Interleaved components count together (2 in NV12's chroma)."""
+    """Returns the bytes per sample position of a plane. Interleaved components are added up (2 in NV12's chroma)."""
     if not image.format.is_planar:
         return max(1, image.format.padded_bits_per_pixel // 8)
     components = [c for c in image.format.components if image.planes[c.plane].buffer_ptr == plane.buffer_ptr]
@@ -97,15 +97,15 @@ def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None
 
     Args:
         encoder: FFmpeg's name of an encoder of stills.
-        image: in a pixel format of the encoder.
-        options: of the encoder.
+        image: an image in a pixel format that the encoder accepts.
+        options: options of the encoder.
     """
     context = VideoCodecContext.create(encoder, "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
     context.time_base = Fraction(1, 25)
     context.options = options or {}
-    # A copy without side data, because encoders write its profile and EXIF, some of it wrongly (FFmpeg 8 aborts the
+    # A copy without side data: encoders would write its profile and EXIF, some of it wrongly (FFmpeg 8 aborts the
     # process on some EXIF); rtface adds its own afterwards.
     image = copy_image(image)
     image.pts, image.time_base = 0, Fraction(1, 25)
@@ -113,7 +113,7 @@ def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None
 
 
 def decode_by(decoder: str, data: bytes, options: dict[str, str] | None = None) -> list[av.VideoFrame]:
-    """Decodes a file of one image; returns none if it is truncated."""
+    """Decodes a file with one image. Returns an empty list if the file is truncated."""
     context = VideoCodecContext.create(decoder, "r")
     assert isinstance(context, VideoCodecContext)
     context.options = options or {}

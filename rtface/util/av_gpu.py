@@ -1,7 +1,7 @@
-"""Frames in GPU memory: their addresses, and copies for the host and encoders.
+"""Gives addresses of frames in GPU memory, and copies them for encoders.
 
 Such a frame is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
-of the decoder's own surfaces, so it may be kept for any time, and be written to.
+of the decoder's own surfaces, so it may be kept for any time, and may be written to.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FULL_RANGE = 2
 
 @dataclass(frozen=True, slots=True)
 class GpuPlanes:
-    """Addresses of the samples of a frame on a GPU.
+    """Holds the addresses of a frame's samples on a GPU.
 
     Attributes:
         device: number of the CUDA device.
-        luma, chroma: device addresses; chroma holds Cb and Cr in turn, half as many rows.
+        luma, chroma: device addresses; chroma has half as many rows, with Cb and Cr in turn.
         luma_pitch, chroma_pitch: bytes from one row to the next.
     """
 
@@ -36,7 +36,7 @@ class GpuPlanes:
 
 
 def on_gpu(image: av.VideoFrame) -> bool:
-    """Checks whether the samples lie in GPU memory. Such a frame has no planes that the host can read."""
+    """Checks whether a frame's samples are in GPU memory. The host cannot read the planes of such a frame."""
     return image.format.name == "cuda"
 
 
@@ -48,8 +48,8 @@ def native_format(image: av.VideoFrame) -> str:
 
 
 def surface_of(image: av.VideoFrame) -> GpuPlanes:
-    """Returns the addresses of a frame on a GPU. Its samples are one of `FORMATS`. The addresses are valid while the
-    frame is kept. Nothing is copied or waited for: the decoder has finished."""
+    """Returns the addresses of a frame on a GPU. Its samples have one of `FORMATS`. The addresses are valid as long as
+    the frame is kept. Nothing is copied, and there is no wait, because the decoder has finished the frame."""
     luma, chroma = image.planes
     return GpuPlanes(
         luma.__dlpack_device__()[1],
@@ -61,16 +61,16 @@ def surface_of(image: av.VideoFrame) -> GpuPlanes:
 
 
 def software(image: av.VideoFrame) -> av.VideoFrame:
-    """Returns the frame in host memory, with times, tags and side data. A host frame is returned itself."""
+    """Returns the frame in host memory, with times, tags and side data. A frame in host memory is returned as it is."""
     return image.reformat(format=native_format(image)) if on_gpu(image) else image
 
 
 def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    """Converts a host frame to another layout of the same model. No sample changes except for a lower bit depth."""
+    """Converts a host frame to another layout of the same colour model. Only a lower bit depth changes samples."""
     if image.format.name == pix_fmt:
         return image
-    # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of a slice of rows into the first
-    # samples of the next, seen from p010le to yuv420p10le at widths that are no multiple of 16.
+    # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of one slice of rows, into the
+    # first samples of the next slice. This was seen from p010le to yuv420p10le, at widths not divisible by 16.
     out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE, threads=1)
     out.color_range, out.colorspace = image.color_range, image.colorspace
     return out

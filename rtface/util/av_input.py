@@ -8,7 +8,7 @@ from typing import Any, cast
 import av
 from av.container import InputContainer
 
-# PyAV 19 always reads tags in this way, and takes no argument for it.
+# PyAV 19 always reads tags in this way, and has no argument for it.
 _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
@@ -23,7 +23,7 @@ def open_input(file: Any, **how: Any) -> InputContainer:
 
 
 def plain_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Replaces invalid UTF-8 by U+FFFD in tags as PyAV reads them."""
+    """Replaces invalid UTF-8 by U+FFFD in the tags that PyAV has read."""
     return {_plain(name): _plain(text) for name, text in tags.items()}
 
 

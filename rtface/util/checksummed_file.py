@@ -1,4 +1,4 @@
-"""Cache files with a checksum: the SHA-256 digest precedes the contents."""
+"""Reads and writes cache files that begin with a checksum (SHA-256)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def read_checksummed(path: Path) -> bytes | None:
-    """Reads what `write_checksummed` wrote. Returns None without a file or, after a log line, for a damaged one."""
+    """Reads what `write_checksummed` wrote. Returns None if there is no file or, after a log line, if it is damaged."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -25,7 +25,7 @@ def read_checksummed(path: Path) -> bytes | None:
 
 
 def write_checksummed(path: Path, blob: bytes) -> bool:
-    """Writes `blob` with its checksum. Returns False, after a log line, where the cache cannot be written."""
+    """Writes `blob` with its checksum. Returns False, after a log line, if the cache cannot be written."""
     try:
         write_atomically(path, hashlib.sha256(blob).digest() + blob)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Events of a command (``--events``) for the program that started it. docs/cli.md describes them."""
+"""Reads events (``--events``) of a command that this program started. docs/cli.md describes them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Event = dict[str, Any]
 
 
 def read_events(lines: Iterable[bytes], receive: Callable[[Event], object] = lambda event: None) -> Message:
-    """Reads a command's stderr and returns its last error. Without one it is the last line of a library, or "".
+    """Reads a command's stderr and returns the last error. If there is none, returns the last other line, or "".
 
     Args:
-        lines: with `TO_STDERR`.
+        lines: lines that a command with the option `TO_STDERR` writes.
         receive: gets each event.
     """
     error, other = Message(), ""
@@ -27,7 +27,7 @@ def read_events(lines: Iterable[bytes], receive: Callable[[Event], object] = lam
         text = line.decode("utf-8", "replace").strip()
         try:
             kind = (event := json.loads(text))["event"]
-        except (ValueError, TypeError, KeyError):  # of a library
+        except (ValueError, TypeError, KeyError):  # a line that a library wrote
             other = text or other
             continue
         if kind == "error":

@@ -10,10 +10,10 @@ def faded(now: float, target: float, passed: float, within: float) -> float:
     """Returns `now`, moved towards `target`.
 
     Args:
-        now: value on the previous frame.
-        target: final value.
-        passed: seconds since that frame.
-        within: seconds for a change by 1; more where frames are few, see `MOST_A_FRAME`.
+        now: value that applied on the previous frame.
+        target: value to reach.
+        passed: seconds since the previous frame.
+        within: seconds for a change by 1. It takes longer if frames are few, because of `MOST_A_FRAME`.
     """
     step = min(max(passed, 0.0) / within, MOST_A_FRAME)
     return min(max(target, now - step), now + step)

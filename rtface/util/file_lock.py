@@ -1,8 +1,8 @@
-"""The operating system's lock on a file, for one process or thread.
+"""Locks a file for one process or thread, by the operating system.
 
-The system frees it when the holding process ends, also by a crash; the file itself stays. The package filelock is not
-used: without locks in the file system it falls back to a marker file, which a crash leaves behind, and it raises where
-the folder cannot be written, while a cache must then work without a lock.
+The system releases the lock when its process ends, even by a crash; the file itself stays. The package filelock is not
+used, because it falls back to a marker file if the file system has no locks, and a crash leaves that behind. It also
+raises an error if the folder cannot be written, while a cache must then work without a lock.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
     Args:
         path: the file.
         waiting: called once if another process or thread holds the lock.
-        patience: seconds to wait for it; then the block runs without the lock, as it does where none is possible
-            (a folder that cannot be written, some network file systems).
+        patience: seconds to wait for the lock. After that the block runs without it. It also does so if no lock is
+            possible (a folder that cannot be written, some network file systems).
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -43,10 +43,10 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
 
 
 def try_lock(file: BufferedRandom) -> bool:
-    """Tries to lock a file opened with mode "a+b", without waiting. Closing the file frees the lock.
+    """Tries to lock a file opened with mode "a+b", without waiting. Closing the file releases the lock.
 
     Returns:
-        Whether it was taken; False while another process or another open file of this one holds it.
+        Whether this call took the lock. False while another process, or another open file of this one, holds it.
 
     Raises:
         OSError: the file system has no locks.

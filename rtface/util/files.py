@@ -1,4 +1,4 @@
-"""File operations missing from the standard library: rename, locks, fsync. Renaming never replaces a file."""
+"""Adds file operations to the standard library's: rename, locks, fsync. Renaming never replaces a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """Yields a path, then the same with -2, -3, … endlessly."""
+    """Yields a path, then the same path with -2, -3, … endlessly."""
     yield path
     for number in itertools.count(2):
         yield path.with_stem(f"{path.stem}-{number}")
@@ -43,11 +43,11 @@ def rename_new(source: Path, target: Path) -> None:
 
     Raises:
         FileExistsError: the target exists.
-        OSError: it cannot be renamed.
+        OSError: the source cannot be renamed.
     """
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    if sys.platform == "win32" or source.is_dir():  # Windows never replaces; an empty folder may be
+    if sys.platform == "win32" or source.is_dir():  # Windows replaces nothing, others only an empty folder
         source.rename(target)
         return
     try:
@@ -59,7 +59,7 @@ def rename_new(source: Path, target: Path) -> None:
         try:
             source.replace(target)
         except OSError:
-            if os.path.lexists(source):  # else it was renamed, and only a server's reply was lost
+            if os.path.lexists(source):  # else the file was renamed, and only the server's reply was lost
                 target.unlink()
             raise
         return
@@ -68,13 +68,13 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Writes a file under a temporary name, then renames it. No process ever sees a part of it.
+    """Writes a file under a temporary name, then renames it. No process ever sees a half-written file.
 
-    Missing folders are made; with `private` only this user can read the file, and a new folder. Raises OSError; then
-    nothing of it is left.
+    Missing folders are made. With `private`, only this user can read the file and a new folder. Raises OSError, after
+    which nothing of the file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
-    # The name is random: in containers every process may have number 1.
+    # The name is random, because in containers every process may have the number 1.
     work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
         with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
@@ -87,7 +87,7 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Syncs the names in a folder to disk, where the system can."""
+    """Syncs the names in a folder to disk, if the system can."""
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
@@ -108,10 +108,10 @@ def sync_file(number: int) -> None:
 
 
 def lock(number: int) -> bool:
-    """Locks an open file or folder without waiting. Returns False where this file system has no locks.
+    """Locks an open file or folder without waiting. Returns False if its file system has no locks.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds the lock.
     """
     if sys.platform == "win32":
         return False
@@ -125,8 +125,8 @@ def lock(number: int) -> bool:
 
 
 def now_in(folder: Path) -> float:
-    """Returns the time of the machine that stores a folder. A new file there tells it; without one it is this machine's
-    time."""
+    """Returns the time of the machine that stores a folder. It is read from a new file there. If none can be made, this
+    machine's time is returned."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
             file.write(b"0")

@@ -1,4 +1,4 @@
-"""A finding of ``rtface doctor``."""
+"""Defines the findings of ``rtface doctor``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ State = Literal["ok", "warn", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check and its result.
+    """Holds the result of one check.
 
     Attributes:
         name: subject of the check.
         state: "ok"; "warn": works below its potential; "fault": a run will fail.
         detail: the result.
-        repair: the remedy; empty where none is needed.
+        repair: how to repair it; empty if no repair is needed.
     """
 
     name: str
@@ -27,8 +27,8 @@ class Finding:
     repair: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """Returns all attributes as a table. "messages" has the texts with their codes; "command" is the repair's
-        command line."""
+        """Returns all attributes as a table. "messages" has the texts with their codes; "command" is the command line
+        of the repair."""
         messages = {"detail": Message(self.detail).to_dict(), "repair": Message(self.repair).to_dict()}
         command = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
         return {

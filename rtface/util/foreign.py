@@ -1,4 +1,4 @@
-"""Reads files and values that others may have written. No file blocks or fills the memory; values have their shape."""
+"""Reads files and values that others may have written. No file blocks or fills the memory; types are checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_regular(path: Path) -> BinaryIO:
     """Opens a file for reading.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe or device.
+        OSError: the file cannot be opened, or is a pipe or device.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -38,7 +38,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, largest: int = LARGEST) -> bytes:
-    """Reads a whole file. Raises OSError as `open_regular`, and where it exceeds `largest`."""
+    """Reads a whole file. Raises OSError like `open_regular`, or if the file exceeds `largest` bytes."""
     with open_regular(path) as file:
         data = file.read(largest + 1)
     if len(data) > largest:
@@ -50,7 +50,7 @@ def first_line(path: Path) -> str:
     """Reads the first line of a secret's file or a pipe (``<(…)``).
 
     Raises:
-        OSError: it cannot be read, or its first line is empty, no text or too long.
+        OSError: the file cannot be read, or its first line is empty, not text or too long.
     """
     with path.open("rb") as file:
         line = file.readline(_MAX_CHARACTERS + 1).decode(errors="replace").strip()
@@ -64,9 +64,9 @@ def converted(value: Any, kind: type[T]) -> T:
     """Converts a JSON value to a type, such as a dataclass. Keys that the type lacks are dropped.
 
     Raises:
-        ValueError: the value does not fit; the message names the place.
+        ValueError: the value does not fit; the message names the place in it.
     """
-    try:  # JSON has fractions and paths as text
+    try:  # in JSON, fractions and paths are text
         return msgspec.convert(value, kind, str_keys=True, dec_hook=lambda other, text: other(text))
     except (msgspec.ValidationError, ArithmeticError) as error:
         why = str(error).replace("`$.", "`")

@@ -1,4 +1,4 @@
-"""Chooses the widest faces with hysteresis. Choices made on each frame alone jump between faces of similar width."""
+"""Chooses the widest faces with hysteresis. Without it the choice would jump between faces of similar width."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ still show a face for a while where it was."""
 
 
 class HeldFaces:
-    """Chooses the widest faces of successive frames, by their tracks. Each run of frames in order needs its own object.
+    """Chooses the widest faces of successive frames, by track. Each sequence of frames needs its own object.
 
-    The place of a lost face is kept from faces that were passed over, but not from one that appeared when it was lost:
-    after a cut, or where a face gets another number, the choice does not wait.
+    While the place of a lost face is kept, faces that were passed over do not get it. A face that appeared when the
+    other was lost gets it at once, so after a cut, or when a face gets another number, the choice does not wait.
     """
 
     def __init__(self) -> None:
@@ -33,15 +33,15 @@ class HeldFaces:
         return frozenset(self._held)
 
     def on(self, frame: Frame) -> Callable[[Sequence[Face], int], tuple[Face, ...]]:
-        """Returns the choice for the next frame; see `widest`."""
+        """Returns the function that chooses on the next frame; see `widest`."""
         return lambda faces, most: self.widest(faces, most, frame.time, new=frame.cut or frame.new)
 
     def widest(self, faces: Sequence[Face], most: int, time: float, *, new: bool = False) -> tuple[Face, ...]:
         """Chooses up to `most` of `faces`, and returns them in their order.
 
         Args:
-            time: of the frame, in seconds.
-            new: whether earlier faces are forgotten.
+            time: time of the frame in seconds.
+            new: whether to forget earlier faces.
         """
         recent = {} if new else {track: seen for track, seen in self._seen.items() if 0 <= time - seen[1] < _LOST_S}
         here = {face.track_id for face in faces}

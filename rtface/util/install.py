@@ -1,7 +1,7 @@
-"""Command lines that repair or extend this installation.
+"""Returns command lines that repair or extend this installation.
 
-They use its clone or a wheel, never a package index: the names ``rtface`` and ``rtface-…`` are registered on none, so
-anyone could register them and run code on the machines of users who install by name.
+They use the clone or wheel of this installation, never a package index. The names ``rtface`` and ``rtface-…`` are not
+registered on any, so anyone could register them and run code on the machines of users who install by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WHEEL = f"rtface-{__version__}-py3-none-any.whl"
 
 
 def clone() -> Path | None:
-    """Returns the clone that rtface is imported from, or None. It has ``pyproject.toml`` and ``plugins``."""
+    """Returns the clone that rtface runs from, or None. A clone has ``pyproject.toml`` and ``plugins``."""
     folder = Path(__file__).resolve().parents[2]
     return folder if (folder / "pyproject.toml").is_file() else None
 
@@ -43,7 +43,7 @@ _PLACES = {
 
 
 def plugin_line(distribution: str, extra: str = "") -> str:
-    """Returns the command that installs a distribution, with those that it needs."""
+    """Returns the command that installs a distribution and those it needs."""
     folder, names = clone(), (*_NEEDS.get(distribution, ()), distribution)
     places = [_PLACES.get(name, f"plugins/{name}") for name in names]
     places = [str(folder / place) if folder else f"./{place}" for place in places]
@@ -68,7 +68,7 @@ def check_shipped(path: Path, sha256: str, what: str) -> None:
     """Checks a file of the package; `what` names it in the error.
 
     Raises:
-        MissingComponent: the file is absent or not the one that was shipped.
+        MissingComponent: the file is missing, or is not the one that was shipped.
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

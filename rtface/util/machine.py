@@ -1,4 +1,4 @@
-"""Resources of the machine that this process may use: cores and memory."""
+"""Measures the resources that this process may use: cores and memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def cores() -> int:
 
 
 def machine_name(system: Path = Path("/")) -> str:
-    """Returns the host name, on Linux with the machine's id. Two machines of one name may share a folder.
+    """Returns the host name, on Linux with the machine's id. Machines with the same name may share a folder.
 
     Args:
-        system: where /etc is.
+        system: folder that holds etc.
     """
     try:
         return f"{platform.node()} {(system / 'etc/machine-id').read_text(encoding='ascii').strip()}"
@@ -32,10 +32,10 @@ def machine_name(system: Path = Path("/")) -> str:
 
 
 def free_memory(system: Path = Path("/")) -> int | None:
-    """Returns the free memory of this process in bytes, or None. Limits of a container or batch job (cgroup 2) count.
+    """Returns the free memory of this process in bytes, or None. Limits of a container or batch job (cgroup 2) apply.
 
     Args:
-        system: where /proc and /sys are.
+        system: folder that holds proc and sys.
     """
     try:
         lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -51,7 +51,7 @@ def free_memory(system: Path = Path("/")) -> int | None:
         with suppress(OSError, ValueError):  # no cgroup, or no limit ("max")
             limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
             stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-            free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # of files, given back on demand
+            free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # given back on demand
     return free
 
 
@@ -60,11 +60,11 @@ def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
 
     Args:
         wanted: a number, or "auto": one per four cores, limited by the free memory.
-        option: its name in the message.
+        option: name of the option, for the message.
         bytes_each: memory of each.
 
     Raises:
-        UsageError: `wanted` is neither.
+        UsageError: `wanted` is neither a number nor "auto".
     """
     if wanted == "auto":
         free = free_memory()
@@ -77,14 +77,14 @@ def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
 
 
 def give_memory_back() -> None:
-    """Returns freed memory to the system. The C library of Linux keeps it: frame buffers leave gaps that are reused
-    badly, so that a process of a long 1440×1080 film grew by 26 kB a frame."""
+    """Returns freed memory to the system. Linux's C library would keep it, but frame buffers leave gaps that it hardly
+    uses again: the process of a long 1440×1080 film grew by 26 kB a frame."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
 
 
 def busy_seconds() -> float | None:
-    """Returns the seconds that all cores have worked, for any process. None where the system does not tell."""
+    """Returns the seconds that all cores have worked, for any process. None if the system does not tell."""
     if sys.platform != "linux":
         return None
     try:

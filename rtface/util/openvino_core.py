@@ -24,9 +24,9 @@ CompileOptions = dict[str, str | int | bool]
 def core() -> ov.Core:
     """Returns the process's only OpenVINO Core.
 
-    OpenVINO's CPU plugin gives the thread that loads it a signal stack (`sigaltstack`), and frees it with the last
-    object of its Core. Of two Cores, the second leaves the thread with the first one's freed stack, on which the next
-    signal ends the process: Ctrl-C would be a crash.
+    OpenVINO's CPU plugin gives the thread that loads it a signal stack (`sigaltstack`), and frees that stack with the
+    last object of its Core. If there were two Cores, the second would leave the thread with the first one's freed
+    stack. The next signal would end the process: Ctrl-C would be a crash.
     """
     return ov.Core()
 
@@ -44,15 +44,15 @@ def compile_once(
 
     Args:
         name: prefix of its cache file.
-        identity: everything that decides what `build` makes (its `repr` is hashed); OpenVINO's version, the device
-            and the options are added here.
-        options: for compiling and for loading.
+        identity: everything that decides what `build` makes; its `repr` is hashed, with OpenVINO's version, the device
+            and the options.
+        options: options for compiling and for loading.
         build: makes the model.
-        device: OpenVINO's name of it, as "CPU" or "GPU.1".
-        keep: False leaves nothing in the cache.
+        device: OpenVINO's name of the device, such as "CPU" or "GPU.1".
+        keep: whether to cache the network.
 
     Raises:
-        RuntimeError: OpenVINO cannot compile it; also errors of `build`.
+        RuntimeError: OpenVINO cannot compile the network. Errors of `build` are raised, too.
     """
     if not keep:
         return core().compile_model(build(), device, options)
@@ -80,16 +80,16 @@ def open_shipped(
     options: CompileOptions,
     changed: tuple[str, Callable[[ov.Model], None]] | None = None,
 ) -> ov.InferRequest:
-    """Opens a network of rtface on the CPU for single images. It runs in fp32 unless `options` say otherwise.
+    """Opens one of rtface's networks on the CPU, for single images. It runs in fp32 unless `options` say otherwise.
 
     Args:
-        name: of the network, as in messages.
-        path, sha256: of its ONNX file.
-        options: in addition to precision and latency.
+        name: name of the network in messages.
+        path, sha256: path and SHA-256 of the ONNX file.
+        options: options in addition to precision and latency.
         changed: digest of a change's parameters, and a function that changes the network before it is compiled.
 
     Raises:
-        MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
+        MissingComponent: the file is missing or damaged, or OpenVINO cannot use it.
     """
     check_shipped(path, sha256, f"the {name} network")
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", **options}
@@ -115,7 +115,7 @@ def open_shipped(
 
 
 def _load(path: Path, options: CompileOptions, device: str) -> ov.CompiledModel | None:
-    """Loads a cached network. Returns None without one that is whole and fits this OpenVINO."""
+    """Loads a cached network. Returns None if none is whole and fits this OpenVINO."""
     blob = read_checksummed(path)
     if blob is None:
         return None
@@ -127,7 +127,7 @@ def _load(path: Path, options: CompileOptions, device: str) -> ov.CompiledModel 
 
 
 def _keep(network: ov.CompiledModel, path: Path) -> None:
-    """Caches a network as a whole or not at all. Without a writable cache every start compiles."""
+    """Caches a network as a whole or not at all. If the cache is not writable, every start compiles."""
     try:
         stream: Any = network.export_model()
     except RuntimeError as error:

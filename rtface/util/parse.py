@@ -1,6 +1,6 @@
-"""Checks that convert an option's value: text (flag, variable), TOML or Python.
+"""Checks and converts option values from text (flag, variable), TOML or Python.
 
-Each message tells the expected and the given value, and the nearest valid one if any.
+Each message tells the expected and the given value, and the nearest valid value, if any.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[T]):
-    """A check that converts one value, given its name in messages.
+    """Checks and converts one value, given its name in messages.
 
     Raises:
-        UsageError: begins with the name.
+        UsageError: the value is not valid; the message begins with the name.
 
     Attributes:
-        convert: given (value, name); returns the value converted, or raises.
+        convert: function of (value, name) that returns the converted value, or raises.
         metavar: placeholder of the value in help texts.
         words: fixed values, for shell completion.
     """
@@ -80,7 +80,7 @@ def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> C
 
 
 def parse_time(value: object) -> float:
-    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Raises ValueError for others."""
+    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Else raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
     if isinstance(value, str) and ":" in value:
@@ -89,7 +89,7 @@ def parse_time(value: object) -> float:
             raise ValueError
         hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    seconds = float(str(value))  # infinity for a whole number that is too large
+    seconds = float(str(value))  # a whole number that is too large becomes infinity
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError
     return seconds
@@ -102,13 +102,13 @@ def format_time(seconds: float) -> str:
 
 
 def format_clock(seconds: float) -> str:
-    """Formats whole seconds for people, as `format_time`."""
+    """Formats whole seconds for people, like `format_time`."""
     return format_time(round(seconds)).removesuffix(".000")
 
 
 def format_start(seconds: float | Fraction) -> str:
-    """Formats a ``--start`` that begins with the frame at `seconds`. It is never later, and less than 1 µs earlier, as
-    a time that is rounded up would skip that frame."""
+    """Formats a ``--start`` that begins with the frame at `seconds`. The result is up to 1 µs earlier but never later,
+    because a time that is rounded up would skip that frame."""
     exact = seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(10**9)
     minutes, rest = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
     text = f"{minutes // 60}:{minutes % 60:02d}:{rest // 10**6:02d}.{rest % 10**6:06d}"
@@ -154,7 +154,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
         span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
             number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-        except OverflowError:  # a whole number that is too large
+        except OverflowError:  # a whole number is too large
             number = math.inf
         except (TypeError, ValueError):
             number = math.nan
@@ -190,7 +190,7 @@ def budget(value: Any) -> float | None:
 
 
 def or_words(check: Check[T], *words: str) -> Check[object]:
-    """Accepts the values of `check`, or one of some words."""
+    """Accepts the values of `check`, or one of `words`."""
 
     @_check("|".join((check.metavar, *words)), *words)
     def checked(value: object, shown: str) -> object:
@@ -285,13 +285,13 @@ def _is_track(word: str) -> bool:
 
 
 def is_person_number(word: str) -> bool:
-    """Checks whether a word is a person's number, as P1."""
+    """Checks whether a word is a person's number, such as P1."""
     return re.fullmatch(r"[Pp][1-9]\d{0,5}", word) is not None
 
 
 def is_person_name(word: str) -> bool:
-    """Checks whether a word can name a person. A name is a letter, then up to 31 letters, digits, - and _; it is no
-    person's number and no other word of ``--faces``."""
+    """Checks whether a word can name a person. A name is a letter, then up to 31 letters, digits, - and _. It must be
+    neither a person's number nor another word of ``--faces``."""
     return (
         all(re.fullmatch(r"[^\W\d_][\w-]{0,31}", part) for part in (word, word.lower()))  # file names are in lower case
         and not is_person_number(word)
@@ -316,8 +316,8 @@ def faces(value: Any) -> str | None:
 
 @_check("NAME[@P2,...][=PHOTO,...]")
 def persons(value: object, shown: str) -> object:
-    """Accepts names of persons, with photos unless they were learnt. Returns "NAME" or "NAME=PHOTO,PHOTO" of each; with
-    "@P2,5" after a name, person P2 and track 5 are that person."""
+    """Accepts names of persons, with photos unless learnt. Returns "NAME" or "NAME=PHOTO,PHOTO" for each person. After
+    a name, "@P2,5" says that person P2 and track 5 are that person."""
     given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         raise UsageError(
@@ -415,7 +415,7 @@ variant = _text(
 
 @_parsed("NAME", "{option} must be a name, not {value}", code="value_name")
 def name(value: Any) -> str | None:
-    """Accepts a name; the module that uses it checks it."""
+    """Accepts a name. The module that uses the name checks it."""
     return (value.strip() or None) if isinstance(value, str) else None
 
 

@@ -1,8 +1,8 @@
-"""Folders of settings, data and cache. They are the platform's own, unless ``RTFACE_CONFIG_DIR``, ``RTFACE_DATA`` and
-``RTFACE_CACHE`` move them.
+"""Returns the folders of settings, data and cache. They are the platform's own, unless ``RTFACE_CONFIG_DIR``,
+``RTFACE_DATA`` and ``RTFACE_CACHE`` move them.
 
 A process without a home folder (a container with ``--user`` and no ``HOME``) has no settings, and a temporary cache
-that is removed when it ends.
+that is removed when the process ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
 
 
 def _folder(variable: str, kind: str) -> Path | None:
-    """Returns the folder of `variable`, else the platform's. None without a home folder."""
+    """Returns the folder that `variable` names, else the platform's. None if there is no home folder."""
     chosen = os.environ.get(variable, "").strip()
     if chosen:
         return expanded(chosen, variable)
@@ -33,14 +33,14 @@ def _folder(variable: str, kind: str) -> Path | None:
 
 
 def config_dir() -> Path | None:
-    """Returns the folder of settings and the user's engines. It may not exist; ``RTFACE_CONFIG_DIR`` moves it. None
-    without a home folder."""
+    """Returns the folder of settings and the user's engines. It may not exist. ``RTFACE_CONFIG_DIR`` moves it. Returns
+    None if there is no home folder."""
     return _folder(CONFIG, "config")
 
 
 def data_dir() -> Path:
-    """Returns the folder for lasting data, such as the queue. It may not exist; ``RTFACE_DATA`` moves it. Raises
-    UsageError without a home folder."""
+    """Returns the folder for lasting data, such as the queue. It may not exist. ``RTFACE_DATA`` moves it. Raises
+    UsageError if there is no home folder."""
     folder = _folder(DATA, "data")
     if folder is None:
         raise UsageError(
@@ -52,8 +52,8 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Returns the folder for data that can be made again. It may not exist; ``RTFACE_CACHE`` moves it. Without a home
-    folder it is temporary and lasts as long as this process."""
+    """Returns the folder for data that can be made again. It may not exist. ``RTFACE_CACHE`` moves it. If there is no
+    home folder, it is temporary and lasts as long as this process."""
     folder = _folder(CACHE, "cache")
     return folder or Path(_temporary_cache().name)
 
@@ -77,7 +77,7 @@ def clean() -> None:
 
 
 def check_there(path: Path) -> None:
-    """Raises InputMissing for a missing path. Other failures are reported when it is opened."""
+    """Raises InputMissing for a missing path. Other faults are reported when the path is opened."""
     try:
         path.stat()
     except FileNotFoundError as error:
@@ -87,8 +87,8 @@ def check_there(path: Path) -> None:
 
 
 def expanded(text: str | os.PathLike[str], shown: str) -> Path:
-    """Expands ``~`` in a path to the home folder. Raises UsageError that begins with `shown` where that is unknown, or
-    where no file can have the name."""
+    """Expands ``~`` in a path to the home folder. Raises UsageError, whose message begins with `shown`, if there is no
+    home folder or no file can have that name."""
     if shown.startswith("--") and not isinstance(shown, Message):
         shown = OptionFlag(shown)
     try:

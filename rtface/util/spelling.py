@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_MAX_LETTERS = 64  # no name is longer, and the time grows with the product of both lengths
-_MIN_RATIO = 0.75  # of difflib, for a misspelling
+_MAX_LETTERS = 64  # no valid name is longer, and long ones would take too much time
+_MIN_RATIO = 0.75  # from this ratio of difflib, a word counts as a misspelling
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
@@ -20,6 +20,6 @@ def nearest(value: str, choices: Iterable[str]) -> str | None:
 
 
 def hint(value: str, choices: Iterable[str]) -> str:
-    """Returns ``: the nearest is …`` for the end of a message, or ""."""
+    """Returns the end of a message, ``: the nearest is …``, or ""."""
     near = nearest(value, choices)
     return f": the nearest is {near}" if near else ""

@@ -1,13 +1,13 @@
-"""Text for display: numbers of things, and foreign text with control characters escaped. Foreign text comes from media,
-servers, plugins and options."""
+"""Formats text for display: counts things, and escapes control characters in foreign text. Foreign text comes from
+media, servers, plugins and options."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Controls (Cc), and format characters that reorder or hide their neighbours (Cf: bidirectional overrides, zero
-# widths), and line separators. Joiners that scripts and emoji need are kept.
+# Escaped are controls (Cc), line separators, and format characters that reorder or hide their neighbours (Cf:
+# bidirectional overrides, zero widths). Not escaped are these joiners, which scripts and emoji need.
 _KEPT = "\u200c\u200d\ufeff"
 _ESCAPES = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
@@ -19,8 +19,8 @@ _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Escapes control characters. Such text can neither control a terminal nor imitate another line. `lines` keeps line
-    feeds and tabs."""
+    """Escapes control characters. The result can neither control a terminal nor imitate another line. With `lines`,
+    line feeds and tabs are kept."""
     return text.translate(_IN_LINES if lines else _ESCAPED)
 
 
@@ -28,7 +28,7 @@ _BYTES = {code: f"\\x{code & 0xFF:02x}" for code in range(0xDC80, 0xDD00)}
 
 
 def encodable(text: str) -> str:
-    """Escapes bytes of file names that are not UTF-8. They are lone surrogates, which OpenCV and FFmpeg refuse."""
+    """Escapes bytes of file names that are not UTF-8. Python has lone surrogates for them, which FFmpeg refuses."""
     return text.translate(_BYTES)
 
 
@@ -36,13 +36,13 @@ def brief(value: object, most: int = 80) -> str:
     """Returns the `repr` of a value, cut to `most` characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # numbers of more than 4300 digits
+    except (ValueError, RecursionError):  # for example a number of more than 4300 digits
         return f"something ({type(value).__name__}) that is too long to show"
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def counted(number: int, one: str = "frame", several: str = "") -> str:
-    """Returns a number of things with the word for one or `several`. The plural adds an s by default."""
+    """Returns a number with the word for `one` thing or `several`. By default the plural adds an s."""
     return f"1 {one}" if number == 1 else f"{number} {several or f'{one}s'}"
 
 
@@ -50,5 +50,5 @@ _PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")
 
 
 def printable_paint(line: str) -> str:
-    """Escapes a line as `printable`, but keeps its colour codes."""
+    """Escapes a line like `printable`, but keeps its colour codes."""
     return "".join(part if n % 2 else printable(part) for n, part in enumerate(_PAINT.split(line)))

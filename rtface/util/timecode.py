@@ -1,4 +1,4 @@
-"""SMPTE ST 12-1 timecode, drop-frame and non-drop, for any frame rate."""
+"""Computes SMPTE ST 12-1 timecode, drop-frame and non-drop, for any rate."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _DAY_S = 86_400
 
 
 def standard_rate(rate: Fraction) -> Fraction:
-    """Returns the exact rate of a rounded one. That is n or n·1000/1001 frames a second, where it is within 0.02 %.
+    """Returns the exact rate of a rounded one. That is n or n·1000/1001 frames a second, if within 0.02 %.
 
-    Others are returned as they are.
+    Other rates are returned as they are.
     """
     whole = round(rate)
     for exact in (Fraction(whole), Fraction(whole * 1000, 1001)):
@@ -25,7 +25,7 @@ def standard_rate(rate: Fraction) -> Fraction:
 
 
 def counted_rate(rate: Fraction) -> int:
-    """Returns the frame numbers per second of timecode: 30 for 29.97 fps."""
+    """Returns how many frame numbers a second of timecode has: 30 for 29.97 fps."""
     return max(1, round(rate))
 
 
@@ -40,9 +40,9 @@ class Timecode:
     """A timecode of one rate, from 00:00:00:00 up to 24 hours.
 
     Attributes:
-        frame: frames since 00:00:00:00, at least 0; made by `at`, it is less than a day of frames.
+        frame: frames since 00:00:00:00, at least 0. From `at` it is less than a day of frames.
         rate: frames a second, exact (30000/1001).
-        drop: drop-frame: each minute except every tenth begins with number 2 (4 at 59.94).
+        drop: whether it is drop-frame: each minute except every tenth begins with frame 2 (4 at 59.94).
     """
 
     frame: int
@@ -51,7 +51,7 @@ class Timecode:
 
     @classmethod
     def at(cls, frame: int, rate: Fraction, drop: bool = False) -> Self:
-        """Returns the timecode `frame` frames after midnight; negative ones before. It wraps at 24 hours.
+        """Returns the timecode `frame` frames after midnight, or before it if negative. It wraps at 24 hours.
 
         Raises:
             ValueError: the rate is not above 0, or has no drop-frame timecode and `drop` is true.
@@ -72,7 +72,7 @@ class Timecode:
         Args:
             text: the timecode.
             rate: frames a second.
-            drop: whether a colon before the frames also means drop-frame (EDLs with FCM: DROP FRAME).
+            drop: whether a colon before the frames means drop-frame, too (EDLs with FCM: DROP FRAME).
 
         Raises:
             ValueError: one sentence with the reason why it is not a timecode of this rate.
@@ -120,12 +120,12 @@ class Timecode:
         return self.at(self.frame + frames, self.rate, self.drop)
 
     def since(self, origin: Timecode) -> int:
-        """Returns the frames from `origin` to this timecode. It counts across midnight if necessary: 0 to one day."""
+        """Returns the frames from `origin` to this timecode. It may count across midnight: 0 to one day."""
         return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
 
 
 def _dropped(rate: Fraction) -> int:
-    """Returns the frame numbers that a drop-frame minute leaves out."""
+    """Returns how many frame numbers a drop-frame minute leaves out."""
     return counted_rate(rate) // 15
 
 

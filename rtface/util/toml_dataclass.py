@@ -20,7 +20,7 @@ _type_hints = cache(get_type_hints)
 
 
 def parse_json(text: str | bytes, kind: Any = Any) -> Any:
-    """Parses JSON of a type. Raises ValueError for invalid JSON, a value of another type, or too deep nesting."""
+    """Parses JSON into a type. Raises ValueError for invalid JSON, a value of another type, or too deep nesting."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -30,7 +30,7 @@ def parse_json(text: str | bytes, kind: Any = Any) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parses a TOML table. Raises ValueError as `parse_json`."""
+    """Parses a TOML table. Raises ValueError like `parse_json`."""
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -40,7 +40,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
     """Builds a dataclass from a TOML or JSON table, strictly. Nested dataclasses are nested tables.
 
-    Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
+    Raises UsageError for a key that is unknown, missing or of the wrong type. It names the key after `where` and a dot.
     """
     hints = _type_hints(cls)
     names = [f.name for f in fields(cast(Any, cls))]

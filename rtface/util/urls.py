@@ -1,4 +1,4 @@
-"""Input locations: a file, a folder, or an address that FFmpeg reads (http, rtsp and so on)."""
+"""Represents locations of inputs: a file, a folder, or an address (http, rtsp and so on)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):"
 
 
 def check_file_name(text: str, kind: str = "file") -> None:
-    """Raises UsageError for an address instead of a file or folder. The message has only its scheme."""
+    """Raises UsageError for an address instead of a file or folder. The message shows only the scheme."""
     if match := _ADDRESS.match(text):
         raise UsageError(
             "{scheme}:… is an address, not the name of a {kind}; name a {kind}",
@@ -27,10 +27,10 @@ def check_file_name(text: str, kind: str = "file") -> None:
 
 
 def check_slashes(text: str) -> None:
-    """Refuses an address without its two slashes, which would name a file.
+    """Refuses an address without its two slashes. It would name a file.
 
     Raises:
-        UsageError: without the part after the scheme, which may hold a key.
+        UsageError: the slashes are missing. The message hides the part after the scheme, which may hold a key.
     """
     match = _ADDRESS.match(text)
     if match and not is_url(text):
@@ -59,35 +59,35 @@ class Address(os.PathLike[str]):
 
     @property
     def name(self) -> str:
-        """The last part of its path, else the host."""
+        """The last part of the path, else the host."""
         parts = urlsplit(self.url)
         return PurePosixPath(unquote(parts.path)).name or parts.hostname or parts.scheme
 
     @property
     def suffix(self) -> str:
-        """The extension of its name."""
+        """The extension of the name."""
         return PurePosixPath(self.name).suffix
 
     @property
     def stem(self) -> str:
-        """Its name without the extension."""
+        """The name without the extension."""
         return PurePosixPath(self.name).stem
 
     def is_dir(self) -> bool:
-        """Returns False, as an address is read as one film."""
+        """Returns False, because an address is read as one film."""
         return False
 
 
 def file_path(path: str) -> str:
     """Returns the file name of a ``file://`` URL's path."""
-    import urllib.request  # imports http and email, which slow the start
+    import urllib.request  # it imports http and email, which slow the start
 
     # On Windows the function's former module is deprecated, not the function.
     return urllib.request.url2pathname(path)  # pyright: ignore[reportDeprecated]
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:
-    """Returns an address, file or folder named by the user. ``file://`` is possible, too. Raises as `check_slashes`."""
+    """Returns an address, file or folder named by the user. ``file://`` is possible. Raises like `check_slashes`."""
     name = os.fspath(text)
     check_slashes(name)
     if name.startswith("file://"):

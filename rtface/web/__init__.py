@@ -1,1 +1,1 @@
-"""Shared code of the studio's and the live run's web servers: sockets, access, requests, errors."""
+"""Shares code between the web servers of studio and live runs: sockets, access, requests, errors."""

@@ -1,4 +1,4 @@
-"""Decides which requests a web server accepts: from programs and its own pages."""
+"""Decides which requests a web server accepts: those of programs and of its own pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Sec-Fetch-Site of browsers for requests by the user or the server's page; programs send no such header.
+# Sec-Fetch-Site in requests of browsers by the user or the server's own page. Programs send no such header.
 _OWN_SITE = (None, "none", "same-origin")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]+))(?::\d{1,5})?", re.IGNORECASE)
 HEADERS = {
@@ -23,11 +23,11 @@ HEADERS = {
 def foreign(
     headers: Headers, is_own: Callable[[str], bool], *, secure: bool = False, opened: bool = False
 ) -> str | None:
-    """Returns why a request must be refused; None where it may pass.
+    """Returns why a request must be refused; None if it may pass.
 
     Args:
-        headers: of the request.
-        is_own: whether a host name, in lower case and without a port, is the server's.
+        headers: headers of the request.
+        is_own: checks whether a host name, in lower case and without a port, belongs to the server.
         secure: whether clients use HTTPS.
         opened: whether other pages may link to the requested page.
     """
@@ -42,13 +42,13 @@ def foreign(
 
 
 def bearer(headers: Headers) -> str:
-    """Returns the token of ``Authorization: Bearer TOKEN``; "" without one."""
+    """Returns the token of ``Authorization: Bearer TOKEN``; "" if there is none."""
     scheme, _, given = headers.get("authorization", "").partition(" ")
     return given if scheme == "Bearer" else ""
 
 
 def same(given: str, secret: str) -> bool:
-    """Compares a given token with the secret, in constant time."""
+    """Compares the token in a request with the secret, in constant time."""
     return hmac.compare_digest(given.encode(), secret.encode())
 
 

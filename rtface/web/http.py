@@ -1,4 +1,4 @@
-"""Helpers for handlers: JSON bodies, work on threads, and error responses."""
+"""Helps handlers of requests: JSON bodies, work on threads, and error responses."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ in_thread = run_in_threadpool
 JsonObject = dict[str, Any]
 """A JSON object of a request, checked by its handler, or of a response."""
 
-_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")  # an escape, not an escaped backslash before u0000
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")  # matches the escape \u0000, but not an escaped backslash before u0000
 
 
 class FileAnswer(FileResponse):
-    """A file response with chunks large enough for films: a worker thread reads each."""
+    """Responds with a file, in chunks large enough for films. A worker thread reads each chunk."""
 
     chunk_size = 256 << 10
 
 
 async def body(request: Request, most: int) -> bytes:
-    """Reads a request's body. One over `most` bytes raises HTTPException, which closes the connection."""
+    """Reads a request's body. If it exceeds `most` bytes, raises HTTPException, which closes the connection."""
     data = bytearray()
     async for piece in request.stream():
         data += piece
@@ -55,19 +55,19 @@ async def body(request: Request, most: int) -> bytes:
 
 
 async def json_body(request: Request, most: int = BODY_BYTES) -> JsonObject:
-    """Reads the JSON object in a request's body; {} for an empty one.
+    """Reads the JSON object in a request's body. An empty body is {}.
 
     Raises:
-        UsageError: it is no JSON object.
-        HTTPException: as `body`.
+        UsageError: the body is not a JSON object.
+        HTTPException: see `body`.
     """
     data = await body(request, most)
     return json_object(data, "the body") if data.strip() else {}
 
 
 def json_object(data: bytes | str, what: str) -> JsonObject:
-    """Parses a JSON object. Raises UsageError for anything else, numbers that are not finite, and texts that no file
-    name can contain."""
+    """Parses a JSON object. Raises UsageError for anything else, for numbers that are not finite, and for texts that
+    cannot be in a file name."""
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         if not _NUL.search(data if isinstance(data, bytes) else data.encode()):
             return msgspec.json.decode(data, type=JsonObject)
@@ -75,7 +75,7 @@ def json_object(data: bytes | str, what: str) -> JsonObject:
 
 
 def number_of(text: str, name: str, least: float, most: float) -> float:
-    """Parses a number of a query, from `least` to `most`. Raises UsageError for others."""
+    """Parses a number of a query, from `least` to `most`. Raises UsageError for anything else."""
     try:
         value = float(text)
     except ValueError:
@@ -92,7 +92,7 @@ def number_of(text: str, name: str, least: float, most: float) -> float:
 
 
 def path_number(text: str) -> int:
-    """Parses a number in a path, from 1. Returns 0, which is no valid number, for other texts."""
+    """Parses a number in a path, from 1. For other texts it returns 0, which is not a valid number."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
@@ -121,7 +121,7 @@ async def _error_answer(request: Request, error: Exception) -> Response:
         return error_response(message_of(error), _status(error), type(error).__name__)
     if isinstance(error, HTTPException):
         return error_response(error.detail, HTTPStatus(error.status_code), **(error.headers or {}))
-    return Response(status_code=HTTPStatus.BAD_REQUEST)  # the client is gone
+    return Response(status_code=HTTPStatus.BAD_REQUEST)  # the client has disconnected
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
@@ -130,10 +130,10 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 def application(routes: Sequence[BaseRoute], *, level: int = logging.ERROR) -> Starlette:
-    """Makes an application of routes that answers handlers' errors with messages.
+    """Makes an application of routes. It answers errors of handlers with messages.
 
     Args:
-        level: at which faults are logged.
+        level: logging level for faults.
     """
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -141,6 +141,6 @@ def application(routes: Sequence[BaseRoute], *, level: int = logging.ERROR) -> S
         return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     handlers = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _error_answer)
-    # Starlette's own handler for `Exception` raises the error again after its response.
+    # Starlette's own handler for `Exception` would raise the error again after its response.
     faults = Middleware(ExceptionMiddleware, handlers={Exception: failed})
     return Starlette(routes=routes, middleware=[faults], exception_handlers={404: _unknown, 405: _unknown, **handlers})

@@ -20,22 +20,22 @@ STOP_S = 0.2
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
-    """Opens a listening socket. Early clients wait until a server runs on it.
+    """Opens a listening socket. Clients that connect early wait until a server runs on it.
 
     Args:
         host: name or IP address.
-        port: 0 takes a free one.
-        option: the option that set it, for messages.
+        port: port to listen on; 0 chooses an unused one.
+        option: option that set the address, for messages.
 
     Raises:
         UsageError: the port is taken, or the address is not one of this machine.
     """
-    # With an explicit protocol asyncio sets TCP_NODELAY: else the end of a picture may wait 40 ms for the browser.
+    # With an explicit protocol, asyncio sets TCP_NODELAY. Else the end of a picture may wait 40 ms for the browser.
     listening = socket.socket(
         socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
     )
     try:
-        if os.name != "nt":  # there, two programs could share the port
+        if os.name != "nt":  # on Windows, two programs could then share the port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(512)
@@ -59,11 +59,11 @@ def listen(host: str, port: int, option: str) -> socket.socket:
 
 
 class WebServer(uvicorn.Server):
-    """Serves an application on a socket; leaves signals to its caller.
+    """Serves an application on a socket. Signals are left to the caller.
 
     Args:
-        app: answers the requests.
-        options: further ones of `uvicorn.Config`.
+        app: application that answers the requests.
+        options: further options of `uvicorn.Config`.
     """
 
     def __init__(self, app: ASGIApp, **options: Any) -> None:
@@ -84,7 +84,7 @@ class WebServer(uvicorn.Server):
         self._stop = threading.Event()
 
     async def serve_on(self, listening: socket.socket, stop: threading.Event) -> None:
-        """Serves until `stop` is set, and closes the socket. Earlier clients wait in the socket's queue."""
+        """Serves until `stop` is set, and closes the socket. Until then, clients wait in the socket's queue."""
         asyncio.get_running_loop().set_exception_handler(_connection_failed)
         self._stop = stop
         with listening:
@@ -100,7 +100,7 @@ class WebServer(uvicorn.Server):
 
 
 def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Logs connection errors at debug level: a traceback on the terminal would help nobody."""
+    """Logs connection errors at debug level. A traceback on the terminal would help nobody."""
     if "transport" not in context:
         loop.default_exception_handler(context)
     else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def queue_path() -> Path:
     """Returns the path of the user's queue. It is ``queue.sqlite`` in the data folder (``RTFACE_DATA``). Raises
-    UsageError without a home folder."""
+    UsageError if there is no home folder."""
     return data_dir() / "queue.sqlite"
 
 
@@ -34,7 +34,7 @@ class Queue:
     Any number of processes may use it at the same time.
 
     Args:
-        path: file of the database, on a local disk; `queue_path` by default.
+        path: file of the database, on a local disk; by default that of `queue_path`.
 
     Raises:
         OutputError: the database is damaged or cannot be read or written.
@@ -48,14 +48,14 @@ class Queue:
         """Adds an item at the end, after the checks of `rtface.run`.
 
         Args:
-            input: a film, a still, a folder of stills, or an address. The address in ``@FILE`` is read when the item
-                starts, so that the database never holds it.
+            input: a film, a still, a folder of stills, or an address. ``@FILE`` names a file with the address; it is
+                read when the item starts, so that the database never holds the address.
             output: file or folder, as for `rtface.run`.
-            options: those of `rtface.run`.
+            options: options of `rtface.run`.
 
         Raises:
             UsageError: an unusable value; a live run; another item writes the same file.
-            InputMissing, OutputError: the input is not there, or the output exists or cannot be written.
+            InputMissing, OutputError: the input does not exist, or the output exists or cannot be written.
             InputError: the input cannot be read.
         """
         return self.add_checked(os.fspath(input), os.fspath(output), Options.of(options), options)
@@ -72,10 +72,10 @@ class Queue:
         """Adds an item with options that are converted already.
 
         Args:
-            input, output: as of `add`.
-            options: all values; only those with an effect that differ from the default are kept.
-            given: names of the options given for this run.
-            job: flags of jobs, as `Task.flags`; they were checked.
+            input, output: see `add`.
+            options: values of all options. Only values that have an effect and are no defaults are kept.
+            given: names of the options that the user gave for this run.
+            job: flags of jobs, like `Task.flags`; already checked.
         """
         from rtface.config.addresses import is_live, parse_address, resolve_address
         from rtface.pipeline.film import plan_file
@@ -95,7 +95,7 @@ class Queue:
         source = place(resolved)
         scope = scope_of(source, output, options)
         check_scope(given, options, scope)
-        # These are the checks of a run; nothing is started.
+        # The same checks as for a run; nothing is started.
         kept = Options.of(
             {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
         )
@@ -103,7 +103,7 @@ class Queue:
             check_there(source)
             refuse_pipe(source)
             plan, _ = plan_file(source, output, kept)
-        else:  # is not opened until its item begins
+        else:  # an address is not opened until its item begins
             plan = plan_run(source, output, kept)
         return self.item(self.store.add(plan.to_dict() | {"input": _stored(input, source)}, job))
 
@@ -113,7 +113,7 @@ class Queue:
         return [item for item in self.store.items() if not states or item.state in states]
 
     def item(self, id: int) -> Item:
-        """Returns one item. Raises UsageError where no item has this number."""
+        """Returns one item. Raises UsageError if no item has this number."""
         for item in self.store.items():
             if item.id == id:
                 return item
@@ -126,7 +126,7 @@ class Queue:
 
         Args:
             names: numbers, states ("failed"), or "all".
-            states: the states that the command can change; "all" means the items in these.
+            states: states in which the command can change items; "all" means all items in these states.
 
         Raises:
             UsageError: a name is none of these.
@@ -152,12 +152,12 @@ class Queue:
         return list(chosen)
 
     def pause(self, *ids: int) -> None:
-        """Pauses items until `resume`. A running item is halted between two frames by its runner, or stopped cleanly
-        where it has its own workers. This and the other verbs change all of the items or, with a UsageError, none."""
+        """Pauses items until `resume`. Their runner halts them between two frames; an item with its own workers is
+        stopped cleanly. Like the other verbs, this changes all of the items or, with a UsageError, none."""
         self.store.change(ids, "pause")
 
     def resume(self, *ids: int) -> None:
-        """Resumes paused items. They continue at the halted frame, or wait again at their place."""
+        """Resumes paused items. They continue at the frame where they halted, or wait again at their place."""
         self.store.change(ids, "resume")
 
     def cancel(self, *ids: int) -> None:
@@ -165,7 +165,7 @@ class Queue:
         self.store.change(ids, "cancel")
 
     def retry(self, *ids: int) -> None:
-        """Appends failed and cancelled items to the queue again."""
+        """Puts failed and cancelled items at the end of the queue."""
         self.store.change(ids, "retry")
 
     def remove(self, *ids: int) -> None:
@@ -177,7 +177,7 @@ class Queue:
 
         Args:
             id: number of the item.
-            place: place among the waiting and paused items, from 1; one beyond the last is the last.
+            place: place among the waiting and paused items, from 1. A place beyond the last is the last.
         """
         last = len(self.store.items())
         self.store.reorder(id, {"first": 0, "last": last}[place] if isinstance(place, str) else max(0, place - 1))
@@ -193,10 +193,10 @@ class Queue:
         """Runs the waiting items, each in a process, until none waits.
 
         Args:
-            at_once: number of concurrent items; "auto" goes by cores and memory.
+            at_once: number of concurrent items; "auto" chooses it by cores and memory.
             watch: wait for more items instead of returning.
-            cancel: stops running items cleanly when set; they wait again.
-            progress: called about once a second with all running items, and those that ended since.
+            cancel: when set, stops running items cleanly; they wait again.
+            progress: called about once a second with all running items, and with those that ended since the last call.
 
         Returns:
             Counts of the results. A failed item raises nothing; `items("failed")` has the reasons.

@@ -19,7 +19,7 @@ from rtface.jobs.queue.item import Item, State
 
 VERSION = 6
 _COLUMNS = "id", "flags", "share", "frames", "fps", "left_s", "attempts", "added_at", "started_at", "ended_at"
-_LOCK_WAIT_S = 30.0  # for other processes that write
+_LOCK_WAIT_S = 30.0  # how long to wait for other processes that write
 _SCHEMA = """
 CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,14 +38,14 @@ CREATE INDEX item_state ON item (state, position);
 
 
 class QueueDatabase:
-    """The queue's database, safe for several threads and processes. Each call opens it.
+    """Opens the queue's database, for each call anew. Several threads and processes may use it.
 
     Args:
-        path: its file; a missing file or folder is created.
+        path: file of the database; a missing file or folder is created.
 
     Raises:
-        OutputError: it is damaged, or cannot be read or written; nothing was changed.
-        UsageError: another version of rtface made it.
+        OutputError: the database is damaged, or cannot be read or written; nothing was changed.
+        UsageError: another version of rtface made the database.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,7 +132,7 @@ def _committed(database: sqlite3.Connection) -> Generator[None]:
 
 
 def values_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Returns the columns of an item, with JSON decoded. Raises ValueError where they are damaged."""
+    """Returns the columns of an item, with JSON decoded. Raises ValueError if they are damaged."""
     values: dict[str, Any] = dict(row)
     return values | {key: json.loads(values[key]) for key in ("plan", "flags", "message")}
 

@@ -16,21 +16,21 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of the queue: INPUT, OUTPUT and options, when it was read.
+    """Describes an item of the queue, as it was when read.
 
     Attributes:
-        id: number, which is never used again.
+        id: number, which no other item ever gets.
         input: path or address, without user, password and query.
         output: path.
-        options: JSON values that differ from the defaults, by name.
-        flags: of jobs (``--workers``, ``--restart``, ``--farm``), by name.
-        state: "interrupted" is an item whose runner died (crash, SIGKILL, power cut); the next one continues it.
+        options: values (JSON) of the options that differ from their defaults, by name.
+        flags: flags for jobs (``--workers``, ``--restart``, ``--farm``), by name.
+        state: "interrupted" if the item's runner died (crash, SIGKILL, power cut); the next runner continues it.
         message: reason of a failure, or a summary.
         share: part done, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
         fps: recent frames per second.
         left_s: seconds left; None when unknown.
-        attempts: how often it was begun.
+        attempts: how often a runner began the item.
         added_at, started_at, ended_at: seconds since 1970; None before the event.
     """
 
@@ -63,12 +63,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The arguments with which a child process runs an item.
+    """Holds the arguments with which a child process runs an item.
 
     Attributes:
         id: number of the item.
-        plan: `rtface.pipeline.plan.RunPlan.to_dict`; its input is as `rtface.run` takes it, or ``@FILE``.
-        flags: of jobs, by name: "workers", "restart", "farm".
+        plan: `rtface.pipeline.plan.RunPlan.to_dict`; its input is one for `rtface.run`, or ``@FILE``.
+        flags: flags for jobs, by name: "workers", "restart", "farm".
     """
 
     id: int
@@ -78,7 +78,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ItemProgress:
-    """Progress of a running item; fields as of `Item`."""
+    """Holds the progress of a running item; see `Item` for its fields."""
 
     share: float | None
     frames: int
@@ -92,10 +92,10 @@ STOP, PAUSE, RESUME = "stop", "pause", "resume"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first message to an item's process.
+    """Starts an item; the first message to its process.
 
     Attributes:
-        task: the item.
+        task: the item's task.
         log: file for warnings and output of libraries; the process holds its lock.
         threads: CPU threads, unless the item's options set them; None for all cores.
     """
@@ -107,7 +107,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The result of an attempt; the last message of an item's process.
+    """Reports an attempt's result; the last message of an item's process.
 
     Attributes:
         how: "interrupted" after `STOP`.

@@ -1,6 +1,6 @@
-"""The process of a queue item: works as ``rtface run`` and reports its progress.
+"""Runs a queue item in its own process, and reports progress.
 
-It ends with its runner, so that an item never runs twice at the same time.
+The process ends with its runner, so that an item never runs twice at the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rtface.util.text import counted, printable
 from rtface.util.urls import place
 
 _INTERVAL_S = 0.5
-# Seconds in which a process that lost its runner ends, where the system does not end it at once.
+# Seconds that a process without a runner gets to end, on systems that do not end it at once.
 _PATIENCE_S = 30.0
 
 
@@ -85,7 +85,7 @@ class _Format(logging.Formatter):
 
 
 class _Reporter:
-    """Sends progress to the runner, at most twice a second. A film is halted here, after a frame, until `go` is set."""
+    """Sends progress to the runner, at most twice a second. A film halts here after a frame, until `go` is set."""
 
     def __init__(self, send: Callable[[ItemProgress], None], go: threading.Event) -> None:
         self._send, self._go = send, go
@@ -95,7 +95,7 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         self._last = progress
-        self._began = time.monotonic() if progress.frames <= 1 else self._began  # engines are loaded by then
+        self._began = time.monotonic() if progress.frames <= 1 else self._began  # loading engines does not count
         if time.monotonic() - self._sent >= _INTERVAL_S:
             self.send_last()
         if not self._go.is_set():
@@ -104,7 +104,7 @@ class _Reporter:
             self._began += time.monotonic() - halted
 
     def send_last(self) -> None:
-        """Sends the last progress."""
+        """Sends the newest progress, if it was not sent yet."""
         last, self._last, self._sent = self._last, None, time.monotonic()
         if last is not None:
             self._send(ItemProgress(share(last), last.frames, last.fps, eta(last, self._sent - self._began)))
@@ -127,7 +127,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     except Interrupted as error:
         if error.partial is None:
             return Ended("interrupted", error.message.one_line())
-        shutil.rmtree(error.partial, ignore_errors=True)  # no later attempt continues it
+        shutil.rmtree(error.partial, ignore_errors=True)  # no later attempt continues from this file
         with suppress(OSError):
             Path(error.partial).unlink()
         return Ended("interrupted", Message())

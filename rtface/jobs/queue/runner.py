@@ -1,4 +1,4 @@
-"""The queue's runner: runs each waiting item in a process and records its result."""
+"""Runs each waiting item in a process, and records its result."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _ITEM_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """Results of a runner.
+    """Counts the results of a runner.
 
     Attributes:
-        done, failed, cancelled: items that ended.
-        waiting: items that still wait.
-        paused: items that are paused.
+        done, failed, cancelled: numbers of items that ended in this way.
+        waiting: number of items that still wait.
+        paused: number of items that are paused.
     """
 
     done: int
@@ -50,7 +50,7 @@ class RunCounts:
 
 @dataclass(slots=True)
 class _Running:
-    """A running item."""
+    """Holds the state of a running item."""
 
     task: Task
     child: ChildProcess
@@ -62,11 +62,11 @@ class _Running:
 
 
 class Runner:
-    """Runs the waiting items of a queue; further arguments as of `rtface.Queue.run`.
+    """Runs the waiting items of a queue. For the other arguments see `rtface.Queue.run`.
 
     Args:
         store: the queue's database.
-        patience: seconds in which an item may finish its file after a request to stop.
+        patience: seconds that an item gets to finish its file after a request to stop.
         target: the function that runs an item in its process.
     """
 
@@ -91,7 +91,7 @@ class Runner:
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
         self._ended = Counter[State]()
         self._just_ended: set[int] = set()
-        self._waits = False  # for a process that needs the computer, such as a live run with a viewer
+        self._waits = False  # while another process needs the computer, such as a live run with a viewer
         self._shown = -_RECORD_S
 
     def run(self) -> RunCounts:
@@ -103,7 +103,7 @@ class Runner:
                 finally:
                     for running in self._running.values():
                         running.child.kill(0)
-            # A process that just added an item may have seen this runner, and started no other.
+            # A process that just added an item may have seen this runner, and so started none itself.
             states = [item.state for item in self._store.items()]
             if self._stop.is_set() or "waiting" not in states or self._store.held("runner"):
                 ended, waiting, paused = self._ended, states.count("waiting"), states.count("paused")
@@ -169,13 +169,13 @@ class Runner:
             return
         try:
             self._store.note_progress(running.task.id, running.progress)
-        except OutputError as error:  # a full disk; the film may still fit elsewhere
+        except OutputError as error:  # the disk is full; the film may be on another
             log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
         running.recorded, running.progress = now, None
 
     def _apply_requests(self) -> None:
-        """Applies the requests of users to running items. It halts or resumes items, and all where a `waits` lock is
-        held; it stops cancelled items, and all when the runner is to stop."""
+        """Applies users' requests to running items: halts, resumes or stops them. It halts all items while a
+        `waits` lock is held, and stops all when the runner is to stop."""
         if not self._running:
             return
         requests = self._store.requests()
@@ -183,7 +183,7 @@ class Runner:
         for number, running in self._running.items():
             if running.stop_sent is None:
                 pause = requests.get(number) == "pause"
-                # A pause does not reach workers in other processes: their item continues after its finished segments.
+                # A pause cannot reach workers in other processes. Their item is stopped, and later keeps its segments.
                 ends = pause and {"workers", "farm"} & running.task.flags.keys()
                 if self._stop.is_set() or requests.get(number) == "cancel" or ends:
                     running.child.send(STOP)

@@ -1,7 +1,7 @@
-"""The queue's operations for users and for its runner.
+"""Stores the queue, with its operations for users and for the runner.
 
-Its database holds no secrets: an address with a password or a query has to be in a file, which the item names. One
-runner at a time holds a file lock while it lives; the system frees it with the process.
+The database holds no secrets: an address with a password or a query must be in a file, which the item names. Only one
+runner works at a time. It holds a file lock, which the system releases when the process ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 
 _MOST = 2**63 - 1  # SQLite's largest integer
-# Seconds after which the lock of a process that just ended, or that looks for a runner, is free.
+# Seconds until a lock is surely released by a process that just ended, or that only looked for a runner.
 _PATIENCE_S = 1.0
 Lock = Literal["runner", "waits"]
 """Locks of the process that runs the queue, and of one for which it halts its items."""
@@ -44,10 +44,10 @@ CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
 
 
 class Store:
-    """The queue, safe for several threads and processes.
+    """Stores the queue, safely for several threads and processes.
 
     Args:
-        path: file of the database; errors as of `QueueDatabase`.
+        path: file of the database; for errors see `QueueDatabase`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class Store:
             flags: see `Task`.
 
         Raises:
-            UsageError: an unfinished item writes one of its outputs, or the input is an address with secrets.
+            UsageError: another unfinished item writes to one of the outputs, or the input is an address with secrets.
         """
         flags = flags or {}
         if shown(plan["input"]) != plan["input"]:
@@ -104,18 +104,18 @@ class Store:
             return [item_of(row, alive) for row in rows]
 
     def change(self, ids: Sequence[int], verb: Verb) -> None:
-        """Applies a verb to all of some items, or to none.
+        """Applies a verb to all given items or, with an error, none.
 
         Args:
             ids: numbers of the items.
             verb: a key of `CHANGES`.
 
         Raises:
-            UsageError: there is no such item, or its state does not allow it.
+            UsageError: there is no such item, or the verb has no effect in its state.
         """
         changes = CHANGES[verb]
         with self._database.transaction() as database:
-            alive = self.held("runner")  # no runner takes an item before this transaction ends
+            alive = self.held("runner")  # until this transaction ends, no runner can take an item
             for number in ids:
                 row = database.execute("SELECT * FROM item WHERE id = ?", (min(number, _MOST),)).fetchone()
                 if row is None:
@@ -153,7 +153,7 @@ class Store:
                 self.log_path(number).unlink()
 
     def reorder(self, number: int, place: int) -> None:
-        """Moves an item among the waiting and paused ones, 0 being first."""
+        """Moves an item among the waiting and paused ones. The first place is 0."""
         with self._database.transaction() as database:
             ids = [
                 row["id"]
@@ -179,8 +179,8 @@ class Store:
 
     @contextmanager
     def runner(self) -> Generator[None]:
-        """Makes this process the queue's runner inside the block. Items of a runner that was killed wait again, or get
-        the state that users asked for. Items that still run when the block ends wait again.
+        """Makes this process the queue's runner inside the block. If the previous runner was killed, its items wait
+        again, or get the state that users requested. Items that still run when the block ends wait again.
 
         Raises:
             UsageError: another runner is at work.
@@ -205,7 +205,7 @@ class Store:
                     database.execute("UPDATE item SET state = 'waiting', wish = NULL WHERE state = 'running'")
 
     def take(self) -> Task | None:
-        """Gives the first waiting item to the runner, or None."""
+        """Returns the first waiting item for the runner to start, or None."""
         with self._database.transaction() as database:
             row = database.execute(
                 "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1"
@@ -219,12 +219,12 @@ class Store:
                 (time.time(), item["id"]),
             )
         flags = item["flags"]
-        if item["attempts"]:  # a job restarts only once
+        if item["attempts"]:  # only the first attempt restarts the job
             flags.pop("restart", None)
         return Task(item["id"], item["plan"], flags)
 
     def requests(self) -> dict[int, str | None]:
-        """Returns the request of users for each running item."""
+        """Returns what users have requested for each running item."""
         with self._database.connection() as database:
             return {
                 row["id"]: row["wish"] for row in database.execute("SELECT id, wish FROM item WHERE state = 'running'")
@@ -239,7 +239,7 @@ class Store:
             )
 
     def finish(self, number: int, state: State, message: str = "") -> None:
-        """Ends the attempt at an item."""
+        """Records the end of an attempt at an item."""
         ended = None if state in ("waiting", "paused") else time.time()
         with self._database.transaction() as database:
             database.execute(
@@ -249,11 +249,11 @@ class Store:
             )
 
     def log_path(self, number: int) -> Path:
-        """Returns an item's log file: output of libraries and warnings. The item's process locks it."""
+        """Returns the path of an item's log file. It has warnings and library output; the item's process locks it."""
         return self.path.with_name(f"{self.path.stem}-item-{number}.log")
 
     def hold(self, name: Lock) -> BufferedRandom | None:
-        """Takes a lock and returns its open file, until that is closed. Returns None where another process keeps it."""
+        """Takes a lock and returns its file; closing that releases it. Returns None if another process keeps it."""
         until, path = time.monotonic() + _PATIENCE_S, self._lock_path(name)
         with self._database.errors():
             file = path.open("a+b")
@@ -266,7 +266,7 @@ class Store:
         return file
 
     def held(self, name: Lock) -> bool:
-        """Checks whether a process holds a lock. True where that is unknown: an item must never run twice at once."""
+        """Checks whether a process holds a lock. True also if unknown: an item must never run twice at once."""
         try:
             with self._lock_path(name).open("r+b") as file:
                 return not try_lock(file)

@@ -1,4 +1,4 @@
-"""A canvas that draws on native planes in display space."""
+"""Draws on native planes, in display space."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Canvas:
     """Draws into the planes of a frame.
 
     Coordinates are display space: upright, square pixels, the origin in the upper left corner of the frame, as the
-    viewer sees it. It handles rotation, pixel shape, chroma subsampling and siting, bit depth, range and HDR.
-    Samples outside a drawing stay bit for bit; drawn ones are rounded once.
+    viewer sees it. The canvas handles rotation, pixel shape, chroma subsampling and siting, bit depth, range and HDR.
+    Samples outside a drawing stay bit for bit; drawn samples are rounded once.
 
     Args:
-        frame: its image is in host memory and is written to after `make_writable()`.
+        frame: frame to draw on; its image is in host memory, and is written to after `make_writable()`.
 
     Attributes:
-        width, height: of the display in pixels; not integer for samples that are not square.
+        width, height: size of the display in pixels; fractional if samples are not square.
 
     Raises:
-        UsageError: the frame is on a GPU, or its format needs conversion; neither happens in a stage.
+        UsageError: the frame is on a GPU, or its format needs conversion; neither is possible in a stage.
     """
 
     def __init__(self, frame: Frame) -> None:
@@ -64,11 +64,11 @@ class Canvas:
         return replace(self._frame, touched=True, changed=None) if self._drawn else self._frame
 
     def draw(self, sprite: Sprite, place: Float | Rectangle, opacity: float = 1.0) -> None:
-        """Blends a sprite, low-pass filtered when it shrinks.
+        """Blends a sprite into the frame. It is low-pass filtered if it shrinks.
 
         Args:
-            sprite: to draw.
-            place: the rectangle to fill, or a float64 2×3 matrix from its pixels to display space.
+            sprite: sprite to draw.
+            place: the rectangle to fill, or a float64 2×3 matrix from the sprite's pixels to display space.
             opacity: 0…1, factor of the sprite's alpha.
         """
         matrix = np.asarray(place, np.float64)
@@ -104,7 +104,7 @@ class Canvas:
         """Blurs the inside of an ellipse.
 
         Args:
-            disc: 2×3 from the unit disc to display space; `covering(face)` returns it.
+            disc: 2×3 matrix from the unit disc to display space, as from `covering(face)`.
             sigma: standard deviation of the Gaussian in display pixels.
         """
         for role, view, box, mask in self._masks(disc):
@@ -115,11 +115,11 @@ class Canvas:
         """Draws a mosaic over the inside of an ellipse.
 
         Args:
-            disc: as for `blur`.
-            cell: side of a tile in display pixels; tiles are on a grid of the frame, so they do not swim.
+            disc: see `blur`.
+            cell: side of a tile in display pixels; tiles lie on a fixed grid of the frame, so that they do not swim.
         """
         luma = self._to_planes[next(iter(self._form.components))]
-        # Whole chroma samples, so that a tile has the same position in every plane.
+        # Tiles have whole chroma samples, so that each has the same position in every plane.
         wide, high = (
             max(step, round(cell * hypot(*row[:2]) / step) * step)
             for row, step in zip(luma, self._form.subsampling, strict=True)

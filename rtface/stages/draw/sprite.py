@@ -1,4 +1,4 @@
-"""An image with alpha, cached for repeated drawing."""
+"""Draws an image with alpha, cached for repeated drawing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Roles = tuple[Role, ...]
 
 
 class _Placed:
-    """A sprite on one sample grid: added values, and the kept share of samples."""
+    """Holds a sprite on one sample grid: values to add, and the share of samples to keep."""
 
     def __init__(self, roles: Roles, box: Box, values: list[Float32], keep: Float32) -> None:
         self.roles, self.box, self.values, self.keep = roles, box, values, keep
 
 
 class Sprite:
-    """An image with alpha.
+    """Draws an image with alpha.
 
-    It caches conversions, the last low-pass and the last placement: a sprite that moves without scaling is only warped
-    and blended, a still one only blended.
+    Conversions, the last low-pass and the last placement are cached. A sprite that moves without scaling is therefore
+    only warped and blended, and a still one only blended.
 
     Args:
         rgba: uint8 h×w×4, R'G'B' (sRGB) and straight alpha; must not change afterwards.
 
     Attributes:
-        width, height: in pixels of the image.
+        width, height: size of the image in pixels.
     """
 
     def __init__(self, rgba: Bytes) -> None:
@@ -52,14 +52,14 @@ class Sprite:
         place: Float,
         opacity: float,
     ) -> bool:
-        """Blends it into the planes of an image. Returns False where it lies outside.
+        """Blends the sprite into the planes of an image. Returns False if it lies outside.
 
         Args:
             views: `planes.planes` of the image.
-            form, color: how to read them.
-            to_planes: per component the matrix from display space to its samples.
-            place: 2×3, sprite pixels → display space.
-            opacity: 0…1.
+            form, color: how to read the samples.
+            to_planes: for each component, the matrix from display space to its samples.
+            place: 2×3 matrix, sprite pixels → display space.
+            opacity: factor of the sprite's alpha, 0…1.
         """
         shapes = tuple((role, view.shape, to_planes[role].tobytes()) for role, view in views.items())
         key = (form, color, shapes, place.tobytes(), opacity)
@@ -76,7 +76,7 @@ class Sprite:
         return bool(self._placed[1])
 
     def _code(self, form: Layout, color: Color) -> dict[Roles, Float32]:
-        """Returns code values times alpha, and alpha, h×w×(n+1), by each grid's components."""
+        """Returns code values times alpha, and alpha. They are h×w×(n+1), by each grid's components."""
         key = (form, color)
         if self._coded[0] != key:
             alpha = self._rgba[..., 3:].astype(np.float32) / np.float32(255.0)
@@ -97,8 +97,8 @@ class Sprite:
     def _place(
         self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...], opacity: float
     ) -> _Placed | None:
-        """Warps `values` (h×w×n, alpha last) to a plane (`forward`: sprite → plane). They are low-passed where they
-        shrink. Returns None outside the plane."""
+        """Warps `values` (h×w×n, alpha last) to a plane (`forward`: sprite → plane). Values that shrink are low-pass
+        filtered first. Returns None if they lie outside the plane."""
         h, w = values.shape[:2]
         box = clip_box(bounds(forward, (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
         if box[2] <= box[0] or box[3] <= box[1]:

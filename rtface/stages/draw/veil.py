@@ -16,12 +16,12 @@ from rtface.stages.draw.blend import blend, native
 
 INNER = 0.85
 """Share of an ellipse's radius with full cover; outside it the frame fades in."""
-_SIDE = 256  # of the sheet with the ellipse's mask
-_MESH_TOP = 0.22  # of the mesh's height: the forehead above it, up to the hair
+_SIDE = 256  # side of the square with the ellipse's mask
+_MESH_TOP = 0.22  # the forehead above the mesh, up to the hair, as a share of the mesh's height
 
 
 def display_from_face(face: Face) -> Float:
-    """Returns the 2×3 similarity from a face's 512 square to display space. It follows position, size and roll.
+    """Returns the 2×3 similarity from a face's 512 square to display space. The matrix follows position, size and roll.
 
     In that square every face has its eyes near (193, 240) and (319, 240), the nose tip near (257, 314) and the mouth
     corners near (201, 371) and (313, 371).
@@ -30,11 +30,11 @@ def display_from_face(face: Face) -> Float:
 
 
 def covering(face: Face, margin: float = 0.2) -> Float:
-    """Returns the 2×3 matrix from the unit disc to a covering ellipse. It is in display space; its inner part (`INNER`)
-    holds the whole face.
+    """Returns the 2×3 matrix from the unit disc to a covering ellipse. The ellipse is in display space; its inner part
+    (`INNER`) holds the whole face.
 
     Args:
-        face: with its mesh, which is covered up to the hair and the ears, or else its box.
+        face: face whose mesh is covered up to the hair and the ears; without a mesh, its box.
         margin: enlargement of the ellipse, as a share of its radius.
     """
     if face.mesh is not None:
@@ -44,7 +44,7 @@ def covering(face: Face, margin: float = 0.2) -> Float:
         points, back = face.box.reshape(2, 2), translation(0.0, 0.0)
     (x0, y0), (x1, y1) = points.min(0), points.max(0)
     y0 -= _MESH_TOP * (y1 - y0) if face.mesh is not None else 0.1 * (y1 - y0)
-    # A face fills its box like an ellipse, except at brow and jaw.
+    # A face fills its box like an ellipse, except at the brow and the jaw.
     grow = 1.1 * (1.0 + margin) / INNER
     return compose(
         back,
@@ -55,21 +55,21 @@ def covering(face: Face, margin: float = 0.2) -> Float:
 
 @lru_cache(maxsize=1)
 def _sheet() -> Float32:
-    """Returns a mask of the unit disc: 1 inside `INNER`, smoothly down to 0 at its edge. Float32, `_SIDE` square, 0 on
-    its border."""
+    """Returns a mask of the unit disc. It is 1 inside `INNER`, and falls smoothly to 0 at the edge. Float32, `_SIDE`
+    square, 0 on its border."""
     axis = (np.arange(_SIDE) + 0.5) / (_SIDE / 2 - 1) - _SIDE / (_SIDE - 2)
     t = np.clip((1.0 - np.hypot(axis[:, None], axis[None])) / (1.0 - INNER), 0.0, 1.0)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def veiled(disc: Float, shape: tuple[int, ...]) -> tuple[Box, Float32] | None:
-    """Returns the box of an ellipse (`disc`: unit disc → plane) in a plane, and its soft mask. None where it lies
-    outside."""
+    """Returns an ellipse's box in a plane, and its soft mask. `disc` maps the unit disc to the plane. None if the
+    ellipse lies outside."""
     box = clip_box(bounds(disc, (-1.0, -1.0, 1.0, 1.0), margin=1.0), shape[1], shape[0])
     if box[2] <= box[0] or box[3] <= box[1]:
         return None
     half, w, h = _SIDE / 2, box[2] - box[0], box[3] - box[1]
-    # The mask is smooth: on large faces every fourth sample suffices, in a quarter of the time.
+    # The mask is smooth, so on large faces every fourth sample suffices, which takes a quarter of the time.
     step = 4 if min(w, h) > 128 else 1
     wide, high = -(-w // step), -(-h // step)
     onto = compose(
@@ -91,7 +91,7 @@ def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[floa
     """Applies a Gaussian blur under a mask, in place. `sigma`: deviation in samples, x and y."""
     part = native(view, box, form)
     h, w = part.shape
-    # Shrinks until two samples are a standard deviation, blurs there, and enlarges: this loses nothing visible. Integer
+    # Shrinks until a standard deviation is two samples, blurs there, and enlarges. This loses nothing visible. Integer
     # factors are ten times as fast.
     nx, ny = (max(1, min(int(s / 2), side)) for s, side in zip(sigma, (w, h), strict=True))
     part = cv2.copyMakeBorder(part, 0, -h % ny, 0, -w % nx, cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""The network files of the tracker: package data, checked before use. Licences are in NOTICE.
+"""Finds the tracker's network files in the package, and checks them. Licences are in NOTICE.
 
 ======================================== ======================================================================
 file                                     origin
