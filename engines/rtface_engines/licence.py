@@ -24,7 +24,7 @@ def format_lines(name: str, licence: Licence) -> list[str]:
 
 
 def record(folder: Path, name: str, licence: Licence, how: str) -> None:
-    """Records an acceptance next to the recipe. It says what, when (UTC), and `how` ("on a terminal" or the flag)."""
+    """Records an acceptance next to the recipe: what, when (UTC), and `how` ("on a terminal" or a flag)."""
     accepted = {
         "engine": name,
         "licence": asdict(licence),
