@@ -40,13 +40,13 @@ class AddRequest:
     """A request to add an engine.
 
     Attributes:
-        name: of an offer, or a new name for an ONNX file; None recognises `file`.
-        file: the weights; None downloads them.
-        url: replaces the published address.
-        python: to convert with.
-        overwrite: replace an engine of that name.
-        commercial_use: refuse engines that forbid commercial use.
-        threads: CPU threads for the check; None for all.
+        name: name of the offer, or a new name for an ONNX file. If None, the offer is recognised from `file`.
+        file: weights file. If None, the published file is downloaded.
+        url: address to download from instead of the published one.
+        python: Python interpreter to convert with.
+        overwrite: True to replace an existing engine of that name.
+        commercial_use: True to refuse engines that forbid commercial use.
+        threads: number of CPU threads for the check; None for all.
     """
 
     name: str | None = None

@@ -46,7 +46,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published file; engines/README.md explains the keys."""
+    """One published weights file; engines/README.md explains the keys."""
 
     name: str
     version: str
@@ -194,7 +194,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
 
 @functools.cache
 def converter_root() -> Path:
-    """Returns the PYTHONPATH entry for ``engines.convert``. Raises MissingComponent if it is not there."""
+    """Returns the PYTHONPATH entry for ``engines.convert``. Raises MissingComponent if the converter is missing."""
     folder = published_folder().parent
     if not (folder / "convert" / "__main__.py").is_file():
         raise MissingComponent(

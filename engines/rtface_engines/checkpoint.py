@@ -39,9 +39,9 @@ Contents = Mapping[str, Any]
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads a PyTorch or safetensors file, recognised by its content.
+    """Reads a PyTorch or safetensors file. Its content tells which of the two it is.
 
-    Raises InputMissing; InputError saying what is wrong with the file and how to fix it.
+    Raises InputMissing if there is no file, and InputError if the file is unusable.
     """
     head = file_head(path)
     with path.open("rb") as file:

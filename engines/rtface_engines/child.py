@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """Exit code of a child (negative: the signal) and its last lines on standard error."""
+    """How a child process ended. `code` is its exit code, or minus the signal; `errors` its last lines on stderr."""
 
     code: int
     errors: list[str]

@@ -34,8 +34,8 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class ConversionResult:
-    """The converter's report. `onnx_error` is the largest difference from torch, relative to the output's range;
-    `left_out` counts crops that are not golden because their output depends on rounding."""
+    """The converter's report. `onnx_error` is the largest difference from torch, relative to the output's range.
+    `left_out` counts crops that were not used as golden crops because their output depends on rounding."""
 
     parameters: int
     fp32_nodes: tuple[str, ...]

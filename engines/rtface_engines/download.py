@@ -25,7 +25,7 @@ ByteProgress = Callable[[int, int | None], None]
 """Takes bytes received and the size, None if unknown."""
 
 _CHUNK = 1 << 18
-_SPARE_BYTES = 64 << 20  # to stay free on the disk
+_SPARE_BYTES = 64 << 20  # disk space that must remain unused
 STALL_S = 30.0  # a connection without a byte for this long is closed
 PAUSES_S = 1.0, 2.0, 4.0, 8.0  # pauses before retries; after progress, the sequence starts again
 

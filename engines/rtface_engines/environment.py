@@ -20,7 +20,7 @@ VARIABLE = "RTFACE_TORCH_PYTHON"
 MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
 PACKAGES = ("numpy>=2.1,<3", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.31.1", "safetensors==0.8.0")
 _READY = "ready.json"
-_NEEDED_BYTES = 8 << 30  # if the default torch includes CUDA
+_NEEDED_BYTES = 8 << 30  # disk space for the environment if the default torch includes CUDA
 
 LineOutput = Callable[[str], None]
 

@@ -24,7 +24,7 @@ _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def engines_folder() -> Path:
-    """Returns the folder of the user's engines. Raises UsageError without a home folder."""
+    """Returns the folder of the user's engines. Raises UsageError if the user has no home folder."""
     folder = config_dir()
     if folder is None:
         raise UsageError(

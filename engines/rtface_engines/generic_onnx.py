@@ -1,6 +1,6 @@
 """Inspects a user's ONNX file and writes it as an engine's network.
 
-OpenVINO reads the file. Only rewriting one needs the ``onnx`` package.
+OpenVINO reads the file. The ``onnx`` package is needed only if the file must be rewritten.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rtface_engines.checkpoint import Contents, tensors
 
 
 def quote_path(path: Path) -> str:
-    """Quotes a path for a shell where it needs quotes."""
+    """Quotes a path for a shell if it needs quotes."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 

@@ -14,7 +14,7 @@ RECORD = "accepted.json"
 
 
 def format_lines(name: str, licence: Licence) -> list[str]:
-    """Returns lines to show: licences of code and weights, permitted use, training data, and terms."""
+    """Formats a licence as lines for the user. They tell licences, permitted use, training data, and terms."""
     lines = [
         f"{name}: code under {licence.code}, weights under {licence.weights}",
         f"commercial use: {'allowed' if licence.commercial_use else 'forbidden'}",
