@@ -73,8 +73,8 @@ def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
 
 
 def x265(qp: int) -> tuple[str, dict[str, str]]:
-    """Returns codec name and options of low-latency HEVC. They imitate a hardware encoder in calls: fixed quantiser, no
-    B-frames, no look-ahead, one reference."""
+    """Returns codec name and options for low-latency HEVC. They imitate hardware encoders in calls: fixed quantiser,
+    no B-frames, no look-ahead, one reference frame."""
     options = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1:log-level=none:pools=1:frame-threads=1"
     return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": options}
 
