@@ -18,7 +18,7 @@ OPSET = 17
 
 def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], *,
             folds: bool = False, free: Mapping[str, Mapping[int, str]] | None = None) -> onnx.ModelProto:  # fmt: skip
-    """Exports ``module``, traced with example ``inputs`` (by port name, in the module's order).
+    """Exports ``module``, traced with example ``inputs``. They are by port name, in the module's order.
 
     ``free``: names of every port's axes that have no fixed size; by default, the first axis of each port.
     ``folds``: True if the exporter folds constants, even if they grow (fp16 to fp32). Otherwise, call ``fold``.
@@ -37,7 +37,7 @@ def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs
 
 
 def constants_to_initialisers(model: onnx.ModelProto) -> None:
-    """Replaces ``Constant`` nodes by initialisers, and removes ``Identity`` nodes that only copy initialisers."""
+    """Replaces ``Constant`` nodes by initialisers. Also removes ``Identity`` nodes that only copy initialisers."""
     graph = model.graph
     names: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
@@ -59,7 +59,7 @@ def constants_to_initialisers(model: onnx.ModelProto) -> None:
 
 
 def fold(model: onnx.ModelProto) -> None:
-    """Replaces nodes that depend on initialisers only by their results. Keeps nodes with results larger than inputs."""
+    """Replaces nodes that depend only on initialisers by results. Keeps nodes with results larger than inputs."""
     graph = model.graph
     constants = {i.name: i for i in graph.initializer}
     answers = {o.name for o in graph.output}

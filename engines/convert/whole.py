@@ -138,7 +138,7 @@ def in_unit(answers: F32, offer: Offer) -> npt.NDArray[np.float16]:
 
 
 def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
-    """Exports a static graph in which only the batch size is variable, and checks it."""
+    """Exports and checks a static graph. Only its batch size is variable."""
     ports = {offer.input: torch.zeros(2, 3, offer.size, offer.size)}
     ports |= {port: torch.full((2, 1), value) for port, value in offer.controls.items()}
     model = to_onnx(module, ports, [offer.output])
@@ -178,7 +178,7 @@ def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
 
 def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
             report: Report) -> float:  # fmt: skip
-    """Returns the largest relative difference between ONNX Runtime and torch on a batch. If the network has controls,
+    """Returns ONNX Runtime's largest relative difference from torch on a batch. If the network has controls,
     also compares a batch in which each crop has different control values."""
     several = np.resize(np.arange(len(crops)), BATCH)
     steps: list[tuple[F32, dict[str, F32]]] = [(answers[several], {})]

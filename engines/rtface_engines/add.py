@@ -133,7 +133,7 @@ def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A folder to build an engine in, and how the licence was accepted."""
+    """A folder to build in, and how the licence was accepted."""
 
     folder: Path
     accepted: str

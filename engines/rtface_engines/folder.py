@@ -103,7 +103,7 @@ def check_space(new: Path, size: float) -> None:
 
 
 def exists(name: str) -> bool:
-    """Checks whether the user has an engine (or other file) of this name."""
+    """Checks whether the user has an engine of this name. Other files count too."""
     return os.path.lexists(engines_folder() / name)
 
 

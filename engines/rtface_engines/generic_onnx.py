@@ -59,7 +59,7 @@ class TensorInfo:
 
     @property
     def is_number(self) -> bool:
-        """True if the tensor can hold one floating-point number, or one per crop."""
+        """True if the tensor holds one floating-point number, or one per crop."""
         return self.dtype in ("float32", "float64") and len(self.shape) <= 2 and all(d in (None, 1) for d in self.shape)
 
 
@@ -229,7 +229,7 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
 
 @contextmanager
 def _isolated(path: Path) -> Generator[Path]:
-    """Yields a copy of or link to the file, alone in a folder. Otherwise OpenVINO would read weights next to it."""
+    """Yields a copy or link, alone in a folder. Otherwise OpenVINO would read weights next to it."""
     with tempfile.TemporaryDirectory(prefix="rtface-") as folder:
         file = Path(folder) / "model.onnx"
         try:

@@ -22,7 +22,7 @@ def quote_path(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
-    """Tensors that a file lacks, has in addition, or has with a different shape."""
+    """Tensors that are missing from a file, unexpected, or differently shaped."""
 
     missing: list[str]
     unexpected: list[str]

@@ -80,7 +80,7 @@ def similarity(scale: float, angle: float, centre: tuple[float, float], size: in
 
 
 def at(matrix: F64, size: int) -> F64:
-    """Converts the matrix of a 512-px canonical crop to that of a ``size``-px crop."""
+    """Converts the matrix of a 512-px crop for a ``size``-px crop."""
     k = 512 / size
     m = matrix.copy()
     m[:, :2] *= k

@@ -47,7 +47,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual block of the U-Net, which halves or doubles height and width."""
+    """A residual block of the U-Net. It halves or doubles height and width."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

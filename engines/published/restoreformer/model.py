@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves height and width by a 3×3 convolution with padding at the bottom and right."""
+    """Halves height and width by a 3×3 convolution. It pads at the bottom and right."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -177,14 +177,14 @@ class Decoder(nn.Module):
 
 
 class Dictionary(nn.Module):
-    """Replaces each vector of a map N×code×h×w by the nearest (Euclidean) of its ``entries``."""
+    """Replaces each vector of N×code×h×w by the nearest entry (Euclidean distance)."""
 
     def __init__(self, entries: int, code: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(entries, code)
 
     def distances(self, vectors: Tensor) -> Tensor:
-        """Computes squared distances N×h×w×entries, without the term that is the same for all entries."""
+        """Computes squared distances N×h×w×entries. Leaves out the term that is the same for all entries."""
         entries = self.embedding.weight
         return entries.square().sum(1) - 2 * (vectors.permute(0, 2, 3, 1) @ entries.t())
 

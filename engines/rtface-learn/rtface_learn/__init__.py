@@ -1,4 +1,4 @@
-"""Learns face engine weights for one person from a camera, films or photos."""
+"""Learns face engine weights for one person from camera, films or photos."""
 
 import importlib.util
 

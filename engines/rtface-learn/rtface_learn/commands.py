@@ -189,7 +189,7 @@ _WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
 
 
 def asked(missing: list[str], left: float) -> list[str]:
-    """Rotates the missing poses, so that an undetectable pose does not block others.
+    """Rotates the missing poses. So an undetectable pose does not block others.
 
     Args:
         missing: missing poses, from the guide.

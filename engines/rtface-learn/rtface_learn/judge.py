@@ -1,4 +1,4 @@
-"""Measures the gain of learnt weights, by default runs on the judging takes."""
+"""Measures the gain of learnt weights. Default runs restore the judging takes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> Iterator[Bytes]:
 
 
 def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
-    """Restores all films by a single default run, because each start takes seconds."""
+    """Restores all films by a single default run. Each start takes seconds."""
     shutil.rmtree(restored, ignore_errors=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT_VARIABLES}
     ended = child.run(

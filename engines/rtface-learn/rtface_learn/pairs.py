@@ -247,7 +247,7 @@ def _warp_face(picture: Any, r: np.random.Generator) -> Bytes:
 
 
 def _move(picture: Bytes, r: np.random.Generator) -> Take:
-    """Makes a take from one crop, which moves by fractions of a pixel."""
+    """Makes a take from one crop. It moves by fractions of a pixel."""
     take, k = Take(0.0, 0), _SIDE / 512
     for x, y in np.cumsum(r.normal(0, 0.6, (8, 2)), axis=0):
         moved = cv2.warpAffine(

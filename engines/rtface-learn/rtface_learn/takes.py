@@ -1,4 +1,4 @@
-"""Extracts takes, about a second of one face each, from films and photos."""
+"""Extracts takes from films and photos. A take is about a second of one face."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ read."""
 
 @dataclass(slots=True, eq=False)
 class Take:
-    """Consecutive pictures of a face, all cut from the same place of the frame.
+    """Consecutive pictures of a face, cut from one place of the frame.
 
     Attributes:
         time: position in the film in seconds, or the number of the photo.
@@ -143,7 +143,7 @@ def frame_takes(
 
 
 def photo_take(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
-    """Makes a take from a photo with one face, which moves by fractions of a pixel.
+    """Makes a take from a photo with one face. It moves by fractions of a pixel.
 
     Raises:
         InputError: the photo cannot be read, shows no face or several, or its face is too small, turned away or
@@ -291,12 +291,12 @@ def most_varied(takes: Sequence[Take], most: int = MAX_TAKES) -> list[Take]:
 
 
 def crop_of(take: Take, k: int, size: int) -> Bytes:
-    """Cuts the face crop out of picture `k` of a take, uint8 size×size×3."""
+    """Cuts the face crop of picture `k`, uint8 size×size×3."""
     return cut(take.pictures[k], take.matrices[k], size)
 
 
 def cut(picture: Bytes, matrix: Float, size: int, box: tuple[int, int, int, int] | None = None) -> Bytes:
-    """Cuts a face crop, or only its `box` (x, y, w, h), out of a picture without aliasing.
+    """Cuts a face crop out of a picture, without aliasing. With `box` (x, y, w, h), cuts only this part.
 
     Args:
         matrix: matrix from the 512-px template to the picture (corner convention).

@@ -214,7 +214,7 @@ def weights_of(tensors):
 
 
 def sparsify(name, change):
-    """Keeps only the largest changes of a matrix, all with the same magnitude. Preserves their total effect."""
+    """Keeps only the largest changes of a matrix. All get the same magnitude. Preserves their total effect."""
     if change.dim() < 2:
         return change
     least = next(size for part, size in SPARSE.items() if part in name)
@@ -356,7 +356,7 @@ def main(path):
 
 
 def end_with_parent():
-    """Exits when standard input ends, which happens when the parent rtface process ends."""
+    """Exits when standard input ends. This happens when the parent rtface process ends."""
     while os.read(0, 1):  # a file object's lock would block interpreter shutdown
         pass
     os._exit(1)

@@ -39,7 +39,7 @@ def remove(name: str) -> bool:
 
 
 def _delete(folder: Path, lock: BufferedRandom) -> None:
-    """Deletes the folder while holding its lock, so that no other call starts to use it."""
+    """Deletes the folder while holding its lock. So no other call starts to use it."""
     if os.name == "nt":  # Windows cannot delete an open file
         lock.close()
     shutil.rmtree(folder)
@@ -54,7 +54,7 @@ def _take(lock: BufferedRandom, name: str) -> None:
 
 
 def note_sheet(folder: Path, sheet: Path) -> None:
-    """Records the path of the sheet, so that a call that continues may overwrite it."""
+    """Records the path of the sheet. A call that continues may overwrite it."""
     (folder / _SHEET).write_bytes(os.fsencode(sheet.resolve()))
 
 
@@ -78,7 +78,7 @@ def wrote_sheet(name: str, sheet: Path) -> bool:
 
 @contextmanager
 def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
-    """Yields the private working folder, with any files that a call with the same key left.
+    """Yields the private working folder. It has any files that a call with the same key left.
 
     Args:
         name: name of the person.

@@ -179,7 +179,7 @@ def change_tones(image: U8, r: np.random.Generator) -> U8:
 
 
 def warp(image: U8, r: np.random.Generator) -> U8:
-    """Warps a picture by some percent, so that one person yields many faces."""
+    """Warps a picture by some percent. So one person yields many faces."""
     if r.uniform() < 0.3:
         return image
     side = image.shape[0]

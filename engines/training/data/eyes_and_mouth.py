@@ -60,7 +60,7 @@ class Slit:
 
 
 def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple[tuple[slice, slice], F32, F32]:
-    """Returns the slices of an S×S×3 picture for ranges ``x`` and ``y`` in pixels of 512. Also returns, in these units,
+    """Returns the slices of an S×S×3 picture, from ranges in pixels of 512. Also returns, in these units,
     the places of the columns (1×w) and rows (h×1)."""
     side = picture.shape[0]
     q = side / 512
@@ -185,7 +185,7 @@ class Features:
         self.pace, self.phase, self.rest = r.uniform(0.2, 1.6, 3), r.uniform(0, 6.28, 3), r.uniform(-0.3, 0.6)
 
     def shown(self, picture: U8, t: float) -> U8:
-        """Returns a copy of the still (S×S×3) with eyes and mouth as at frame ``t``."""
+        """Returns a copy of the still with this motion at frame ``t``."""
         out = picture.copy()
         looks = np.zeros(2)
         for start, place in self.glances:

@@ -154,7 +154,7 @@ def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
 
 
 def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """Yields (frame number, clean, degraded) for the frames in ``keep``, at canvas size. The other frames are encoded,
+    """Yields (frame number, clean, degraded) for frames in ``keep``, at canvas size. The other frames are encoded,
     but not returned."""
     if rec.kind == "native":
         yield from first_stage_films.degrade(film, times, keep)
@@ -210,7 +210,7 @@ Picked = tuple[int, Actor, Occluder | None]
 
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
-    """Cuts truth and input of the region of interest, at 512 and 256 px."""
+    """Cuts truth and input of the region, at 512 and 256 px."""
     half = at(matrix, 256)
     big, little = roi(512), roi(256)
     return (cut(truth, matrix, 512, big), cut(seen, matrix, 512, big),
@@ -277,7 +277,7 @@ def cast(
 
 
 def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
-    """Draws an obstacle in front of ``actor``, in a ``share`` of all cases."""
+    """Draws an obstacle in front of ``actor``, in a ``share`` of cases."""
     if r.random() >= share:
         return None
     kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
@@ -304,7 +304,7 @@ def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.rando
 
 
 def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes four pairs from single pictures, at 512 px if they are large enough."""
+    """Makes four pairs from single pictures. They are at 512 px if large enough."""
     out: list[Pair] = []
     while len(out) < 4:
         k = int(r.integers(len(faces)))
@@ -322,7 +322,7 @@ def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pa
 
 
 def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes pairs of one ``kind``, from a film or from four single pictures."""
+    """Makes pairs of one ``kind``, from a film or four pictures."""
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
@@ -355,7 +355,7 @@ def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[A
 
 
 def store(base: Path, meta: list[tuple[int, float, int, float]], **parts: Any) -> None:
-    """Writes the arrays of a shard, and at the end its table, which marks it as complete."""
+    """Writes the arrays of a shard. Its table comes last and marks it as complete."""
     for name, part in parts.items():
         work = base.with_suffix(f".{name}.tmp.npy")
         np.save(work, part)

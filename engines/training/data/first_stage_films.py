@@ -1,4 +1,4 @@
-"""Degrades films that are not enlarged after coding, and applies the first stage."""
+"""Degrades films that are not enlarged after coding. Also applies the first stage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def degrade(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[in
 
 
 def clean(picture: U8, steps: F32 | None, share: float) -> U8:
-    """Applies the first stage to a picture with strength ``share``, rounded to code values. Sides: multiples of 16."""
+    """Applies the first stage to a picture with strength ``share``. Rounds to code values. Sides: multiples of 16."""
     change, (before, after) = _network()(picture, steps)
     share *= expected_share(float(before.mean()), float(after.mean()))
     return np.rint(np.clip(picture + 255 * share * change.transpose(1, 2, 0), 0, 255)).astype(np.uint8)

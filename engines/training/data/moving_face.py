@@ -55,14 +55,14 @@ class Actor:
         return np.asarray(cv2.resize(rough, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
 
     def matrix(self, t: float) -> F64:
-        """Returns the 2×3 matrix from the 512-px canonical crop to the canvas at frame ``t``."""
+        """Returns the 2×3 matrix from 512-px canonical to canvas pixels."""
         x = self.centre[0] + self.speed[0] * t + self.sway * np.sin(self.pace * t + self.phase[0])
         y = self.centre[1] + self.speed[1] * t + self.sway * np.sin(0.8 * self.pace * t + self.phase[1])
         a = self.angle + self.turn * t + 0.02 * np.sin(self.pace * t + self.phase[2])
         return similarity(self.px / 512 * float(np.exp(self.zoom * t)), float(a), (float(x), float(y)), 512)
 
     def _source(self, scale: float) -> U8:
-        """Returns the picture, reduced (by area) to about the size at which it will be drawn."""
+        """Returns the picture, area-reduced to about its size on the canvas."""
         side = self.image.shape[0]
         want = min(side, max(32, int(np.ceil(512 * scale * 1.1 / 8)) * 8))
         if want not in self.scaled:

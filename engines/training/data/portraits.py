@@ -56,7 +56,7 @@ class Face:
 
 
 def allowed(source: str, licence: str) -> bool:
-    """Checks whether weights trained on a picture may be shipped, by its source and licence."""
+    """Checks whether a picture's source and licence allow shipping weights."""
     return source.startswith(ALLOWED) and not any(w in licence.lower() for w in FORBIDDEN_WORDS)
 
 

@@ -62,7 +62,7 @@ def products(mask: F32, d: F32, wanted: F32) -> list[float]:
 def rows(
     number: int, face: Portrait, network: CodedNetwork, engines: dict[str, Any], r: np.random.Generator
 ) -> list[Any]:
-    """Makes a film and measures its rows, one for each engine and measured frame."""
+    """Makes a film and measures its rows. There is one for each engine and measured frame."""
     enlarged = bool(r.uniform() < ENLARGED_SHARE)
     px = float(np.exp(r.uniform(*np.log((50, 260) if enlarged else (30, 200)))))
     scale = px / ((FACE_BOX[2] - FACE_BOX[0]) * 512)

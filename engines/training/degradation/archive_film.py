@@ -155,7 +155,7 @@ def comb(frame: U8, later: U8) -> U8:
 
 
 def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
-    """Blends two fields as a simple deinterlacer does, with a ``share`` (0..1) of ``later``."""
+    """Blends two fields as a simple deinterlacer does. ``share`` (0..1): weight of ``later``."""
     return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
 
 
@@ -197,7 +197,7 @@ class Archive:
 
 
 def draw_archive(r: Rng) -> Archive:
-    """Draws the parameters of a 35 or 16 mm print, a broadcast tape or a VHS tape."""
+    """Draws an archive film: a 35 or 16 mm print, broadcast tape or VHS."""
     medium = str(r.choice(["35 mm", "16 mm", "tape", "vhs"], p=(0.25, 0.3, 0.2, 0.25)))
     lines = int(r.choice([480, 540, 576]))
     if medium in ("35 mm", "16 mm"):
@@ -237,7 +237,7 @@ class Ageing:
         return self.flicker(fade(frame, self.archive.contrast, self.archive.lift), t)
 
     def truth(self, frame: U8, t: int) -> U8:
-        """Returns the clean frame in the light of frame ``t``, in grey if the film is.
+        """Returns the clean frame in the light of frame ``t``. It is grey if the film is.
 
         A run's colour lock preserves low frequencies, so the network cannot correct this light. If the truth had other
         light, its error would dominate the loss.

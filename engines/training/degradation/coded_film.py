@@ -73,7 +73,7 @@ class Level:
 
 
 def noise_of(crf: float) -> float:
-    """Returns the σ of the noise that goes with a crf of H.264."""
+    """Returns the σ of the noise for a crf of H.264."""
     return float(NOISE[max((q for q in NOISE if q <= crf), default=18)])
 
 
@@ -90,7 +90,7 @@ _RATED: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 def _rated(name: str, quality: str) -> Level:
-    """Builds a level from a crf, or from a bit rate such as 300k."""
+    """Builds a level from a crf, or a bit rate such as 300k."""
     encoder, options, suffix = _RATED[name.partition("/")[0]]
     if not quality.endswith("k"):
         sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0
@@ -235,7 +235,7 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
 
 
 def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
-    """Decodes a film or still to uint8 H×W×3 RGB, by its colour tags. ``siting``: position of the chroma, see
+    """Decodes a film or still to uint8 H×W×3 RGB by colour tags. ``siting``: position of the chroma, see
     `Level.siting`."""
     with av.open(str(source) if isinstance(source, Path) else source) as film:
         film.streams.video[0].thread_count = 1

@@ -1,4 +1,4 @@
-"""Loads real clips as truth, tracks their faces, and degrades them by protocols.
+"""Loads real clips as truth, tracks faces, and degrades clips by protocols.
 
 Protocols ``real/call`` (values for ``real/heavy`` in brackets) treat a clip as if its face crop had 400 px on a 720p
 canvas. They reduce frames by area to 1/2 (1/4), add noise of σ 3 (6), encode by x264 veryfast zerolatency crf 31 (33)
@@ -83,7 +83,7 @@ class Clip:
 
 @dataclass
 class Shot:
-    """Clean and degraded frames of a clip, with their matrices (512-px canonical → frame)."""
+    """Clean and degraded frames of a clip. With their matrices (512-px canonical → frame)."""
 
     clean: list[U8] = field(default_factory=list)
     seen: list[U8] = field(default_factory=list)
@@ -91,14 +91,14 @@ class Shot:
 
 
 def decoded(path: Path) -> Iterator[U8]:
-    """Decodes a clip to uint8 H×W×3 RGB, by its colour tags or the defaults of players."""
+    """Decodes a clip to uint8 H×W×3 RGB. Uses its colour tags or the defaults of players."""
     with av.open(str(path)) as clip:
         for frame in clip.decode(video=0):
             yield shown(frame, "center")
 
 
 def load_clip(path: Path, frames: int, cache: Path | None = None) -> Clip:
-    """Loads a clip from the first frame with a face, until the tracker loses its largest face.
+    """Loads a clip from the first frame with a face. Ends where the largest face is lost.
 
     Args:
         frames: maximum number of frames.

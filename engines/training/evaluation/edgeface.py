@@ -36,7 +36,7 @@ class EdgeFace:
         self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def embed(self, picture: F32 | U8) -> F32:
-        """Returns the embedding of a canonical S×S×3 RGB picture (uint8 or float 0..1): float32 (512,)."""
+        """Embeds a canonical S×S×3 RGB picture (uint8 or float 0..1): float32 (512,)."""
         size = picture.shape[0]
         matrix, _ = cv2.estimateAffinePartial2D(ARCFACE, TEMPLATE_512 * (size / 512), method=cv2.LMEDS)
         chip = cut(to_bytes(picture), np.asarray(matrix, np.float64), CHIP).astype(np.float32)

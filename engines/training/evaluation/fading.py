@@ -75,7 +75,7 @@ def fade(v: Array, name: str, share: float) -> Array:
 
 
 def best_line(before: Array, after: Array) -> Array:
-    """Fits, for each channel, the power (less 1) and gain that map one picture to another: 3×2."""
+    """Fits each channel's power (less 1) and gain between two pictures: 3×2."""
     line = np.zeros((3, 2))
     for channel in range(3):
         x, y = (np.log(v[..., channel].ravel() + fading.FADED_FLOOR) for v in (before, after))

@@ -50,7 +50,7 @@ CLIP_FRAMES = 40
 
 
 def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator[Truth]:
-    """Yields films of the first ``count`` people whose portraits are sharp and large enough."""
+    """Yields films of the first ``count`` people with sharp, large portraits."""
     for number, face in enumerate(faces):
         if not count:
             return

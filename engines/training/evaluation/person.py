@@ -64,7 +64,7 @@ class Subject:
 
 
 def parts(frames: int, fps: float) -> tuple[int, int]:
-    """Returns the number of frames to learn from, and the first frame to test.
+    """Returns the number of learning frames, and the first frame to test.
 
     Raises:
         ValueError: the clip is too short for both.

@@ -15,7 +15,7 @@ from training.evaluation.truths import Truth, halve
 
 
 def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
-    """Returns the truth, the level and the path of the cached coded film for a source.
+    """Returns truth, level and path of the cached coded film.
 
     Args:
         source: a portrait or a clip. A clip is halved, except for `clip_protocols.PROTOCOLS`.

@@ -73,7 +73,7 @@ def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
 
 
 def people(faces: Sequence[Face], which: str) -> list[Face]:
-    """Picks one picture for each person in the set "tuning" or "set-aside", in a fixed order."""
+    """Picks one picture per person in "tuning" or "set-aside". The order is fixed."""
     candidates, aside = split(list(faces))
     return _pictures(candidates, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _pictures(aside, "set-aside")
 
@@ -113,7 +113,7 @@ def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
 
 
 def _way(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
-    """Returns how far a coordinate has moved from its start at frame ``t``."""
+    """Returns how far a coordinate has moved until frame ``t``."""
     return float(speed * t + sway * (np.sin(pace * t + phase) - np.sin(phase)))
 
 
@@ -165,7 +165,7 @@ def fine_detail(image: U8 | F32) -> F32:
 
 
 def sharpness(truth: Truth) -> float:
-    """Measures the standard deviation of fine detail, in the oval of the first measured frame."""
+    """Measures the standard deviation of fine detail. It is in the oval of the first measured frame."""
     image, matrix = truth.frames[truth.first], truth.matrices[truth.first]
     oval = oval_of(matrix, (image.shape[1], image.shape[0]))
     return float(np.sqrt(np.average(fine_detail(image) ** 2, weights=oval)))

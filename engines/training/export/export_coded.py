@@ -22,7 +22,7 @@ SIDES = (("image", 1), ("steps", CELL), ("correction", 1), ("errors", CELL))
 
 
 def load(checkpoint: Path, *, small: bool = False) -> CodedNet:
-    """Loads the network with a checkpoint's averaged weights, rounded as they will be stored."""
+    """Loads the network with a checkpoint's averaged weights. They are rounded as stored."""
     net = CodedNet(*((SMALL_WIDTHS, SMALL_BLOCKS) if small else (WIDTHS, BLOCKS)))
     state = torch.load(checkpoint, map_location="cpu")["ema"]
     net.load_state_dict({k: v.half().float() if v.numel() > 16 else v for k, v in state.items()})

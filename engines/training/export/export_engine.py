@@ -140,7 +140,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
 
 
 def in_half(net: Small | Medium, crops: U8) -> float:
-    """Returns the worst PSNR in dB of a run fully in fp16 against fp32. It shows whether activations stay below 65,504,
+    """Returns the worst PSNR in dB of fp16 throughout against fp32. It shows whether activations stay below 65,504,
     the largest number in fp16, as TensorRT needs."""
     x, y, w, h = roi(net.size)
     given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
@@ -155,7 +155,7 @@ def in_half(net: Small | Medium, crops: U8) -> float:
 
 
 class Both:
-    """A plan for rtface that answers by torch, and compares ONNX Runtime with it."""
+    """A plan for rtface that answers by torch. Compares ONNX Runtime with it."""
 
     identity: Any = None
 

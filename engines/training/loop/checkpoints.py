@@ -26,7 +26,7 @@ class Ema:
 
     @contextmanager
     def used(self, net: nn.Module) -> Iterator[None]:
-        """Gives ``net`` the averaged weights within the context, and restores its own afterwards."""
+        """Gives ``net`` the averaged weights within the context. Restores its own afterwards."""
         live = {k: v.clone() for k, v in net.state_dict().items()}
         net.load_state_dict(self.weights)
         try:

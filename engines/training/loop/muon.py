@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
-    """Approximates the nearest (semi-)orthogonal matrix of a matrix m×n (or of each of N×m×n).
+    """Approximates the nearest (semi-)orthogonal matrix of m×n (or each of N×m×n).
 
     The quintic Newton-Schulz iteration runs on the small Gram matrix. So only two products involve the long side.
     """

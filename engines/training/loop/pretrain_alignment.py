@@ -39,7 +39,7 @@ PIECE = 4
 
 
 class Motion(nn.Module):
-    """``Align`` and ``Carry`` alone, with the same parameter names as in a whole network."""
+    """``Align`` and ``Carry`` alone. Their parameters have the same names as in a whole network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def augment_clip(b: Batch, r: np.random.Generator) -> Batch:
 
 
 def shift(z: Tensor, dy: int, dx: int) -> Tensor:
-    """Shifts pictures N×T×C×h×w by ``dy`` down and ``dx`` right, mirrored at the edges."""
+    """Shifts N×T×C×h×w by ``dy`` down and ``dx`` right, mirrored at the edges."""
     a, c = abs(dy), abs(dx)
     h, w = z.shape[-2:]
     wide = F.pad(z.flatten(0, 1), (c, c, a, a), mode="reflect")

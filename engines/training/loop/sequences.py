@@ -225,7 +225,7 @@ def weight_of(given: Tensor, clean: Tensor, clean_weight: float) -> Tensor:
 def clip_loss(
     loss: Loss, net: Small, b: Batch, clean_weight: float, look: tuple[Look, float] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (loss summed over frames, squared errors N×T, squared errors of the input N×T).
+    """Returns (loss summed over frames, squared errors N×T, input's squared errors N×T).
 
     Errors are after the colour lock. ``look``: a perceptual distance and its weight. It is computed for only one random
     frame of the batch because it costs as much as ten frames.

@@ -129,7 +129,7 @@ class Pairs:
 
 
 def change_tones(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255, and scales their steps."""
+    """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255. Scales their steps too."""
     size, device = len(pair), pair.device
     random = torch.rand((3, size), generator=r, device=device)
     saturation = torch.where(random[0] < 0.5, 0.6 + 0.65 * random[1], 1.0).view(-1, 1, 1, 1, 1)
@@ -163,7 +163,7 @@ def infer(net: nn.Module, seen: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def losses(net: nn.Module, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Computes the mean log error, the loss of the predicted errors, and patch errors before and after correction."""
+    """Computes mean log error, loss of predicted errors, patch errors (before, after)."""
     out, log_error = infer(net, seen, steps)
     before, after = cell_error(seen, truth), cell_error(out, truth)
     patch = after.mean((1, 2))
@@ -274,7 +274,7 @@ class Learner:
 
 
 def validate(net: nn.Module, pairs: Pairs, with_steps: bool) -> dict[str, float]:
-    """Measures the gain in dB (mean, worst, luma, by codec, coarse), and the mean error of the predicted gain."""
+    """Measures gain in dB (mean, worst, luma, by codec, coarse). Also measures the predicted gain's mean error."""
     rows: list[Tensor] = []
     with torch.no_grad():
         for number in range(0, pairs.count, 64):

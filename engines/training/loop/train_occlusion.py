@@ -80,7 +80,7 @@ def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
 def augment_frame(
     image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Augments a frame 1×3×h×w and its cover 1×1×h/4×w/4 by light, motion and blur. Sometimes pastes an enlarged part
+    """Augments a frame and its cover (1×1×h/4×w/4) by light, motion, blur. Sometimes pastes an enlarged part
     of the frame ``other`` where ``shape`` is."""
     if r.random() < SHADOW_SHARE:
         hidden = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)

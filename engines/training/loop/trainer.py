@@ -203,7 +203,7 @@ class Trainer:
             return clip_figures(self.loss, self.net, data, MAX_VALIDATION)
 
     def pair_figures(self, pairs: Pairs) -> dict[str, Any]:
-        """Measures the gain in dB by kind, and how well clean faces are preserved."""
+        """Measures gain by kind (dB), and how well clean faces are preserved."""
         gains, clean, small = np.zeros(0), [], []
         count = min(MAX_VALIDATION, len(pairs.index))
         kinds = pairs.kinds[:count]

@@ -81,7 +81,7 @@ class Adversary:
         return wanted * weight.clamp(max=1e3).detach()
 
     def windows_norm(self, gradient: Tensor) -> Tensor:
-        """Returns the norm that a gradient over whole pictures has, on average, in a window."""
+        """Returns the mean norm in a window of a gradient over pictures."""
         share = self.side**2 / (gradient.shape[2] * gradient.shape[3])
         return gradient.norm() * share**0.5
 

@@ -37,7 +37,7 @@ _PADDING = 0.25
 
 
 def chip_matrix(size: int) -> F64:
-    """Returns the 2×3 matrix from dlib's 150×150 face chip to a canonical crop.
+    """Returns the 2×3 matrix from dlib's 150×150 chip to a canonical crop.
 
     ``size``: side of the crop; pixel centres are at integers. It is a least-squares fit of five mean points (Umeyama
     1991). Because no detector is involved, a restored face and its truth are cut in the same way.

@@ -33,7 +33,7 @@ def luma(z: Tensor) -> Tensor:
 
 
 def lowpass(z: Tensor, cell: int) -> Tensor:
-    """Averages the ``cell``-px cells of the 32×32 grid, and blurs the result by a 5-tap Gaussian of σ 1."""
+    """Averages the ``cell``-px cells of the 32×32 grid. Blurs the result by a 5-tap Gaussian of σ 1."""
     k = torch.exp(-0.5 * torch.arange(-2, 3, device=z.device, dtype=z.dtype) ** 2)
     k = k / k.sum()
     n, c, h, w = z.shape
@@ -80,7 +80,7 @@ UNEVEN_WEIGHT = 1.0
 
 
 def uneven(shown: Tensor) -> Tensor:
-    """Measures how unevenly fine detail is spread over the 64 places of 8×8 cells. Images are N×3×h×w.
+    """Measures how unevenly fine detail is spread over 8×8 cells. Images are N×3×h×w.
 
     Takes each place's mean magnitude of the finest band, relative to the mean of all places. The scalar result is the
     mean squared deviation from 1: 0.0001 in photographs. Networks on folded images prefer some places: they draw

@@ -15,7 +15,7 @@ from training.crop_space import roi
 
 
 def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
-    """Initialises a convolution, so that it scales the variance of its input by ``gain`` squared."""
+    """Initialises a convolution. It scales its input's variance by ``gain`` squared."""
     nn.init.normal_(conv.weight, std=gain / conv.weight[0].numel() ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -93,7 +93,7 @@ class Window(nn.Module):
 
 
 def taps(position: float) -> list[float]:
-    """Returns the weights of samples −1, 0 and 1 in linear interpolation at a position −1..1."""
+    """Returns linear interpolation weights of samples −1, 0, 1. The position is −1..1."""
     return [max(0.0, 1 - abs(position - k)) for k in (-1, 0, 1)]
 
 
@@ -226,7 +226,7 @@ class Bounded(nn.Module):
         return around((rest**2).mean(1, keepdim=True)).clamp_min(1e-7)
 
     def forward(self, detail: Tensor, seen: Tensor, added: Tensor) -> Tensor:
-        """Limits ``detail`` by the structure of the image ``seen`` (folded, -1..1) plus ``added``."""
+        """Limits ``detail`` by the structure of ``seen`` (folded, -1..1) plus ``added``."""
         green = slice(FOLD**2, 2 * FOLD**2)
         image_is, detail_is = (self.structure(x) for x in (0.5 * seen[:, green] + added[:, green], detail[:, green]))
         return detail * self.spread(around((self.most**2 * image_is / detail_is).clamp(max=1).sqrt()))

@@ -82,7 +82,7 @@ class Codebook(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Gives `x` the mean and deviation of `like` per image and channel, which transfers the encoder's colours and light
+    """Gives `x` the mean and deviation of `like` per image and channel. It transfers the encoder's colours and light
     (adaptive instance normalisation, Huang and Belongie 2017). Both are N×C×H×W with `places` = H·W."""
 
     def __init__(self, places: int) -> None:

@@ -167,7 +167,7 @@ class Block(nn.Module):
 
 
 class Spade(nn.Module):
-    """Normalises channels per image, then scales and shifts each place by the guide."""
+    """Normalises channels per image. The guide determines scale and shift at each place."""
 
     def __init__(self, channels: int, guide: int) -> None:
         super().__init__()
