@@ -83,7 +83,7 @@ class Clip:
 
 @dataclass
 class Shot:
-    """Clean and degraded frames of a clip. With their matrices (512-px canonical → frame)."""
+    """Clean and degraded frames of a clip. ``matrices`` map 512-px canonical to frame pixels."""
 
     clean: list[U8] = field(default_factory=list)
     seen: list[U8] = field(default_factory=list)
