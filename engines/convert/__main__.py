@@ -35,7 +35,7 @@ def main() -> int:
         write_event(out, {"error": f"{error.filename or arguments.out}: {error.strerror or error}"})
     except MemoryError:
         write_event(out, {"error": "not enough memory to convert; close other programs and try again"})
-    except Exception as error:  # noqa: BLE001  a bug here or in a library: a line of JSON, the traceback on stderr
+    except Exception as error:  # noqa: BLE001  a bug here or in a library; the traceback goes to standard error
         traceback.print_exc()
         write_event(out, {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
     else:

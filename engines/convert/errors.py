@@ -2,4 +2,4 @@
 
 
 class ConvertError(Exception):
-    """Its message is one line for a user: what, where, and how to fix it."""
+    """A conversion failed. The message is one line for the user: what is wrong, where, and how to fix it."""

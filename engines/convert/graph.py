@@ -18,15 +18,15 @@ OPSET = 17
 
 def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], *,
             folds: bool = False, free: Mapping[str, Mapping[int, str]] | None = None) -> onnx.ModelProto:  # fmt: skip
-    """Exports ``module``, traced with ``inputs`` (examples by port name, in its order).
+    """Exports ``module``, traced with example ``inputs``. They are by port name, in the module's order.
 
-    ``free``: names of the free axes of every port; by default the first axis of each is free.
-    ``folds``: the exporter folds constants, even if they grow, as fp32 out of fp16; else ``fold`` does.
+    ``free``: names of every port's axes that have no fixed size; by default, the first axis of each port.
+    ``folds``: True if the exporter folds constants, even if they grow (fp16 to fp32). Otherwise, call ``fold``.
     """
     names, file = list(inputs), io.BytesIO()
     free = free or {n: {0: "n"} for n in (*names, *outputs)}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the old tracing exporter, and about each constant
+        warnings.simplefilter("ignore")  # torch warns about the old tracing exporter, and about each constant
         torch.onnx.export(
             module, tuple(inputs.values()), file, dynamo=False, opset_version=OPSET, do_constant_folding=folds,
             input_names=names, output_names=list(outputs), dynamic_axes=free,
@@ -37,7 +37,7 @@ def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs
 
 
 def constants_to_initialisers(model: onnx.ModelProto) -> None:
-    """Turns ``Constant`` nodes into initialisers and drops ``Identity`` nodes of initialisers."""
+    """Replaces ``Constant`` nodes by initialisers. Also removes ``Identity`` nodes that only copy initialisers."""
     graph = model.graph
     names: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
@@ -59,7 +59,7 @@ def constants_to_initialisers(model: onnx.ModelProto) -> None:
 
 
 def fold(model: onnx.ModelProto) -> None:
-    """Folds nodes that depend on initialisers only. Keeps nodes whose result is larger than their inputs."""
+    """Replaces nodes that depend only on initialisers by results. Keeps nodes with results larger than inputs."""
     graph = model.graph
     constants = {i.name: i for i in graph.initializer}
     answers = {o.name for o in graph.output}
@@ -88,7 +88,7 @@ def fold(model: onnx.ModelProto) -> None:
 def match_nodes(model: onnx.ModelProto, patterns: Iterable[str]) -> list[str]:
     """Lists nodes whose names match a pattern, in the graph's order.
 
-    In patterns, ``*`` matches ``/`` too. Raises ValueError for a pattern without a match.
+    In patterns, ``*`` also matches ``/``. Raises ValueError if a pattern matches no node.
     """
     names = [node.name for node in model.graph.node]
     matches: set[str] = set()

@@ -24,8 +24,8 @@ SAMPLES = 1 << 20
 
 
 def ranges(model: onnx.ModelProto, inputs: Iterable[Mapping[str, F32]]) -> list[dict[str, Any]]:
-    """Returns ``name``, ``low`` and ``high`` of each convolution to run in int8. ``inputs``: one crop each, by port
-    name."""
+    """Measures the input range of each convolution to run in int8: ``name``, ``low``, ``high``. Each of ``inputs`` has
+    the tensors of one crop by port name."""
     stored = {init.name: init.dims for init in model.graph.initializer}
     convolutions = [node for node in model.graph.node
              if node.op_type == "Conv" and min(stored.get(node.input[1], (0, 0))[:2]) >= MIN_CHANNELS]  # fmt: skip
@@ -35,7 +35,7 @@ def ranges(model: onnx.ModelProto, inputs: Iterable[Mapping[str, F32]]) -> list[
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sources)
     session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
     del probe
-    limits = dict.fromkeys(sources, (0.0, 0.0))  # includes zero, with which convolutions pad
+    limits = dict.fromkeys(sources, (0.0, 0.0))  # ranges include zero because convolutions pad with it
     for given in inputs:
         for name, values in zip(sources, session.run(sources, dict(given)), strict=True):
             limits[name] = _wider(limits[name], _bounds(values))
@@ -44,7 +44,7 @@ def ranges(model: onnx.ModelProto, inputs: Iterable[Mapping[str, F32]]) -> list[
 
 
 def _bounds(values: F32) -> tuple[float, float]:
-    # An odd step samples other columns in each row.
+    # Because the step is odd, the samples lie in different columns of each row.
     flat = values.ravel()[:: values.size // SAMPLES | 1]
     low, high = int((1 - QUANTILE) * (flat.size - 1)), int(np.ceil(QUANTILE * (flat.size - 1)))
     ordered: F32 = np.partition(flat, (low, high))

@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True)
 class Offer:
-    """An entry of ``[[offers]]`` with shared settings; ``engines/README.md`` explains the keys."""
+    """One entry of ``[[offers]]`` and the settings that all entries share. ``engines/README.md`` explains the keys."""
 
     folder: Path
     name: str
@@ -34,7 +34,7 @@ class Offer:
     prefix: str = ""
 
     def code(self) -> Any:
-        """Imports ``model.py``."""
+        """Imports the architecture's ``model.py``. Returns the module."""
         path = self.folder / "model.py"
         spec = importlib.util.spec_from_file_location(f"rtface_architecture_{self.folder.name}", path)
         assert spec is not None and spec.loader is not None
@@ -48,7 +48,7 @@ class Offer:
 
 
 def read_offer(folder: Path, name: str) -> Offer:
-    """Reads the offer of that name. `rtface_engines.catalogue` has checked the file."""
+    """Reads the offer of that name. `rtface_engines.catalogue` has already checked the file."""
     table = tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))
     (offer,) = (offer for offer in table["offers"] if offer["name"] == name)
     given, answer = table["input"], table["output"]

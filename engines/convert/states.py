@@ -1,4 +1,4 @@
-"""Loads weights from published files: tensors only, with an exact match."""
+"""Loads weights from published files. Reads only tensors, which must match the network exactly."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Placeholder:
 
 
 def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
-    """Loads the weights in ``file`` into ``module``, strictly.
+    """Loads the weights in ``file`` into ``module``. All names must match.
 
-    `rtface engines add` has compared names and shapes. Raises ConvertError for a damaged file.
+    `rtface engines add` has already compared names and shapes. Raises ConvertError for a damaged file.
     """
     table = tensors(read(file), offer.states)
     state = {name.removeprefix(offer.prefix): t for name, t in table.items() if name.startswith(offer.prefix)} or table
@@ -50,7 +50,7 @@ def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
 
 
 def read(file: Path) -> Mapping[str, Any]:
-    """Reads a safetensors or PyTorch file, without running its code."""
+    """Reads a safetensors or PyTorch file without running code from it."""
     try:
         with file.open("rb") as opened:
             head = opened.read(9)
@@ -73,7 +73,7 @@ def _zipped(file: Path) -> Any:
 
 
 def tensors(loaded: Mapping[str, Any], states: list[str]) -> State:
-    """Returns tensors under the first of ``states`` that exists, else all. In flat files, states are prefixes."""
+    """Returns tensors under the first of ``states`` that exists, otherwise all. In flat files, states are prefixes."""
     for state in states:
         if state and isinstance(inner := loaded.get(state), Mapping):
             return _floats(inner)
@@ -83,6 +83,6 @@ def tensors(loaded: Mapping[str, Any], states: list[str]) -> State:
 
 
 def _floats(table: Mapping[str, Any]) -> State:
-    """Returns the tensors of a table, floating-point ones as fp32."""
+    """Returns the tensors in a table. Converts floating-point tensors to fp32."""
     return {name: t.float() if t.is_floating_point() else t
             for name, t in table.items() if isinstance(t, torch.Tensor)}  # fmt: skip

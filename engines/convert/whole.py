@@ -37,12 +37,11 @@ BATCH = 3
 def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Report) -> dict[str, Any]:
     """Writes the converted network and its files into ``out``.
 
-    These are ``model.onnx``, ``golden.npz``, and ``int8.json`` if the offer gives a PSNR for it. They move there once
-    all are whole and the network is checked. Returns the number of ``parameters``,
-    ``fp32_nodes`` (names), ``onnx_error`` (largest difference from torch, relative to the output's range),
-    ``left_out`` (crops, at most a third, that are not golden because the two differ by more: if two entries of a
-    codebook are equally near, rounding chooses, which changes a patch of the face), and ``bytes`` and ``sha256`` of
-    the network. Raises ConvertError.
+    The files are ``model.onnx``, ``golden.npz``, and ``int8.json`` if the offer sets a PSNR for int8. They move to
+    ``out`` after all are complete and the network is checked. Returns the number of ``parameters``, ``fp32_nodes``
+    (names), ``onnx_error`` (largest difference from torch, relative to the output's range), ``left_out`` (number of
+    crops that differ more, at most a third: if two codebook entries are equally near, rounding chooses between them,
+    which changes a patch of the face), and ``bytes`` and ``sha256`` of the network. Raises ConvertError.
     """
     report("load", 0.0)
     offer = read_offer(folder, name)
@@ -103,8 +102,8 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report
 
 
 def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Report) -> None:
-    """Writes ``int8.json``. Ranges come from all crops but the first. The golden gate judges all, so that it includes a
-    crop that the ranges were not measured on."""
+    """Writes ``int8.json``. Ranges come from all crops but the first. The golden gate uses all crops, so that one of
+    them did not influence the ranges."""
     report("int8", 0.0)
     convolutions = ranges(model, (ports(offer, crop[None], {}) for crop in crops[1:]))
     table = {"weights": digest, "crops": list(range(len(crops))), "convolutions": convolutions}
@@ -114,7 +113,7 @@ def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, pat
 
 
 def read_crops(path: Path, size: int) -> U8:
-    """Reads ``crops`` of an npz, uint8 N×size×size×3. Raises ConvertError."""
+    """Reads ``crops`` from an npz file, uint8 N×size×size×3. Raises ConvertError if they are unusable."""
     try:
         with np.load(path, allow_pickle=False) as file:
             crops = file["crops"]
@@ -132,14 +131,14 @@ def as_floats(crops: U8, offer: Offer) -> F32:
 
 
 def in_unit(answers: F32, offer: Offer) -> npt.NDArray[np.float16]:
-    """Scales pictures to fp16 in 0…1, clipped as at run time. A step of fp16 is a quarter of the tolerance, and fp16
+    """Scales answers to 0…1 in fp16, clipped as at run time. The step of fp16 is a quarter of the tolerance, and fp16
     compresses better than float32."""
     low, high = offer.answers
     return np.clip((answers - low) / (high - low), 0, 1).astype(np.float16)
 
 
 def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
-    """Exports and checks a static graph with a free batch size."""
+    """Exports and checks a static graph. Only its batch size is variable."""
     ports = {offer.input: torch.zeros(2, 3, offer.size, offer.size)}
     ports |= {port: torch.full((2, 1), value) for port, value in offer.controls.items()}
     model = to_onnx(module, ports, [offer.output])
@@ -151,7 +150,7 @@ def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
 
 
 def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) -> F32:
-    """Runs each crop alone in torch fp32, with default controls. Returns N×3×S×S in the output's range."""
+    """Runs each crop alone in torch (fp32, default controls). Returns the answers, N×3×S×S in the output's range."""
     answers: list[F32] = []
     for i, crop in enumerate(crops):
         report("golden", i / len(crops))
@@ -166,7 +165,7 @@ def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) ->
 
 
 def run(offer: Offer, module: torch.nn.Module, crops: F32, controls: dict[str, F32]) -> F32:
-    """Runs the module on a batch. ``controls``: N×1 by port; missing ones have their defaults."""
+    """Runs the module on a batch. ``controls``: values N×1 by port; missing controls get their defaults."""
     with torch.no_grad():
         given = ports(offer, crops, controls)
         return module(*(torch.from_numpy(v) for v in given.values())).numpy()
@@ -179,8 +178,8 @@ def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
 
 def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
             report: Report) -> float:  # fmt: skip
-    """Returns ONNX's largest relative difference from torch in a batch. With controls, also checks a batch
-    with a different value for each crop."""
+    """Returns ONNX Runtime's largest relative difference from torch on a batch. If the network has controls,
+    also compares a batch in which each crop has different control values."""
     several = np.resize(np.arange(len(crops)), BATCH)
     steps: list[tuple[F32, dict[str, F32]]] = [(answers[several], {})]
     if offer.controls:
@@ -196,6 +195,6 @@ def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.Inferenc
 
 def difference(offer: Offer, session: onnxruntime.InferenceSession, crops: F32, wanted: F32,
                controls: dict[str, F32]) -> float:  # fmt: skip
-    """Returns ONNX Runtime's largest difference from ``wanted``, relative to the range."""
+    """Returns ONNX Runtime's largest difference from ``wanted``, relative to the output's range."""
     actual = session.run(None, ports(offer, crops, controls))[0]
     return float(np.abs(actual - wanted).max()) / (offer.answers[1] - offer.answers[0])

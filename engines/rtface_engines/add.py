@@ -40,13 +40,13 @@ class AddRequest:
     """A request to add an engine.
 
     Attributes:
-        name: of an offer, or a new name for an ONNX file; None recognises `file`.
-        file: the weights; None downloads them.
-        url: replaces the published address.
-        python: to convert with.
-        overwrite: replace an engine of that name.
-        commercial_use: refuse engines that forbid commercial use.
-        threads: CPU threads for the check; None for all.
+        name: name of the offer, or a new name for an ONNX file. If None, the offer is recognised from `file`.
+        file: weights file. If None, the published file is downloaded.
+        url: address to download from instead of the published one.
+        python: Python interpreter to convert with.
+        overwrite: True to replace an existing engine of that name.
+        commercial_use: True to refuse engines that forbid commercial use.
+        threads: number of CPU threads for the check; None for all.
     """
 
     name: str | None = None
@@ -60,8 +60,8 @@ class AddRequest:
 
 @dataclass(frozen=True, slots=True)
 class AddCallbacks:
-    """Callbacks to the user interface. `progress` takes a step and its share done (0…1), `fetched` bytes received and
-    in total (None: unknown)."""
+    """Callbacks to the user interface. `progress` gets a step's name and how much of it is done (0…1). `fetched` gets
+    the number of bytes received, and the total (None if unknown)."""
 
     output: SetupOutput
     progress: Callable[[str, float], None]
@@ -71,7 +71,7 @@ class AddCallbacks:
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """An added engine and how it runs here. ONNX files have no `onnx_error`."""
+    """An added engine and how it runs here. For ONNX files, `onnx_error` is None."""
 
     name: str
     folder: Path
@@ -90,13 +90,13 @@ class AddResult:
 
 
 def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
-    """Adds an engine. On failure, nothing of it remains and an earlier one stays.
+    """Adds an engine. On failure, nothing is added, and an existing engine stays.
 
     Raises:
-        UsageError: no such offer, the engine exists, or its licence was not accepted.
-        InputError: the file is damaged or holds other weights.
+        UsageError: the offer does not exist, the engine exists already, or its licence was not accepted.
+        InputError: the file is damaged, or holds the weights of another network.
         DownloadError, OutputError, MissingComponent.
-        EngineError: it cannot be converted, or fails its golden gate here.
+        EngineError: the engine cannot be converted, or fails its golden gate on this machine.
     """
     offers = find_offers()
     if request.name is not None:
@@ -133,7 +133,7 @@ def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A folder to build an engine in, and the licence's acceptance."""
+    """A folder to build in, and how the licence was accepted."""
 
     folder: Path
     accepted: str
@@ -141,8 +141,8 @@ class _Place:
 
 @contextmanager
 def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> Generator[_Place]:
-    """Yields a place to build an engine and locks its name. Raises UsageError if its licence is not accepted or
-    not allowed, or the engine exists; OutputError."""
+    """Yields a place to build an engine and locks its name. Raises UsageError if the licence is not accepted or not
+    allowed, or if the engine exists already. Raises OutputError if the folder cannot be written."""
     if request.commercial_use and not terms.commercial_use:
         raise UsageError(
             "{name} may not be used commercially ({licence}), and commercial-use is on",
@@ -220,13 +220,13 @@ def _add_from_url(
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:
-        if file == target:  # the next attempt must not find it
+        if file == target:  # the next attempt must not find the bad download
             target.unlink()
         raise
     added = _add_converted(
         offer, file, SourceFile(file.name, file.stat().st_size, pinned, shown(url)), place, request, ui
     )
-    if file == target:  # the converted network replaces it
+    if file == target:  # the download is no longer needed: the converted network replaces it
         shutil.rmtree(target.parent, ignore_errors=True)
     return added
 
@@ -360,8 +360,8 @@ def _onnx_table(
             "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
             "output": {"name": network.output.name, "range": list(spans[1])},
             "batch": {"min": 1, "opt": 1, "max": network.max_batch},
-            # No fp16: some nodes may need fp32, and which is unknown. OpenVINO takes a quarter of an hour to compile
-            # some networks in bf16 (convolutions of single channels with 17×17 weights).
+            # No fp16: some nodes may need fp32, and it is unknown which. For files without an offer, no bf16 either:
+            # OpenVINO takes 15 minutes to compile some networks in bf16 (17×17 convolutions of single channels).
             "precision": {"default": "bf16" if offer else "f32", "fallback": "f32"},
             "controls": controls,
             "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}},
@@ -378,10 +378,10 @@ def _finish(
     request: AddRequest,
     ui: AddCallbacks,
 ) -> AddResult:
-    """Writes record and recipe, runs the golden gate, moves the engine in."""
+    """Finishes a built engine: writes record and recipe, checks it, installs it."""
     folder = place.folder
     licence.record(folder, table["name"], terms, place.accepted)
-    # Results for these goldens must not be applied to those of another conversion.
+    # The hash ties cached gate results to these golden crops, so that another conversion does not reuse them.
     table = table | {"golden": table["golden"] | {"sha256": digest(folder / table["golden"]["file"])}}
     (folder / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
     recipe = load_recipe(folder / "recipe.toml")

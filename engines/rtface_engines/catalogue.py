@@ -46,7 +46,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published file; engines/README.md explains the keys."""
+    """One published weights file; engines/README.md explains the keys."""
 
     name: str
     version: str
@@ -63,7 +63,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class OfferTable:
-    """``offers.toml``."""
+    """The contents of an ``offers.toml`` file."""
 
     architecture: Architecture
     licence: Licence
@@ -108,9 +108,9 @@ class Offer:
 
 
 def unprefixed(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """Removes the prefix from names that have it, and drops others.
+    """Removes the prefix from tensor names, and drops names without it.
 
-    If no name has it, returns all unchanged.
+    If no name has the prefix, returns all names unchanged.
     """
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)} or shapes
 
@@ -137,7 +137,7 @@ def read_offers(folder: Path) -> list[Offer]:
 
 
 def find_offers() -> dict[str, Offer]:
-    """Returns all offers by name. Logs and skips folders that cannot be read."""
+    """Returns all offers by name. Skips folders that cannot be read, and logs them."""
     by_name: dict[str, Offer] = {}
     for folder in (*sorted(path.parent for path in published_folder().glob(f"*/{FILE}")), *_plugins()):
         try:
@@ -149,7 +149,7 @@ def find_offers() -> dict[str, Offer]:
 
 
 def _plugins() -> list[Path]:
-    """Lists folders that installed distributions name."""
+    """Lists the architecture folders of installed plugins (entry points)."""
     folders: list[Path] = []
     for point in plugins.installed("engine").values():
         try:
@@ -168,8 +168,8 @@ def _owner(point: EntryPoint) -> str:
 
 
 def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
-    """Returns the offer of that name. Raises UsageError with the nearest; MissingComponent if its distribution is not
-    installed."""
+    """Returns the offer of that name. Raises UsageError, which suggests the nearest name, if there is none. Raises
+    MissingComponent if the distribution that has it is not installed."""
     if name in offers:
         return offers[name]
     family = name.lower().split("-")[0]
@@ -194,7 +194,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
 
 @functools.cache
 def converter_root() -> Path:
-    """Returns the PYTHONPATH entry that ``engines.convert`` needs. Raises MissingComponent."""
+    """Returns the PYTHONPATH entry for ``engines.convert``. Raises MissingComponent if the converter is missing."""
     folder = published_folder().parent
     if not (folder / "convert" / "__main__.py").is_file():
         raise MissingComponent(

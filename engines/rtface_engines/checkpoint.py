@@ -39,9 +39,9 @@ Contents = Mapping[str, Any]
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads a PyTorch or safetensors file, recognised by its content.
+    """Reads a PyTorch or safetensors file. Its content tells which of the two it is.
 
-    Raises InputMissing; InputError saying what is wrong with the file and how to fix it.
+    Raises InputMissing if there is no file, and InputError if the file is unusable.
     """
     head = file_head(path)
     with path.open("rb") as file:
@@ -67,7 +67,7 @@ def read_contents(path: Path) -> Contents:
 def file_head(path: Path) -> bytes:
     """Reads the first 512 bytes of a possible weights file.
 
-    Raises InputMissing; InputError for a folder, pipe, empty file, web page or Git LFS pointer.
+    Raises InputMissing if there is no file; InputError for a folder, pipe, empty file, web page or Git LFS pointer.
     """
     try:
         kind = path.stat().st_mode
@@ -87,7 +87,7 @@ def file_head(path: Path) -> bytes:
         ) from error
     if not head:
         raise InputError("{path} is empty; get it again", code="checkpoint_empty", path=path)
-    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # a table's length may also begin with <
+    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # safetensors may also begin with <
         raise InputError(
             "{path} is a web page, not a file of weights; download it again", code="checkpoint_page", path=path
         )
@@ -124,7 +124,7 @@ def _zipped(path: Path) -> Contents:
 
 
 def _legacy(path: Path, file: BinaryIO) -> Contents:
-    """Reads a file of before 1.6: pickles of magic number, version, system and contents, then storages."""
+    """Reads a file of PyTorch before 1.6. It has four pickles (magic number, version, system, contents), and data."""
     file.seek(0)
     try:
         if _load(file) != _LEGACY:
@@ -164,7 +164,7 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
 
 
 def _load(file: BinaryIO | io.BytesIO) -> Any:
-    """Reads the next pickle. Raises _Unsafe for a name that is not allowed, any exception for damage."""
+    """Reads the next pickle. Raises _Unsafe for a forbidden name. A damaged pickle can raise any exception."""
     return _Unpickler(file).load()
 
 
@@ -252,7 +252,7 @@ _BYTES = {dtype: size for size, dtypes in _DTYPES.items() for dtype in dtypes}
 
 
 def _safetensors(path: Path, file: BinaryIO) -> Contents:
-    """Reads length and JSON table of a file (https://github.com/huggingface/safetensors)."""
+    """Reads a safetensors file's header, a JSON table (https://github.com/huggingface/safetensors)."""
     file.seek(0, 2)
     whole = file.tell()
     file.seek(0)
@@ -281,8 +281,8 @@ def _safetensors(path: Path, file: BinaryIO) -> Contents:
 
 
 def tensors(contents: Contents, states: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Returns tensors' shapes under the first of `states` that exists, else all. In a flat file, `states` are name
-    prefixes. The converter reads files the same way."""
+    """Returns tensor shapes under the first of `states` that exists. If none exists, returns all. In a flat file,
+    `states` are name prefixes. The converter reads files in the same way."""
     for state in filter(None, states):
         if isinstance(inner := contents.get(state), Mapping):
             return _shapes(inner)

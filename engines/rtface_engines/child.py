@@ -14,14 +14,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """Exit code of a child (negative: the signal) and its last lines on standard error."""
+    """How a child process ended. `code` is its exit code, or minus the signal; `errors` its last lines on stderr."""
 
     code: int
     errors: list[str]
 
     @property
     def why(self) -> str:
-        """Short reason for a message."""
+        """Short reason for the failure, for a message."""
         if self.code in (-9, 137):
             return "it was killed, most likely because memory ran out"
         if self.code < 0:
@@ -37,12 +37,12 @@ def run(
 ) -> ExitStatus:
     """Runs a command and calls `receive` with each line of its output.
 
-    An interruption kills it with all its children. Raises OSError if it cannot be started.
+    An interruption kills the command and all its children. Raises OSError if it cannot be started.
     """
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
             [str(part) for part in command],
-            # With this variable, a command ends when its parent closes the pipe; others get an empty input.
+            # With this variable set, the command exits when we close the pipe. Other commands get an empty input.
             stdin=subprocess.PIPE if "RTFACE_STUDIO_PARENT" in (environment or ()) else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

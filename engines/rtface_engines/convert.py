@@ -34,8 +34,8 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class ConversionResult:
-    """The converter's report. `onnx_error` is the largest difference from torch, relative to the output's range;
-    `left_out` counts crops that are not golden because their output depends on rounding."""
+    """The converter's report. `onnx_error` is the largest difference from torch, relative to the output's range.
+    `left_out` counts crops that were not used as golden crops because their output depends on rounding."""
 
     parameters: int
     fp32_nodes: tuple[str, ...]
@@ -46,7 +46,7 @@ class ConversionResult:
 
 
 def golden_crops(size: int) -> Bytes:
-    """Returns the crops of the shipped goldens, uint8 N×size×size×3 RGB."""
+    """Returns the shipped golden crops, uint8 N×size×size×3 RGB."""
     with np.load(SHIPPED / DEFAULT / "golden.npz", allow_pickle=False) as file:
         crops: Bytes = file["crops"]
     if crops.shape[1] == size:
@@ -58,7 +58,7 @@ def golden_crops(size: int) -> Bytes:
 def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: ConvertProgress) -> ConversionResult:
     """Converts weights into ``model.onnx`` and ``golden.npz`` in `out`.
 
-    Writes ``int8.json`` too if the offer asks for it. Raises EngineError with the converter's message or exit.
+    Also writes ``int8.json`` if the offer asks for it. If the converter fails, raises EngineError with its message.
     """
     result: dict[str, Any] = {}
 
@@ -95,7 +95,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
             out,
         ]
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
-        # From an empty folder: files in the user's working directory must not be imported.
+        # The child runs in an empty folder, so that it cannot import files from the user's working directory.
         (empty := Path(scratch) / "stand").mkdir()
         ended = child.run(
             [python, "-m", "engines.convert", *arguments],

@@ -25,14 +25,14 @@ ByteProgress = Callable[[int, int | None], None]
 """Takes bytes received and the size, None if unknown."""
 
 _CHUNK = 1 << 18
-_SPARE_BYTES = 64 << 20  # to stay free on the disk
+_SPARE_BYTES = 64 << 20  # disk space that must remain unused
 STALL_S = 30.0  # a connection without a byte for this long is closed
-PAUSES_S = 1.0, 2.0, 4.0, 8.0  # before each retry; progress restarts the sequence
+PAUSES_S = 1.0, 2.0, 4.0, 8.0  # pauses before retries; after progress, the sequence starts again
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A published file; size in bytes and SHA-256 (hex) if known."""
+    """A published file. Its size in bytes and its SHA-256 (hex) are None if unknown."""
 
     url: str
     bytes: int | None = None
@@ -48,12 +48,12 @@ def digest(path: Path) -> str:
 def download(wanted: PublishedFile, target: Path, progress: ByteProgress) -> Path:
     """Downloads a file to `target` unless it exists. Returns its path.
 
-    A ``file://`` address returns the file itself. Incomplete data stay in a ``.part`` file next to `target`; a later
-    call resumes from it.
+    For a ``file://`` address, returns the path of that file. Incomplete data stay in a ``.part`` file next to `target`,
+    from which a later call resumes.
 
     Raises:
         UsageError: the address is not http, https or file.
-        DownloadError: it cannot be fetched, or is another file.
+        DownloadError: the file cannot be fetched, or differs from the published one.
     """
     scheme = urlsplit(wanted.url).scheme.lower()
     if scheme == "file":
@@ -81,7 +81,7 @@ def _local(wanted: PublishedFile) -> Path:
 
 
 def _fault(wanted: PublishedFile, path: Path) -> str | None:
-    """Describes how a file differs from the published one; None if equal."""
+    """Describes how a file differs from the published one. Returns None if they are equal."""
     size = path.stat().st_size
     if wanted.bytes is not None and size != wanted.bytes:
         return f"{size} bytes instead of {wanted.bytes}"
@@ -99,12 +99,12 @@ class _Download:
         self._wanted, self._target, self._progress = wanted, target, progress
         self._shown = shown(wanted.url)
         self._resumed = False
-        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # never resumes from another address
+        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # so that data from different addresses never mix
         self._part = target.with_name(f"{target.name}.{of_url}.part")
 
     @property
     def _received(self) -> int:
-        """Bytes received."""
+        """Number of bytes received so far."""
         return self._part.stat().st_size if self._part.is_file() else 0
 
     def run(self) -> None:
@@ -127,7 +127,7 @@ class _Download:
         self._part.replace(self._target)
 
     def _fetch(self) -> None:
-        """Downloads until the part is whole; retries after temporary errors."""
+        """Downloads until the ``.part`` file is complete. Retries after temporary errors."""
         pauses = iter(PAUSES_S)
         while True:
             before = self._received
@@ -168,12 +168,12 @@ class _Download:
         )
 
     def _attempt(self, have: int) -> None:
-        if have and have == self._wanted.bytes:  # whole; the caller verifies it
+        if have and have == self._wanted.bytes:  # the part is complete; the caller verifies it
             return
         headers = {"User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"}
         headers |= {"Range": f"bytes={have}-"} if have else {}
         try:
-            # Proxies come from the environment.
+            # urllib takes proxies from environment variables.
             with urllib.request.urlopen(
                 urllib.request.Request(self._wanted.url, headers=headers), timeout=STALL_S
             ) as answer:
@@ -195,7 +195,7 @@ class _Download:
             ) from error
 
     def _append(self, answer: Any, done: int) -> None:
-        """Appends a response to the part."""
+        """Appends a response to the ``.part`` file."""
         self._resumed |= done > 0
         length = answer.headers.get("Content-Length", "")
         most = done + int(length) if length.isdigit() else self._wanted.bytes
@@ -241,7 +241,7 @@ class _Download:
 
 
 def _permanent(error: BaseException) -> str | None:
-    """Describes a permanent error; None if a retry may succeed."""
+    """Describes a permanent error. Returns None if a retry may succeed."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, ssl.SSLCertVerificationError):

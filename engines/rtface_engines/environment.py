@@ -20,14 +20,14 @@ VARIABLE = "RTFACE_TORCH_PYTHON"
 MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
 PACKAGES = ("numpy>=2.1,<3", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.31.1", "safetensors==0.8.0")
 _READY = "ready.json"
-_NEEDED_BYTES = 8 << 30  # if the default torch includes CUDA
+_NEEDED_BYTES = 8 << 30  # disk space for the environment if the default torch includes CUDA
 
 LineOutput = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SetupOutput:
-    """Outputs for progress: `log` takes a permanent line, `status` one that the next replaces."""
+    """Outputs for progress: `log` prints a permanent line, `status` a line that the next status replaces."""
 
     log: LineOutput
     status: LineOutput
@@ -41,8 +41,8 @@ def environment_folder() -> Path:
 def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] = ()) -> Path:
     """Returns a Python that has the `needed` modules (default: all `MODULES`).
 
-    Tries `named`, ``RTFACE_TORCH_PYTHON``, this Python, and an environment of its own (`make`).
-    Raises MissingComponent if one given by the user lacks a module, or none can be set up.
+    Tries in order: `named`, ``RTFACE_TORCH_PYTHON``, the running Python, and an environment that `make` sets up.
+    Raises MissingComponent if the user's choice lacks a module, or if no environment can be set up.
     """
 
     def lacks(python: Path) -> list[str]:
@@ -50,7 +50,7 @@ def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] =
 
     chosen = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     if chosen is not None:
-        # Absolute, as the converter runs in another folder; not resolved, as the link identifies a venv.
+        # The path is absolute because the converter runs in another folder. Links stay because they identify a venv.
         chosen = (chosen if chosen.exists() else Path(shutil.which(str(chosen)) or chosen)).absolute()
         if absent := lacks(chosen):
             what = "--python" if named else VARIABLE
@@ -166,7 +166,7 @@ def make(folder: Path, output: SetupOutput) -> Path:
 
 
 def _step(line: str) -> str:
-    """Shortens a line of pip's output: no addresses."""
+    """Shortens a line of pip's output and removes addresses from it."""
     words = line.split()
     if words[:1] == ["Downloading"]:
         return f"fetching {words[1].rsplit('/', 1)[-1]} {' '.join(words[2:])}"

@@ -24,7 +24,7 @@ _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def engines_folder() -> Path:
-    """Returns the folder of the user's engines. Raises UsageError without a home folder."""
+    """Returns the folder of the user's engines. Raises UsageError if the user has no home folder."""
     folder = config_dir()
     if folder is None:
         raise UsageError(
@@ -48,14 +48,14 @@ def check_name(name: str) -> None:
 
 @contextmanager
 def build_folder(name: str) -> Generator[Path]:
-    """Yields a temporary folder to build an engine in, hidden from `find_recipes`. Raises OutputError."""
+    """Yields a temporary folder to build an engine in. `find_recipes` does not see it. Raises OutputError."""
     parent = engines_folder() / ".adding"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _sweep(parent)
         scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
         new = scratch / "new"
-        new.mkdir()  # with default permissions; mkdtemp's folder is private
+        new.mkdir()  # gets default permissions, while the folder that mkdtemp makes is private
     except OSError as error:
         raise OutputError(
             "{path} cannot be written to ({why}); set RTFACE_CONFIG_DIR to another folder",
@@ -68,7 +68,7 @@ def build_folder(name: str) -> Generator[Path]:
     except OSError as error:
         if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL_ERRNOS):
             raise
-        # Many writers do not name the file that failed, or name the one they read.
+        # Many errors do not name the file that could not be written, or name the file that was read.
         raise OutputError(
             "{path} cannot be written to ({why}); make room, or move the folder with RTFACE_CONFIG_DIR",
             code="config_no_room",
@@ -78,7 +78,7 @@ def build_folder(name: str) -> Generator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         with suppress(OSError):
-            parent.rmdir()  # unless another process uses it
+            parent.rmdir()  # fails if another process uses it, which is fine
 
 
 def _sweep(parent: Path) -> None:
@@ -103,12 +103,12 @@ def check_space(new: Path, size: float) -> None:
 
 
 def exists(name: str) -> bool:
-    """Checks whether the place of an engine of this name is taken."""
+    """Checks whether the user has an engine of this name. Other files count too."""
     return os.path.lexists(engines_folder() / name)
 
 
 def move_in(new: Path, name: str) -> Path:
-    """Moves an engine into its place. An earlier one stays if that fails or is interrupted. Raises OutputError."""
+    """Moves a built engine to its final folder. Raises OutputError. An earlier engine stays if the move fails."""
     place, old = engines_folder() / name, new.with_name("old")
     try:
         if exists(name):
@@ -146,7 +146,7 @@ def remove(name: str) -> Path:
     try:
         with suppress(OutputError), build_folder(name) as new:
             place.rename(new.with_name("old"))  # atomic; `build_folder` removes it with its folder
-        if place.is_symlink():  # a full disk left no folder to move it to
+        if place.is_symlink():  # still there because the disk is full, so no folder could be made
             place.unlink()
         elif place.exists():
             shutil.rmtree(place)

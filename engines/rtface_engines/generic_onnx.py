@@ -1,6 +1,6 @@
 """Inspects a user's ONNX file and writes it as an engine's network.
 
-OpenVINO reads the file. Only rewriting one needs the ``onnx`` package.
+OpenVINO reads the file. The ``onnx`` package is needed only if the file must be rewritten.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rtface.util.install import PIP
 from rtface_engines.checkpoint import file_head
 from rtface_engines.convert import golden_crops
 
-_DEFAULT_SIZE = 512  # pixels, if the file leaves it open
+_DEFAULT_SIZE = 512  # crop size in pixels if the file does not fix it
 _MAX_SIZE = 2048  # pixels; golden crops of this size take some GB of memory
 _UNLIKE_DB = 10.0
 _ADAPTED = "rtface_fidelity"
@@ -33,7 +33,7 @@ _ADAPTED = "rtface_fidelity"
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Name, type ("float32") and shape of a port; open dimensions are None."""
+    """Name, type ("float32") and shape of an input or output. Dimensions of any size are None."""
 
     name: str
     dtype: str
@@ -41,13 +41,13 @@ class TensorInfo:
 
     @property
     def shown(self) -> str:
-        """Text such as "input N×3×512×512 float32"; "any" for an open side."""
+        """Text such as "input N×3×512×512 float32". A side of any size is shown as "any"."""
         dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any" for k, d in enumerate(self.shape))
         return f"{self.name} {dims or 'a scalar'} {self.dtype}"
 
     @property
     def is_image(self) -> bool:
-        """True if it fits square RGB crops, N×3×S×S float32."""
+        """True if the tensor can hold square RGB crops, N×3×S×S float32."""
         shape = self.shape
         return (
             self.dtype == "float32"
@@ -59,7 +59,7 @@ class TensorInfo:
 
     @property
     def is_number(self) -> bool:
-        """True if it fits one floating-point number, or one per crop."""
+        """True if the tensor holds one floating-point number, or one per crop."""
         return self.dtype in ("float32", "float64") and len(self.shape) <= 2 and all(d in (None, 1) for d in self.shape)
 
 
@@ -68,11 +68,11 @@ class GenericNetwork:
     """The network in the ONNX file at `path`.
 
     Attributes:
-        input, output: the crops, both N×3×`size`×`size`.
-        control: an input for one number, or None.
-        max_batch: the largest batch.
+        input, output: ports for the crops, both N×3×`size`×`size`.
+        control: input for one number, or None if there is none.
+        max_batch: largest possible batch.
         parameters: number of weights.
-        outputs: how many outputs the file has.
+        outputs: number of outputs in the file.
     """
 
     path: Path
@@ -86,7 +86,7 @@ class GenericNetwork:
 
     @property
     def control_name(self) -> str | None:
-        """The name of the control in the file that `write` makes."""
+        """Name of the control input in the file that `write` makes."""
         if self.control is None:
             return None
         return _ADAPTED if self._adapts else self.control.name
@@ -104,11 +104,11 @@ class GenericNetwork:
         )
 
     def write(self, target: Path) -> None:
-        """Writes the network with one output and an N×1 float32 control."""
+        """Writes the network with one output. If it has a control, that becomes N×1 float32."""
         if not self.rewrites:
             shutil.copyfile(self.path, target)
             return
-        import onnx  # an extra
+        import onnx  # an optional dependency
 
         try:
             model: Any = onnx.load(str(self.path))
@@ -128,7 +128,7 @@ class GenericNetwork:
 
 
 def _adapt(onnx: Any, graph: Any, control: Any) -> None:
-    """Replaces `control` by an N×1 float32 input, converted by new nodes."""
+    """Replaces `control` by an N×1 float32 input. New nodes convert it."""
     kind = onnx.TensorProto.DOUBLE if control.dtype == "float64" else onnx.TensorProto.FLOAT
     between, shape = f"{_ADAPTED}_reshaped", f"{_ADAPTED}_shape"
     dims = np.array([-1 if d is None else d for d in control.shape], np.int64)
@@ -145,7 +145,7 @@ def inspect(path: Path) -> GenericNetwork:
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is no ONNX file, is damaged, has external weights, or cannot be an engine.
+        InputError: the file is not ONNX, is damaged, has external weights, or holds a network that cannot be an engine.
         MissingComponent: rewriting the file needs the onnx package.
     """
     file_head(path)
@@ -187,7 +187,7 @@ def inspect(path: Path) -> GenericNetwork:
 
 
 def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
-    """Returns inputs, outputs and the number of weights. Raises InputError."""
+    """Returns a network's inputs, outputs and number of weights. Raises InputError if the file is unreadable."""
     from openvino.frontend import FrontEndManager  # takes 0.2 s
 
     with _isolated(path) as file:
@@ -229,12 +229,12 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
 
 @contextmanager
 def _isolated(path: Path) -> Generator[Path]:
-    """Yields the file alone in a folder. OpenVINO would read weights from files next to it."""
+    """Yields a copy or link, alone in a folder. Otherwise OpenVINO would read weights next to it."""
     with tempfile.TemporaryDirectory(prefix="rtface-") as folder:
         file = Path(folder) / "model.onnx"
         try:
             file.symlink_to(path.absolute())
-        except OSError:  # Windows, for most users
+        except OSError:  # most Windows users may not create links
             shutil.copyfile(path, file)
         yield file
 
@@ -254,7 +254,7 @@ def _info(graph: Any, place: Any) -> TensorInfo:
 
 
 def write_golden(recipe: Recipe, threads: int) -> None:
-    """Computes golden outputs with OpenVINO in fp32. Raises EngineError if it cannot run the network."""
+    """Computes and writes golden outputs, with OpenVINO in fp32. Raises EngineError if the network cannot run."""
     from rtface.engine.backends.openvino import OpenVinoPlan  # takes 0.2 s
 
     images = golden_crops(recipe.input.size)

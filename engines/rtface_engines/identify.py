@@ -16,13 +16,13 @@ from rtface_engines.checkpoint import Contents, tensors
 
 
 def quote_path(path: Path) -> str:
-    """Quotes a path for a shell where it needs quotes."""
+    """Quotes a path for a shell if it needs quotes."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
-    """Tensors that are missing, unexpected, or of another shape in a file."""
+    """Tensors that are missing from a file, unexpected, or differently shaped."""
 
     missing: list[str]
     unexpected: list[str]
@@ -60,8 +60,8 @@ def compare(contents: Contents, offer: Offer) -> TensorDifference:
 def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:
     """Returns the offer whose weights `path` holds.
 
-    If several offers fit, the published SHA-256 decides. If it cannot, raises UsageError: the user must name one. If
-    none fits, raises InputError, which names the nearest.
+    If several offers fit, the published SHA-256 decides. If no SHA-256 matches, raises UsageError: the user must name
+    an offer. If no offer fits, raises InputError, which names the nearest one.
     """
     differences = {offer.name: (compare(contents, offer), offer) for offer in offers}
     fitting = [offer for difference, offer in differences.values() if not difference.count]
@@ -106,8 +106,8 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
 
 
 def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:
-    """Raises InputError if `path` does not hold the weights of `offer`. The message names the right offer or the
-    differences."""
+    """Raises InputError if `path` does not hold the weights of `offer`. The message names the offer that fits, or lists
+    the differences."""
     difference = compare(contents, offer)
     if not difference.count:
         return

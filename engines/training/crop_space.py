@@ -35,7 +35,7 @@ aligned to the 8-px cells of the colour lock's 32×32 grid. Outside, ``restored`
 
 
 def roi(size: int) -> tuple[int, int, int, int]:
-    """Returns the region in a ``size``-px crop: x, y, width, height. ``size``: a multiple of 256."""
+    """Returns the region of interest in a ``size``-px crop: x, y, width, height. ``size`` is a multiple of 256."""
     k = size // 256
     if k * 256 != size:
         raise ValueError(f"crop size {size} is not a multiple of 256")
@@ -44,7 +44,7 @@ def roi(size: int) -> tuple[int, int, int, int]:
 
 
 def oval_mask(size: int) -> F32:
-    """Returns the feathered face oval of a run, 0..1, float32 ``size``×``size``."""
+    """Returns the feathered face oval that runs use, 0..1, float32 ``size``×``size``."""
     return face_mask(size).copy()
 
 
@@ -53,8 +53,8 @@ def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tu
     """Replaces the background of a head in a canonical picture, uint8 S×S×3.
 
     Args:
-        centre, axes: of the head's ellipse, fractions of the side.
-        edge: radii in its axes between which the picture fades into the background.
+        centre, axes: centre and half axes of an ellipse around the head, in fractions of the picture's side.
+        edge: two radii, relative to the ellipse, between which the picture fades into the background.
     """
     y, x = (np.mgrid[: len(picture), : len(picture)] + 0.5) / len(picture)
     radius = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
@@ -63,7 +63,7 @@ def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tu
 
 
 def frame_matrix(face: Face) -> F64:
-    """Returns 2×3 from 512-px canonical to frame pixels. Pixel centres are at integers."""
+    """Returns the 2×3 matrix from the 512-px canonical crop to the frame. Pixel centres are at integers."""
     m = np.asarray(cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64)), np.float64)
     m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5
     return m
@@ -80,7 +80,7 @@ def similarity(scale: float, angle: float, centre: tuple[float, float], size: in
 
 
 def at(matrix: F64, size: int) -> F64:
-    """Converts the matrix of a 512-px canonical crop for a ``size``-px one."""
+    """Converts the matrix of a 512-px crop for a ``size``-px crop."""
     k = 512 / size
     m = matrix.copy()
     m[:, :2] *= k
@@ -91,8 +91,8 @@ def at(matrix: F64, size: int) -> F64:
 def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | None = None) -> U8:
     """Cuts a canonical crop, or a window of it, out of ``image``.
 
-    ``window``: x, y, w, h. ``matrix`` 2×3 maps canonical to picture pixels. A Gaussian of matching width precedes
-    downscaling (``warpAffine`` has no area filter). uint8 H×W×3 in, uint8 h×w×3 out.
+    ``window``: x, y, w, h. ``matrix``, 2×3, maps canonical to picture pixels. Before downscaling, a Gaussian blurs the
+    picture, because ``warpAffine`` has no area filter. Input uint8 H×W×3, output uint8 h×w×3.
     """
     x, y, w, h = window or (0, 0, size, size)
     m = matrix.copy()
@@ -115,7 +115,7 @@ def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | N
 
 
 def whole(part: U8, size: int) -> U8:
-    """Puts a pair's region (uint8 h×w×3) into a black crop. Networks see only the region."""
+    """Puts the region of interest (uint8 h×w×3) into a black crop. Networks see only the region."""
     x, y, w, h = roi(size)
     crop = np.zeros((size, size, 3), np.uint8)
     crop[y : y + h, x : x + w] = part

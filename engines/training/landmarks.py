@@ -1,4 +1,4 @@
-"""Landmarks of a face crop by MediaPipe's face mesh."""
+"""Finds landmarks of a face crop by MediaPipe's face mesh."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Landmarks:
         self._mesh = FaceMesh(threads=1)
 
     def region(self, picture: F32 | U8) -> Region:
-        """Returns a run's mesh region in a canonical S×S×3 picture, in pixels."""
+        """Returns the region in which a run looks for the mesh, in pixels."""
         from rtface.tracking.facemesh import Region, region_of_mesh
 
         side = float(picture.shape[0])
@@ -43,9 +43,9 @@ class Landmarks:
         return region_of_mesh(points * (side / 512))
 
     def read(self, picture: F32 | U8, region: Region) -> tuple[F64, float]:
-        """Returns points (478, 3), float64, in 512-px canonical space. Also returns a score, 0..1.
+        """Returns landmarks (478, 3), float64, in pixels of the 512-px canonical crop. Also returns a score, 0..1.
 
-        ``picture`` is a canonical S×S×3 RGB, uint8 or float 0..1; ``region`` is in its pixels.
+        ``picture``: canonical S×S×3 RGB, uint8 or float 0..1; ``region``: in pixels of the picture.
         """
         m = similarity(region.side / MESH, region.angle, (region.x - 0.5, region.y - 0.5), MESH)
         points, score = self._mesh.infer(cut(to_bytes(picture), m, MESH))

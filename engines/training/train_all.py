@@ -2,8 +2,8 @@
 
 ``python -m training.train_all --faces DIR --runs runs --minutes 180``
 
-Each step is a command, printed before it runs. Finished steps are skipped, and a stopped one resumes. Results and
-their figures are in ``runs/models``: a person must check them, and move better engines into ``engines/shipped``.
+Each step consists of commands, which are printed before they run. Finished steps are skipped; a stopped step resumes.
+Results and figures are in ``runs/models``. A person must check them and move better engines into ``engines/shipped``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ HIDDEN = "0.75"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step; its ``commands`` (module and arguments) run in parallel."""
+    """A step of the training. Its ``commands`` (module and arguments) run in parallel."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
 
 
 def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
-    """Lists all steps in order, for ``minutes`` of training on ``workers`` cores."""
+    """Lists all steps in order. ``minutes``: time for training; ``workers``: number of CPU cores."""
 
     def train(run: str, share: float, *more: str) -> tuple[str, ...]:
         return ("loop.train", "--pairs", f"{runs}/pairs", "--run", f"{runs}/{run}", "--threads", str(workers),
@@ -57,7 +57,7 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                         "--model", out, "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
-    # Without the comparison networks' weights, engines get softer and change faces more.
+    # These losses need the weights of the comparison networks. Without them, engines get softer and change faces more.
     comparison_losses = ("--perceptual", "0.012", "--identity", "0.01") if os.environ.get(VARIABLE) else ()
     clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "9",
              "--clean-share", "0.03", *comparison_losses)  # fmt: skip
@@ -94,7 +94,7 @@ def run(step: Step, done: Path) -> None:
     """Runs a step's commands in parallel.
 
     Raises:
-        SystemExit: one failed; waits for the others first.
+        SystemExit: a command failed. The others are finished first.
     """
     if done.exists():
         print(f"{step.name}: done", flush=True)
@@ -103,7 +103,7 @@ def run(step: Step, done: Path) -> None:
     for module, *arguments in step.commands:
         print(f"{step.name}: python -m training.{module} {shlex.join(arguments)}", flush=True)
         command = [sys.executable, "-m", f"training.{module}", *arguments]
-        # Each of the trainer's threads runs its own copy of the network.
+        # The trainer's threads each run a copy of the network, so OpenMP must not start more threads.
         running.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}))
     failed = [p.returncode for p in running if p.wait() != 0]
     if failed:

@@ -1,9 +1,9 @@
 """GFPGAN in its "clean" form, versions 1.2 to 1.4. A U-Net removes damage and predicts style vectors for a
-StyleGAN2 generator. Its features modulate half of the generator's channels by scale and shift.
+StyleGAN2 generator. The U-Net's features also scale and shift half of the generator's channels.
 
-Wang et al. 2021, "Towards Real-World Blind Face Restoration with Generative Facial Prior"; Karras et al. 2020,
-"Analyzing and Improving the Image Quality of StyleGAN" for the generator. "Clean" resamples bilinearly where StyleGAN2
-filters. Names of parameters and buffers are the published ones; some (``toRGB``, ``style_mlp``) serve training only.
+Wang et al. 2021, "Towards Real-World Blind Face Restoration with Generative Facial Prior"; for the generator, Karras et
+al. 2020, "Analyzing and Improving the Image Quality of StyleGAN". The "clean" form resamples bilinearly, StyleGAN2 by
+filters. Parameters and buffers have the published names; some (``toRGB``, ``style_mlp``) are used in training only.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ GAIN = math.sqrt(2)
 
 
 def build(size: int = 512, narrow: float = 1.0, channel_multiplier: int = 2, styles: int = 512) -> Gfpgan:
-    """Builds a network; the defaults are the published ones. ``size`` is the crop's side, a power of two from 16 to
-    1024, ``narrow`` scales all numbers of channels, ``styles`` is the length of a style vector."""
+    """Builds a network; the defaults are those of the published ones. ``size``: the crop's side, a power of two from 16
+    to 1024; ``narrow``: factor for all numbers of channels; ``styles``: the length of a style vector."""
     return Gfpgan(size, widths(narrow, channel_multiplier), widths(narrow / 2, channel_multiplier), styles).eval()
 
 
 def widths(narrow: float, multiplier: int) -> dict[int, int]:
-    """Returns channels by side of the feature map."""
+    """Returns the number of channels for each side of a feature map."""
     shrinking = {64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
     return {s: int(512 * narrow) for s in (4, 8, 16, 32)} | {s: int(c * multiplier * narrow)
                                                              for s, c in shrinking.items()}  # fmt: skip
 
 
 def larger(x: Tensor) -> Tensor:
-    """Doubles the side bilinearly."""
+    """Doubles height and width by bilinear interpolation."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -47,7 +47,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual block of the U-Net; halves or doubles the side."""
+    """A residual block of the U-Net. It halves or doubles height and width."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 class Down(Block):
     def forward(self, x: Tensor) -> Tensor:
-        # Same as bilinear halving.
+        # This pooling is the same as bilinear halving.
         y = F.avg_pool2d(leaky(self.conv1(x)), 2)
         return leaky(self.conv2(y)) + self.skip(F.avg_pool2d(x, 2))
 
@@ -66,17 +66,17 @@ class Down(Block):
 class Up(Block):
     def forward(self, x: Tensor) -> Tensor:
         y = larger(leaky(self.conv1(x)))
-        # A 1×1 convolution commutes with resampling; before it, the convolution costs a quarter.
+        # A 1×1 convolution commutes with resampling. If it comes first, it costs a quarter.
         return leaky(self.conv2(y)) + larger(self.skip(x))
 
 
 class Modulated(nn.Module):
     """A convolution modulated by a style (Karras et al. 2020, section 2.2).
 
-    The style scales weights per input channel; ``demodulate`` then normalises them to length 1 per output channel. The
-    published code builds weights for each crop, which is slow and large. Scaled inputs, and outputs divided by
-    ``sqrt(s² · ΣW² + ε)``, give the same. The style is divided by its largest value before squaring, because fp16 ends
-    at 65,504: a larger square would make all outputs 0.
+    The style scales the weights of each input channel. ``demodulate`` normalises the result to length 1 per output
+    channel. The published code builds weights for each crop, which is slow and needs memory. Here the inputs are scaled
+    and the outputs divided by ``sqrt(s² · ΣW² + ε)``, with the same result. The style is divided by its largest value
+    before squaring: a square above 65,504, the largest number in fp16, would make all outputs 0.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, styles: int, demodulate: bool) -> None:
@@ -87,7 +87,7 @@ class Modulated(nn.Module):
         nn.init.ones_(self.modulation.bias)
 
     def forward(self, x: Tensor, style: Tensor, double: bool = False) -> Tensor:
-        """Convolves ``x`` N×inputs×H×W (or 1×…, shared) with ``style`` N×styles. ``double``s the side."""
+        """Convolves ``x`` N×inputs×H×W (or 1×…, for all crops) by ``style`` N×styles. ``double``: double the size."""
         scale = self.modulation(style)
         top = scale.abs().amax(1, keepdim=True)
         scale = scale / top
@@ -95,14 +95,14 @@ class Modulated(nn.Module):
         x = x * scale[:, :, None, None]
         y = F.conv2d(larger(x) if double else x, weight, padding=self.padding)
         if self.demodulate:
-            # ε belongs to squares of the undivided styles.
+            # ε applies to the styles before their division by ``top``, so it is divided by the square of ``top``.
             squares = F.linear(scale.square(), weight.square().sum((2, 3))) + (math.sqrt(EPSILON) / top).square()
             top = GAIN * squares.rsqrt()
         return y * top[:, :, None, None]
 
 
 class StyleConv(nn.Module):
-    """A modulated convolution, scaled noise, bias and activation."""
+    """A modulated convolution, followed by scaled noise, bias and activation."""
 
     def __init__(self, inputs: int, outputs: int, styles: int) -> None:
         super().__init__()
@@ -133,16 +133,16 @@ class Constant(nn.Module):
 
 
 class Generator(nn.Module):
-    """StyleGAN2: two modulated convolutions per side, and an RGB image that grows with them.
+    """The StyleGAN2 generator: two modulated convolutions per size, and a growing RGB image.
 
-    The first convolution doubles the side. The noise is stored in the published file; fresh noise would flicker.
+    The first convolution doubles height and width. Noise is that in the published file: fresh noise would flicker.
     """
 
     def __init__(self, size: int, channels: dict[int, int], styles: int) -> None:
         super().__init__()
         sides = _sides(size)
         self.halves = [channels[s] // 2 for s in sides]
-        # Only for its names: the style vectors come from the U-Net.
+        # Unused, but the weights file has it. The style vectors come from the U-Net.
         layers = [m for _ in range(8) for m in (nn.Linear(styles, styles), nn.LeakyReLU(SLOPE))]
         self.style_mlp = nn.Sequential(nn.Identity(), *layers)
         self.constant_input = Constant(channels[4])
@@ -159,8 +159,8 @@ class Generator(nn.Module):
                 self.noises.register_buffer(f"noise{2 * i + k}", torch.randn(1, 1, side, side))
 
     def forward(self, styles: Tensor, conditions: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Returns the image, N×3×S×S. ``styles``: N×(2·sides + 2)×length; ``conditions``: scale and shift of the upper
-        half of the channels, for each side from 8."""
+        """Generates the image, N×3×S×S. ``styles``: N×(2·sides + 2)×length. ``conditions``: scale and shift for the
+        upper half of the channels, one pair per size from 8 pixels."""
         noises = [self.noises.get_buffer(f"noise{i}") for i in range(2 * len(self.to_rgbs) + 1)]
         x = self.style_conv1(self.constant_input.weight, styles[:, 0], noises[0])
         picture = self.to_rgb1(x, styles[:, 1])
@@ -175,7 +175,7 @@ class Generator(nn.Module):
 
 
 class Gfpgan(nn.Module):
-    """Maps N×3×S×S to N×3×S×S, RGB, -1…1 (outputs may exceed that)."""
+    """Restores crops N×3×S×S, RGB, -1…1. Outputs may exceed this range."""
 
     def __init__(self, size: int, channels: dict[int, int], features: dict[int, int], styles: int) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class Gfpgan(nn.Module):
 
 
 def _sides(size: int) -> list[int]:
-    """Returns 8, 16 … up to the crop's side."""
+    """Returns the sides of feature maps: 8, 16 … up to the crop's side."""
     return [2**i for i in range(3, size.bit_length())]
 
 

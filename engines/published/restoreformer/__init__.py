@@ -1,1 +1,1 @@
-"""RestoreFormer and RestoreFormer++: a codebook of good faces, read by cross-attention."""
+"""RestoreFormer and RestoreFormer++. They restore faces by cross-attention to a codebook of good faces."""

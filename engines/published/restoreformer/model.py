@@ -1,12 +1,12 @@
 """RestoreFormer (Wang et al. 2022, Blind Face Restoration from Undegraded Key-Value Pairs) and RestoreFormer++
 (Wang et al. 2023, Towards Real-World Blind Face Restoration from Undegraded Key-Value Pairs).
 
-An encoder reduces the face to 1/32. A learnt dictionary of good faces replaces each vector there by its nearest entry,
-and a decoder builds the image from those. Cross-attention restores identity lost by the replacement: queries come from
-the encoder's maps, keys and values from the dictionary. RestoreFormer does so at 1/32 only, RestoreFormer++ at 1/16
-too. Residual blocks and dictionary are those of VQGAN (Esser et al. 2021).
+An encoder reduces the face to a map of vectors at 1/32 of its size. Each vector is replaced by the nearest entry of a
+learnt dictionary of good faces, and a decoder builds the image from these entries. The replacement loses identity;
+cross-attention restores it: queries come from the encoder's maps, keys and values from the dictionary. RestoreFormer
+uses it at 1/32 only, RestoreFormer++ also at 1/16. Blocks and dictionary are those of VQGAN (Esser et al. 2021).
 
-Parameters have the published names, including unused ones (``norm2`` of attention within the encoder).
+Parameters have the published names, including unused parameters (``norm2`` of the attention in the encoder).
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Residual multi-head attention over the places of a map.
 
-    ``queries`` (default: ``x``) gives queries, ``x`` keys and values. N×width×side×side in and out.
+    Queries come from ``queries`` (default: ``x``), keys and values from ``x``. Maps are N×width×side×side.
     """
 
     def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
-        # Fixed shapes: an exported graph computes none.
+        # The shapes are fixed, so that the exported graph does not compute them.
         self.split = (-1, heads, width // heads, side * side)
         self.whole = (-1, width, side, side)
         self.scale = (width // heads) ** -0.5
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves height and width by a 3×3 convolution, padded below and right."""
+    """Halves height and width by a 3×3 convolution. It pads at the bottom and right."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles height and width (nearest), then convolves 3×3."""
+    """Doubles height and width by repeating pixels, then applies a 3×3 convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Up(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one size, each with attention unless ``heads`` is 0."""
+    """Residual blocks at one size. Each is followed by attention unless ``heads`` is 0."""
 
     def __init__(self, before: int, after: int, blocks: int, heads: int, side: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """Block, attention, block at the smallest size."""
+    """A block, attention and another block, at the smallest size."""
 
     def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
@@ -120,8 +120,8 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Maps N×3×S×S to vectors to look up, N×code×S/32×S/32, and maps for queries: the middle's, then one per level,
-    finest first."""
+    """Maps crops N×3×S×S to vectors to look up, N×code×S/32×S/32. Also returns maps for queries: the middle's, and
+    a list with one map per level, finest first."""
 
     def __init__(self, widths: Sequence[int], code: int, heads: int, size: int) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps the dictionary's vectors N×code×S/32×S/32 to N×3×S×S. The ``asked`` smallest levels have cross-attention
+    """Maps dictionary entries N×code×S/32×S/32 to pictures N×3×S×S. The ``asked`` smallest levels have cross-attention
     with the encoder's maps."""
 
     def __init__(self, widths: Sequence[int], code: int, heads: int, asked: int, size: int) -> None:
@@ -177,14 +177,14 @@ class Decoder(nn.Module):
 
 
 class Dictionary(nn.Module):
-    """Replaces vectors of N×code×h×w by their nearest ``entries`` (Euclidean)."""
+    """Replaces each vector of N×code×h×w by the nearest entry (Euclidean distance)."""
 
     def __init__(self, entries: int, code: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(entries, code)
 
     def distances(self, vectors: Tensor) -> Tensor:
-        """Returns squared distances N×h×w×entries, less the vectors' squares, which are constant."""
+        """Computes squared distances N×h×w×entries. Leaves out the term that is the same for all entries."""
         entries = self.embedding.weight
         return entries.square().sum(1) - 2 * (vectors.permute(0, 2, 3, 1) @ entries.t())
 
@@ -215,7 +215,7 @@ def build(
 ) -> RestoreFormer:
     """Builds a network with random weights, in evaluation mode.
 
-    ``heads=8, asked=1`` is RestoreFormer, ``heads=4, asked=2`` RestoreFormer++. ``asked``: levels with
-    cross-attention, ``entries``×``code``: the dictionary. ``width`` is a multiple of 32, ``size`` (pixels) too.
+    ``heads=8, asked=1`` is RestoreFormer, ``heads=4, asked=2`` RestoreFormer++. ``asked``: number of levels with
+    cross-attention; ``entries``×``code``: size of the dictionary. ``width`` and ``size`` (pixels) are multiples of 32.
     """
     return RestoreFormer(heads, asked, width, entries, code, size).eval()

@@ -1,4 +1,4 @@
-"""Learns face engine weights for one person, from camera, film or photos."""
+"""Learns face engine weights for one person from camera, films or photos."""
 
 import importlib.util
 

@@ -36,18 +36,18 @@ _OPEN, _CLOSED = 0.12, 0.6
 
 @dataclass(slots=True)
 class Guide:
-    """Counts the poses of a face seen so far."""
+    """Counts how often each pose of a face was seen so far."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     _lids: list[float] = field(default_factory=list[float])
 
     def see(self, face: Face) -> None:
-        """Counts the poses in a frame."""
+        """Counts the poses that a face shows in one frame."""
         yaw, pitch = face.pose[:2] if face.pose is not None else (0.0, 0.0)
         seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD_DEG, "left": yaw > _TURNED_DEG, "right": yaw < -_TURNED_DEG,
                 "up": pitch > _UP_DEG and abs(yaw) < _TURNED_DEG}  # fmt: skip
         if face.mesh is None:
-            seen |= {"mouth": True, "blink": True}  # unknown without a mesh
+            seen |= {"mouth": True, "blink": True}  # these need a mesh; do not wait for them
         else:
             mesh = face.mesh
             seen["mouth"] = _height(mesh, *_MOUTH) > _OPEN
@@ -59,12 +59,12 @@ class Guide:
 
     @property
     def missing(self) -> list[str]:
-        """Poses that are missing, in the order of `POSES`."""
+        """Poses not yet seen often enough, in the order of `POSES`."""
         return [name for name, count in POSES.items() if self.counts[name] < count]
 
     @property
     def share(self) -> float:
-        """Share of the poses seen, 0…1."""
+        """Share of all needed poses that was seen, 0…1."""
         return sum(min(1.0, self.counts[name] / count) for name, count in POSES.items()) / len(POSES)
 
 
@@ -77,7 +77,7 @@ Watch = Callable[[Guide, float, View], None]
 
 
 def ignore_progress(guide: Guide, left: float, view: View) -> None:
-    """Ignores progress."""
+    """Does nothing: the default for `watch`."""
 
 
 def record_takes(
@@ -93,13 +93,13 @@ def record_takes(
     """Records takes from a live source.
 
     Args:
-        number: of the source.
-        watch: called on every frame.
-        length: seconds.
-        opened: opens the source.
+        number: number of the source.
+        watch: function called on every frame.
+        length: duration of the recording in seconds.
+        opened: function that opens the source.
 
     Raises:
-        InputError: it cannot be opened, or sends no frames.
+        InputError: the source cannot be opened, or sends no frames.
     """
     guide, source = Guide(), (opened or _open)(address)
 
@@ -131,7 +131,7 @@ def _open(address: LiveAddress) -> LiveSource:
 
 
 def _frames(source: LiveSource, address: LiveAddress) -> Iterator[Frame]:
-    """Yields frames; of those that arrive during processing, only the last two."""
+    """Yields frames. Of the frames that arrive while one is processed, keeps only the last two."""
     waiting: queue.Queue[Frame] = queue.Queue()
 
     def put(frame: Frame) -> None:

@@ -189,18 +189,18 @@ _WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
 
 
 def asked(missing: list[str], left: float) -> list[str]:
-    """Rotates the missing poses, so that no undetectable one blocks others.
+    """Rotates the missing poses. So an undetectable pose does not block others.
 
     Args:
-        missing: of the guide.
-        left: seconds.
+        missing: missing poses, from the guide.
+        left: seconds left.
     """
     turn = int(left / _ASKED_S) % max(1, len(missing))
     return missing[turn:] + missing[:turn]
 
 
 def _source(text: str) -> Path | LiveAddress:
-    """Parses a source. Raises UsageError if it does not exist."""
+    """Parses a source given by the user. Raises UsageError if it does not exist or is an output."""
     address = parse_address(resolve_address(text))
     if address.kind in ("vcam", "null"):
         raise UsageError("{name} is an output; give a camera (camera:0), a film or photos", code="learn_output",
@@ -222,7 +222,7 @@ def _source(text: str) -> Path | LiveAddress:
 
 
 def _agree(yes: bool, consent: str) -> str:
-    """Returns the text of the consent, "" without one. Raises UsageError unless the user agrees by `--consent`, `--yes`
+    """Returns the consent text, which may be empty. Raises UsageError unless the user agrees by `--consent`, by `--yes`
     or on the terminal."""
     if not (yes or consent):
         if not sys.stdin.isatty():
@@ -274,7 +274,7 @@ def list_persons(json: Json = False, *, console: Console) -> None:
 
 
 def _format_gains(gains: dict[str, float]) -> str:
-    """Formats the gains of a run by kind."""
+    """Formats measured gains, one for each kind of film."""
     return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(gains.items()))
 
 

@@ -1,4 +1,4 @@
-"""Measures the gain of learnt weights in default runs on judging takes."""
+"""Measures the gain of learnt weights. Default runs restore the judging takes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_policies() -> None:
 
 
 def stack_takes(takes: Sequence[Take]) -> dict[str, Any]:
-    """Returns pictures of one size, uint8 takes×frames×side×side×3, and their matrices."""
+    """Stacks takes, padded to one size. Returns pictures, uint8 takes×frames×side×side×3, and their matrices."""
     takes = takes[:: -(-len(takes) // MAX_TAKES)]
     side = max(len(take.pictures[0]) for take in takes)
     whole = [[np.pad(p, ((0, side - len(p)), (0, side - len(p)), (0, 0)), "edge") for p in t.pictures] for t in takes]
@@ -53,12 +53,12 @@ def stack_takes(takes: Sequence[Take]) -> dict[str, Any]:
 def gains(
     pictures: Bytes, matrices: Float, person: str, folder: Path, notify: Callable[[str, float], None]
 ) -> dict[str, float]:
-    """Returns dB over the shipped weights in a run, by kind.
+    """Measures the gain over the shipped weights in dB, for each kind.
 
     Args:
-        pictures, matrices: from `stack_takes`.
-        person: has a file in the folder's `persons`.
-        notify: called with the current step and its share done.
+        pictures, matrices: results of `stack_takes`.
+        person: name of the person, whose file is in `persons` in the folder.
+        notify: function called with the current step and how much of it is done (0…1).
 
     Raises:
         EngineError: a run failed.
@@ -75,7 +75,7 @@ def gains(
 
 
 def _film(path: Path, pictures: Bytes, matrices: Float, crop: int, sigma: float, crf: int) -> tuple[Bytes, Float]:
-    """Writes a film to restore. Returns its ground truth and the face's matrices."""
+    """Writes a degraded film to restore. Returns its ground truth and the matrices of the face."""
     r, side, every = np.random.default_rng(5), pictures.shape[2], pictures.reshape(-1, *pictures.shape[2:])
     share = crop / CROP / float(np.median(np.hypot(matrices[..., 0, 0], matrices[..., 1, 0]))) or 0.5
     small = int(side * min(1.0, share) / 4) * 4
@@ -104,7 +104,7 @@ def _read(path: Path) -> Iterator[Bytes]:
 
 
 def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
-    """Restores all films by one default run, as each start takes seconds."""
+    """Restores all films by a single default run. Each start takes seconds."""
     shutil.rmtree(restored, ignore_errors=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT_VARIABLES}
     ended = child.run(
@@ -117,7 +117,7 @@ def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
         raise EngineError(
             "learning failed: {why}",
             code="learn_failed",
-            why=next((line for line in ended.errors if "error:" in line), ended.why),  # the last one counts films
+            why=next((line for line in ended.errors if "error:" in line), ended.why),  # the last line only counts films
         )
 
 

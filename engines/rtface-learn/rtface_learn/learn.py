@@ -1,4 +1,4 @@
-"""Learns one person: takes, pairs, training, measured gain, and the file."""
+"""Learns one person: collects takes, trains, measures the gain, writes the file."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class TrainingOutcome:
 
     Attributes:
         path: the person's file; None if nothing was kept.
-        gains: dB over the shipped weights in a run, by kind, see `rtface_learn.judge`; empty without a measured run,
-            because the trained weights were no better on held-out crops.
+        gains: gain over the shipped weights in dB, by kind of film (`rtface_learn.judge`). Empty if nothing was
+            measured because the trained weights were no better on held-out crops.
         takes, seconds: number of takes learnt from, and duration of the training.
-        share: of the training done when its time was over, 0…1.
-        photos: True if it learnt from photos alone, so that half of the change is kept.
-        stays: True if the training state stays, so that the same command continues.
+        share: share of the training that was done when its time was over, 0…1.
+        photos: True if the sources were photos only; half of the change is kept in this case.
+        stays: True if the training state was kept, so that the same command can continue the training.
     """
 
     path: Path | None
@@ -85,21 +85,21 @@ def learn(
     engine.
 
     Args:
-        python: finds a Python with numpy, torch and onnx; called after the sources are checked.
-        minutes: of training, at most.
-        overwrite: replace the person's file, the sheet, and files of an interrupted call with other sources.
-        shown: image file for the sheet of takes, written before the training.
-        without: numbers on the sheet of takes to leave out; not with a live source.
+        python: function that finds a Python with numpy, torch and onnx. It is called after the sources are checked.
+        minutes: maximum duration of the training.
+        overwrite: True to replace the person's file, the sheet, and files of an interrupted call with other sources.
+        shown: image file for the sheet of takes. It is written before the training.
+        without: numbers of takes on the sheet to leave out. Not possible with a live source.
         watch: see `selection.collect`.
-        consent: person who agreed, and date; kept in the file.
+        consent: who agreed, and when. This text is stored in the person's file.
 
     Raises:
-        UsageError: the person was learnt before, without `overwrite`; the sheet has no image suffix; or `without` has
-            numbers that are not on it, or leaves too few.
+        UsageError: the person was learnt before and `overwrite` is False; the sheet has no image suffix; or `without`
+            has numbers that are not on the sheet, or leaves too few takes.
         OutputError: the sheet cannot be written.
-        InputError: see `selection.collect`; copies of a file count once.
+        InputError: see `selection.collect`. Several copies of a file count as one.
         EngineError: the training failed.
-        Interrupted: by a signal; its message says if files are kept.
+        Interrupted: a signal arrived. The message says whether files were kept.
     """
     path = learned.path_of(name)
     if path.exists() and not overwrite:
@@ -141,14 +141,14 @@ def learn(
             "--without is for films and photos: the numbers of a camera's faces change with each call",
             code="learn_without_live",
         )
-    # A live source never repeats.
+    # A live source never gives the same frames again, so its files have no key to continue by.
     key = "" if live else _key(recipe, sorted(without), source_records)
     with work.work(name, key, overwrite=overwrite) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
                 check_live(address)
             if live:
-                find_python()  # before someone sits in front of the camera
+                find_python()  # this may fail, so do it before someone sits in front of the camera
             chosen = selection.split(selection.collect([*paths, *live], notify, watch))
             sheet = selection.sheet([take for part in chosen for take in part], without)
             left = selection.without_numbers(*chosen, without)
@@ -180,7 +180,7 @@ def learn(
 
         if last["better"]:
             keep("delta.npz")
-            _check(person_file, LIGHT)  # the judging runs check the other
+            _check(person_file, LIGHT)  # the judging runs check the other engine
             gains = judge.gains(pictures, matrices, name, folder, notify)
         if not gains or np.mean([*gains.values()]) < MIN_GAIN_DB:
             stays = share < 1 and work.keep(folder, seconds)
@@ -195,13 +195,13 @@ def learn(
 
 
 def _key(recipe: Any, *parts: Sequence[Any]) -> str:
-    """Hashes sources, engine and code: equal for equal preparation and training."""
+    """Hashes sources, engine and code. Calls with the same key prepare and train in the same way."""
     code = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, parts, code]).encode()).hexdigest()
 
 
 def _check(path: Path, *engines: str) -> None:
-    """Runs engines' golden gates with these weights. Raises EngineError if one fails."""
+    """Runs the golden gates of engines with a person's weights. Raises EngineError if a gate fails."""
     for engine in engines:
         EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
 
@@ -209,7 +209,7 @@ def _check(path: Path, *engines: str) -> None:
 def _prepare(
     folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Progress
 ) -> None:
-    """Writes pairs and other data of the takes."""
+    """Writes the files for the training and the judging runs."""
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("encoding the pictures to learn from", code="learn_coding")
@@ -233,9 +233,9 @@ def _prepare(
 
 
 def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = False) -> Path:
-    """Writes the trainer's job: `minutes` after the seconds `spent` before.
+    """Writes a job file for the trainer. `minutes`: time for all training; `spent`: seconds of it already used.
 
-    With `whole`, it continues with the judging takes included.
+    If `whole`, the job continues from the result of the first job and also trains on the judging takes.
     """
     size, memory = recipe.input.size, recipe.memory
     job = {
@@ -271,7 +271,7 @@ _FEATURES = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502,
 
 
 def weight(size: int) -> Float32:
-    """Returns loss weights, size×size. Eyes and mouth count three times."""
+    """Returns the weight of each pixel in the loss, size×size. Eyes and mouth count three times."""
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
     features = np.zeros((size, size), np.float32)
     for x, y, a, b in _FEATURES:
@@ -280,7 +280,7 @@ def weight(size: int) -> Float32:
 
 
 def _run_trainer(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
-    """Runs the trainer. Returns its last line."""
+    """Runs the trainer. Returns the last JSON line that it prints."""
     last: dict[str, Any] = {}
     notify_share(0.0)
 
@@ -290,7 +290,7 @@ def _run_trainer(python: Path, job: Path, notify_share: Callable[[float], None])
             if "done" not in last:
                 notify_share(last["step"] / last["steps"])
 
-    # A copy in an empty folder can import nothing of rtface, which it does not need.
+    # The script runs from a copy in an empty folder, so that it cannot import rtface by accident.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     ended = child.run([python, "-P", script, job], received, environment | {"RTFACE_STUDIO_PARENT": "stdin"})

@@ -1,4 +1,4 @@
-"""Makes pairs of truth and engine input from takes, by real encoders."""
+"""Makes training pairs (truth, engine input) from takes, with real encoders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILMS = 2
 """Encodings of each take in each of the two ways."""
 PAIRS_PER_FILM = 7
 """Pictures of a coded take that become pairs."""
-_MAX_THREADS = 8  # each holds its takes in memory
+_MAX_THREADS = 8  # limited because each thread holds its takes in memory
 _OTHER_TAKES, _SIDE = 36, 288
 """Number of takes of other people's faces, and the side of their pictures."""
 # Positions of eyes, nose, mouth, cheeks and brows in a crop, relative to its side.
@@ -37,20 +37,20 @@ _KINDS = {"libx264": "h264", "mpeg2video": "mpeg2video"}
 def make_pairs(
     takes: Sequence[Take], recipe: Recipe, network: Callable[[], CodedNetwork], seed: int, films: int = FILMS
 ) -> tuple[Bytes, list[str]]:
-    """Returns pairs of truth and engine input, uint8 M×2×h×w×3, and their kinds: "coded" (at its size) or "call"
-    (enlarged after coding).
+    """Returns pairs of truth and engine input, uint8 M×2×h×w×3. Also returns the kind of each: "call" (enlarged after
+    coding) or "coded" (not enlarged).
 
     Args:
-        network: creates one per take, as each serves one thread.
+        network: function that creates a network. Each take gets its own because a network serves one thread only.
     """
     stop = Event()
-    network()  # compiles once, before the threads start
+    network()  # so that it is compiled one time only, before the threads start
 
     def of_take(n: int) -> list[tuple[Bytes, str]]:
         r, stage, kinds = np.random.default_rng([seed, n]), network(), ("coded", "call") * films
         return [(p, kind) for kind in kinds if not stop.is_set() for p in _film(takes[n], kind, recipe, stage, r)]
 
-    # An interruption does not wait for takes that are not coded yet.
+    # After an interruption, the threads stop and do not encode the remaining takes.
     with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool, ExitStack() as stack:
         stack.callback(stop.set)
         coded = [one for some in pool.map(of_take, range(len(takes))) for one in some]
@@ -105,7 +105,7 @@ def _draw_coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
 
 
 def draw_light(r: np.random.Generator, take: Take) -> Any:
-    """Returns a function that changes light (gamma, colour, ramps) and sharpness."""
+    """Draws a random change of light (gamma, colour, ramps) and sharpness. Returns the function that applies it."""
     side, (height, width, _) = 512 * float(np.hypot(*take.matrices[0][:, 0])), take.pictures[0].shape
     centre = take.matrices[0] @ np.array([256.0, 256.0, 1.0])
     table = (np.arange(256, dtype=np.float32) / 255) ** np.float32(np.exp(r.normal(0, 0.22)))
@@ -131,7 +131,7 @@ def draw_light(r: np.random.Generator, take: Take) -> Any:
 
 
 def add_noise(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
-    """Adds noise of `sigma` code values, partly grey."""
+    """Adds noise of `sigma` code values. Part of it is the same in all channels."""
     if not sigma:
         return np.asarray(picture, np.uint8)
     colour, grey = (r.standard_normal((*picture.shape[:2], channels), np.float32) for channels in (3, 1))
@@ -139,7 +139,7 @@ def add_noise(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
 
 
 def _perturb(matrix: Float, r: np.random.Generator) -> Float:
-    """Perturbs an alignment like a tracker's errors: by pixels, a degree, a per cent."""
+    """Perturbs an alignment as a tracker's errors do: by some pixels, a degree, a per cent."""
     scale, angle = float(np.exp(r.normal(0, 0.008))), r.normal(0, 0.008)
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     turn = np.array([[c, -s, 256 - 256 * c + 256 * s], [s, c, 256 - 256 * s - 256 * c], [0, 0, 1]])
@@ -148,7 +148,7 @@ def _perturb(matrix: Float, r: np.random.Generator) -> Float:
 
 
 def _code(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> Iterator[tuple[Bytes, Float32 | None]]:
-    """Codes pictures. Yields decoded ones and, if known, log2 of each 8×8 cell's quantiser step."""
+    """Encodes and decodes pictures. Yields them, each with log2 of its 8×8 cells' quantiser steps, if known."""
     side = len(pictures[0])
     encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width = encoder.height = side
@@ -188,7 +188,7 @@ _TO_YUV = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0
 
 
 def to_yuv(picture: Bytes) -> Bytes:
-    """Converts RGB to PyAV's yuv420p planes, chroma averaged."""
+    """Converts RGB to an array of PyAV's yuv420p planes. Chroma is averaged."""
     y, u, v = np.moveaxis(picture.astype(np.float32) @ _TO_YUV.T + (16, 128, 128), 2, 0)
     side = len(picture)
     small = [cv2.resize(c, (side // 2, side // 2), interpolation=cv2.INTER_AREA).reshape(-1, side) for c in (u, v)]
@@ -196,7 +196,7 @@ def to_yuv(picture: Bytes) -> Bytes:
 
 
 def to_rgb(frame: av.VideoFrame) -> Bytes:
-    """Inverts `to_yuv`."""
+    """Converts a decoded yuv420p frame to RGB: the inverse of `to_yuv`."""
     side = frame.width
     planes = frame.to_ndarray().astype(np.float32)
     u, v = (
@@ -208,7 +208,7 @@ def to_rgb(frame: av.VideoFrame) -> Bytes:
 
 
 def _clean(picture: Bytes, steps: Float32 | None, share: float, network: CodedNetwork) -> Bytes:
-    """Applies a share of the first stage to a picture."""
+    """Applies the first stage (`network`) to a picture, with strength `share`."""
     change, (before, after) = network(picture, steps)
     share *= expected_share(float(before.mean()), float(after.mean()))
     return np.clip(np.rint(picture + 255 * share * change.transpose(1, 2, 0)), 0, 255).astype(np.uint8)
@@ -217,8 +217,8 @@ def _clean(picture: Bytes, steps: Float32 | None, share: float, network: CodedNe
 def other_faces(
     takes: Sequence[Take], golden: Recipe, region: Recipe, network: Callable[[], CodedNetwork], seed: int
 ) -> Bytes:
-    """Makes engine inputs of other people's faces, uint8 M×h×w×3. They are warped and coded, in turn from the portrait
-    in an engine's golden crops and from the person's face."""
+    """Makes engine inputs with other people's faces, uint8 M×h×w×3. The faces are warped versions, encoded and decoded,
+    of the portrait in an engine's golden crops and of the person's own face, in turn."""
     r, portrait = np.random.default_rng(seed), 255 * load_golden(golden)[0][0].transpose(1, 2, 0)
     faces = [cv2.resize(portrait, (_SIDE, _SIDE)), *(cut(t.pictures[0], t.matrices[0], _SIDE) for t in takes)]
     warped = [_move(_warp_face(faces[n % 2 * (1 + n // 2 % len(takes))], r), r) for n in range(_OTHER_TAKES)]
@@ -226,7 +226,7 @@ def other_faces(
 
 
 def _warp_face(picture: Any, r: np.random.Generator) -> Bytes:
-    """Warps a face into another: parts, proportions and skin change; half are mirrored."""
+    """Warps a face into another one. Parts, proportions and skin change, and half of the faces are mirrored."""
     across = [r.choice([-1, 1]) + r.normal(0, 0.06), r.normal(0, 0.05)]
     at = np.stack(np.meshgrid(*[np.arange(_SIDE) / _SIDE] * 2), 2)
     place = (at - 0.5) @ np.array([across, [r.normal(0, 0.03), 1 + r.normal(0, 0.06)]]).T + 0.5 + r.normal(0, 0.014, 2)
@@ -247,7 +247,7 @@ def _warp_face(picture: Any, r: np.random.Generator) -> Bytes:
 
 
 def _move(picture: Bytes, r: np.random.Generator) -> Take:
-    """Makes a take of a crop with subpixel motion."""
+    """Makes a take from one crop. It moves by fractions of a pixel."""
     take, k = Take(0.0, 0), _SIDE / 512
     for x, y in np.cumsum(r.normal(0, 0.6, (8, 2)), axis=0):
         moved = cv2.warpAffine(

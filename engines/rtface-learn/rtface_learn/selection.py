@@ -73,7 +73,7 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
                 why="; ".join(map(str, refused[:_MAX_NAMED])) + (" …" if len(refused) > _MAX_NAMED else ""),
             )
         _check_one(photos, shown)
-        shown = _without_copies(shown, _difference, _face_difference)  # else a copy of a learnt photo could judge
+        shown = _without_copies(shown, _difference, _face_difference)  # no photo may be both learnt and judged
         photo_embeddings = [embedding for take in shown for embedding in take.embeddings]
         filmed = list[Take]()
         for number, address in enumerate(live):
@@ -118,7 +118,7 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
 
 
 def _without_copies(shown: Sequence[Take], *changes: Callable[[Take, Take], float]) -> list[Take]:
-    """Drops photos that are copies of others by all of these measures."""
+    """Drops photos that are copies. A photo is a copy if it differs little from a kept photo by all measures."""
     kept = list[Take]()
     for take in shown:
         if all(any(change(take, other) > _COPY_DIFFERENCE for change in changes) for other in kept):
@@ -127,20 +127,20 @@ def _without_copies(shown: Sequence[Take], *changes: Callable[[Take, Take], floa
 
 
 def _difference(take: Take, other: Take) -> float:
-    """Returns the mean difference of two photos, code values."""
+    """Returns the mean difference of two whole photos in code values."""
     a, b = take.whole, other.whole
     assert a is not None and b is not None
     return float(np.abs(a.astype(np.float32) - b).mean()) if a.shape == b.shape else 255.0
 
 
 def _face_difference(take: Take, other: Take) -> float:
-    """Returns `_FACE_WEIGHT` times the mean difference of two faces, code values."""
+    """Returns the mean difference of two faces in code values, times `_FACE_WEIGHT`."""
     a, b = (takes.crop_of(one, 0, 32).astype(np.float32) for one in (take, other))
     return _FACE_WEIGHT * float(np.abs(a - b).mean())
 
 
 def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
-    """Raises InputError if photos show several persons: two differ much, or no chain of similar ones joins all."""
+    """Raises InputError if photos show several persons: two faces differ much, or the faces form several groups."""
     pairs = [
         (distance(a.embeddings[0], b.embeddings[0]), one, other)
         for (one, a), (other, b) in combinations(zip(photos, shown, strict=True), 2)
@@ -160,12 +160,12 @@ def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
 
 
 def split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
-    """Splits takes for learning and judging. The last quarter by source and time judges."""
+    """Splits takes into those for learning and those for judging: the last quarter by source and time."""
     ordered = sorted(every, key=lambda take: (take.source, take.time))
     count = max(1, round(JUDGING_SHARE * len(ordered)))
     learning, judging = ordered[:-count], ordered[-count:]
     apart = [t for t in learning if t.source != judging[0].source or judging[0].time - t.time >= GAP_S]
-    # A short film cannot spare the gap.
+    # If the gap before the judging takes would cost half of the learning takes (a short film), leave no gap.
     return takes.most_varied(apart if 2 * len(apart) > len(learning) else learning), takes.most_varied(judging, 8)
 
 
@@ -175,7 +175,7 @@ def without_numbers(
     """Removes takes from a `split` by their numbers on the `sheet`.
 
     Raises:
-        UsageError: a number does not exist; too few are left.
+        UsageError: a number is not on the sheet, or too few takes are left.
     """
     every = [*learnt, *judged]
     if none := sorted(without - {*range(1, len(every) + 1)}):
@@ -200,7 +200,7 @@ def without_numbers(
 
 
 def sheet(shown: Sequence[Take], without: frozenset[int]) -> Bytes:
-    """Draws a crop of each take with its number: uint8, rows of eight. Omitted takes are dark."""
+    """Draws a sheet with a numbered crop of each take: uint8, eight in a row. Omitted takes are dark."""
     crops = list[Bytes]()
     for number, take in enumerate(shown, 1):
         crop = takes.crop_of(take, len(take.pictures) // 2, 128)

@@ -1,4 +1,4 @@
-"""Extracts takes: a second of one face from a film, or from a photo."""
+"""Extracts takes from films and photos. A take is about a second of one face."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ read."""
 
 @dataclass(slots=True, eq=False)
 class Take:
-    """Consecutive pictures, cut at one place.
+    """Consecutive pictures of a face, cut from one place of the frame.
 
     Attributes:
-        time: seconds in the film; the number of a photo.
-        pictures: uint8 H×W×3 RGB, sides multiples of 32.
-        matrices: template of 512 → picture, 2×3, corner convention, one per picture.
-        embeddings: float32 of length 1 each, of some pictures.
-        source: number of its source.
-        whole: the entire photo, 32 pixels wide.
+        time: position in the film in seconds, or the number of the photo.
+        pictures: pictures, uint8 H×W×3 RGB. Their sides are multiples of 32.
+        matrices: 2×3 matrix of each picture, from the 512-px template to the picture (corner convention).
+        embeddings: face embeddings of some of the pictures, float32, length 1.
+        source: number of the source.
+        whole: the entire photo, reduced to 32 pixels in width; None for a film.
     """
 
     time: float
@@ -67,8 +67,8 @@ def film_takes(
     """Yields takes of every face that a film shows well.
 
     Args:
-        number: of the source.
-        notify_share: called with the share read (0…1) and the number of takes so far.
+        number: number of the source.
+        notify_share: function called with the share of the film read (0…1) and the number of takes so far.
 
     Raises:
         InputError: the film cannot be read.
@@ -105,10 +105,10 @@ def frame_takes(
     """Yields takes of every face that frames show well.
 
     Args:
-        length: seconds of them; 0 if unknown.
-        number: of the source.
-        seen: gets faces of every frame and seconds since the first; False ends it. By default, frames outside takes
-            are skipped.
+        length: duration of all frames in seconds; 0 if unknown.
+        number: number of the source.
+        seen: function that gets each frame, its faces, and the seconds since the first frame. If it returns False, no
+            more frames are read. Without it, frames outside takes are skipped.
     """
     device, due = CpuDevice(), float("-inf")
     begin, step = None, _MIN_STEP_S
@@ -127,10 +127,10 @@ def frame_takes(
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
                 step = max(_MIN_STEP_S, (length or _LENGTH_FACTOR * (item.time - begin)) / _MAX_PLACES)
-                due = item.time + max(_MIN_STEP_S, step / _RETRIES)  # retry if no face stays that long
+                due = item.time + max(_MIN_STEP_S, step / _RETRIES)  # try again soon if no face stays for a whole take
             for key in [*running]:
                 if key not in faces or not _clear(faces[key], view):
-                    del running[key]  # left, or turned away
+                    del running[key]  # the face left or turned away
                     continue
                 _add(running[key], view, faces[key], places[key], embed)
                 if len(running[key].pictures) == FRAMES:
@@ -143,11 +143,11 @@ def frame_takes(
 
 
 def photo_take(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
-    """Makes a take of a photo with one face, shifted by subpixels.
+    """Makes a take from a photo with one face. It moves by fractions of a pixel.
 
     Raises:
-        InputError: it cannot be read, shows no face or several, or its face is too small, turned away or cannot be
-            recognised.
+        InputError: the photo cannot be read, shows no face or several, or its face is too small, turned away or
+            cannot be recognised.
     """
     view = CpuDevice().view(read_image(path).frame)
     faces = tracker.update(view, 0.0, cut=True)
@@ -201,13 +201,13 @@ def _clear(face: Face, view: View) -> bool:
 
 
 def _scale(face: Face) -> float:
-    """Returns template pixels per display pixel."""
+    """Returns the number of template pixels per pixel of the displayed frame."""
     matrix = crop_matrix(face, CROP)
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
 def _place(face: Face) -> Float:
-    """Returns a matrix display → picture, 2×3: an upright square around the head."""
+    """Returns the 2×3 matrix from the displayed frame to a picture: an upright square around the head."""
     side = CROP / _scale(face)
     k = min(1.0, MAX_SIDE / side)
     size = _size(side * k)
@@ -232,10 +232,10 @@ def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | Non
 
 
 def person_takes(takes: Sequence[Take], references: Sequence[Float32] = ()) -> list[Take]:
-    """Selects the takes of one person. Simultaneous takes of one source always show two persons.
+    """Selects the takes of one person. Two takes from the same time and source always show two persons.
 
     Args:
-        references: embeddings of the person's photos, if any.
+        references: embeddings of photos of the person, if there are any.
 
     Raises:
         InputError: the takes show several persons about equally often.
@@ -243,7 +243,7 @@ def person_takes(takes: Sequence[Take], references: Sequence[Float32] = ()) -> l
     means = {id(take): mean(take.embeddings) for take in takes if take.embeddings}
     takes = [take for take in takes if id(take) in means]
     centre = mean(list(references)) if references else None
-    # Of two similar faces at one time, the person is the one nearer to the photos.
+    # If two similar faces are seen at the same time, the face nearer to the photos is the person's.
     takes.sort(key=lambda t: (t.source, t.time, 0.0 if centre is None else distance(means[id(t)], centre)))
     groups: list[list[Take]] = [] if centre is None else [[]]
     for take in takes:
@@ -275,7 +275,7 @@ def person_takes(takes: Sequence[Take], references: Sequence[Float32] = ()) -> l
 
 
 def most_varied(takes: Sequence[Take], most: int = MAX_TAKES) -> list[Take]:
-    """Selects the most different takes, by time. Samples the farthest points among small crops."""
+    """Selects the most different takes, sorted by time. Samples the farthest points among small crops."""
     if len(takes) <= most:
         return sorted(takes, key=lambda take: take.time)
     small = [
@@ -291,15 +291,15 @@ def most_varied(takes: Sequence[Take], most: int = MAX_TAKES) -> list[Take]:
 
 
 def crop_of(take: Take, k: int, size: int) -> Bytes:
-    """Cuts the crop of a picture, uint8 size×size×3."""
+    """Cuts the face crop of picture `k`, uint8 size×size×3."""
     return cut(take.pictures[k], take.matrices[k], size)
 
 
 def cut(picture: Bytes, matrix: Float, size: int, box: tuple[int, int, int, int] | None = None) -> Bytes:
-    """Cuts a crop, or its `box` (x, y, w, h), without aliasing.
+    """Cuts a face crop out of a picture, without aliasing. With `box` (x, y, w, h), cuts only this part.
 
     Args:
-        matrix: template of 512 → picture, corner convention.
+        matrix: matrix from the 512-px template to the picture (corner convention).
     """
     x, y, w, h = box or (0, 0, size, size)
     k = CROP / size
@@ -309,6 +309,6 @@ def cut(picture: Bytes, matrix: Float, size: int, box: tuple[int, int, int, int]
     shrinks = float(np.hypot(m[0, 0], m[1, 0]))
     if shrinks > 1.05:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * float(np.sqrt(shrinks**2 - 1))), np.uint8)
-    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5  # OpenCV's pixel centres are integers
+    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5  # in OpenCV, pixel centres lie at integers
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(picture, m, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)

@@ -1,17 +1,17 @@
 # pyright: basic, reportMissingImports=false
-# (torch and onnx are in another Python)
-"""Trains weights for one person. Needs numpy, torch and onnx, and nothing of rtface.
+# (pyright does not find torch and onnx, which are installed in another Python.)
+"""Trains weights for one person. Needs numpy, torch and onnx, but does not import rtface.
 
-``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, the tensors to train and a duration. It
-prints JSON lines: ``{"step": …, "steps": …}`` during training, ``{"done": true, …}`` at the end. It writes the
-difference with the least loss on held-out pairs. Each evaluation on them also writes a checkpoint, from which the same
-job continues. A job whose `begin` is another job's checkpoint continues from its result and trains on the held-out
-pairs too; its loss on them then does not measure a gain.
+``python trainer.py JOB.json``: JOB names a network file, an npz file of pairs, the tensors to train and a duration. The
+script prints JSON lines: ``{"step": …, "steps": …}`` during training, ``{"done": true, …}`` at the end. It writes the
+change of weights that had the least loss on held-out pairs. Each evaluation also writes a checkpoint, from which the
+same job can continue. If `begin` of a job is the checkpoint of another job, training continues from that job's result
+and includes the held-out pairs. In this case, the loss on the held-out pairs does not measure a gain.
 
-Pairs are uint8 M×2×h×w×3 RGB, truth and engine input, on the engine's region. `others` M×h×w×3 are faces of other
-people, whose answers must not change. The loss is that of the shipped engines
-(engines/training/losses/restoration.py): Charbonnier on the picture and on the bands of a Laplacian pyramid, weighted
-by the oval, on the correction after the colour lock.
+Pairs are uint8 M×2×h×w×3 RGB (truth, engine input) of the engine's region. `others`, M×h×w×3, are faces of other
+people. For them, the network's answers must not change. The loss is the same as for the shipped engines
+(engines/training/losses/restoration.py). It is a Charbonnier loss on the corrected picture after the colour lock and on
+the bands of its Laplacian pyramid, weighted by the oval.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Network:
             self.nodes.append((node.op_type, list(node.input), list(node.output), attributes))
 
     def only(self, output, zero):
-        """Removes nodes that `output` does not need if tensor `zero` is 0. On a face's first frame there is no previous
-        frame, with which half of the operations deal."""
+        """Removes nodes that `output` does not need if tensor `zero` is 0. Half of the operations process the previous
+        frame, which a face's first frame does not have."""
         nothing, same = {zero}, {}
         for kind, names, results, _ in self.nodes:
             names[:] = [same.get(name, name) for name in names]
@@ -78,7 +78,7 @@ class Network:
         return self
 
     def __call__(self, values, trained):
-        """Runs the network. `values`: inputs by name; `trained`: replaces tensors of the file."""
+        """Runs the network. `values`: inputs by name; `trained`: tensors, by name, that replace those of the file."""
         held = {**self.tensors, **values, **trained}
         for kind, names, results, attributes in self.nodes:
             held[results[0]] = OPERATIONS[kind](attributes, *(held.get(name) for name in names))
@@ -109,7 +109,7 @@ def depth_to_space(a, x):
 
 
 def cast(a, x):
-    assert a["to"] == onnx.TensorProto.FLOAT, a  # stored in 16 bits; autocast may have chosen bf16
+    assert a["to"] == onnx.TensorProto.FLOAT, a  # the input is a weight stored in 16 bits, or bf16 by autocast
     return x.float()
 
 
@@ -194,7 +194,7 @@ class Loss:
 
 
 def trainable(model, data, prefixes):
-    """Returns, by name: shipped values; offset, item size, rows and columns in the file; and the change."""
+    """Returns tensors to train, by name: shipped values; offset, item size, rows and columns in the file; change."""
     tensors = {}
     for t in model.graph.initializer:
         if not any(p in t.name for p in prefixes) or not t.raw_data or "onnx::" in t.name:
@@ -214,7 +214,7 @@ def weights_of(tensors):
 
 
 def sparsify(name, change):
-    """Keeps a matrix's largest changes, quantised to one step. Preserves their total effect."""
+    """Keeps only the largest changes of a matrix. All get the same magnitude. Preserves their total effect."""
     if change.dim() < 2:
         return change
     least = next(size for part, size in SPARSE.items() if part in name)
@@ -262,7 +262,7 @@ def main(path):
             residual(tensor(valid[:1, 1]), {}, low)
         return time.perf_counter() - began
 
-    # Without processor support, bfloat16 takes ten times as long as fp32.
+    # bfloat16 takes ten times as long as fp32 on a processor that does not support it.
     bf16 = job["bf16"] and seconds(True) < seconds(False)
 
     def held_out(weights):
@@ -285,7 +285,7 @@ def main(path):
     best = at_first = held_out(weights_of(tensors))
     best_parts, before, since = None, 0.0, time.monotonic()
     done, checkpoint, begin = 0, Path(job["checkpoint"]), Path(job["begin"])
-    # A checkpoint from before the other job continued has other weights.
+    # A checkpoint older than the other job's belongs to different weights, so it is not used.
     if checkpoint.is_file() and (not job["begin"] or checkpoint.stat().st_mtime > begin.stat().st_mtime):
         kept_of = torch.load(checkpoint, weights_only=True)
         restore(kept_of["parameters"])
@@ -294,7 +294,7 @@ def main(path):
         r.bit_generator.state = json.loads(kept_of["random"])
 
     def piece(x, t, weights):
-        """Computes gradients of a part of the batch by the weights."""
+        """Computes the gradients of the loss on a part of the batch."""
         if t is None:
             with torch.no_grad():
                 t = x + locked(x, residual(x, {}), loss.cell)
@@ -305,7 +305,7 @@ def main(path):
     step, spent = done, before
     while step < steps and spent < job["seconds"]:
         step += 1
-        # The rate decays by steps or by time, whichever ends first.
+        # The learning rate follows the steps or the time, whichever is nearer to its end.
         gone = max(step / steps, spent / job["seconds"])
         for group in optimiser.param_groups:
             group["lr"] = job["rate"] * min(1, step / WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * gone)) + 1e-7
@@ -356,7 +356,7 @@ def main(path):
 
 
 def end_with_parent():
-    """Exits when standard input ends. That follows the end of its rtface."""
+    """Exits when standard input ends. This happens when the parent rtface process ends."""
     while os.read(0, 1):  # a file object's lock would block interpreter shutdown
         pass
     os._exit(1)

@@ -1,7 +1,7 @@
 """Manages the working folder for learning a person.
 
-It stays if training is interrupted or runs out of time, so that the same command can continue. Otherwise it is
-removed.
+If training is interrupted or runs out of time, the folder stays, so that the same command can continue. Otherwise
+it is removed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ STAYS_S, _BEGINS_S = 7 * 86_400.0, 10.0
 
 
 def remove(name: str) -> bool:
-    """Removes the folder of an interrupted call. Returns whether it existed. Raises UsageError as `work`."""
+    """Removes the folder of an interrupted call. Returns whether it existed. Raises UsageError if it is in use."""
     folder = learned.unfinished() / name.lower()
-    if folder.is_symlink():  # not created by rtface: keep its target
+    if folder.is_symlink():  # rtface did not create the link, so its target stays
         folder.unlink()
         return True
     if not folder.is_dir():
@@ -39,14 +39,14 @@ def remove(name: str) -> bool:
 
 
 def _delete(folder: Path, lock: BufferedRandom) -> None:
-    """Deletes the folder under its lock, so that no call begins there. Windows cannot delete an open file."""
-    if os.name == "nt":
+    """Deletes the folder while holding its lock. So no other call starts to use it."""
+    if os.name == "nt":  # Windows cannot delete an open file
         lock.close()
     shutil.rmtree(folder)
 
 
 def _take(lock: BufferedRandom, name: str) -> None:
-    with suppress(OSError):  # a file system without locks
+    with suppress(OSError):  # the file system may not support locks
         if not try_lock(lock):
             raise UsageError(
                 "another rtface is learning {name}; wait until it ends, or stop it", code="learn_twice", name=name
@@ -54,17 +54,17 @@ def _take(lock: BufferedRandom, name: str) -> None:
 
 
 def note_sheet(folder: Path, sheet: Path) -> None:
-    """Records the written sheet, so that a continuing call may replace it."""
+    """Records the path of the sheet. A call that continues may overwrite it."""
     (folder / _SHEET).write_bytes(os.fsencode(sheet.resolve()))
 
 
 def spent_s(folder: Path) -> float:
-    """Reads the seconds that earlier calls trained."""
+    """Reads for how many seconds earlier calls have trained."""
     return float((folder / _SPENT).read_text()) if (folder / _SPENT).is_file() else 0.0
 
 
 def keep(folder: Path, seconds: float) -> bool:
-    """Keeps the folder after `seconds` of training in total. Returns whether a call can continue there."""
+    """Keeps the folder and records the total training time. Returns whether a later call can continue there."""
     (folder / _SPENT).write_text(str(seconds))
     return learned.continues(folder)
 
@@ -78,15 +78,15 @@ def wrote_sheet(name: str, sheet: Path) -> bool:
 
 @contextmanager
 def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
-    """Yields the private folder, with files of a call with this key.
+    """Yields the private working folder. It has any files that a call with the same key left.
 
     Args:
-        name: of the person.
-        key: identifies the preparation and training; "" if they cannot be repeated, so nothing is kept.
-        overwrite: discard the files of a call with another key.
+        name: name of the person.
+        key: hash of preparation and training. "" if they cannot be repeated; the folder is not kept in this case.
+        overwrite: True to discard files that a call with another key left.
 
     Raises:
-        UsageError: another process is learning this person; a call with another key left files.
+        UsageError: another process is learning this person, or a call with another key left files.
         OutputError: the folder cannot be created or written to.
     """
     sweep()
@@ -146,7 +146,7 @@ def _cannot_write(folder: Path, error: OSError) -> OutputError:
 
 
 def sweep() -> None:
-    """Removes old folders of interrupted calls, and those that cannot be continued."""
+    """Removes old folders of interrupted calls. Folders that cannot be continued are removed sooner."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
             kept_s = STAYS_S if learned.continues(folder) else _BEGINS_S

@@ -1,1 +1,1 @@
-"""Training data: portraits, films and sequences of moving faces, and the shards that they are stored in."""
+"""Training data: portraits, films and sequences of moving faces, and the shards that store them."""

@@ -2,14 +2,14 @@
 
 ``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--tuning]``
 
-A portrait moves over a small canvas, is coded by a real encoder and decoded; most films are not enlarged afterwards.
-The truth is the encoder's input before sensor noise: a portrait reduced in one resampling, or its image by a webcam
-with a soft lens (`training.degradation.webcam`). About a fifth of the films is coded lightly or not at all, so that
-networks learn to leave good pictures alone; a tenth shows text, line art and photographs instead of a face.
+A portrait moves over a small canvas. A real encoder encodes this film, which is then decoded. Most films are not
+enlarged afterwards. The truth is the encoder's input before sensor noise: a portrait resampled only one time, or its
+image by a webcam with a soft lens (`training.degradation.webcam`). A fifth of the films are encoded lightly or not at
+all, so that networks learn to leave good pictures alone. A tenth show text, line art or photographs without a face.
 
-Each shard holds ``seen`` and ``truth`` (uint8 N×160×160×3 RGB), ``steps`` (float16 N×20×20: log2 of the quantiser step
-of each 8×8 cell in code values of an orthonormal transform, NaN where unknown) and ``meta`` (codec's place in `CODECS`,
-face width in pixels). Patches lie on the 8-pixel grid of the frame.
+Each shard holds ``seen`` and ``truth`` (uint8 N×160×160×3 RGB), ``steps`` (float16 N×20×20) and ``meta`` (index of the
+codec in `CODECS`, face width in pixels). ``steps`` is log2 of each 8×8 cell's quantiser step, in code values of an
+orthonormal transform, NaN if unknown. Patches lie on the 8-pixel grid of the frame.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ MAX_SMALL_SCALE = 0.6
 
 @dataclass
 class Coding:
-    """Coding of a film: ``codec`` (of `CODECS`), encoder ``options``, ``bit_rate`` (0: by quality), JPEG ``quality``.
-    ``sigma`` is the sensor noise in code values; with ``grain`` it is part of the truth."""
+    """How a film is encoded: ``codec`` (one of `CODECS`), encoder ``options``, ``bit_rate`` (0: by quality), JPEG
+    ``quality``. ``sigma``: sensor noise in code values; if ``grain``, this noise is part of the truth."""
 
     codec: str
     options: dict[str, str] = field(default_factory=dict[str, str])
@@ -68,7 +68,7 @@ class Coding:
 
 
 def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
-    """Draws codec, quality and noise; ``pixels`` of a frame scale bit rates."""
+    """Draws codec, quality and noise. ``pixels``: number of pixels of a frame, to which bit rates are proportional."""
     codec = str(r.choice(CODECS, p=SHARES))
     worse = float(r.uniform())  # 0: transparent … 1: poor
     sigma = 0.0 if r.uniform() < 0.4 else float(r.uniform(0.0, 1.0)) * (1.0 + 5.0 * worse)
@@ -119,7 +119,7 @@ def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
 
 
 def coded(images: list[U8], coding: Coding) -> list[tuple[U8, F32]]:
-    """Codes pictures. Returns uint8 H×W×3 RGB, and log2 quantiser steps of 8×8 cells (or NaN)."""
+    """Encodes and decodes pictures. Returns each, uint8 H×W×3 RGB, with log2 of its cells' quantiser steps or NaN."""
     cells = images[0].shape[0] // CELL, images[0].shape[1] // CELL
     unknown = np.full(cells, np.nan, np.float32)
     if coding.codec == "none":
@@ -146,7 +146,7 @@ def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
 
 
 def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
-    """Returns log2 of 8×8 cells' steps on H.264's scale, or NaN."""
+    """Returns log2 of the quantiser steps of 8×8 cells, on H.264's scale. Unknown steps are NaN."""
     if quantisers is None:
         return np.full(cells, np.nan, np.float32)
     rows, columns = ((np.arange(n) * CELL + CELL // 2) // quantisers.block for n in cells)
@@ -179,7 +179,7 @@ def change_tones(image: U8, r: np.random.Generator) -> U8:
 
 
 def warp(image: U8, r: np.random.Generator) -> U8:
-    """Warps a picture by some percent, so that one person resembles many."""
+    """Warps a picture by some percent. So one person yields many faces."""
     if r.uniform() < 0.3:
         return image
     side = image.shape[0]
@@ -220,7 +220,7 @@ def _chart(r: np.random.Generator) -> U8:
 
 
 def _print(r: np.random.Generator) -> U8:
-    """Draws lines of small characters at twice the size, uint8 512×512×3."""
+    """Draws lines of small characters, first at twice the size, uint8 512×512×3."""
     ink, paper = (r.uniform(0, 110, 3), r.uniform(150, 255, 3)) if r.uniform() < 0.7 else r.uniform(0, 255, (2, 3))
     page = np.full((1024, 1024, 3), paper, np.uint8)
     y, size, font = 0, float(r.uniform(0.6, 2.2)), int(r.integers(0, 8))
@@ -269,21 +269,21 @@ def _scraps(r: np.random.Generator) -> U8:
 
 
 def _ground(r: np.random.Generator, kept: dict[str, U8]) -> U8:
-    """Draws a picture without a face, uint8 512×512×3."""
+    """Draws a picture without a face, uint8 512×512×3. ``kept`` caches photographs."""
     return (_chart, _print, _weave, _scraps, lambda r: _photograph(r, kept))[
         int(r.choice(5, p=(0.2, 0.3, 0.2, 0.15, 0.15)))
     ](r)
 
 
 def _behind(image: U8, ground: U8, r: np.random.Generator) -> U8:
-    """Replaces the background of a canonical portrait."""
+    """Replaces the background of a canonical portrait by ``ground``."""
     (x, across), (y, down) = ((r.normal(0.5, 0.02), r.uniform(low, high)) for low, high in ((0.3, 0.44), (0.38, 0.5)))
     ground = np.asarray(cv2.resize(ground, image.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return before_ground(image, ground, (x, y), (across, down), (1.05 - float(r.uniform(0.03, 0.2)), 1.05))
 
 
 def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
-    """Returns a 512-px window of a photograph in scikit-image."""
+    """Returns a 512-px window of one of scikit-image's photographs. ``kept`` caches them."""
     from skimage import data
 
     names = ("coffee", "chelsea", "rocket", "camera", "coins", "page", "text", "brick", "grass", "gravel", "moon")
@@ -301,7 +301,7 @@ def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
 
 
 def render(image: U8, scale: float, places: list[tuple[float, float, float, float]], side: int) -> list[U8]:
-    """Renders a picture at (x, y, angle, zoom) of each frame: uint8 side×side×3. Resamples once."""
+    """Renders a picture at each frame's place (x, y, angle, zoom): uint8 side×side×3. Resamples only one time."""
     shrink = 1 / scale
     if shrink > 1.05:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.42 * float(np.sqrt(shrink * shrink - 1))), np.uint8)
@@ -320,7 +320,7 @@ def render(image: U8, scale: float, places: list[tuple[float, float, float, floa
 
 @dataclass
 class Sample:
-    """One patch: ``seen`` and ``truth`` uint8, ``steps`` float32, ``codec`` index, face width ``px``."""
+    """One patch: ``seen`` and ``truth`` uint8, ``steps`` float32, index of the ``codec``, face width ``px``."""
 
     seen: U8
     truth: U8
@@ -330,7 +330,7 @@ class Sample:
 
 
 def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> list[tuple[U8, F32]]:
-    """Codes pictures like `coded` at a smaller size, then enlarges them."""
+    """Encodes and decodes pictures at a smaller size, then enlarges them. Half are encoded again at full size."""
     side = images[0].shape[0]
     small = max(48, 16 * round(side / float(np.exp(r.uniform(np.log(1.3), np.log(4)))) / 16))
     reduced = [np.asarray(cv2.resize(i, (small, small), interpolation=cv2.INTER_AREA), np.uint8) for i in images]
@@ -341,7 +341,7 @@ def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> 
 
 
 def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], list[U8], Coding]:
-    """Draws a coding. Returns truths (with grain), the encoder's input, and the coding."""
+    """Draws a coding and adds its noise. Returns truths (with any grain), the encoder's input, and the coding."""
     pixels = truths[0].shape[0] * truths[0].shape[1]
     coding, given = draw_coding(r, pixels), truths
     if coding.sigma:
@@ -357,7 +357,7 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
 
 
 def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list[Sample]:
-    """Makes the patches of a film; ``kept`` caches photographs."""
+    """Makes a film and cuts patches from it. ``kept`` caches photographs."""
     empty = r.uniform() < FACELESS_SHARE
     if empty:
         image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))

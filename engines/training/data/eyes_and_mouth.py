@@ -1,6 +1,6 @@
-"""Draws closing lids, moving eyes and opening mouths into a still. Warps cannot, as parts slide over others. Uses the
-face mesh of a run (478 points, pixels of 512) before the still moves, so that networks learn motion that alignment
-cannot follow.
+"""Draws closing lids, moving eyes and opening mouths into a still. Warps cannot do this: some parts slide over others.
+The still's face mesh, as in a run (478 points, pixels of 512), gives their places. Networks learn motion that
+alignment cannot follow.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _reader() -> Landmarks:
 
 
 def mesh_of(picture: U8) -> F64 | None:
-    """Finds the face mesh of a canonical S×S×3 picture: (478, 3), pixels of 512. None without a face."""
+    """Finds the face mesh of a canonical S×S×3 picture: (478, 3), pixels of 512. Returns None if there is no face."""
     reader = _reader()
     points, score = reader.read(picture, reader.region(picture))
     return points if score > 0.5 else None
@@ -54,14 +54,14 @@ class Slit:
         return self.x1 - self.x0
 
     def edges(self, x: F32) -> tuple[F32, F32]:
-        """Returns heights of both edges at columns ``x``; equal beyond the corners."""
+        """Returns the heights of both edges at columns ``x``. Beyond the corners, they are equal."""
         upper, lower = (np.interp(x, r[:, 0], r[:, 1]).astype(np.float32) for r in self.rows)
         return upper, np.maximum(upper, lower)
 
 
 def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple[tuple[slice, slice], F32, F32]:
-    """Returns slices of an S×S×3 picture between places in pixels of 512. Also returns places of its columns (1×w) and
-    rows (h×1)."""
+    """Returns the slices of an S×S×3 picture, from ranges in pixels of 512. Also returns, in these units,
+    the places of the columns (1×w) and rows (h×1)."""
     side = picture.shape[0]
     q = side / 512
     (x0, x1), (y0, y1) = ((max(0, int(a * q)), min(side, int(b * q) + 2)) for a, b in (x, y))
@@ -70,7 +70,7 @@ def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple
 
 
 def sample_at(picture: U8, x: F32, y: F32) -> F32:
-    """Takes samples of an S×S×3 picture at places in pixels of 512: h×w×3, 0..255."""
+    """Samples an S×S×3 picture at places given in pixels of 512: h×w×3, 0..255."""
     q = picture.shape[0] / 512
     across, down = (((z + 0.5) * q - 0.5).astype(np.float32) for z in np.broadcast_arrays(x, y))
     samples = cv2.remap(picture, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
@@ -78,7 +78,7 @@ def sample_at(picture: U8, x: F32, y: F32) -> F32:
 
 
 def blend(picture: U8, part: tuple[slice, slice], over: F32, alpha: F32) -> None:
-    """Blends h×w×3 over a part of a picture, in place."""
+    """Blends ``over`` (h×w×3) over a part of a picture, in place."""
     under = picture[part].astype(np.float32)
     picture[part] = np.clip(under + alpha[..., None] * (over - under) + 0.5, 0, 255).astype(np.uint8)
 
@@ -95,7 +95,7 @@ class Eye:
         self.radius = float(np.linalg.norm(points[iris + 1 : iris + 5, :2] - self.iris, axis=1).mean())
 
     def look(self, picture: U8, across: float, down: float) -> None:
-        """Moves the iris, in place, by shares of the eye's width. Stretches the eye up to its corners."""
+        """Moves the iris, in place, by shares of the eye's width. The rest of the eye is stretched or compressed."""
         slit, reach = self.slit, self.radius * 1.15
         most = max(0.0, min(self.iris[0] - slit.x0, slit.x1 - self.iris[0]) - reach - 1)
         dx = float(np.clip(across * slit.width, -most, most))
@@ -109,7 +109,7 @@ class Eye:
         blend(picture, part, sample_at(picture, columns, y - np.float32(down * slit.width) * inside * away), inside)
 
     def shut(self, picture: U8, share: float) -> None:
-        """Lowers the upper lid over a share of the eye, in place. Stretches its skin from below the brow."""
+        """Lowers the upper lid over a share of the eye, in place. The skin below the brow is stretched."""
         slit, height = self.slit, self.lid
         ends = self.iris[1] - 0.9 * slit.width, self.iris[1] + 0.4 * slit.width
         part, x, y = window(picture, (slit.x0, slit.x1), ends)
@@ -121,7 +121,7 @@ class Eye:
 
 
 class Mouth:
-    """Lips and chin; the opening is dark, with or without teeth."""
+    """A mouth that can open: lips, chin, and a dark inside with or without teeth."""
 
     def __init__(self, points: F64, r: np.random.Generator) -> None:
         self.slit = Slit(points, *LIPS)
@@ -132,8 +132,8 @@ class Mouth:
         self.dark = r.uniform(0.15, 0.4) * np.array((1.2, 0.8, 0.8))
 
     def open(self, picture: U8, far: float) -> None:
-        """Moves the lower lip down by ``far`` pixels of 512, in place. Negative values move it up until the mouth is
-        closed."""
+        """Moves the lower lip down by ``far`` pixels of 512, in place. Negative values move the lip up, until the mouth
+        is closed."""
         slit, half = self.slit, self.slit.width / 2
         far = max(far, -0.9 * self.gap)
         middle = (slit.x0 + slit.x1) / 2
@@ -165,10 +165,10 @@ class Mouth:
 
 
 class Features:
-    """Eye and mouth motion of a face over a film.
+    """Motion of a face's eyes and mouth over a film.
 
     Args:
-        points: mesh of its still, (478, 2 or 3), pixels of 512.
+        points: face mesh of the still, (478, 2 or 3), pixels of 512.
         r: random generator.
         amount: liveliness, 0..1.
     """
@@ -185,7 +185,7 @@ class Features:
         self.pace, self.phase, self.rest = r.uniform(0.2, 1.6, 3), r.uniform(0, 6.28, 3), r.uniform(-0.3, 0.6)
 
     def shown(self, picture: U8, t: float) -> U8:
-        """Draws the still S×S×3 at frame ``t`` into a copy."""
+        """Returns a copy of the still with this motion at frame ``t``."""
         out = picture.copy()
         looks = np.zeros(2)
         for start, place in self.glances:

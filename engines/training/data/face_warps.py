@@ -1,7 +1,7 @@
-"""Warps a still into expressions: head rotation, nods, cheeks that move in speech.
+"""Warps a still: the head turns and nods, the cheeks move in speech.
 
-Displacement fields act in canonical space (512 px) before coding, as real motion does. ``eyes_and_mouth`` draws parts
-that slide over others (lids, irises, lips).
+Displacement fields act in canonical space (512 px). Like real motion, they come before the coding. ``eyes_and_mouth``
+draws parts that slide over others (lids, irises, lips).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TURN = 0.08
 
 
 class Transient(NamedTuple):
-    """A transient event: frame at which it begins; durations of rise, hold and fall."""
+    """An event in a film: the frame at which it begins, and the durations of its rise, hold and fall in frames."""
 
     begin: float
     come: float
@@ -34,14 +34,14 @@ class Transient(NamedTuple):
 
 
 def draw_transient(frames: int, r: np.random.Generator) -> Transient:
-    """Draws an event that begins within ``frames``; a quarter never ends."""
+    """Draws an event that begins within ``frames``. A quarter of all events never end."""
     come, stay, go = (int(r.integers(1, most)) for most in (5, 4, 6))
     return Transient(int(r.integers(0, frames - 1)), come, 10.0**6 if r.random() < 0.25 else stay, go)
 
 
 def relief() -> F32:
-    """Returns the depth of a face, SIDE×SIDE, pixels of 512. It is half an ellipsoid with a nose, relative to the
-    alignment points."""
+    """Returns the depth of a face, SIDE×SIDE, pixels of 512. The face is half an ellipsoid with a nose. Depth is
+    relative to the alignment points."""
     y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
 
     def height(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -52,8 +52,8 @@ def relief() -> F32:
 
 
 def cheeks() -> F32:
-    """Returns compression around a moving mouth, SIDE×SIDE: height relative to its middle, pixels of 512. It falls to 0
-    at the edge of an ellipse."""
+    """Returns vertical displacement around a moving mouth, SIDE×SIDE, pixels of 512. It is proportional to the distance
+    above or below the mouth's middle, and falls to 0 at the edge of an ellipse."""
     y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
     radius = np.hypot((x - 257) / 78, (y - 371) / 80)
     return ((y - 371) * np.clip(1.1 - radius, 0, 1)).astype(np.float32)
@@ -64,7 +64,7 @@ RELIEF = relief()
 
 
 class Expressions:
-    """Expressions of a face; ``amount`` 0..1 is its liveliness."""
+    """Random motion of a face: turns, nods and speech. ``amount`` 0..1 is its liveliness."""
 
     def __init__(self, r: np.random.Generator, amount: float) -> None:
         self.turn = r.normal(0, TURN * amount, (2, 2))
@@ -75,7 +75,7 @@ class Expressions:
         self.pace, self.phase = r.uniform(0.2, 1.2, 2), r.uniform(0, 6.28, 2)
 
     def field(self, t: float) -> F32:
-        """Returns displacements at frame ``t`` from the face to its still: 65×65×2 (x, y)."""
+        """Returns displacements from the face at frame ``t`` to the still: 65×65×2 (x, y)."""
         turn = (self.turn * np.sin(self.turn_pace * t + self.turn_phase)).sum(0)
         for nod, far in self.nods:
             turn = turn + nod.share(t) * far

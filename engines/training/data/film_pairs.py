@@ -1,10 +1,10 @@
 """Makes pairs from degraded films of faces on a 1280×720 canvas.
 
-``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until there
-are enough; a second start resumes. Each shard has two uint8 arrays (truth, input) of the region of interest, at 512 and
-at 256 px, and a table of the degradations.
+``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards until there are
+enough pairs; a second start resumes. Each shard has two uint8 arrays (truth, input) of the region of interest, at 512
+and at 256 px, and a table of the degradations.
 
-Unlike calls, no film freezes for a few frames: the truth would have to freeze too, which would repeat the pair.
+Calls sometimes freeze for a few frames, but these films do not: the truth would freeze too, and pairs would repeat.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 
 @dataclass(frozen=True)
 class Recipe:
-    """Degradation of a film: codec and size, noise in code values, blur drawn per film.
+    """Degradation of a film: codec and size, noise in code values, blur.
 
-    ``soften`` acts on the frame at the film's size, ``kernel`` (float32 k×k) before reduction.
-    ``grey``: share 0..1 of the noise common to all channels. ``camera``: a webcam that images each frame first; its
-    image is also the truth, because no network can know details that a camera did not see.
+    ``soften`` blurs the frame at the film's size, ``kernel`` (float32 k×k) before reduction.
+    ``grey``: share 0..1 of the noise that is the same in all channels. ``camera``: a webcam that films each frame
+    first. Its image is also the truth, because no network can know details that the camera did not see.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class Recipe:
 
 
 def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
-    """Draws the degradation of a film of ``kind``."""
+    """Draws a random degradation for a film of ``kind``."""
     preset = str(r.choice(["ultrafast", "superfast", "veryfast", "veryfast", "faster"]))
     up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
@@ -126,7 +126,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
     name, options, rate = *(video_codec.x265(int(crf)) if kind == "h265" else video_codec.x264(crf, preset)), 0
     if kind == "blind" and r.random() < 0.5:
-        del options["tune"]  # not all films are calls
+        del options["tune"]  # because not all films are calls, which need low latency
     if quantiser:
         name, options = (
             str(r.choice(["mpeg4", "mpeg2video"])),
@@ -154,8 +154,8 @@ def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
 
 
 def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """Yields (frame number, clean, degraded) of frames in ``keep``, at canvas size. Other frames are only
-    coded."""
+    """Yields (frame number, clean, degraded) for frames in ``keep``, at canvas size. The other frames are encoded,
+    but not returned."""
     if rec.kind == "native":
         yield from first_stage_films.degrade(film, times, keep)
         return
@@ -198,7 +198,7 @@ def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iter
 
 
 def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
-    """Perturbs an alignment like a tracker's errors: a few pixels, a degree, a per cent."""
+    """Perturbs an alignment as a tracker's errors do: by some pixels, a degree, a per cent."""
     j = similarity(float(np.exp(r.normal(0, 0.012 * amount))), r.normal(0, 0.012 * amount), (255.5, 255.5), 512)
     j[:, 2] += r.normal(0, 2.0 * amount, 2)
     return matrix @ np.array([*j, [0, 0, 1]], np.float64)
@@ -210,7 +210,7 @@ Picked = tuple[int, Actor, Occluder | None]
 
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
-    """Cuts truth and input of the region at 512 and 256 px."""
+    """Cuts truth and input of the region, at 512 and 256 px."""
     half = at(matrix, 256)
     big, little = roi(512), roi(256)
     return (cut(truth, matrix, 512, big), cut(seen, matrix, 512, big),
@@ -218,7 +218,7 @@ def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
 
 
 def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: float = 0.0) -> tuple[int, Actor, Film]:
-    """Films a face that fills its canvas, 512 to 608 px. Returns its number, actor and film."""
+    """Films a face that fills its canvas, 512 to 608 px. Returns the face's number, the actor and the film."""
     if kind == "native":
         return native_film(faces, r, lively)
     side = int(r.integers(32, 39)) * 16
@@ -231,7 +231,7 @@ def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: flo
 
 
 def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tuple[int, Actor, Film]:
-    """Films a face like `close_film`, reducing its portrait at least by `MIN_REDUCTION`."""
+    """Films a face at a small size. Like `close_film`, but the portrait is reduced by at least `MIN_REDUCTION`."""
     while True:
         px = float(np.exp(r.uniform(*np.log(NATIVE_PX))))
         if faces[k := int(r.integers(len(faces)))].px >= px * MIN_REDUCTION:
@@ -244,7 +244,7 @@ def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tup
 
 
 def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Cuts the pairs of a new film. It shows two or three of ``faces``; one if ``kind`` is in `CLOSE`."""
+    """Makes a film and cuts pairs from it. It shows two or three of ``faces``, or one if ``kind`` is in `CLOSE`."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind)
         return cut_film([(k, actor)], film, kind, r)
@@ -255,8 +255,8 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
 def cast(
     faces: list[Face], r: np.random.Generator, hidden: float = 0.0, lively: bool = False
 ) -> tuple[list[Picked], Film | None]:
-    """Places two or three of ``faces`` on a 720p canvas. A share ``hidden`` has an obstacle. Returns no film if no face
-    is large enough."""
+    """Places two or three of ``faces`` on a 720p canvas. A share ``hidden`` of them gets an obstacle in front. The film
+    is None if no face is large enough."""
     lo, hi, n = ((310, 490, 2), (490, 620, 2), (150, 320, 3))[int(r.choice(3, p=(0.67, 0.15, 0.18)))]
     picked: list[Picked] = []
     for i in range(n):
@@ -277,7 +277,7 @@ def cast(
 
 
 def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
-    """Puts an obstacle in front of ``actor`` in a ``share`` of cases."""
+    """Draws an obstacle in front of ``actor``, in a ``share`` of cases."""
     if r.random() >= share:
         return None
     kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
@@ -304,7 +304,7 @@ def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.rando
 
 
 def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes four pairs of single pictures, at 512 px if available."""
+    """Makes four pairs from single pictures. They are at 512 px if large enough."""
     out: list[Pair] = []
     while len(out) < 4:
         k = int(r.integers(len(faces)))
@@ -322,17 +322,17 @@ def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pa
 
 
 def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes pairs of ``kind``: of one film, or four single pictures."""
+    """Makes pairs of one ``kind``, from a film or four pictures."""
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
 def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[Any, list[Face], Any, Path]]:
-    """Yields arguments, faces, random generator and base path of each missing shard.
+    """Yields arguments, faces, random generator and base path for each missing shard.
 
     Args:
-        p: with the caller's options.
-        what: content of a shard, and the option for its total number.
-        size: items per shard.
+        p: parser that already has the caller's options.
+        what: name of the items, such as pairs; also the name of the option for their total number.
+        size: number of items per shard.
     """
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
@@ -355,7 +355,7 @@ def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[A
 
 
 def store(base: Path, meta: list[tuple[int, float, int, float]], **parts: Any) -> None:
-    """Writes a shard, its table last."""
+    """Writes the arrays of a shard. Its table comes last and marks it as complete."""
     for name, part in parts.items():
         work = base.with_suffix(f".{name}.tmp.npy")
         np.save(work, part)

@@ -1,8 +1,8 @@
 """Makes sequences of successive frames of a face, for networks with memory.
 
 ``python -m training.data.film_sequences --faces DIR --out DIR --worker 0 --sequences 1200`` writes shards until there
-are enough; a second start resumes. A shard holds, at 256 px and in the region of interest only, truth and input of
-every frame, the motion from each frame to the previous one, and the obstacle's cover.
+are enough sequences; a second start resumes. A shard covers the region of interest at 256 px. It holds truth and input
+of every frame, the motion from each frame to the previous one, and which part an obstacle covers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HIDDEN_SHARE = 0.12
 @dataclass(frozen=True)
 class Clip:
     """A face over ``FRAMES`` frames: ``pictures`` uint8 T×2×h×w×3 (truth, input), ``cover`` uint8 T×h/4×w/4, ``meta``
-    as ``META``. ``flow`` float16 T×h/8×w/8×2 points to the previous frame, in 256-px pixels; 0 in the first."""
+    (see ``META``). ``flow`` float16 T×h/8×w/8×2 points to the previous frame, in pixels of 256; 0 in the first."""
 
     pictures: U8
     flow: Any
@@ -53,7 +53,7 @@ class TrackerErrors:
         self.jitter = abs(r.normal(0, 0.25))
 
     def of(self, matrix: F64) -> F64:
-        """Perturbs the next frame's matrix (2×3, 512-px canonical → picture)."""
+        """Perturbs the matrix of the next frame (2×3, 512-px canonical → picture)."""
         self.drift = 0.9 * self.drift + self.r.normal(0, 1, 4) * (0.3, 0.3, 0.001, 0.001)
         x, y, scale, angle = self.fixed + self.drift + self.r.normal(0, 1, 4) * (1, 1, 0.002, 0.002) * self.jitter
         j = similarity(float(np.exp(scale)), angle, (255.5, 255.5), 512)
@@ -62,7 +62,7 @@ class TrackerErrors:
 
 
 def places(size: int) -> F64:
-    """Lists centres of 8×8 cells of the region in a ``size``-px crop: N×2 (x, y)."""
+    """Lists the centres of the region's 8×8 cells in a ``size``-px crop: N×2 (x, y)."""
     x, y, w, h = roi(size)
     across, down = np.meshgrid(np.arange(w // 8) * 8 + 3.5 + x, np.arange(h // 8) * 8 + 3.5 + y)
     return np.stack([across.ravel(), down.ravel()], 1)
@@ -71,9 +71,9 @@ def places(size: int) -> F64:
 def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F32:
     """Computes the motion of 8×8 cells to the previous crop: float32 h/8×w/8×2 (x, y), in pixels.
 
-    ``now``, ``before``: a frame's time and the matrix (2×3, 256-px canonical → canvas) of its crop. Newton's method
-    searches the previous position of a point, as if the face were rigid: a few steps are exact to some hundredths of a
-    pixel, the resolution of ``cv2.remap`` in the field.
+    ``now``, ``before``: time of this and the previous frame, each with its crop's matrix (2×3, 256-px canonical →
+    canvas). Newton's method, with the derivative of a rigid face, finds where each point was in the previous frame.
+    After a few steps, it is exact to some hundredths of a pixel, the resolution of ``cv2.remap``.
     """
     cells = places(SIZE)
     shown = actor.origin(apply(now[1], cells), now[0])
@@ -88,8 +88,8 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
 
 
 def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: float = HIDDEN_SHARE) -> list[Clip]:
-    """Films some of ``faces`` (one if ``kind`` is in `CLOSE`). Cuts ``FRAMES`` successive frames of each. In other
-    kinds, a share ``hidden`` has an obstacle."""
+    """Films some of ``faces``, and cuts ``FRAMES`` successive frames of each. If ``kind`` is in `CLOSE`, films only one
+    face. In the other kinds, a share ``hidden`` of the faces has an obstacle in front."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind, liveliness(r))
         picked = [(k, actor, None)]

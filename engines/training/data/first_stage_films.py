@@ -1,4 +1,4 @@
-"""Degrades films coded at their own size, up to the first stage."""
+"""Degrades films that are not enlarged after coding. Also applies the first stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARE_RANGE = (0.4, 1.0)
 
 
 def degrade(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """Yields (frame number, clean, engine input) of frames in ``keep``. Skips films that lose frames in coding."""
+    """Yields (frame number, clean, engine input) for the frames in ``keep``. Skips films that lose frames in coding."""
     r = film.rng
     truths, given, coding = before_coding([film.render(t) for t in times], r)
     seen = coded(given, coding)
@@ -33,7 +33,7 @@ def degrade(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[in
 
 
 def clean(picture: U8, steps: F32 | None, share: float) -> U8:
-    """Applies a share of the first stage to a picture. Sides: multiples of 16. Rounds to code values."""
+    """Applies the first stage to a picture with strength ``share``. Rounds to code values. Sides: multiples of 16."""
     change, (before, after) = _network()(picture, steps)
     share *= expected_share(float(before.mean()), float(after.mean()))
     return np.rint(np.clip(picture + 255 * share * change.transpose(1, 2, 0), 0, 255)).astype(np.uint8)

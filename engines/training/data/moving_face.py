@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 1280, 720
 
 @dataclass
 class Actor:
-    """A face with smooth motion.
+    """A face that moves smoothly.
 
     ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``. ``lively`` 0..1: turns, blinks, speech.
     """
@@ -50,19 +50,19 @@ class Actor:
         self.features = None if mesh is None else Features(mesh, r, self.lively)
 
     def _field(self) -> F32:
-        """Draws a smooth warp: SIDE×SIDE×2."""
+        """Draws a smooth random warp: SIDE×SIDE×2."""
         rough = self.rng.normal(0, 1, (6, 6, 2)).astype(np.float32)
         return np.asarray(cv2.resize(rough, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
 
     def matrix(self, t: float) -> F64:
-        """Returns 2×3 from 512-px canonical to canvas pixels."""
+        """Returns the 2×3 matrix from 512-px canonical to canvas pixels."""
         x = self.centre[0] + self.speed[0] * t + self.sway * np.sin(self.pace * t + self.phase[0])
         y = self.centre[1] + self.speed[1] * t + self.sway * np.sin(0.8 * self.pace * t + self.phase[1])
         a = self.angle + self.turn * t + 0.02 * np.sin(self.pace * t + self.phase[2])
         return similarity(self.px / 512 * float(np.exp(self.zoom * t)), float(a), (float(x), float(y)), 512)
 
     def _source(self, scale: float) -> U8:
-        """Returns the picture, area-reduced to about one pixel per target pixel."""
+        """Returns the picture, area-reduced to about its size on the canvas."""
         side = self.image.shape[0]
         want = min(side, max(32, int(np.ceil(512 * scale * 1.1 / 8)) * 8))
         if want not in self.scaled:
@@ -79,7 +79,7 @@ class Actor:
         return bend + self.expressions.field(t) if self.expressions else bend
 
     def origin(self, points: F64, t: float) -> F64:
-        """Maps canvas places N×2 to picture points N×2, pixels of 512. Ignores motion of lids, irises and lips."""
+        """Maps canvas places to picture places (N×2, pixels of 512). Ignores the motion of lids, irises and lips."""
         inv = cv2.invertAffineTransform(self.matrix(t))
         at = apply(np.asarray(inv, np.float64), points)
         where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
@@ -129,13 +129,13 @@ def inv_scaled(inv: F64, by: float) -> F64:
 
 
 class Drawn(Protocol):
-    """An object on the canvas: an actor or an obstacle."""
+    """An object that can be drawn on the canvas: an actor or an obstacle."""
 
     def draw(self, canvas: U8, t: float, k: float) -> None: ...
 
 
 class Film:
-    """A canvas with actors and light; ``render(t, k)`` returns clean frames.
+    """A film of actors on a canvas, with changing light. ``render(t, k)`` returns clean frames.
 
     ``size``: width and height of the canvas in pixels, both even; ``k`` scales it.
     """
@@ -151,7 +151,7 @@ class Film:
         self.flick, self.phase = abs(rng.normal(0, 0.03)), rng.uniform(0, 6)
 
     def render(self, t: float, k: float = 1.0) -> U8:
-        """Renders the clean frame, uint8 H×W×3 RGB."""
+        """Renders the clean frame ``t``, uint8 H×W×3 RGB."""
         if k not in self.back:
             size = (round(self.size[0] * k), round(self.size[1] * k))
             self.back[k] = np.asarray(cv2.resize(self.backdrop, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -16,12 +16,12 @@ OUTLINES = ("oval", "fingers", "card")
 
 
 class Occluder:
-    """An opaque object that moves roughly with a face. Follows its actor in ``Film.actors``.
+    """An opaque object that moves roughly with a face. In ``Film.actors``, it comes after its actor.
 
-    ``share`` is the covered part of the face's oval, roughly. ``kind`` is one of ``KINDS`` (a plain colour, stripes,
-    speckles, skin colour (fingers), nearly black with a grid (a microphone)), "picture": a corner of the portrait
-    (cloth, hair, background), or "flesh": a piece of its cheek, enlarged and shaded (a hand). ``outline`` is one of
-    ``OUTLINES``: an ellipse, two to four parallel fingers, a rectangle.
+    ``share``: about how much of the face's oval is covered. ``kind``: one of ``KINDS`` (plain, striped or speckled, in
+    the colour of skin like fingers, or nearly black with a grid like a microphone); "picture", a corner of the portrait
+    (cloth, hair, background); or "flesh", an enlarged and shaded piece of the cheek, like a hand. ``outline``: one of
+    ``OUTLINES`` (an ellipse, two to four parallel fingers, a rectangle).
     """
 
     def __init__(self, actor: Actor, share: float, kind: str, rng: np.random.Generator, outline: str = "oval") -> None:
@@ -31,17 +31,17 @@ class Occluder:
         self.drift, self.pace, self.phase = rng.normal(0, 6, 2), rng.uniform(0.05, 0.3), rng.uniform(0, 6.28)
 
     def shift(self, t: float) -> F64:
-        """Returns its offset at frame ``t``, (2,) canonical pixels."""
+        """Returns the object's offset from the face at frame ``t``: (2,), canonical pixels."""
         return self.drift * np.sin(self.pace * t + self.phase)
 
     def cover(self, t: float) -> F32:
-        """Returns its opacity at frame ``t``, float32 512×512 canonical, 0..1."""
+        """Returns the object's opacity at frame ``t``: float32 512×512 canonical, 0..1."""
         dx, dy = self.shift(t)
         m = np.array([[1, 0, dx], [0, 1, dy]], np.float64)
         return np.asarray(cv2.warpAffine(self.alpha, m, (SIDE, SIDE), flags=cv2.INTER_LINEAR), np.float32)
 
     def draw(self, canvas: U8, t: float, k: float) -> None:
-        """Draws it at frame ``t`` into ``canvas`` (720p, scaled by ``k``)."""
+        """Draws the object at frame ``t`` into ``canvas`` (720p, scaled by ``k``)."""
         m = self.actor.matrix(t)
         m[:, 2] += m[:, :2] @ self.shift(t)
         m = m * k
@@ -60,7 +60,7 @@ class Occluder:
         part[:] = np.rint(part + alpha * (face.astype(np.float32) - part)).astype(np.uint8)
 
     def _shape(self, share: float, outline: str) -> F32:
-        """Draws its outline from a side, covering ``share`` of the oval."""
+        """Draws the object's shape. It lies to one side of the face's middle and covers ``share`` of the oval."""
         r = self.rng
         oval = oval_mask(SIDE) > 0.5
         angle = r.uniform(0, 2 * np.pi)
@@ -77,7 +77,7 @@ class Occluder:
         elif outline == "card":
             distance = np.maximum(np.abs(u) / long, np.abs(v))
         else:
-            # Wobble avoids perfect ellipses.
+            # The wobble makes ellipses irregular.
             turn = np.arctan2(v, u)
             wobble = 1 + 0.06 * np.sin(3 * turn + r.uniform(0, 6)) + 0.04 * np.sin(5 * turn + r.uniform(0, 6))
             distance = np.hypot(u / long, v) / wobble
@@ -114,7 +114,7 @@ class Occluder:
         return np.clip(picture, 0, 255).astype(np.uint8)
 
     def _flesh(self) -> U8:
-        """Enlarges skin of the actor's cheek, relit and darker towards the outline."""
+        """Makes a hand-like texture: enlarges skin of the cheek, relights it, and darkens it towards the outline."""
         r = self.rng
         side = self.actor.image.shape[0]
         skin = self.actor.image[int(0.58 * side) : int(0.70 * side), int(0.32 * side) : int(0.44 * side)]

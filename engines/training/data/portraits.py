@@ -1,4 +1,4 @@
-"""Loads training faces, filters licences, and sets people aside."""
+"""Loads training faces, filters them by licence, and splits off held-out people."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SPLIT_SEED = "rtface-split-1"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """An aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``."""
+    """An aligned face picture: side ``px``, ``source`` repository, ``identity`` (normalised name), ``gray`` or not."""
 
     path: Path
     px: int
@@ -56,7 +56,7 @@ class Face:
 
 
 def allowed(source: str, licence: str) -> bool:
-    """Checks whether a row's licence allows shipped weights."""
+    """Checks whether a picture's source and licence allow shipping weights."""
     return source.startswith(ALLOWED) and not any(w in licence.lower() for w in FORBIDDEN_WORDS)
 
 
@@ -65,12 +65,12 @@ def _rank(identity: str) -> str:
 
 
 def normalise(name: str) -> str:
-    """Normalises a name for comparing identities: lower case, letters, digits, hyphens."""
+    """Normalises a name, so that identities can be compared: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def load_faces(root: Path) -> list[Face]:
-    """Loads usable faces under ``root``, sorted: folders ``train`` and ``train_192`` with a MANIFEST.csv."""
+    """Loads usable faces, sorted. ``root`` has folders ``train`` and ``train_192``, each with a MANIFEST.csv."""
     faces: list[Face] = []
     for folder in ("train", "train_192"):
         manifest = root / folder / "MANIFEST.csv"
@@ -89,10 +89,10 @@ def load_faces(root: Path) -> list[Face]:
 
 
 def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:
-    """Splits faces into (training, held out), by person.
+    """Splits faces into (training, held-out), by person.
 
-    In every source, people are ranked by a hash of their name, and the first 8 % (at least one) are set aside; a person
-    set aside in one source is set aside in all. Later sources (`ADDED`) never move a person of an earlier one.
+    In every source, people are ranked by a hash of their name, and the first 8 % (at least one) are held out. A person
+    held out in one source is held out in all. Sources added later (`ADDED`) never move a person of an earlier source.
     """
     earlier = {f.identity for f in faces if not f.source.startswith(ADDED)}
     people: dict[str, set[str]] = defaultdict(set)
@@ -110,7 +110,7 @@ TUNING_PEOPLE = 20
 
 
 def tuning_people(faces: list[Face]) -> set[str]:
-    """Returns training identities for tuning thresholds. Networks for coded video must not see them."""
+    """Returns people of the training split on whom thresholds are tuned. Networks for coded video must not see them."""
     people = {f.identity for f in split(faces)[0] if f.px >= 384 and not f.gray}
     ranked = sorted(people, key=lambda p: hashlib.sha256(f"rtface-native-tuning:{p}".encode()).hexdigest())
     return set(ranked[:TUNING_PEOPLE])

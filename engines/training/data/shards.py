@@ -18,9 +18,9 @@ CLEAN = KINDS.index("clean")
 
 
 class Shards:
-    """All shards of a folder, memory-mapped; ``refresh`` adds new ones.
+    """All shards of a folder, memory-mapped. ``refresh`` adds new ones.
 
-    ``index`` has shard and row of every item, ``kinds`` its kind, ``shards`` each shard's arrays ``parts``.
+    ``index``: shard and row of each item; ``kinds``: kind of each item; ``shards``: each shard's arrays ``parts``.
     """
 
     def __init__(self, root: Path, parts: tuple[str, ...], min_px: float = 0.0) -> None:
@@ -32,7 +32,7 @@ class Shards:
         self.refresh()
 
     def refresh(self) -> int:
-        """Adds new shards. Returns the number of items."""
+        """Adds shards that are new in the folder. Returns the total number of items."""
         for path in sorted(self.root.glob("*.meta.npy")):
             name = path.name.removesuffix(".meta.npy")
             if name in self.names:
@@ -47,7 +47,7 @@ class Shards:
         return len(self.index)
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Draws a random item."""
+        """Draws the number of a random item."""
         return int(rng.integers(len(self.index)))
 
 
@@ -63,7 +63,7 @@ class Pairs(Shards):
         return self.shards[shard][0][row]
 
     def batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        """Returns (truth, input): float32 N×3×h×w, 0..1."""
+        """Returns the pairs of these numbers as (truth, input): float32 N×3×h×w, 0..1."""
         both = torch.from_numpy(np.stack([self.get(i) for i in numbers])).permute(0, 1, 4, 2, 3).float() / 255
         return both[:, 0], both[:, 1]
 
@@ -71,8 +71,8 @@ class Pairs(Shards):
 class Stream:
     """Endless seeded batches (truth, input, is_clean), prepared in a thread.
 
-    Half are mirrored. A share of the inputs is the truth with almost no noise, so that networks learn to leave clean
-    faces alone.
+    Half of the pairs are mirrored. In a share of them, the input is the truth with almost no noise, so that networks
+    learn to leave clean faces alone.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
-"""Measures best correction strengths, to fit `rtface.analysis.treatment.predicted`.
+"""Measures the best correction strengths, from which `rtface.analysis.treatment.predicted` is fitted.
 
 ``python -m training.data.strength_samples --faces DIR --out strength.json --films 300``
 
-Films as in ``training.data.coded_pairs`` pass the first stage (the shipped network, scaled as in a run), then the
-engine with all shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, correction d
-and truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these products, those of
-the whole first stage, and the predictors: the analysis with the errors that the network expects, the quantiser step,
-and the face's width. Only tuning people are used: the network has learnt the others and would look too good on
-them.
+Films are made as in ``training.data.coded_pairs``. They pass the first stage (the shipped network, scaled as in a run)
+and, through ``rtface.Enhancer``, the engine with all shaping at full strength. For a crop c after the first stage, the
+engine's correction d and the truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds
+these products, the products for the first stage at full strength, and the predictors: the analysis, the errors that the
+network expects, the quantiser step, and the face's width. Only tuning people are used, because the network was trained
+on the other people and would look too good on them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def products(mask: F32, d: F32, wanted: F32) -> list[float]:
 def rows(
     number: int, face: Portrait, network: CodedNetwork, engines: dict[str, Any], r: np.random.Generator
 ) -> list[Any]:
-    """Makes the rows of a film."""
+    """Makes a film and measures its rows. There is one for each engine and measured frame."""
     enlarged = bool(r.uniform() < ENLARGED_SHARE)
     px = float(np.exp(r.uniform(*np.log((50, 260) if enlarged else (30, 200)))))
     scale = px / ((FACE_BOX[2] - FACE_BOX[0]) * 512)

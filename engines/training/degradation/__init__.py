@@ -1,1 +1,1 @@
-"""Degradations: of single images, by real video codecs, of archive film, and missing regions."""
+"""Degradations: single images, real video codecs, archive film, webcams."""

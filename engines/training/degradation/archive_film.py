@@ -1,8 +1,8 @@
 """Ages film and tape: grain, scratches, dirt, flicker, copies, fields, tape.
 
-Frames are uint8 H×W×3 RGB at the resolution of film or tape (480 to 576 lines); sizes are in their pixels, strengths in
-code values (0..255). Effects over time are objects, seeded once, that return frame ``t`` in any order. ``single_image``
-has tape's effects on single frames (colour bleeding, ringing, line jitter).
+Frames are uint8 H×W×3 RGB at the resolution of film or tape (480 to 576 lines). Sizes are in their pixels, strengths in
+code values (0..255). Effects over time are seeded objects, which process frames ``t`` in any order. The effects of tape
+on single frames (colour bleeding, ringing, line jitter) are in ``single_image``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def monochrome(frame: U8) -> U8:
 def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -> U8:
     """Adds film grain of ``sigma`` code values in mid-grey.
 
-    Grains are about ``size`` pixels wide (1..3). With a covered share u of the film, variance is proportional to
-    u·(1 - u): strongest in mid-tones, zero in black and white (Newson et al., A Stochastic Film Grain Model for
-    Resolution-Independent Rendering, 2017). ``colour`` 0..1 is the share of variance independent in each layer.
+    Grains are about ``size`` pixels wide (1..3). If they cover a share u of the film, variance is proportional to
+    u·(1 - u): largest in mid-tones, zero in black and white (Newson et al., A Stochastic Film Grain Model for
+    Resolution-Independent Rendering, 2017). ``colour`` 0..1: share of the variance that differs between colour layers.
     """
     z = rng.standard_normal((*frame.shape[:2], 4 if colour > 0 else 1), np.float32)
     z = np.asarray(cv2.GaussianBlur(z, (0, 0), size / 3.33), np.float32).reshape(*frame.shape[:2], -1)
@@ -50,7 +50,7 @@ def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -
 
 
 class Scratches:
-    """Thin vertical lines, light or dark; ``count`` in 40 frames. They last 4 to 30 frames and drift."""
+    """Thin vertical scratches, light or dark: ``count`` in 40 frames. Each lasts 4 to 30 frames and drifts."""
 
     def __init__(self, count: int, strength: float, rng: Rng) -> None:
         self.count, self.seed = count, int(rng.integers(2**31))
@@ -71,7 +71,7 @@ class Scratches:
         for k in self.at(t):
             r = np.random.default_rng([self.seed, k, t])
             y = np.arange(h, dtype=np.float32) / h
-            # Film runs through the gate: a scratch changes its depth between frames, not its place.
+            # Film moves past the scratching object: between frames, a scratch changes its depth, but not its place.
             deep = np.asarray(cv2.resize(r.uniform(0.3, 1, (9, 1)), (1, h), interpolation=cv2.INTER_CUBIC))[:, 0]
             deep = deep * np.clip((y - self.top[k]) * 8, 0, 1) * np.clip((self.top[k] + self.long[k] - y) * 8, 0, 1)
             x = self.place[k] * w + self.sway[k] * np.sin(self.pace[k] * t + k) + r.normal(0, 0.15) + self.lean[k] * y
@@ -83,9 +83,9 @@ class Scratches:
 
 
 class Dust:
-    """Specks and hairs, each on one frame only; ``density`` per frame.
+    """Specks and hairs. Each is on one frame only; ``density`` is their mean number per frame.
 
-    Sizes are 0.6 to 3 px. Dirt on the print is dark, dirt on the negative light.
+    Sizes are 0.6 to 3 px. Dirt on the print is dark; dirt on the negative is light.
     """
 
     def __init__(self, density: float, rng: Rng) -> None:
@@ -116,9 +116,9 @@ class Dust:
 
 
 class Flicker:
-    """Random light per frame: ``amount`` is the gain's standard deviation (0.02: mild).
+    """Random changes of light from frame to frame. ``amount``: standard deviation of the gain (0.02: mild).
 
-    The slope across the picture is a third of that; an offset of 2.5 code values goes with a gain of 0.1.
+    The light also varies across the picture, by a third of ``amount``. Offsets are 2.5 code values per 0.1 of gain.
     """
 
     def __init__(self, amount: float, rng: Rng) -> None:
@@ -133,7 +133,7 @@ class Flicker:
 
 
 def fade(frame: U8, contrast: float, lift: float) -> U8:
-    """Scales contrast about mid-grey (0..1). Adds ``lift`` code values in black, none in white."""
+    """Scales contrast about mid-grey by ``contrast`` (0..1). Adds ``lift`` code values to black, but none to white."""
     x = np.arange(256, dtype=np.float32)
     y = 127.5 + contrast * (x - 127.5) + lift * (1 - x / 255)
     table = rounded(np.asarray(y, np.float32))
@@ -141,29 +141,29 @@ def fade(frame: U8, contrast: float, lift: float) -> U8:
 
 
 def print_loss(frame: U8, sigma: float, contrast: float, lift: float = 0.0) -> U8:
-    """Copies a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
+    """Imitates the copying of a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
     if sigma > 0:
         frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8)
     return fade(frame, contrast, lift)
 
 
 def comb(frame: U8, later: U8) -> U8:
-    """Weaves two fields: even lines of ``frame``, odd ones of ``later``."""
+    """Weaves two fields into a frame: even lines of ``frame``, odd lines of ``later``."""
     out = frame.copy()
     out[1::2] = later[1::2]
     return out
 
 
 def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
-    """Blends two fields like a simple deinterlacer: ``share`` 0..1 of ``later``."""
+    """Blends two fields as a simple deinterlacer does. ``share`` (0..1): weight of ``later``."""
     return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
 
 
 def bob(frame: U8, double: bool) -> U8:
-    """Keeps one field: its lines ``double``d, or the missing ones interpolated.
+    """Keeps one field. Repeats its lines if ``double``; otherwise interpolates the missing ones.
 
-    An interlaced camera sums pairs of lines, so the field has the picture's position. The one-line offset of the other
-    field is ignored: the fields are indistinguishable, and the truth would lie between them.
+    An interlaced camera sums pairs of lines, so the field has the picture's position. The offset of the other field by
+    one line is ignored: nobody could tell which field it is, and the truth would lie between the two.
     """
     h, w = frame.shape[:2]
     field = cv2.resize(frame, (w, h // 2), interpolation=cv2.INTER_AREA)
@@ -173,9 +173,9 @@ def bob(frame: U8, double: bool) -> U8:
 
 @dataclass(frozen=True)
 class Archive:
-    """Ageing parameters of a film; 0 and "none" disable an effect.
+    """Parameters of an aged film. 0 or "none" disables an effect.
 
-    ``lines``: height in pixels; ``half``: frames between the fields; ``fields``: none, comb, blend, bob, double.
+    ``lines``: height in pixels; ``half``: frames between the two fields; ``fields``: none, comb, blend, bob, double.
     """
 
     medium: str
@@ -197,7 +197,7 @@ class Archive:
 
 
 def draw_archive(r: Rng) -> Archive:
-    """Draws a 35 or 16 mm print, broadcast tape or VHS."""
+    """Draws an archive film: a 35 or 16 mm print, broadcast tape or VHS."""
     medium = str(r.choice(["35 mm", "16 mm", "tape", "vhs"], p=(0.25, 0.3, 0.2, 0.25)))
     lines = int(r.choice([480, 540, 576]))
     if medium in ("35 mm", "16 mm"):
@@ -225,7 +225,7 @@ def draw_archive(r: Rng) -> Archive:
 
 
 class Ageing:
-    """An aged film: its degraded frames, and the truths for restoring them."""
+    """An aged film. Gives its degraded frames, and the truth for each of them."""
 
     def __init__(self, archive: Archive, rng: Rng) -> None:
         self.archive, self.seed = archive, int(rng.integers(2**31))
@@ -233,14 +233,14 @@ class Ageing:
         self.flicker = Flicker(archive.flicker, rng)
 
     def tone(self, frame: U8, t: int) -> U8:
-        """Applies fading and flicker alone."""
+        """Applies only fading and flicker."""
         return self.flicker(fade(frame, self.archive.contrast, self.archive.lift), t)
 
     def truth(self, frame: U8, t: int) -> U8:
-        """Returns the clean frame in frame ``t``'s light, grey for mono.
+        """Returns the clean frame in the light of frame ``t``. It is grey if the film is.
 
-        A run's colour lock preserves low frequencies: errors that the network cannot correct must not be in its loss,
-        or they dominate the details'.
+        A run's colour lock preserves low frequencies, so the network cannot correct this light. If the truth had other
+        light, its error would dominate the loss.
         """
         if self.archive.mono:
             frame = monochrome(frame)
@@ -250,7 +250,7 @@ class Ageing:
         return rounded(frame + cv2.resize(cv2.GaussianBlur(small, (0, 0), 0.8), (w, h), interpolation=cv2.INTER_LINEAR))
 
     def __call__(self, shoot: Callable[[float], U8], t: int) -> U8:
-        """Renders frame ``t``. ``shoot`` returns the clean picture at an offset in frames."""
+        """Renders the aged frame ``t``. ``shoot`` returns the clean picture, for an offset from ``t`` in frames."""
         a, r = self.archive, np.random.default_rng([self.seed, t])
         if a.fields in ("comb", "blend"):
             frame = (comb if a.fields == "comb" else blend)(shoot(-a.half / 2), shoot(a.half / 2))

@@ -1,8 +1,8 @@
-"""Codes films and stills at their own size, by named levels.
+"""Encodes films and stills at their own size, by named levels.
 
-A level is ``CODING/QUALITY``, such as ``h264/27``, ``vp8/200k`` or ``jpeg/70``; `LEVELS` lists the codings. Before
-coding, frames get sensor noise that matches the quality (`NOISE`), unless the name ends in another σ, in code values:
-``h264/27+n0``.
+A level is named ``CODING/QUALITY``, such as ``h264/27``, ``vp8/200k`` or ``jpeg/70``; `LEVELS` lists the codings.
+Before encoding, frames get sensor noise. Its σ matches the quality (`NOISE`), unless the name gives another one in code
+values, as in ``h264/27+n0``.
 
     data = io.BytesIO()
     coded_film(frames, level("h264/27"), data)      # or a path
@@ -35,19 +35,19 @@ _LIMITED, _BT601 = 1, 6
 
 @dataclass(frozen=True)
 class Level:
-    """Coding of a film.
+    """How a film or still is encoded.
 
     Attributes:
-        name: see `level`.
-        encoder: FFmpeg's name; "jpeg" for stills.
-        options: of the encoder.
-        suffix: of the file; selects the container.
-        pixels: pixel format of the coded frames.
-        sigma: of the noise before coding, code values.
-        bit_rate: bits a second, or 0.
-        quality: of stills.
-        first: a coding before this one.
-        reduced: factor of reduction (by area) before `first`; frames are enlarged (cubic) after it.
+        name: name of the level, see `level`.
+        encoder: FFmpeg's name of the encoder; "jpeg" for stills.
+        options: options of the encoder.
+        suffix: suffix of the file, which selects the container.
+        pixels: pixel format of the encoded frames.
+        sigma: σ of the noise added before encoding, in code values.
+        bit_rate: bits per second; 0 for encoding by quality.
+        quality: JPEG quality of stills.
+        first: another level, by which frames are encoded and decoded before this one; None for none.
+        reduced: factor by which frames are reduced (by area) before `first` and enlarged (cubic) after it.
     """
 
     name: str
@@ -63,17 +63,17 @@ class Level:
 
     @property
     def still(self) -> bool:
-        """True if it codes single pictures."""
+        """True if the level encodes single pictures."""
         return self.encoder == "jpeg"
 
     @property
     def siting(self) -> str:
-        """Usual chroma siting of the coding: "left" or "center"."""
+        """Chroma siting that the coding usually has: "left" or "center"."""
         return "center" if self.encoder in ("libvpx", "jpeg") else "left"
 
 
 def noise_of(crf: float) -> float:
-    """Returns σ of the noise for a crf of H.264."""
+    """Returns the σ of the noise for a crf of H.264."""
     return float(NOISE[max((q for q in NOISE if q <= crf), default=18)])
 
 
@@ -90,7 +90,7 @@ _RATED: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 def _rated(name: str, quality: str) -> Level:
-    """Builds a level by crf, or by bit rate as in 300k."""
+    """Builds a level from a crf, or a bit rate such as 300k."""
     encoder, options, suffix = _RATED[name.partition("/")[0]]
     if not quality.endswith("k"):
         sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0
@@ -144,7 +144,7 @@ def level(name: str) -> Level:
     """Parses the name of a level.
 
     Raises:
-        ValueError: no such level; the message lists the codings.
+        ValueError: the level does not exist. The message lists the codings.
     """
     match = re.fullmatch(r"([a-z0-9-]+)/([\w.-]+)(?:\+n(\d+(?:\.\d+)?))?", name)
     coding = match[1] if match else ""
@@ -165,12 +165,12 @@ def level(name: str) -> Level:
 
 
 def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed: int | Sequence[int] = 0) -> None:
-    """Adds noise to frames, codes them and writes a film or still.
+    """Adds noise to frames, encodes them and writes a film or still.
 
     Args:
-        frames: uint8 H×W×3 RGB of one size, even sides.
-        target: a path, or a file in memory, which is rewound.
-        seed: of the noise.
+        frames: frames of one size, uint8 H×W×3 RGB. Sides must be even.
+        target: path, or file in memory; the latter is rewound at the end.
+        seed: seed of the noise.
     """
     rng = np.random.default_rng(seed)
     if how.first:
@@ -189,7 +189,7 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
 
 
 def _resized(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
-    """Resizes frames: smaller by area, larger by a cubic."""
+    """Resizes frames: by area to a smaller size, by cubic interpolation to a larger one."""
     out: list[U8] = []
     for frame in frames:
         how = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC
@@ -200,7 +200,7 @@ def _resized(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
 
 
 def coded_frames(frames: Iterable[U8], how: Level, seed: int | Sequence[int] = 0) -> list[U8]:
-    """Codes and decodes frames in memory, uint8 H×W×3 RGB."""
+    """Encodes and decodes frames in memory, uint8 H×W×3 RGB."""
     data = io.BytesIO()
     coded_film(frames, how, data, seed)
     return list(decoded(data, how.siting))
@@ -235,7 +235,7 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
 
 
 def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
-    """Decodes a film or still by its tags to uint8 H×W×3 RGB. ``siting``: of the chroma, see
+    """Decodes a film or still to uint8 H×W×3 RGB by colour tags. ``siting``: position of the chroma, see
     `Level.siting`."""
     with av.open(str(source) if isinstance(source, Path) else source) as film:
         film.streams.video[0].thread_count = 1

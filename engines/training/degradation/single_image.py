@@ -15,7 +15,7 @@ _BANK: dict[int, F32] = {}
 
 
 def _bank(blur: int) -> F32:
-    """Returns unit noise: white, or blurred as by an ISP. ``blur``: correlation in thirds of a pixel."""
+    """Returns noise of variance 1: white, or blurred as by a camera's ISP. ``blur``: radius in thirds of a pixel."""
     if blur not in _BANK:
         z = np.random.default_rng(9 + blur).standard_normal((1400, 1600, 3)).astype(np.float32)
         if blur:
@@ -31,7 +31,7 @@ def rounded(picture: F32) -> U8:
 
 
 def noise(image: U8, sigma: float, rng: Rng, blur: int = 0, gray: float = 0.0) -> U8:
-    """Adds noise of ``sigma`` code values. ``gray`` 0..1 is the share common to all channels."""
+    """Adds noise of ``sigma`` code values. ``gray`` 0..1: share of the noise that is the same in all channels."""
     if sigma <= 0:
         return image
     h, w = image.shape[:2]
@@ -54,9 +54,9 @@ def defocus(image: U8, radius: float) -> U8:
 
 
 def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -> F32:
-    """Returns a Gaussian kernel, float32 ``side``×``side``, of sum 1. Standard deviations are ``across`` and ``along``
-    in pixels, turned by ``angle`` radians. It is truncated, like the kernels of blind face restoration
-    (Wang et al. 2021, "GFP-GAN"): a σ of 10 acts like one of 5.6."""
+    """Returns a Gaussian kernel, float32 ``side``×``side``, with sum 1. Its standard deviations are ``across`` and
+    ``along`` in pixels, turned by ``angle`` radians. The kernel is truncated, as usual in blind face restoration
+    (Wang et al. 2021, "GFP-GAN"), so that a σ of 10 has the effect of 5.6."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     kernel = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
@@ -64,7 +64,7 @@ def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -
 
 
 def motion_blur(image: U8, length: float, angle: float) -> U8:
-    """Blurs by straight motion of ``length`` pixels at ``angle`` radians."""
+    """Blurs as by straight motion of ``length`` pixels at ``angle`` radians."""
     k = int(np.ceil(length / 2)) * 2 + 1
     kernel = np.zeros((k, k), np.float32)
     for t in np.linspace(-0.5, 0.5, 4 * k):
@@ -77,7 +77,7 @@ def motion_blur(image: U8, length: float, angle: float) -> U8:
 
 
 def low_light(image: U8, gain: float, sigma: float, rng: Rng) -> U8:
-    """Underexposes by ``gain`` < 1, adds noise, and brightens again in 8 bit."""
+    """Darkens by ``gain`` < 1, adds noise, and brightens again in 8 bits."""
     dark = noise(np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8), sigma, rng, blur=int(rng.integers(0, 3)))
     return np.asarray(cv2.convertScaleAbs(dark, alpha=1 / gain), np.uint8)
 
@@ -94,7 +94,7 @@ def jpeg(image: U8, quality: int, full_chroma: bool = False) -> U8:
 
 
 def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
-    """Shrinks by ``factor`` > 1 with a common filter. Returns the picture and an interpolation for enlarging it."""
+    """Shrinks by ``factor`` > 1 with a random filter. Returns the picture, and an interpolation for enlarging it."""
     h, w = image.shape[:2]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(4))]
     small = cv2.resize(image, (max(8, round(w / factor)), max(8, round(h / factor))), interpolation=down)
@@ -103,7 +103,7 @@ def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
 
 
 def _luma_and_chroma(image: U8) -> tuple[F32, F32]:
-    """Returns luma, H×W, and chroma around 0, H×W×2: float32 code values."""
+    """Splits a picture into luma, H×W, and chroma around 0, H×W×2: float32 code values."""
     ycc = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
     return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
 
@@ -133,8 +133,8 @@ def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) 
 
 
 def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
-    """Degrades luma as tape does: blurs each line by a Gaussian of ``width`` pixels. After each
-    edge, luma overshoots by a share ``overshoot`` of the step for ``distance`` pixels, then less to the other side."""
+    """Degrades luma as tape does. Blurs each line by a Gaussian of ``width`` pixels. After each edge, luma overshoots
+    by a share ``overshoot`` of the step for ``distance`` pixels, and afterwards undershoots by less."""
     y, chroma = _luma_and_chroma(image)
     x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
     g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
@@ -146,7 +146,7 @@ def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
 
 
 def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
-    """Shifts lines by about ``amount`` pixels, neighbours alike, like an unsteady tape."""
+    """Shifts lines by about ``amount`` pixels, as an unsteady tape does. Neighbouring lines shift similarly."""
     h, w = image.shape[:2]
     z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
     x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
@@ -155,9 +155,9 @@ def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
 
 
 def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
-    """Applies random blur, scale, noise, JPEG (sometimes twice) and pixelation.
+    """Applies random blur, rescaling, noise, JPEG (sometimes twice) and pixelation.
 
-    ``strength`` scales sizes, which are for a 512-px crop (use 0.5 for a 256-px one).
+    ``strength`` scales the sizes of the effects: 1 suits a 512-px crop, 0.5 a 256-px crop.
     """
     h, w = image.shape[:2]
     out = image

@@ -1,7 +1,7 @@
 """Simulates webcams with soft lenses: blur, noise, noise reduction, sharpening, JPEG.
 
-Portraits are sharper than webcam images. A network trained on portraits alone sharpens a call beyond its camera's
-detail, so the truth of these films is the camera's image.
+Portraits are sharper than webcam images. A network trained on portraits only would add detail to a call that its camera
+could not see. So the truth of films made with these webcams is the camera's image, not the portrait.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Webcam:
     """A webcam.
 
     Attributes:
-        blur: σ of a Gaussian, pixels of a 1280×720 frame.
-        sigma: noise in code values.
-        smooth: range of the bilateral denoising filter, code values; 0 for none.
-        sharpen: added share of the difference from a Gaussian of 1.2 pixels.
-        quality: of JPEG, 0…100.
+        blur: σ of the lens's Gaussian blur, in pixels of a 1280×720 frame.
+        sigma: σ of the noise in code values.
+        smooth: range of the bilateral filter that removes noise, in code values; 0 for no filter.
+        sharpen: strength of sharpening: share of the difference from a Gaussian blur of 1.2 pixels that is added.
+        quality: JPEG quality, 0…100.
     """
 
     blur: float
@@ -47,7 +47,7 @@ class Webcam:
 
 
 def draw_webcam(r: np.random.Generator) -> Webcam:
-    """Draws a webcam: half of them filter noise, and half sharpen."""
+    """Draws a random webcam. Half of all webcams filter noise, and half sharpen."""
     blur, sigma = float(np.exp(r.uniform(np.log(0.6), np.log(2.2)))), r.uniform(0.5, 4)
     smooth, sharpen = float(r.integers(2)) * r.uniform(8, 30), float(r.integers(2)) * r.uniform(0.2, 1.0)
     return Webcam(blur, sigma, smooth, sharpen, int(r.integers(75, 96)))

@@ -20,11 +20,11 @@ LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0
 def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
     """Converts uint8 H×W×3 RGB to planar YCbCr, BT.601.
 
-    ``yuvj…`` has full range, other formats limited. Chroma is averaged over the pixels that share it. OpenCV's I420
-    takes it from one of them, which shifts colour by half a pixel, unlike cameras and encoders.
+    Formats named ``yuvj…`` have full range, other formats limited range. Chroma is averaged over the pixels that share
+    it. OpenCV's I420 takes it from one of these pixels, which shifts colour by half a pixel; cameras do not do this.
 
     Args:
-        siting: position of chroma between its luma samples: "center", or "left" (centred vertically only).
+        siting: position of a chroma sample among its luma samples: "center", or "left" (centred vertically only).
     """
     height, width = image.shape[:2]
     frame = av.VideoFrame(width, height, pixels)
@@ -43,9 +43,9 @@ def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
 
 
 def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
-    """Reduces a plane of chroma by averaging."""
+    """Reduces a chroma plane to ``width``×``height`` by averaging."""
     step = chroma.shape[1] // width
-    if siting == "left" and step > 1:  # a tent around the first of the sharing columns
+    if siting == "left" and step > 1:  # a tent filter, centred on the first of the columns that share a sample
         kernel = np.concatenate([np.arange(1, step + 1), np.arange(step - 1, 0, -1)]).astype(np.float32) / step**2
         chroma = cv2.filter2D(chroma, -1, kernel[None], borderType=cv2.BORDER_REPLICATE)[:, : step * width : step]
     return np.asarray(cv2.resize(chroma, (width, height), interpolation=cv2.INTER_AREA), np.float32)
@@ -54,7 +54,7 @@ def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
 def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
     """Converts a decoded frame to uint8 H×W×3 RGB by its colour tags.
 
-    Computes in float32 and rounds once. libswscale's default darkens by about one code value per round trip.
+    Computes in float32 and rounds only at the end. libswscale's default darkens by about one code value per round trip.
 
     Raises:
         ValueError: the frame is neither planar YCbCr nor RGB.
@@ -73,7 +73,7 @@ def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
 
 
 def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame, siting: str) -> F32:
-    """Upsamples a plane to float32 H×W: luma 0…1, chroma −0.5…0.5."""
+    """Converts a plane to float32 at full size H×W: luma 0…1, chroma −0.5…0.5."""
     code = _samples(plane, bits)[:, : plane.width].astype(np.float32) / np.float32(1 << (bits - 8))
     black, span = (128 if chroma else 0, 255) if full else (128, 224) if chroma else (16, 219)
     unit = (code - np.float32(black)) / np.float32(span)
@@ -87,6 +87,6 @@ def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame,
 
 
 def _samples(plane: Any, bits: int) -> Any:
-    """Returns a plane's samples, rows × (width and padding), writable."""
+    """Returns a plane's samples as a writable array: rows × (width and padding)."""
     rows = plane_rows(plane)
     return rows if bits == 8 else rows.view(np.uint16)

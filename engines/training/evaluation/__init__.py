@@ -1,1 +1,1 @@
-"""Evaluation: metrics, protocols of clips and of films of stills."""
+"""Evaluation: metrics, and protocols for real clips and for films made from stills."""

@@ -1,8 +1,8 @@
 """Loads real clips as truth, tracks faces, and degrades clips by protocols.
 
-``real/call``, ``real/heavy``: the clip's frames, as if its crop had 400 px on a 720p canvas: area to 1/2 (1/4), noise
-σ 3 (6), x264 veryfast zerolatency crf 31 (33), cubic up. The noise comes from ``default_rng([7, clip, level])``.
-``clip`` is the CRC-32 of the file name without suffix, ``level`` the protocol's index in `PROTOCOLS`.
+Protocols ``real/call`` (values for ``real/heavy`` in brackets) treat a clip as if its face crop had 400 px on a 720p
+canvas. They reduce frames by area to 1/2 (1/4), add noise of σ 3 (6), encode by x264 veryfast zerolatency crf 31 (33)
+and enlarge cubically. Noise comes from ``default_rng([7, CRC-32 of the file's stem, index in PROTOCOLS])``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MIN_FRAMES = 8
 
 
 def choose_clips(paths: list[Path], which: str) -> list[Path]:
-    """Lists clip files: given ones, and in folders the set ``which`` of `SETS`.
+    """Lists clip files: the given files, and the set ``which`` of `SETS` in given folders.
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder lacks a clip.
@@ -67,8 +67,8 @@ def choose_clips(paths: list[Path], which: str) -> list[Path]:
 
 @dataclass
 class Clip:
-    """Frames of a real clip with one face: ``digest`` (SHA-256 of the file), ``clean`` uint8 H×W×3 RGB, ``matrices``
-    2×3 (512-px canonical → frame, pixel centres at integers)."""
+    """A real clip with one face. ``digest``: SHA-256 of the file; ``clean``: its frames, uint8 H×W×3 RGB; ``matrices``:
+    2×3 per frame (512-px canonical → frame, pixel centres at integers)."""
 
     name: str
     digest: str
@@ -83,7 +83,7 @@ class Clip:
 
 @dataclass
 class Shot:
-    """Clean and degraded frames, with matrices (512-px canonical → frame)."""
+    """Clean and degraded frames of a clip. ``matrices`` map 512-px canonical to frame pixels."""
 
     clean: list[U8] = field(default_factory=list)
     seen: list[U8] = field(default_factory=list)
@@ -91,21 +91,21 @@ class Shot:
 
 
 def decoded(path: Path) -> Iterator[U8]:
-    """Decodes a clip to uint8 H×W×3 RGB by tags or players' defaults."""
+    """Decodes a clip to uint8 H×W×3 RGB. Uses its colour tags or the defaults of players."""
     with av.open(str(path)) as clip:
         for frame in clip.decode(video=0):
             yield shown(frame, "center")
 
 
 def load_clip(path: Path, frames: int, cache: Path | None = None) -> Clip:
-    """Loads a clip from its first face, while the largest is tracked.
+    """Loads a clip from the first frame with a face. Ends where the largest face is lost.
 
     Args:
-        frames: maximum number.
-        cache: folder for matrices, so that a clip is tracked once.
+        frames: maximum number of frames.
+        cache: folder for matrices, so that a clip is tracked only one time.
 
     Raises:
-        ValueError: fewer than `MIN_FRAMES` such frames; the message names the clip.
+        ValueError: the clip has fewer than `MIN_FRAMES` such frames. The message names the clip.
     """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     kept = cache / f"{path.stem}-{digest[:12]}-{frames}.npz" if cache else None
@@ -123,7 +123,7 @@ def load_clip(path: Path, frames: int, cache: Path | None = None) -> Clip:
 
 
 def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
-    """Finds the first frame with a face. Returns its number, and matrices until the face is lost."""
+    """Finds the first frame with a face, and tracks this face. Returns the frame's number, and a matrix per frame."""
     first, matrices, track = 0, list[F64](), None
     with rtface.Enhancer(engine="rtface-s", format="rgb", device="cpu", strength=0) as e:
         for number, image in enumerate(decoded(path)):

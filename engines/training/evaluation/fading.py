@@ -1,8 +1,8 @@
 """Fits and evaluates the network of `--colour restore`.
 
 ``python -m training.evaluation.fading --faces DIR``: DIR has folders with MANIFEST.csv. Colour portraits are faded by a
-model of dyes that lose density, or graded or lit by `LOOKS`, which are not fading. One part, by name, trains the
-network (``--weights`` writes it), the other evaluates it (``--out`` writes the counts).
+model of dyes that lose density. Others are graded or lit by `LOOKS`, which the network must not take for fading. One
+half of the portraits, by name, trains the network (``--weights``), the other half evaluates it (``--out``: the counts).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def encoded(t: Array) -> Array:
 
 
 def fade(v: Array, name: str, share: float) -> Array:
-    """Fades the dyes of a picture 0…1, rounded to 8 bits."""
+    """Fades the dyes of a picture (0…1). Rounds the result to 8 bits."""
     kept, stain = (np.array(value) for value in FADES[name])
     least = 10**-LARGEST_DENSITY
     density = -np.log10(linear(v) * (1 - least) + least)
@@ -75,7 +75,7 @@ def fade(v: Array, name: str, share: float) -> Array:
 
 
 def best_line(before: Array, after: Array) -> Array:
-    """Fits powers less 1, and gains, from one picture to another: 3×2."""
+    """Fits each channel's power (less 1) and gain between two pictures: 3×2."""
     line = np.zeros((3, 2))
     for channel in range(3):
         x, y = (np.log(v[..., channel].ravel() + fading.FADED_FLOOR) for v in (before, after))
@@ -85,7 +85,7 @@ def best_line(before: Array, after: Array) -> Array:
 
 
 def difference(a: Array, b: Array) -> float:
-    """Returns the mean ΔE (CIE 1976) of two pictures."""
+    """Returns the mean ΔE (CIE 1976) between two pictures."""
     one, other = (cv2.cvtColor(v.astype(np.float32), cv2.COLOR_RGB2LAB) for v in (a, b))
     return float(np.linalg.norm(one - other, axis=-1).mean())
 
@@ -112,7 +112,7 @@ def portraits(root: Path) -> dict[str, Array]:
 
 
 def part_of(name: str) -> int:
-    """Returns the part of a portrait, 0 or 1."""
+    """Returns the part that a portrait belongs to: 0 trains, 1 evaluates."""
     return hashlib.sha256(f"sound-1:{name}".encode()).digest()[0] % 2
 
 
@@ -163,7 +163,7 @@ def curve_of(pictures: Sequence[Array]) -> FadingCurve | None:
 
 
 def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -> dict[str, Any]:
-    """Counts films (one picture: stills) that get a curve. Measures ΔE of their first picture to the truth."""
+    """Counts films in which fading is found. Measures ΔE between their first picture and the truth."""
     curves = [curve_of(film) for film in films]
     corrected = [(film[0], t, curve) for film, t, curve in zip(films, truth, curves, strict=True) if curve]
     before = [difference(v, t) for v, t, _ in corrected]
@@ -179,7 +179,7 @@ def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -
 
 
 def evaluate(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Evaluates intact, graded and faded films of ``pictures`` pictures."""
+    """Evaluates intact, graded and faded films, each of ``pictures`` pictures."""
     films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILM_COUNT)]
     truth = [film[0] for film in films]
     rows = [count("sound", films, truth)]
@@ -194,7 +194,7 @@ def evaluate(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> 
 
 
 def main() -> None:
-    """Fits, counts, and writes both."""
+    """Runs the command: trains and evaluates the network, and writes weights and counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="fits the network and writes it here")

@@ -29,12 +29,12 @@ def finest(image: F32) -> F32:
 
 
 def decibel(error: float) -> float:
-    """Converts a mean squared error in code values² to PSNR."""
+    """Converts a mean squared error (of code values) to PSNR in dB."""
     return float(10 * np.log10(255**2 / max(error, FLOOR)))
 
 
 class Judge:
-    """Compares by EdgeFace, unused in training, and with torch by ST-LPIPS."""
+    """Compares pictures by EdgeFace, which training does not use. If torch is installed, also by ST-LPIPS."""
 
     def __init__(self) -> None:
         self.edgeface = self.st_lpips = None
@@ -48,7 +48,7 @@ class Judge:
                 self.st_lpips = StLpips()
 
     def row(self, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:
-        """Returns mean cosine and distance to the truth. ``same``: the default's gain in cosine."""
+        """Returns mean cosine (identity) and ST-LPIPS distance to the truth. ``same``: the default's gain in cosine."""
         row: Row = {}
         last = len(truth.frames) - 1
         for n in {int(v) for v in np.linspace(truth.first, last, IDENTITY_FRAMES)} if self.edgeface else ():
@@ -64,9 +64,9 @@ class Judge:
 
 
 class Ruler:
-    """Measures films against the measured frames of a truth.
+    """Measures films against a truth, in its measured frames.
 
-    Only the part of the frames that contains the face in all of them counts.
+    Only a rectangle is read that contains the face in all these frames.
     """
 
     def __init__(self, truth: Truth) -> None:
@@ -79,7 +79,7 @@ class Ruler:
         self._truth = self.seen(truth.frames)
 
     def seen(self, frames: Sequence[U8]) -> list[F32]:
-        """Cuts the measured part of a film's measured frames: float32 h×w×3, code values."""
+        """Cuts the measured rectangle out of a film's measured frames: float32 h×w×3, code values."""
         return [frames[n][self.part].astype(np.float32) for n in self._numbers]
 
     def row(self, coded: Sequence[U8], default: Sequence[U8]) -> Row:
@@ -97,12 +97,12 @@ class Ruler:
         return row
 
     def _mean(self, values: list[F32]) -> float:
-        """Averages over the ovals of all frames."""
+        """Returns the mean of per-pixel values over the ovals of all frames."""
         total = sum(float((w * v).sum()) for w, v in zip(self._ovals, values, strict=True))
         return total / (values[0].shape[2] * sum(float(w.sum()) for w in self._ovals))
 
     def _decibel(self, film: list[F32]) -> tuple[float, float]:
-        """Returns PSNR of all colours, and of luma."""
+        """Returns a film's PSNR over all colours, and its PSNR of luma."""
         errors = [x - t for x, t in zip(film, self._truth, strict=True)]
         luma = [(e @ LUMA.astype(np.float32))[..., None] for e in errors]
         return decibel(self._mean([e**2 for e in errors])), decibel(self._mean([e**2 for e in luma]))
@@ -135,7 +135,7 @@ _HIGHER_IS_WORSE = ("missed", "flicker", "change", "changed", "default_lpips")
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """Averages figures over clips. Adds ``worst …`` of each, ``count``, and ``harmed``: share that lost 0.05 dB."""
+    """Averages figures over clips. Adds ``count``, the ``worst …`` figures, and ``harmed``: share that lost 0.05 dB."""
     out: Row = {"count": float(len(rows))}
     for key in dict.fromkeys(k for row in rows for k in row):
         values = [row[key] for row in rows if key in row]

@@ -4,18 +4,18 @@
 
 Prints one table for portraits and one for clips. Truths come from `training.evaluation.truths`, levels at the coded
 size from `training.degradation.coded_film`, levels that enlarge clips from `training.evaluation.clip_protocols`. Each
-coded film is a file, which ``rtface.run`` restores without loss to *default* (its defaults, and ``--option``). Figures
-(`training.evaluation.figures`), in the feathered oval, pooled over a clip's measured frames:
+coded film is a file. ``rtface.run`` restores it with default options and ``--option``; the result is called *default*.
+The figures (`training.evaluation.figures`) are for the feathered oval in all measured frames of a clip:
 
-- **dB in**: PSNR of the coded film; **default**, **luma**: gain over it in dB, in all colours and in luma alone, where
-  errors are most visible; **harmed**: share of clips that lose more than 0.05 dB;
-- **expected**: the gain in the run's report, and in brackets its mean error;
-- **changed**: share of frames; **sharper**: energy of the luma's Laplacian, relative to the coded film; **flicker**:
-  change of the error between frames, relative to the coded film;
-- with ``RTFACE_METRIC_WEIGHTS``, of three frames: **identity**, EdgeFace's cosine to the truth, and its change; with
-  torch **ST-LPIPS**.
+- **dB in**: PSNR of the coded film; **default**, **luma**: gain over the coded film in dB, in all colours and in luma
+  alone, where errors are most visible; **harmed**: share of clips that lose more than 0.05 dB;
+- **expected**: the gain that the run's report expects, with its mean error in brackets;
+- **changed**: share of frames that changed; **sharper**: energy of the luma's Laplacian, relative to the coded film;
+  **flicker**: change of the error between frames, relative to the coded film;
+- if ``RTFACE_METRIC_WEIGHTS`` is set, for three frames: **identity**, EdgeFace's cosine to the truth, and its change;
+  if torch is installed too, **ST-LPIPS**.
 
-A default run draws matching grain, as for users; ``--option grain=none`` omits it.
+A default run adds grain that matches the film, as it does for users; ``--option grain=none`` leaves it out.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CLIP_FRAMES = 40
 
 
 def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator[Truth]:
-    """Films the first ``count`` people with sharp, large portraits."""
+    """Yields films of the first ``count`` people with sharp, large portraits."""
     for number, face in enumerate(faces):
         if not count:
             return
@@ -64,7 +64,7 @@ def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator
 
 
 def sources(a: argparse.Namespace) -> Iterator[tuple[str, Truth | Clip]]:
-    """Yields (kind, source) of all measurements."""
+    """Yields (kind, source) for everything to be measured."""
     if a.faces:
         for truth in sharp_portraits(people(load_faces(a.faces), a.people), a.count, a.width):
             yield "portraits", truth
@@ -76,7 +76,7 @@ def sources(a: argparse.Namespace) -> Iterator[tuple[str, Truth | Clip]]:
 
 
 def install(folder: Path, scratch: Path) -> str:
-    """Links an engine's folder into ``scratch`` as settings folder. Returns its name for runs."""
+    """Links an engine's folder into the settings folder ``scratch``. Returns the engine's name for runs."""
     (scratch / "engines").mkdir(parents=True)
     (scratch / "engines" / "measured").symlink_to(folder.resolve())
     os.environ[CONFIG] = str(scratch)
@@ -86,7 +86,7 @@ def install(folder: Path, scratch: Path) -> str:
 def measure_at(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
     """Measures a source at a level."""
     truth, how, film = level_film(source, name, cache / "coded")
-    # rtface reads stills, as JPEG decoders differ in chroma upsampling.
+    # Stills are decoded by rtface because other JPEG decoders upsample chroma differently.
     untouched = {"correct": "never"}
     coded = enhance(film, cache, how, untouched)[0] if how.still else list(decoded(film, how.siting))
     default, expected = enhance(film, cache, how, options)
@@ -96,7 +96,7 @@ def measure_at(source: Truth | Clip, name: str, options: dict[str, Any], judge: 
 
 
 def option_of(text: str) -> tuple[str, str]:
-    """Parses ``--option``, as in "region=head"; rtface checks and converts values."""
+    """Parses an ``--option``, such as "region=head". rtface checks and converts the value later."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"give KEY=VALUE, as in region=head, not {text}")

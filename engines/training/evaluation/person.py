@@ -2,18 +2,18 @@
 
 ``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols real/call,h264/22``
 
-`rtface_learn` learns from the first part of a clip. The last part, `GAP_S` later, is degraded; ``rtface.run`` restores
-it with its defaults (*shipped*) and with ``person=[NAME]`` (*own*). A clip that is too short, or without a kept result,
-counts as 0 dB and ×1.
+`rtface_learn` learns from the first part of a clip. After a gap of `GAP_S`, the last part is degraded; ``rtface.run``
+restores it with default options (*shipped*) and with ``person=[NAME]`` (*own*). A clip that is too short, or for
+which learning keeps no result, counts as 0 dB and ×1.
 
 | protocol | film to restore |
 | --- | --- |
 | ``real/call``, ``real/heavy`` | `clip_protocols`: enlarged after coding |
 | ``h264/22`` … | the clip halved by area and coded at that size |
 
-- **own**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
-- **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame: rtface's
-  recogniser, and with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error, likewise.
+- **own**: gain over *shipped* in dB, in the feathered oval, from all measured frames of a clip together;
+- **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame, by rtface's
+  recogniser and (with ``RTFACE_METRIC_WEIGHTS``) EdgeFace; **flicker**: change of the error, relative to *shipped*.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ Distance = Callable[[U8, U8, Any], float]
 
 @dataclass
 class Subject:
-    """A clip's person: ``name``, film to learn from, frames to test (`WARM` of them before the measured ones), and the
-    reason if nothing was learnt."""
+    """The person in a clip: ``name``, film to learn from, frames to test (the first `WARM` are not measured), and, if
+    nothing was learnt, the reason."""
 
     name: str
     film: Path
@@ -64,7 +64,7 @@ class Subject:
 
 
 def parts(frames: int, fps: float) -> tuple[int, int]:
-    """Returns the number of learning frames, and the first tested frame.
+    """Returns the number of learning frames, and the first frame to test.
 
     Raises:
         ValueError: the clip is too short for both.
@@ -78,7 +78,7 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
 
 
 def subject_of(path: Path, work: Path) -> Subject:
-    """Splits a clip: the first part becomes a lossless film."""
+    """Splits a clip into a subject's parts. Writes the first part, to learn from, as a lossless film."""
     clip = load_clip(path, MAX_FRAMES, work / "tracks")
     with av.open(str(path)) as file:
         fps = float(file.streams.video[0].average_rate or 25)
@@ -97,7 +97,7 @@ def subject_of(path: Path, work: Path) -> Subject:
 
 
 def learnt(subject: Subject, python: Path, minutes: float) -> None:
-    """Learns the person unless done before. Stores why pictures are refused."""
+    """Learns the person unless this was done before. If pictures are refused, stores the reason."""
     from rtface.engine import learned
     from rtface.errors import InputError
     from rtface_learn.learn import learn
@@ -110,7 +110,7 @@ def learnt(subject: Subject, python: Path, minutes: float) -> None:
             done = learn(subject.name, [subject.film], lambda: python, minutes=minutes, notify=lambda what, share: None)
             result = {"told": done.gains, "takes": done.takes, "seconds": done.seconds,
                       "all_seconds": time.monotonic() - began, "refused": "" if done.path else "no gain"}  # fmt: skip
-        except InputError as error:  # pictures refused; other errors propagate
+        except InputError as error:  # the pictures were refused; other errors propagate
             result = {"told": {}, "refused": str(error)}
         notes.parent.mkdir(parents=True, exist_ok=True)
         notes.write_text(json.dumps(result))
@@ -156,7 +156,7 @@ def judges() -> dict[str, Distance]:
 
 
 def measured(subject: Subject, protocol: str, judged: dict[str, Distance], work: Path) -> dict[str, Any]:
-    """Measures a person by a protocol."""
+    """Measures the gain for one person by one protocol."""
     nothing = {"shipped": float("nan"), "own": 0.0, "flicker": 1.0, **dict.fromkeys(judged, 1.0)}
     row = {"clip": subject.clip.name, "protocol": protocol, "refused": subject.refused, **nothing}
     if subject.refused:
@@ -178,7 +178,7 @@ def measured(subject: Subject, protocol: str, judged: dict[str, Distance], work:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Formats a Markdown line per protocol: mean, median, worst of all people. Includes refused ones."""
+    """Formats a Markdown table, one line per protocol: mean, median and worst over all people, even refused ones."""
     shares = [k for k in rows[0] if k not in ("clip", "protocol", "refused", "shipped", "own")]
     heads = [
         "protocol",

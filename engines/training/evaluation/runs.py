@@ -15,12 +15,12 @@ from training.evaluation.truths import Truth, halve
 
 
 def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
-    """Returns truth, level and cached coded film of a source.
+    """Returns truth, level and path of the cached coded film.
 
     Args:
-        source: a portrait, or a clip: halved, or unchanged for `clip_protocols.PROTOCOLS`.
-        name: of the level.
-        first: first measured frame of a clip.
+        source: a portrait or a clip. A clip is halved, except for `clip_protocols.PROTOCOLS`.
+        name: name of the level or protocol.
+        first: number of a clip's first measured frame.
     """
     if isinstance(source, Clip) and name in PROTOCOLS:
         shot = degrade_clip(source, name)
@@ -33,7 +33,7 @@ def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) ->
 
 
 def film_file(truth: Truth, how: Level, folder: Path) -> Path:
-    """Codes a truth's film unless cached. The file name has a hash of inputs and code."""
+    """Encodes the film of a truth unless it is cached. The file name contains a hash of the inputs and the code."""
     modules = Path(__file__).parents[1] / "degradation"
     code = b"".join((modules / name).read_bytes() for name in ("coded_film.py", "ycbcr.py"))
     key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), code)
@@ -54,8 +54,8 @@ def _digest(*parts: object) -> str:
 
 
 def enhance(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
-    """Restores a file by ``rtface.run``, through a lossless file. Also returns the report's expected gain in dB for the
-    longest track, 0 without one."""
+    """Restores a film by ``rtface.run`` to a lossless file. Returns its frames, and the gain in dB that the report
+    expects for the longest track; 0 if there is no track."""
     import rtface
 
     out = folder / ("out.png" if how.still else "out.mkv")

@@ -5,9 +5,9 @@
 | ``portraits`` | a 512-px photograph on a soft background, reduced by two or more; 24 frames, the last 12 measured |
 | ``clips`` | a real clip halved by area, 40 frames; some are coded or soft, so that smoothing gains and sharpness loses |
 
-Each frame of a portrait is resampled once from the photograph (bicubic samples half a pixel apart, averaged over the
-frame's pixel), so that the truth is as sharp as after area reduction. Portraits with fine detail below `MIN_SHARPNESS`
-in the oval are rejected.
+Each frame of a portrait is resampled directly from the photograph: bicubic samples half a pixel apart are averaged over
+each pixel of the frame. So the truth is as sharp as after reduction by area. Portraits are rejected if their fine
+detail in the oval is below `MIN_SHARPNESS`.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Truth:
     """A sharp film.
 
     Attributes:
-        name: for the tables.
-        frames: uint8 H×W×3 RGB.
-        matrices: 2×3 per frame, 512-px canonical → frame pixels, centres at integers.
-        first: first measured frame.
+        name: name for the tables.
+        frames: frames, uint8 H×W×3 RGB.
+        matrices: 2×3 matrix of each frame, 512-px canonical → frame. Pixel centres are at integers.
+        first: number of the first measured frame.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Truth:
 
 
 def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
-    """Picks a colour picture per person, of `MIN_PX` px or more. New people do not change the hash order."""
+    """Picks one colour picture per person, of at least `MIN_PX` px. The order, by hash, stays if people are added."""
     first: dict[str, Face] = {}
     for face in sorted((f for f in faces if f.px >= MIN_PX and not f.gray), key=lambda f: f.path.name):
         first.setdefault(face.identity, face)
@@ -73,7 +73,7 @@ def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
 
 
 def people(faces: Sequence[Face], which: str) -> list[Face]:
-    """Picks a picture per person of "tuning" or "set-aside", in fixed order."""
+    """Picks one picture per person in "tuning" or "set-aside". The order is fixed."""
     candidates, aside = split(list(faces))
     return _pictures(candidates, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _pictures(aside, "set-aside")
 
@@ -82,10 +82,10 @@ def people(faces: Sequence[Face], which: str) -> list[Face]:
 
 
 def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
-    """Films a photograph; ``width`` of the face in pixels.
+    """Makes a film from a photograph. ``width``: width of the face in pixels.
 
     Raises:
-        ValueError: the photograph has clearly fewer than `REDUCTION` pixels per pixel of the film.
+        ValueError: the photograph is too small to be reduced by about `REDUCTION`.
     """
     picture = face.load()
     side = width / (FACE_BOX[2] - FACE_BOX[0])
@@ -95,7 +95,7 @@ def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
 
 
 def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
-    """Films a canonical uint8 S×S×3 picture with gentle motion. Its crop starts with ``side`` px."""
+    """Makes a film of a canonical uint8 S×S×3 picture that moves gently. Its crop has ``side`` px at the start."""
     size = _up(1.6 * side, 64), _up(1.25 * side, 32)
     rng = np.random.default_rng([5, int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)])
     speed, sway, pace = rng.normal(0, 0.0012, 2) * side, rng.uniform(0, 0.006) * side, rng.uniform(0.1, 0.45)
@@ -113,22 +113,22 @@ def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
 
 
 def _way(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
-    """Returns a coordinate's offset from its start at frame ``t``."""
+    """Returns how far a coordinate has moved until frame ``t``."""
     return float(speed * t + sway * (np.sin(pace * t + phase) - np.sin(phase)))
 
 
 def _up(pixels: float, step: int) -> int:
-    """Rounds up to multiples of a step. x264's macroblock tree is not reproducible at some small sizes."""
+    """Rounds up to a multiple of ``step``, at least 96: at some small sizes, x264's output is not reproducible."""
     return step * int(np.ceil(max(pixels, 96) / step))
 
 
 def resample(picture: U8, matrix: F64, ground: U8) -> U8:
-    """Renders a canonical picture over a background. Each pixel is the picture's mean over its area."""
+    """Renders a canonical picture over a background. Each pixel is the mean of the picture over the pixel's area."""
     height, width = ground.shape[:2]
     source = len(picture)
     step = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0])) * source / 512  # picture pixels per frame pixel
-    dense = max(1, int(np.ceil(2 * step - 0.25)))  # samples along a side of a pixel
-    m = matrix.copy()  # from the picture's pixels
+    dense = max(1, int(np.ceil(2 * step - 0.25)))  # samples along each side of a pixel
+    m = matrix.copy()  # becomes the matrix from the picture's pixels to the frame's
     m[:, 2] += (m[:, 0] + m[:, 1]) * (512 / source - 1) / 2
     m[:, :2] *= 512 / source
     m *= dense
@@ -159,13 +159,13 @@ def oval_of(matrix: F64, size: tuple[int, int]) -> F32:
 
 
 def fine_detail(image: U8 | F32) -> F32:
-    """Extracts fine detail: luma less a Gaussian of one pixel, code values."""
+    """Extracts fine detail: luma less its Gaussian blur of one pixel, in code values."""
     luma = np.asarray(image.astype(np.float32) @ LUMA.astype(np.float32), np.float32)
     return luma - np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.0), np.float32)
 
 
 def sharpness(truth: Truth) -> float:
-    """Measures the deviation of fine detail in the first measured frame's oval."""
+    """Measures the standard deviation of fine detail. It is in the oval of the first measured frame."""
     image, matrix = truth.frames[truth.first], truth.matrices[truth.first]
     oval = oval_of(matrix, (image.shape[1], image.shape[0]))
     return float(np.sqrt(np.average(fine_detail(image) ** 2, weights=oval)))

@@ -1,9 +1,9 @@
 """Measures int8 ranges of the network for coded pictures.
 
-``python -m training.export.calibrate_coded --pairs runs/coded``, after every export, runs training patches through the
-exported network in fp32. It writes ``int8.json`` next to it: for each convolution the range with 99.99 % of the input's
-values on every patch. Layers at full and half size stay exact: a good picture's correction is a fraction of a code
-value, which 8 bits would lose. So do layers that join the levels below, where 8 bits cost a fifth of the gain.
+Run ``python -m training.export.calibrate_coded --pairs runs/coded`` after every export. It runs training patches
+through the exported network in fp32 and writes ``int8.json`` next to it: for each convolution the range with 99.99 % of
+the input on every patch. Layers at full and half size stay exact because 8 bits would lose the small corrections of
+good pictures. Layers that join lower levels also stay exact: 8 bits would cost a fifth of the gain.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, An
     model: Any = ov.Core().read_model(network)
     names, which = show_inputs(model, EXACT)
     request: Any = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-    ranges = np.zeros((len(names), 2))  # includes zero, with which convolutions pad
+    ranges = np.zeros((len(names), 2))  # ranges include zero because convolutions pad with it
     r = np.random.default_rng(seed)
     shards = sorted(pairs.glob("*[0-9].npz"))
     for path in r.choice(np.array(shards), min(8, len(shards)), replace=False):
@@ -48,7 +48,7 @@ def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, An
         "convolutions": [
             {"name": name, "low": round(float(low), 5), "high": round(float(high), 5)}
             for name, (low, high) in zip(names, ranges, strict=True)
-            if high - low > 1e-4  # else its input is always zero
+            if high - low > 1e-4  # skip convolutions with inputs that are always zero
         ],
     }
 

@@ -1,9 +1,9 @@
 """Measures ranges for int8: ``python -m training.export.calibrate_int8 --engine rtface-s --pairs runs/pairs``.
 
-Runs training crops through the exported network in fp32 and writes ``int8.json`` next to it: for each convolution the
-input range with 99.99 % of the values of every crop (outliers are clipped; the full range would be coarser). Goldens
-within these ranges judge int8 on users' machines. Pairs come from ``data.film_pairs``, which omits people set aside
-unless ``--held-out`` is given. Repeat it after every export: the file names its weights, and is not used with others.
+Runs training crops through the exported network in fp32 and writes ``int8.json`` next to it: for each convolution, the
+input range that contains 99.99 % of the values of every crop. Outliers are clipped because the full range would be
+coarser. Golden crops within these ranges judge int8 on users' machines. Pairs come from ``data.film_pairs``, without
+held-out people. Repeat this after every export: the file names the weights it belongs to, and is not used with others.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ MAX_CLIPPED = 0.005
 
 
 def show_inputs(model: Any, exact: tuple[str, ...]) -> tuple[list[str], list[int]]:
-    """Adds convolution inputs to a network's outputs. Skips names that contain one of ``exact``. Returns names of the
-    convolutions and the output index of each one's input."""
+    """Adds the inputs of convolutions to a network's outputs. Skips convolutions whose names contain one of ``exact``.
+    Returns the names of the convolutions, and for each the index of the output that shows its input."""
     convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
     names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in convolutions]
     learnt = [i for i, name in enumerate(names) if not any(part in name for part in exact)]
     sources = [convolutions[i].input_value(0) for i in learnt]
     keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]
-    # Convolutions with a common input share an output, which may exist already.
+    # Convolutions with the same input share one output, which may exist already.
     model.add_outputs([sources[keys.index(k)] for k in dict.fromkeys(keys)])
     shown = [result.input_value(0) for result in model.get_results()]
     places = {(s.get_node().get_friendly_name(), s.get_index()): i for i, s in enumerate(shown)}
@@ -56,28 +56,28 @@ def show_inputs(model: Any, exact: tuple[str, ...]) -> tuple[list[str], list[int
 
 
 class Probe:
-    """A network that also outputs its learnt convolutions' inputs."""
+    """A network that also outputs the inputs of its learnt convolutions."""
 
     def __init__(self, folder: Path) -> None:
         self.recipe = load_recipe(folder / "recipe.toml")
         model: Any = read_network(self.recipe, "f32")
-        # Exact ones cost almost nothing.
+        # Convolutions in ``EXACT`` cost almost nothing, so they are not quantised.
         self.names, self.which = show_inputs(model, EXACT)
         self.request: Any = (
             ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
         )
 
     def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
-        """Runs like a plan of rtface."""
+        """Runs the network, with the interface of a plan of rtface."""
         self.request.infer(dict(inputs))
         for name, value in outputs.items():
             value[:] = self.request.get_tensor(name).data
 
     def __call__(self, crop: F32, following: F32 | None = None) -> Iterator[list[F32]]:
-        """Yields convolution inputs for float32 3×S×S, 0..1, in the order of ``names``.
+        """Yields convolution inputs, in the order of ``names``, for a float32 3×S×S crop.
 
-        They are views, valid until the next step. A network with memory also sees ``following`` (default: the crop
-        again) with the memory of the first.
+        They are views, valid until the next step. A network with memory also processes ``following`` (default: the same
+        crop) with the memory of the first crop.
         """
         memory: Restored[F32] | None = None
         steps = (crop,) if not self.recipe.recurrent else (crop, crop if following is None else following)
@@ -85,7 +85,7 @@ class Probe:
         restorer = CropRunner(self.recipe, plan)
         for shown in steps:
             if self.recipe.recurrent:
-                # A run passes zeros on a first frame. They have no effect, so they must not widen the ranges.
+                # On a first frame, a run passes an empty memory (zeros). It has no effect, so the ranges ignore it.
                 memory = memory or Restored(shown[None], [first(self.recipe, shown)])
                 memory = restorer.restore(shown[None], memory)
             else:
@@ -94,14 +94,14 @@ class Probe:
 
 
 def first(recipe: Recipe, crop: F32) -> FaceMemory:
-    """Returns a memory of the crop itself."""
+    """Returns a memory as if the previous frame had been this crop."""
     seen = shrunk(crop, recipe.region, recipe.shrink)
     state = np.zeros(recipe.memory.shape, np.float32) if recipe.memory and recipe.memory.shape else None
     return FaceMemory(seen, state)
 
 
 def bounds(values: F32) -> tuple[float, float]:
-    """Returns the range between the ``QUANTILE`` quantiles on either side."""
+    """Returns the range of values without the smallest and largest: between 1 - ``QUANTILE`` and ``QUANTILE``."""
     flat = values.ravel()
     low, high = int((1 - QUANTILE) * (flat.size - 1)), int(np.ceil(QUANTILE * (flat.size - 1)))
     ordered: npt.NDArray[np.float32] = np.partition(flat, (low, high))
@@ -123,7 +123,7 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
                 row[:] = min(row[0], low), max(row[1], high)
         if place % SHARP_STEP == 0:
             sharp += [[bounds(v) for v in inputs] for inputs in probe(planes(whole(truth, probe.recipe.input.size)))]
-    # The extremes would make the ranges several times as wide, and coarser for other values.
+    # Sharp crops have extreme values. With all of them, the ranges would be several times as wide, and thus coarser.
     low, high = np.quantile(sharp, 1 - SHARP_SHARE, 0)[:, 0], np.quantile(sharp, SHARP_SHARE, 0)[:, 1]
     ranges[:, 0], ranges[:, 1] = np.minimum(ranges[:, 0], low), np.maximum(ranges[:, 1], high)
     judging: list[int] = []
@@ -147,7 +147,7 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
 
 
 def write(path: Path, calibration: dict[str, Any]) -> None:
-    """Writes a calibration, one line per convolution."""
+    """Writes a calibration as JSON, with one line for each convolution."""
     rows = ",\n  ".join(json.dumps(c) for c in calibration.pop("convolutions"))
     path.write_text(f'{{{json.dumps(calibration)[1:-1]},\n "convolutions": [\n  {rows}]}}\n', encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Exports a checkpoint to ``engines/shipped/coded/model.onnx``.
 
-``python -m training.export.export_coded --checkpoint runs/coded-net/coded-best.pt`` stores averaged weights as fp16,
-like those of engines; height and width stay free. Copy the printed SHA-256 to `rtface.engine.coded_network`.
+``python -m training.export.export_coded --checkpoint runs/coded-net/coded-best.pt`` stores averaged weights as fp16, as
+for engines. Height and width stay variable. Copy the printed SHA-256 to `rtface.engine.coded_network`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIDES = (("image", 1), ("steps", CELL), ("correction", 1), ("errors", CELL))
 
 
 def load(checkpoint: Path, *, small: bool = False) -> CodedNet:
-    """Loads a checkpoint's averaged weights, rounded as stored."""
+    """Loads the network with a checkpoint's averaged weights. They are rounded as stored."""
     net = CodedNet(*((SMALL_WIDTHS, SMALL_BLOCKS) if small else (WIDTHS, BLOCKS)))
     state = torch.load(checkpoint, map_location="cpu")["ema"]
     net.load_state_dict({k: v.half().float() if v.numel() > 16 else v for k, v in state.items()})

@@ -1,9 +1,9 @@
 """Exports a checkpoint to an engine folder.
 
 ``python -m training.export.export_engine --checkpoint runs/s/last.pt --engine rtface-s --out engines/shipped/rtface-s``
-writes averaged weights to an ONNX file. Its graph casts fp16 initialisers to fp32, so that every backend loads it.
-Golden outputs come from the torch fp32 model with the same fp16-rounded weights. Files are written next to their places
-and moved at the end, the recipe last.
+writes averaged weights to an ONNX file. Weights are stored as fp16; the graph casts them to fp32, so that every backend
+can load it. Golden outputs come from the torch model in fp32, with the same rounded weights. Files are first written
+next to their final places, and moved there at the end, the recipe last.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ MIN_FP16_DB = 55.0
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Stores float32 initialisers as fp16 with a Cast to float32.
+    """Stores float32 initialisers as fp16, each followed by a Cast to float32.
 
-    Affects those of more than 16 values; equal ones are stored once. Infers no shapes. ``recurrence.Carry`` keeps its
-    positions, which rounding would shift by a twentieth of a pixel.
+    Only initialisers with more than 16 values are changed; of equal ones, only one is stored. Does not infer shapes.
+    The positions in ``recurrence.Carry`` stay exact: rounding would shift them by a twentieth of a pixel.
     """
     graph = model.graph
     exact = {name for node in graph.node if "/carry/" in node.name for name in node.input}
@@ -69,7 +69,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
-    """Writes ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``. Returns a few figures.
+    """Writes ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``. Returns figures about the export.
 
     ``engine`` is one of `NAMES`.
     """
@@ -140,8 +140,8 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
 
 
 def in_half(net: Small | Medium, crops: U8) -> float:
-    """Returns the worst PSNR in dB of fp16 throughout against fp32. It shows whether activations fit into fp16's
-    65,504, as TensorRT needs."""
+    """Returns the worst PSNR in dB of fp16 throughout against fp32. It shows whether activations stay below 65,504,
+    the largest number in fp16, as TensorRT needs."""
     x, y, w, h = roi(net.size)
     given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
     past = None
@@ -155,7 +155,7 @@ def in_half(net: Small | Medium, crops: U8) -> float:
 
 
 class Both:
-    """An rtface plan that answers with torch, and compares ONNX Runtime."""
+    """A plan for rtface that answers by torch. Compares ONNX Runtime with it."""
 
     identity: Any = None
 

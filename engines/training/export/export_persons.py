@@ -1,8 +1,8 @@
 """Exports dlib's face recognition network to ``engines/shipped/persons/model.onnx``.
 
-``RTFACE_METRIC_WEIGHTS=DIR python -m training.export.export_persons``. The network is King's (see
-`training.losses.identity`); its weights are CC0-1.0. Filters are stored as int8 with a scale per output channel, which
-quarters the file; arithmetic stays float32. Copy the printed SHA-256 to `rtface.persons.network`.
+``RTFACE_METRIC_WEIGHTS=DIR python -m training.export.export_persons``. The network is described in
+`training.losses.identity`; its weights are CC0-1.0. Filters are stored as int8 with a scale per output channel, which
+makes the file a quarter as large. Arithmetic stays float32. Copy the printed SHA-256 to `rtface.persons.network`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUT = Path("engines/shipped/persons/model.onnx")
 
 
 class _Graph:
-    """Nodes and constants of the network, in order."""
+    """A graph under construction: its nodes and constants, in order."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -52,7 +52,7 @@ class _Graph:
         )
 
     def convolve(self, number: int, x: str, weights: tuple[F32, F32], stride: int = 1) -> str:
-        """Adds a convolution. dlib pads by half the kernel, but not with a stride."""
+        """Adds a convolution. As in dlib, it pads by half the kernel if the stride is 1, and otherwise not at all."""
         kernel = weights[0].shape[2]
         pad = 0 if stride > 1 else kernel // 2
         w = self.filters(f"filters_{number}", weights[0], axis=0)
@@ -64,7 +64,7 @@ def build(data: bytes) -> onnx.ModelProto:
     """Builds dlib's network: ``chip`` 1×3×150×150 RGB 0…1 → ``embedding`` 1×128.
 
     Raises:
-        ValueError: the bytes are no such file.
+        ValueError: the bytes are not dlib's file.
     """
     convolutions, last = read_dlib(data)
     g = _Graph()
@@ -82,7 +82,7 @@ def build(data: bytes) -> onnx.ModelProto:
         if halves:
             skip = g.add("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
             side, skipped = (side - 3) // 2 + 1, side // 2
-        # dlib pads the smaller size or channel count with zeros.
+        # If sizes or numbers of channels differ, dlib pads the smaller input with zeros.
         out = two[0].shape[0]
         largest, width = max(side, skipped), max(out, channels)
         y = _filled(g, f"y{number}", y, (out, side), (width, largest))

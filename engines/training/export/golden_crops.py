@@ -1,4 +1,4 @@
-"""Makes golden crops: inputs with the same outputs on every machine."""
+"""Makes golden crops: inputs whose outputs must be the same on every machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ ASTRONAUT_POINTS = np.array(
 
 
 def astronaut() -> tuple[U8, Any]:
-    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also its matrix from the 512-px crop."""
+    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also returns its matrix from the crop."""
     from skimage import data
 
     return np.asarray(data.astronaut(), np.uint8), fit(TEMPLATE_512, ASTRONAUT_POINTS)
 
 
 def golden_crops(size: int, following: bool = False) -> U8:
-    """Returns the astronaut, clean and degraded, and a synthetic pattern.
+    """Returns crops of the astronaut, clean and degraded, and a synthetic pattern.
 
-    uint8 N×size×size×3 RGB. ``following``: a frame later, slightly turned and shifted, with other noise.
+    They are uint8 N×size×size×3 RGB. With ``following``, they show the next frame: slightly turned, with other noise.
     """
     picture, matrix = astronaut()
     if following:
@@ -56,5 +56,5 @@ def as_floats(crops: U8) -> F32:
 
 
 def in_steps(restored: F32, crops: U8) -> Any:
-    """Returns differences from crops as int16 half code values, which compress best. Pictures: N×3×S×S, 0..1."""
+    """Returns differences between pictures N×3×S×S (0..1) and crops. int16 half code values compress best."""
     return np.rint((restored - as_floats(crops)) * GOLDEN_STEPS).astype(np.int16)

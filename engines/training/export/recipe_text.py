@@ -21,7 +21,7 @@ PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
-    """Formats the recipe as TOML."""
+    """Formats the recipe of an engine as TOML."""
     grade = {
         "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
         "rtface-m-vivid": "medium and vivid: sharper, and more of it invented",
@@ -84,7 +84,7 @@ int8 = {PSNR["int8"]}
 
 
 def memory_text(size: int, state: list[int]) -> str:
-    """Formats the recipe's memory section; ``state``: shape of the state."""
+    """Formats the memory section of a recipe. ``state``: shape of the state."""
     return f"""
 [memory]
 shape = {state}

@@ -1,8 +1,8 @@
 """Averages two networks' weights: ``python -m training.loop.average OLD NEW --out s.pt``.
 
-A network fine-tuned for another kind of film, averaged with its original, keeps the old abilities and most of the new
-(Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). ``--keep`` names parts that keep the old weights.
-With ``--into ENGINE`` (``rtface-m`` contains ``rtface-s``), the result is that engine with these weights.
+If a network was fine-tuned for another kind of film, its average with the original network keeps the old abilities and
+most of the new ones (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). ``--keep`` names parts that keep
+the old weights. ``--into ENGINE`` puts the result into an engine (``rtface-m`` contains ``rtface-s``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.loop.initial_weights import weights
 
 
 def between(old: Mapping[str, Tensor], new: Mapping[str, Tensor], share: float, keep: str = "") -> dict[str, Tensor]:
-    """Moves weights of ``old`` by ``share`` (0…1) towards ``new``. Names with ``keep`` stay."""
+    """Moves the weights ``old`` towards ``new`` by ``share`` (0…1). Weights whose names contain ``keep`` stay."""
     return {k: v if keep and keep in k else torch.lerp(v, new[k], share) for k, v in old.items()}
 
 

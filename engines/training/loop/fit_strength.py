@@ -1,9 +1,9 @@
 """Fits `rtface.analysis.treatment.predicted`: ``python -m training.loop.fit_strength strength.json …``.
 
-The strength is linear in features known before the engine runs (`FEATURES`). The fit maximises the mean gain in dB on
-rows of ``training.data.strength_samples``, with losses counted `HARM` times. The engine's gain in dB is fitted by least
-squares. Figures are for people left out of the fit, in eight folds. Copy the printed coefficients to
-`rtface.analysis.treatment`.
+The strength is a linear function of features that are known before the engine runs (`FEATURES`). The fit maximises the
+mean gain in dB on rows of ``training.data.strength_samples``; losses in dB count `HARM` times. The prediction of the
+engine's gain is fitted by least squares. Printed figures come from eight folds: each is for people left out of the fit.
+Copy the printed coefficients to `rtface.analysis.treatment`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ FOLDS, STEPS = 8, 400
 
 
 def gains(s: Tensor, rows: Tensor) -> Tensor:
-    """Computes dB gained with strengths ``s``. Rows: ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩, number of samples."""
+    """Computes the gain in dB for strengths ``s``. Each row has ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩ and the number of samples."""
     floor = FLOOR * rows[:, 3]
     after = rows[:, 2] - 2 * s * rows[:, 0] + s * s * rows[:, 1]
     return 10 * torch.log10((rows[:, 2] + floor) / (after.clamp(min=0) + floor))
 
 
 def fitted(x: Tensor, rows: Tensor) -> Tensor:
-    """Fits coefficients of the strength."""
+    """Fits the coefficients of the strength to features ``x`` and ``rows``."""
     w = torch.zeros(x.shape[1], requires_grad=True)
     with torch.no_grad():
         w[0] = 0.5

@@ -1,6 +1,6 @@
-"""Loads initial weights: averaged ones of a checkpoint, or an exported engine's.
+"""Loads initial weights from a checkpoint (averaged weights) or an exported engine.
 
-An engine has all that training needs but the optimiser's state, so training can start from a shipped one:
+Except for the optimiser's state, an engine has all that training needs. So training can start from a shipped engine:
 ``train --core engines/shipped/rtface-s``.
 """
 
@@ -22,7 +22,7 @@ def weights(source: Path) -> dict[str, Tensor]:
     """Loads float32 parameters by name. ``source``: a torch checkpoint, or an engine's folder with ``model.onnx``.
 
     Raises:
-        FileNotFoundError: no such file, or no ``model.onnx`` in the folder.
+        FileNotFoundError: the file does not exist, or the folder has no ``model.onnx``.
     """
     if not source.is_dir():
         return torch.load(source, map_location="cpu")["ema"]
@@ -37,7 +37,7 @@ def weights(source: Path) -> dict[str, Tensor]:
             parameters[name.removeprefix("net.")] = tensor
         elif name.startswith("onnx::Mul"):
             nameless.append(tensor)
-    # The tracer reshapes this one and loses its name.
+    # The tracer reshapes the gate's weight, which loses its name. It is the only tensor without a name.
     (gate,) = nameless
     parameters["core.gate.weight"] = gate.reshape(1, -1)
     return parameters

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     """Approximates the nearest (semi-)orthogonal matrix of m×n (or each of N×m×n).
 
-    A quintic Newton-Schulz iteration runs on the small Gram matrix, so that the long side is multiplied only twice.
+    The quintic Newton-Schulz iteration runs on the small Gram matrix. So only two products involve the long side.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = g.shape[-2] > g.shape[-1]
@@ -31,7 +31,7 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on hidden convolutions, Adam on the rest. One learning rate for both (scaled as Liu et al. 2025)."""
+    """Muon for hidden convolutions, Adam for the rest. Both use one learning rate, scaled as by Liu et al. 2025."""
 
     def __init__(
         self, net: nn.Module, lr: float, momentum: float = 0.95, decay: float = 1e-4, threads: int = 1

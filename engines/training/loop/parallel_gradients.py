@@ -1,8 +1,8 @@
 """Computes gradients on several CPU cores without OpenMP's barriers.
 
-On a shared machine, one preempted core stalls every parallel loop. Here each thread runs a single-threaded copy of the
-network (shared weights, separate gradients) on small pieces of the batch from a common queue, so that a slow core takes
-fewer.
+On a shared machine, a single preempted core stalls every OpenMP loop. Here each thread runs a copy of the network
+with shared weights and separate gradients. Threads take small pieces of the batch from a common queue, so that a slow
+core takes fewer of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Work = Callable[[nn.Module, Any], tuple[Tensor, Any]]
 
 
 class Crew:
-    """Copies of ``net`` in threads. ``run`` back-propagates all pieces and sums gradients in ``net``."""
+    """Threads with copies of ``net``. ``run`` back-propagates the pieces of a batch and sums gradients in ``net``."""
 
     def __init__(self, net: nn.Module, threads: int, work: Work) -> None:
         self.net, self.work = net, work
@@ -47,7 +47,7 @@ class Crew:
                 self.done.put(e)
 
     def run(self, pieces: list[Any]) -> list[Any]:
-        """Returns results in order of completion."""
+        """Processes all pieces. Returns their results in the order of completion."""
         for twin in self.copies:
             twin.zero_grad(set_to_none=True)
         for piece in pieces:

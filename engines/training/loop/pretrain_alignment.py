@@ -2,9 +2,9 @@
 
 ``python -m training.loop.pretrain_alignment --clips DIR --run runs/align``
 
-Alignment is a tenth of the network, and needs more pictures than the rest. Here it sees only the input and a simulated
-past: a blend of input and truth, like a restoration, which its own flow carries along. The target is the true motion.
-``train --core runs/s/last.pt runs/align/last.pt`` uses the weights.
+The alignment is a tenth of the network, but needs more pictures than the rest. Here it sees only the input and a
+simulated past: a blend of input and truth, similar to a restoration, moved along by the flow that the alignment itself
+estimates. The target is the true motion. ``train --core runs/s/last.pt runs/align/last.pt`` uses the weights.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PIECE = 4
 
 
 class Motion(nn.Module):
-    """``Align`` and ``Carry``, with their names in a whole network."""
+    """``Align`` and ``Carry`` alone. Their parameters have the same names as in a whole network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,8 +53,8 @@ class Motion(nn.Module):
 
 
 def augment_clip(b: Batch, r: np.random.Generator) -> Batch:
-    """Augments clips: grey, flipped, shifted, in other light. Otherwise, alignment memorises a few thousand
-    clips."""
+    """Augments clips: makes them grey, flips and shifts them, changes light. Otherwise, the alignment would memorise
+    the few thousand clips."""
     if r.random() < 0.5:
         b = mirror(b)
     upside, (dy, dx) = bool(r.random() < 0.5), (int(v) for v in r.integers(-16, 17, 2))
@@ -69,7 +69,7 @@ def augment_clip(b: Batch, r: np.random.Generator) -> Batch:
 
 
 def shift(z: Tensor, dy: int, dx: int) -> Tensor:
-    """Shifts N×T×C×h×w down and right, mirrored at the edges."""
+    """Shifts N×T×C×h×w by ``dy`` down and ``dx`` right, mirrored at the edges."""
     a, c = abs(dy), abs(dx)
     h, w = z.shape[-2:]
     wide = F.pad(z.flatten(0, 1), (c, c, a, a), mode="reflect")
@@ -77,7 +77,7 @@ def shift(z: Tensor, dy: int, dx: int) -> Tensor:
 
 
 def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
-    """Averages the lengths of vectors N×2×h/8×w/8, with weights 1×1×h×w: N values, pixels."""
+    """Averages the lengths of vectors N×2×h/8×w/8, weighted by 1×1×h×w. Returns N values in pixels."""
     length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
     return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
@@ -85,8 +85,8 @@ def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
 def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, share: float, wrong: Tensor | None = None) -> Tensor:
     """Measures the mean flow error of all frames but the first: N values, pixels.
 
-    The flow must move the past to the face's present position, and so undo what earlier flows misaligned. A network
-    trained on true motion alone lets errors accumulate: 0.9 px in ten frames of a call. ``keep``, ``share``: from
+    The flow must move the past to where the face is now, and so also correct the errors of earlier flows. In a network
+    trained only on true motion, errors add up: 0.9 px in ten frames of a call. ``keep``, ``share``: values from
     `KEPT_SHARES` and `RESTORED_SHARES`. ``wrong``: initial misalignment of the past (``recurrence.drift``).
     """
     answers = b.seen + share * (b.truth - b.seen)
@@ -111,7 +111,7 @@ def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, share: float, wr
 
 
 class Stage:
-    """A training run, with its folder."""
+    """A training run of the alignment, with its folder."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         torch.manual_seed(a.seed)
@@ -129,7 +129,7 @@ class Stage:
         self.crew = Crew(self.net, a.threads, self.work)
 
     def work(self, net: nn.Module, piece: int) -> tuple[Tensor, float]:
-        """Measures the flow error on a few clips; ``piece`` seeds their choice."""
+        """Measures the flow error on a few random clips. ``piece`` is a seed for their choice."""
         r = np.random.default_rng([self.a.seed, piece])
         drawn = [augment_clip(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
         wrong = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
@@ -152,7 +152,7 @@ class Stage:
 
     @torch.no_grad()
     def judge(self, clips: Clips) -> float:
-        """Measures the averaged weights' flow error in pixels on people set aside."""
+        """Measures the flow error (pixels) of the averaged weights on held-out people."""
         with self.ema.used(self.net):
             errors = [clip_error(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
         return float(torch.cat(errors).mean())

@@ -1,7 +1,7 @@
 """Trains on sequences: batches of successive frames, and losses over them.
 
-The network sees its restored crop of the previous frame, as in a run. It learns over several frames how to align it and
-which parts to keep.
+As in a run, the network sees its own restored crop of the previous frame. Over several frames, it learns how to align
+this crop and which parts of it to keep.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training.model.recurrence import Past, drift, empty_past
 @dataclass
 class Batch:
     """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×2×h/8×w/8 pixels, ``cover`` N×T×h/4×w/4
-    0..1, ``clean`` N bool. The first ``warm`` frames precede those in the loss."""
+    0..1, ``clean`` N bool. The first ``warm`` frames do not count in the loss."""
 
     truth: Tensor
     seen: Tensor
@@ -48,7 +48,7 @@ class Clips(Shards):
         super().__init__(root, ("pictures", "flow", "cover"))
 
     def get(self, i: int, start: int = 0, length: int | None = None) -> Batch:
-        """Loads clip ``i`` as a batch of one. Obstacles must not change, so their input is the truth."""
+        """Loads clip ``i`` as a batch of one. Networks must not change obstacles: there, the truth is the input."""
         shard, row = self.index[i]
         end = None if length is None else start + length
         pictures, flow, cover = (part[row, start:end] for part in self.shards[shard])
@@ -63,7 +63,7 @@ class Clips(Shards):
 
 
 def join(clips: list[Batch]) -> Batch:
-    """Joins clips of one length to a batch."""
+    """Joins clips of the same length into one batch."""
     parts = [(c.truth, c.seen, c.flow, c.cover, c.clean) for c in clips]
     return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
@@ -84,7 +84,7 @@ measured on calls."""
 def add_jitter(b: Batch, r: np.random.Generator) -> Batch:
     """Adds a tracker's jitter to clips: a small shift, scale and turn per frame.
 
-    It is drawn for each use of a clip, in addition to the slower errors of ``film_sequences.TrackerErrors``.
+    It is drawn anew for each use of a clip, which already has the slower errors of ``film_sequences.TrackerErrors``.
     """
     n, length, _, h, w = b.seen.shape
     moves, grows, turns = JITTER
@@ -95,7 +95,7 @@ def add_jitter(b: Batch, r: np.random.Generator) -> Batch:
     turn = torch.stack([torch.stack([a, -c], -1), torch.stack([c, a], -1)], -2)  # n×T×2×2
 
     def moved(step: int) -> Tensor:
-        """Moves centres of ``step``-px cells: n×T×h×w×2 (x, y), from the region's middle."""
+        """Returns moved centres of ``step``-px cells: n×T×h×w×2 (x, y), relative to the region's middle."""
         y, x = (torch.arange(0, size, step) + (step - 1) / 2 - (size - 1) / 2 for size in (h, w))
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
         return torch.einsum("ntij,yxj->ntyxi", turn, grid) + torch.stack([dx, dy], -1)[:, :, None, None]
@@ -103,7 +103,7 @@ def add_jitter(b: Batch, r: np.random.Generator) -> Batch:
     at = moved(1) * torch.tensor([2 / w, 2 / h])
     fetch = [F.grid_sample(p.flatten(0, 1), at.flatten(0, 1), "bicubic", "reflection", align_corners=False)
              .clamp(0, 1).reshape(p.shape) for p in (b.truth, b.seen)]  # fmt: skip
-    # From this frame through the old crops to the previous frame (the first one's flow stays 0).
+    # New flow: from this frame to its old crop, by the old flow to the previous crop, and from there to its new crop.
     cells = moved(8)
     old = cells[:, 1:] + b.flow[:, 1:].permute(0, 1, 3, 4, 2) - torch.stack([dx, dy], -1)[:, :-1, None, None]
     new = torch.einsum("ntij,ntyxj->ntyxi", torch.linalg.inv(turn[:, :-1]), old)
@@ -114,7 +114,7 @@ def add_jitter(b: Batch, r: np.random.Generator) -> Batch:
 
 
 class ClipStream:
-    """Endless seeded steps, prepared in a thread. Each has ``count`` clips of ``length`` frames and single pairs."""
+    """Endless seeded batches, prepared in a thread. Each has ``count`` clips of ``length`` frames, and single pairs."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class ClipStream:
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _some(self, count: int) -> Batch:
-        """Draws clips of one length. A third begin cold, the others in mid-film."""
+        """Draws clips of the same length. A third begin with a face's first frame, the others in mid-film."""
         r = self.rng
         most = self.clips.shards[0][0].shape[1] - self.length
         warm = max(0, int(r.integers(-(most // 2), most + 1)))
@@ -162,7 +162,7 @@ class ClipStream:
 
 
 class FrameOutput(NamedTuple):
-    """Network output for a frame: ``residual`` N×3×h×w, gate ``logit``, ``moved`` past N×3×h×w, and ``heads``."""
+    """A network's output for a frame: ``residual`` N×3×h×w, gate ``logit``, ``moved`` past N×3×h×w, and ``heads``."""
 
     residual: Tensor
     logit: Tensor
@@ -173,9 +173,9 @@ class FrameOutput(NamedTuple):
 def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None) -> list[FrameOutput]:
     """Runs a network over clips, frame by frame.
 
-    ``ahead``: share by which the first frame's memory approaches the truth, as if many frames preceded it; ``wrong``:
-    its misalignment (``recurrence.drift``). Clips are too short to teach that the past gains value with time, and that
-    it drifts.
+    ``ahead``: how close (0..1) the first frame's memory is to the truth, as if many frames had preceded; ``wrong``: its
+    misalignment (``recurrence.drift``). They teach that the past gets better with time, and that it drifts. The clips
+    alone are too short for this.
     """
     out: list[FrameOutput] = []
     past = empty_past(b.seen[:, 0])
@@ -217,18 +217,18 @@ Look = Callable[[Tensor, Tensor], Tensor]
 
 
 def weight_of(given: Tensor, clean: Tensor, clean_weight: float) -> Tensor:
-    """Weights N samples by the error (Charbonnier) of their inputs ``given``. The remaining share counts, because good
-    material has as much to lose as bad has to gain. Clean samples weigh ``clean_weight`` more."""
+    """Returns the weights of N samples. The larger the input's error ``given`` (Charbonnier), the lower the weight:
+    good pictures have as much to lose as bad ones have to gain. Clean samples weigh ``clean_weight`` more."""
     return (1 + clean_weight * clean) * 2 * USUAL_ERROR / (USUAL_ERROR + given)
 
 
 def clip_loss(
     loss: Loss, net: Small, b: Batch, clean_weight: float, look: tuple[Look, float] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (loss summed over frames, squared error N×T, the input's N×T).
+    """Returns (loss summed over frames, squared errors N×T, input's squared errors N×T).
 
-    Errors are after the colour lock. ``look``: a perceptual distance and its weight, for one random frame of the batch
-    (it costs as much as ten frames).
+    Errors are after the colour lock. ``look``: a perceptual distance and its weight. It is computed for only one random
+    frame of the batch because it costs as much as ten frames.
     """
     ahead = max(0.0, float(torch.rand(())) * 2 - 1) * MAX_AHEAD
     film = unroll(net, b, ahead, drift(len(b.truth)).to(b.seen.device) if ahead else None)
@@ -262,8 +262,8 @@ def clip_loss(
 
 
 def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tensor:
-    """Computes the heads' loss per sample, weighted by the oval. It sums the negative log-likelihood of the remaining
-    error ``left`` (mean over 4×4 pixels and colours; Laplace) and the cross-entropy of ``cover``; N×1×h×w each."""
+    """Computes the loss of the heads per sample, weighted by the oval. It adds the negative log-likelihood (Laplace) of
+    the remaining error ``left``, mean over 4×4 pixels and colours, and the cross-entropy of ``cover``; N×1×h×w each."""
     scale = heads[:, :1].clamp(-8, 0)
     doubt = left * torch.exp(-scale) + scale
     hidden = F.binary_cross_entropy_with_logits(heads[:, 1:], cover, reduction="none")
@@ -272,8 +272,8 @@ def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tenso
 
 @torch.no_grad()
 def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3) -> dict[str, Any]:
-    """Measures gain in dB over the input and relative flicker. Gain is by kind (frames from ``skip``) and of first
-    frames."""
+    """Measures gain over the input in dB, and relative flicker. The gain is given by kind, for frames from ``skip`` on,
+    and for first frames."""
     rows: list[tuple[int, float, float, float]] = []
     for i in range(min(most, len(clips.index))):
         b = clips.get(i)

@@ -1,9 +1,9 @@
 """Trains ``rtface-s`` or ``rtface-m`` on film pairs.
 
 ``python -m training.loop.train --engine rtface-s --pairs DIR --run runs/s --minutes 60``; the same command resumes
-from the last checkpoint. ``rtface-m`` starts from a trained ``rtface-s`` (``--core runs/s/last.pt``) and continues
-training it: one run yields both networks. A GPU is used if there is one. Seeded; the learning rate follows the minutes
-used (cosine), so that a run fits its time on any machine.
+from the last checkpoint. ``rtface-m`` starts from a trained ``rtface-s`` (``--core runs/s/last.pt``) and continues to
+train it, so that one run yields both networks. If there is a GPU, it is used. Random choices are seeded. The learning
+rate follows the time used (cosine), so that a run takes its minutes on any machine.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> None:
         losses.append(loss)
         gains.append(gain)
         now = time.monotonic()
-        t.used, last = t.used + min(now - last, 3.0), now  # an external pause does not count
+        t.used, last = t.used + min(now - last, 3.0), now  # a longer pause of the process does not count
         if now - shown > 60 or t.used >= a.minutes * 60:
             row: dict[str, Any] = {
                 "step": t.step,

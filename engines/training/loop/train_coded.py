@@ -2,12 +2,12 @@
 
 ``python -m training.loop.train_coded --pairs runs/coded --valid runs/coded-valid --run runs/coded-net --minutes 60``
 
-Pairs come from ``training.data.coded_pairs``. The loss is the mean logarithm of each patch's squared error, of colours
-and of luma, so that a good picture counts as much as a poor one: networks learn to leave it alone without a threshold.
-Several networks can learn from the same batches. A GPU is used if there is one: patches are stored and augmented in its
-memory, and a step is one CUDA graph. New shards are read during training. ``NAME-best.pt`` is the checkpoint with the
-best gain on people set aside for validation, less the error of its predicted gain: with few films, networks memorise
-them.
+Pairs come from ``training.data.coded_pairs``. The loss is the mean logarithm of each patch's squared error, in colours
+and in luma. So a good picture counts as much as a poor one, and networks learn to leave it alone without a threshold.
+Several networks can learn from the same batches. If there is a GPU, patches are stored and augmented in its memory, and
+each step is one CUDA graph. New shards are read during training. ``NAME-best.pt`` is the checkpoint with the best gain
+on held-out people, less the error of the predicted gain. The last checkpoint may be worse, because networks memorise
+films if there are few.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ AREA_CELLS, MIN_ERROR = 4, (0.2 / 255) ** 2
 
 
 class Pairs:
-    """Shards in device memory, up to ``room`` patches; ``refresh`` adds new ones."""
+    """Pairs from all shards, in device memory, up to ``room`` patches. ``refresh`` adds new shards."""
 
     def __init__(self, root: Path, room: int, device: torch.device, seed: int = 1) -> None:
         self.dice = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ class Pairs:
         return self.count
 
     def batch(self, r: torch.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws seen and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
+        """Draws a batch: seen and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
         on: dict[str, Any] = {"generator": r, "device": self.device}
 
         def chance(share: float) -> Tensor:
@@ -129,7 +129,7 @@ class Pairs:
 
 
 def change_tones(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255. Scales steps like errors."""
+    """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255. Scales their steps too."""
     size, device = len(pair), pair.device
     random = torch.rand((3, size), generator=r, device=device)
     saturation = torch.where(random[0] < 0.5, 0.6 + 0.65 * random[1], 1.0).view(-1, 1, 1, 1, 1)
@@ -145,7 +145,7 @@ def change_tones(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator)
 
 
 def cell_error(a: Tensor, b: Tensor) -> Tensor:
-    """Computes squared errors, mean over colours and 8×8 cells: N×h/8×w/8."""
+    """Computes squared errors, averaged over colours and 8×8 cells: N×h/8×w/8."""
     return F.avg_pool2d(((a - b) ** 2).mean(1, keepdim=True), CELL)[:, 0]
 
 
@@ -156,7 +156,7 @@ def luma_error(a: Tensor, b: Tensor) -> Tensor:
 
 
 def infer(net: nn.Module, seen: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the corrected picture and log expected errors, float32."""
+    """Runs a network. Returns the corrected picture and the log of the expected errors, float32."""
     with torch.autocast(seen.device.type, torch.bfloat16, cache_enabled=False):
         d, log_error = net(seen, step_planes(steps))
     return seen + d.float(), log_error.float()
@@ -175,8 +175,8 @@ def losses(net: nn.Module, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[
 
 
 class Learner:
-    """A network with optimiser and averaged weights. Muon trains hidden convolutions, grouped by shape, Adam the rest.
-    ``step`` learns from the batch in ``inputs``: as one CUDA graph on a GPU."""
+    """A network with its optimiser and averaged weights. Muon trains hidden convolutions, grouped by shape; Adam trains
+    the rest. ``step`` learns from the batch in ``inputs``. On a GPU, a step is one CUDA graph."""
 
     def __init__(self, net: nn.Module, rate: float, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
         self.net, self.top, self.inputs = net, rate, inputs
@@ -227,7 +227,7 @@ class Learner:
             self.figures.add_(torch.stack([loss, miss, gain.mean()]))
 
     def step(self, done: float) -> None:
-        """Learns from ``inputs``; ``done`` is the share of the time, 0..1."""
+        """Learns from ``inputs``. ``done``: share of the training time that is over, 0..1."""
         self.steps += 1
         rate = LAST_RATE + (self.top - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
         self.rate.fill_(rate * min(1.0, self.steps / 100))
@@ -236,7 +236,7 @@ class Learner:
             self._step()
             return
         if self.graph is None:
-            if self.steps <= 3:  # libraries plan outside the graph
+            if self.steps <= 3:  # libraries choose their algorithms in these steps, before the graph is captured
                 side = torch.cuda.Stream()
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
@@ -262,7 +262,7 @@ class Learner:
         }
 
     def averaged(self, look: Callable[[nn.Module], Any]) -> Any:
-        """Calls ``look`` on the network with averaged weights."""
+        """Calls ``look`` on the network with averaged weights. Returns its result."""
         live = [p.detach().clone() for p in self.params]
         with torch.no_grad():
             for p, kept in zip(self.params, self.ema, strict=True):
@@ -274,7 +274,7 @@ class Learner:
 
 
 def validate(net: nn.Module, pairs: Pairs, with_steps: bool) -> dict[str, float]:
-    """Measures gain in dB and the mean error of the predicted gain. Gain: mean, worst, luma, by codec, coarse."""
+    """Measures gain in dB (mean, worst, luma, by codec, coarse). Also measures the predicted gain's mean error."""
     rows: list[Tensor] = []
     with torch.no_grad():
         for number in range(0, pairs.count, 64):
@@ -342,7 +342,7 @@ def main() -> None:
         for one in learners.values():
             one.step(done)
         step += 1
-        if step == 5:  # not while a graph is captured
+        if step == 5:  # start reading only after the graphs are captured
             threading.Thread(target=read_shards, args=(pairs, device), daemon=True).start()
         if device.type == "cuda" and step % 20 == 0:
             torch.cuda.synchronize()

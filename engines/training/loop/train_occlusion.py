@@ -3,9 +3,9 @@
 ``python -m training.loop.train_occlusion --core engines/shipped/rtface-s --clips runs/clips-hidden --pairs runs/pairs
 --valid runs/clips-hidden-valid --out runs/occlusion.pt --minutes 12``
 
-Only `networks.Occlusion` learns, on single frames, from features of a finished core, which stays fixed. Sequences come
-from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented, because
-portraits lack lookalikes of objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
+Only `networks.Occlusion` learns, on single frames, from features of a finished core. The core stays fixed. Sequences
+come from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented because
+portraits lack what can be mistaken for objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SHADOW_SHARE = 0.3
 
 
 def smooth(r: np.random.Generator, cells: int, h: int, w: int) -> Tensor:
-    """Draws a smooth random field 1×1×h×w of about −2..2."""
+    """Draws a smooth random field 1×1×h×w with values of about −2..2."""
     rough = torch.from_numpy(r.standard_normal((1, 1, cells, cells)).astype(np.float32))
     return F.interpolate(rough, size=(h, w), mode="bicubic", align_corners=False)
 
 
 def change_light(image: Tensor, r: np.random.Generator) -> Tensor:
-    """Changes the light of 1×3×h×w: brightness, sometimes a shadow, rarely grey."""
+    """Changes the light of an image 1×3×h×w: brightness, sometimes a shadow. Rarely makes it grey."""
     *_, h, w = image.shape
     light = 0.35 * float(r.random()) * smooth(r, 3, h, w)
     if r.random() < SHADOW_SHARE:
@@ -53,7 +53,7 @@ def change_light(image: Tensor, r: np.random.Generator) -> Tensor:
 
 
 def move(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Rotates, shifts, scales and compresses both sideways, like a turning head."""
+    """Rotates, shifts and scales image and cover. Also compresses them sideways, as when a head turns."""
     angle, scale = np.deg2rad(r.normal(0, 7)), np.exp(r.normal(0, 0.08))
     dx, dy, turn = r.normal(0, 0.05), r.normal(0, 0.05), r.normal(0, 0.15)
 
@@ -68,7 +68,7 @@ def move(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, 
 
 
 def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
-    """Blurs 1×3×h×w by motion of up to 15 pixels."""
+    """Blurs an image 1×3×h×w as by motion of up to 15 pixels."""
     length, angle = r.uniform(2, 15), r.uniform(0, np.pi)
     kernel = torch.zeros(17, 17)
     for t in np.linspace(-length / 2, length / 2, 33):
@@ -80,8 +80,8 @@ def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
 def augment_frame(
     image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Augments a frame 1×3×h×w and its cover 1×1×h/4×w/4: light, motion, blur. May paste an enlarged part of the frame
-    ``other`` at ``shape``."""
+    """Augments a frame and its cover (1×1×h/4×w/4) by light, motion, blur. Sometimes pastes an enlarged part
+    of the frame ``other`` where ``shape`` is."""
     if r.random() < SHADOW_SHARE:
         hidden = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)
         k, y, x = int(r.integers(2, 4)), int(r.integers(0, 80)), int(r.integers(0, 80))
@@ -130,7 +130,7 @@ class Frames:
 
 
 def roc_area(logits: Tensor, hidden: Tensor) -> float:
-    """Computes the area under the ROC curve of N logits. ``hidden``: N covers, 0..1."""
+    """Computes the area under the ROC curve for N logits. ``hidden``: their true covers, 0..1."""
     on, off = logits[hidden > 0.99], logits[hidden < 0.01]
     rank = torch.cat([on, off]).argsort().argsort()[: len(on)].double()
     return float((rank.mean() - (len(on) - 1) / 2) / len(off))

@@ -32,8 +32,8 @@ PAST_SHARE = 0.75
 
 
 def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, truth: Tensor) -> Tensor:
-    """Computes a perceptual distance of a random window of N×3×h×w: N values. Whole pictures would cost as much as four
-    training images; over the steps, a window's gradient is as good."""
+    """Computes perceptual distances of a random window of pictures N×3×h×w: N values. Whole pictures would cost as much
+    as four training images; over many steps, the gradient from windows is as good."""
     _, _, h, w = shown.shape
     side = min(h, w) * 4 // 11
     y, x = int(dice.integers(h // 12, h - h // 12 - side)), int(dice.integers(w // 12, w - w // 12 - side))
@@ -44,7 +44,7 @@ def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, 
 
 
 def psnr(square: Tensor) -> Tensor:
-    """Converts a mean squared error of 0..1 values to dB."""
+    """Converts a mean squared error of values 0..1 to PSNR in dB."""
     return -10 * torch.log10(square.clamp_min(1e-10))
 
 
@@ -94,8 +94,8 @@ class Trainer:
         save(self.path, self.net, self.opt, self.ema, engine=self.a.engine, step=self.step, used=self.used, **more)
 
     def recalled(self, truth: Tensor, seen: Tensor) -> Past | None:
-        """Simulates a past for ``rtface-m`` on single pictures. It lies between input and truth, as after some frames.
-        ``rtface-m`` must add detail that the past lacks."""
+        """Simulates a past for ``rtface-m`` on single pictures. It lies between input and truth, as it would after some
+        frames. ``rtface-m`` must learn to add detail that the past lacks."""
         if not isinstance(self.net, Medium) or self.net.core.trust is None:
             return None
         half, right = F.avg_pool2d(seen, 2), F.avg_pool2d(truth, 2)
@@ -105,7 +105,7 @@ class Trainer:
     def run_net(
         self, net: torch.nn.Module, truth: Tensor, seen: Tensor, past: Past | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-        """Returns (loss, squared error, gate logits, shown, core's squared error or None)."""
+        """Runs a network. Returns (loss, squared error, gate logits, shown, core's squared error or None)."""
         with torch.autocast(self.device.type, torch.bfloat16):
             out = net(seen.contiguous(memory_format=torch.channels_last), past)
         loss, square, shown = self.loss(seen, out[0].float(), truth)
@@ -117,10 +117,10 @@ class Trainer:
         return loss, square, out[1].float(), shown, square_s
 
     def work(self, net: Any, piece: Any) -> tuple[Tensor, tuple[float, Tensor]]:
-        """Computes a piece's share of the loss, times 100. This makes Adam's epsilon negligible."""
+        """Computes a piece's share of the loss, times 100. This factor makes the epsilon of Adam negligible."""
         if isinstance(piece, Batch):
             look = None
-            if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # one frame represents all
+            if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # one random frame represents all
                 look = (self.likenesses, piece.truth.shape[1] - piece.warm)
             total, squares, input_squares = clip_loss(self.loss, net, piece, self.a.clean_weight, look)
             total = total / self.images
@@ -150,8 +150,8 @@ class Trainer:
         return total
 
     def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Computes perceptual and identity losses of one picture in every other piece. They represent all, because they
-        cost as much as several."""
+        """Computes perceptual and identity losses of a piece. They cost as much as several pictures, so only
+        half of the pieces compute them, for one picture that represents all."""
         if self.dice.random() < 0.5:
             return shown.new_zeros(())
         i = int(self.dice.integers(len(shown)))
@@ -159,13 +159,13 @@ class Trainer:
         return 2 * self.likenesses(shown, truth).sum()
 
     def rate(self) -> float:
-        """Returns the learning rate: warm-up over 100 steps, then cosine over the minutes."""
+        """Returns the learning rate. It rises over 100 steps, and falls (cosine) over the minutes of the run."""
         t = min(1.0, self.used / 60 / self.a.minutes)
         lr = self.a.lr_end + 0.5 * (self.a.lr - self.a.lr_end) * (1 + math.cos(math.pi * t))
         return lr * min(1.0, (self.step + 1) / 100)
 
     def pieces(self, batch: Any) -> list[Any]:
-        """Splits a batch for the crew."""
+        """Splits a batch into pieces for the crew."""
         if isinstance(batch, list):  # clips
             self.images = sum(len(b) for b in batch)
             return batch
@@ -195,7 +195,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, data: Pairs | Clips) -> dict[str, Any]:
-        """Measures the averaged weights on people set aside. Never tune on these."""
+        """Measures the averaged weights on held-out people. Never tune anything on these."""
         with self.ema.used(self.net):
             if isinstance(data, Pairs):
                 return self.pair_figures(data)
@@ -203,7 +203,7 @@ class Trainer:
             return clip_figures(self.loss, self.net, data, MAX_VALIDATION)
 
     def pair_figures(self, pairs: Pairs) -> dict[str, Any]:
-        """Measures gain in dB by kind, and the preservation of clean faces."""
+        """Measures gain by kind (dB), and how well clean faces are preserved."""
         gains, clean, small = np.zeros(0), [], []
         count = min(MAX_VALIDATION, len(pairs.index))
         kinds = pairs.kinds[:count]

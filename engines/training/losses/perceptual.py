@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from training.crop_space import F32
 from training.losses.weight_files import weights
 
-# Features are compared after each stage. (Number in the weight file, padding) is a convolution, "pool" a max pooling of
-# 3×3 with stride 1, "blur" a low-pass that then takes every second sample.
+# Features are compared after each stage. (Number in the weight file, padding) is a convolution, "pool" is a 3×3 max
+# pooling with stride 1, and "blur" is a low-pass followed by dropping every second sample.
 ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
     ((0, 2), "blur", "relu"),
     ("pool", "blur", (5, 2), "relu"),
@@ -30,8 +30,8 @@ ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
 def blur(x: Tensor) -> Tensor:
     """Halves N×C×h×w after a binomial low-pass of 3×3 taps.
 
-    Zhang, "Making convolutional networks shift-invariant again", ICML 2019. It mirrors two pixels, the wider padding
-    recommended by Ghildyal and Liu.
+    Zhang, "Making convolutional networks shift-invariant again", ICML 2019. Two pixels are mirrored at the edges, the
+    wider padding that Ghildyal and Liu recommend.
     """
     k = x.new_tensor([1.0, 2.0, 1.0]) / 4
     channels = x.shape[1]
@@ -43,17 +43,17 @@ class StLpips(nn.Module):
     """The metric on AlexNet. Differentiable in both pictures, with fixed weights.
 
     Args:
-        folder: with the weight file or its wheel; None: RTFACE_METRIC_WEIGHTS.
+        folder: folder with the weight file or its wheel. If None, it is taken from RTFACE_METRIC_WEIGHTS.
 
     Raises:
         ValueError: the file is not the expected one.
-        FileNotFoundError: no weights; the message says how to get them.
+        FileNotFoundError: the weights are missing. The message says how to get them.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         state = torch.load(io.BytesIO(weights("alex_shift_tolerant.pth", folder)), "cpu", weights_only=True)
         super().__init__()
-        # Buffers move with .to(device) and never train.
+        # Weights are buffers, so that they move with .to(device) but are never trained.
         for number, stage in enumerate(ALEX):
             for step in stage:
                 if not isinstance(step, str):
@@ -65,7 +65,7 @@ class StLpips(nn.Module):
         self.register_buffer("scale", state["scaling_layer.scale"], persistent=False)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Returns unit-length features of every stage. Input N×3×H×W RGB 0..1, H and W ≥ 32."""
+        """Returns the features of every stage, normalised to length 1. Input: N×3×H×W RGB 0..1, H and W ≥ 32."""
         x = (x * 2 - 1 - self.shift) / self.scale
         out: list[Tensor] = []
         for stage in ALEX:
@@ -78,14 +78,14 @@ class StLpips(nn.Module):
                     x = blur(x)
                 else:
                     x = F.max_pool2d(x, 3, 1)
-            # Inside the root, so that all-zero features have gradient 0, not NaN.
+            # The constant is inside the root, so that features that are all zero have gradient 0, not NaN.
             out.append(x / torch.sqrt((x * x).sum(1, keepdim=True) + 1e-20))
         return out
 
     def forward(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Returns N distances of N×3×H×W RGB pictures, 0..1; 0 if equal.
+        """Returns N distances between RGB pictures N×3×H×W, 0..1. Equal pictures have distance 0.
 
-        ``mask`` (N or 1, 1, H, W, 0..1) weights every stage's distance map; None takes the plain mean, as published.
+        ``mask`` (N or 1, 1, H, W, 0..1) weights the distance map of every stage. If None, takes the mean, as published.
         """
         total = a.new_zeros(len(a))
         for number, (p, q) in enumerate(zip(self.features(a), self.features(b), strict=True)):
@@ -93,14 +93,14 @@ class StLpips(nn.Module):
             if mask is None:
                 total = total + d.mean((1, 2, 3))
             else:
-                # Stretched over the map; the first layer's missing border shifts it by a pixel or two.
+                # The mask is resized to the map. The first layer drops a border, so it is off by a pixel or two.
                 m = F.adaptive_avg_pool2d(mask, [d.shape[2], d.shape[3]])
                 total = total + (d * m).sum((1, 2, 3)) / m.expand_as(d).sum((1, 2, 3))
         return total
 
     @torch.no_grad()
     def distance(self, a: F32, b: F32, mask: F32 | None = None) -> float:
-        """Returns the distance of two S×S×3 float RGB pictures, 0..1. ``mask``: float S×S, as `crop_space.oval_mask`.
+        """Returns the distance of two S×S×3 float RGB pictures, 0..1. ``mask``: float S×S, see `crop_space.oval_mask`.
 
         Raises:
             ValueError: the pictures differ in shape.

@@ -1,7 +1,7 @@
 """The restoration loss on a run's output, after the colour lock.
 
-All functions work on the region of interest (N×3×h×w float32 RGB 0..1). It is aligned to the lock's 32×32 grid, and the
-mask is 0 at its border, so the lock equals that of a run wherever the loss counts.
+All functions work on the region of interest (N×3×h×w float32 RGB 0..1). The region is aligned to the lock's 32×32 grid,
+and the mask is 0 at its border. So the lock gives the same result as in a run wherever the loss counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def luma(z: Tensor) -> Tensor:
 
 
 def lowpass(z: Tensor, cell: int) -> Tensor:
-    """Averages ``cell``-px cells of the 32×32 grid. Then blurs with a 5-tap Gaussian of σ 1."""
+    """Averages the ``cell``-px cells of the 32×32 grid. Blurs the result by a 5-tap Gaussian of σ 1."""
     k = torch.exp(-0.5 * torch.arange(-2, 3, device=z.device, dtype=z.dtype) ** 2)
     k = k / k.sum()
     n, c, h, w = z.shape
@@ -44,7 +44,7 @@ def lowpass(z: Tensor, cell: int) -> Tensor:
 
 
 def shape(d: Tensor, cell: int, chroma: Tensor) -> Tensor:
-    """Applies the colour lock: limits a correction's low frequencies. ``chroma``: its limit, N×1×1×1."""
+    """Applies the colour lock: limits the low frequencies of a correction. ``chroma``: limit for chroma, N×1×1×1."""
     low = lowpass(d, cell)
     light = luma(low)
     colour = low - light
@@ -54,7 +54,7 @@ def shape(d: Tensor, cell: int, chroma: Tensor) -> Tensor:
 
 
 def chroma_limit(crop: Tensor, cell: int) -> Tensor:
-    """Returns the limit on low chroma frequencies for crops, N×1×1×1."""
+    """Returns each crop's limit for low frequencies of chroma, N×1×1×1."""
     sample = crop[..., ::cell, ::cell]
     mean = (sample - luma(sample)).abs().mean((1, 2, 3), keepdim=True)
     return (COLOURLESS * mean).clamp(1e-6, CHROMA_LIMIT)
@@ -80,11 +80,11 @@ UNEVEN_WEIGHT = 1.0
 
 
 def uneven(shown: Tensor) -> Tensor:
-    """Measures unevenness of the finest band over places of 8×8 cells. Images are N×3×h×w.
+    """Measures how unevenly fine detail is spread over 8×8 cells. Images are N×3×h×w.
 
-    It is the mean square of each place's mean magnitude relative to the overall mean, less 1; a scalar, 0.0001 in
-    photographs. Networks on folded images prefer some places, regular dots that a critic learns slowly. 32 pixels at
-    each side do not count."""
+    Takes each place's mean magnitude of the finest band, relative to the mean of all places. The scalar result is the
+    mean squared deviation from 1: 0.0001 in photographs. Networks on folded images prefer some places: they draw
+    regular dots, which a critic learns to see only slowly. A border of 32 pixels does not count."""
     fine = (shown - F.avg_pool2d(F.pad(shown, (1, 1, 1, 1), mode="replicate"), 3, 1))[:, :, 32:-32, 32:-32]
     size = (fine.mean(1, keepdim=True).square() + 1e-8).sqrt()
     size = (size / size.mean((1, 2, 3), keepdim=True).detach()).clamp(max=4)
@@ -93,7 +93,7 @@ def uneven(shown: Tensor) -> Tensor:
 
 
 class Loss(nn.Module):
-    """Charbonnier loss (Lai et al. 2017) on picture and Laplacian bands, inside the oval."""
+    """The Charbonnier loss (Lai et al. 2017) on pictures and their Laplacian bands, within the oval."""
 
     def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5)) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Loss(nn.Module):
         return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns (loss N, squared error N, shown N×3×h×w). Both are of ``shown``, the output of a run."""
+        """Returns (loss N, squared error N, shown N×3×h×w). ``shown`` is the output as in a run, which both judge."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
         shown = crop + shape(residual, self.cell, chroma_limit(crop, self.cell))
         e = shown - truth

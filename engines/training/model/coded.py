@@ -23,7 +23,7 @@ MIDDLE, REACH = -7.5, 6.0
 
 
 def step_planes(steps: Tensor) -> Tensor:
-    """Converts log2 steps N×h×w (or NaN) to N×2×h×w: scaled step, and whether known."""
+    """Converts log2 of quantiser steps N×h×w (NaN if unknown) to N×2×h×w: the scaled value, and 1 if known."""
     finite = torch.isfinite(steps)
     return torch.stack([torch.nan_to_num((steps - 2) / 4), finite.to(steps.dtype)], 1)
 
@@ -31,9 +31,9 @@ def step_planes(steps: Tensor) -> Tensor:
 class CodedNet(nn.Module):
     """Removes coding artefacts and noise from a picture at its coded size.
 
-    Input: ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Output: the correction N×3×H×W, and the
-    natural logarithm of the expected squared error before and after it, mean over colours, N×2×H/8×W/8.
-    A U-Net (Ronneberger et al. 2015) on the pixel-unshuffled picture.
+    Input: ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Output: the correction N×3×H×W, and
+    N×2×H/8×W/8: natural logarithm of the expected squared error (mean over colours) before and after the correction.
+    The network is a U-Net (Ronneberger et al. 2015) on the pixel-unshuffled picture.
     """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, blocks: tuple[int, ...] = BLOCKS) -> None:

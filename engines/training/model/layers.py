@@ -1,8 +1,8 @@
 """Layers of the networks.
 
-Pictures are processed *folded*: pixel-unshuffled by 4 (Shi et al. 2016), 48 channels at a quarter of the size. Fixed
-interpolating convolutions fold per-pixel maps (gate, trust) too: on a CPU, an operation on all pixels of the whole
-picture costs as much as a convolution of the folded one.
+Pictures are processed *folded*: pixel-unshuffled by 4 (Shi et al. 2016), with 48 channels at a quarter of the size.
+Maps with a value per pixel (gate, trust) are folded too, by fixed interpolating convolutions. The reason: on a CPU, an
+operation on all pixels of the whole picture costs as much as a convolution of the folded picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.crop_space import roi
 
 
 def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
-    """Initialises a convolution to scale its input's variance by ``gain`` squared."""
+    """Initialises a convolution. It scales its input's variance by ``gain`` squared."""
     nn.init.normal_(conv.weight, std=gain / conv.weight[0].numel() ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -23,7 +23,7 @@ def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
 
 
 class Block(nn.Module):
-    """A residual block: two 3×3 convolutions around a ReLU, modulated by code. N×C×H×W."""
+    """A residual block on N×C×H×W: two 3×3 convolutions around a ReLU, modulated by the degradation code."""
 
     def __init__(self, width: int, code: int) -> None:
         super().__init__()
@@ -78,13 +78,13 @@ class Window(nn.Module):
         super().__init__()
         _, _, w, h = roi(size)
         rows, columns = (self.line(n, size // 64) for n in (h, w))
-        # A place holds four pixels in either direction; channels are colour, row, column.
+        # A place holds four pixels in either direction. Channels are ordered by colour, row and column.
         self.register_buffer("rows", rows.repeat_interleave(FOLD, 0).repeat(3, 1)[None, :, :, None], persistent=False)
         self.register_buffer("columns", columns.repeat(3 * FOLD, 1)[None, :, None, :], persistent=False)
 
     @staticmethod
     def line(n: int, edge: int) -> Tensor:
-        """Returns FOLD×n/FOLD: 1, less in the outermost ``edge`` of n pixels."""
+        """Returns weights of n pixels, FOLD×n/FOLD. They are 1, but fall in the outermost ``edge`` pixels."""
         at = torch.arange(n)
         return torch.clamp((torch.minimum(at, n - 1 - at) + 0.5) / edge, max=1).reshape(-1, FOLD).T.contiguous()
 
@@ -93,20 +93,20 @@ class Window(nn.Module):
 
 
 def taps(position: float) -> list[float]:
-    """Returns linear weights of samples −1, 0, 1 for a position −1..1."""
+    """Returns linear interpolation weights of samples −1, 0, 1. The position is −1..1."""
     return [max(0.0, 1 - abs(position - k)) for k in (-1, 0, 1)]
 
 
 def magnifier(times: int) -> Tensor:
-    """Returns weights times²×3×3 that enlarge a map ``times`` bilinearly. Results are folded by ``times``."""
+    """Returns convolution weights that enlarge a map bilinearly by ``times``: times²×3×3. The result is folded."""
     rows = torch.tensor([taps((i + 0.5) / times - 0.5) for i in range(times)])
     return torch.einsum("iy,jx->ijyx", rows, rows).reshape(times * times, 3, 3)
 
 
 class Spread(nn.Module):
-    """Enlarges a map N×1×h×w fourfold bilinearly, folded per colour: N×48×h×w.
+    """Enlarges a map N×1×h×w fourfold by bilinear interpolation. The result is folded, repeated per colour: N×48×h×w.
 
-    Zero padding darkens its outermost two pixels.
+    Because of zero padding, its outermost two pixels are too dark.
     """
 
     weight: Tensor
@@ -122,8 +122,8 @@ class Spread(nn.Module):
 class LowPass(nn.Module):
     """Blurs a folded image N×48×h×w by a Gaussian, times ``gain``.
 
-    ``sigma``: pixels. One fixed grouped 3×3 convolution with zero padding; the Gaussian is truncated at four pixels,
-    which contain 99 % of one of 1.5.
+    ``sigma``: in pixels. It is one fixed grouped 3×3 convolution with zero padding. The Gaussian is truncated at four
+    pixels, which contain 99 % of it if ``sigma`` is 1.5.
     """
 
     weight: Tensor
@@ -131,7 +131,7 @@ class LowPass(nn.Module):
     def __init__(self, sigma: float, gain: float = 1.0) -> None:
         super().__init__()
         at = torch.arange(FOLD)
-        # From pixel b of a neighbouring place (-1, 0 or 1) to pixel a of this one.
+        # The distance from pixel b of a neighbouring place (-1, 0 or 1) to pixel a of this place.
         far = at[:, None, None] - at[None, :, None] - FOLD * torch.arange(-1, 2)
         line = torch.exp(-0.5 * (far / sigma) ** 2) * (far.abs() <= FOLD)
         line = line / line.sum((1, 2), keepdim=True)
@@ -145,8 +145,8 @@ class LowPass(nn.Module):
 class MidBand(nn.Module):
     """Extracts the middle band of a folded image N×48×h×w, times ``gain``.
 
-    It lies between about 2 and 6 pixels (σ of Gaussians): means of 4×4 pixels less their Gaussian blur, enlarged
-    bilinearly. Three small fixed convolutions.
+    The band lies between about 2 and 6 pixels (σ of Gaussians). It is the means of 4×4 pixels less their Gaussian blur,
+    enlarged bilinearly: three small fixed convolutions.
     """
 
     mean: Tensor
@@ -172,9 +172,9 @@ class MidBand(nn.Module):
 class Unpatterned(nn.Module):
     """Removes dots that repeat in a folded image N×48×h×w.
 
-    They repeat every one or two places; networks on folded images tend to draw them (cf. Odena et al. 2016,
-    "Deconvolution and checkerboard artifacts"). Subtracts the mean of 5×5 values of the channel, two places apart, by
-    fixed depthwise convolutions. ``shade`` keeps the part of that mean common to a place's 16 pixels (light, colour).
+    The dots repeat every one or two places; networks on folded images tend to draw them (cf. Odena et al. 2016,
+    "Deconvolution and checkerboard artifacts"). Fixed depthwise convolutions subtract the mean of 5×5 values of the
+    channel, two places apart. ``shade`` keeps what the means of a place's 16 pixels have in common (light, colour).
     """
 
     weight: Tensor
@@ -202,9 +202,9 @@ class Unpatterned(nn.Module):
 class Bounded(nn.Module):
     """Limits detail N×48×h×w to ``most`` times an image's fine structure.
 
-    Strength is the standard deviation of green from its plane in 4×4 pixels, over 3×3 such places. Eyes, teeth and hair
-    keep their detail. Smooth skin and soft edges get none, because networks draw dots there: nothing shows the places
-    of pores. No convolution reads the values, as it would see steps instead of smooth skin in int8.
+    Fine structure is the standard deviation of green from a plane fitted to 4×4 pixels, over 3×3 such places. Eyes,
+    teeth and hair keep their detail. Smooth skin and soft edges get none: nothing shows where pores are, so networks
+    would draw dots. No convolution reads these values, because in int8 it would see steps instead of smooth skin.
     """
 
     across: Tensor
@@ -219,33 +219,33 @@ class Bounded(nn.Module):
         self.spread = Spread()
 
     def structure(self, green: Tensor) -> Tensor:
-        """Returns the variance N×1×h×w of N×16×h×w about their planes. Its minimum is representable in fp16."""
+        """Returns the variance N×1×h×w of pixels N×16×h×w about their planes. Its minimum is large enough for fp16."""
         rest = green - green.mean(1, keepdim=True)
         for ramp in (self.across, self.down):
             rest = rest - ramp * (rest * ramp).mean(1, keepdim=True)
         return around((rest**2).mean(1, keepdim=True)).clamp_min(1e-7)
 
     def forward(self, detail: Tensor, seen: Tensor, added: Tensor) -> Tensor:
-        """Limits ``detail`` of the image ``seen`` (folded, -1..1) plus ``added``."""
+        """Limits ``detail`` by the structure of ``seen`` (folded, -1..1) plus ``added``."""
         green = slice(FOLD**2, 2 * FOLD**2)
         image_is, detail_is = (self.structure(x) for x in (0.5 * seen[:, green] + added[:, green], detail[:, green]))
         return detail * self.spread(around((self.most**2 * image_is / detail_is).clamp(max=1).sqrt()))
 
 
 def around(x: Tensor) -> Tensor:
-    """Averages 3×3 places."""
+    """Averages each value with its neighbours, over 3×3 places."""
     return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 
 class Enlarge(nn.Module):
-    """Doubles a folded picture N×48×h×w bilinearly: N×48×2h×2w."""
+    """Doubles the size of a folded picture N×48×h×w by bilinear interpolation: N×48×2h×2w."""
 
     weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Position of the n-th of a place's four pixels of the larger picture, between the two pixels of the smaller
-        # one in that place or the nearer neighbour.
+        # A place of the larger picture has four pixels in a line, and covers two pixels of the smaller picture. The
+        # n-th of the four lies between these two, or between one of them and a neighbour.
         line = torch.zeros(FOLD, 2, 3)
         for n in range(FOLD):
             low = (n + 0.5) / 2 - 0.5
@@ -259,6 +259,6 @@ class Enlarge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        # Channels are colour, row and column; upper halves of rows and columns become places.
+        # Channels are ordered by colour, row and column. The high bits of row and column become part of the place.
         x = x.reshape(n, 3, 2, 2, 2, 2, h, w).permute(0, 1, 3, 5, 6, 2, 7, 4).reshape(n, 12, 2 * h, 2 * w)
         return F.conv2d(x, self.weight, padding=1)

@@ -1,9 +1,9 @@
 """The networks of ``rtface-s`` and ``rtface-m``: ``restored = crop + gate · residual``.
 
-A residual U-Net on a pixel-unshuffled crop (Shi et al. 2016, "Real-time single image and video super-resolution";
-Ronneberger et al. 2015, "U-Net"), modulated by a global code of the degradation, which it estimates (Perez et al. 2018,
-"FiLM"). Both process only the region of interest of the canonical crop (``crop_space.roi``); outside it the crop is
-unchanged. ``rtface-m`` runs ``rtface-s`` at half resolution and refines at full resolution.
+``rtface-s`` is a residual U-Net on a pixel-unshuffled crop (Shi et al. 2016, "Real-time single image and video
+super-resolution"; Ronneberger et al. 2015, "U-Net"). It estimates a global code of the degradation, which modulates it
+(Perez et al. 2018, "FiLM"). ``rtface-m`` runs ``rtface-s`` at half resolution, and refines its result at full size.
+Both process only the region of interest of the canonical crop (``crop_space.roi``); the rest of the crop stays.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ hundredth) at no cost; on blurred ones the distance falls by a twelfth, for 0.07
 
 
 class Seen(NamedTuple):
-    """Outputs of ``Core``: gated folded residual N×48×48×44, mixed with any past.
+    """Outputs of ``Core``. The ``residual`` is gated, folded (N×48×48×44), and mixed with any past.
 
-    Further: decoder features N×48×48×44, gate logits N×1×12×11; with memory the past carried to this frame, heads and
-    next state. ``heads`` N×2×48×44: log scale of the remaining error (Laplace, of 0..1 values; Kendall and Gal 2017,
-    "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit of an object in front
-    of the face.
+    Further outputs: decoder features N×48×48×44 and gate logits N×1×12×11. With memory also the past carried to this
+    frame, the heads and the next state. ``heads`` N×2×48×44: log scale of the remaining error (Laplace distribution of
+    0..1 values; Kendall and Gal 2017, "What uncertainties do we need in Bayesian deep learning for computer vision?"),
+    and the logit of an object in front of the face.
     """
 
     residual: Tensor
@@ -52,8 +52,8 @@ class Seen(NamedTuple):
 class Occlusion(nn.Module):
     """Predicts the logit of objects in front of the face, N×1×48×44.
 
-    It uses encoder features of `Core` at 1/4, 1/8 and 1/16 of the crop's size, detached: training it does not change
-    the restoration, and a core trained on single frames without objects needs only this part retrained.
+    It uses encoder features of `Core` at 1/4, 1/8 and 1/16 of the crop's size. They are detached: training the detector
+    does not change the restoration. If a core was trained without objects, only this part must be retrained.
     """
 
     def __init__(self, widths: tuple[int, int, int], wide: int = 24, thin: int = 16) -> None:
@@ -76,8 +76,8 @@ class Occlusion(nn.Module):
 class Core(nn.Module):
     """``rtface-s`` inside its region of interest.
 
-    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``. ``damping`` 0..1 removes a share of the
-    residual's middle band: 0 in training, `DAMPING` in shipped engines.
+    Input: N×3×192×176 float, RGB 0..1; with ``memory`` also the ``Past``. ``damping``: share 0..1 of the residual's
+    middle band that is removed; 0 in training, `DAMPING` in shipped engines.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Core(nn.Module):
         self.occlusion = Occlusion(widths) if memory else None
 
     def encoded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Encodes a crop: features at 1/4, 1/8 and 1/16 size, degradation code."""
+        """Encodes a crop. Returns features at 1/4, 1/8 and 1/16 of its size, and the degradation code."""
         x0 = self.stem(fold(2 * x - 1))
         for b in self.enc0:
             x0 = b(x0)
@@ -148,7 +148,7 @@ class Core(nn.Module):
         if self.trust is None or self.align is None or self.doubt is None or self.occlusion is None or past is None:
             return Seen(residual, y0, logit)
         learns = any(p.requires_grad for p in self.align.parameters())
-        # If frozen, autograd would still trace it, for the past's picture.
+        # Even if the alignment is frozen, autograd would trace it because of the past's picture.
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             flow, state = self.align(x, past)
         moved = self.carry(past.picture, flow)
@@ -159,8 +159,8 @@ class Core(nn.Module):
 
 
 class Small(nn.Module):
-    """``rtface-s``: maps N×3×192×176 and the past to (residual, gate logits, carried past, heads, state). The last
-    three are None without memory."""
+    """``rtface-s``: maps crops N×3×192×176 and the past to (residual, gate logits, carried past, heads, state). Without
+    memory, the last three are None."""
 
     size = 256
 
@@ -179,9 +179,9 @@ class Small(nn.Module):
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    ``coarse`` blocks add context on a 48×44 grid. ``vivid`` adds a branch of likely detail, scaled by 1 - fidelity.
-    Maps N×3×384×352 and the core's past to (residual N×3×384×352, gate logits, carried past, heads, state, the core's
-    residual N×3×192×176 and its input). Only the core has memory: full-size detail comes from this frame alone.
+    ``coarse`` blocks add context on a 48×44 grid. ``vivid`` adds a branch for likely detail, scaled by 1 - fidelity.
+    Maps crops N×3×384×352 and the core's past to (residual N×3×384×352, gate logits, carried past, heads, state, core's
+    residual N×3×192×176, core's input). Only the core has memory: detail at full size comes from this frame alone.
     """
 
     size = 512
@@ -233,10 +233,10 @@ class Medium(nn.Module):
 class Whole(nn.Module):
     """The exported network, see ``rtface.engine.recipe``.
 
-    Maps ``crop`` N×3×h×w float32 RGB 0..1, a crop's region of interest, to ``residual``, to be added to it. A network
-    with memory also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``) and returns ``log_scale`` and
-    ``occlusion`` (0..1), N×1×48×44, and ``next``, the state. ``rtface-m`` remembers its core's answer: it also takes
-    ``shrunk``, the crop at half size, and returns its residual ``kept``. A vivid one takes ``fidelity`` N×1, 0..1.
+    Maps ``crop`` N×3×h×w float32 RGB 0..1 (a crop's region of interest) to the ``residual`` that must be added to it.
+    With memory, also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``), and returns ``log_scale`` and
+    ``occlusion`` (0..1), N×1×48×44, and ``next``, the next state. ``rtface-m`` remembers its core's answer, so it also
+    takes ``shrunk`` (the crop at half size) and returns the core's ``kept`` residual. If vivid, takes ``fidelity`` N×1.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -261,8 +261,8 @@ class Whole(nn.Module):
 
 
 def build(name: str, *, memory: bool = False, like: Mapping[str, Tensor] | None = None) -> Small | Medium:
-    """Builds ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``. With ``memory``, it takes a ``Past`` and has heads.
-    ``like``: weights by name, which set the number of blocks of ``rtface-m``."""
+    """Builds ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``. With ``memory``, the network takes a ``Past`` and has
+    heads. ``like``: weights by name; ``rtface-m`` gets as many blocks as they have."""
     if name == "rtface-s":
         return Small(memory=memory)
     blocks, coarse = (len({k.split(".")[1] for k in like or () if k.startswith(f"{part}.")})

@@ -1,10 +1,10 @@
-"""Aligns a network's previous answer to this frame, and weighs it.
+"""Aligns a network's previous answer to the current frame, and mixes both.
 
-Codecs lose detail: it fades from one predicted frame to the next. An answer that is carried along exactly keeps it, but
-must be aligned to a third of a pixel. In a strongly compressed film, the visible motion is not the face's: skipped
-blocks stand still, and jump later. So the alignment is learnt, from the kept picture (which has more detail than the
-previous frame) to this frame. A state remembers the face's motion and the previous frame, as unchanged parts were
-skipped.
+Codecs lose detail: it fades from one predicted frame to the next. If the previous answer is carried along, detail
+stays, but it must be aligned to a third of a pixel. In a strongly compressed film, the visible motion is not the
+face's: skipped blocks stand still and jump later. So the alignment is learnt. It goes from the kept picture, which has
+more detail than the previous frame, to the current frame. A state remembers the face's motion and the previous frame,
+which shows which parts were skipped because they did not change.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MAX_MOTION_PX = 8.0
 class Past(NamedTuple):
     """Memory of the previous frame.
 
-    ``picture`` N×3×192×176: its answer, in its canonical space; ``known`` N×1×1×1: 1, or 0 on a face's first frame,
-    when the picture may be anything finite; ``state`` N×STATE×24×22: from ``Align``, 0 on a face's first frame.
+    ``picture`` N×3×192×176: the answer for that frame, in its canonical space. ``known`` N×1×1×1: 1, but 0 on a face's
+    first frame, when the picture may be anything finite. ``state`` N×STATE×24×22: from ``Align``, 0 on a first frame.
     """
 
     picture: Tensor
@@ -42,18 +42,18 @@ STATE_CHANNELS = 64 + MOTION_CHANNELS
 
 
 def empty_past(picture: Tensor) -> Past:
-    """Returns the empty past of a face's first frame, N×3×192×176."""
+    """Returns the empty past for a face's first frame ``picture``, N×3×192×176."""
     n, _, h, w = picture.shape
     return Past(picture, picture.new_zeros(n, 1, 1, 1), picture.new_zeros(n, STATE_CHANNELS, h // 8, w // 8))
 
 
 class Align(nn.Module):
-    """Estimates flow to the past picture, N×2×24×22 (x, y), and the state.
+    """Estimates the flow to the past picture, N×2×24×22 (x, y), and the next state.
 
-    Flow is in pixels of 256. A small U-Net at 1/4, 1/8 and 1/16 (after Sajjadi et al. 2018, "Frame-recurrent video
-    super-resolution", whose flow also learns from the restoration) sees both pictures and the previous frame. A gated
-    state at 1/8 (after Zhou et al. 2016, "Minimal gated unit for recurrent neural networks") remembers motion. Crop and
-    past picture may be N×3×192×176 or grey, N×1×192×176.
+    Flow is in pixels of 256. A small U-Net at 1/4, 1/8 and 1/16 size (after Sajjadi et al. 2018, "Frame-recurrent video
+    super-resolution", where flow also learns from the restoration) sees crop, past picture and previous frame. A gated
+    state at 1/8 size (after Zhou et al. 2016, "Minimal gated unit for recurrent neural networks") remembers motion.
+    Crop and past picture may be in colour, N×3×192×176, or grey, N×1×192×176.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (32, 40, 56)) -> None:
@@ -87,7 +87,7 @@ class Align(nn.Module):
         motion = motion + torch.sigmoid(gate) * (torch.tanh(fresher) - motion)
         flow = F.interpolate(self.head_coarse(z), scale_factor=2.0, mode="bilinear", align_corners=False)
         flow = flow + self.head_fine(y) + self.head_motion(motion)
-        # A first frame has nothing to compare with, so it says nothing about motion.
+        # A first frame cannot be compared with anything, so it must not affect the remembered motion.
         state = torch.cat([F.pixel_unshuffle(now, 2), motion * past.known], 1)
         return MAX_MOTION_PX * torch.tanh(flow / MAX_MOTION_PX), state
 
@@ -95,8 +95,8 @@ class Align(nn.Module):
 class Carry(nn.Module):
     """Warps the past N×3×192×176 by a flow N×2×24×22, with cubic interpolation.
 
-    Bilinear interpolation would blur it more with every frame. It computes in full precision: bf16 would be off by half
-    a pixel.
+    Bilinear interpolation would blur the past more with every frame. Computations are in full precision because bf16
+    would be wrong by half a pixel.
     """
 
     across: Tensor
@@ -116,7 +116,7 @@ class Carry(nn.Module):
         self.register_buffer("fine", fine.reshape(128, 2, 3, 3), persistent=False)
 
     def forward(self, picture: Tensor, flow: Tensor) -> Tensor:
-        # Bilinear, by a fixed convolution: OpenVINO's interpolation was among the slowest nodes of the network.
+        # A fixed convolution enlarges the flow bilinearly. OpenVINO's interpolation is one of its slowest nodes.
         fine = F.pixel_shuffle(F.conv2d(F.pad(flow.float(), (1, 1, 1, 1), mode="replicate"), self.fine.float()), 8)
         at = (fine + self.across.float() + self.down.float()).permute(0, 2, 3, 1)
         warped = F.grid_sample(picture.float(), at, mode="bicubic", padding_mode="border", align_corners=False)
@@ -128,9 +128,9 @@ DRIFT_PX = 0.8
 
 
 def drift(n: int, dice: torch.Generator | None = None) -> Tensor:
-    """Draws a drift of many frames: smooth N×2×24×22 (x, y), pixels of 256.
+    """Draws a misalignment as after many frames: smooth, N×2×24×22 (x, y), pixels of 256.
 
-    Training clips are short, so they begin with the drift of a long film.
+    Training clips are short, so they begin with the misalignment (drift) that a long film would have.
     """
     _, _, w, h = roi(256)
     far = DRIFT_PX * torch.randn(n, 1, 1, 1, generator=dice).abs()
@@ -157,11 +157,11 @@ that."""
 
 
 class Trust(nn.Module):
-    """Weighs the carried picture against this frame's restoration: N×1×48×44, 0..1.
+    """Estimates how much to trust the carried picture: N×1×48×44, 0..1.
 
     It sees the decoder's features N×C×48×44, the difference between carried picture and crop, and the state's motion.
-    Where the carried picture differs from the restoration clearly more than elsewhere, alignment cannot follow (a
-    blink, a hand). There, a fixed rule drops the past: learnt trust alone kept eyes half shut.
+    If a part of the carried picture differs clearly more from the restoration than other parts do, alignment cannot
+    follow (a blink, a hand). There, a fixed rule drops the past: with learnt trust alone, eyes stayed half shut.
     """
 
     mean: Tensor
@@ -182,14 +182,14 @@ class Trust(nn.Module):
         return MAX_TRUST * trust * self.agreement((change - residual).detach()) * has_past
 
     def agreement(self, way: Tensor) -> Tensor:
-        """Returns agreement of two folded pictures from their difference: N×1×48×44, 0..1."""
+        """Returns how well two folded pictures agree, computed from their difference: N×1×48×44, 0..1."""
         differ = F.conv2d(way, self.mean).abs()
         level = (2.5 * differ.mean((2, 3), keepdim=True)).clamp(MIN_DIFFERENCE, MAX_DIFFERENCE)
         return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
 
     def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
-        """Mixes a folded residual N×48×48×44 with the carried picture by ``trust``. The low band takes `LOW_SHARE` of
-        that."""
+        """Mixes a folded residual N×48×48×44 with the carried picture by ``trust``. The low band takes only `LOW_SHARE`
+        of ``trust``."""
         way = change - residual
-        # Added with a negative gain: OpenVINO would fuse a subtraction into the weights, under another name.
+        # The low band's gain is negative. OpenVINO would fuse a subtraction into the weights and rename the node.
         return residual + (way + self.low(way)) * self.spread(trust)

@@ -1,13 +1,13 @@
 """CodeFormer (Zhou et al. 2022, Towards Robust Blind Face Restoration with Codebook Lookup Transformer).
 
-An encoder makes 16×16 features of a 512-px face. A transformer reads them as 256 tokens and predicts for each an entry
-of a learned codebook of 1024. The generator draws the face from these codes alone, which gives a clean face, but not
-always the same person. So encoder features enter the generator at four sizes, weighted by the fidelity w.
+An encoder reduces a 512-px face to 16×16 features. A transformer reads them as 256 tokens. For each token, it predicts
+one of the 1024 entries of a learned codebook. A face that the generator draws from these codes alone is clean, but not
+always the same person. So encoder features also enter the generator, at four sizes, weighted by the fidelity w.
 
-Parameters have the published names. The graph is static: sizes are fixed when the network is built. w is a tensor, so
-that each face of a batch can have another.
+Parameters have the published names. The graph is static: sizes are fixed when the network is built. The fidelity w is a
+tensor, so that each face of a batch can have its own value.
 """
-# torch is not there where pyright runs.
+# torch is not installed where pyright runs.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 def build(*, size: int = 512, width: int = 64, layers: int = 9) -> CodeFormer:
     """Builds a network with random weights, in evaluation mode. `size`: side of the crop in pixels, a multiple of 32;
-    `width`: channels at full size, a multiple of 32; `layers`: of the transformer. Tests use smaller values."""
+    `width`: channels at full size, a multiple of 32; `layers`: transformer layers. Tests use smaller values."""
     return CodeFormer(size, width, layers).eval()
 
 
 class CodeFormer(nn.Module):
-    """Restores crops N×3×S×S (RGB, −1…1) to about −1…1. Fidelity N×1: 0 looks best, 1 is truest to the crop."""
+    """Restores crops N×3×S×S (RGB, −1…1; outputs about −1…1). Fidelity N×1: 0 looks best, 1 is truest to the crop."""
 
     multipliers = (1, 2, 2, 4, 4, 8)
     """Channels per size, from the largest, in multiples of the width."""
@@ -62,7 +62,7 @@ class CodeFormer(nn.Module):
         return self.generator(painted, {level: partial(fuse, seen[level], w=w) for level, fuse in fusions.items()})
 
     def logits(self, features: Tensor) -> Tensor:
-        """Scores each token against each code: N×256×h×h to N×h²×1024. The largest wins."""
+        """Scores every codebook entry for each token: N×256×h×h to N×h²×1024. The entry with the highest score wins."""
         tokens = self.feat_emb(features.reshape(-1, self.code_dim, self.side**2).transpose(1, 2))
         for layer in self.ft_layers:
             tokens = layer(tokens, self.position_emb)
@@ -70,7 +70,7 @@ class CodeFormer(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Looks up codes N×h² (integers): N×C×h×h."""
+    """Maps codes N×h² (integers) to their codebook entries N×C×h×h."""
 
     def __init__(self, codes: int, dim: int) -> None:
         super().__init__()
@@ -82,8 +82,8 @@ class Codebook(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Gives `x` the mean and deviation of `like`, per image and channel: the encoder's colours and light. Adaptive
-    instance normalisation, Huang and Belongie 2017. Both N×C×H×W with `places` = H·W."""
+    """Gives `x` the mean and deviation of `like` per image and channel. It transfers the encoder's colours and light
+    (adaptive instance normalisation, Huang and Belongie 2017). Both are N×C×H×W with `places` = H·W."""
 
     def __init__(self, places: int) -> None:
         super().__init__()
@@ -101,8 +101,8 @@ class AdaIN(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer on N×T×C: attention, then two linear layers, both residual and pre-normalised. Queries and
-    keys include the position, values do not."""
+    """A transformer layer on N×T×C: attention, followed by two linear layers, both residual and pre-normalised. Queries
+    and keys include the position, values do not."""
 
     def __init__(self, dim: int, heads: int, tokens: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention. `places` gives queries and keys; both N×T×C."""
+    """Multi-head self-attention. Queries and keys come from `places`, values from the other input; both N×T×C."""
 
     def __init__(self, dim: int, heads: int, tokens: int) -> None:
         super().__init__()
@@ -136,13 +136,13 @@ class Attention(nn.Module):
             for x, w, b in zip((places, places, values), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3),
                                strict=True)
         )  # fmt: skip
-        # Scaled before the product, which could overflow in fp16.
+        # Queries are scaled before the product because the unscaled product could overflow in fp16.
         near = self.softmax((q * self.split[3] ** -0.5) @ k.transpose(2, 3))
         return self.out_proj((near @ v).transpose(1, 2).reshape(self.joined))
 
 
 class Fusion(nn.Module):
-    """Modulates generator features by an affine map predicted with the encoder's."""
+    """Scales and shifts generator features. Both kinds of features together predict scale and shift."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class Encoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Maps features N×C×S/32×S/32 to N×3×S×S. A level's change applies after its first block."""
+    """Maps features N×C×S/32×S/32 to pictures N×3×S×S. Encoder features enter a level after its first block."""
 
     def __init__(self, channels: Sequence[int], given: int, side: int) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class ResBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Single-head attention over all places of N×C×h×h."""
+    """Single-head self-attention over all places of a map N×C×h×h."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()

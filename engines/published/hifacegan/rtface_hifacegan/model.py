@@ -1,16 +1,16 @@
 """HiFaceGAN (Yang et al. 2020, HiFaceGAN: Face Renovation via Collaborative Suppression and Replenishment).
 
-An encoder makes features at six sizes. A generator builds the face upwards from the smallest. Each block normalises
-its features, then scales and shifts them at every place by the encoder's (SPADE, Park et al. 2019). The encoder halves
-by local importance (LIP, Gao et al. 2019): a mean with learned weights.
+An encoder makes features at six sizes. Starting from the smallest, a generator builds the face. Each block normalises
+its features, and the encoder's features determine how it scales and shifts them at every place (SPADE, Park et al.
+2019). The encoder halves maps by local importance, a mean with learned weights (LIP, Gao et al. 2019).
 
-The older form, which has published weights, guides the generator by the downscaled crop.
+In an older form, which also has published weights, the downscaled crop guides the generator instead of the features.
 
-Parameters have the published names, but `restate` folds spectral norms into their weights and drops unused ones. The
-published code runs in training mode on one image, so its batch norms use that image's statistics: instance norms
-here.
+Parameters have the published names, but `restate` folds spectral norms into the weights and drops unused parameters.
+The published code runs in training mode on one image, so its batch norms use the statistics of that image. Here they
+are instance norms.
 """
-# torch is not there where pyright runs.
+# torch is not installed where pyright runs.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ STEPS = 5
 
 
 def build(*, width: int = 64, nested: bool = True) -> HiFaceGAN:
-    """Builds a network with random weights, in evaluation mode. `width`: channels at full size; `nested`: guided by
-    features, not by the crop."""
+    """Builds a network with random weights, in evaluation mode. `width`: channels at full size. `nested`: True if
+    encoder features guide the generator, False if the crop does."""
     return HiFaceGAN(width, nested).eval()
 
 
 def restate(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Converts the published state for this network. Divides each ``weight_orig`` by its largest singular value, from
-    the vectors ``weight_u`` and ``weight_v``. Drops batch norms' statistics, outputs at smaller sizes and, with a LIP
-    encoder, ``fc``."""
+    """Converts the published state for this network. Divides each ``weight_orig`` by its largest singular value, found
+    with the vectors ``weight_u`` and ``weight_v``. Drops statistics of batch norms, outputs at smaller sizes and, if
+    there is a LIP encoder, ``fc``."""
     unused = ("to_rgbs.0.", "to_rgbs.1.", "to_rgbs.2.") + (("fc.",) if "lip_encoder.model.0.weight" in state else ())
     ends = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
     kept: dict[str, Tensor] = {}
@@ -48,7 +48,7 @@ def restate(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class HiFaceGAN(nn.Module):
-    """Restores crops N×3×S×S (RGB, −1…1; S a multiple of 32) to −1…1."""
+    """Restores crops N×3×S×S, RGB. S is a multiple of 32. Inputs and outputs are −1…1."""
 
     def __init__(self, width: int, nested: bool) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class HiFaceGAN(nn.Module):
             self.fc = nn.Conv2d(3, channels[0], 3, padding=1)
         else:
             self.lip_encoder = LipEncoder(width)
-        # Channels of each block's guide, as many as its output.
+        # Number of channels of each block's guide: with features, that of the block's output.
         guides = channels[1:] if nested else [3] * 6
         self.head_0, self.G_middle_0, self.G_middle_1 = (Block(channels[0], channels[0], guides[0]) for _ in range(3))
         self.ups = nn.ModuleList(Block(channels[i], channels[i + 1], guides[i]) for i in range(2, 6))
@@ -80,7 +80,7 @@ class HiFaceGAN(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Maps crops to features, smallest first."""
+    """Maps crops to features at all sizes, smallest first."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
 
 
 class LipEncoder(nn.Module):
-    """Maps crops to the smallest features."""
+    """Maps crops to features at the smallest size only."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def first(width: int) -> list[nn.Module]:
 
 
 def steps(width: int) -> list[list[nn.Module]]:
-    """Returns layers of each step: half side, double channels, at most sixteenfold."""
+    """Returns the layers of each step. A step halves the side and doubles channels, up to 16 times the width."""
     channels = [width * min(2**n, 16) for n in range(STEPS + 1)]
     layers: list[list[nn.Module]] = []
     for i in range(STEPS):
@@ -123,7 +123,7 @@ def steps(width: int) -> list[list[nn.Module]]:
 
 
 class Lip(nn.Module):
-    """Halves N×C×H×W by local importance."""
+    """Halves height and width of N×C×H×W by local importance."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -137,17 +137,17 @@ class Lip(nn.Module):
 
 
 class Pool(nn.Module):
-    """Means over 3×3 places, every second one, weighted by exp(12 σ(logit))."""
+    """Averages 3×3 places with weights exp(12 σ(logit)), at every second place."""
 
     def forward(self, x: Tensor, logit: Tensor) -> Tensor:
-        # Subtracting 6 keeps the quotient: e¹² exceeds fp16, which hardly resolves e⁻¹².
+        # Subtracting 6 does not change the quotient. Without it, weights reach e¹², which exceeds the range of fp16.
         weight = (torch.sigmoid(logit) * 12 - 6).exp()
         return F.avg_pool2d(x * weight, 3, 2, 1) / F.avg_pool2d(weight, 3, 2, 1)
 
 
 class Block(nn.Module):
-    """A residual block of two convolutions, each after SPADE. The guide has its size. A third convolution adapts
-    the input if channels change."""
+    """A residual block of two convolutions, each after SPADE. The guide has the same height and width as the input. If
+    the number of channels changes, a third convolution adapts the input."""
 
     def __init__(self, before: int, after: int, guide: int) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Block(nn.Module):
 
 
 class Spade(nn.Module):
-    """Normalises channels per image, then modulates places by the guide."""
+    """Normalises channels per image. The guide determines scale and shift at each place."""
 
     def __init__(self, channels: int, guide: int) -> None:
         super().__init__()
@@ -186,5 +186,5 @@ def doubled(x: Tensor) -> Tensor:
 
 
 def subsampled(x: Tensor, step: int) -> Tensor:
-    """Takes every `step`-th pixel, from the first."""
+    """Keeps every `step`-th pixel, starting with the first."""
     return x[:, :, ::step, ::step]
