@@ -35,7 +35,7 @@ class Landmarks:
         self._mesh = FaceMesh(threads=1)
 
     def region(self, picture: F32 | U8) -> Region:
-        """Returns the region in which a run looks for the mesh, in pixels."""
+        """Returns the region, in pixels, where a run reads the mesh."""
         from rtface.tracking.facemesh import Region, region_of_mesh
 
         side = float(picture.shape[0])

@@ -20,7 +20,7 @@ _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 
 @dataclass(slots=True)
 class Inspected:
-    """Holds a file's information about itself. What the file lacks is empty.
+    """Holds a file's information about itself. Fields that the file lacks are empty.
 
     Attributes:
         file: path of the file as the caller gave it.

@@ -48,6 +48,7 @@ WHEEL = pytest.mark.skipif(
 )
 OPTIONAL = {
     "onnxruntime",
+    "pillow_heif",
     "mediapipe",
     "skimage",
     "cuda",

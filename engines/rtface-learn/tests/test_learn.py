@@ -100,7 +100,7 @@ def test_photos_that_show_too_little(tmp_path: Path, shifts: tuple[float, ...], 
 
 def test_a_short_film_is_refused(tmp_path: Path) -> None:
     frames = (portrait(480, 360, blur=0.4, shift=(0.4 * t, 0.0))[0] for t in range(40))
-    with pytest.raises(InputError, match="3 are needed"):
+    with pytest.raises(InputError, match="3 times are needed"):
         collected(write_film(tmp_path / "short.mkv", frames, rate=25))
 
 

@@ -60,7 +60,7 @@ class Slit:
 
 
 def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple[tuple[slice, slice], F32, F32]:
-    """Returns the slices of an S×S×3 picture, from ranges in pixels of 512. Also returns, in these units,
+    """Returns slices of an S×S×3 picture, from ranges of 512 pixels. Also returns, in these units,
     the places of the columns (1×w) and rows (h×1)."""
     side = picture.shape[0]
     q = side / 512
@@ -70,7 +70,7 @@ def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple
 
 
 def sample_at(picture: U8, x: F32, y: F32) -> F32:
-    """Samples an S×S×3 picture at places given in pixels of 512: h×w×3, 0..255."""
+    """Reads an S×S×3 picture at places given in pixels of 512: h×w×3, 0..255."""
     q = picture.shape[0] / 512
     across, down = (((z + 0.5) * q - 0.5).astype(np.float32) for z in np.broadcast_arrays(x, y))
     samples = cv2.remap(picture, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)

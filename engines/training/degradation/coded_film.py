@@ -90,7 +90,7 @@ _RATED: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 def _rated(name: str, quality: str) -> Level:
-    """Builds a level from a crf, or a bit rate such as 300k."""
+    """Builds a level from a crf or bit rate (300k)."""
     encoder, options, suffix = _RATED[name.partition("/")[0]]
     if not quality.endswith("k"):
         sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0

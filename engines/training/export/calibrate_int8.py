@@ -74,7 +74,7 @@ class Probe:
             value[:] = self.request.get_tensor(name).data
 
     def __call__(self, crop: F32, following: F32 | None = None) -> Iterator[list[F32]]:
-        """Yields convolution inputs, in the order of ``names``, for a float32 3×S×S crop.
+        """Yields convolution inputs in the order of ``names``. The crop is float32 3×S×S.
 
         They are views, valid until the next step. A network with memory also processes ``following`` (default: the same
         crop) with the memory of the first crop.

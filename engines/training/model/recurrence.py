@@ -48,7 +48,7 @@ def empty_past(picture: Tensor) -> Past:
 
 
 class Align(nn.Module):
-    """Estimates the flow to the past picture, N×2×24×22 (x, y), and the next state.
+    """Estimates the flow to the past picture and the next state. The flow is N×2×24×22 (x, y).
 
     Flow is in pixels of 256. A small U-Net at 1/4, 1/8 and 1/16 size (after Sajjadi et al. 2018, "Frame-recurrent video
     super-resolution", where flow also learns from the restoration) sees crop, past picture and previous frame. A gated

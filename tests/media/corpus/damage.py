@@ -49,8 +49,8 @@ def damaged(data: bytes, draw: np.random.Generator) -> bytes:
 def originals(folder: Path, kind: str) -> list[bytes]:
     """The corpus' files of a kind of still, or a film."""
     if kind in FILMS:
-        film = make_film(folder / f"whole{kind}", codec=FILMS[kind], frames=4, size=(64, 48), options={})
-        return [film.read_bytes()]
+        codec, pix_fmt = FILMS[kind], "yuv422p10le" if kind == ".mov" else "yuv420p"
+        return [make_film(folder / f"a{kind}", codec=codec, pix_fmt=pix_fmt, frames=4, size=(64, 48)).read_bytes()]
     return [make() for name, make in FILES.items() if Path(name).suffix == kind]
 
 
@@ -58,8 +58,7 @@ def main() -> None:
     """Runs over so many copies; prints how many became an output."""
     folder, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     files, draw, done = originals(folder, kind), np.random.default_rng(1), 0
-    source = folder / f"damaged{kind}"
-    output = folder / ("out.mkv" if kind in FILMS else "out.png")
+    source, output = folder / f"damaged{kind}", folder / ("out.mkv" if kind in FILMS else "out.png")
     for number in range(count):
         source.write_bytes(damaged(files[number % len(files)], draw))
         print(number, flush=True)
