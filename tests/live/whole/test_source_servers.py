@@ -243,7 +243,7 @@ def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch)
 
     def refused(scheme: str) -> None:
         with (
-            pytest.raises(InputError, match="no frame came within 2 s"),
+            pytest.raises(InputError, match="no frame arrived within 2 s"),
             Watched(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"),
         ):
             pass
