@@ -102,10 +102,10 @@ types-Windows types-Darwin: types-%: $(VENV)/.dev
 	@echo pyright --pythonplatform $*; $(VENV)/bin/pyright --pythonplatform $* $$(grep -rlE --include='*.py' '^ *(import|from) ($(SYSTEM_MODULES))\b' \
 	  rtface plugins/*/rtface_* engines/rtface_engines engines/rtface-learn/rtface_learn)
 
-COMMANDS := engines plugins/rtface-farm engines/rtface-learn plugins/rtface-studio
 image: $(VENV)/.run  ## make README's pictures of a call, a film and a photograph
 	$(PY) -m rtface.cli.demo out && $(PY) docs/images/make.py out
 
+COMMANDS := engines plugins/rtface-farm engines/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
 	for project in . $(COMMANDS); do $(PINNED) $(PY) -m build --wheel --outdir dist $$project || exit; done
 

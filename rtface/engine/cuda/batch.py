@@ -162,7 +162,7 @@ class Batches:
     def _steps(self, stream: Stream, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
         buffers, (inputs, outputs) = self._buffers, self._ports
         fixed = [buffers["rows"], buffers["network"]]
-        read, written = ([buffers[name] for name in side.values()] for side in self._ports)
+        network_in, network_out = ([buffers[name] for name in side.values()] for side in self._ports)
 
         def at(side: Mapping[str, str], role: str) -> np.uint64:
             return np.uint64(buffers[side[role]].address if role in side else 0)
@@ -175,11 +175,13 @@ class Batches:
             *head,
             *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
             reads=[*fixed, *reads, *writes],
-            writes=read,
+            writes=network_in,
         )
         scratch = [self._plan.scratch] if self._plan.scratch is not None else []
         constant = [buffers[name] for name in self._constants]
-        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=read + constant, writes=written + scratch)
+        stream.call(
+            lambda handle: self._plan.enqueue(handle, batch), reads=network_in + constant, writes=network_out + scratch
+        )
         stream.launch(
             "scatter",
             scatter_grid(self._network, batch),
@@ -191,7 +193,7 @@ class Batches:
             at(outputs, "state"),
             at(outputs, "occlusion"),
             at(outputs, "log_scale"),
-            reads=[*fixed, *read, *written],
+            reads=[*fixed, *network_in, *network_out],
             writes=writes,
         )
 

@@ -54,9 +54,8 @@ class Item:
         """Returns the item for JSON. Times are in ISO 8601 (UTC), the message has "code" and "values", secrets are
         removed."""
         times = {
-            key: None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-            for key in ("added_at", "started_at", "ended_at")
-            for seconds in [getattr(self, key)]
+            key: None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+            for key, at in {"added_at": self.added_at, "started_at": self.started_at, "ended_at": self.ended_at}.items()
         }
         return redacted_values(asdict(self) | times | self.message.to_dict())
 

@@ -22,6 +22,7 @@ from rtface.live.messages import SinkReport
 from rtface.live.sinks.rtmp import RtmpLink
 from rtface.live.sinks.srt_link import SrtLink
 from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reason
+from rtface.util.text import counted
 
 # Seconds without an accepted byte after which a peer counts as away.
 STALLED_S = 2.0
@@ -264,7 +265,7 @@ class ListenTransport(Transport):
         self._set(
             state="live",
             viewers=count,
-            detail="no viewers" if not count else f"{count} viewer" + "s" * (count > 1),
+            detail=counted(count, "viewer") if count else "no viewers",
         )
 
 

@@ -27,6 +27,8 @@ _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: images and sequences in HEVC (HEIC), and in any codec.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"mif2")
+# Names of the kinds that FFmpeg does not decode whole, so that they cannot become films.
+STILL_ONLY = {"heic": "HEIC", "jxl": "JPEG XL", "psd": "PSD"}
 _SEQUENCES = (b"hevc", b"hevx", b"msf1", b"avis")
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 """Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
@@ -58,8 +60,7 @@ def unread_kind(data: bytes) -> str:
         return "animated AVIF" if b"avis" in data[8:40] else "HEIC"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
         return "ICO"
-    still = {"heic": "HEIC", "jxl": "JPEG XL", "psd": "PSD"}.get(kind_of(data) or "", "")
-    return "PDF" if data.startswith(b"%PDF") else still
+    return "PDF" if data.startswith(b"%PDF") else ""
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.media.formats.image_header import kind_of, unread_kind
+from rtface.media.formats.image_header import STILL_ONLY, kind_of, unread_kind
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
@@ -164,14 +164,14 @@ def _check_file(path: Path, name: str) -> None:
             head = reader.read(64)
         if not head:
             raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
-        if (kind := unread_kind(head)) and kind_of(head):
+        if kind := STILL_ONLY.get(kind_of(head) or ""):
             raise UsageError(
                 "{name} is an image ({kind}) that cannot become a film; name an image as OUTPUT, such as .png or .jpg",
                 code="image_as_film",
                 name=name,
                 kind=kind,
             )
-        if kind:
+        if kind := unread_kind(head):
             raise UsageError(
                 "{name} is an image in an unsupported format ({kind}); save it as PNG, TIFF or JPEG",
                 code="image_not_read",

@@ -42,8 +42,7 @@ def decode_heic(data: bytes, max_pixels: int) -> tuple[av.VideoFrame, int, bytes
     file = _opened(data)
     if file.size[0] * file.size[1] > max_pixels:
         raise ValueError(f"{file.size[0]}×{file.size[1]}")
-    pixels: Any = np.asarray(file)
-    bits = int(file.info["bit_depth"])
+    pixels, bits = np.asarray(file), int(file.info["bit_depth"])
     return _image(pixels >> (16 - bits) if bits > 8 else pixels, bits), len(file), file.info.get("icc_profile")
 
 
