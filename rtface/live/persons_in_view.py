@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
-import simplejpeg
 
 from rtface.enhance.live import LiveEnhancer
 from rtface.errors import InputMissing
@@ -87,5 +86,5 @@ class PersonsInView:
         for person in recogniser.in_view(self._clock()) if recogniser else ():
             if person.label.lower() == name.lower() and person.face is not None:
                 small = cv2.resize(person.face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-                return simplejpeg.encode_jpeg(small, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
+                return cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
         raise InputMissing("{name} was not seen in the last ten seconds", code="person_unseen", name=name[:40])

@@ -36,7 +36,6 @@ REQUIRED = {
     "msgspec",
     "platformdirs",
     "typer",
-    "simplejpeg",
     "OpenEXR",
     "OpenImageIO",
     "pyvirtualcam",
@@ -80,7 +79,7 @@ def test_the_library_imports_only_what_the_wheel_requires(trees: dict[Path, ast.
         assert set(imported(tree)) <= allowed, path
     names = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]}
     named = {"cv2": "opencv-python-headless"}
-    assert names == {named.get(name, name) for name in REQUIRED} | {"websockets"}  # uvicorn's, for WebSockets
+    assert names == {named.get(name, name) for name in REQUIRED}
 
 
 def test_nothing_of_posix_alone_is_imported_on_import(trees: dict[Path, ast.Module]) -> None:

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
-import simplejpeg
 from av.video.reformatter import VideoReformatter
 
 from rtface.concurrency.mailbox import Mailbox
@@ -121,7 +121,7 @@ class PairEncoder:
         scale = min(1.0, side / max(width, height))
         size = max(2, round(width * scale)), max(2, round(height * scale))
         pair = np.concatenate((self._rgb(before, size), self._rgb(after, size)), axis=1)
-        return simplejpeg.encode_jpeg(pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
+        return cv2.imencode(".jpg", pair[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
     def _rgb(self, frame: Frame, size: tuple[int, int]) -> Bytes:
         """Scales a frame to a size as RGB. Scaling before the conversion takes half the time."""
