@@ -64,8 +64,8 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
         crops, error = crops_for(name), _mesh_error if name == "mesh" else _detector_error
         exact = TrackerNetwork(file, size, 1, layout=layout, **more)
         answers = [[output.copy() for output in exact(crop)] for crop in crops]
-        usual = (FaceMesh() if name == "mesh" else Detector()).network
-        result[name] = figures = {"on the CPU": _on_cpu(usual, crops, bench.count(30, 1))}
+        usual = FaceMesh() if name == "mesh" else Detector()
+        result[name] = figures = {"on the CPU": _on_cpu(usual.network, crops, bench.count(30, 1))}
         recipe = recipe_of(bench.folder, name, to_onnx(models.path(file), size, layout, **more))
         for precision in ("f32", "fp16"):
             try:
@@ -100,7 +100,6 @@ def recipe_of(folder: Path, name: str, model: Any) -> Recipe:
     data, base = model.SerializeToString(), engine_recipe("rtface-s", SIZES[-1])
     file, digest = f"{name}.onnx", hashlib.sha256(data).hexdigest()
     (folder / file).write_bytes(data)
-    shapes = {o.name: tuple(d.dim_value for d in o.type.tensor_type.shape.dim[1:]) for o in model.graph.output}
     changed = {
         "name": f"tracker-{name}",
         "digest": digest,
@@ -109,7 +108,7 @@ def recipe_of(folder: Path, name: str, model: Any) -> Recipe:
         "input": Port(INPUT, NETWORKS[name][1]),
         "memory": None,
         "precision": Precisions(),
-        "ports": shapes,
+        "ports": {o.name: tuple(d.dim_value for d in o.type.tensor_type.shape.dim[1:]) for o in model.graph.output},
     }
     return _TrackerRecipe(**{f.name: getattr(base, f.name) for f in fields(base)} | changed)
 
@@ -141,8 +140,7 @@ def _on_gpu(
 ) -> dict[str, Any]:
     """Measures a network in one precision: milliseconds by batch size, and its error in pixels of a crop."""
     gpu, stream = bench.streams.gpu, bench.streams.compute
-    started = time.perf_counter()
-    plan = _plan(bench, recipe, precision)
+    started, plan = time.perf_counter(), _plan(bench, recipe, precision)
     figures: dict[str, Any] = {"opened_s": round(time.perf_counter() - started, 2), "px": 0.0, "graphs": []}
     nbytes = {name: 4 * SIZES[-1] * int(np.prod(shape)) for name, (_, shape) in plan.ports.items()}
     memory = {name: gpu.allocate(aligned(size)) for name, size in nbytes.items()}
@@ -178,8 +176,7 @@ def _on_gpu(
             figures[str(n)] = {"ms": quantiles([run(n, graph) for _ in range(rounds)])}
             outputs = [pinned[name].bytes()[: nbytes[name]].view(np.float32) for name in recipe.outputs]
             arrays = [o.reshape(SIZES[-1], *shape) for o, shape in zip(outputs, recipe.outputs.values(), strict=True)]
-            px = error([[array[k] for array in arrays] for k in range(n)])
-            figures["px"] = round(max(figures["px"], px), 4)
+            figures["px"] = round(max(figures["px"], error([[array[k] for array in arrays] for k in range(n)])), 4)
     finally:
         plan.close()
         for block in (*memory.values(), *pinned.values()):
