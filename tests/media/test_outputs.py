@@ -31,7 +31,7 @@ PLACES = {
     "hard link": "is the input itself",
     "existing": "exists already; --overwrite",
     "no folder": "there is no folder",
-    "folder": "is a folder; name a file in it",
+    "folder": "is a folder; specify a file in it",
     "fifo": "is not a regular file",
     "file": "there is no folder",
     "loop": "exists already",

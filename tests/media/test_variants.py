@@ -175,7 +175,8 @@ def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> Non
     assert opened.video is not None and opened.sound is not None
     assert (opened.video.width, opened.sound.rate) == (96, 48_000)
     assert opened.notes == [
-        "has 4 variants; number 4 (96×72, 100 kbit/s) is read; of the others, at most the first segment is (--variant)"
+        "has 4 variants; number 4 (96×72, 100 kbit/s) is read; of each other variant, at most one segment is read "
+        "(--variant)"
     ]
     came = Counter(p.stream_index for p in opened.container.demux(opened.video, opened.sound) if p.size)
     assert came[opened.video.index] == 75

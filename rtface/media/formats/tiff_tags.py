@@ -89,7 +89,7 @@ def _encode(tags: Directory, order: str, at: int) -> bytes:
 
 
 def with_directory(data: bytes, tags: Directory) -> bytes:
-    """Appends a TIFF structure's new only directory. Existing data stays in place."""
+    """Replaces all directories of a TIFF structure by one at its end. Existing data stays in place."""
     data += bytes(len(data) % 2)
     return data[:4] + struct.pack(order_of(data) + "I", len(data)) + data[8:] + _encode(tags, order_of(data), len(data))
 
