@@ -39,7 +39,7 @@ def test_what_lies_in_further_layers_is_said(
     found = [line.removeprefix("its first packets contain ").split(", which")[0] for line in source.info.unseen]
     assert found == ([said] if said else [])
     assert bool(said) == any(
-        "not decoded here" in line for line in passthrough(film, tmp_path / "o.mkv").video.warnings
+        "cannot be decoded" in line for line in passthrough(film, tmp_path / "o.mkv").video.warnings
     )
 
 

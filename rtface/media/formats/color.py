@@ -122,10 +122,8 @@ def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = ""
     full_range = tagged_range == 2 or (tagged_range != 1 and (matrix == "rgb" or name.startswith("yuvj")))
     if image.format.is_rgb:
         full_range = True
-    chroma_siting = _SITING.get(siting or "", "center" if codec in _CENTRED else "left")
-    return Color(
-        matrix, full_range, _TRANSFER.get(int(image.color_trc), "sdr"), int(image.color_primaries), chroma_siting
-    )
+    chroma = _SITING.get(siting or "", "center" if codec in _CENTRED else "left")
+    return Color(matrix, full_range, _TRANSFER.get(int(image.color_trc), "sdr"), int(image.color_primaries), chroma)
 
 
 def orientation(matrix: Sequence[int]) -> tuple[int, bool]:

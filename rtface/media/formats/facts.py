@@ -51,8 +51,8 @@ _DESCRIPTIVE = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | 
 
 
 def stream_tags(tags: Mapping[str, str], format: str) -> dict[str, str]:
-    """Returns a stream's tags under the keys of FFmpeg's writers. A name becomes a title. A
-    two-letter language gets three letters.
+    """Returns a stream's tags under the keys of FFmpeg's writers. A name becomes a title, and a
+    language gets three letters.
 
     FFmpeg reads the name of an HLS rendition as a comment, so comments of HLS streams become titles.
     """
@@ -98,7 +98,7 @@ def unheld(
 def _lost_keys(tags: Mapping[str, str], stored: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
     """Lists the keys that a container cannot store. `stored`: keys that it can store; None if it can store all.
 
-    No container stores creation times of streams. They are listed only if their day differs from the film's.
+    No container stores creation times of streams. These are listed only if the day differs from the film's.
     """
     return [
         name

@@ -37,8 +37,8 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 def kind_of(data: bytes) -> str | None:
     """Returns an image's kind by its first bytes; None for anything else.
 
-    Kinds that rtface also writes: "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp".
-    Kinds that it only reads: "avif", "heic", "jp2", "jxl", "psd", "pnm".
+    rtface reads and writes "png", "jpeg", "webp", "tiff", "dpx", "exr" and "bmp". It only reads "avif", "heic", "jp2",
+    "jxl", "psd" and "pnm".
     """
     for signature, kind in _KINDS.items():
         if data.startswith(signature):
@@ -87,7 +87,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
 
 
 def more_of(data: bytes) -> str:
-    """Describes additional frames, images or a film in an image. "" means none."""
+    """Describes what a PNG or JPEG contains besides its first image. Returns "" for nothing."""
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":

@@ -55,7 +55,7 @@ _UNREAD_MARKERS = {
     "psd": {"EXIF": b"8BIM\x04\x22", "XMP": b"8BIM\x04\x24", "IPTC": b"8BIM\x04\x04"},
 }
 _UUID_XMP, _UUID_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
-# TIFF tags that describe the image and exist in EXIF; the last five are those of Windows: title, …, subject.
+# TIFF tags that describe the image and exist in EXIF; the last five are Windows tags, from title to subject.
 _DESCRIPTIVE = (
     269,
     270,
@@ -179,8 +179,8 @@ def density(across: float | Fraction, down: float | Fraction, unit: Fraction) ->
 
 
 def _read_boxes(data: bytes) -> ImageMetadata:
-    """Reads metadata of AVIF and JPEG 2000. Both store an ICC profile in "colr", with a four-letter type in AVIF and a
-    number in JPEG 2000. EXIF and XMP are read from JPEG 2000 only. AVIF's colour code points become a PNG chunk."""
+    """Reads metadata of AVIF and JPEG 2000. Both store an ICC profile in "colr": the type is four letters in AVIF, but
+    a number in JPEG 2000. EXIF and XMP are read from JPEG 2000 only. AVIF's colour code points become a PNG chunk."""
     meta, at = ImageMetadata(), 0
     for kind, size in boxes(io.BytesIO(data)):
         body, at = data[at + 8 : at + size], at + size

@@ -9,7 +9,7 @@ from rtface.media.formats.matroska import element
 from rtface.media.formats.mp4 import box
 
 _PROJECTION, _KIND, _DATA, _POSE = 0x7670, 0x7671, 0x7672, (0x7673, 0x7674, 0x7675)
-# Matroska's stereo modes, keyed by FFmpeg's stereo type and 1 if the views are swapped.
+# Matroska's stereo modes, keyed by FFmpeg's stereo type and whether the views are swapped (1) or not (0).
 _MODES = {
     **{(0, 0): "mono", (1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"},
     **{(3, 0): "block_lr", (3, 1): "block_rl", (4, 0): "checkerboard_lr", (4, 1): "checkerboard_rl"},

@@ -37,19 +37,16 @@ def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tabl
     """
     height, width = planes[0].shape
     factors = [sampling, (1, 1), (1, 1)][: len(planes)] if len(planes) > 1 else [(1, 1)]
-    table_ids = [min(number, 1) for number in range(len(planes))]
+    slots = [min(number, 1) for number in range(len(planes))]
     out = [b"\xff\xd8", segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")]
-    out += [segment(0xDB, bytes((table_id, *tables[table_id]))) for table_id in sorted(set(table_ids))]
-    parts = [
-        bytes((n + 1, h << 4 | v, table_id))
-        for n, ((h, v), table_id) in enumerate(zip(factors, table_ids, strict=True))
-    ]
+    out += [segment(0xDB, bytes((slot, *tables[slot]))) for slot in sorted(set(slots))]
+    parts = [bytes((n + 1, h << 4 | v, slot)) for n, ((h, v), slot) in enumerate(zip(factors, slots, strict=True))]
     out.append(segment(0xC0, struct.pack(">BHHB", 8, height, width, len(planes)) + b"".join(parts)))
-    out += [segment(0xC4, body) for body in _standard(95)[1] if body[0] & 15 in table_ids]
-    scan = b"".join(bytes((n + 1, table_id << 4 | table_id)) for n, table_id in enumerate(table_ids))
+    out += [segment(0xC4, body) for body in _standard(95)[1] if body[0] & 15 in slots]
+    scan = b"".join(bytes((n + 1, slot << 4 | slot)) for n, slot in enumerate(slots))
     out.append(segment(0xDA, bytes((len(planes),)) + scan + b"\0\x3f\0"))
     packer = _Packer()
-    for blocks, part in _bands(planes, factors, [np.array(tables[table_id]) for table_id in table_ids]):
+    for blocks, part in _bands(planes, factors, [np.array(tables[slot]) for slot in slots]):
         out.append(packer.pack(blocks, part))
     return b"".join([*out, packer.finish(), b"\xff\xd9"])
 

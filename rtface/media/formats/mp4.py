@@ -42,7 +42,7 @@ def find_bytes(file: BinaryIO, pattern: bytes, at: int, size: int) -> int:
 
 
 def read_index(file: BinaryIO) -> tuple[int, bytearray]:
-    """Returns the offset and bytes of the first index (moov). There are no bytes without an index."""
+    """Returns the offset and bytes of the first index (moov). The bytes are empty if there is none."""
     at = 0
     for kind, length in boxes(file):
         if kind == b"moov":
@@ -128,12 +128,10 @@ def note_picture(
         struct.pack_into(">I", moov, track[1] - 8, width)
     if entry and new_boxes and can_grow:
         parents, (start, end) = entry
-        insert_at = start + _ENTRY_BYTES
-        while (
-            insert_at + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, insert_at)[0]) <= end - insert_at
-        ):
-            insert_at += size_of
-        moov[insert_at:insert_at] = new_boxes
+        point = start + _ENTRY_BYTES
+        while point + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, point)[0]) <= end - point:
+            point += size_of
+        moov[point:point] = new_boxes
         for box, _ in (*parents, (start, end)):
             struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(new_boxes))
     file.seek(at)

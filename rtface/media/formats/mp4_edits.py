@@ -32,7 +32,7 @@ class EditedTrack:
 def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
     """Reads the edit lists that FFmpeg misinterprets, by track number. Fragmented films have no such lists.
 
-    FFmpeg handles a single edit of pictures or sound correctly, so such tracks, which are by far the most, are skipped.
+    FFmpeg handles a single edit of pictures or sound correctly, so such tracks (nearly all) are not read.
     """
     _, moov = read_index(file)
     film, tracks = find_box(moov, 8, len(moov), b"mvhd"), dict[int, EditedTrack]()
@@ -95,14 +95,11 @@ def _put_uint(data: bytearray, at: int, code: str, value: int) -> None:
 
 def _read_edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
     """Returns length (film ticks), start (media ticks) and rate of each edit."""
-    edit_list = find_box(moov, *track, b"edts", b"elst")
-    if edit_list is None or edit_list[1] - edit_list[0] < 8:
+    elst = find_box(moov, *track, b"edts", b"elst")
+    if elst is None or elst[1] - elst[0] < 8:
         return []
-    entry_bytes, codes = (20, ">QqI") if moov[edit_list[0]] == 1 else (12, ">IiI")
-    return [
-        struct.unpack_from(codes, moov, at)
-        for at in range(edit_list[0] + 8, edit_list[1] - entry_bytes + 1, entry_bytes)
-    ]
+    step, codes = (20, ">QqI") if moov[elst[0]] == 1 else (12, ">IiI")
+    return [struct.unpack_from(codes, moov, at) for at in range(elst[0] + 8, elst[1] - step + 1, step)]
 
 
 def _pts_of(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:

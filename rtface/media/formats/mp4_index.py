@@ -118,16 +118,14 @@ def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:
     """Counts the sample bytes that a fragment lists for a track."""
     header, _ = find_box(data, *track, b"tfhd") or track
     flags, number = struct.unpack_from(">2I", data, header)
-    fixed, indexed = sizes.get(number, 0), 0
+    size, indexed = sizes.get(number, 0), 0
     if flags & 0x10:  # the size follows an offset, a description and a duration
-        fixed = struct.unpack_from(">I", data, header + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
+        size = struct.unpack_from(">I", data, header + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
     for start, end in inner_boxes(data, *track, b"trun"):
         flags, count = struct.unpack_from(">2I", data, start)
         width, entries_at = (flags & 0xF00).bit_count(), start + 8 + 4 * (flags & 1) + (flags & 4)
         if entries_at + 4 * width * count != end:
             raise ValueError("an index that contradicts itself or the file")
         entries = np.frombuffer(data, ">u4", width * count, entries_at).reshape(count, -1) if width else None
-        indexed += (
-            fixed * count if entries is None or not flags & 0x200 else int(entries[:, (flags & 0x100) >> 8].sum())
-        )
+        indexed += size * count if entries is None or not flags & 0x200 else int(entries[:, (flags & 0x100) >> 8].sum())
     return indexed

@@ -69,7 +69,7 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **arguments: A
 
 
 def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
-    """Returns the lines of the master playlist and of each track's. Raises ValueError with the reason of a failure."""
+    """Returns the lines of the master playlist and of each track's. Raises ValueError with the reason for a failure."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     periods, lists, entries = root.findall("Period"), list[list[str]](), {"audio": list[str](), "video": list[str]()}

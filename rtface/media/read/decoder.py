@@ -196,7 +196,7 @@ class Decoder:
                     self._broke_off(error_text(error))
                     return
                 self._faults.report("read_error", f"a part could not be read ({error.strerror}); it is left out")
-            except IndexError:  # PyAV raises it at the end
+            except IndexError:  # PyAV raises it at the end for undeclared streams
                 self._faults.report("unannounced", "a stream that the header does not declare is left out")
                 break
             else:

@@ -65,7 +65,7 @@ class EditedTimes:
                 return None
             if not times:  # hidden, but a decoder needs it
                 return packet
-            if packet.is_discard:  # a part starts during this packet: removes the flag
+            if packet.is_discard:  # a part starts during this packet; a copy has no discard flag
                 copy: av.Packet[Stream] = av.Packet(bytes(packet))
                 copy.stream, copy.time_base, copy.is_keyframe = packet.stream, packet.time_base, True
                 packet = copy

@@ -56,7 +56,7 @@ class Enlarger:
         plane_layout = layout(image.format.name)
         assert plane_layout is not None
         if plane_layout.kind == "rgb":
-            # Scaled as YCbCr 4:4:4, the planes are not converted.
+            # Relabelled as YCbCr 4:4:4, the planes are scaled without conversion of colours.
             alpha = "a" if any(part.is_alpha for part in image.format.components) else ""
             depth = "" if plane_layout.bits == 8 else f"{plane_layout.bits}le"
             planar, as_yuv = f"gbr{alpha}p{depth}", f"yuv{alpha}444p{depth}"

@@ -37,7 +37,7 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 def refuse_pipe(path: str | os.PathLike[str]) -> None:
     """Raises InputMissing for a pipe or device, which cannot be read twice."""
     if not is_url(path) and Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
-        raise InputMissing("{path}: is a pipe or device; save it to a file first", code="pipe_not_taken", path=path)
+        raise InputMissing("{path}: is a pipe or device; copy it to a file first", code="pipe_not_taken", path=path)
 
 
 def _open(path: str) -> int:

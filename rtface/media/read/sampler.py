@@ -23,7 +23,7 @@ class FrameSampler:
 
     Args:
         path: file of a film, or a URL that PyAV opens.
-        scale: size to enlarge frames to (``--scale``); None: unchanged.
+        scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
         variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
@@ -40,7 +40,7 @@ class FrameSampler:
         self._enlarger = Enlarger(scale)
         if is_pipe(path):
             raise UsageError(
-                "{name}: is a pipe, which cannot seek; save it to a file first",
+                "{name}: is a pipe, which cannot seek; copy it to a file first",
                 code="pipe_seek",
                 name=self._name,
             )
@@ -100,7 +100,7 @@ class FrameSampler:
         return packet.pts * self._base if packet is not None and packet.pts is not None else None
 
     def _seek(self, seconds: float) -> Fraction:
-        """Seeks to the keyframe at or before a time. Returns that time on the input's clock. Raises InputError."""
+        """Seeks to the keyframe at or before a time. Returns that time on the input's clock. May raise InputError."""
         target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
         try:
             self._container.seek(int(target / self._base), stream=self._video)

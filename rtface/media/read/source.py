@@ -71,9 +71,9 @@ class FileSource:
         strict: raise InputError for a damaged file instead of warning.
         decode: GPU to decode with, if possible (`hardware.decoding`); None for software.
         stop: event that ends the input when it is set; for pipes only.
-        size: size to scale all frames to; None: the size of the first frame.
-        fields: expected field order, from an earlier opening of the film; another order is reported. None: detected.
-        scale: size to enlarge frames to (``--scale``); None: unchanged.
+        size: size to scale all frames to; None means the size of the first frame.
+        fields: expected field order, from an earlier opening of the film; another order is reported. None detects it.
+        scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
         chosen: value of ``--fields``; None trusts the flags, and detects no combed frames.
         variant: variant of an HLS or DASH manifest (``--variant``).
 
@@ -230,7 +230,7 @@ class FileSource:
         video.codec_context.thread_type = threads_for(video.codec_context)
         if (
             self._strict and video.codec_context.codec.canonical_name == "hevc"
-        ):  # otherwise FFmpeg hides damage in slices
+        ):  # otherwise, FFmpeg hides damage in slices
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
         if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
             self._arriving = ArrivingPackets(container, video, self._stop, self.pipe)

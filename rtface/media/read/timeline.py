@@ -272,7 +272,7 @@ class FrameTimes:
 
     def of(self, number: int) -> Fraction | None:
         """Returns a frame's time by number, in seconds of the input's clock. Returns None if the frame was not yet
-        recorded, or too long ago."""
+        recorded, or was recorded too long ago."""
         with self._lock:
             index = number - self._count + len(self._times)
             return self._times[index] if 0 <= index < len(self._times) else None

@@ -22,7 +22,7 @@ def variants_of(container: InputContainer) -> list[av.VideoStream]:
 
 
 def choose_variant(variants: Sequence[av.VideoStream], choice: str, name: str) -> tuple[av.VideoStream, Message | None]:
-    """Chooses the choice variant, with a note if there are several.
+    """Chooses the requested variant, with a note if there are several.
 
     Args:
         variants: result of `variants_of`, or only the video stream if the input has no variants.
@@ -40,7 +40,7 @@ def choose_variant(variants: Sequence[av.VideoStream], choice: str, name: str) -
     ]
     if not matching:
         raise InputError(
-            "{name}: has no variant {wanted}, only {listed}; choose one by its height or number, or the best "
+            "{name}: has no variant {wanted}; available: {listed}; choose one by its height or number, or the best "
             "({--variant:best})",
             code="no_variant",
             name=name,

@@ -13,7 +13,7 @@ from rtface.media.formats.coded_headers.bits import Bits
 
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)
 _HEAD_BYTES = 512  # bytes at the start of an OBU that contain its header
-_PER_FRAME = 2  # instead of a flag of the sequence, each frame has its own flag
+_PER_FRAME = 2  # value of a sequence's flag if each frame has its own
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ _FOOTER_BYTES = 8
 
 
 def damage_check(codec: str, extradata: bytes) -> Callable[[bytes], bool] | None:
-    """Returns a function that tells whether a packet is damaged. It expects packets in stream order, and never reports
-    an intact one. Returns None for codecs that cannot be checked."""
+    """Returns a function that tells whether a packet is damaged. The function expects packets in stream order, and
+    never reports an intact one. Returns None for codecs that cannot be checked."""
     if (units := UNITS.get(codec)) is not None:
         return partial(_has_forbidden_bytes, units, units.length_size(extradata))
     check = {"dvvideo": DvBlocks, "ffv1": SliceChecksums}.get(codec)
@@ -33,7 +33,7 @@ def damage_check(codec: str, extradata: bytes) -> Callable[[bytes], bool] | None
 def _has_forbidden_bytes(units: Units, prefix: int, packet: bytes) -> bool:
     """Tells whether a slice contains forbidden bytes, as a zeroed block does."""
     slices = (unit for unit in units.split(packet, prefix) if units.kind(unit) in units.slices)
-    # Packets that start with a length of 1 are not checked: FFmpeg mistakes it for a start code.
+    # Packets that start with a length of 1 are not checked: FFmpeg mistakes this for a start code.
     return not (prefix and packet[:4] == b"\0\0\0\1") and any(_FORBIDDEN.search(unit.rstrip(b"\0")) for unit in slices)
 
 
@@ -56,7 +56,7 @@ class DvBlocks:
 
 
 class SliceChecksums:
-    """Detects damaged FFV1 packets by checksums. FFmpeg's decoder does not report wrong ones. Nothing is reported
+    """Detects damaged FFV1 packets by checksums. FFmpeg's decoder does not report mismatches. Nothing is reported
     before the first packet with a correct checksum, so streams without checksums count as intact."""
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ class H264Slices:
         return any(sequence.bypass for sequence in self.sequences.values())
 
     def read(self, unit: bytes) -> int | None:
-        """Returns a slice's QP, on the 8-bit scale. Other NAL units return None.
+        """Returns a slice's QP, on the 8-bit scale. Returns None for other NAL units.
 
         Raises:
             IndexError, ValueError, KeyError: the unit is damaged, or refers to a parameter set that did not arrive.
@@ -121,6 +121,7 @@ class H264Slices:
             bits.take(2)
         elif reference and bits.take(1) and _RESET in _skip_list(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
             number = 0
+        # A frame that is no reference has the number of the last reference frame plus 1.
         is_reference = reference or number == previous
         self._reference_number = number if is_reference else (number - 1) % (1 << sequence.frame_number_bits)
         bits.skip_golomb(picture.cabac and lists > 0)

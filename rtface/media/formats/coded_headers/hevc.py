@@ -10,7 +10,7 @@ from rtface.media.formats.coded_headers.bits import Bits, unescaped
 _B, _P = 0, 1
 # `renumbered` adds this to the IDs of picture parameter sets only.
 PICTURE = 15
-_SPS_ID_BIT = 104  # position in bits of the ID in a sequence parameter set
+_SPS_ID_BIT = 104  # bit offset of the ID in a sequence parameter set
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class HevcSlices:
         return any(picture.bypass for picture in self.pictures.values())
 
     def read(self, unit: bytes) -> int | None:
-        """Returns the QP of a frame's first slice, on the 8-bit scale. Other NAL units return None.
+        """Returns the QP of a frame's first slice, on the 8-bit scale. Returns None for other NAL units.
 
         Raises:
             IndexError, ValueError, KeyError: the unit is damaged, or refers to a parameter set that did not arrive.
@@ -97,7 +97,7 @@ class HevcSlices:
         return picture.qp + bits.signed()
 
     def _read_references(self, bits: Bits, sequence: _Sequence) -> tuple[int, bool]:
-        """Returns the number of usable references, and whether motion is predicted."""
+        """Returns the number of usable references, and whether one predicts motion vectors."""
         bits.take(sequence.order_bits)
         set_count = len(sequence.reference_sets)
         if bits.take(1):

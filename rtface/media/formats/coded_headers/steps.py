@@ -15,15 +15,14 @@ from rtface.media.formats.coded_headers.vp8 import Vp8Frames
 from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
 
-# First bytes of a packet, in which the first slice or JPEG tables are searched; first bytes of a NAL unit, which
-# contain its header.
+# Bytes of a packet that are searched for the first slice or JPEG tables; bytes of a NAL unit that contain its header.
 _HEAD_BYTES, _UNIT_BYTES = 1 << 16, 1 << 10
 _LOWEST_QP, _HIGHEST_QP = -48, 51
 
 
 def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | None] | None:
-    """Returns a function that reads the step of a packet's shown frame. It expects packets in stream order, returns
-    None for damaged ones, and raises no errors. Codecs whose headers are not supported have no such function."""
+    """Returns a function that reads the step of a packet's shown frame. The function expects packets in stream
+    order, returns None for damaged ones, and raises no errors. There is no function for unsupported codecs."""
     if codec in ("h264", "hevc"):
         return partial(_read_safely, _Slices(codec, extradata).read)
     if codec == "mjpeg":
@@ -41,7 +40,7 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
 def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
     """Returns a function that counts reference frames missing before a packet.
 
-    It expects packets in stream order, and returns None if no frame can be read. Only H.264 has such a function.
+    The function expects packets in stream order, and returns None if no frame can be read. Only H.264 has a function.
     """
     if codec != "h264":
         return None

@@ -1,7 +1,4 @@
-"""Splits H.264 and HEVC frames into NAL units, and edits configuration records.
-
-ITU-T H.264, 7.4.1; H.265, 7.4.2; ISO 14496-15.
-"""
+"""Splits H.264 and HEVC frames into NAL units, and edits configuration records. ITU-T H.264, 7.4.1; H.265, 7.4.2."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
 BLA = 18
-"""HEVC's NAL unit type BLA_N_LP: a frame after a cut in the stream, without leading frames."""
+"""HEVC's NAL unit type of broken link access pictures without leading pictures (BLA_N_LP)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +20,7 @@ class Units:
     """Describes a codec's NAL unit types, and how streams store them.
 
     Attributes:
-        record: prefix of the name of its decoder configuration record: avcC or hvcC.
+        record: type of its decoder configuration record: avcC or hvcC.
         sets: types of parameter sets.
         idr: types of slices that start a closed GOP.
         open: types of slices that start an open GOP.
@@ -49,7 +46,7 @@ class Units:
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
 
     def length_size(self, extradata: bytes) -> int:
-        """Returns the bytes of a NAL unit's length prefix. 0 means that the stream has start codes instead."""
+        """Returns the size of a NAL unit's length prefix in bytes. 0 means that the stream has start codes."""
         at = 4 if self.record == "avc" else 21
         return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
 

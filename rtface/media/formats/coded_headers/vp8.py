@@ -75,7 +75,7 @@ class _BoolDecoder:
         return value
 
     def optional_signed(self, count: int) -> int:
-        """Reads a signed number that may be absent. A flag precedes it; without the number, returns 0."""
+        """Reads a signed number with a flag for its presence. Returns 0 if it is absent."""
         if not self.take(1):
             return 0
         value = self.take(count)
