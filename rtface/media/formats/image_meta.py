@@ -215,7 +215,7 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
     if kind == "webp":
         return _write_webp(data, meta, size, alpha)
     if kind == "bmp" and meta.resolution:
-        return data[:38] + struct.pack("<ii", *(round(each / _METRE) for each in meta.resolution)) + data[46:]
+        return data[:38] + struct.pack("<ii", *(round(value / _METRE) for value in meta.resolution)) + data[46:]
     return data
 
 
@@ -224,10 +224,10 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
 
 def exif_turned(exif: bytes) -> bytes:
     """Returns the EXIF with the orientation set to upright."""
-    places: dict[int, int] = {}
-    if read_directory(exif, places=places).get(_ORIENTATION, (0,))[0] != _SHORT:
+    offsets: dict[int, int] = {}
+    if read_directory(exif, places=offsets).get(_ORIENTATION, (0,))[0] != _SHORT:
         return exif
-    at = places[_ORIENTATION]
+    at = offsets[_ORIENTATION]
     return exif[:at] + struct.pack(order_of(exif) + "H", 1) + exif[at + 2 :]
 
 
@@ -293,7 +293,7 @@ def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
     keys = {key.encode("latin-1", "replace")[:79] for key in text}
     added = [(k, b) for k, b in meta.png if not (k == b"iTXt" and b.split(b"\0", 1)[0] in keys)]
     if meta.resolution and not any(k == b"pHYs" for k, _ in added):
-        added.append((b"pHYs", struct.pack(">IIB", *(round(samples / _METRE) for samples in meta.resolution), 1)))
+        added.append((b"pHYs", struct.pack(">IIB", *(round(value / _METRE) for value in meta.resolution), 1)))
     for comment in meta.comments:
         text |= {"Comment": comment.rstrip(b"\0").decode("utf-8", "replace")}
     if meta.icc:
@@ -351,13 +351,13 @@ def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     parts = [
         *((0xE1, head + block) for head, block in blocks if block and len(block) < _SEGMENT_BYTES),
         *((0xE2, _ICC_HEAD + bytes((n, len(profile_parts))) + piece) for n, piece in enumerate(profile_parts, 1)),
-        *((0xE1, each) for each in meta.more_xmp),
+        *((0xE1, part) for part in meta.more_xmp),
         *((0xED, _IPTC_HEAD + piece) for piece in iptc_parts),
-        *((0xFE, each) for each in meta.comments),
+        *((0xFE, text) for text in meta.comments),
     ]
     jfif_density = meta.density
     if meta.resolution and not jfif_density:
-        jfif_density = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
+        jfif_density = struct.pack(">BHH", 1, *(min(max(round(value), 1), 65_535) for value in meta.resolution))
     if jfif_density and len(jfif_density) == 5:
         data = data[:_DENSITY_AT] + jfif_density + data[_DENSITY_AT + 5 :]
     return data[:_JFIF_END] + b"".join(segment(*part) for part in parts) + data[_JFIF_END:]

@@ -129,7 +129,7 @@ class _Packer:
         sizes = np.frexp(magnitudes)[1].astype(np.int64)  # in bits
         # All coded symbols: DC differences, runs of sixteen zeros, AC coefficients, ends of blocks.
         block = np.concatenate([np.arange(count), row[skips], row, ends])
-        place = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
+        order = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
         table = (part[block] > 0) + np.repeat([0, 16], [count, len(block) - count])
         symbol = np.concatenate(
             [sizes[:count], np.full(len(skips), _SKIP), (zeros & 15) << 4 | sizes[count:], np.full(len(ends), _END)]
@@ -138,7 +138,7 @@ class _Packer:
         extra = np.concatenate([dc, no_extra, values, np.zeros(len(ends), np.int64)])
         extra_bits = np.concatenate([sizes[:count], no_extra, sizes[count:], np.zeros(len(ends), np.int64)])
         extra = np.where(extra < 0, extra + (1 << extra_bits) - 1, extra)
-        sorting = np.argsort(block * 256 + place, kind="stable")
+        sorting = np.argsort(block * 256 + order, kind="stable")
         word, bits = np.empty(len(block), np.int64), np.empty(len(block), np.int64)
         for kind, (code, length) in self._codes.items():
             mask = table == kind

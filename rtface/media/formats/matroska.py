@@ -34,8 +34,8 @@ def hides_borders(data: bytes, number: int) -> bool:
 
 def regional_languages(data: bytes) -> list[str]:
     """Lists languages in Tracks that have a region or script: BCP 47, for example zh-Hant."""
-    places = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
-    tags = [data[slice(*place)].rstrip(b"\0").decode("ascii", "replace") for place in places if place]
+    spans = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
+    tags = [data[slice(*span)].rstrip(b"\0").decode("ascii", "replace") for span in spans if span]
     return [tag for tag in dict.fromkeys(tags) if "-" in tag]
 
 
@@ -98,10 +98,10 @@ def note_picture(
         return False
     parts[-1] = _TRACKS, tracks
     parts[voids[0]] = _VOID, void(free) if free else b""
-    places, at = dict[int, int](), 0
+    positions, at = dict[int, int](), 0
     for kind, part in parts:
-        places[kind], at = at, at + len(part)
-    header = b"".join(_update_seek_head(part, places) if kind == _SEEK_HEAD else part for kind, part in parts)
+        positions[kind], at = at, at + len(part)
+    header = b"".join(_update_seek_head(part, positions) if kind == _SEEK_HEAD else part for kind, part in parts)
     file.seek(origin)
     file.write(header)
     return True
@@ -109,9 +109,9 @@ def note_picture(
 
 def _videos(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
     """Yields the video tracks of Tracks: start, body start, end."""
-    for kind, begin, body, end in elements(data, start, len(data)):
+    for kind, element_start, body, end in elements(data, start, len(data)):
         if kind == _TRACK and _read_uint(data, body, end, _TRACK_TYPE) == 1:
-            yield begin, body, end
+            yield element_start, body, end
 
 
 def _child(data: bytes, start: int, end: int, element_id: int) -> tuple[int, int] | None:
@@ -155,7 +155,7 @@ def _with_video(
     videos = list(_videos(tracks, body))
     if number >= len(videos):
         return tracks
-    begin, inner, stop = videos[number]
+    start, inner, stop = videos[number]
     track = [(kind, tracks[b:e], tracks[s:e]) for kind, s, b, e in elements(tracks, inner, stop)]
     new = b""
     for kind, content, old in track:
@@ -174,9 +174,9 @@ def _with_video(
             new += old
     spare = stop - inner - len(new)
     new += void(spare) if spare > 1 else b""
-    new = element(_TRACK, new, inner - begin - 1)
+    new = element(_TRACK, new, inner - start - 1)
     parts = [(kind, tracks[s:e]) for kind, s, _, e in elements(tracks, body, len(tracks))]
-    data = b"".join(new if part == tracks[begin:stop] else part for kind, part in parts if kind != CRC)
+    data = b"".join(new if part == tracks[start:stop] else part for kind, part in parts if kind != CRC)
     return element(_TRACKS, (checksum(data) if parts[0][0] == CRC else b"") + data, body - 4)
 
 
@@ -258,10 +258,10 @@ def element(kind: int, body: bytes, width: int = 0) -> bytes:
     return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
 
 
-def longer(old: bytes) -> bytes:
+def longer(encoded: bytes) -> bytes:
     """Returns an element with a length field that is one byte longer."""
-    kind, body, _ = head(old, 0) or (0, 0, 0)
-    return element(kind, old[body:], body - (kind.bit_length() + 7) // 8 + 1)
+    kind, body, _ = head(encoded, 0) or (0, 0, 0)
+    return element(kind, encoded[body:], body - (kind.bit_length() + 7) // 8 + 1)
 
 
 def checksum(body: bytes | bytearray) -> bytes:

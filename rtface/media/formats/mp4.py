@@ -152,8 +152,10 @@ def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) 
             media = find_box(moov, *track, b"mdia", b"mdhd")
             if media and len(language) == 3 and language.isascii() and language.islower():
                 first, second, third = (ord(letter) - 0x60 for letter in language)
-                place = clock_of(moov, media)[2]  # field of the duration; the language follows it
-                struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
+                duration = clock_of(moov, media)[2]  # field of the duration; the language follows it
+                struct.pack_into(
+                    ">H", moov, duration[0] + struct.calcsize(duration[1]), first << 10 | second << 5 | third
+                )
 
 
 def _hdr_boxes(hdr: HdrMetadata | None) -> bytes:

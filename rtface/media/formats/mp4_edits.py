@@ -63,11 +63,11 @@ def reach_last_frame(file: BinaryIO) -> None:
     """
     with changed_index(file) as moov:
         if (film := find_box(moov, 8, len(moov), b"mvhd")) is not None:
-            scale, longest, place = clock_of(moov, film)
+            scale, longest, duration = clock_of(moov, film)
             for track in inner_boxes(moov, 8, len(moov), b"trak"):
                 if kind_of_track(moov, track) == b"vide":  # sound may end early on purpose
                     longest = max(longest, _lengthen(moov, track, scale))
-            _put_uint(moov, *place, longest)
+            _put_uint(moov, *duration, longest)
 
 
 def _lengthen(moov: bytearray, track: Span, scale: int) -> int:

@@ -58,10 +58,10 @@ def read_directory(
         entries = min(struct.unpack_from(order + count_code, data, start)[0], _MAX_TAGS)
         for entry in range(first, first + entries * step, step):
             tag, kind, count = struct.unpack_from(f"{order}HH{offset_code}", data, entry)
-            size, place = count * _BYTES.get(kind, 0), entry + 4 + inline_bytes
+            size, value_at = count * _BYTES.get(kind, 0), entry + 4 + inline_bytes
             if size > inline_bytes:
-                place = struct.unpack_from(order + offset_code, data, place)[0]
-            value = data[place : place + size]
+                value_at = struct.unpack_from(order + offset_code, data, value_at)[0]
+            value = data[value_at : value_at + size]
             if tag in _DIRECTORY_TAGS:
                 inner = int.from_bytes(value, "big" if order == ">" else "little")
                 if depth < _MAX_DEPTH and (tags := read_directory(data, inner, depth + 1)):
@@ -69,7 +69,7 @@ def read_directory(
             elif tag not in directory and size and len(value) == size:
                 directory[tag] = kind, count, value
                 if places is not None:
-                    places[tag] = place
+                    places[tag] = value_at
     return directory
 
 
@@ -77,14 +77,14 @@ def _encode(tags: Directory, order: str, at: int) -> bytes:
     """Encodes a directory and its values for the offset `at`."""
     entries, values, end = b"", b"", at + 6 + 12 * len(tags)
     for tag, (kind, count, value) in sorted(tags.items()):
-        place = struct.pack(order + "I", end + len(values))
+        field = struct.pack(order + "I", end + len(values))
         if isinstance(value, dict):
             values += _encode(value, order, end + len(values))
         elif len(value) > 4:
             values += value + bytes(len(value) % 2)
         else:
-            place = value.ljust(4, b"\0")
-        entries += struct.pack(order + "HHI", tag, kind, count) + place
+            field = value.ljust(4, b"\0")
+        entries += struct.pack(order + "HHI", tag, kind, count) + field
     return struct.pack(order + "H", len(tags)) + entries + bytes(4) + values
 
 

@@ -75,7 +75,7 @@ def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
     busy computer lower measured rates, so the higher of two measurements is right."""
     recent = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
     arrivals = recent if len(recent) >= LEAST_PACKETS else arrivals
-    gaps = [after - before for before, after in pairwise(arrivals)]
+    gaps = [b - a for a, b in pairwise(arrivals)]
     separate = [gap for gap in gaps if gap > _SEPARATE_S]
     if not separate:
         return None

@@ -121,8 +121,8 @@ def warn_if_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
 
 def luma_of(image: av.VideoFrame) -> Samples | None:
     """Returns a view of the luma (RGB: green) plane; None for frames in GPU memory."""
-    form = None if on_gpu(image) else layout(image.format.name)
-    return planes(image, form)["g" if form.kind == "rgb" else "y"] if form else None
+    info = None if on_gpu(image) else layout(image.format.name)
+    return planes(image, info)["g" if info.kind == "rgb" else "y"] if info else None
 
 
 def hold_combs(luma: Samples, before: Samples) -> None:
@@ -139,8 +139,8 @@ def _count_votes(bands: Any, previous: Any) -> list[int]:
     inner = np.abs(bands - previous)[:, :, _REACH : _REACH + columns * _COLUMNS]
     change = inner.reshape(_BANDS, 2 * _ROWS, columns, _COLUMNS).mean((1, 3))
     moving = np.argsort(change, axis=None)[-_BLOCKS:]
-    for place in moving[change.flat[moving] >= _MIN_CHANGE].tolist():
-        band, column = divmod(place, columns)
+    for block in moving[change.flat[moving] >= _MIN_CHANGE].tolist():
+        band, column = divmod(block, columns)
         window = slice(column * _COLUMNS, (column + 1) * _COLUMNS + 2 * _REACH)
         (top, bottom), old = (bands[band, k::2, window] for k in (0, 1)), previous[band, :, window]
         shifts = [_differences(top, old[::2]), _differences(bottom, old[1::2])]

@@ -122,7 +122,7 @@ def _segment_lines(levels: list[ElementTree.Element], base: str, length: float) 
 
     scale, first = int(attributes.get("timescale", "1")), int(attributes.get("startNumber", "1"))
     spans = list(islice(_spans(attributes, parts.get("SegmentTimeline"), length * scale, len(urls)), _MAX_SEGMENTS))
-    lines = ["#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{ceil(max(each for _, each in spans) / scale)}"]
+    lines = ["#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{ceil(max(duration for _, duration in spans) / scale)}"]
     init = parts.get("Initialization", ElementTree.Element(""))
     init_uri = attributes.get("initialization") or init.get("sourceURL", "")
     if init_uri or (urls and init.attrib):

@@ -104,7 +104,7 @@ class Decoder:
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
         self.hidden, self._units = Counter[str](), UNITS.get(video.codec_context.codec.canonical_name)
-        self._done = False  # the end of the cut was reached
+        self._past_end = False  # the end of the cut was reached
 
     def items(self) -> Iterator[Item]:
         """Yields frames and packets in demux order.
@@ -115,7 +115,7 @@ class Decoder:
         for packet in self._packets():
             index = packet.stream_index
             if index == self._video.index:
-                if not self._done:
+                if not self._past_end:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
                     if self._units is not None and not self.frames:
                         self.hidden.update(
@@ -129,10 +129,10 @@ class Decoder:
             if self._decoder.failed_in_a_row >= GIVE_UP:
                 self._faults.report("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
-            if self._done and self._all_read():
+            if self._past_end and self._all_read():
                 break
         warn_if_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
-        if self._done:
+        if self._past_end:
             return
         yield from self._frames(self._decoder.flush(), end=True)
         self._count_missing(self._decoder.concealment.missing(None))
@@ -224,7 +224,7 @@ class Decoder:
             if not self._cut.is_behind(frame.pts * self._base):
                 yield frame
             elif not end:
-                self._done = True
+                self._past_end = True
                 return
 
     def _frame(self, image: av.VideoFrame, following: int | None) -> Frame | None:
@@ -262,9 +262,9 @@ class Decoder:
             faults.count("frames_corrupt", "some frames are damaged; they are kept as decoded", damaged)
         self._count_missing(missing)
         quantisers = self._decoder.quantisers.of(image)
-        sized = form.sized(image)
-        if sized is not image:
-            image, quantisers = sized, None
+        scaled = form.sized(image)
+        if scaled is not image:
+            image, quantisers = scaled, None
         image = self._fields.marked(image)
         image.pts, image.time_base, image.duration = pts, self._base, duration
         display = form.display_of(image, self.reached - self._step * self._base)
@@ -297,7 +297,7 @@ class Decoder:
 
     def _broke_off(self, why: str) -> None:
         """Raises InputError unless the cut is complete. The rest of the film may be available later."""
-        if self._done:
+        if self._past_end:
             return
         film_end = expected_end(self._container, self._video)
         raise InputError(

@@ -94,6 +94,6 @@ def unread_header(path: str | os.PathLike[str], container: InputContainer, video
             lines.append("its container crops the frames (clap, PixelCrop): the output shows the cropped borders")
         if tracks and (tags := matroska.regional_languages(tracks)):
             lines.append(
-                f"region and script of its languages ({', '.join(tags)}) are left out: the output has only codes"
+                f"region and script of its languages ({', '.join(tags)}) are lost: the output has only language codes"
             )
     return lines
