@@ -51,8 +51,8 @@ def choose_variant(variants: Sequence[av.VideoStream], choice: str, name: str) -
     if len(variants) == 1:
         return chosen, None
     return chosen, Message(
-        "{name}: has {count} variants; number {number} ({chosen}) is read; of each other variant, at most one "
-        "segment is read ({--variant})",
+        "{name}: has {count} variants; number {number} ({chosen}) is read; at most one segment "
+        "of any other is read ({--variant})",
         code="variant_read",
         name=name,
         count=len(variants),
