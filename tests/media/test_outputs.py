@@ -31,7 +31,7 @@ PLACES = {
     "hard link": "is the input itself",
     "existing": "exists already; --overwrite",
     "no folder": "there is no folder",
-    "folder": "is a folder; name a file in it",
+    "folder": "is a folder; specify a file in it",
     "fifo": "is not a regular file",
     "file": "there is no folder",
     "loop": "exists already",
@@ -105,8 +105,8 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path):
 @pytest.mark.parametrize(
     ("output", "source", "says"),
     [
-        ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
-        ("a/better", "film.mkv", r"name better\.mkv"),
+        ("better", "film.mp4", r"use better\.mp4 for a film, or better/ for a folder"),
+        ("a/better", "film.mkv", r"use better\.mkv"),
         ("-", "film.mp4", "not to standard output"),
     ],
 )
