@@ -278,5 +278,5 @@ def test_a_refusal_and_a_crash_give_their_reason():
     assert watch.reason.get(timeout=5) == "nothing is listening there"
     assert isinstance(watch.process.refusal, InputMissing)
     watch = Watch()
-    watch.end("its process ended by SIGSEGV")
-    assert watch.reason.get(timeout=5) == "reading failed (its process ended by SIGSEGV)"
+    watch.end("its process was ended by SIGSEGV")
+    assert watch.reason.get(timeout=5) == "reading failed (its process was ended by SIGSEGV)"
