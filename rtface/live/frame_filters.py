@@ -39,7 +39,7 @@ class FrameFilters:
         self.preview = Preview()
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._original: Frame | None = None
-        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held while stages draw; change
+        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held to draw, and to replace the stages
         self.light, self._options = Brightening(), options
         self._recorded_names = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)

@@ -42,10 +42,10 @@ class Letterbox:
         scale = min(form.width / (image.width * aspect), form.height / image.height)
         width = max(2, min(form.width, round(image.width * aspect * scale)))
         height = max(2, min(form.height, round(image.height * scale)))
-        scaled = self._swscale.rgb(image, (width, height), frame.color.matrix, full=_full_range(frame.color), area=scale < 1)
+        small = self._swscale.rgb(image, (width, height), frame.color.matrix, full=_full(frame.color), area=scale < 1)
         canvas = np.zeros((form.height, form.width, 3), np.uint8)
         y, x = (form.height - height) // 2, (form.width - width) // 2
-        canvas[y : y + height, x : x + width] = scaled.to_ndarray()
+        canvas[y : y + height, x : x + width] = small.to_ndarray()
         return replace(
             frame,
             image=self._convert(canvas),
@@ -65,12 +65,12 @@ class Letterbox:
             form.pix_fmt,
             dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
             src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.JPEG if _full_range(form.color) else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
             threads=1,
         )
 
 
-def _full_range(color: Color) -> bool:
+def _full(color: Color) -> bool:
     return color.full_range or color.matrix == "rgb"
 
 

@@ -23,7 +23,7 @@ class StatusScreen(LineOutput, Protocol):
 class StatusLine:
     """Shows the status line: five times a second on a terminal, every 10 s elsewhere.
 
-    It may be called more often, also while no frames come.
+    It may be called more often, and while no frames arrive.
     """
 
     def __init__(
@@ -31,19 +31,19 @@ class StatusLine:
     ) -> None:
         self._screen, self._status, self._clock = screen, status, clock
         self._interval = TERMINAL_INTERVAL_S if screen.live else PLAIN_INTERVAL_S
-        self._shown = clock() - (self._interval if screen.live else 0.0)
+        self._shown_at = clock() - (self._interval if screen.live else 0.0)
 
     def __call__(self) -> None:
-        if self._clock() - self._shown < self._interval:
+        if self._clock() - self._shown_at < self._interval:
             return
-        self._shown, screen = self._clock(), self._screen
+        self._shown_at, screen = self._clock(), self._screen
         width = shutil.get_terminal_size().columns - 1 if screen.live else 200
         screen.status(line_of(self._status, width, screen if screen.live else None))
 
 
 def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = None) -> str:
-    """Formats the run as one line of at most `width` characters. Faults come first. The least important parts come
-    last, where the line is cut. `screen` colours the line."""
+    """Formats the status as one line of at most `width` characters. Faults come first. The least important parts come
+    last, where the line is cut off. `screen` colours the line."""
     parts: list[str] = []
     for kind, text in _parts(status):
         if width < 2:
@@ -55,7 +55,7 @@ def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = N
 
 
 def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
-    """Yields the colour kind and the text of each part."""
+    """Yields the colour name (as in `StatusScreen.paint`) and the text of each part."""
     shown = status.snapshot()
     for end in filter(None, (shown["source"], shown["sound"], *shown["sinks"])):
         if end["state"] != "live":
@@ -106,7 +106,7 @@ _FIGURES = {
     "cpu_budget_ratio": "cpu_budget",
     "cpu_ratio": "cpu_share",
 }
-"""Name of a figure without labels, and its key in the status."""
+"""Names of metrics without labels, with their keys in the status."""
 
 
 def metrics(status: LiveStatus) -> str:
@@ -123,7 +123,7 @@ def _lines(status: LiveStatus) -> Iterator[str]:
         yield from (f'frames_{name}_total{{cause="{cause}"}} {n}' for cause, n in shown[name].items())
     ends = [("source", shown["source"]), ("sound", shown["sound"]), *(("sink", sink) for sink in shown["sinks"])]
     for kind, end in (pair for pair in ends if pair[1]):
-        label = f"{kind}={json.dumps(end['name'], ensure_ascii=False)}"  # JSON escapes as Prometheus does
+        label = f"{kind}={json.dumps(end['name'], ensure_ascii=False)}"  # JSON and Prometheus escape in the same way
         yield f"{kind}_up{{{label}}} {int(end['state'] == 'live')}"
         yield f"{kind}_reconnects_total{{{label}}} {end['reopened']}"
         yield f"{kind}_frames_total{{{label}}} {end['frames']}"
