@@ -111,7 +111,7 @@ def _nodes() -> list[Path]:
 
 def _several_writers(capability: v4l2.DeviceCapability) -> bool:
     """Tests whether a device always reports both capabilities (exclusive_caps=0). With exclusive_caps=1, a device of
-    v4l2loopback 0.12 reports both only while a program reads it whose writer has left."""
+    v4l2loopback 0.12 reports both only while a program still reads it after its writer has left."""
     number = re.search(r"-(\d+)$", capability.bus)
     flags = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").split(",")
     return capability.captures and capability.outputs and not (number and flags[int(number[1]) :][:1] == ["Y"])
@@ -151,9 +151,9 @@ class V4l2LoopbackOutput:
         self._node = node
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
         self.notes: list[str] = []
-        self._fd, can = self._open()
+        self._fd, capability = self._open()
         try:
-            self._claim(can)
+            self._claim(capability)
             self.width, self.height = self._configure(width, height, rate)
             self.watch = ReaderWatch(node, self._fd).wait
         except BaseException:
@@ -163,8 +163,8 @@ class V4l2LoopbackOutput:
     def _open(self) -> tuple[int, v4l2.DeviceCapability]:
         assert sys.platform == "linux"
         try:
-            can = v4l2.query(self._node)
-            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), can
+            capability = v4l2.query(self._node)
+            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), capability
         except PermissionError:
             raise OutputError(
                 "no permission to open {name}: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
@@ -243,8 +243,8 @@ class V4l2LoopbackOutput:
             )
         if (got_width, got_height) != (width, height):
             self.notes.append(
-                f"{self.name} is fixed to {got_width}×{got_height} by a program that reads it{self._users()}: frames of "
-                f"{width}×{height} are scaled to fit"
+                f"{self.name} is fixed to {got_width}×{got_height} by a program that reads it{self._users()}: "
+                f"frames of {width}×{height} are scaled to fit"
             )
         with contextlib.suppress(OSError):
             # Readers then see a camera, and the device stays usable after `close`. v4l2loopback 0.14 and newer reject
