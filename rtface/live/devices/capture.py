@@ -164,8 +164,8 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
         except av.FFmpegError as error:
             why = error.strerror
     raise InputMissing(
-        "camera {name}: cannot be opened ({why}); 'rtface devices' lists all devices; another program may be using it, or "
-        "the system's privacy settings may block it",
+        "camera {name}: cannot be opened ({why}); 'rtface devices' lists all devices; another program may be using it, "
+        "or the system's privacy settings may block it",
         code="camera_unopened",
         name=request.name or 0,
         why=why,
@@ -247,8 +247,8 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
                 name=title,
             ) from None
         raise InputMissing(
-            "{name}: cannot be opened ({why}); 'rtface devices' lists all devices; without permission: sudo usermod -aG "
-            "audio $USER, then log in again",
+            "{name}: cannot be opened ({why}); 'rtface devices' lists all devices; without permission: sudo usermod "
+            "-aG audio $USER, then log in again",
             code="microphone_failed",
             name=title,
             why=error.strerror,
