@@ -213,7 +213,7 @@ def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
     rig.process().show(100.0)
     assert rig.result.get(timeout=5) is None
     (said,) = rig.stats.warned()
-    assert "ended before its first frame; rtface tries to open it again" in said
+    assert "ended before its first frame; rtface tries to reopen it" in said
     rig.source.close()
 
 
