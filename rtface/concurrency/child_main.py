@@ -139,8 +139,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _die_with_parent() -> None:
-    """Makes the kernel kill this process when the thread that started it ends (see `ChildProcess`). Does nothing on
-    systems other than Linux."""
+    """Makes the kernel kill this process when its starting thread ends. `ChildProcess` keeps that thread alive.
+    Does nothing on systems other than Linux."""
     if sys.platform != "linux":
         return
     import ctypes

@@ -177,7 +177,7 @@ class Brightening:
         return frame
 
     def _assess(self, frame: Frame, image: av.VideoFrame, pixels: Layout, faces: Sequence[Face]) -> tuple[float, float]:
-        """Returns the lift that the frame alone would get, and its mean luma (0…1)."""
+        """Returns the lift for this frame alone, and its mean luma (0…1)."""
         views = planes(image, pixels)
         span = code_range(pixels.bits, full_range(pixels, frame.color), chroma=False)
 
@@ -210,7 +210,7 @@ class Brightening:
 
 @lru_cache(maxsize=8)
 def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Samples]:
-    """Returns lookup tables from storage words to brightened storage words, for luma and for chroma."""
+    """Returns lookup tables for luma and chroma, from storage to brightened words."""
     pixels = layout(pix_fmt)
     assert pixels is not None
     codes = np.arange(1 << pixels.bits, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Stores the settings of a live run that can change while it runs."""
+"""Stores the settings that can change during a live run."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
 
 
 def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
-    """Returns the length of the source's jitter buffer in seconds; None adapts it to the jitter.
+    """Returns the jitter buffer's length in seconds. None adapts it to the jitter.
 
     With `--delay`, every frame waits anyway, so the buffer uses the part of the delay not reserved for processing.
     """

@@ -71,7 +71,7 @@ class SourceOpened:
         described: codec, rate and sound, without the source's name and the frames' size: "mjpeg, 30 fps".
         rate: nominal frames a second; 0 without video.
         notes: differences from the request.
-        sound: format of the source's sound; None without sound.
+        sound: format of the source's sound; None if there is none yet.
         film: whether the source has an end.
         label: name that a device reports; "" for other sources.
     """
@@ -201,7 +201,7 @@ class WriteFrame:
 
 @dataclass(frozen=True, slots=True)
 class SinkOpened:
-    """Reports that the sink is open, with the encoder's name and differences from the request."""
+    """Reports that the sink is open. Contains the encoder's name, and differences from the request."""
 
     encoder: str
     notes: tuple[str, ...]
@@ -237,8 +237,8 @@ class SinkReport:
 
 @dataclass(frozen=True, slots=True)
 class RecordingEnded:
-    """Reports the end of a recording, which is complete if `why` is empty. `path` is the complete or partial file; None
-    without a file. `changed` lists the changes of each frame."""
+    """Reports the end of a recording. The recording is complete if `why` is empty. `path` is the complete or partial
+    file; None without a file. `changed` lists the changes of each frame."""
 
     path: str | None
     why: str

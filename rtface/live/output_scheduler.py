@@ -103,7 +103,7 @@ class OutputScheduler:
             self._thread.join(1.0)
 
     def write_due(self) -> None:
-        """Writes every frame that is due, or a repeated frame or the slate. The thread from `start` calls it; a caller
+        """Writes every frame that is due: new, repeated or the slate. The thread from `start` calls it; a caller
         that controls the clock can call it instead of starting the thread."""
         while (frame := self._next()) is not None:
             self._write(frame)

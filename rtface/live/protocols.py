@@ -143,7 +143,7 @@ class Endpoint(Protocol):
 
     @property
     def described(self) -> str:
-        """Device or address with its format, without secrets, such as "camera 0 (Integrated Camera), 1280×720 mjpeg,
+        """Device or address with its format, without secrets. Example: "camera 0 (Integrated Camera), 1280×720 mjpeg,
         30 fps"."""
         ...
 
@@ -220,12 +220,12 @@ class LiveSink(Endpoint, Protocol):
 
     @classmethod
     def why_unusable(cls) -> str | None:
-        """Returns a line with the reason why the sink is unusable on this machine, and a remedy; None if usable."""
+        """Explains in one line why the sink is unusable, with a remedy. Returns None if it is usable."""
         return None
 
     @property
     def wanted(self) -> bool:
-        """False if the output certainly has no viewer; frames are then not enhanced."""
+        """False if the output certainly has no viewer. Frames are then not enhanced."""
         return True
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:

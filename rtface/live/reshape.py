@@ -25,7 +25,7 @@ _SPACES = {
 
 
 class Letterbox:
-    """Scales frames to a format, with black bars if the aspect ratio differs."""
+    """Scales frames to a format. Adds black bars if the aspect ratio differs."""
 
     def __init__(self, form: VideoFormat) -> None:
         self._form = form
@@ -85,7 +85,7 @@ class Rotation:
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: av.VideoFrame, display: Display) -> tuple[av.VideoFrame, Display]:
-        """Returns the rotated frame and its new display; both unchanged if the frame is upright."""
+        """Returns the rotated frame and its new display. Both are unchanged if the frame is upright."""
         turns, mirror = display.quarter_turns % 4, display.mirror
         if not turns and not mirror:
             return image, display

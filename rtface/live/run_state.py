@@ -1,4 +1,4 @@
-"""Stores the endpoints of a live run, and the state that its steps share."""
+"""Stores the endpoints and the shared state of a live run."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class LiveSession:
             self._filler.put(packet)
 
     def follow_viewers(self) -> None:
-        """Lets the source rest while neither an output nor the preview has viewers."""
+        """Lets the source rest while neither outputs nor the preview have viewers."""
         resting = not (self._state.watched or self.filters.needs_faces)
         if resting != self._resting:
             self._resting = resting
@@ -220,10 +220,10 @@ class LiveSession:
         return report
 
     def close(self) -> None:
-        """Ends the run within a second, or as soon as recordings are complete. Safe to call twice."""
-        closing = start_thread("ends", self.ends.close)
+        """Ends the run within a second, or when recordings are complete. Safe to call twice."""
+        thread = start_thread("ends", self.ends.close)
         self._closing.close()
-        closing.join(CLOSE_S + FILE_S)
+        thread.join(CLOSE_S + FILE_S)
 
 
 def run_live(

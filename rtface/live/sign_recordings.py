@@ -1,4 +1,4 @@
-"""Signs complete recordings of a live run by credentials in the file, or by a signed sidecar (docs/trust.md)."""
+"""Signs complete recordings of a live run, inside or by sidecar (docs/trust.md)."""
 
 from __future__ import annotations
 

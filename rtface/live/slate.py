@@ -74,7 +74,7 @@ def _read(path: str) -> Bytes:
 
 
 def _draw_text(text: str, canvas: Bytes) -> None:
-    """Draws text in the middle of the canvas, as large as it fits."""
+    """Draws text in the middle of the canvas, as large as possible."""
     height, width = canvas.shape[:2]
     font, lines = cv2.FontFace("sans"), [row for line in text.splitlines() for row in wrap(encodable(line), _COLUMNS)]
     size = max(8, round(min(_LINE_HEIGHT, _TEXT_HEIGHT / max(1, len(lines))) * height))

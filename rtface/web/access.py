@@ -23,7 +23,7 @@ HEADERS = {
 def foreign(
     headers: Headers, is_own: Callable[[str], bool], *, secure: bool = False, opened: bool = False
 ) -> str | None:
-    """Returns the reason why a request must be rejected; None if it is accepted.
+    """Returns why a request must be rejected; None if it is accepted.
 
     Args:
         headers: headers of the request.

@@ -59,7 +59,7 @@ class LocalHttpServer:
 
 
 def _guard(app: ASGIApp, key: str) -> ASGIApp:
-    """Wraps `app` to admit only requests from this machine that contain the key."""
+    """Wraps `app` to admit only requests from this machine with the key."""
     response_headers = HEADERS | {b"cache-control": b"no-store"}
     key_needed = "send the key from RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
 

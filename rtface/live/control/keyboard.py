@@ -107,7 +107,7 @@ def read_windows(keys: KeyBindings) -> None:
 if sys.platform != "win32":
 
     def _read_terminal(keys: KeyBindings, fd: int) -> None:
-        """Reads a terminal's keys, without Enter and without echo, while this process is in the foreground."""
+        """Reads a terminal's keys, without Enter and echo, while in its foreground."""
         settings = termios.tcgetattr(fd)
         with suppress(OSError, ValueError, termios.error):  # the terminal was closed
             while not keys.over:
@@ -125,7 +125,7 @@ if sys.platform != "win32":
                 termios.tcsetattr(fd, termios.TCSANOW, settings)
 
     def _in_foreground(fd: int) -> bool:
-        """Tests for the foreground, because access from the background would stop the process (SIGTTIN, SIGTTOU)."""
+        """Tests for the foreground. Access from the background would stop the process (SIGTTIN, SIGTTOU)."""
         try:
             return os.tcgetpgrp(fd) == os.getpgrp()
         except OSError:  # not our controlling terminal, but a descriptor passed to us

@@ -18,7 +18,7 @@ class DropShares:
         self._counts: deque[tuple[float, int, dict[str, int]]] = deque()
 
     def update(self, now: float, frames: int, causes: dict[str, int]) -> dict[str, float]:
-        """Records the counts at `now`, and returns the recent shares (0…1) by cause."""
+        """Records the counts at `now`. Returns the recent shares (0…1) by cause."""
         while len(self._counts) > 1 and self._counts[1][0] <= now - self.SECONDS:
             self._counts.popleft()
         if not self._counts or now - self._counts[-1][0] >= 0.5:
@@ -30,7 +30,7 @@ class DropShares:
 
 
 class LatencyWindow:
-    """Collects durations of the last ten seconds, and their number per second over three seconds. Thread-safe."""
+    """Collects durations of the last ten seconds. Also measures how many end per second. Thread-safe."""
 
     SECONDS, RATE_SECONDS = 10.0, 3.0
 
@@ -52,7 +52,7 @@ class LatencyWindow:
 
     @property
     def rate(self) -> float:
-        """Recent number of durations per second; decays to 0 when none are added."""
+        """Recent number of durations per second. Decays to 0 when none are added."""
         now = self._clock()
         times = [at for at, _ in self._durations.copy() if at >= now - self.RATE_SECONDS]
         if len(times) < 2:

@@ -55,7 +55,7 @@ def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = N
 
 
 def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
-    """Yields the colour name (as in `StatusScreen.paint`) and the text of each part."""
+    """Yields the kind (see `StatusScreen.paint`) and text of each part."""
     shown = status.snapshot()
     for end in filter(None, (shown["source"], shown["sound"], *shown["sinks"])):
         if end["state"] != "live":

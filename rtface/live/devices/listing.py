@@ -47,7 +47,7 @@ def shown(camera_modes: Iterable[CameraMode]) -> tuple[str, ...]:
 
 
 def _microphones() -> Iterator[MediaDevice]:
-    """Yields the microphones that ALSA lists on Linux, by sound card and device."""
+    """Yields the microphones that ALSA lists, by sound card and device."""
     # A line is "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1".
     for line in v4l2.read_text(ASOUND / "pcm").splitlines():
         parts = [part.strip() for part in line.split(":")]
@@ -80,8 +80,8 @@ def ffmpeg_devices() -> list[tuple[str, list[str]]]:
 
 
 def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
-    """Lists all sources and targets, and the sinks that are unusable on this machine. Opens devices to query them, but
-    does not start them."""
+    """Lists all sources and targets, and the sinks that cannot be used. Opens devices to query them, but does not start
+    them."""
     linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
     listed = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
     for sink in plugins.extensions("sink"):

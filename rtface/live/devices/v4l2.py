@@ -176,7 +176,7 @@ class CameraMode:
     rates: tuple[Fraction, ...] = ()
 
     def nearest(self, rate: Fraction) -> Fraction:
-        """Returns the lowest rate that is at least `rate`, or the highest if there is none."""
+        """Returns the lowest rate that is at least `rate`, else the highest."""
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
 
 

@@ -57,7 +57,7 @@ class CameraBuffer:
             plane[:] = 128
 
     def draw(self, image: av.VideoFrame, color: Color, aspect: Fraction = Fraction(1)) -> None:
-        """Writes a frame unchanged, padded to even sizes, or scaled with black bars.
+        """Writes a frame: unchanged, padded to even sizes, or scaled with bars.
 
         Args:
             image: a frame in any format that swscale reads.
@@ -104,7 +104,7 @@ class CameraBuffer:
             plane[:] = cv2.addWeighted(u, a, v, b, 128 * (1 - a - b))
 
     def _frame_area(self, width: Fraction, height: int) -> tuple[int, int, int, int]:
-        """Returns left, top, width and height of the frame's area in the buffer, all even."""
+        """Returns left, top, width and height of the frame in the buffer."""
         if (even(width), even(height)) == (self.width, self.height):
             return 0, 0, self.width, self.height
         scale = min(self.width / width, Fraction(self.height, height))

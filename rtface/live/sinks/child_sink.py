@@ -1,4 +1,4 @@
-"""Provides the base class of sinks that encode and write in a child process."""
+"""Provides the base class of sinks that encode in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encodes a stream as H.264 with a constant bit rate, I-frames at fixed times, and no delay."""
+"""Encodes H.264 streams with constant bit rate, regular I-frames and no delay."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class EncoderScaler:
 
 
 class LiveEncoder:
-    """Encodes frames one by one, so that packets can be sent at once.
+    """Encodes frames one by one, so that packets leave at once.
 
     Attributes:
         name: FFmpeg's name of the encoder.

@@ -29,9 +29,10 @@ SETTLING_S = 5.0
 
 
 class RecordSink(ChildSink):
-    """Records into a hidden file in the target's folder, and renames it when it is complete.
+    """Records into a hidden file, and renames it when it is complete.
 
-    The hidden file is playable at any time. A full disk ends the recording, but not the run.
+    The hidden file is in the target's folder, and playable at any time. A full disk ends the recording, but not the
+    run.
 
     Args:
         endpoint: file to write; its extension chooses Matroska, MP4 or another format.

@@ -127,7 +127,7 @@ class Recording:
         return str(self.file.path)
 
     def _mark(self, file: BinaryIO) -> None:
-        """Replaces the tags in the header by those that apply to the written frames, and appends the XMP."""
+        """Replaces the header's tags by those that apply, and appends the XMP."""
         job = self._job
         if not job.metadata:
             return
@@ -202,7 +202,7 @@ def _report(parent: ParentProcess, recording: Recording) -> None:
 
 
 def _record_all(parent: ParentProcess, recording: Recording) -> None:
-    """Writes the frames and sound from the parent until it asks to end."""
+    """Writes frames and sound from the parent until it asks to end."""
     frames, reported = parent.frames, 0.0
     assert frames is not None
     while (message := parent.receive()) is not None:

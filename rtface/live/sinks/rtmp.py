@@ -57,7 +57,7 @@ def checked_url(url: str) -> str:
 
 
 class RtmpLink(SendQueue):
-    """Publishes a stream to an RTMP server until the connection is lost or closed.
+    """Publishes to an RTMP server until the connection is lost or closed.
 
     FFmpeg's muxer "fifo" connects and writes in its own thread, without holding the GIL. Unlike PyAV, it passes options
     to the protocol. A thread that hangs is abandoned.

@@ -144,7 +144,7 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
 
 
 def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
-    """Sends the newest status whenever `reports` gets an entry, and at least four times a second."""
+    """Sends the newest status for every report, at least every `_STATUS_S`."""
     entry: object = True
     while entry is not None:
         parent.send(_report_now(writer, transport))
@@ -158,7 +158,7 @@ def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:
-    """Writes the sound and frames from the parent in order until it asks to end. If the encoder does not keep up, drops
+    """Writes sound and frames from the parent until it asks to end. If the encoder does not keep up, drops
     the oldest frames while the waiting frames span more than `BEHIND_S`."""
     waiting: deque[WriteFrame] = deque()
     while True:

@@ -1,4 +1,4 @@
-"""Transports a stream to one peer, or to the viewers of a TCP server.
+"""Sends a stream to one peer, or to a TCP server's viewers.
 
 A transport sends a container's bytes to a peer, to which it reconnects after a loss, or to viewers that connect and
 leave. `write` never waits, because a thread of the transport sends the bytes.
@@ -270,8 +270,8 @@ class ListenTransport(Transport):
 
 
 def tables(data: bytes) -> int | None:
-    """Returns the offset in whole MPEG-TS packets at which a viewer can start: that of the programme's tables before an
-    I-frame. Returns None if there is none."""
+    """Returns the offset at which a viewer can start to decode. `data` consists of whole MPEG-TS packets. The offset is
+    that of the programme's tables before an I-frame; None if there is none."""
     tables_at: int | None = None
     for offset in range(0, len(data) - 187, 188):
         packet = data[offset : offset + 188]

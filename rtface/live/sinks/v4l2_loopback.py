@@ -70,7 +70,7 @@ def _state(node: Path) -> tuple[str, str]:
 
 
 def why_none() -> Message | None:
-    """Returns a message with the command that creates a loopback device; None if one exists."""
+    """Returns the command that creates a loopback device, in a message. None if a device exists."""
     if _nodes():
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")

@@ -29,7 +29,7 @@ _WAIT_POLL_S, _WAIT_RATE = 1.0, Fraction(30)  # while waiting for the first read
 
 
 def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
-    """Keeps a virtual camera open until a program reads it or `stop` is set.
+    """Keeps a virtual camera open until it is read or stopped.
 
     Writes a black frame, so that programs list the camera. Returns at once if the system does not report readers.
 

@@ -1,4 +1,4 @@
-"""Deinterlaces frames and tone-maps HDR to SDR, because live outputs support neither interlacing nor HDR."""
+"""Deinterlaces frames and tone-maps HDR, because live outputs support neither."""
 
 from __future__ import annotations
 

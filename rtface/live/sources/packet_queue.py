@@ -100,7 +100,7 @@ class PacketQueue:
         return min(time.monotonic() - self.held_s, self._held_at)
 
     def hold(self, due: float) -> None:
-        """Pauses a film at a frame until `playing` is set, and delays the rest of the film by the pause."""
+        """Pauses a film at a frame until `playing` is set. Delays later frames by the pause."""
         self._held_at = due
         while not self.playing.wait(0.2) and not self._parent.gone:
             self._received_at = time.monotonic()
@@ -239,7 +239,7 @@ class PacketQueue:
                 self._counts["sounds_undecoded"] = track.errors
 
     def _queue_sound(self, sound: SoundPacketReady, arrived: float) -> None:
-        """Delays sound by as much as video, so that they stay in sync."""
+        """Delays sound as much as video, so that they stay in sync."""
         due = self.buffer.sound_due(sound.stamp, arrived)
         waits = self._request.whole and not self.playing.is_set()  # waits for the paused frame of the same time
         if waits or due > self.now() or self._sounds:

@@ -55,14 +55,14 @@ class PlaybackPace:
 
 
 def longest_wait(stamps: Sequence[float | None], arrivals: Sequence[float]) -> float:
-    """Returns the maximum length of a jitter buffer in seconds, which is greater if packets arrive in bunches."""
+    """Returns the maximum length of a jitter buffer in seconds. It is greater if packets arrive in bunches."""
     packets = pairwise(zip(stamps, arrivals, strict=True))
     waits = [at - then - (new - old) for (old, then), (new, at) in packets if old is not None and new is not None]
     return _LONGEST_BUNCH_S if max(waits, default=0.0) > LONGEST_S else LONGEST_S
 
 
 def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
-    """Spreads the arrival times of an initial burst as if sent in real time. Later packets are unchanged."""
+    """Spreads a burst's arrival times as if sent in real time. Later packets are unchanged."""
     burst, first = BurstDetector(), list[Arrival]()
     for packet, arrived in packets:
         first.append((packet, arrived))
@@ -80,7 +80,7 @@ def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
 
 
 class BurstDetector:
-    """Detects packets that a server had buffered, because they arrive faster than real time."""
+    """Detects packets that a server had buffered. They arrive faster than real time."""
 
     def __init__(self) -> None:
         self._last: deque[tuple[float, float]] = deque(maxlen=LEAST_PACKETS)

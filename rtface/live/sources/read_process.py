@@ -142,7 +142,7 @@ class ReadProcess:
         return why or (f"reading failed ({self._reason})" if self._reason else ended)
 
     def follow(self, request: SourceRequest) -> None:
-        """Applies a changed request, which can let the source rest or end the pause of a film."""
+        """Applies a changed request. It can let the source rest, or end the pause of a film."""
         if not request.held:
             self._frame_at = self._clock() if self._request.held else self._frame_at
         self._request = request
@@ -150,7 +150,7 @@ class ReadProcess:
             self._child.send(request)
 
     def _watch(self) -> str:
-        """Returns the reason why the source counts as lost; "" if it does not."""
+        """Returns the reason why the source counts as lost, or ""."""
         now = self._clock()
         patience = START_S if self._started_at is None else OPENING_S if self.opened is None else MUTE_S
         if now - self._message_at > patience:

@@ -54,7 +54,7 @@ _WARNINGS = {
 
 
 class ReconnectingSource:
-    """A `LiveSource` of any kind, or a `SoundSource` if the request excludes video.
+    """A `LiveSource` of any kind; a `SoundSource` if the request excludes video.
 
     Args:
         request: request that names the source.

@@ -84,7 +84,7 @@ class AacConverter:
             yield self._packet(adts_frame(self._target_config, bytes(encoded)), encoded, captured)
 
     def _pass_through(self, packet: av.Packet[Any]) -> bytes:
-        """Returns an AAC packet with its header; b"" if it must be converted."""
+        """Returns an AAC packet with its header; b"" if it needs conversion."""
         data = bytes(packet)
         config = adts_config(data)[0]
         if config and not self._source.codec_context.extradata:
@@ -110,7 +110,7 @@ def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTrans
 
 @lru_cache
 def silent_frame(form: SoundFormat = _USUAL) -> bytes:
-    """Returns a repeatable AAC frame of silence with ADTS header, or b"" for an unsupported format."""
+    """Returns an AAC frame of silence with ADTS header. It can be repeated. Returns b"" for an unsupported format."""
     config = config_for(form.rate, form.channels)
     if not config or form.channels not in _LAYOUTS:
         return b""

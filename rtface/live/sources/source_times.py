@@ -1,4 +1,4 @@
-"""Buffers a network source's jitter, and maps its clock to the monotonic clock."""
+"""Buffers a network source's jitter, and maps its clock to ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connects over SRT with the system's libsrt, because PyAV's wheel does not contain it.
+"""Connects over SRT with the system's libsrt, because PyAV's wheel has none.
 
 The process that reads or writes the stream calls the library. This needs no bridge process with passphrase and stream
 key on its command line, and no second copy of the stream over a local port. Calls wait in the library without holding
@@ -120,7 +120,7 @@ class SrtConnection:
             raise
 
     def read(self, size: int = MESSAGE) -> bytes:
-        """Waits for the next message, and returns it in full, whatever `size` is. Returns b"" if the peer is gone."""
+        """Waits for the next message, and returns it whole; ignores `size`. Returns b"" if the peer is gone."""
         buffer = ctypes.create_string_buffer(2048)
         size = self._library.srt_recv(self._socket, buffer, len(buffer))
         return buffer.raw[:size] if size > 0 else b""
