@@ -71,7 +71,7 @@ def json_object(data: bytes | str, what: str) -> JsonObject:
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         if not _NUL.search(data if isinstance(data, bytes) else data.encode()):
             return msgspec.json.decode(data, type=JsonObject)
-    raise UsageError("{what} is not a JSON object without NUL characters", code="no_body", what=what)
+    raise UsageError("{what} must be a JSON object, without NUL characters", code="no_body", what=what)
 
 
 def number_of(text: str, name: str, minimum: float, maximum: float) -> float:
