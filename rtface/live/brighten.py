@@ -89,7 +89,7 @@ class BrightnessAdaptation:
             frame_lift: lift that this frame alone would get, at full amount.
             scene: mean coded luma of the whole frame, 0…1.
             amount: share of the lift to apply, 0…1.
-            cut: whether a new scene begins.
+            cut: whether a new scene starts.
         """
         previous_time, self._last_time = self._last_time, time
         level = math.log2(max(scene, 1e-3))

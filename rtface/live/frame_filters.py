@@ -106,8 +106,8 @@ class FrameFilters:
     def after(self, frame: Frame) -> Frame:
         """Applies the stages to an enhanced frame. Retains the original while the preview needs it."""
         with self._drawing:
-            drawn = self.stages.process(frame)
-        return replace(drawn, before=frame.before) if self.preview.wanted else drawn
+            result = self.stages.process(frame)
+        return replace(result, before=frame.before) if self.preview.wanted else result
 
     def shown(self, frame: Frame) -> None:
         """Passes a written frame to the preview, including repeated frames and slates."""

@@ -144,13 +144,13 @@ class FrameLoop:
             frame = replace(frame, enhancing=False)
         elif frame.faces and self._state.watched:
             frame = self._enhance_frame(frame)
-        drawn = None
+        result = None
         with self._stats.tolerate("stages"):
-            drawn = self._filters.after(frame)
-        if drawn is None and self._filters.hides:  # drops the frame, because it may show a face that must be hidden
+            result = self._filters.after(frame)
+        if result is None and self._filters.hides:  # drops the frame, because it may show a face that must be hidden
             self._stats.count("dropped:stages")
         else:
-            self._output.put(drawn or frame)
+            self._output.put(result or frame)
 
     def _enhance_frame(self, frame: Frame) -> Frame:
         age = 0.0 if frame.captured_at is None else self._clock() - frame.captured_at

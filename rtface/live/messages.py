@@ -20,7 +20,7 @@ from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
 
-# -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
+# -- sources: the run sends a SourceRequest, the worker responds with a SourceMessage -------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SourceRequest:
         seek: seconds to skip at the start of a film.
         variant: variant of an HLS or DASH list to read (``--variant``).
         format: FFmpeg's name of the device's input format; "" for that of the platform.
-        video, sound: whether video and sound are wanted.
+        video, sound: whether video and sound are requested.
         buffer: seconds of a network stream's jitter buffer; None to adapt it to the jitter.
         sound_format: format of the sound to send; None for one that suits the source.
         resting: whether no output has a viewer; if so, the source sends only an occasional frame.
@@ -144,7 +144,7 @@ SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | 
 """An `RtfaceError` contains the reason why the source cannot be opened."""
 
 
-# -- sinks: the run sends a job, then WriteFrame and SoundPacket; the worker answers with SinkOpened or an error -------
+# -- sinks: the run sends a job, then WriteFrame and SoundPacket; the worker responds with SinkOpened or an error -----
 
 
 @dataclass(frozen=True, slots=True)

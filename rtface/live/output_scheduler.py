@@ -162,12 +162,12 @@ class OutputScheduler:
             if ahead and frame.pts < earliest_pts:
                 frame = replace(frame, pts=earliest_pts)
         faces = tuple(face.track_id for face in frame.faces)  # scaling to the outputs' format removes the faces
-        fitted = None
+        converted = None
         with self._stats.tolerate("fit", "a frame of another format cannot be converted for the outputs"):
-            fitted = self._letterbox(frame)
-        if fitted is None:
+            converted = self._letterbox(frame)
+        if converted is None:
             return
-        frame = fitted
+        frame = converted
         for name, sink in self._sinks:
             with self._stats.tolerate(f"sink {name}", name):
                 sink.write(frame)

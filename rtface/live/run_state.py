@@ -27,7 +27,7 @@ class Endpoints:
     """Source and sinks of a live run.
 
     Attributes:
-        source: source of frames, and of sound unless `sound` is given.
+        source: source of frames, and of sound unless `sound` is set.
         sinks: the output, then its recording, if there is one.
         sound: separate source of sound; None for the source's own sound.
         silent: whether the run has no sound.

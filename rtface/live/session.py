@@ -262,12 +262,12 @@ def run_live(
     began = perf_counter()
     with closing(_start_session(ends, options, stats, controls)) as live:
         started = perf_counter()
-        opened = ends.source.described, ends.sinks[0].described
+        descriptions = ends.source.described, ends.sinks[0].described
         if monitor is not None:
             monitor(live)
         live.until_stopped(monitor)
         report = live.report(
-            opened,
+            descriptions,
             fps=round(stats.counters["frames_out"] / max(perf_counter() - started, 1e-3), 2),
             first_frame_s=round(started - began, 3),
             options=report_options(options),

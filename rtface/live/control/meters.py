@@ -24,9 +24,9 @@ class DropShares:
         if not self._counts or now - self._counts[-1][0] >= 0.5:
             self._counts.append((now, frames, dict(causes)))
         _, earlier_frames, earlier = self._counts[0]
-        lost = {cause: n - earlier.get(cause, 0) for cause, n in causes.items()}
-        total = frames - earlier_frames + sum(lost.values())
-        return {cause: n / total for cause, n in lost.items() if n > 0 and total > 0}
+        drops = {cause: n - earlier.get(cause, 0) for cause, n in causes.items()}
+        total = frames - earlier_frames + sum(drops.values())
+        return {cause: n / total for cause, n in drops.items() if n > 0 and total > 0}
 
 
 class LatencyWindow:

@@ -47,7 +47,7 @@ class Preview:
     ) -> None:
         self._clock = clock
         self._viewers: list[_Viewer] = []
-        self._due = 0.0
+        self._due = 0.0  # time from which the next pair is wanted
         self._pairs = pairs or Mailbox[tuple[Frame, Frame]]()
         self._encode = PairEncoder()
         self._lock = threading.Lock()

@@ -19,7 +19,7 @@ from rtface.stats import Stats
 _DIM = 0.3
 """Under-exposure score of a dim picture: the brightest parts of the face are below 105 of 255."""
 _BUSY = 0.25
-"""Processor share of other programs from which on the remark blames them."""
+"""Minimum processor share of other programs for a remark that blames them."""
 
 # Roll in degrees above which a face counts as turned, and number of recent frames with a face to consider.
 _MIN_ROLL, _FRAMES = 60.0, 300

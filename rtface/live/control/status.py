@@ -165,9 +165,9 @@ class LiveStatus:
             "damaged": counters["frames_corrupt"],
             # The usual causes are always listed; "sink" is the sum of all outputs.
             "dropped": {"late": 0, "source": 0}
-            | self._counted("dropped:")
+            | self._counters_of("dropped:")
             | {"sink": counters["dropped:sink"] + sum(end.health.dropped for _, end in self.sinks)},
-            "passed": {"late": 0} | self._counted("passed:"),
+            "passed": {"late": 0} | self._counters_of("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),
             "ladder": self.levels,
@@ -185,7 +185,7 @@ class LiveStatus:
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 
-    def _counted(self, prefix: str) -> dict[str, int]:
+    def _counters_of(self, prefix: str) -> dict[str, int]:
         return {name.removeprefix(prefix): n for name, n in self.stats.counted().items() if name.startswith(prefix)}
 
     def _endpoint(self, name: str, end: Endpoint) -> dict[str, Any]:

@@ -83,10 +83,10 @@ def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
     """Lists all sources and targets, and the sinks that cannot be used. Opens devices to query them, but does not start
     them."""
     linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
-    listed = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
+    media_devices = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
     for sink in plugins.extensions("sink"):
         targets, fault = (None, None) if sink.unusable else plugins.ask("sink", sink.name, "list")
-        listed += targets or ()
+        media_devices += targets or ()
         if sink.unusable or fault:
             unusable.append(replace(sink, unusable=sink.unusable or fault))
-    return listed, unusable
+    return media_devices, unusable

@@ -35,7 +35,7 @@ class RecordSink(ChildSink):
     run.
 
     Args:
-        endpoint: file to write; its extension chooses Matroska, MP4 or another format.
+        endpoint: file to write; its extension determines the format.
         options: options of the run.
         metadata: tags to write.
         whole: whether frames wait for a slow encoder, because none may be dropped.

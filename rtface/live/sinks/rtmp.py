@@ -46,7 +46,7 @@ def checked_url(url: str) -> str:
     path = parts.path.strip("/").split("/")
     if not usable or len(path) < 2 or not path[-1]:
         raise UsageError(
-            "an RTMP address ends in the application and the stream's key, as HOST/live/KEY", code="rtmp_key"
+            "an RTMP address must end with the application and the stream key, as in HOST/live/KEY", code="rtmp_key"
         )
     if parts.username:
         raise UsageError(
@@ -105,10 +105,10 @@ class RtmpLink(SendQueue):
         self._thread = start_thread("rtmp", self._send)
 
     def step(self) -> None:
-        """Waits up to `TICK`.
+        """Waits up to `TICK`, and updates `idle`.
 
         Raises:
-            ConnectionLost: the connection is gone.
+            ConnectionLost: the connection was lost.
         """
         self.idle = time.monotonic() - self._progress_at if self.waiting_bytes else 0.0
         if self._lost.wait(TICK):

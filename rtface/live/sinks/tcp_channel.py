@@ -99,7 +99,7 @@ class TcpChannel(SendQueue):
         """Receives and sends available bytes. Waits up to `TICK` for either.
 
         Raises:
-            ConnectionLost: the connection is gone.
+            ConnectionLost: the connection was lost.
         """
         if not self.waiting_bytes:
             self._wait_for_bytes()

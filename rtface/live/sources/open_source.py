@@ -30,7 +30,7 @@ def open_live_source(
     Args:
         address: address of kind "camera", "stream" or "file".
         size, fps: size and rate requested from a camera.
-        sound: whether the source's own sound is wanted.
+        sound: whether the source's own sound is requested.
         buffer: seconds of a stream's jitter buffer; None adapts it to the jitter.
         loop: whether a film restarts at its end.
         whole: whether no frame of a stream may be dropped, because all outputs are files.

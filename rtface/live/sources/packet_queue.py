@@ -65,7 +65,7 @@ class PacketQueue:
 
     Args:
         parent: parent process, which gets sound at once if the sound need not wait.
-        request: request that names the source.
+        request: request that identifies the source.
         counts: counters of `rtface.live.messages.Heartbeat`.
 
     Attributes:

@@ -114,14 +114,14 @@ def repeated(
         InputError, av.FFmpegError: the film is no longer readable.
     """
     leading, start_pts, time_base, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
-    opened = {stream.index: stream for stream in streams}
+    by_index = {stream.index: stream for stream in streams}
     end_pts, first = start_pts - 1, container
     while end_pts != start_pts:  # they stay equal if there are no packets
         for stream in container.streams:  # otherwise other variants of a list would be fetched
-            stream.discard = Discard.default if stream.index in opened else Discard.all
-        end_pts, packets = start_pts, container.demux(*(container.streams[index] for index in opened))
+            stream.discard = Discard.default if stream.index in by_index else Discard.all
+        end_pts, packets = start_pts, container.demux(*(container.streams[index] for index in by_index))
         for packet in filter(lambda one: one.size, packets):  # empty packets would end the decoders
-            packet.stream = opened[packet.stream_index]  # so that the first container's decoder continues
+            packet.stream = by_index[packet.stream_index]  # so that the first container's decoder continues
             if packet.stream is leading:
                 end_pts = max(end_pts, (packet.pts or 0) + (packet.duration or 0))
             ticks = round(shift * time_base / packet.time_base)

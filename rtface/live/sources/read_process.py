@@ -65,7 +65,7 @@ class ReadProcess:
     """Runs a read process once. A thread passes its messages to the callbacks.
 
     Args:
-        request: request that names the source.
+        request: request that identifies the source.
         frame: called with every video frame.
         sound: called with every packet of sound.
         stalled: called with a reason if data stalls but the source is not lost yet.

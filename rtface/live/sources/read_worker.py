@@ -36,7 +36,7 @@ from rtface.media.read.quantiser import QuantiserReader
 # FFmpeg's colour spaces that specify a matrix.
 _SPECIFIED = {1, 4, 5, 6, 7, 9, 10}
 _HEARTBEAT_S = 0.25
-# A frame is dropped if more overdue packets than this wait behind it: seconds of packets, but at least the number.
+# A frame is dropped if overdue packets of more than this many seconds, and more than this many, wait behind it.
 _BEHIND_S, _BEHIND_PACKETS = 0.2, 3
 # Maximum plausible difference between a driver's timestamp and a frame's arrival.
 _PLAUSIBLE_AGE_S = 0.5

@@ -57,7 +57,7 @@ class ReconnectingSource:
     """A `LiveSource` of any kind; a `SoundSource` if the request excludes video.
 
     Args:
-        request: request that names the source.
+        request: request that identifies the source.
         title: name of the source in messages.
         stats: receives ``dropped:source``, ``packets_lost``, ``frames_corrupt`` and warnings.
         clock: returns seconds, as in `ReadProcess`.
@@ -75,7 +75,7 @@ class ReconnectingSource:
     ) -> None:
         self._request, self._title, self._stats = request, title, stats
         self._time, self._process = clock, process
-        self._closed, self._settled = threading.Event(), threading.Event()
+        self._closed, self._settled = threading.Event(), threading.Event()  # `start` waits for `_settled`
         self._thread: threading.Thread | None = None
         self._refusal: RtfaceError | None = None
         self._connection: ReadProcess | None = None
