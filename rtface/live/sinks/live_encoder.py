@@ -93,7 +93,7 @@ class LiveEncoder:
         notes: differences from the request.
 
     Raises:
-        UsageError: no encoder opens with these options.
+        UsageError: no encoder can be opened with these options.
     """
 
     def __init__(self, form: VideoFormat, options: EncodeOptions) -> None:

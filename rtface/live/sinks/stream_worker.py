@@ -109,7 +109,7 @@ def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
     if scheme == "srt":
         return ServerTransport("mpegts", partial(SrtLink, url), reports, listens=query.get("mode") == ["listener"])
     if scheme != "tcp" or query.get("listen", ["0"]) == ["0"]:
-        raise UsageError("add ?listen to the address: rtface waits for viewers to connect", code="tcp_listen")
+        raise UsageError("add ?listen to the address, because rtface waits for viewers to connect", code="tcp_listen")
     try:
         port = parts.port
     except ValueError:
@@ -147,13 +147,13 @@ def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, re
     """Sends the newest status for every report, at least every `_STATUS_S`."""
     entry: object = True
     while entry is not None:
-        parent.send(_report_now(writer, transport))
+        parent.send(_current_report(writer, transport))
         with suppress(Empty):
             entry = reports.get(timeout=_STATUS_S)
-    parent.send(_report_now(writer, transport))
+    parent.send(_current_report(writer, transport))
 
 
-def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
+def _current_report(writer: StreamWriter, transport: Transport) -> SinkReport:
     return replace(transport.status, frames=writer.frames, dropped=Counter(writer.dropped))
 
 
