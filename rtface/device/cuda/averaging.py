@@ -1,9 +1,9 @@
 """Averages faces over time on a GPU, for non-recurrent engines (`rtface.correct.temporal`).
 
 Each crop gets a reduced copy when it is cut (`Submission.put_crops`), which is downloaded on the `urgent` stream while
-the network processes the crop. This download is the only wait. From the copy the host computes motion and gate at a
-quarter of the side, and uploads both. After the network, the `finish` stream warps the average, which stays on the GPU,
-mixes it with the answer, and stores the result. Memory is allocated only for new faces.
+the network processes the crop. The host waits only for this download. From the copy it computes motion and gate at a
+quarter of the resolution, and uploads both. After the network, the `finish` stream warps the average, which stays on
+the GPU, mixes it with the answer, and stores the result. Memory is allocated only for new faces.
 """
 
 from __future__ import annotations
@@ -36,62 +36,64 @@ class GpuAverager:
     """
 
     def __init__(self, steps: Submission) -> None:
-        self._streams, self._steps = steps.streams, steps
+        self._streams, self._submission = steps.streams, steps
         self._state_pools: dict[int, StatePool] = {}
 
     def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:
         """Enqueues the averaging of one frame's answers, in place."""
-        small, kept = self._reduced(slots, faces)
+        small_crops, states = self._download_reduced(slots, faces)
         blends: list[Blend | None] = []
-        for (face, place, _), keep in zip(faces, kept, strict=True):
+        for (face, place, _), state in zip(faces, states, strict=True):
             average = state_of(face).average
-            now, rows = small_of(small[id(place)], place.size)
-            blends.append(average.follow(now, rows, face.time, face.scale, has_average=average.kept is keep))
-            average.kept = keep
-        self._mix(slots, faces, kept, blends)
+            small_crop, rows = small_of(small_crops[id(place)], place.size)
+            blends.append(average.follow(small_crop, rows, face.time, face.scale, has_average=average.kept is state))
+            average.kept = state
+        self._mix(slots, faces, states, blends)
 
-    def _reduced(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
-        """Downloads reduced crops, keyed by the id of their slots. Also returns the states of the faces' averages."""
+    def _download_reduced(
+        self, slots: FrameSlots, faces: Sequence[Averaged]
+    ) -> tuple[dict[int, Float32], list[FaceState]]:
+        """Downloads reduced crops, by id of their face slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
         sizes = [shaping.small_floats(place.size) for place in slots.faces]
         nbytes = 4 * sum(sizes)
 
         def down() -> list[FaceState]:
-            kept = [self._state(face, place) for face, place, _ in faces]
+            states = [self._state(face, place) for face, place, _ in faces]
             streams.urgent.wait(slot.cropped)
             streams.urgent.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
             streams.urgent.record(slot.fetched)
-            return kept
+            return states
 
-        kept = streams.run(down).result()
+        states = streams.run(down).result()
         slot.fetched.synchronize()
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
-        return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, kept
+        return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, states
 
     def _state(self, face: ShapeTask, place: FaceSlot) -> FaceState:
         """Returns the state of a face's average, or creates one."""
         size = place.size
         if size not in self._state_pools:
             self._state_pools[size] = StatePool(self._streams.gpu, 12 * size * size)
-        kept = state_of(face).average.kept
-        if isinstance(kept, FaceState) and kept.home is self._state_pools[size]:
-            return kept
+        state = state_of(face).average.kept
+        if isinstance(state, FaceState) and state.home is self._state_pools[size]:
+            return state
         return self._state_pools[size].take()
 
     def _mix(
-        self, slots: FrameSlots, faces: Sequence[Averaged], kept: Sequence[FaceState], blends: Sequence[Blend | None]
+        self, slots: FrameSlots, faces: Sequence[Averaged], states: Sequence[FaceState], blends: Sequence[Blend | None]
     ) -> None:
         """Uploads and runs the blends, then stores the averages."""
         slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), AVERAGE)
-        self._steps.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
+        self._submission.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
         base = at = stage.on_gpu().address
         at += rows.nbytes
-        mixed = [(*face, blend, keep) for face, blend, keep in zip(faces, blends, kept, strict=True) if blend]
-        for row, (face, place, box, blend, keep) in zip(rows, mixed, strict=True):
+        blended = [(*face, blend, state) for face, blend, state in zip(faces, blends, states, strict=True) if blend]
+        for row, (face, place, box, blend, state) in zip(rows, blended, strict=True):
             x0, y0, x1, y1 = low_box(box)
-            row["r"], row["mean"], row["size"] = place.restored, keep.at[0], place.size
+            row["r"], row["mean"], row["size"] = place.restored, state.at[0], place.size
             row["x"], row["y"], row["columns"], row["rows"] = SHRINK * x0, SHRINK * y0, x1 - x0, y1 - y0
             row["cubic"] = face.scale < FINE
             for name, values in (("gate", blend.gate), ("flow", blend.flow)):
@@ -102,17 +104,17 @@ class GpuAverager:
                     at += len(parts[-1])
 
         def store_averages() -> None:
-            for (_, place, _), keep in zip(faces, kept, strict=True):
+            for (_, place, _), state in zip(faces, states, strict=True):
                 finish.copy(
-                    keep.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
+                    state.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
                 )
 
-        done = self._steps.put(
+        done = self._submission.put(
             slot,
             "average",
             np.concatenate([rows.view(np.uint8), *parts]),
-            shaping.average_launches(rows, base) if mixed else [],
-            reads=[keep.memory for keep in kept],
+            shaping.average_launches(rows, base) if blended else [],
+            reads=[state.memory for state in states],
             writes=[place.memory for _, place, _ in faces],
             after=store_averages,
             waits=slots.inferred,

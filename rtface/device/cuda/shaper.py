@@ -1,7 +1,7 @@
-"""Shapes corrections (`rtface.correct`) on a GPU; the host only decides.
+"""Shapes corrections (`rtface.correct`) on a GPU. The host only computes the decisions from measures.
 
-For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; its images stay on the GPU.
-Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and answers for stills, are uploaded first.
+For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; the images stay on the GPU.
+Answers computed on the host (`rtface.enhance.keyframes.scheduler`) and answers for stills are uploaded first.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class GpuShaper:
     """
 
     def __init__(self, steps: Submission) -> None:
-        self._steps, self._averager = steps, GpuAverager(steps)
+        self._submission, self._averager = steps, GpuAverager(steps)
 
     def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Shapes the corrections of one frame's faces. Raises EngineError if an answer has NaN or infinity."""
@@ -69,72 +69,78 @@ class GpuShaper:
         largest, count = max(place.size for _, place, _ in active), len(active)
         match = any(face.shaping.grain != "none" for face, *_ in active)
         detail = any(face.shaping.detail for face, *_ in active)
-        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in active]
-        self._steps.pools.grow(slot.measures, sum(measured))
-        figures = slot.measures.on_gpu()
-        masks, data, steps = self._masks(active), list[bytes](), count * FACE.itemsize
-        local = [
+        measure_bytes = [4 * shaping.measure_floats(place.size) for _, place, _ in active]
+        self._submission.pools.grow(slot.measures, sum(measure_bytes))
+        measure_memory = slot.measures.on_gpu()
+        masks, data, offset = self._masks(active), list[bytes](), count * FACE.itemsize
+        host_answers = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
             for face, *_ in active
         ]  # only answers on the host need an upload
-        hidden = [out.occlusion if out and isinstance(out.occlusion, np.ndarray) else None for out in local]
-        self._steps.pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
+        occlusions = [
+            answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None for answer in host_answers
+        ]
+        self._submission.pools.grow(
+            slot.steps["measure"], offset + sum(m.nbytes for m in (*masks, *occlusions) if m is not None)
+        )
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
         for n, (face, place, area) in enumerate(active):
             mask = masks[n]
-            if mask is None:  # the template's mask is a constant on the GPU
+            if mask is None:  # without a mesh: the template's mask, a constant on the GPU
                 size, region = place.size, face.shaping.region
-                kept = self._steps.constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
-                constants.append(kept)
-                at, side = kept.address, place.size
+                constant = self._submission.constants.of(
+                    (f"{region} mask", size), partial(small_mask, size, None, region)
+                )
+                constants.append(constant)
+                mask_at, mask_side = constant.address, place.size
             else:
-                at, side = base + steps, len(mask)
+                mask_at, mask_side = base + offset, len(mask)
                 data.append(mask.tobytes())
-                steps += mask.nbytes
+                offset += mask.nbytes
             addresses = shaping.FaceAddresses(
                 place.restored,
                 place.crop,
                 place.correction,
                 place.mask,
-                at,
-                side,
-                figures.address + sum(measured[:n]),
+                mask_at,
+                mask_side,
+                measure_memory.address + sum(measure_bytes[:n]),
                 place.scratch,
             )
-            if local[n] is not None:
-                if (occlusion := hidden[n]) is not None:
+            if host_answers[n] is not None:
+                if (occlusion := occlusions[n]) is not None:
                     addresses = replace(
                         addresses,
-                        occlusion=base + steps,
+                        occlusion=base + offset,
                         maps=occlusion.shape[1:],
                         region=(0, 0, place.size, place.size),
                     )
                     data.append(np.asarray(occlusion, np.float32).tobytes())
-                    steps += occlusion.nbytes
+                    offset += occlusion.nbytes
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
                 addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
-        outputs = [
-            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(active, local, strict=True) if output
+        uploads = [
+            (place, host_array(answer.pixels)[0])
+            for (_, place, _), answer in zip(active, host_answers, strict=True)
+            if answer
         ]
-        outputs += self._without_stronger_spots(
-            slots, [(place, area) for face, place, area in active if face.shaping.still]
-        )
+        uploads += self._limit_spots(slots, [(place, area) for face, place, area in active if face.shaping.still])
         self._measure(
             slots,
             np.frombuffer(b"".join([*rows, *data]), np.uint8),
             shaping.measure_launches(largest, count, base, match=match, detail=detail),
             memories,
             constants,
-            sum(measured),
-            outputs_to_gpu(self._steps, slot, outputs) if outputs else None,
+            sum(measure_bytes),
+            outputs_to_gpu(self._submission, slot, uploads) if uploads else None,
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
         for n, (face, _, area) in enumerate(active):
-            measures: Float32 = values[sum(measured[:n]) : sum(measured[: n + 1])].view(np.float32)
-            decided = decide(
+            measures: Float32 = values[sum(measure_bytes[:n]) : sum(measure_bytes[: n + 1])].view(np.float32)
+            decision = decide(
                 shaping.unpack(measures, area, face.shaping),
                 area,
                 state_of(face),
@@ -142,15 +148,15 @@ class GpuShaper:
                 time=face.time,
                 seed=face.seed,
             )
-            grain, sheet_at = decided.grain, 0
+            grain, sheet_at = decision.grain, 0
             if grain and grain.synthetic:
                 name = "grain", grain.coarseness
-                constants.append(self._steps.constants.of(name, lambda k=name[1]: sheet(k)[:SHEET, :SHEET]))
+                constants.append(self._submission.constants.of(name, lambda k=name[1]: sheet(k)[:SHEET, :SHEET]))
                 sheet_at = constants[-1].address
-            controls.append(shaping.control_of(decided, sheet_at))
-        self._steps.pools.grow(slot.steps["apply"], count * CONTROL.itemsize)
+            controls.append(shaping.control_of(decision, sheet_at))
+        self._submission.pools.grow(slot.steps["apply"], count * CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
-        self._steps.put(
+        self._submission.put(
             slot,
             "apply",
             np.frombuffer(b"".join(controls), np.uint8),
@@ -159,11 +165,11 @@ class GpuShaper:
             writes=memories,
         )
 
-    def _without_stronger_spots(
+    def _limit_spots(
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
-        """Limits spots in the answers for stills, on the host."""
-        images = outputs_to_host(self._steps, slots, [place for place, _ in faces]) if faces else []
+        """Returns the answers for stills after limiting their spots on the host."""
+        images = outputs_to_host(self._submission, slots, [place for place, _ in faces]) if faces else []
         limited: list[tuple[FaceSlot, Float32]] = []
         for (place, area), (crop, output) in zip(faces, images, strict=True):
             output -= crop
@@ -182,23 +188,23 @@ class GpuShaper:
         before: Callable[[Stream], None] | None,
     ) -> None:
         """Runs the measuring kernels and waits for their results. `before` runs before the upload, on its stream."""
-        streams, slot = self._steps.streams, slots.frame
-        figures = slot.measures.on_gpu()
+        streams, slot = self._submission.streams, slots.frame
+        measure_memory = slot.measures.on_gpu()
 
         def download() -> None:
             streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
-            streams.down.copy(slot.measures.on_host(), figures, nbytes)
+            streams.down.copy(slot.measures.on_host(), measure_memory, nbytes)
             streams.down.record(slot.done)
 
-        done = self._steps.put(
+        done = self._submission.put(
             slot,
             "measure",
             data,
             launches,
             before=before,
             reads=constants,
-            writes=[figures, *memories],
+            writes=[measure_memory, *memories],
             after=download,
             waits=slots.inferred,
         )
@@ -206,7 +212,7 @@ class GpuShaper:
         slot.done.synchronize()
 
     def close(self) -> None:
-        """Frees the state kept for faces. The GPU must be idle. Call it only on the stream thread."""
+        """Frees the averages of the faces. The GPU must be idle. Call it only on the stream thread."""
         self._averager.close()
 
     @staticmethod

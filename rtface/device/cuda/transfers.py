@@ -53,8 +53,8 @@ def outputs_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSl
         for event in slots.inferred:
             streams.down.wait(event)
 
-    pieces = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
-    images = _download(steps, slot, pieces, streams.down, begin, slot.done)
+    arrays = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
+    images = _download(steps, slot, arrays, streams.down, begin, slot.done)
     shapes = [(3, face.size, face.size) for face in faces]
     return [(c.reshape(s), r.reshape(s)) for c, r, s in zip(images[::2], images[1::2], shapes, strict=True)]
 
@@ -62,18 +62,18 @@ def outputs_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSl
 def _download(
     steps: Submission,
     slot: FrameSlot,
-    pieces: Sequence[FaceFloats],
+    arrays: Sequence[FaceFloats],
     stream: Stream,
     begin: Callable[[], None],
     done: Event,
 ) -> list[Float32]:
-    """Downloads pieces on a stream. First calls `begin`, which puts work on that stream."""
-    steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
-    pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
+    """Downloads arrays on a stream. First calls `begin`, which makes the stream wait for them."""
+    steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in arrays))
+    pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in arrays)])
 
     def down() -> None:
         begin()
-        for (face, address, count), at in zip(pieces, ends, strict=False):
+        for (face, address, count), at in zip(arrays, ends, strict=False):
             stream.copy(pinned, face.memory, 4 * count, to_at=4 * int(at), source_at=address - face.memory.address)
         stream.record(done)
 

@@ -1,7 +1,7 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
 These crops equal an engine's crops, rounded to 8 bits. Trackers run in another thread, so views have separate slots and
-use the urgent stream: they neither wait for the networks nor delay them.
+use the urgent stream. They neither wait for the networks nor delay them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RegionReader:
         assert form is not None
         w, h = size
         side = max(size)
-        if side % 2 == 0 and (w % 2 or h % 2):  # chroma of a crop with an odd side is sampled at full size
+        if side % 2 == 0 and (w % 2 or h % 2):  # as on the CPU, an odd side prevents half-size chroma
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
         samples, tables = GpuSamples(frame, form), self._steps.tables_of(frame.color)
@@ -69,7 +69,7 @@ class RegionReader:
             urgent.copy(out.on_host(), out.on_gpu(), nbytes)
             urgent.record(slot.done)
 
-        # After a failure the slot stays in use until `close`: the GPU may still access it.
+        # After a failure the slot stays in use until `close`, because the GPU may still access it.
         streams.run(put).result()
         slot.done.synchronize()
         pixels = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
