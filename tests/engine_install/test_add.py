@@ -260,7 +260,7 @@ def test_a_killed_attempt_is_swept_away_later(published: Publisher, weights: Pat
 def test_the_doctor_says_how_what_was_added_is_repaired(published: Publisher, weights: Path) -> None:
     assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
     (folder() / "tiny-1" / "model.onnx").write_bytes(b"half")
-    with pytest.raises(RtfaceError, match="rtface engines add tiny-1 --overwrite, or put the right file there"):
+    with pytest.raises(RtfaceError, match="rtface engines add tiny-1 --overwrite, or restore the file"):
         load_engine("tiny-1", threads=1)
     (finding,) = [found for found in doctor_checks.check_engines() if found.name == "engine tiny-1"]
     assert (finding.state, finding.repair) == ("fault", "rtface engines add tiny-1 --overwrite")

@@ -99,7 +99,7 @@ def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list
 
 
 def rows(form: Layout, color: Color) -> dict[Role, Float]:
-    """Returns three weights per component, which convert RGB (1 = full scale) to code values."""
+    """Returns three weights per component to convert RGB to codes. 1 = full scale."""
     full = full_range(form, color)
     luma = code_range(form.bits, full, chroma=False).scale
     if form.kind == "rgb":
@@ -150,7 +150,7 @@ def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples
 
 
 def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | None:
-    """Returns the box of samples that a patch can change, or None if there are none."""
+    """Returns the box of samples that a patch can change; None if empty."""
     h, w = patch.support.shape
     box = clip_box(bounds(compose(to_plane, invert(patch.matrix)), (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
     return box if box[2] > box[0] and box[3] > box[1] else None
@@ -173,7 +173,7 @@ class Placement:
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
-        """Returns a uint8 map, h×w, that is above 0 wherever a mask is."""
+        """Returns a uint8 map, h×w, above 0 wherever a mask is."""
         if self._gate is None:
             gates = [warp_mask(p, p.support, self._to_plane, self.box) for p in self._group]
             self._gate = np.asarray(np.maximum.reduce(gates) if len(gates) > 1 else gates[0], np.uint8)

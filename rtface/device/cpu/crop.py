@@ -110,7 +110,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
 
 
 def full_range(form: Layout, color: Color) -> bool:
-    """Returns True if the pixel format or the stream has full range (black is code 0)."""
+    """Returns True if the pixel format or the stream has full range. Black is then code 0."""
     return form.full_range or color.full_range
 
 

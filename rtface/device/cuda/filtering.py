@@ -1,4 +1,4 @@
-"""Runs the filters of `device.cpu.crop.lowpass` on a GPU, with the kernels `area` and `blur`."""
+"""Performs `device.cpu.crop.lowpass` on a GPU, with kernels `area` and `blur`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def plan_lowpass(
 
 
 def _gaussian(size: int, sigma: float, word: int) -> Weights:
-    """Returns a Gaussian of `size` weights like cv2.GaussianBlur's, padded with zeros to 5."""
+    """Returns a Gaussian of `size` weights like cv2.GaussianBlur's. Pads it with zeros to 5."""
     half = size // 2
     weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(-half, half + 1)]
     weights = [w / sum(weights) for w in weights]
@@ -104,7 +104,7 @@ def _gaussian(size: int, sigma: float, word: int) -> Weights:
 
 
 class Filters:
-    """Collects the low-passes of a job, which then needs only one launch of `area` and one of `blur`."""
+    """Collects the low-passes of a job. The job launches `area` once, then `blur` once."""
 
     def __init__(self, scratch: int) -> None:
         self._scratch = scratch

@@ -131,7 +131,7 @@ class SlotPools:
         self._faces: dict[int, SlotPool[FaceSlot]] = {}
 
     def take(self, sizes: list[int]) -> FrameSlots:
-        """Returns slots for one frame and for its crops of these sides (px). Raises OutOfDeviceMemory."""
+        """Returns slots for one frame with crops of these sides (px). Raises OutOfDeviceMemory."""
         slots = FrameSlots(self._frames.take())
         try:
             for size in sizes:

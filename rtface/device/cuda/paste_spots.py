@@ -15,7 +15,7 @@ from rtface.geometry.transforms import bounds, compose, footprint, invert, trans
 
 
 class PasteFace(NamedTuple):
-    """The part of a crop under the mask, with a border of one zero sample.
+    """The part of a crop under the mask. It has a border of one zero sample.
 
     Attributes:
         number: index among the caller's faces.

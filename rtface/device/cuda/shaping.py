@@ -112,7 +112,7 @@ def measure_floats(size: int) -> int:
 
 
 def scratch_floats(size: int) -> int:
-    """Returns the number of floats of scratch memory for a crop of side S."""
+    """Returns the number of scratch floats for a crop of side S."""
     return 2 * size * size + 2 * (size // 4) ** 2
 
 

@@ -149,7 +149,7 @@ class StagedSamples(SampleMap):
         return (first + box[0] * step) * item, (first + (box[2] - 1) * step + 1) * item
 
     def _cut(self, piece: PlaneRect, boxes: Mapping[Role, Box]) -> Box | None:
-        """Returns the bounding box, in bytes and rows, of the samples of `boxes` in a piece."""
+        """Returns the bounding box of `boxes` in a piece, in bytes and rows."""
         inside: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
         if not inside:
             return None
@@ -186,7 +186,7 @@ class StagedSamples(SampleMap):
                 yield part.view(word.newbyteorder("<")), rows[top:bottom, left:right].view(word)
 
     def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
-        """Returns the block's byte ranges that contain `parts`, as offsets and lengths, without overlap."""
+        """Returns the block's byte ranges that contain `parts`: non-overlapping offsets and lengths."""
         out: list[tuple[int, int]] = []
         for piece in self.pieces:
             for _, top, _, bottom in sorted(

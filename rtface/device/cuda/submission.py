@@ -120,7 +120,7 @@ class Submission:
             raise failure
 
     def release(self, slots: FrameSlots) -> None:
-        """Releases a frame's slots and image after the GPU has finished with them. Safe to call twice."""
+        """Waits for the GPU, then releases a frame's slots and image. Safe to call twice."""
         if slots.released:
             return
         slots.released = True
