@@ -150,7 +150,7 @@ def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples
 
 
 def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | None:
-    """Returns the box of samples that a patch can change; None if empty."""
+    """Returns the box of samples that a patch can change, or None."""
     h, w = patch.support.shape
     box = clip_box(bounds(compose(to_plane, invert(patch.matrix)), (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
     return box if box[2] > box[0] and box[3] > box[1] else None

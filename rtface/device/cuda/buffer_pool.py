@@ -14,7 +14,7 @@ from rtface.device.cuda.stream_thread import StreamThread
 
 
 class GrowingBuffer:
-    """A growing buffer on the GPU, in pinned host memory, or in both.
+    """A growing buffer in GPU memory, pinned host memory, or both.
 
     Attributes:
         memory, pinned: the blocks on the GPU and on the host; None until the first `need` or if not requested.

@@ -149,7 +149,7 @@ class StagedSamples(SampleMap):
         return (first + box[0] * step) * item, (first + (box[2] - 1) * step + 1) * item
 
     def _cut(self, piece: PlaneRect, boxes: Mapping[Role, Box]) -> Box | None:
-        """Returns the bounding box of `boxes` in a piece, in bytes and rows."""
+        """Returns the bounding box (bytes and rows) of `boxes` in a piece."""
         inside: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
         if not inside:
             return None

@@ -73,8 +73,8 @@ _AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, missing in the Python module
 
 
 def spare_bits(device: str = "CPU") -> int | None:
-    """Returns the number of unused bits in int8 weights. Returns None if int8 is no faster on this CPU (OpenVINO reports
-    int8 for every CPU). Without VNNI, two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
+    """Returns the number of unused bits in int8 weights. None: int8 is no faster on this CPU, although OpenVINO reports
+    it. Without VNNI, two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
     if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
