@@ -39,9 +39,9 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
         (
             'name = "output"\nrange = [0.0, 1.0]',
             'name = "output"\nresidual = true\nrange = [-1.0, 1.0]',
-            "values of 0…1",
+            "output.range must be",
         ),
-        ("[controls]", "[memory]\ngrid = 48\n[controls]", r"memory\.grid must go into"),
+        ("[controls]", "[memory]\ngrid = 48\n[controls]", r"memory\.grid must be at least 32"),
         ("[controls]", "[controls", "not valid TOML"),
         ("[controls]", "a = " + "[" * 100_000, "nested too deeply"),
         ('name = "tiny"', 'name = "../../escape"', "name must contain only letters"),

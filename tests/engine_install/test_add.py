@@ -76,7 +76,7 @@ def test_a_file_of_ones_own_becomes_an_engine(published: Publisher, weights: Pat
         "commercial use: forbidden",
         "Only for study.",
         "dB against its golden crops",
-        "ms a face",
+        "ms per face",
         "--engine tiny-1",
     ):
         assert words in result.stderr
@@ -180,7 +180,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
         (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "engines/published/codeformer"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
-        (["--from", weights], "name the engine, as in: rtface engines add tiny-1 --from"),
+        (["--from", weights], "give the engine, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
         (["--from", bare], "does not contain the weights of an engine that can be added (tiny-1, tiny-2, other)"),
         (
@@ -227,7 +227,7 @@ def test_the_list_of_offers(published: Publisher, weights: Path) -> None:
     result = call("offers")
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert "added" in rows["tiny-1"] and "forbidden" in rows["tiny-1"] and "weights S-Lab-1.0" in rows["tiny-1"]
-    assert "to fetch" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
+    assert "to download" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
     assert "with --from" in rows["other"]
     assert "engines/published/codeformer" in result.stderr
     rows = json.loads(call("offers", "--json").stdout)
@@ -319,7 +319,7 @@ def test_over_http_what_is_no_weights_is_not_kept(
     published: Publisher, weights: Path, server: Server, tmp_path: Path
 ) -> None:
     server.data = b"<html>please log in</html>"
-    assert "is a web page, not a file of weights" in refused("tiny-1", "--url", server.url, "--accept-license")
+    assert "is a web page, not a weights file" in refused("tiny-1", "--url", server.url, "--accept-license")
     assert not list((tmp_path / "cache" / "downloads").rglob("*.pth"))
     server.data = weights.read_bytes()
     result = call("add", "tiny-1", "--url", server.url, "--accept-license")

@@ -123,7 +123,7 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
         ),
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
-        (_lfs, r"only a pointer to the weights \(Git LFS\)"),
+        (_lfs, r"only a Git LFS pointer"),
         (_tar, "PyTorch older than 0.2"),
         (_zip_cut, r"damaged or incomplete .*; download it again"),
         (_legacy_cut, r"damaged or incomplete .*; download it again"),

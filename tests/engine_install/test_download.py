@@ -171,7 +171,7 @@ def test_redirections_are_followed_but_not_for_ever(server: Server, tmp_path: Pa
     server.acts = [redirect(f"{server.url}?{k}") for k in range(3)]
     assert fetch(server, tmp_path / "a.pth").read_bytes() == DATA
     server.acts = [redirect(f"{server.url}?{k}") for k in range(30)]
-    with pytest.raises(DownloadError, match="answers 302 "):
+    with pytest.raises(DownloadError, match="answered 302 "):
         fetch(server, tmp_path / "b.pth")
 
 

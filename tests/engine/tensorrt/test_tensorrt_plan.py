@@ -114,7 +114,7 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
             bound(plan, gpu)
             plan.enqueue(stream.handle, 1)
     execution.fails, execution.least_scratch = set(), 9000
-    with pytest.raises(EngineError, match="does not take 1024 bytes of scratch memory: out of luck"):
+    with pytest.raises(EngineError, match="does not accept 1024 bytes of scratch memory: out of luck"):
         bound(plan, gpu, (1,))
     execution.least_scratch = 0
     bound(plan, gpu)
