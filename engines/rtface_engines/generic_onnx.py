@@ -167,7 +167,7 @@ def inspect(path: Path) -> GenericNetwork:
     size = image.shape[2] or _DEFAULT_SIZE
     if size % 16 or not 32 <= size <= _MAX_SIZE:
         raise InputError(
-            "{path} needs images of {size}×{size}, but rtface needs a multiple of 16 from 32 to {most}",
+            "{path} expects images of {size}×{size}, but rtface needs a multiple of 16 from 32 to {most}",
             code="onnx_size",
             path=path,
             size=size,

@@ -78,10 +78,8 @@ class CropRunner:
         if (low, high) != (0.0, 1.0):
             input_ *= np.float32(high - low)
             input_ += np.float32(low)
-        all_inputs = {
-            name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()
-        } | self._constants
-        self.plan.run({recipe.input.name: input_, **all_inputs}, {recipe.output.name: output, **outputs})
+        arrays = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
+        self.plan.run({recipe.input.name: input_, **arrays}, {recipe.output.name: output, **outputs})
         for values in (output, *outputs.values()):
             with np.errstate(invalid="ignore", over="ignore"):  # the check below raises EngineError instead
                 total = float(values.sum())

@@ -258,7 +258,9 @@ def _inconsistency(recipe: Recipe) -> str | None:
         return f"controls.fidelity.name is the name of another input: {control.name}"
     grid = recipe.memory.grid if recipe.memory else None
     if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):
-        return f"memory.grid must be at least 32 and divide input.size and input.region without remainder, got {grid}"
+        return (
+            f"memory.grid must be at least 32, and input.size / memory.grid a whole factor of input.region, got {grid}"
+        )
     return None
 
 

@@ -286,7 +286,7 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: Library())
     assert driver.driver.__wrapped__() == driver.Driver("13.1", ("GPU 0", "GPU 1"))
     Library.status = 999
-    with pytest.raises(MissingComponent, match="cuInit .* returned error 999"):
+    with pytest.raises(MissingComponent, match=r"cuInit .* returned error 999"):
         driver.driver.__wrapped__()
 
     def absent(name: str) -> None:

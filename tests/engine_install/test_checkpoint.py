@@ -55,9 +55,7 @@ class Evil:
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path, write: Callable[[Path, Any], Path]) -> None:
     path = write(tmp_path / "a.pth", {"params": state(), "more": Evil(tmp_path / "done")})
-    with pytest.raises(
-        InputError, match=r"a\.pth contains (posix|nt)\.system, which could run code, so it is not read"
-    ):
+    with pytest.raises(InputError, match=r"a\.pth contains (posix|nt)\.system, which could run code, so it is not"):
         read_contents(path)
     assert not (tmp_path / "done").exists()
 

@@ -41,7 +41,7 @@ class GpuAverager:
 
     def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:
         """Enqueues the averaging of one frame's answers, in place."""
-        small_crops, states = self._download_reduced(slots, faces)
+        small_crops, states = self._download(slots, faces)
         blends: list[Blend | None] = []
         for (face, place, _), state in zip(faces, states, strict=True):
             average = state_of(face).average
@@ -50,9 +50,7 @@ class GpuAverager:
             average.kept = state
         self._mix(slots, faces, states, blends)
 
-    def _download_reduced(
-        self, slots: FrameSlots, faces: Sequence[Averaged]
-    ) -> tuple[dict[int, Float32], list[FaceState]]:
+    def _download(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
         """Downloads reduced crops, by id of their face slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
         sizes = [shaping.small_floats(place.size) for place in slots.faces]

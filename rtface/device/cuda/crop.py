@@ -89,10 +89,8 @@ class CropPlan:
             sources.append([_NO_SOURCE] * self._count)
         faces = (
             [
-                packed(CROP_FACE, *first, *second, pixels_at, native_at)
-                for first, second, pixels_at, native_at in zip(
-                    *sources, pixels, native or [0] * self._count, strict=True
-                )
+                packed(CROP_FACE, *first, *second, crop, coded)
+                for first, second, crop, coded in zip(*sources, pixels, native or [0] * self._count, strict=True)
             ]
             if sources
             else []

@@ -91,7 +91,7 @@ class CudaDevice:
         ]
 
     def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], slots: FrameSlots) -> None:
-        slot, submission = slots.frame, self._submission
+        slot, work = slots.frame, self._submission
         plans: list[tuple[CropPlan, list[FaceSlot]]] = []
         for size in dict.fromkeys(size for _, size in places):
             numbers = [n for n, (_, s) in enumerate(places) if s == size]
@@ -103,10 +103,7 @@ class CudaDevice:
             gpu_frame = GpuFrame(frame.image, form, samples, 0, samples.memory)
         else:
             gpu_frame, upload = self._load(frame, form, [part for plan, _ in plans for part in plan.parts], slot)
-        tables, scratch = (
-            submission.tables_of(frame.color),
-            submission.scratch(slot, sum(plan.scratch for plan, _ in plans)),
-        )
+        tables, scratch = work.tables_of(frame.color), work.scratch(slot, sum(plan.scratch for plan, _ in plans))
         job, at = LaunchList(), scratch.address if scratch else 0
         for plan, faces in plans:
             native = [face.native for face in faces] if tables else None
@@ -122,7 +119,7 @@ class CudaDevice:
             )
             at += plan.scratch
         slots.gpu_frame = gpu_frame
-        submission.put_crops(
+        work.put_crops(
             slots,
             job,
             before=upload,

@@ -23,7 +23,7 @@ class FrameSlot:
     Attributes:
         block: the frame's samples (`staging.StagedSamples`), on the GPU and in pinned memory.
         steps: descriptors, in separate buffers per step, because the previous step's upload may still be running.
-        measures: the figures that the kernels measure.
+        measures: figures that kernels measure.
         scratch: intermediate results of the frame's kernels.
         exchange: pinned memory for downloaded crops and corrections.
         outputs: pinned memory for answers to upload.

@@ -73,13 +73,11 @@ class GpuShaper:
         self._submission.pools.grow(slot.measures, sum(measure_bytes))
         measure_memory = slot.measures.on_gpu()
         masks, data, offset = self._masks(active), list[bytes](), count * FACE.itemsize
-        host_answers = [
+        answers = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
             for face, *_ in active
         ]  # only answers on the host need an upload
-        occlusions = [
-            answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None for answer in host_answers
-        ]
+        occlusions = [a.occlusion if a and isinstance(a.occlusion, np.ndarray) else None for a in answers]
         self._submission.pools.grow(
             slot.steps["measure"], offset + sum(m.nbytes for m in (*masks, *occlusions) if m is not None)
         )
@@ -108,7 +106,7 @@ class GpuShaper:
                 measure_memory.address + sum(measure_bytes[:n]),
                 place.scratch,
             )
-            if host_answers[n] is not None:
+            if answers[n] is not None:
                 if (occlusion := occlusions[n]) is not None:
                     addresses = replace(
                         addresses,
@@ -123,7 +121,7 @@ class GpuShaper:
             rows.append(shaping.face_of(area, face.shaping, addresses))
         uploads = [
             (place, host_array(answer.pixels)[0])
-            for (_, place, _), answer in zip(active, host_answers, strict=True)
+            for (_, place, _), answer in zip(active, answers, strict=True)
             if answer
         ]
         uploads += self._limit_spots(slots, [(place, area) for face, place, area in active if face.shaping.still])

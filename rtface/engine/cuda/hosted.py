@@ -75,9 +75,7 @@ class Hosted:
 
     def _restore(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
         if after is not None:
-            wait(
-                [after]
-            )  # no deadlock: this thread has finished it, or the stream thread will without waiting for this one
+            wait([after])  # no deadlock: the stream thread, which may have to answer it, never waits for this thread
         streams, states = self._streams, self._states
         streams.gpu.enter()
         if self.kept is None:

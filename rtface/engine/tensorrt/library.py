@@ -84,7 +84,7 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
     Raises:
         MissingComponent: no installed library supports the GPU.
     """
-    gpu_label = f"{gpu} ({sm(capability)})"
+    target = f"{gpu} ({sm(capability)})"
     by_kind = {library.kind: library for library in libraries}
     rtx, full = by_kind.get("rtx"), by_kind.get("full")
     targets: frozenset[Capability] = (rtx.targets if rtx else None) or frozenset()
@@ -97,16 +97,13 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
             "{name} does not run on {where}: it supports {names}; get the full TensorRT with: {repair}",
             code="tensorrt_gpu",
             name=rtx.name,
-            where=gpu_label,
+            where=target,
             names=", ".join(map(sm, sorted(targets))),
             repair=extra_line("tensorrt"),
         )
     extra = "rtx" if "GeForce" in gpu else "tensorrt"
     raise MissingComponent(
-        "{where} needs TensorRT; get it with: {repair}",
-        code="tensorrt_missing",
-        where=gpu_label,
-        repair=extra_line(extra),
+        "{where} needs TensorRT; get it with: {repair}", code="tensorrt_missing", where=target, repair=extra_line(extra)
     )
 
 
