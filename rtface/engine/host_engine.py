@@ -45,9 +45,8 @@ class HostEngine(EngineBase):
         identity = self._plan.identity
         placement = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
         super().__init__(recipe, identity, verdict, backend.device, f", {placement}", why)
-        # These results do not depend on the number of threads.
-        same_results = identity.backend == "openvino" and identity.precision in ("int8", "f32")
-        self.threads, self._verdict = placement if backend.threads and not same_results else "", verdict
+        thread_independent = identity.backend == "openvino" and identity.precision in ("int8", "f32")
+        self.threads, self._verdict = placement if backend.threads and not thread_independent else "", verdict
         restorer = CropRunner(recipe, self._plan)
         gray_crop = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         answer: Restored[Float32] | None = None

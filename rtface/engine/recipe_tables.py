@@ -135,7 +135,7 @@ class Control:
 @dataclass(frozen=True, slots=True)
 class EngineControls:
     """The controls for users. `strength` scales the correction. Some networks have a `fidelity` control: 1 keeps the
-    answer close to the crop, 0 makes it beautiful."""
+    answer close to the crop, 0 makes it look best."""
 
     strength: bool = True
     fidelity: Control | None = None

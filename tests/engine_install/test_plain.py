@@ -134,10 +134,7 @@ def test_without_the_onnx_package_a_rewrite_is_refused(tmp_path: Path, monkeypat
         (convolutions(64, [(0.5, 0.0)])[:-60], "is damaged or not an ONNX file"),
         (convolutions(60, [(0.5, 0.0)]), "expects images of 60×60, but rtface needs a multiple of 16"),
         (convolutions(4096, [(0.5, 0.0)]), "expects images of 4096×4096, but rtface needs .* from 32 to 2048"),
-        (
-            remembering(64),
-            "cannot be an engine: rtface needs one .*; this network's inputs are input N×3×64×64 float32",
-        ),
+        (remembering(64), "cannot be an engine: rtface needs one .*; this network's inputs are input N×3×64×64 float"),
         (keeping(64, 32), "cannot be an engine"),
         (faithful(64, control=(7,)), "are input N×3×64×64 float32, w 7 float32, its outputs output N×3×64×64 float32"),
     ],

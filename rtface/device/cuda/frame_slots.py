@@ -71,7 +71,7 @@ class GpuFrame:
     """A frame on the GPU: all samples, or only the samples around its faces.
 
     Attributes:
-        image: the frame's image; kept until the GPU no longer uses it.
+        image: the frame's image, referenced until the GPU no longer uses it.
         form: layout of the image.
         samples: positions of the frame's samples, relative to address `base`.
         memory: blocks of memory that contain the samples.

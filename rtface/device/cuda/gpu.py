@@ -133,7 +133,7 @@ class Pinned(Memory):
         self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
 
     def bytes(self) -> Bytes:
-        """Returns the memory as uint8. Call it each time that the GPU has finished with it; do not keep the array."""
+        """Returns the memory as uint8. Call it only when the GPU has finished with it; do not keep the array."""
         assert self._view is not None
         return self._view
 

@@ -44,8 +44,8 @@ class Submission:
     ) -> Future[None]:
         """Submits the job that cuts a frame's crops and their reduced copies. Records `slot.cropped` after them.
 
-        The copies are always made, because whether answers will be averaged over time is not yet known. A copy costs
-        one read of its crop.
+        The copies are always made, because it is not yet known whether answers will be averaged over time. A copy
+        costs one read of its crop.
         """
         slot, faces, stream = slots.frame, slots.faces, self.streams.compute
         self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
