@@ -32,11 +32,11 @@ class GpuAverager:
     """Averages the answers of a frame's faces over time.
 
     Args:
-        steps: the device's object that submits work to the GPU.
+        submission: the device's object that submits work to the GPU.
     """
 
-    def __init__(self, steps: Submission) -> None:
-        self._streams, self._submission = steps.streams, steps
+    def __init__(self, submission: Submission) -> None:
+        self._streams, self._submission = submission.streams, submission
         self._state_pools: dict[int, StatePool] = {}
 
     def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:

@@ -34,11 +34,11 @@ class GpuShaper:
     """Shapes the corrections of a frame's faces.
 
     Args:
-        steps: the device's object that submits work to the GPU.
+        submission: the device's object that submits work to the GPU.
     """
 
-    def __init__(self, steps: Submission) -> None:
-        self._submission, self._averager = steps, GpuAverager(steps)
+    def __init__(self, submission: Submission) -> None:
+        self._submission, self._averager = submission, GpuAverager(submission)
 
     def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Shapes the corrections of one frame's faces. Raises EngineError if an answer has NaN or infinity."""
