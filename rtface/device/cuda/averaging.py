@@ -43,9 +43,9 @@ class GpuAverager:
         """Enqueues the averaging of one frame's answers, in place."""
         small_crops, states = self._download(slots, faces)
         blends: list[Blend | None] = []
-        for (face, place, _), state in zip(faces, states, strict=True):
+        for (face, face_slot, _), state in zip(faces, states, strict=True):
             average = state_of(face).average
-            small_crop, rows = small_of(small_crops[id(place)], place.size)
+            small_crop, rows = small_of(small_crops[id(face_slot)], face_slot.size)
             blends.append(average.follow(small_crop, rows, face.time, face.scale, has_average=average.kept is state))
             average.kept = state
         self._mix(slots, faces, states, blends)
@@ -53,11 +53,11 @@ class GpuAverager:
     def _download(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
         """Downloads reduced crops, by id of their face slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
-        sizes = [shaping.small_floats(place.size) for place in slots.faces]
+        sizes = [shaping.small_floats(face_slot.size) for face_slot in slots.faces]
         nbytes = 4 * sum(sizes)
 
         def down() -> list[FaceState]:
-            states = [self._state(face, place) for face, place, _ in faces]
+            states = [self._state(face, face_slot) for face, face_slot, _ in faces]
             streams.urgent.wait(slot.cropped)
             streams.urgent.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
             streams.urgent.record(slot.fetched)
@@ -66,11 +66,11 @@ class GpuAverager:
         states = streams.run(down).result()
         slot.fetched.synchronize()
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
-        return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, states
+        return {id(face_slot): part for face_slot, part in zip(slots.faces, parts, strict=True)}, states
 
-    def _state(self, face: ShapeTask, place: FaceSlot) -> FaceState:
+    def _state(self, face: ShapeTask, face_slot: FaceSlot) -> FaceState:
         """Returns the state of a face's average, or creates one."""
-        size = place.size
+        size = face_slot.size
         if size not in self._state_pools:
             self._state_pools[size] = StatePool(self._streams.gpu, 12 * size * size)
         state = state_of(face).average.kept
@@ -89,9 +89,9 @@ class GpuAverager:
         base = at = stage.on_gpu().address
         at += rows.nbytes
         blended = [(*face, blend, state) for face, blend, state in zip(faces, blends, states, strict=True) if blend]
-        for row, (face, place, box, blend, state) in zip(rows, blended, strict=True):
+        for row, (face, face_slot, box, blend, state) in zip(rows, blended, strict=True):
             x0, y0, x1, y1 = low_box(box)
-            row["r"], row["mean"], row["size"] = place.restored, state.at[0], place.size
+            row["r"], row["mean"], row["size"] = face_slot.restored, state.at[0], face_slot.size
             row["x"], row["y"], row["columns"], row["rows"] = SHRINK * x0, SHRINK * y0, x1 - x0, y1 - y0
             row["cubic"] = face.scale < FINE
             for name, values in (("gate", blend.gate), ("flow", blend.flow)):
@@ -102,10 +102,8 @@ class GpuAverager:
                     at += len(parts[-1])
 
         def store_averages() -> None:
-            for (_, place, _), state in zip(faces, states, strict=True):
-                finish.copy(
-                    state.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
-                )
+            for (_, slot, _), state in zip(faces, states, strict=True):
+                finish.copy(state.memory, slot.memory, 12 * slot.size**2, source_at=slot.restored - slot.memory.address)
 
         done = self._submission.put(
             slot,
@@ -113,7 +111,7 @@ class GpuAverager:
             np.concatenate([rows.view(np.uint8), *parts]),
             shaping.average_launches(rows, base) if blended else [],
             reads=[state.memory for state in states],
-            writes=[place.memory for _, place, _ in faces],
+            writes=[face_slot.memory for _, face_slot, _ in faces],
             after=store_averages,
             waits=slots.inferred,
         )

@@ -42,34 +42,34 @@ class GpuShaper:
 
     def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Shapes the corrections of one frame's faces. Raises EngineError if an answer has NaN or infinity."""
-        places = [slot_of(face) for face in faces]
+        face_slots = [slot_of(face) for face in faces]
         areas = [_area(face) for face in faces]
         averaged = [
-            (face, place, area.box if area else (0, 0, place.size, place.size))
-            for face, place, area in zip(faces, places, areas, strict=True)
+            (face, face_slot, area.box if area else (0, 0, face_slot.size, face_slot.size))
+            for face, face_slot, area in zip(faces, face_slots, areas, strict=True)
             if face.shaping.average
         ]
         if averaged:
             self._averager.average(slots, averaged)
         active = [
-            (face, place, area)
-            for face, place, area in zip(faces, places, areas, strict=True)
+            (face, face_slot, area)
+            for face, face_slot, area in zip(faces, face_slots, areas, strict=True)
             if area is not None and face.shaping.strength > 0.0 and face.restored is not None
         ]
         if active:
             self._shape(slots, active)
         shaped = {id(face) for face, *_ in active}
         return [
-            GpuCorrection(slots, place, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
-            for face, place, area in zip(faces, places, areas, strict=True)
+            GpuCorrection(slots, face_slot, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
+            for face, face_slot, area in zip(faces, face_slots, areas, strict=True)
         ]
 
     def _shape(self, slots: FrameSlots, active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
-        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in active}.values())
-        largest, count = max(place.size for _, place, _ in active), len(active)
+        slot, memories = slots.frame, list({id(s.memory): s.memory for _, s, _ in active}.values())
+        largest, count = max(face_slot.size for _, face_slot, _ in active), len(active)
         match = any(face.shaping.grain != "none" for face, *_ in active)
         detail = any(face.shaping.detail for face, *_ in active)
-        measure_bytes = [4 * shaping.measure_floats(place.size) for _, place, _ in active]
+        measure_bytes = [4 * shaping.measure_floats(face_slot.size) for _, face_slot, _ in active]
         self._submission.pools.grow(slot.measures, sum(measure_bytes))
         measure_memory = slot.measures.on_gpu()
         masks, data, offset = self._masks(active), list[bytes](), count * FACE.itemsize
@@ -83,28 +83,28 @@ class GpuShaper:
         )
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
-        for n, (face, place, area) in enumerate(active):
+        for n, (face, face_slot, area) in enumerate(active):
             mask = masks[n]
             if mask is None:  # without a mesh: the template's mask, a constant on the GPU
-                size, region = place.size, face.shaping.region
+                size, region = face_slot.size, face.shaping.region
                 constant = self._submission.constants.of(
                     (f"{region} mask", size), partial(small_mask, size, None, region)
                 )
                 constants.append(constant)
-                mask_at, mask_side = constant.address, place.size
+                mask_at, mask_side = constant.address, face_slot.size
             else:
                 mask_at, mask_side = base + offset, len(mask)
                 data.append(mask.tobytes())
                 offset += mask.nbytes
             addresses = shaping.FaceAddresses(
-                place.restored,
-                place.crop,
-                place.correction,
-                place.mask,
+                face_slot.restored,
+                face_slot.crop,
+                face_slot.correction,
+                face_slot.mask,
                 mask_at,
                 mask_side,
                 measure_memory.address + sum(measure_bytes[:n]),
-                place.scratch,
+                face_slot.scratch,
             )
             if answers[n] is not None:
                 if (occlusion := occlusions[n]) is not None:
@@ -112,19 +112,19 @@ class GpuShaper:
                         addresses,
                         occlusion=base + offset,
                         maps=occlusion.shape[1:],
-                        region=(0, 0, place.size, place.size),
+                        region=(0, 0, face_slot.size, face_slot.size),
                     )
                     data.append(np.asarray(occlusion, np.float32).tobytes())
                     offset += occlusion.nbytes
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
-                addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
+                addresses = replace(addresses, occlusion=face_slot.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
         uploads = [
-            (place, host_array(answer.pixels)[0])
-            for (_, place, _), answer in zip(active, answers, strict=True)
+            (face_slot, host_array(answer.pixels)[0])
+            for (_, face_slot, _), answer in zip(active, answers, strict=True)
             if answer
         ]
-        uploads += self._limit_spots(slots, [(place, area) for face, place, area in active if face.shaping.still])
+        uploads += self._limit_spots(slots, [(slot, area) for face, slot, area in active if face.shaping.still])
         self._measure(
             slots,
             np.frombuffer(b"".join([*rows, *data]), np.uint8),
@@ -167,12 +167,12 @@ class GpuShaper:
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
         """Returns the answers for stills after limiting their spots on the host."""
-        images = outputs_to_host(self._submission, slots, [place for place, _ in faces]) if faces else []
+        images = outputs_to_host(self._submission, slots, [slot for slot, _ in faces]) if faces else []
         limited: list[tuple[FaceSlot, Float32]] = []
-        for (place, area), (crop, output) in zip(faces, images, strict=True):
+        for (face_slot, area), (crop, output) in zip(faces, images, strict=True):
             output -= crop
             hold_spots(output, crop, area)
-            limited.append((place, output + crop))
+            limited.append((face_slot, output + crop))
         return limited
 
     def _measure(
@@ -217,8 +217,8 @@ class GpuShaper:
     def _masks(active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
         """Draws the small masks of faces that have a mesh."""
         return [
-            None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
-            for face, place, _ in active
+            None if face.mesh is None else np.ascontiguousarray(small_mask(slot.size, face.mesh, face.shaping.region))
+            for face, slot, _ in active
         ]
 
 
