@@ -160,7 +160,7 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
 
     monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", breaking)
     with pytest.raises(
-        EngineError, match=r"stopped answering.*the finished part is in .*partial.*continue with --start"
+        EngineError, match=r"stopped responding.*the finished part is in .*partial.*continue with --start"
     ):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 
