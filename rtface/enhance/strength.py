@@ -10,8 +10,8 @@ from rtface.geometry.transforms import display_size
 from rtface.quality.governor import UNSEEN_STRENGTH
 
 # A correction weakens from `_TURNED_DEG` of yaw on and is 0 at `_PROFILE_DEG`, because engines were trained on faces
-# that hardly turn. Of ten portraits, the five turned by 39 to 45 degrees lose 0.004 of their identity to rtface-m. The five
-# turned by 50 to 58 degrees lose 0.019; with this rule, they lose 0.012, and the gain falls from 0.23 to 0.22 dB.
+# that hardly turn. Of ten portraits, the five turned by 39 to 45 degrees lose 0.004 of their identity to rtface-m. The
+# five turned by 50 to 58 degrees lose 0.019; with this rule, they lose 0.012, and the gain falls from 0.23 to 0.22 dB.
 _TURNED_DEG, _PROFILE_DEG = 45.0, 75.0
 # Shares of a face's mesh inside the frame at which a film's correction is 0 and full. Below half, tracking ends.
 _EDGE_SHARES = 0.5, 0.62
