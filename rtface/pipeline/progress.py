@@ -1,4 +1,4 @@
-"""Measures a run's progress, and shows it in one line."""
+"""Measures a run's progress, and shows it on one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtface.util.text import counted
 BAR = 20
 TERMINAL_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 10.0
-# With a smaller share and fewer frames done, the time to load engines would dominate the estimated time left.
+# With a smaller share and fewer frames done, no time left is estimated, because loading the engines would dominate it.
 _MIN_SHARE, _MIN_FRAMES = 0.1, 50
 
 
@@ -27,7 +27,7 @@ class Progress:
         duration_s: seconds of the film to write, None when unknown.
         fps: recent frames per second.
         faces: faces on the last frame.
-        resumed_s: seconds of the film that were written before this run, which continues it.
+        resumed_s: seconds of the film that were written by an earlier run, which this run continues.
     """
 
     frames: int
@@ -50,7 +50,7 @@ class LineOutput(Protocol):
         ...
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows a line. On a terminal it replaces the previous line. Programs get the facts."""
+        """Shows a line. On a terminal, it replaces the previous line. Programs that read events get `facts`."""
 
 
 def share(progress: Progress) -> float | None:
@@ -61,14 +61,14 @@ def share(progress: Progress) -> float | None:
 
 
 def eta(progress: Progress, elapsed: float) -> float | None:
-    """Returns the seconds left at the mean speed so far, or None."""
+    """Returns the seconds left at the mean speed, or None if unknown."""
     done = share(progress)
     if not done or elapsed <= 0 or not progress.duration_s:
         return None
-    here = done - progress.resumed_s / progress.duration_s
-    if here <= 0 or (here < _MIN_SHARE and progress.frames < _MIN_FRAMES):
+    share_of_run = done - progress.resumed_s / progress.duration_s
+    if share_of_run <= 0 or (share_of_run < _MIN_SHARE and progress.frames < _MIN_FRAMES):
         return None
-    return elapsed * (1 - done) / here
+    return elapsed * (1 - done) / share_of_run
 
 
 def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str:
@@ -89,7 +89,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
 
 
 class Pace:
-    """Decides when to show a line: five times a second on a terminal, from the start on; every 10 s elsewhere."""
+    """Decides when to show a line: on a terminal at once and five times a second, else every 10 s."""
 
     def __init__(self, line: LineOutput) -> None:
         self._interval = TERMINAL_INTERVAL_S if line.live else PLAIN_INTERVAL_S
@@ -105,7 +105,7 @@ class Pace:
 
 
 class ProgressLine:
-    """Shows each `Progress` as a line, at a `Pace`."""
+    """Shows each `Progress` as a line, as often as `Pace` allows."""
 
     def __init__(self, line: LineOutput, name: str) -> None:
         self._line, self._name, self._pace = line, name, Pace(line)
@@ -139,5 +139,5 @@ class SpeedMeter:
         return self._fps
 
     def leave_out(self) -> None:
-        """Leaves out the time since the last `tick`, such as a pause."""
+        """Ignores the time since the last `tick`, such as a pause."""
         self._since += monotonic() - self._ticked

@@ -151,7 +151,7 @@ def test_bound_rises_with_error_and_contrast() -> None:
 
 def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CALIBRATIONS, "rtface-s", replace(CALIBRATIONS["rtface-s"], weights="0" * 64))
-    with pytest.raises(UsageError, match="network of the engine rtface-s is not the one"):
+    with pytest.raises(UsageError, match="this network of the engine rtface-s are unknown"):
         mapped(film(tmp_path / "in.mkv", frames=2))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
