@@ -16,7 +16,7 @@ from rtface.util.urls import Address
 
 
 def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
-    """Raises UsageError if options or transfer curve make a requested map impossible. With an `input`, it also raises if
+    """Raises UsageError if options or transfer curve make a requested map impossible. With an `input`, also raises if
     they make a requested correction of fading impossible."""
     faults = [
         (options.invented is not None, Message("the map of {--invented} does not show its changes", code="fading_map")),
