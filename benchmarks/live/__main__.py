@@ -35,7 +35,7 @@ CLIPS: dict[str, dict[str, int]] = {
 }
 
 
-def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
+def measured(path: Path, seconds: float, *arguments: str, tree: Path | None = None) -> dict[str, Any]:
     """Measures a live run on a clip. `tree` is a folder with another version of rtface and the benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -58,7 +58,7 @@ def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -
                     times_file,
                     str(count),
                     str(seconds),
-                    *more,
+                    *arguments,
                 ],
                 capture_output=True,
                 text=True,

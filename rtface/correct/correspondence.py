@@ -94,7 +94,7 @@ class Warp:
 
 
 def warp_between(
-    here: FaceFeatures, there: FaceFeatures, expected: Float32 | None = None, *, fine: bool = False
+    face: FaceFeatures, other: FaceFeatures, expected: Float32 | None = None, *, fine: bool = False
 ) -> Warp:
     """Estimates the warp between two frames by dense optical flow (DIS).
 
@@ -103,11 +103,11 @@ def warp_between(
             better; None as in `reliable_flow`.
         fine: as in `dense_flow`. On averaged answers, errors are 20 % smaller; on others, the flow follows noise.
     """
-    flow: Float32 | None = reliable_flow(dense_flow(here.grey, there.grey, fine=fine), here.luma, there.luma, expected)
+    flow: Float32 | None = reliable_flow(dense_flow(face.grey, other.grey, fine=fine), face.luma, other.luma, expected)
     if expected is None and float(np.abs(flow).max()) < _MIN_FLOW_SAMPLES:
         flow = None
-    warped_planes = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
-    return Warp(flow, _gate([a - b for a, b in zip(here.few, warped_planes, strict=True)]))
+    warped_planes = list(other.few) if flow is None else [shifted(plane, flow) for plane in other.few]
+    return Warp(flow, _gate([a - b for a, b in zip(face.few, warped_planes, strict=True)]))
 
 
 def speed_of(features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]], *, fine: bool) -> Float32:
@@ -165,8 +165,8 @@ def _gate(change: Sequence[Float32]) -> Float32:
     face is ignored."""
     error: Any = np.zeros((SIDE, SIDE), np.float32)
     for plane in change:
-        rest = plane - np.float32(median_of(plane.ravel()[_INSIDE]))
-        cv2.max(error, cv2.boxFilter(rest * rest, -1, (5, 5)), dst=error)
+        difference = plane - np.float32(median_of(plane.ravel()[_INSIDE]))
+        cv2.max(error, cv2.boxFilter(difference * difference, -1, (5, 5)), dst=error)
     error = np.sqrt(error)
     threshold = np.float32(min(max(_MIN_GATE_RMS, 3.0 * median_of(error.ravel()[_INSIDE])), _MAX_GATE_RMS))
     x = np.clip(np.float32(2.0) - error / threshold, 0.0, 1.0)

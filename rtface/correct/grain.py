@@ -134,11 +134,11 @@ class GrainMatcher:
     def _smooth(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
         previous = self._levels
         if previous is not None:
-            keep = float(np.exp(-max(time - self._time, 0.0) / _LEVELS_S))
+            weight = float(np.exp(-max(time - self._time, 0.0) / _LEVELS_S))
             levels = (
-                keep * previous[0] + (1.0 - keep) * levels[0],
-                keep * previous[1] + (1.0 - keep) * levels[1],
-                keep * previous[2] + (1.0 - keep) * levels[2],
+                weight * previous[0] + (1.0 - weight) * levels[0],
+                weight * previous[1] + (1.0 - weight) * levels[1],
+                weight * previous[2] + (1.0 - weight) * levels[2],
             )
         self._levels, self._time = levels, time
         return levels
@@ -263,8 +263,8 @@ def sheet(coarseness: float) -> Float32:
     """Returns correlated Gaussian noise: a 512×512 tile, repeated 2×2. Its high-pass has standard deviation 1."""
     white = np.random.default_rng(0).standard_normal((SHEET, SHEET)).astype(np.float32)
     soft: Any = cv2.GaussianBlur(np.tile(white, (3, 3)), (0, 0), 0.5 * max(coarseness, 1.0))
-    passed = highpass(soft, coarseness, rows=True)[SHEET : 2 * SHEET, SHEET : 2 * SHEET]
-    return np.tile(soft[SHEET : 2 * SHEET, SHEET : 2 * SHEET] / passed.std(), (2, 2)).astype(np.float32)
+    filtered = highpass(soft, coarseness, rows=True)[SHEET : 2 * SHEET, SHEET : 2 * SHEET]
+    return np.tile(soft[SHEET : 2 * SHEET, SHEET : 2 * SHEET] / filtered.std(), (2, 2)).astype(np.float32)
 
 
 def sheet_part(shape: tuple[int, ...], coarseness: int, at: tuple[int, int]) -> Float32:

@@ -105,17 +105,19 @@ def temporally_averaged(
     return out
 
 
-def flicker_ratio(seen: Float32, left: Float32) -> Float32:
+def flicker_ratio(before: Float32, after: Float32) -> Float32:
     """Returns how far two frames differ by flicker, 0…1. Other differences are due to inexact motion. Enhancement
     reduces flicker, but not differences due to motion.
 
     Args:
-        seen: float32 SIDE×SIDE, mean square difference of two frames of the input along their motion.
-        left: the same, of the output.
+        before: float32 SIDE×SIDE, mean square difference of two frames along their motion, in the input.
+        after: the same, in the output.
     """
     return cast(
         Float32,
-        np.clip((seen + _UNSEEN_MEAN_SQUARE) / (left + _UNSEEN_MEAN_SQUARE) - np.float32(_AVERAGING_RATIO), 0.0, 1.0),
+        np.clip(
+            (before + _UNSEEN_MEAN_SQUARE) / (after + _UNSEEN_MEAN_SQUARE) - np.float32(_AVERAGING_RATIO), 0.0, 1.0
+        ),
     )
 
 

@@ -212,8 +212,8 @@ def _gate(change: Float32, inside: Any, noise: float) -> Float32:
     error: Any = np.zeros(change.shape[1:], np.float32)
     for plane in change:
         light = median_of(plane.ravel()[inside]) if inside.size else 0.0
-        rest = plane - np.float32(min(max(light, -_MAX_BRIGHTNESS_CHANGE), _MAX_BRIGHTNESS_CHANGE))
-        cv2.max(error, cv2.boxFilter(cv2.multiply(rest, rest), -1, (3, 3)), dst=error)
+        difference = plane - np.float32(min(max(light, -_MAX_BRIGHTNESS_CHANGE), _MAX_BRIGHTNESS_CHANGE))
+        cv2.max(error, cv2.boxFilter(cv2.multiply(difference, difference), -1, (3, 3)), dst=error)
     threshold = np.float32(max(_MIN_DIFFERENCE, _MIN_DIFFERENCE_NOISES * noise))
     x = np.clip(np.float32(2.0) - cv2.sqrt(error) / threshold, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)

@@ -168,12 +168,12 @@ def shape_part(
     if not shaping.keep:
         return part
     full = whole(part, size)
-    shown = state.key.key(c, full, shaping.strength, time, scale, shaping.share)
-    return part if shown is full else (*shown, (0, 0, size, size))
+    shaped = state.key.key(c, full, shaping.strength, time, scale, shaping.share)
+    return part if shaped is full else (*shaped, (0, 0, size, size))
 
 
 def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32, Float32]:
-    """Enlarges the result of `shape_part` to the whole crop, S×S×3 and S×S. Both are 0 outside the part."""
+    """Pads the result of `shape_part` with zeros to the whole crop: S×S×3 and S×S."""
     pixels, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
     if part is not None:
         x0, y0, x1, y1 = part[2]

@@ -107,7 +107,7 @@ class CodedStage:
     ) -> None:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
-        self._network_lock, self._unused = Lock(), 0
+        self._network_lock, self._unprocessed = Lock(), 0
         self._last: dict[int, tuple[bool, bool]] = {}  # by track of the last frame: corrected inside its oval, round it
         self._grain = dict[int, HeadGrain]()  # by track of the last frame
         self._outputs, self._next_outputs = dict[PlaceKey, Output](), dict[PlaceKey, Output]()
@@ -157,9 +157,9 @@ class CodedStage:
         Returns:
             Whether anything was started.
         """
-        self._outputs, self._next_outputs, self._unused = self._next_outputs, {}, self._unused + 1
+        self._outputs, self._next_outputs, self._unprocessed = self._next_outputs, {}, self._unprocessed + 1
         faces = [face for face in frame.faces if face.track_id in self._last]
-        if not faces or self._unused > _MAX_UNUSED_FRAMES or on_gpu(frame.image):
+        if not faces or self._unprocessed > _MAX_UNUSED_FRAMES or on_gpu(frame.image):
             return False
         try:
             for face in faces:
@@ -186,7 +186,7 @@ class CodedStage:
             return frame
         corrections = list[Correction]()
         boxes: list[Any] = []
-        self._last, self._unused = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
+        self._last, self._unprocessed = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
         for face, inside, around in faces:
             read, read_face, to_read = as_read(frame, face)
             place, head_too = place_within(read, read_face, *self._last[face.track_id])

@@ -118,7 +118,7 @@ class FaceCorrector(ABC):
         self._held_faces = {persons: HeldFaces() for persons in (False, True)}  # by `persons_known` of `chosen`
         self._repeats = RepeatedFrames()
         self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
-        self._select = self._selector(helpers.light)
+        self._select = self._create_selector(helpers.light)
 
     @property
     def runtime(self) -> Runtime:
@@ -177,14 +177,14 @@ class FaceCorrector(ABC):
         strength = self.shots.at(frame.time).strength_of(self.strength)
         task.faces = self._select(frame, faces, self.runtime, strength)
         for face in task.faces:
-            face.shaping = self._shaping(task, face)
-        self._first_stage(task, faces, strength)
+            face.shaping = self._shaping_options(task, face)
+        self._run_first_stage(task, faces, strength)
         if task.faces:
             self._submit_faces(task)
         self._measure.begin()
         self.tracks.sweep(frame.time)
 
-    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
+    def _run_first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
         """Removes coding artefacts from the frame if that is expected to help.
 
         Args:
@@ -288,7 +288,7 @@ class FaceCorrector(ABC):
         self._stats.count(f"crops:{engine.name}")
         return face.track.ask(engine, crops.pixels, face.time)
 
-    def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
+    def _shaping_options(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(
             face.strength.applied,
             self._options.grain,
@@ -331,7 +331,7 @@ class FaceCorrector(ABC):
             task.resume()
         for face in task.faces:
             with stats.time("engine wait"):
-                face.restored = self._restored(task, face)
+                face.restored = self._answer_to_show(task, face)
         with stats.time("correct"):
             corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
         if self.mode is Mode.FILM:  # a live run reports no doubts, because it may never end
@@ -366,15 +366,15 @@ class FaceCorrector(ABC):
         self._stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return replace(frame, corrected=True)
 
-    def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
+    def _answer_to_show(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
         """Returns the answer to show. Returns None if it is late or missing."""
         if face.sample is not None:
-            box = self._box(face)
+            box = self._shown_box(face)
             face.track.keys.prepare(face.sample, box)
             return face.track.keys.restored(face.sample, box, face.share)
         return None if face.output is None else face.output.result()
 
-    def _box(self, face: FaceTask) -> Box:
+    def _shown_box(self, face: FaceTask) -> Box:
         """Returns the box of the crop that is shown, in SIDE×SIDE samples."""
         return shown_box(SIDE, face.mesh, face.crops.size, face.shaping.region)
 
@@ -395,7 +395,7 @@ class FaceCorrector(ABC):
 
     # -- differences between films, calls and live runs ---------------------------------------------------
 
-    def _selector(self, light: str | None) -> EngineSelector:
+    def _create_selector(self, light: str | None) -> EngineSelector:
         return EngineSelector(self._options, self._stats, self.tracks, light)
 
     def label(self, frame: Frame) -> Frame:

@@ -44,8 +44,9 @@ class EngineSelector:
         """Returns the faces to correct, with their engines.
 
         Args:
-            frame, faces: the frame, and its chosen faces.
-            runtime: holds the engines.
+            frame: the frame.
+            faces: the chosen faces of the frame.
+            runtime: contains the engines.
             strength: strength of the run, 0…1.
         """
         tasks = self._select(frame, faces, runtime, strength)
@@ -53,10 +54,10 @@ class EngineSelector:
             if person := task.face.person:
                 task.engine = runtime.engines.of_person(task.engine, person)
                 task.light = task.light and runtime.engines.of_person(task.light, person)
-            track, previous, now = task.track, task.track.engine, task.engine.name
-            track.engine = now
-            if previous not in (None, now):
-                if same_network := bool(previous) and shipped_name(previous) == shipped_name(now) and not frame.new:
+            track, previous, engine = task.track, task.track.engine, task.engine.name
+            track.engine = engine
+            if previous not in (None, engine):
+                if same_network := bool(previous) and shipped_name(previous) == shipped_name(engine) and not frame.new:
                     track.weights = 0.0  # the correction fades to that of the new weights
                 if same_network or self.live:
                     track.change_engine()
@@ -66,7 +67,7 @@ class EngineSelector:
                 track.weights = faded(track.weights, 1.0, inf, 1.0)
                 task.share = min(task.share, track.weights)
             if not frame.lead_in:
-                track.figures.note(frame.time).engine = now
+                track.figures.note(frame.time).engine = engine
         return tasks
 
     def _select(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:

@@ -96,14 +96,14 @@ class IdentityGuard:
                 return False
             pixels, place = task.device.read(correction)
             changed = with_correction(chip, pixels, compose(matrix, invert(place)), guard.kept)
-            before, after = self._embed(_blurred(chip)), self._embed(_blurred(changed))
+            original, corrected = self._embed(_blur(chip)), self._embed(_blur(changed))
             self._stats.count("guard_looks")
             return guard.learn(
-                face.time, distance(before, after), limits, _RETRY_S if guard.drift is None else self._period
+                face.time, distance(original, corrected), limits, _RETRY_S if guard.drift is None else self._period
             )
 
 
-def _blurred(chip: Bytes) -> Bytes:
+def _blur(chip: Bytes) -> Bytes:
     return cast(Bytes, cv2.GaussianBlur(chip, (0, 0), BLUR))
 
 

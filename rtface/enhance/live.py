@@ -92,17 +92,17 @@ class LiveEnhancer(FrameEnhancer):
         for face in frame.faces:
             self._governor.missing(face.track_id)
 
-    def _selector(self, light: str | None) -> EngineSelector:
+    def _create_selector(self, light: str | None) -> EngineSelector:
         return GovernedSelector(self._options, self._stats, self.tracks, light, self._governor)
 
     def collect(self, task: FrameTask) -> Frame:
         """Returns the corrected frame, and reports its cost to the governor."""
         frame = super().collect(task)
-        done = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
-        self._governor.costs.spent(task.seconds - task.first_s, done)
+        engines_used = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
+        self._governor.costs.spent(task.seconds - task.first_s, engines_used)
         return frame
 
-    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
+    def _run_first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
         """Runs the first stage if the engines leave time for it. With little time, its light network runs; with less,
         the first stage is skipped, before any engine is."""
         time, has_room = task.frame.time, self._governor.has_room
@@ -117,7 +117,7 @@ class LiveEnhancer(FrameEnhancer):
             self._first_s += 0.01 * (_FIRST_STAGE_S - self._first_s)  # so that the first stage is tried again
             return
         started = perf_counter()
-        super()._first_stage(task, faces, strength * self._first_share, light=light)
+        super()._run_first_stage(task, faces, strength * self._first_share, light=light)
         if task.cleaned:
             task.first_s = perf_counter() - started
             self._first_s += 0.1 * (min(task.first_s / cost, 2 * self._first_s) - self._first_s)
@@ -130,10 +130,10 @@ class LiveEnhancer(FrameEnhancer):
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
         return face.key and face.track.keys.free(face.time, face.every, self._governor.period)
 
-    def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
+    def _answer_to_show(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
         track = face.track
         if face.sample is not None:
-            box = self._box(face)
+            box = self._shown_box(face)
             track.keys.prepare(face.sample, box)
             if _in_time(face.sample.light, task.deadline):
                 return track.keys.restored(face.sample, box, face.share)
@@ -142,7 +142,7 @@ class LiveEnhancer(FrameEnhancer):
             return None
         self._use_late_answer(task, track)
         if not task.device.carries:
-            return super()._restored(task, face)
+            return super()._answer_to_show(task, face)
         if face.output is not None:
             waits = self._governor.costs.waits(1e-3 * face.engine.ms)
             if _in_time(face.output, task.deadline if waits else 0.0):

@@ -103,10 +103,10 @@ def _analyze(device: Device, frame: Frame, face: Face) -> tuple[View, Frame, Fac
     Returns:
         A view of the analyzed frame, the analyzed frame, its face, and the analysis.
     """
-    read, read_face, _ = as_read(frame, face)
+    read_frame, read_face, _ = as_read(frame, face)
     scale = 1.0
     if read_face.width >= SMALLEST_FACE:
-        frame, face, scale = read, read_face, face.width / read_face.width
+        frame, face, scale = read_frame, read_face, face.width / read_face.width
     view, first_field = device.view(frame), replace(frame, display=replace(frame.display, fields="tff"), field=0)
     analysis = analyze_face(view, face, (lambda: device.view(first_field)) if frame.field is None else None)
     return view, frame, face, replace(analysis, shown=scale)

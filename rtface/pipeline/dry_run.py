@@ -31,7 +31,7 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOpti
             f"{video.width}x{video.height}, {float(video.rate):g} fps, {video.pix_fmt})"
         )
         lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
-        lines += [f"stream {each.stream.index}: {_describe_stream(each)}" for each in plan.streams]
+        lines += [f"stream {stream_plan.stream.index}: {_describe_stream(stream_plan)}" for stream_plan in plan.streams]
     name = engine_names(options.engine, options.engine_control)[0]
     return [*lines, f"engine: {name} on {'an NVIDIA GPU' if may_take_gpu(options.device) else 'the CPU'}"]
 

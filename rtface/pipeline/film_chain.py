@@ -126,7 +126,7 @@ class FilmChain:
             stack.callback(ended.set)  # called before the steps are closed, because they would wait for a blocking read
             items = end_at_faults(enhanced_items, self._stats, hold=hold)
             yield from self._stages(show_invented(items, options.look_name) if options.invented == "show" else items)
-        silent = self._streams is not None and all(one.kind != "audio" for one in self._streams.info.streams)
+        silent = self._streams is not None and all(stream.kind != "audio" for stream in self._streams.info.streams)
         if silent and "unannounced" in self._stats.warnings and "audio" not in options.drop:
             raise InputError(
                 "{path}: a stream, perhaps the only audio, was left out because the start of the input did not "

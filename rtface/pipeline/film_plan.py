@@ -100,14 +100,14 @@ class FilmPlan:
             "video": None if self.video is None else self.video.to_dict(),
             "streams": [
                 {
-                    "index": each.stream.index,
-                    "kind": each.stream.kind,
-                    "codec": each.stream.codec,
-                    "language": each.stream.language,
-                    "action": each.action,
-                    "encoder": each.encoder,
+                    "index": stream_plan.stream.index,
+                    "kind": stream_plan.stream.kind,
+                    "codec": stream_plan.stream.codec,
+                    "language": stream_plan.stream.language,
+                    "action": stream_plan.action,
+                    "encoder": stream_plan.encoder,
                 }
-                for each in streams
+                for stream_plan in streams
             ],
             "further": {
                 name: {"container": film.format, **film.video.to_dict()} for name, film in self.further.items()

@@ -62,29 +62,29 @@ def share(progress: Progress) -> float | None:
 
 def eta(progress: Progress, elapsed: float) -> float | None:
     """Returns the seconds left at the mean speed, or None if unknown."""
-    done = share(progress)
-    if not done or elapsed <= 0 or not progress.duration_s:
+    share_done = share(progress)
+    if not share_done or elapsed <= 0 or not progress.duration_s:
         return None
-    share_of_run = done - progress.resumed_s / progress.duration_s
+    share_of_run = share_done - progress.resumed_s / progress.duration_s
     if share_of_run <= 0 or (share_of_run < _MIN_SHARE and progress.frames < _MIN_FRAMES):
         return None
-    return elapsed * (1 - done) / share_of_run
+    return elapsed * (1 - share_done) / share_of_run
 
 
 def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str:
     """Returns a line about `progress`, with a bar for a terminal. `elapsed`: seconds since the start."""
-    done, left = share(progress), eta(progress, elapsed)
+    share_done, seconds_left = share(progress), eta(progress, elapsed)
     parts = [name]
-    if done is None:
+    if share_done is None:
         parts.append(counted(progress.frames))
     else:
-        filled = int(done * BAR)
-        percent = f"{100 * done:3.0f} %" if bar else f"{100 * done:.0f} %"
+        filled = int(share_done * BAR)
+        percent = f"{100 * share_done:3.0f} %" if bar else f"{100 * share_done:.0f} %"
         parts.append(f"[{'#' * filled}{'-' * (BAR - filled)}] {percent}" if bar else percent)
     parts.append(f"{progress.fps:.1f} fps")
     parts.append(counted(progress.faces, "face"))
-    if left is not None:
-        parts.append(f"{format_clock(left)} left")
+    if seconds_left is not None:
+        parts.append(f"{format_clock(seconds_left)} left")
     return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"
 
 
@@ -131,10 +131,10 @@ class SpeedMeter:
     def tick(self) -> float:
         """Counts a frame, and returns the speed."""
         self._count, self._ticked = self._count + 1, monotonic()
-        passed = self._ticked - self._since
-        if passed >= 1.0 or not self._fps:
-            self._fps = self._count / max(passed, 1e-3)
-        if passed >= 1.0:
+        elapsed = self._ticked - self._since
+        if elapsed >= 1.0 or not self._fps:
+            self._fps = self._count / max(elapsed, 1e-3)
+        if elapsed >= 1.0:
             self._since, self._count = self._ticked, 0
         return self._fps
 

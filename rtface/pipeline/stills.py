@@ -225,14 +225,14 @@ class _Stills:
                 still = read_image(source)
                 still.frame = self.enlarger(still.frame)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
-                if lost := losses(still, plan.kind):
+                if lost_parts := losses(still, plan.kind):
                     faults = Faults(str(source), self.stats, strict=self.options.strict)
-                    faults.count("image_parts", ", ".join(lost))
+                    faults.count("image_parts", ", ".join(lost_parts))
             except RtfaceError as error:
                 self._count_failure(source, error)
                 continue
             self.stats.count("frames_in")
-            self._waiting.append((still, plan, lost))
+            self._waiting.append((still, plan, lost_parts))
             yield still.frame
 
     def _remove_fading(self, items: Iterator[Item]) -> Iterator[Item]:
@@ -243,7 +243,7 @@ class _Stills:
             yield item
 
     def _write(self, frame: Frame) -> None:
-        still, plan, lost = self._waiting.pop(0)
+        still, plan, lost_parts = self._waiting.pop(0)
         try:
             if self.options.map_file is not None:
                 write_image(map_frame(frame), plan_image(self.options.map_file, overwrite=self.options.overwrite))
@@ -256,7 +256,7 @@ class _Stills:
             self._count_failure(Path(still.path), error)
             return
         tracks = [face.track_id for face in frame.faces]
-        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost)))
+        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost_parts)))
         self.details.changed.add(frame)
         self.details.names.append(plan.target.path.name)
         self.done += 1

@@ -124,7 +124,7 @@ class KeyframeTrack:
 
     def _draft(self, sample: FaceSample, box: Box) -> Float32:
         """Returns a film's output for one frame, before averaging. Computed once, unless the face leaves its box."""
-        if sample.draft is None or not _within(box, sample.draft[1]):
+        if sample.draft is None or not _is_within(box, sample.draft[1]):
             x0, y0, x1, y1 = box
             box = (
                 max(0, x0 - _MARGIN_SAMPLES),
@@ -139,15 +139,15 @@ class KeyframeTrack:
 
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
-        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty after `samples` was cleared
-        submitted = [m for m in near if m.key is not None or m.submit is not None]
+        usable = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty after `forget`
+        submitted = [m for m in usable if m.key is not None or m.submit is not None]
         earlier = [m for m in submitted if m.number <= sample.number]
         later = next((m for m in submitted if m.number > sample.number), None) if self._film else None
         self._submit(earlier if later is None else [*earlier, later])  # a film's last keyframes are not submitted yet
         earlier = [m for m in earlier if wait or (m.key is not None and m.key.done())]
         self._store_answers(earlier if later is None else [*earlier, later])
         sample.shares = []
-        for share, key in self._shares(sample, earlier, later):
+        for share, key in self._key_shares(sample, earlier, later):
             warp = None if key is sample else self._warp(sample, key)
             features = key.features(wait=wait)
             features.show_at(sample.crops.size)  # the governor may have changed the size just now
@@ -181,7 +181,7 @@ class KeyframeTrack:
                 earlier = keys[k - 1] if k else None
                 key.take(features, (earlier.features(wait=self._wait), self._warp(key, earlier)) if earlier else None)
 
-    def _shares(
+    def _key_shares(
         self, sample: FaceSample, earlier: list[FaceSample], later: FaceSample | None
     ) -> list[tuple[float, FaceSample]]:
         """Returns weights and keyframes. In a film, nearer keyframes get more weight, and the previous keyframe but one
@@ -200,11 +200,11 @@ class KeyframeTrack:
         share = _fade_share(last, sample, earlier[-2].time if len(earlier) > 1 else None)
         return [(1.0, last)] if share >= 1.0 or len(earlier) == 1 else [(1.0 - share, earlier[-2]), (share, last)]
 
-    def _warp(self, here: FaceSample, there: FaceSample) -> Warp:
-        return self._smoother.warp(here, there) if self._film else self._direct_warp(here, there)
+    def _warp(self, sample: FaceSample, other: FaceSample) -> Warp:
+        return self._smoother.warp(sample, other) if self._film else self._direct_warp(sample, other)
 
-    def _direct_warp(self, here: FaceSample, there: FaceSample) -> Warp:
-        return warp_between(here.features(wait=self._wait), there.features(wait=self._wait))
+    def _direct_warp(self, sample: FaceSample, other: FaceSample) -> Warp:
+        return warp_between(sample.features(wait=self._wait), other.features(wait=self._wait))
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
         """Drops old samples. Used and pending keyframes stay, and neighbours for averaging."""
@@ -227,5 +227,5 @@ def _fade_share(key: FaceSample, sample: FaceSample, previous_time: float | None
     return min(1.0, (sample.time - key.shown + 0.02) / max(duration, 1e-3))
 
 
-def _within(box: Box, other: Box) -> bool:
-    return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
+def _is_within(box: Box, outer: Box) -> bool:
+    return box[0] >= outer[0] and box[1] >= outer[1] and box[2] <= outer[2] and box[3] <= outer[3]

@@ -39,9 +39,9 @@ class NeighbourSmoother:
         sample.clear = FaceFeatures(sample.time, guide)
         return sample.clear
 
-    def warp(self, here: FaceSample, there: FaceSample) -> Warp:
+    def warp(self, sample: FaceSample, other: FaceSample) -> Warp:
         """Returns the warp from one sample to another, between averaged features."""
-        return self._between(self.clear, here, there, fine=True)
+        return self._between(self.clear, sample, other, fine=True)
 
     def shown(self, sample: FaceSample, draft: Callable[[FaceSample], Float32], box: Box) -> Float32:
         """Returns a sample's output, float32 3×S×S: its draft averaged with the neighbours' drafts.
@@ -52,12 +52,12 @@ class NeighbourSmoother:
             box: as for `temporally_averaged`.
         """
         image, around = draft(sample), list[tuple[int, Float32, Warp]]()
-        here = [resized(sample.light_crops.pixels[0], SIDE), resized(image, SIDE)]
+        images = [resized(sample.light_crops.pixels[0], SIDE), resized(image, SIDE)]
         for n, m in self._neighbours(sample, SHOWN_FRAMES):
             warp, other = self.warp(sample, m), draft(m)
             input_change, output_change = (
                 energy(a - warp.fetch(resized(b, SIDE)))
-                for a, b in zip(here, (m.light_crops.pixels[0], other), strict=True)
+                for a, b in zip(images, (m.light_crops.pixels[0], other), strict=True)
             )
             around.append((n, other, Warp(warp.flow, warp.gate * flicker_ratio(input_change, output_change))))
         return temporally_averaged(image, around, sample.error(), box)
@@ -77,20 +77,20 @@ class NeighbourSmoother:
     def _between(
         self,
         features: Callable[[FaceSample], FaceFeatures],
-        here: FaceSample,
-        there: FaceSample,
+        start: FaceSample,
+        end: FaceSample,
         *,
         fine: bool = False,
     ) -> Warp:
-        low, high = sorted((here.number, there.number))
+        low, high = sorted((start.number, end.number))
         between = [m for m in self._samples if low <= m.number <= high]
         expected = None
         if len(between) == high - low + 1:  # no sample was dropped
             for sample in between:
                 at = features(sample)
                 if at.speed is None:
-                    near = self._neighbours(sample, AVERAGED_FRAMES)
-                    at.speed = speed_of(at, [(m.number - sample.number, features(m)) for _, m in near], fine=fine)
+                    neighbours = self._neighbours(sample, AVERAGED_FRAMES)
+                    at.speed = speed_of(at, [(m.number - sample.number, features(m)) for _, m in neighbours], fine=fine)
             sequence = [features(m) for m in between]
-            expected = flow_along(sequence if here.number < there.number else sequence[::-1])
-        return warp_between(features(here), features(there), expected, fine=fine)
+            expected = flow_along(sequence if start.number < end.number else sequence[::-1])
+        return warp_between(features(start), features(end), expected, fine=fine)
