@@ -1,6 +1,6 @@
 """The colour lock: a correction preserves the colours and the light of the film.
 
-All images are planar float32, 3×S×S, RGB 0…1. Corrections are equal, but with values −1…1.
+All images are planar float32, 3×S×S, RGB 0…1. Corrections have the same layout, with values −1…1.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
 
 def chroma_limit(c: Float32) -> float:
     """Returns the limit for changes of a crop's low chroma frequencies. The crop is float32 3×S×S. The limit is at most
-    one code value of 8 bits, less than codecs cause, and almost 0 if the crop has no colour."""
+    one code value of 8 bits, less than a codec changes, and almost 0 if the crop has no colour."""
     step = max(1, c.shape[1] // GRID)
     sample = np.ascontiguousarray(c[:, ::step, ::step])
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))

@@ -14,7 +14,7 @@ from rtface.correct.mask import smooth_ramp
 from rtface.frame import Bytes, Float32
 
 _OCTAVES, _CELL = 3, 8
-_VISIBLE_CODE_VALUES = 0.8, 1.6  # grain of the finest octave: up to the first, it is kept; from the second, removed
+_VISIBLE_CODE_VALUES = 0.8, 1.6  # grain of the finest octave is kept up to the first, removed from the second on
 _POWER_MARGIN = 1.6  # local power up to this multiple of the grain's is all grain, because local estimates vary
 _CALM_PERCENTILE, _STILL_PERCENTILE = 25, 5  # of the power of cells; with and without a measurement between frames
 
@@ -58,7 +58,7 @@ def _plane_grain(plane: Float32, bound: float | None) -> Float32:
 
 
 def _calm_power(power: Any, per_cent: int) -> float:
-    """Returns the power in the calmer cells of the centre: the face."""
+    """Returns the power in the calmer cells of the centre, the face."""
     cells: Any = cv2.resize(power, (power.shape[1] // _CELL, power.shape[0] // _CELL), interpolation=cv2.INTER_AREA)
     h, w = (length // 4 for length in cells.shape)
     return max(0.0, float(np.percentile(cells[h : 3 * h + 1, w : 3 * w + 1], per_cent)))  # cv2.blur may round below 0

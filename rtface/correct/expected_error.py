@@ -51,11 +51,8 @@ CALIBRATIONS = {
 
 
 def check_calibrated(engine: str, weights: str) -> None:
-    """Checks that errors of an engine can be bounded.
-
-    Raises:
-        UsageError: the engine predicts no error, or its network (`weights`: SHA-256) is not the calibrated one.
-    """
+    """Raises UsageError if an engine predicts no error. Likewise if its network (`weights`: the network's SHA-256) is
+    not the calibrated one."""
     if engine not in CALIBRATIONS:
         raise UsageError(
             "the engine {engine} does not estimate its error, so invented samples cannot be marked; with {--invented}, "
@@ -76,7 +73,7 @@ def check_calibrated(engine: str, weights: str) -> None:
 def bound(
     engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float, scale: float
 ) -> Float32:
-    """Returns the error in luma that 90 % of such samples stay below:
+    """Returns a bound of the luma error, right for 90 % of samples:
 
         factor · b^expected · (1 + c)^change · (1 + k)^contrast · (m + 0.2)^overall · s^scale − 0.3
 

@@ -1,7 +1,7 @@
 """Preserves the colour of eyes, which an engine must not change.
 
 Codecs mix the skin's red into small irises, and blur them. A network is nearer to the truth on average: in 32 eyes of
-strongly compressed films, the error of its mean colour is 4.5 code values, and that of the input's 10.4. But if little
+strongly compressed films, the error of its mean colour is 4.5 code values, that of the input is 10.4. But if little
 is left of a brown eye, the network may paint a green one. So an iris may lose colour, but not get another colour.
 """
 
@@ -104,7 +104,7 @@ def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -
 
 
 def lost_colour(colours: Float32, change: Float32) -> Float32:
-    """Returns the colours to add to irises, 2×3. `colours` are their mean colours, `change` the correction's, 2×3."""
+    """Returns the colours to add to irises, 2×3. `change` is the correction's change of their mean `colours`."""
     lost = np.zeros((2, 3), np.float32)
     for k, (colour, iris_change) in enumerate(zip(colours.tolist(), change.tolist(), strict=True)):
         chroma, chroma_change = _chroma(colour), _chroma(iris_change)

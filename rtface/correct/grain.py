@@ -22,7 +22,7 @@ _VISIBLE_SD = 0.4 / 255.0, 0.8 / 255.0
 # the codec (0.23 to 0.36 of 255 in call clips at crf 31 and 37). From the second on, it is texture of
 # the film or the skin (0.40 and more in television and old films).
 _ROUNDING_SD, _TEXTURE_SD = 0.34 / 255.0, 0.42 / 255.0
-_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # between these, the restored share of grain rises to all; codecs leave less
+_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # strong grain: from the second on, all is restored; skin and codecs have less
 _COARSE_SHARE = 0.15  # extra share of strong grain, because its coarse part cannot be restored
 _FINE_SD = 0.8 / 255.0  # texture up to this is restored, even if the surrounding skin has less
 # Samples count as surrounding skin up to this difference from the face's median colour. The mean difference over 5×5

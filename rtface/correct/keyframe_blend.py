@@ -46,7 +46,7 @@ AVERAGED_FRAMES, SHOWN_FRAMES = 3, 2
 AHEAD_FRAMES = SHOWN_FRAMES + 2 * AVERAGED_FRAMES
 """Look-ahead of a film in frames: half width of the output's average, plus twice that of the answers' average."""
 _WEIGHT_SD_FRAMES = 2.0  # standard deviation of the averages' weights
-_BAND_CELLS = (32, 128)  # cells per side whose means contain the low frequencies; the low and middle ones
+_BAND_CELLS = (32, 128)  # cells per side: their means contain the low, or the low and middle frequencies
 _CHANGE_SHARE = 0.75  # used share of the additions on which both keyframes agree
 _MEAN_SD_SAMPLES = 5.0  # standard deviation of the local mean over a small crop
 _AVERAGING_RATIO = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts

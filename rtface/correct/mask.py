@@ -192,14 +192,14 @@ def head_shape(
         edge: radii, in half sides, between which the shape falls from 1 to 0.
 
     Returns:
-        float32 height×width, 0…1; 0 at the picture's edge, beyond which the frame continues.
+        float32 height×width, 0…1; 0 at the picture's edge, because the frame continues there.
     """
     x0, y0, x1, y1 = box
     columns, rows = np.arange(size[0], dtype=np.float32) + 0.5, np.arange(size[1], dtype=np.float32) + 0.5
     u = (columns - (x0 + x1) / 2) / max(_HEAD_BOX * (x1 - x0) / 2, 1.0)
     v = (rows - (y0 + y1) / 2) / max(_HEAD_BOX * (y1 - y0) / 2, 1.0)
     full, none = edge
-    radius = np.sqrt(np.sqrt((u**4)[None] + (v**4)[:, None]))  # that of a superellipse with the power 4
+    radius = np.sqrt(np.sqrt((u**4)[None] + (v**4)[:, None]))  # the radius in a superellipse of power 4
     return _smoothstep((none - radius) / (none - full))
 
 

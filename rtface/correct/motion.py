@@ -48,7 +48,7 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
         now, before: the later and the earlier picture, uint8 h×w.
         fine: search one octave finer, with refinement. This takes 1 ms per pair instead of 0.25 ms.
     """
-    # Each size has its own search, because OpenCV's search would reuse samples of another size and perhaps face.
+    # After a change of size, OpenCV's search still contains samples of the previous pair, which may show another face.
     name = f"{now.shape} {fine}"
     if (search := getattr(_searches, name, None)) is None or now.shape[0] % 32:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

@@ -100,7 +100,7 @@ class Place:
 
 
 def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
-    """Returns the place of a face's box, enlarged by the factor `around`. Its sides are at most `largest` samples."""
+    """Returns the place of a face's box, enlarged by the factor `around`. The place's sides are at most `largest`."""
     size = frame.image.width, frame.image.height
     to_plane = plane_matrix(size, frame.display, field=frame.field)
     x0, y0, x1, y1 = bounds(to_plane, face.box.tolist())
@@ -121,7 +121,7 @@ def _span(centre: float, length: float, size: int, largest: int) -> tuple[int, i
 
 def place_within(frame: Frame, face: Face, inside: bool, around: bool) -> tuple[Place | None, bool]:
     """Returns the place to correct, and whether it is a head. With `around`, the place is the head unless that is too
-    large. Otherwise, with `inside`, it is the face. It is None if neither flag is set or all is too large."""
+    large. Otherwise, with `inside`, it is the face. The place is None if neither applies."""
     for head in [True] * around + [False] * inside:
         place = place_of(frame, face, HEAD if head else _FACE_SIDES, LARGEST + MULTIPLE)
         if max(place.width, place.height) <= LARGEST:

@@ -258,7 +258,7 @@ def _place_key(frame: Frame, place: Place) -> PlaceKey:
 
 
 def _max_grain_power(place: Place, picture: Bytes, previous: HeadGrain | None) -> float | None:
-    """Returns an upper bound of a head's grain power. It is None without a part that the previous frame shows too."""
+    """Returns an upper bound of a head's grain power. It is None if the previous frame shows no part of the head."""
     if previous is None:
         return None
     last, shown, power = previous

@@ -271,7 +271,8 @@ class FaceCorrector(ABC):
         """Submits a face to the light engine. On keyframes, also submits it to the heavy one.
 
         Args:
-            crops, light_crops: crops for the heavy and for the light engine, on the host.
+            crops: crops for the heavy engine, in host memory.
+            light_crops: crops for the light engine, in host memory.
         """
         track = face.track
         face.output = self._submit(face, light, light_crops)

@@ -31,7 +31,7 @@ class RepeatedFrames:
         self._last: dict[int | None, ShownSamples] = {}
 
     def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> ShownSamples | None:
-        """Returns the samples of the frame or of its original. None if nothing is corrected.
+        """Returns the samples of the frame, or of the repeated frame. None if nothing is corrected.
 
         Args:
             frame: the input frame.

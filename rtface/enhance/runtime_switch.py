@@ -1,4 +1,4 @@
-"""Moves a running run to another device: to a GPU that is ready, or away from a lost one."""
+"""Moves a run in progress to another device: to a GPU that is ready, or away from a lost one."""
 
 from __future__ import annotations
 

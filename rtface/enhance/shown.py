@@ -63,7 +63,7 @@ def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
 
 
 def equal(before: dict[Role, Samples], now: dict[Role, Any]) -> bool:
-    """Returns whether all samples are equal. Every 16th row is compared first, which usually decides."""
+    """Returns whether all samples are equal. Every 16th row is compared first, because that usually decides."""
     return all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items()) and all(
         np.array_equal(part, now[role]) for role, part in before.items()
     )

@@ -30,7 +30,7 @@ class FaceTask:
         strength: factors of the correction; the applied strength is above 0.
         engine: restores the crop; if `light` is set, on keyframes only.
         key: whether `engine` runs on this frame.
-        share: share of `engine` in the correction, 0…1; the previous engine has the other share.
+        share: share of `engine` in the correction, 0…1; the previous engine has the remaining share.
         light: the engine that runs on every frame between keyframes of `engine`; None without keyframes.
         every: keyframe interval in frames.
         shaping: options for shaping the answer.
@@ -82,7 +82,7 @@ class FaceTask:
     def changed(self) -> Box:
         """Box in display pixels; outside of it, the correction is 0."""
         size, region = self.crops.size, self.shaping.region
-        # Without an answer, another frame's mask is used.
+        # Without an answer, another frame's mask is used, so the box is the whole crop.
         box = (0, 0, size, size) if self.restored is None else shown_box(size, self.mesh, size, region)
         return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 

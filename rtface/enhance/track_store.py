@@ -26,7 +26,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.util.fade import faded
 
 _UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
-# After a face was unseen for this long, its track drops images, but not the figures for the report.
+# When a face has been unseen for this long, its track drops its images, but not the figures for the report.
 _FORGET_S = 5.0
 
 
@@ -47,12 +47,12 @@ class TrackState:
         guard: state that decides how much of the correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame, in the face and round it, 0…1.
         fades: strengths on the last frame, by name, that follow the decided strengths slowly (`faded`).
-        weights: share of the engine's new weights on the last frame, 0…1; the previous weights have the other share.
+        weights: share of the engine's new weights on the last frame, 0…1; the previous weights have the rest.
             Fades even in forced treatments. Not handed over, because the lead-in of another process repeats the change.
         change: time and luma of the last correction (`rtface.enhance.doubts`).
         shown: the analyzer's states on the last frames, for `handed_over`.
         guarded: the identity guard's states on the last frames, for `handed_over`.
-        seen_s: time of the last frame with the face; NaN after it was unseen for a while.
+        seen_s: time of the last frame with the face; NaN after the face was unseen for a while.
     """
 
     id: int
@@ -252,7 +252,7 @@ class TrackStore:
         return track
 
     def sweep(self, time: float) -> None:
-        """Drops the state of tracks unseen for a while, which bounds memory."""
+        """Drops the state of tracks unseen for a while, to limit memory."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time

@@ -89,7 +89,7 @@ def analyze_file(
     Tracker, analysis and look-ahead are those of a run, so ids and decisions are the same. Raises as `run_file`.
 
     Args:
-        persons: whether to recognise persons even if no option asks for it.
+        persons: whether to recognise persons even if no option requires it.
         findings: filled while the analysis runs; None if only the tracks are needed.
     """
     stats, stop = stats or Stats(), stop or threading.Event()

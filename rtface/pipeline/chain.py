@@ -21,8 +21,8 @@ from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
 from rtface.util.machine import give_memory_back
 
-# Maximum memory for failed frames that are held back. So fewer failures in a row end a run if frames are large, but at
-# least MIN_HELD_FRAMES.
+# Maximum memory for failed frames that are held back. If frames are large, fewer failures in a row therefore end a run,
+# but never fewer than MIN_HELD_FRAMES.
 _HELD_BYTES = 512 << 20
 MIN_HELD_FRAMES = 10
 _TRIM_MEMORY_ITEMS = 100

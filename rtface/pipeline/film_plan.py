@@ -138,7 +138,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     Args:
         frames: plan of the frames; a `RunPlan` if a film or a folder of stills is written.
         source: the film.
-        output: the final output if only segments of it are made, as in a worker of a job; a folder ends in a slash.
+        output: the final output if only segments are made, as by a worker of a job. A folder's name ends in a slash.
 
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.

@@ -30,7 +30,7 @@ def carry_out(
     building: BuildProgress | None = None,
     signed: Callable[[], object] = lambda: None,
 ) -> Report:
-    """Does a run's work, finishes its output and writes its report.
+    """Performs a run, finishes its output and writes its report.
 
     Args:
         plan: plan of the run.

@@ -262,7 +262,7 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
 
 
 def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
-    """Returns the scope of a run from file to file. Raises UsageError as `is_stills_job`."""
+    """Returns the scope of a run from file to file. Raises UsageError as in `is_stills_job`."""
     if is_stills_job(input, output, options):
         return Scope.STILLS
     scope = Scope.FILM

@@ -25,7 +25,7 @@ class FaceSample:
         crops: input of the heavy engine on keyframes; its answer has the same size.
         light_crops: input of the light engine.
         light: the light engine's answer.
-        key: the heavy engine's answer; None between keyframes, and before it is submitted.
+        key: the heavy engine's answer; None between keyframes, and before submission.
         submit: submits a crop, float32 1×3×S×S, to the heavy engine; None between keyframes, and after the call.
         number: index of the frame in its track.
         shown: time of the first frame in which `key` was shown.

@@ -23,10 +23,10 @@ from rtface.protocols import Engine, Restored
 
 _AUTO_INTERVAL_FRAMES = 8
 _MIN_FITTING_SHARE = 0.5  # if a smaller share of a face matches the last keyframe, a new keyframe is due
-_FADE_S = 0.2  # fade-in of a keyframe's answer if none was shown before
+_FADE_S = 0.2  # maximum duration of the fade-in of a keyframe's answer
 _MARGIN_SAMPLES = 4  # margin round the shown part of a face, because it moves a little from frame to frame
 _EARLIER_SHARE = 0.5  # share of the previous keyframe's answer in a film's output at a keyframe
-_MAX_AGE_S, _AGEING_S = 4.0, 1.0  # age at which a keyframe is dropped, and duration of the fade-out before
+_MAX_AGE_S, _AGEING_S = 4.0, 1.0  # age at which a keyframe is dropped, and duration of the fade-out before it
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
@@ -139,7 +139,7 @@ class KeyframeTrack:
 
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
-        usable = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty after `forget`
+        usable = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # empty after `TrackState.forget`
         submitted = [m for m in usable if m.key is not None or m.submit is not None]
         earlier = [m for m in submitted if m.number <= sample.number]
         later = next((m for m in submitted if m.number > sample.number), None) if self._film else None
@@ -184,7 +184,7 @@ class KeyframeTrack:
     def _key_shares(
         self, sample: FaceSample, earlier: list[FaceSample], later: FaceSample | None
     ) -> list[tuple[float, FaceSample]]:
-        """Returns weights and keyframes. In a film, nearer keyframes get more weight, and the previous keyframe but one
+        """Returns weights and keyframes. In a film, nearer keyframes get more weight, and the second to last keyframe
         gets a share, so that no keyframe is shown alone. In other runs, the last keyframe fades in."""
         if not earlier:
             return []
