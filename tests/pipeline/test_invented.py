@@ -159,7 +159,7 @@ def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.M
 def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
     learnt(path_of("anna"), ANNA)
-    with pytest.raises(UsageError, match="leave out --person anna, or the map"):
+    with pytest.raises(UsageError, match="omit --person anna or the map"):
         mapped(film(tmp_path / "in.mkv", frames=2), person=("anna",))
     assert not list(tmp_path.glob("out*"))
 
