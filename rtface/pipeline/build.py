@@ -7,8 +7,7 @@
 | live | `live_tracker_and_runtime` (`rtface.pipeline.build_live`), then `LiveEnhancer` | `rtface.live.session` |
 | analysis | `open_tracker`, `open_coded` | `rtface.pipeline.analysis` |
 
-`open_film` opens the source of a film and of an analysis. Stills, live runs and single frames have other
-sources.
+`open_film` opens the source of a film or an analysis; stills, live runs and single frames have other sources.
 """
 
 from __future__ import annotations

@@ -80,9 +80,7 @@ def film_curve(
             frames = iter([read_image(path).frame])
         else:
             frames = (
-                _sample_folder(path, info.color.transfer)
-                if info.is_sequence
-                else _sample_film(path, info.color, options.variant)
+                _scans_in(path, info.color.transfer) if info.is_sequence else _sample(path, info.color, options.variant)
             )
         return FadingSearch(options, stack).curve(until(stop, frames))
 
@@ -119,7 +117,7 @@ def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) ->
     return film
 
 
-def _sample_film(path: Path, color: Color, variant: str) -> Iterator[Frame]:
+def _sample(path: Path, color: Color, variant: str) -> Iterator[Frame]:
     with closing(FrameSampler(path, variant=variant)) as sampler:
         length = sampler.duration_s
         if length is None:  # the container lacks the length, but contains the time of the last I-frame
@@ -130,7 +128,7 @@ def _sample_film(path: Path, color: Color, variant: str) -> Iterator[Frame]:
                 yield replace(frame, color=color)
 
 
-def _sample_folder(folder: Path, transfer: Transfer) -> Iterator[Frame]:
+def _scans_in(folder: Path, transfer: Transfer) -> Iterator[Frame]:
     paths = list_images(folder)
     for place in sorted({int(k * len(paths)) for k in spread(min(_SAMPLES, len(paths)))}):
         with suppress(InputError):  # the run reports the error

@@ -82,8 +82,7 @@ class FilmWriter:
                     meter.leave_out()
             if self.stop.is_set():
                 stopped = stopped or monotonic()
-                # Frames from a pipe cannot be read again, so as many as possible are finished in
-                # `_FINISH_S`.
+                # Frames from a pipe cannot be read again, so as many as possible are finished within `_FINISH_S`.
                 if pipe is None or monotonic() - stopped > _FINISH_S:
                     raise Interrupted
         if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
@@ -104,9 +103,7 @@ class FilmWriter:
         others = self.sink.partials if isinstance(self.sink, CompanionSink) else ()
         if others := [path for path in others if path not in str(error)]:
             error.message += Message(
-                "; the finished parts of the other films are in {paths}",
-                code="belonging_is_in",
-                paths=", ".join(others),
+                "; finished parts of the other films are in {paths}", code="belonging_is_in", paths=", ".join(others)
             )
         frames_kept = self.sink.kept
         if partial and not (ended and frames_kept == self.frames):

@@ -34,8 +34,7 @@ def carry_out(
 
     Args:
         plan: plan of the run.
-        make: function that does the work. It returns the output's details, or None if an earlier call finished the
-            output.
+        make: does the work. Returns the output's details, or None if an earlier call has finished the output.
         stats: receives warnings.
         stop: event that ends the work.
         building: called during steps on the finished output, with the name of the step and the share done (0…1).

@@ -118,9 +118,7 @@ def missed_persons(person_options: Sequence[str], tracks: Sequence[TrackReport])
             seconds[label] += track.last_s - track.first_s
         if not seconds:
             none_found = Message(
-                "{name} was not recognised on any track; all tracks show other persons",
-                code="person_nowhere",
-                name=name,
+                "{name} was not recognised on any track; all show other persons", code="person_nowhere", name=name
             )
             messages += [] if matches else [none_found]
             continue

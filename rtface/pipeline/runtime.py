@@ -83,8 +83,7 @@ _ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
 def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
     """Starts to open the engines of the next `open_runtime`, on a thread. Does nothing if a GPU is tried.
 
-    Opening takes 0.3 s, during which the interpreter can import modules. If that fails, `open_runtime` tries again and
-    raises the error.
+    Opening takes 0.3 s, during which modules can be imported. If it fails, `open_runtime` tries again and raises.
     """
     _ahead.clear()  # drops the engines of a run that ended before it used them
     if not may_take_gpu(options.device):

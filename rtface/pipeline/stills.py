@@ -283,8 +283,7 @@ def _name_image(path: Path, error: RtfaceError) -> str:
 def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[tuple[Path, Frame]]:
     """Yields the path and frame of each image, enlarged by `scale`.
 
-    An unreadable image is skipped with a warning, and counted as "unreadable". If it is the only image, InputError is
-    raised.
+    An unreadable image is skipped with a warning, and counted as "unreadable". A single one raises InputError.
     """
     enlarger = Enlarger(scale)
     for path in paths:

@@ -35,8 +35,7 @@ class Threads:
     """Divides a run's threads, so that no part occupies every core.
 
     Attributes:
-        decode: threads of the decoder.
-        encode: threads of the encoder.
+        decode, encode: threads of the decoder and of the encoder.
         engines: threads of the engines and of OpenCV.
     """
 

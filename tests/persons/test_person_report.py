@@ -35,7 +35,7 @@ def test_a_person_has_all_tracks() -> None:
          "never appear together; if 2 shows this person, too, add --person anna@1,2=a.jpg"),
         ("anna", [("P1", 0.0, 5.0), ("P2", 0.0, 8.0)],
          "anna was not recognised on any track; if P2 shows this person, add --person anna@P2"),
-        ("anna", [("ben", 0.0, 5.0)], "anna was not recognised on any track; all tracks show other persons"),
+        ("anna", [("ben", 0.0, 5.0)], "anna was not recognised on any track; all show other persons"),
         ("anna", [("anna", 0.0, 5.0), ("P2", 1.0, 8.0)], ""),  # beside her
         ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 6.5)], ""),  # short
         ("anna", [("anna", 0.0, 5.0), ("ben", 6.0, 9.0)], ""),
