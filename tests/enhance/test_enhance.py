@@ -316,7 +316,7 @@ def test_without_a_fallback_frames_pass() -> None:
     device.lost = True
     assert [step.collect(step.submit(f)).touched for f in film(3)] == [False] * 3
     assert len(asked) == 1
-    assert "pass through as they are" in stats.warnings["stranded"]
+    assert "pass through unchanged" in stats.warnings["stranded"]
     assert stats.counters["faults"] == 0
 
 

@@ -71,7 +71,7 @@ def pictures(count):
     ("fault", "said"),
     [
         ("grey", "does not match its reference's answers"),
-        ("full", "has 100 MiB of memory free, and 512 are needed"),
+        ("full", "has 100 MiB of free memory, but 512 MiB are needed"),
         ("no driver", "there is no NVIDIA driver"),
     ],
 )
