@@ -10,7 +10,8 @@ import sys
 
 def _open_standard_streams() -> None:
     """Opens the null device for a closed stdin, stdout or stderr (``>&-``). Otherwise the next opened file, such as a
-    film, would get that stream's descriptor, and with it all printed text."""
+    film, would get that stream's descriptor, and everything printed would be
+    written into it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -33,12 +34,12 @@ def main() -> None:
             sys.stdout.flush()
         return
     # Until the command line handles Ctrl-C, the system's default ends the process, without a traceback.
-    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if handled:
+    restore_handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if restore_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from rtface.cli.app import main as command
 
-    if handled:
+    if restore_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command()
 

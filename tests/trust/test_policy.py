@@ -128,7 +128,7 @@ def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, wor
 
 def test_a_policy_that_may_not_be_read_is_not_ignored(site: Path) -> None:
     site.mkdir()
-    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\), and nothing runs without it"):
+    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\), and rtface does not run without it"):
         Options.of({})
 
 
