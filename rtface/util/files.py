@@ -125,7 +125,7 @@ def lock(descriptor: int) -> bool:
 
 
 def now_in(folder: Path) -> float:
-    """Returns the time of the machine that stores a folder, read from a new file there. If no file can be created,
+    """Returns the time of the machine that stores a folder. Reads it from a new file there; if none can be created,
     returns this machine's time."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".") as file:

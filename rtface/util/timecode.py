@@ -120,8 +120,8 @@ class Timecode:
         return self.at(self.frame + frames, self.rate, self.drop)
 
     def since(self, origin: Timecode) -> int:
-        """Returns the number of frames from `origin` to this timecode, across midnight if necessary, so below one
-        day."""
+        """Returns the number of frames from `origin` to this timecode. It counts across midnight: the result is 0 to
+        one day."""
         return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
 
 
