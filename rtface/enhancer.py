@@ -39,7 +39,7 @@ class Enhancer:
         strength: factor of the correction, 0…1; may be changed between frames.
         device: "auto", "cpu", or another name that `rtface doctor` lists.
         format: channel order of H×W×3 arrays, "rgb" or "bgr" (OpenCV).
-        fps: frames a second for the filters over time, if `e(frame, time=…)` is not given.
+        fps: frames a second for the filters over time, unless `e(frame, time=…)` is used.
         analysis: False corrects every face fully. True (default) analyses each face; clear faces stay unchanged.
         wait: False starts at once on the CPU (with the light engine, if `engine` leaves the choice), and switches to
             the GPU between two frames as soon as the GPU is ready. True (default) waits for the GPU, if there is one.
@@ -148,15 +148,20 @@ class Enhancer:
             Closed: the enhancer was closed.
         """
         self._check_open()
-        given = isinstance(frame, av.VideoFrame)
+        is_av_frame = isinstance(frame, av.VideoFrame)
         image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
         self._pts = (
             self._pts + self._step if time is None else max(self._pts + 1, round(_SECONDS(time, "time") * 90_000))
         )
         item = Frame(
-            image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
+            image,
+            self._pts,
+            self._tick,
+            self._step,
+            color=color_of(image) if is_av_frame else Color("rgb", True),
+            new=still,
         )
-        seen = before(item) if self._stages.needs_before else None
+        decoded = before(item) if self._stages.needs_before else None
         # Stages need the faces even if the enhancement is off: a veil must still cover them.
         if self.enabled or self._stages:
             if faces is None:
@@ -171,8 +176,8 @@ class Enhancer:
                 item = self._enhance.process(item)
         else:
             self._faces = ()
-        item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
-        return item.image if given else item.image.to_ndarray()  # type: ignore[return-value]
+        item = self._stages.process(item if self.enabled else replace(item, enhancing=False), decoded)
+        return item.image if is_av_frame else item.image.to_ndarray()  # type: ignore[return-value]
 
     def _check_open(self) -> None:
         if self._closed:

@@ -87,9 +87,9 @@ class Tracker(Protocol):
     """Finds faces, tracks them over time, and stabilises their points."""
 
     sparing: bool
-    """Set before each `update`, True where time is short: the tracker may then read fewer faces a frame."""
+    """Set before each `update`, True if time is short: the tracker may then read fewer faces a frame."""
     watchful: bool
-    """Set before each `update`, True where a stage hides faces: the tracker fills `unfollowed`, and runs the detector
+    """Set before each `update`, True if a stage hides faces: the tracker fills `unfollowed`, and runs the detector
     on every frame unless `sparing`."""
     thorough: bool
     """Set before each `update`, True for a still: the tracker may then take longer to find small and doubtful faces."""

@@ -158,7 +158,7 @@ class Report:
             target: file, checked before the run by `rtface.media.files.outputs.check_outputs`.
 
         Raises:
-            OutputError: the file cannot be written; the enhanced film is kept.
+            OutputError: the file cannot be written; the enhanced film is preserved.
         """
         write_whole(target, (self.to_json() + "\n").encode())
 

@@ -112,7 +112,7 @@ class Stats:
         log.debug("%s fault", where, exc_info=error)
 
     def tolerate(self, where: str, what: str = "") -> Tolerance:
-        """Counts an error in the block as a `fault`. It then does not end a live run."""
+        """Counts an error in the block as a `fault`. The error then does not end a live run."""
         return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:

@@ -63,9 +63,11 @@ def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | No
     curve = tuple(
         (round(float(np.clip(power, *_POWERS)), 3), round(float(np.clip(gain, *_GAINS)), 3)) for power, gain in line
     )
-    after = np.array([values_through(skin, curve) for skin in skins])
+    restored_skins = np.array([values_through(skin, curve) for skin in skins])
     mean, scale, limit = (np.array(value) for value in _SKIN)
-    ratios = np.median(np.log((after[:, [0, 2]] + FADED_FLOOR) / (after[:, 1:2] + FADED_FLOOR)), axis=0)
+    ratios = np.median(
+        np.log((restored_skins[:, [0, 2]] + FADED_FLOOR) / (restored_skins[:, 1:2] + FADED_FLOOR)), axis=0
+    )
     return curve if mean_line[:, 0].max() > _MIN_FADING and np.linalg.norm((ratios - mean) / scale) < limit else None
 
 

@@ -200,10 +200,10 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
     Cells are usable if neither clipped nor missing. A missing part is a flat patch whose whole rim is a hard edge: a
     clipped highlight or a black background fades into its surroundings somewhere, but a hole does not.
     """
-    whole = patch[: patch.shape[0] // 8 * 8, : patch.shape[1] // 8 * 8]
-    inside = ((whole > 5.0) & (whole < 250.0)).view(np.uint8) * np.uint8(255)
+    cropped = patch[: patch.shape[0] // 8 * 8, : patch.shape[1] // 8 * 8]
+    inside = ((cropped > 5.0) & (cropped < 250.0)).view(np.uint8) * np.uint8(255)
     kernel = np.ones((5, 5), np.uint8)
-    codes = whole.astype(np.uint8)
+    codes = cropped.astype(np.uint8)
     spread = cv2.subtract(cv2.dilate(codes, kernel), cv2.erode(codes, kernel))
     flat = (spread == 0).view(np.uint8)
     share = 0.0

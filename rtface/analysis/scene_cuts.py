@@ -21,7 +21,7 @@ _MIN_CHANGE = 0.36  # change, beyond the mean change of the scene, that is a cut
 
 
 class CutDetector:
-    """Detects frames that begin a new scene.
+    """Detects frames that start a new scene.
 
     The change from the previous frame is compared with the mean change in this scene (a running mean), so that a
     shaking camera does not cause cuts. Black bars are ignored. Almost uniform frames (black, white, fog) are skipped:

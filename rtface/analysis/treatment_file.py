@@ -56,7 +56,7 @@ class Treatments:
     Attributes:
         by_track: the treatments of tracks.
         by_person: the treatments of persons, by label in lower case; entries without any treatment key are left out.
-        made_for: the input for which the file was made; None if the file does not say.
+        made_for: the input for which the file was made; None if the file does not contain it.
     """
 
     by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])

@@ -174,8 +174,8 @@ def _explain_stage(specs: list[str] | None) -> list[str] | None:
     from rtface.stages.options import described
 
     for text in specs or ():
-        name, _, rest = text.partition(":")
-        if rest.strip() == "help" or text == "help":
+        name, _, argument = text.partition(":")
+        if argument.strip() == "help" or text == "help":
             try:
                 print_text(*described(name.strip()).split("\n"))
             except RtfaceError as error:

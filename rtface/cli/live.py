@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def live_ends(names: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
-    """Returns input and output of a live run; None for others.
+    """Returns a live run's input and output; None for films and stills.
 
     Raises:
         UsageError: a live address is one of several inputs, or has no output.

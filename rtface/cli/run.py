@@ -36,7 +36,7 @@ def run_jobs(
     json: bool,
     resumable: Resumable,
 ) -> int:
-    """Runs all jobs and returns the exit code. A failed job does not stop the rest."""
+    """Runs all jobs and returns the exit code. A failed job does not stop the remaining ones."""
     from rtface.jobs.run import run_film
     from rtface.stats import Stats
 

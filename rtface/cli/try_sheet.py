@@ -125,7 +125,9 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
         output = (output or Path()) / f"{source.stem or 'sheet'}.try.png"
     if output.suffix.lower() != ".png":
         png_name = output.with_suffix(".png")
-        raise UsageError("{output}: a sheet is a PNG; name it {name}", code="sheet_name", output=output, name=png_name)
+        raise UsageError(
+            "{output}: a sheet is a PNG file; write {name} instead", code="sheet_name", output=output, name=png_name
+        )
     return output
 
 

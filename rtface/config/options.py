@@ -48,7 +48,7 @@ class Scope(Flag):
     """A live run of the command line, which has keys, a control endpoint and a preview."""
     ENHANCER = auto()
     ANALYSIS = auto()
-    """``rtface analyze``; messages do not name it."""
+    """``rtface analyze``; messages do not mention it."""
 
     def __str__(self) -> str:
         return " or ".join(_SCOPE_WORDS[part] for part in self if part in _SCOPE_WORDS)
@@ -628,7 +628,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         for word in self.faces.split(","):
             if v.is_person_name(word) and word not in names:
                 raise UsageError(
-                    "faces: there is no person {name}{hint}; give photos with {--person} {name}=photo.jpg, or use a "
+                    "faces: there is no person {name}{hint}; pass photos with {--person} {name}=photo.jpg, or use a "
                     "number from 'rtface analyze'",
                     code="faces_person",
                     name=word,

@@ -85,7 +85,7 @@ def next_face(faces: Sequence[Sighting], on_sheet: Sequence[Sighting]) -> Sighti
 
     Args:
         faces: faces to choose from, at least one.
-        shown: faces that are already on the sheet.
+        on_sheet: faces that are already on the sheet.
     """
 
     def rank(face: Sighting) -> tuple[bool, int, float, int, Fraction]:

@@ -208,7 +208,7 @@ def planes(image: av.VideoFrame, plane_layout: Layout, parity: int | None = None
 
     Args:
         image: frame whose memory the views share; call `make_writable()` before writing.
-        form: `layout(image.format.name)`.
+        plane_layout: `layout(image.format.name)`.
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
     """
     views: dict[Role, Samples] = {}

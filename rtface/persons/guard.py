@@ -38,8 +38,7 @@ class GuardedTrack:
     """Holds the guard's state of one track. Times are seconds; no clock is read.
 
     Attributes:
-        drift: the mean distance of output and input at full strength, over the last measurements; None before the
-            first.
+        drift: mean distance of output and input at full strength, over the last measurements; None before the first.
         kept: the kept share of the correction on the last frame.
         time: time of the last frame; None before the first.
         due: time of the next measurement of the drift.

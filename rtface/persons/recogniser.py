@@ -73,12 +73,10 @@ class PersonTrack:
         if not self.crops:
             return None
         overall = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
-        consistent = [
-            (fit, embedding) for fit, embedding in self.crops if distance(embedding, overall) <= _STRAY_DISTANCE
-        ]
-        if 2 * len(consistent) < len(self.crops) or not consistent:
+        inliers = [(fit, embedding) for fit, embedding in self.crops if distance(embedding, overall) <= _STRAY_DISTANCE]
+        if 2 * len(inliers) < len(self.crops) or not inliers:
             return None
-        return mean([embedding for _, embedding in consistent], [fit for fit, _ in consistent])
+        return mean([embedding for _, embedding in inliers], [fit for fit, _ in inliers])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

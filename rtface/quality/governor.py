@@ -133,7 +133,7 @@ class QualityGovernor:
 
         Args:
             now: time in seconds, increasing.
-            seen: the faces to correct.
+            demands: the faces to correct.
             late: number of frames that were late or dropped since the last call.
             carries: whether the device needs no engine between keyframes (`Device.carries`).
             age: seconds since the frame was captured. A late frame postpones keyframes.

@@ -26,7 +26,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     of the film.
 
     Raises:
-        UsageError: the table cannot be used; the message names the file and the line.
+        UsageError: the table cannot be used; the message contains the file and the line.
     """
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.reader(io.StringIO(text), delimiter=delimiter)
@@ -119,5 +119,7 @@ def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:
 
 def _number(value: str, delimiter: str) -> str:
     """Converts a decimal comma to a point, in tables with semicolons. Their programs use decimal commas."""
-    before, comma, after = value.partition(",")
-    return f"{before}.{after}" if delimiter == ";" and comma and before == "0" and after.isdigit() else value
+    whole_part, comma, fraction = value.partition(",")
+    return (
+        f"{whole_part}.{fraction}" if delimiter == ";" and comma and whole_part == "0" and fraction.isdigit() else value
+    )

@@ -26,7 +26,7 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
     (the outgoing side of a dissolve), are left out.
 
     Raises:
-        UsageError: the list cannot be used; the message names the file and the line.
+        UsageError: the list cannot be used; the message contains the file and the line.
     """
     events: list[tuple[Shot, list[tuple[str, object]]]] = []
     current: list[tuple[str, object]] | None = None  # settings of the event that a comment belongs to

@@ -48,7 +48,7 @@ def read_settings(pairs: Iterable[tuple[str, object]], where: str) -> ShotSettin
     """Converts keys and values of a list to settings. Empty values are skipped.
 
     Args:
-        given: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
+        pairs: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
         where: prefix of the messages, such as "cuts.edl, line 7".
 
     Raises:

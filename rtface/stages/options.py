@@ -65,18 +65,18 @@ class Spec:
         Raises:
             UsageError: the text has another format, or a duplicate key.
         """
-        name, _, rest = text.partition(":")
-        name, rest = name.strip(), rest.strip()
+        name, _, options = text.partition(":")
+        name, options = name.strip(), options.strip()
         if not name:
             raise UsageError(
                 "{--stage:{value!r}}: start with a name, as in label:text=Hello; {--stage} help lists the stages",
                 code="stage_form",
                 value=text,
             )
-        if rest == "help":
+        if options == "help":
             return cls(name, None)
         values: dict[str, str] = {}
-        for part in _SEPARATOR.split(rest) if rest else ():
+        for part in _SEPARATOR.split(options) if options else ():
             key, equals, value = part.partition("=")
             key = key.strip().replace("-", "_")
             if not equals:

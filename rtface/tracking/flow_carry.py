@@ -44,7 +44,7 @@ class FlowPatch:
         return cls(view.luma(region.matrix(_SIDE), (_SIDE, _SIDE)), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
-        """Returns the mesh on the next frame; None requires a reading.
+        """Carries the mesh to the next frame. Returns None if it must be read instead.
 
         Args:
             view: the next frame.

@@ -45,14 +45,14 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
         )
     if image.dtype != np.uint8:
         raise UsageError(
-            "a frame must be uint8 (0…255), this one is {dtype}; (image * 255).round().astype(numpy.uint8) converts "
+            "a frame must be uint8 (0…255), not {dtype}; (image * 255).round().astype(numpy.uint8) converts "
             "floats of 0…1, (image >> 8).astype(numpy.uint8) 16 bits",
             code="array_dtype",
             dtype=image.dtype,
         )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UsageError(
-            "a frame must be height×width×3 and not empty, this one is {shape}; "
+            "a frame must be height×width×3 and not empty, but is {shape}; "
             "numpy.repeat(image[..., None], 3, axis=2) makes gray images colour, image[..., :3] drops alpha, "
             "image.transpose(1, 2, 0) puts channels last",
             code="array_shape",

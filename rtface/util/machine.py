@@ -23,7 +23,7 @@ def machine_name(system: Path = Path("/")) -> str:
     """Returns the host name, on Linux with the machine's id. Machines that share a folder may have the same name.
 
     Args:
-        system: folder that holds etc.
+        system: folder that contains etc.
     """
     try:
         return f"{platform.node()} {(system / 'etc/machine-id').read_text(encoding='ascii').strip()}"
@@ -35,7 +35,7 @@ def free_memory(system: Path = Path("/")) -> int | None:
     """Returns the free memory of this process in bytes, or None. Limits of a container or batch job (cgroup 2) apply.
 
     Args:
-        system: folder that holds proc and sys.
+        system: folder that contains proc and sys.
     """
     try:
         lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -59,7 +59,7 @@ def how_many(requested: int | str, option: str, bytes_each: int) -> int:
     """Returns the number of films (or parts) to process at once.
 
     Args:
-        wanted: a number, or "auto": one per four cores, limited by the free memory.
+        requested: a number, or "auto": one per four cores, limited by the free memory.
         option: name of the option, for the message.
         bytes_each: memory of each.
 

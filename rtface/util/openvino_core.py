@@ -80,7 +80,8 @@ def open_shipped(
     options: CompileOptions,
     changed: tuple[str, Callable[[ov.Model], None]] | None = None,
 ) -> ov.InferRequest:
-    """Opens one of rtface's networks on the CPU, for single images. It runs in fp32 unless `options` say otherwise.
+    """Opens one of rtface's networks on the CPU, for single images. It runs in fp32 unless `options` specify another
+    precision.
 
     Args:
         name: name of the network in messages.

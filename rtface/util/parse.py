@@ -97,8 +97,8 @@ def parse_time(value: object) -> float:
 
 def format_time(seconds: float) -> str:
     """Formats seconds as ``H:MM:SS.mmm``, which ``--start`` reads without loss."""
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60}:{minutes % 60:02d}:{milliseconds / 1000:06.3f}"
 
 
 def format_clock(seconds: float) -> str:
@@ -110,8 +110,8 @@ def format_start(seconds: float | Fraction) -> str:
     """Formats a ``--start`` whose first frame is the one at `seconds`. The result is up to 1 µs earlier but never
     later, because a time rounded up would skip that frame."""
     exact = seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(10**9)
-    minutes, rest = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
-    text = f"{minutes // 60}:{minutes % 60:02d}:{rest // 10**6:02d}.{rest % 10**6:06d}"
+    minutes, microseconds = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
+    text = f"{minutes // 60}:{minutes % 60:02d}:{microseconds // 10**6:02d}.{microseconds % 10**6:06d}"
     return text.removesuffix("000")
 
 

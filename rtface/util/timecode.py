@@ -17,9 +17,9 @@ def standard_rate(rate: Fraction) -> Fraction:
 
     Standard rates are n and n·1000/1001 frames a second. Other rates are returned unchanged.
     """
-    whole = round(rate)
-    for standard in (Fraction(whole), Fraction(whole * 1000, 1001)):
-        if whole and abs(rate / standard - 1) < Fraction(2, 10_000):
+    rounded = round(rate)
+    for standard in (Fraction(rounded), Fraction(rounded * 1000, 1001)):
+        if rounded and abs(rate / standard - 1) < Fraction(2, 10_000):
             return standard
     return rate
 

@@ -46,7 +46,7 @@ class Sprite:
     def draw(
         self,
         views: dict[Role, Samples],
-        form: Layout,
+        layout: Layout,
         color: Color,
         to_planes: dict[Role, Float],
         place: Float,
@@ -56,15 +56,15 @@ class Sprite:
 
         Args:
             views: `planes.planes` of the image.
-            form, color: how to read the samples.
+            layout, color: how to read the samples.
             to_planes: for each component, the matrix from display space to its samples.
             place: 2×3 matrix, sprite pixels → display space.
             opacity: factor of the sprite's alpha, 0…1.
         """
         shapes = tuple((role, view.shape, to_planes[role].tobytes()) for role, view in views.items())
-        key = (form, color, shapes, place.tobytes(), opacity)
+        key = (layout, color, shapes, place.tobytes(), opacity)
         if self._placement_cache[0] != key:
-            values_of = self._code(form, color)
+            values_of = self._code(layout, color)
             placements = [
                 self._place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
                 for roles, values in values_of.items()
@@ -72,18 +72,18 @@ class Sprite:
             self._placement_cache = key, [one for one in placements if one is not None]
         for one in self._placement_cache[1]:
             for role, value in zip(one.roles, one.values, strict=True):
-                blend(views[role], one.box, value, one.keep, form)
+                blend(views[role], one.box, value, one.keep, layout)
         return bool(self._placement_cache[1])
 
-    def _code(self, form: Layout, color: Color) -> dict[Roles, Float32]:
+    def _code(self, layout: Layout, color: Color) -> dict[Roles, Float32]:
         """Returns code values times alpha, and alpha, by each grid's components. Each is h×w×(n+1)."""
-        key = (form, color)
+        key = (layout, color)
         if self._code_cache[0] != key:
             alpha = self._rgba[..., 3:].astype(np.float32) / np.float32(255.0)
-            values = codes(self._rgba[..., :3].astype(np.float32) / np.float32(255.0), form, color)
+            values = codes(self._rgba[..., :3].astype(np.float32) / np.float32(255.0), layout, color)
             grids: dict[tuple[int, int], list[Role]] = {}
             for role in values:
-                grids.setdefault(form.role_subsampling(role), []).append(role)
+                grids.setdefault(layout.role_subsampling(role), []).append(role)
             self._filter_cache.clear()
             self._code_cache = (
                 key,
