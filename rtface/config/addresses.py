@@ -139,7 +139,7 @@ def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
         )
     if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
         raise UsageError(
-            "{address}: rtface can publish only over {schemes}",
+            "{address}: rtface publishes over {schemes}",
             code="publish_scheme",
             address=sink,
             schemes=", ".join(SINK_SCHEMES),

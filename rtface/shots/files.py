@@ -76,11 +76,11 @@ def list_kind(path: Path, option: str) -> str:
     kind = path.suffix.lower()
     if kind not in _HINTS:
         raise UsageError(
-            "{option:{path}}: a list of shots must have the extension {kinds}",
+            "{option:{path}}: the extension must be one of {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,
-            kinds=" or ".join(_HINTS),
+            kinds=", ".join(_HINTS),
         )
     return kind
 

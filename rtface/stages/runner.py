@@ -2,7 +2,7 @@
 
 A stage is a class, preferably a dataclass whose fields are its options; docs/stages.md has an example of ten lines. The
 stage is called once for every frame. If it raises an error, that frame lacks its drawing; after five errors within a
-minute of the film it is switched off. Errors never end a run. If a stage hides faces, they blur the whole frame.
+minute of the film it is switched off. Errors of a stage that hides faces blur the whole frame. No error ends a run.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ class Stages:
             MissingComponent: a stage cannot be loaded.
         """
         start_s = origin if origin is not None else time.monotonic() if live else 0.0
-        new = cls(_make(specs, {}, commercial_use=commercial_use), stats, Run(live, start_s, begins))
-        new.specs = tuple(specs)
-        return new
+        opened_stages = cls(_make(specs, {}, commercial_use=commercial_use), stats, Run(live, start_s, begins))
+        opened_stages.specs = tuple(specs)
+        return opened_stages
 
     @classmethod
     def unbegun(cls, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:

@@ -70,7 +70,7 @@ def test_json_prints_the_report_alone_on_stdout(pipeline, tmp_path):
         (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
         (["a.mp4", "https://host/live"], "publishes over rtmp"),
         (["camera:0"], "rtface run camera:0 vcam:"),
-        (["camera:0", "camera:1"], "give a virtual camera (vcam:)"),
+        (["camera:0", "camera:1"], "use a virtual camera (vcam:)"),
         (["a.mp4", "env:RTFACE_NOT_SET"], "is not set"),
     ],
 )
