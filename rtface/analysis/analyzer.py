@@ -27,8 +27,7 @@ def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = 
     """Analyzes a face in its frame, on the frame's own grid. A face that is too small counts as clean.
 
     Args:
-        one_field: returns the view of one field, for a combed face, whose combs look like motion blur; None for a
-            field.
+        one_field: returns one field's view, for a combed face, because combs look like motion blur. None for a field.
     """
     patch = patch_of_view(view, face)
     if patch is None:

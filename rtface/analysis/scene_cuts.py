@@ -92,10 +92,8 @@ def _second_lowest(before: Float32, luma: Float32) -> float:
     for y in (0, half):
         for x in (0, half):
             if max(before[y : y + half, x : x + half].std(), luma[y : y + half, x : x + half].std()) > _MIN_CONTRAST:
-                correlations = [
-                    _correlation(a[y : y + wide, x : x + wide], b[y : y + half, x : x + half]) for a, b in planes
-                ]
-                changes.append(1 - float(np.mean(correlations)))
+                scores = [_correlation(a[y : y + wide, x : x + wide], b[y : y + half, x : x + half]) for a, b in planes]
+                changes.append(1 - float(np.mean(scores)))
     return sorted(changes)[min(1, len(changes) - 1)] if changes else 0.0
 
 

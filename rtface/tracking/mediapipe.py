@@ -364,8 +364,7 @@ class MediaPipeTracker:
 
 
 def _is_plausible(expected: Float, mesh: Float) -> bool:
-    """Returns whether a mesh may be the face 1/30 s later. It must not jump by half its width or quickly change
-    size."""
+    """Returns whether a mesh may be the face 1/30 s later. It must not jump by half its width or change size fast."""
     a, b = box_of(expected), box_of(mesh)
     width = float(a[2] - a[0])
     jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
