@@ -235,7 +235,7 @@ def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("device", ["coreml", "DirectML", "torch", "torch:cuda:1"])
 def test_devices_that_are_gone_say_what_to_choose(device: str) -> None:
-    with pytest.raises(UsageError, match=rf"^--device {device.lower()} is gone; choose cpu, or cuda"):
+    with pytest.raises(UsageError, match=rf"^--device {device.lower()} was removed; choose cpu, or cuda"):
         load({"device": device})
 
 

@@ -136,7 +136,7 @@ def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
         with pytest.raises(UsageError, match="two slashes") as caught:
             check(text)
         assert "SECRET" not in str(caught.value) and "host/app" not in str(caught.value)
-    with pytest.raises(UsageError, match="not the name of a file") as caught:
+    with pytest.raises(UsageError, match="write the name of a file instead") as caught:
         check_outputs([OutputPath(Path("rtmp://host/live/SECRET"), "--also")], inputs=[], overwrite=False)
     assert "SECRET" not in str(caught.value)
 
