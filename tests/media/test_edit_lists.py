@@ -116,7 +116,7 @@ def test_sound_that_is_written_late_behind_a_cut_is_said(
     monkeypatch.setattr(Muxer, "wait", late)
     stats = Stats()
     media.passthrough(cut, tmp_path / f"out{suffix}", stats=stats)
-    assert "after a cut of an edit list, comes +0.3" in stats.warnings["joint"]
+    assert "after a cut in the edit list, is +0.3" in stats.warnings["joint"]
     opened = media.open(cut)
     plan = plan_output(opened.info, tmp_path / f"strict{suffix}", strict=True)
     with pytest.raises(OutputError, match="after a cut of an edit list"):
