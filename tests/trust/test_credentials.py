@@ -136,7 +136,7 @@ def test_credentials_are_trusted_by_the_anchor_that_is_named(
     (tmp_path / "text.pem").write_text("no certificate")
     for name in ("text.pem", "none.pem"):
         result = CliRunner().invoke(app, ["verify", str(out), "--trust", str(tmp_path / name)])
-        assert result.exit_code == 2 and "is no certificate in PEM form" in result.stderr
+        assert result.exit_code == 2 and "is not a readable certificate in PEM format" in result.stderr
 
 
 def test_a_job_that_is_ended_after_its_signature_continues(tmp_path: Path, newsroom: str) -> None:

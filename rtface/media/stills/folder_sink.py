@@ -100,7 +100,7 @@ class FolderSink:
         if data is None:
             raise InputError(
                 "{path}: cannot be copied, because the input has no such file; in a job, its segments were "
-                "changed: start again with {--restart=True}",
+                "changed: begin again with {--restart=True}",
                 code="scan_extra",
                 path=target.shown,
             )

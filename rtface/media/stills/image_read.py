@@ -289,7 +289,7 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     stored = {number: values for number in _TIFF_READ if (values := numbers(tags, number, order))}
     orientation = next((number for number in stored.get(274, ()) if number in _UPRIGHT), 1)
     meta = ImageMetadata(exif=exif_of_tiff(data, orientation), iptc=photoshop_of_tiff(data))
-    meta.tiff_shown = {number: (tags[number][0], stored[number]) for number in TIFF_SHOWN if number in read}
+    meta.tiff_shown = {number: (tags[number][0], stored[number]) for number in TIFF_SHOWN if number in stored}
     meta.icc, meta.xmp = (
         bytes(stored.get(n, ())) or None if tags.get(n, _NO_TAG)[0] in _BYTE_TYPES else None for n in _BLOCKS
     )

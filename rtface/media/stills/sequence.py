@@ -98,7 +98,7 @@ class SequenceSource:
         files = [path for path in self._paths if path]
         self._names_unique = len({path.stem for path in files}) == len(files)
         self._shape: tuple[int, int, str] | None = None
-        self._last_readable, self._first_frame = self._first_readable([*earlier, *files])  # the last readable file
+        self._last_readable, self._first_frame = self._first_readable([*earlier, *files])
         self._first_path = self._last_readable
         timecode = self._header.timecode_at(rate) if self._header else None
         self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-slots.index(header_path)))
