@@ -60,8 +60,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
 
 
 class LocalWorkers:
-    """Runs child processes that work on a job. A crashed worker is restarted if
-    segments have been finished since its last crash.
+    """Runs child processes that work on a job. A crashed worker is restarted if segments were finished since.
 
     Args:
         folder, plan: folder and plan of the job.
