@@ -65,16 +65,12 @@ class FrameComparison:
         boxes = [clip_box(box, *size) for box in areas]
         pairs = [(x, y, _outside(x.shape, size, boxes)) for x, y in zip(_planes(a), _planes(b), strict=True)]
         if self._lossless or copied:
-            count = sum(int(np.count_nonzero((x != y) & is_outside)) for x, y, is_outside in pairs)
+            count = sum(int(np.count_nonzero((x != y) & mask)) for x, y, mask in pairs)
             difference = f"differs from the input outside the boxes ({counted(count, 'sample')})" if count else ""
         else:
             scale = np.float32(255 / ((1 << a.format.components[0].bits) - 1))
             difference = self._beyond_encoder(
-                [
-                    (np.where(is_outside, x * scale - y * scale, np.float32(0)), is_outside)
-                    for x, y, is_outside in pairs
-                ],
-                size,
+                [(np.where(mask, x * scale - y * scale, np.float32(0)), mask) for x, y, mask in pairs], size
             )
             if difference is None:
                 self._gaps["coded too coarsely"] += 1
@@ -97,12 +93,12 @@ class FrameComparison:
             size: width and height of the frame.
         """
         limit = typical = 0.0
-        for number, (error, is_outside) in enumerate(planes):
+        for number, (error, mask) in enumerate(planes):
             step = max(1, _BLOCK * error.shape[0] // size[1]), max(1, _BLOCK * error.shape[1] // size[0])
-            weights = is_outside.astype(np.float32)
+            weights = mask.astype(np.float32)
             samples, sums = (_sums(values, step) for values in (weights, error))
-            has_samples = samples >= step[0] * step[1] / 4
-            if not has_samples.any():
+            valid = samples >= step[0] * step[1] / 4
+            if not valid.any():
                 break
             if not number:
                 squares = _sums(np.square(error), step)
@@ -110,9 +106,7 @@ class FrameComparison:
                 self._errors.append(10 * math.log10(255**2 / mean) if mean else _EQUAL_DB)
                 if self._errors[-1] < _FLOOR_DB:
                     return f"outside the boxes it has {self._errors[-1]:.1f} dB (PSNR)"
-                texture = squares[has_samples] / samples[has_samples] - np.square(
-                    sums[has_samples] / samples[has_samples]
-                )
+                texture = squares[valid] / samples[valid] - np.square(sums[valid] / samples[valid])
                 typical = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
                 minimum = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(minimum, min(_TIMES_TYPICAL * typical, _LARGE_LEVELS))
@@ -125,14 +119,9 @@ class FrameComparison:
                 )
             ):
                 count = _sums(weights[y:, x:], step)
-                block_errors = (
-                    np.abs(_sums(error[y:, x:], step)) / np.maximum(count, 1) * (count >= step[0] * step[1] / 4)
-                )
-                if float(block_errors.max()) > worst:
-                    worst, (row, column) = (
-                        float(block_errors.max()),
-                        divmod(int(block_errors.argmax()), block_errors.shape[1]),
-                    )
+                errors = np.abs(_sums(error[y:, x:], step)) / np.maximum(count, 1) * (count >= step[0] * step[1] / 4)
+                if float(errors.max()) > worst:
+                    worst, (row, column) = float(errors.max()), divmod(int(errors.argmax()), errors.shape[1])
                     at = f"x {(column + x / step[1]) * _BLOCK:.0f}, y {(row + y / step[0]) * _BLOCK:.0f}"
                     place = f"{worst:.0f} of 255 levels around {at}"
             if worst > limit or shift > _SHIFT:

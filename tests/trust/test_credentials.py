@@ -169,12 +169,12 @@ def test_keys_and_certificates_that_cannot_be_used(tmp_path: Path, authority: Au
     certificate, key = newsroom.split(",")
     other, unfit = authority.issue("Other").split(","), "cannot be used for credentials"
     for spec, said in (
-        (f"{key},{key}", "name a certificate and its private key"),
-        (certificate, "name a certificate and its private key"),
+        (f"{key},{key}", "give a certificate and its private key"),
+        (certificate, "give a certificate and its private key"),
         (f"{certificate},{other[1]}", unfit),
         (authority.issue("old", ended=True), unfit),
         (authority.issue("web", web=True), unfit),
-        (authority.issue("small", rsa.generate_private_key(65537, 1024)), "C2PA does not allow such a key"),
+        (authority.issue("small", rsa.generate_private_key(65537, 1024)), "C2PA does not allow such keys"),
     ):
         with pytest.raises(UsageError, match=said):
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=spec)

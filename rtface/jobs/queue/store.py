@@ -253,7 +253,7 @@ class Store:
             )
 
     def log_path(self, number: int) -> Path:
-        """Returns the path of an item's log. The file contains warnings and library output; the item's process locks it."""
+        """Returns the path of an item's log of warnings and library output. The item's process locks this file."""
         return self.path.with_name(f"{self.path.stem}-item-{number}.log")
 
     def hold(self, name: Lock) -> BufferedRandom | None:
