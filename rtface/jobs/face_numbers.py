@@ -82,7 +82,7 @@ class FaceNumbers:
         number = max(0, bisect_right(self._starts, time) - 1)
         if number not in self._segments:
             rows = self._folder.read(self._path(number)) if number < self.searched else None
-            self._segments = {near: faces for near, faces in self._segments.items() if abs(near - number) < 2}
+            self._segments = {index: faces for index, faces in self._segments.items() if abs(index - number) < 2}
             self._segments[number] = {
                 at: [NumberedFace(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces] for at, faces in rows or ()
             }

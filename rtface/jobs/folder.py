@@ -2,7 +2,7 @@
 
 better.mp4.rtface/
   plan.json            the plan (`rtface.jobs.plan`)
-  segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
+  segments/00007.json  a finished segment, and which file contains it (`rtface.jobs.segment_file`)
   segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
   join.json            fingerprint of each film that the join completed, by path (`rtface.jobs.join`); None for a
                        folder of stills

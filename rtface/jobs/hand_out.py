@@ -52,15 +52,15 @@ def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> i
         total: number of segments.
         finished, at_work: segments that are not available.
     """
-    free: list[range] = []
+    stretches: list[range] = []
     for number in range(total):
         if number in finished or number in at_work:
             continue
-        if free and free[-1].stop == number:
-            free[-1] = range(free[-1].start, number + 1)
+        if stretches and stretches[-1].stop == number:
+            stretches[-1] = range(stretches[-1].start, number + 1)
         else:
-            free.append(range(number, number + 1))
-    longest = max(free, key=len, default=None)
+            stretches.append(range(number, number + 1))
+    longest = max(stretches, key=len, default=None)
     if longest is None:
         return None
     return longest[len(longest) // 2] if longest.start - 1 in at_work else longest.start

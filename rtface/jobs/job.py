@@ -168,7 +168,7 @@ class FilmJob:
                     workers, farm, stats or Stats(), progress, stop or threading.Event(), building, notify
                 )
             except KeyboardInterrupt:
-                raise self._interrupted() from None
+                raise self._interruption() from None
             if sys.platform == "win32":
                 lock.close()  # Windows cannot remove an open file
             self.folder.remove()
@@ -196,7 +196,7 @@ class FilmJob:
             film = self._plan_film(run, stats)
             planned_film = film.to_dict()
             join = Join(self.folder, self.plan, film, report, stats, stop)
-            started, frames_before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
+            start, frames_before = perf_counter(), sum(self.plan.frames[number] for number in self._finished_segments())
             try:
                 self.find_numbers(progress, stop, notify)
                 for _ in range(3):  # segments that turn out to be damaged are made again
@@ -239,9 +239,9 @@ class FilmJob:
                     figures.copied,
                 )
             except KeyboardInterrupt:
-                raise self._interrupted() from None
+                raise self._interruption() from None
             finally:
-                report.fps = round(max(0, report.frames_out - frames_before) / max(perf_counter() - started, 1e-3), 2)
+                report.fps = round(max(0, report.frames_out - frames_before) / max(perf_counter() - start, 1e-3), 2)
 
         signed = partial(note_signed, self.folder, self.plan.target)
         return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
@@ -279,12 +279,12 @@ class FilmJob:
     @property
     def complete(self) -> bool:
         """Whether all segments are finished."""
-        return len(self._finished()) >= len(self.plan)
+        return len(self._finished_segments()) >= len(self.plan)
 
-    def _finished(self) -> set[int]:
+    def _finished_segments(self) -> set[int]:
         return {number for number in self.folder.finished() if number < len(self.plan)}
 
-    def _interrupted(self) -> Interrupted:
+    def _interruption(self) -> Interrupted:
         done = 0
         with suppress(RtfaceError):
             done = len(self.folder.finished())

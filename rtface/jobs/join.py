@@ -223,13 +223,13 @@ def note_signed(folder: JobFolder, output: Path) -> None:
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
     """Returns the films that a killed join had already renamed. A folder of stills counts as soon as the join may have
     started to publish it. For films, contents are compared, because inode numbers are reused."""
-    fingerprints, named = folder.read(folder.joining) or {}, set[Path]()
+    fingerprints, published = folder.read(folder.joining) or {}, set[Path]()
     for path in (path.resolve() for path in films):
         if str(path) in fingerprints and os.path.lexists(path):
             recorded = fingerprints[str(path)]
             if path.is_dir() if recorded is None else fingerprint.same(recorded, path):
-                named.add(path)
-    return named
+                published.add(path)
+    return published
 
 
 def remove_unfinished(films: Iterable[Path]) -> None:

@@ -50,9 +50,9 @@ class JobProgress:
             self._polled, self._frames_before = now, self._frames
             with suppress(RtfaceError):  # the worker that writes a segment reports this
                 self._finished = self._folder.finished()
-        done = sum(map(self._plan.seconds, self._finished))
-        done += sum(step.seconds for step in steps if step.segment not in self._finished)
-        self._done_s = max(self._done_s, done)  # an encoder may still be finishing the previous segment
+        done_s = sum(map(self._plan.seconds, self._finished))
+        done_s += sum(step.seconds for step in steps if step.segment not in self._finished)
+        self._done_s = max(self._done_s, done_s)  # an encoder may still be finishing the previous segment
         if self._show is not None:
             faces = max(step.faces for step in steps)
             self._show(

@@ -235,8 +235,8 @@ def versions() -> dict[str, str]:
     import numpy as np
     import openvino
 
-    others = {"numpy": np.__version__, "openvino": openvino.__version__}
-    return codec_versions() | {"python": platform.python_version(), "system": platform.system()} | others
+    packages = {"numpy": np.__version__, "openvino": openvino.__version__}
+    return codec_versions() | {"python": platform.python_version(), "system": platform.system()} | packages
 
 
 def codec_versions() -> dict[str, str]:

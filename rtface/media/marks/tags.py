@@ -57,9 +57,9 @@ def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
             items += struct.pack(">II", 8 + len(value), kept_numbers.index(number) + 1) + value
     new = box(b"keys", table) + box(b"ilst", items)
     begin, after = keys[0] - 8, values[1]
-    free = after - begin - len(new)
-    if free == 0 or free >= 8:
-        data[begin:after] = new + (box(b"free", bytes(free - 8)) if free else b"")
+    free_bytes = after - begin - len(new)
+    if free_bytes == 0 or free_bytes >= 8:
+        data[begin:after] = new + (box(b"free", bytes(free_bytes - 8)) if free_bytes else b"")
 
 
 # -- Matroska, WebM (RFC 8794, RFC 9559) ----------------------------------------------------------------------------

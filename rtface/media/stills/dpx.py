@@ -118,9 +118,9 @@ def _rate(data: bytes, order: str, at: int) -> Fraction | None:
     value = struct.unpack_from(f"{order}f", data, at)[0]
     if not math.isfinite(value) or not 1 <= value <= 240:
         return None
-    for whole in (Fraction(round(value)), Fraction(round(value) * 1000, 1001)):
-        if abs(value - float(whole)) < 0.006:
-            return whole
+    for standard in (Fraction(round(value)), Fraction(round(value) * 1000, 1001)):
+        if abs(value - float(standard)) < 0.006:
+            return standard
     return Fraction(value).limit_denominator(1000)
 
 

@@ -246,8 +246,8 @@ def _normalise(image: av.VideoFrame, kind: str) -> av.VideoFrame:
     if kind == "jp2" and not image.format.is_rgb:
         image.color_range = _FULL_RANGE  # sYCC is full-range
     if image.format.name == "pal8":
-        full = image.reformat(format="rgba")
-        return full if is_transparent(full) else image.reformat(format="rgb24", threads=1)
+        rgba = image.reformat(format="rgba")
+        return rgba if is_transparent(rgba) else image.reformat(format="rgb24", threads=1)
     if kind == "jpeg" and image.format.name == "gbrap":  # converted from CMYK
         return image.reformat(format="gbrp", threads=1)
     if image.format.name.startswith("mono"):

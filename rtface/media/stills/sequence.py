@@ -119,10 +119,10 @@ class SequenceSource:
             frame = self._first_frame if place == 0 and path == self._first_path else self._frame(place, path)
         except InputError as error:
             self._stats.count("pictures_lost")
-            named = self._stats.counted()["pictures_lost"] <= _MAX_NAMED
+            individually = self._stats.counted()["pictures_lost"] <= _MAX_NAMED
             self._report_fault(
-                f"pictures_lost:{path.name}" if named else "pictures_lost",
-                str(error) if named else f"{path.parent}: more images cannot be read",
+                f"pictures_lost:{path.name}" if individually else "pictures_lost",
+                str(error) if individually else f"{path.parent}: more images cannot be read",
                 f"{self._last_readable.name} is shown in its place"
                 if self._hold
                 else "nothing is written in its place"
@@ -194,11 +194,11 @@ class SequenceSource:
         if not (gaps := [*_gaps([path for path in self._paths if path]).values()]):
             return
         missing = sum(last - first + 1 for first, last in gaps)
-        named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
+        examples = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
         self._report_fault(
             "numbers_missing",
             f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
-            f"its images ({named}{' …' if len(gaps) > 3 else ''})",
+            f"its images ({examples}{' …' if len(gaps) > 3 else ''})",
             "the images are read one after the other"
             if not has_gaps
             else "the previous frame is repeated for each; number the images without gaps to avoid that"
@@ -288,14 +288,14 @@ class SequenceSource:
 
     def _transfer_note(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):
-            taken = "video" if self._transfer == "sdr" else self._transfer
-            return Message(", interpreted as {transfer} ({--transfer})", code="taken_as", transfer=taken)
+            transfer_name = "video" if self._transfer == "sdr" else self._transfer
+            return Message(", interpreted as {transfer} ({--transfer})", code="taken_as", transfer=transfer_name)
         if self._header is None:
             return ""
-        seen = (
+        note = (
             "; outputs other than EXR get the image that engines process" if isinstance(self._header, ExrHeader) else ""
         )
-        return f", {self._header.described}{seen}"
+        return f", {self._header.described}{note}"
 
 
 def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:

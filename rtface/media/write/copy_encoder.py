@@ -68,7 +68,7 @@ class CopyEncoder:
         self._gop: MiniGop | None = None
         self._copying = False  # whether the whole group has been copied so far
         self._buffered: list[tuple[Frame, tuple[int, int]]] = []
-        self._unencoded: list[tuple[Frame, tuple[int, int], MiniGop | None]] = []  # frames of one group
+        self._pending: list[tuple[Frame, tuple[int, int], MiniGop | None]] = []  # frames of one group
         self._stamps = OutputTimes(self.base, origin, stats)
         self._times = DecodingTimes(copy.delay)
         self._encoder: FrameEncoder | None = None
@@ -97,9 +97,9 @@ class CopyEncoder:
         elif gop is None or not self._copying or frame.touched or frame.pts != gop.shown[count - 1]:
             self._encode_buffered()
         elif count == len(gop.shown):
-            kept = [*map(self._copy.kept, gop.packets)] if isinstance(self._copy, GroupCopy) else gop.packets
-            self._copy_buffered(kept)
-            self._cra_packet = kept[0] if gop.opens else None
+            packets = [*map(self._copy.kept, gop.packets)] if isinstance(self._copy, GroupCopy) else gop.packets
+            self._copy_buffered(packets)
+            self._cra_packet = packets[0] if gop.opens else None
         return self._pop_output()
 
     def flush(self) -> list[AnyPacket]:
@@ -116,8 +116,8 @@ class CopyEncoder:
 
     def _pop_output(self) -> list[AnyPacket]:
         end = len(self._output) if self._cra_packet is None else self._output.index(self._cra_packet)
-        ready, self._output = self._output[:end], self._output[end:]
-        return ready
+        packets, self._output = self._output[:end], self._output[end:]
+        return packets
 
     def _first_decoding_times(self, unit: Fraction) -> list[int]:
         """Returns the decoding times before the first frame's time. They are spaced like the input's first frames.
@@ -161,20 +161,20 @@ class CopyEncoder:
 
     def _encode_buffered(self) -> None:
         self._copying = False
-        self._unencoded += [(frame, stamp, self._gop) for frame, stamp in self._buffered]
+        self._pending += [(frame, stamp, self._gop) for frame, stamp in self._buffered]
         self._buffered.clear()
-        if self._encoder is not None or isinstance(self._copy, IntraCopy) or len(self._unencoded) >= _MEASURED:
-            self._encode_unencoded()
+        if self._encoder is not None or isinstance(self._copy, IntraCopy) or len(self._pending) >= _MEASURED:
+            self._encode_pending()
 
-    def _encode_unencoded(self) -> None:
-        for frame, stamp, gop in self._unencoded:
+    def _encode_pending(self) -> None:
+        for frame, stamp, gop in self._pending:
             if self._encoder is None:
                 self._encoder = FrameEncoder(self._open(gop), self._video, self._origin, self._stats)
             self._put_encoded(self._encoder.encode(frame, stamp))
-        self._unencoded.clear()
+        self._pending.clear()
 
     def _end_encoder(self) -> None:
-        self._encode_unencoded()
+        self._encode_pending()
         if self._encoder is not None:
             self._put_encoded(self._encoder.flush())
             self._encoder = None

@@ -115,5 +115,5 @@ def _display_text(hdr: HdrMetadata, encoder: str) -> str:
         return f"{float(value):.5f}" if decimal else str(round(value * unit))
 
     rx, ry, gx, gy, bx, by, wx, wy = (number(v, 50_000) for v in hdr.primaries)
-    dark, bright = (number(v, 10_000) for v in hdr.luminance)
-    return f"G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({bright},{dark})"
+    darkest, brightest = (number(v, 10_000) for v in hdr.luminance)
+    return f"G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({brightest},{darkest})"

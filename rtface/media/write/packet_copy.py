@@ -177,8 +177,8 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
         return Message("the output's encoder, {encoder}, has another codec", code="copy_encoder", encoder=video.encoder)
     intra = isinstance(copy, IntraCopy)
     pix_fmt = copy.pix_fmt if intra else info.pix_fmt
-    same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, pix_fmt)
-    if (video.lossless and not intra) or not same:
+    same_format = (video.width, video.height, video.pix_fmt) == (info.width, info.height, pix_fmt)
+    if (video.lossless and not intra) or not same_format:
         return Message("the output differs from the input in size, pixel format or coding class", code="copy_form")
     if intra:
         video.options |= copy.options

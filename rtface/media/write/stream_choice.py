@@ -91,9 +91,9 @@ def named(stream: StreamInfo) -> str:
 
 def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
     """Drops the streams listed in ``--drop``, with a note for each. Keeps timecode streams."""
-    names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
-    if missing := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
-        listed = ", ".join(map(called, others)) or "none"
+    names, streams = set(drop), [stream for stream in info.streams if not stream.enhanced]
+    if missing := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in streams}]:
+        listed = ", ".join(map(called, streams)) or "none"
         raise UsageError(
             "{--drop:{stream}}: {path} has no such stream besides the video; it has {streams}",
             code="drop_none",
@@ -103,7 +103,7 @@ def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
         )
     dropped = [
         stream
-        for stream in others
+        for stream in streams
         if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
     ]
     notes = [
