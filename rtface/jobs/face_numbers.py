@@ -93,7 +93,7 @@ class FaceNumbers:
 
         Args:
             rows: [time, [[number, box, person], …]] of each frame with faces.
-            persons: the recogniser of persons; None without one.
+            persons: the recogniser of persons, if there is one.
         """
         self._folder.write(self._path(self.searched), rows)
         self.searched += 1

@@ -236,7 +236,7 @@ class JobFigures:
         ]
 
     def _number(self, track_id: int) -> int | None:
-        """Returns the number in the film of a run's track, or None."""
+        """Returns the film's number of a run's track. Returns None if it has none yet."""
         return track_id if track_id <= self._numbered else self._in_film.get(track_id)
 
     def _add_track(self, values: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ class JobFolder:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    with contextlib.suppress(OSError):  # a file that is open must not prevent the others' removal
+                    with contextlib.suppress(OSError):  # an open file must not prevent the removal of other files
                         path.unlink(missing_ok=True)
             self.path.rmdir()
 

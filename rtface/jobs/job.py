@@ -42,7 +42,7 @@ class FilmJob:
 
     Args:
         folder: folder of the job, with a plan.
-        options: options of this call; those that change frames are taken from the plan instead.
+        options: options of this call; options that change frames come from the plan instead.
 
     Attributes:
         folder, plan, options: folder, plan and options of the job.

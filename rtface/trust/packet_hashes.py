@@ -172,7 +172,7 @@ def _first_difference(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
 ) -> str:
-    """Describes the first packet that differs from the other stream's. Returns "" if none differs."""
+    """Describes the first packet that differs between two streams. Returns "" if none differs."""
     start, end = (-float("inf") if cut[0] is None else cut[0]), (float("inf") if cut[1] is None else cut[1])
     pending = [
         (row, row.hidden or row.time < start + _AT_CUT_S or row.time >= end - _AT_CUT_S) for row in reversed(other.rows)

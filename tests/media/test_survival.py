@@ -498,7 +498,7 @@ def test_announced_sound_that_comes_late_is_warned_of(media, tmp_path: Path):
     sound.template = Absent()  # type: ignore[assignment]
     plan.streams[:] = [StreamPlan(sound, "drop")]
     media.feed(opened, FileSink(plan, stats))
-    assert sum("begins too late" in w for w in stats.warnings.values()) == 1
+    assert sum("starts too late" in w for w in stats.warnings.values()) == 1
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".ts", ".webm"])

@@ -7,8 +7,8 @@ enhanced" if only filters without a network were used, otherwise the input's own
 tags, MP4 and MOV also in XMP; images contain it in text chunks and XMP. An unchanged output keeps its input's tags.
 
 Containers write tags with their header, before the first frame. Until a film is complete, its header therefore contains
-the strongest tags that may apply (`header_tags`); then `rtface.media.marks.tags.rewrite` replaces them by those that do
-(`true_tags`).
+the strongest tags that may apply (`header_tags`); then `rtface.media.marks.tags.rewrite` replaces them by the
+correct ones (`true_tags`).
 """
 
 from __future__ import annotations

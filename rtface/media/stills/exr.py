@@ -160,7 +160,7 @@ def _data_rectangle(header: Mapping[str, Any]) -> Window:
 
 
 def _overlap(header: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Returns the overlap of data window and image. It is given as rows and columns of each."""
+    """Returns the overlap of data window and image, as slices of each."""
     left, top, width, height = _data_rectangle(header)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height)
     x1, y1 = max(x0, x1), max(y0, y1)
@@ -241,7 +241,7 @@ def rewrite_exr(
 
 
 def _apply_change(light: Samples, coded: NDArray[np.uint16]) -> Samples:
-    """Applies a change of display-like values to light. They changed from `_encode(light)` to `coded`."""
+    """Applies to light the change of display-like values from `_encode(light)` to `coded`."""
     old = shown(light)
     step = coded / np.float32(65535.0) - np.round(old * 65535.0) / np.float32(65535.0)
     light_step = light_of(old + step) - light_of(old)

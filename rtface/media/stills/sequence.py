@@ -275,7 +275,7 @@ class SequenceSource:
             timecode=timecode,
             notes=[
                 Message(
-                    "{folder}: {count} images as a film of {rate:g} frames a second{said}",
+                    "{folder}: {count} images as a film of {rate:g} frames per second{said}",
                     code="film_of_stills",
                     folder=folder,
                     count=len(files),

@@ -116,7 +116,7 @@ class OutputStreams:
         elif index in self._dropped_sounds:
             self._stats.warn(
                 f"sound_left_out:{index}",
-                f"{self._plan.path}: stream {index}: its sound is left out because it begins too late in the film",
+                f"{self._plan.path}: stream {index}: the sound is left out because it starts too late in the film",
             )
 
     def _is_hidden(self, packet: AnyPacket, index: int, target: Stream) -> bool:
