@@ -163,7 +163,7 @@ def write_sidecar(
     except Interrupted as error:
         error.message = Message(f"interrupted; {output} is complete, but its sidecar was not written")
         raise
-    return f"{target.path.name}: settings, changed areas and SHA-256 of the files" + (", signed" if key else "")
+    return f"{target.path.name}: what was done, where, and SHA-256 of the files" + (", signed" if key else "")
 
 
 def area_fields(

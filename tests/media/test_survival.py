@@ -485,7 +485,7 @@ def test_sound_announced_but_absent_is_left_out(media, tmp_path: Path, suffix: s
     packets = [data[i : i + 188] for i in range(0, len(data), 188)]
     (tmp_path / "in.ts").write_bytes(b"".join(p for p in packets if (p[1] & 31) << 8 | p[2] != lost))
     plan = media.passthrough(tmp_path / "in.ts", tmp_path / f"out{suffix}")
-    assert [n for n in plan.notes if "announces" in n] == plan.notes
+    assert [n for n in plan.notes if "declares" in n] == plan.notes
     with av.open(str(tmp_path / f"out{suffix}")) as box:
         assert not box.streams.audio
     assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
