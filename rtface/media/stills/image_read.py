@@ -68,7 +68,7 @@ _PARTS = {"psd": "layers", "heic": "images"}
 _FULL_RANGE = 2
 _TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM, *TIFF_SHOWN)
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254  # CMYK and float samples; three tags
-_BLOCKS, _BYTE_TYPES, _NO_TAG = (34675, 700), (1, 2, 7), (0, 0, b"")  # tags of profile and XMP; byte-like types; no tag
+_TAGS, _BYTES, _EMPTY = (34675, 700), (1, 2, 7), (0, 0, b"")  # tags of profile and XMP; byte-like types; no tag
 
 
 @dataclass(slots=True)
@@ -290,9 +290,7 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     orientation = next((number for number in stored.get(274, ()) if number in _UPRIGHT), 1)
     meta = ImageMetadata(exif=exif_of_tiff(data, orientation), iptc=photoshop_of_tiff(data))
     meta.tiff_shown = {number: (tags[number][0], stored[number]) for number in TIFF_SHOWN if number in stored}
-    meta.icc, meta.xmp = (
-        bytes(stored.get(n, ())) or None if tags.get(n, _NO_TAG)[0] in _BYTE_TYPES else None for n in _BLOCKS
-    )
+    meta.icc, meta.xmp = (bytes(stored.get(n, ())) or None if tags.get(n, _EMPTY)[0] in _BYTES else None for n in _TAGS)
     meta.tiff_alpha = next((number for number in stored.get(338, (0,)) if number in (0, 1, 2)), None)
     meta.tiff_form = {number: stored.get(number, (1,)) for number in TIFF_FORM}
     with suppress(KeyError, TypeError, ZeroDivisionError):  # no resolution, or not per inch or centimetre
