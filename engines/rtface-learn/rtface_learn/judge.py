@@ -1,4 +1,4 @@
-"""Measures the gain of learnt weights by restoring held-out takes with default options."""
+"""Measures the gain of learnt weights with default runs on held-out takes."""
 
 from __future__ import annotations
 

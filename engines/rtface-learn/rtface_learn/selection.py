@@ -201,7 +201,7 @@ def without_numbers(
 
 
 def sheet(all_takes: Sequence[Take], omitted_numbers: frozenset[int]) -> Bytes:
-    """Draws a numbered crop of each take on a sheet, uint8 RGB, eight in a row. Omitted takes are dark."""
+    """Draws a sheet (uint8 RGB) with numbered crops of all takes. Eight are in a row; omitted takes are dark."""
     crops = list[Bytes]()
     for number, take in enumerate(all_takes, 1):
         crop = takes.crop_of(take, len(take.pictures) // 2, 128)
