@@ -358,7 +358,7 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     for path in (first, second, third) if spoilt == "empty" else ():
         path.unlink()
     why = {
-        "saved again": r"photos that differ: 2 \(0\.png, 2\.png\)",
+        "saved again": r"only 2 photos differ from each other \(0\.png, 2\.png\)",
         "blurred": r"1\.png is blurred",
         "empty": "contains no images",
     }
@@ -457,7 +457,7 @@ def test_a_call_whose_time_was_too_short_is_continued(
     training.step = 9
     for _ in range(2):
         said = run("learn", "anna", str(photos), "--yes").stderr.replace("\n", " ")
-        assert "give more --minutes, or run the same command again to continue" in said
+        assert "use more --minutes, or run the same command again to continue" in said
         assert learned.unfinished_names() == ["anna"] and quick == ["collect"]
     first, second = (job["seconds"] for job in training.jobs)
     assert second == first + 1.0  # which the first one took
@@ -639,7 +639,7 @@ def test_what_was_learnt_before_is_said_to_stay(before: bool, tmp_path: Path, mo
     )
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes", "--overwrite")
     assert found.exit_code == 1 and "nothing was kept" in found.stderr
-    assert ("the earlier weights of anna stay in use" in found.stderr.replace("\n", " ")) == before
+    assert ("the earlier weights of anna remain in use" in found.stderr.replace("\n", " ")) == before
 
 
 def test_who_is_being_learnt_is_not_removed() -> None:

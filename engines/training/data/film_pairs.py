@@ -339,7 +339,7 @@ def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[A
     p.add_argument("--worker", type=int, default=0)
     p.add_argument(f"--{what}", type=int, required=True)
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--held-out", action="store_true", help="use the people set aside for validation")
+    p.add_argument("--held-out", action="store_true", help="use held-out people, for validation")
     a = p.parse_args()
     cv2.setNumThreads(1)
     everyone = load_faces(a.faces)

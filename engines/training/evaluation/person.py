@@ -169,7 +169,8 @@ def measure_subject(subject: Subject, protocol: str, distances: dict[str, Distan
     row["flicker"] = personal["flicker"] / shipped["flicker"]
     for name, distance in distances.items():
         means = [np.nanmean([distance(frames[n], truth.frames[n], truth.matrices[n])
-                           for n in range(WARM_UP_FRAMES, len(truth.frames), IDENTITY_STEP)]) for frames in films]  # fmt: skip
+                           for n in range(WARM_UP_FRAMES, len(truth.frames), IDENTITY_STEP)])
+                 for frames in films]  # fmt: skip
         row[name] = float(means[1] / means[0])
     return row
 

@@ -19,7 +19,7 @@ ASTRONAUT_POINTS = np.array(
 
 
 def astronaut() -> tuple[U8, Any]:
-    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also returns the matrix from crop to picture."""
+    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also returns the matrix from the crop."""
     from skimage import data
 
     return np.asarray(data.astronaut(), np.uint8), fit(TEMPLATE_512, ASTRONAUT_POINTS)
