@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_changed_by_line_stays(studio: RunningStudio, tmp_
     file.parent.mkdir()
     file.write_text('stages = [\n  "label",\n]\n')
     status, value = call(studio, "PUT", "/api/settings/stages", value="blur")
-    assert status == 400 and "open it and write" in value["error"]
+    assert status == 400 and "edit it so that it contains" in value["error"]
     assert file.read_text() == 'stages = [\n  "label",\n]\n' and len(list(file.parent.iterdir())) == 1
 
 

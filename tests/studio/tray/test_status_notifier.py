@@ -80,13 +80,13 @@ def test_icon_menu_and_actions_reach_the_desktop(shown):
 def test_a_session_has_one_icon_only(shown):
     session, _, chosen, said = shown
     session.until(lambda: said)
-    with pytest.raises(UsageError, match="already runs in this session"):
+    with pytest.raises(UsageError, match="already running in this session"):
         StatusNotifier(view(chosen), said.append).run(threading.Event())
 
 
 def test_without_a_desktop_it_says_so(monkeypatch):
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere/bus")
-    with pytest.raises(MissingComponent, match="no desktop session was found"):
+    with pytest.raises(MissingComponent, match="there is no desktop session"):
         StatusNotifier(view([]), print).run(threading.Event())
 
 

@@ -1,10 +1,10 @@
-"""Shows the icon on Linux over D-Bus: StatusNotifierItem and com.canonical.dbusmenu.
+"""Shows the icon on Linux over D-Bus, as a StatusNotifierItem with a com.canonical.dbusmenu.
 
-KDE, Xfce, Cinnamon, MATE, LXQt and panels of Wayland compositors show these icons; GNOME does with its extension
+KDE, Xfce, Cinnamon, MATE, LXQt and panels of Wayland compositors show these icons. GNOME needs its extension
 AppIndicator. Specifications: freedesktop.org's StatusNotifierItem, and libdbusmenu's dbus-menu.xml.
 """
 
-# Annotations are not postponed, because dbus_fast reads signatures from them, and recognises None only in this form.
+# Annotations are not postponed, because dbus_fast reads signatures from them, and would not recognise a postponed None.
 import asyncio
 import threading
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from rtface.errors import MissingComponent, UsageError
 from rtface_studio.tray.view import IconState, MenuItem, TrayView, draw_icon
 
 NAME = "org.rtface.Tray"
-"""Name on the session's bus; its owner is the only icon of this session."""
+"""Name on the session's bus. Owning this name ensures that a session has only one icon."""
 WATCHER, WATCHER_PATH = "org.kde.StatusNotifierWatcher", "/StatusNotifierWatcher"
 ITEM_PATH, MENU_PATH = "/StatusNotifierItem", "/MenuBar"
 _SIZES = (22, 48)
-_TITLE = 1
-"""Number of the menu's line with the title; entries follow after a separator."""
-_FIRST = 3
+_TITLE_ID = 1
+"""D-Bus number of the menu's title. A separator has the next number."""
+_FIRST_ID = 3  # number of the first entry
 _ROOT = {"children-display": Variant("s", "submenu")}
 
 Pixmaps = Annotated[list[list[Any]], DBusSignature("a(iiay)")]
@@ -66,12 +66,12 @@ class StatusNotifier:
 
         Raises:
             MissingComponent: there is no session bus.
-            UsageError: this session has the icon already.
+            UsageError: this session already has the icon.
         """
         asyncio.run(self._serve(stop))
 
     def show(self, view: TrayView) -> None:
-        """Shows another view; may be called from any thread, also before `run`."""
+        """Shows another view. May be called from any thread, even before `run`."""
         self._view = view
         if (loop := self._loop) is not None:
             loop.call_soon_threadsafe(self._update)
@@ -86,14 +86,16 @@ class StatusNotifier:
             bus = await MessageBus(bus_type=BusType.SESSION).connect()
         except (OSError, EOFError, ValueError) as error:
             raise MissingComponent(
-                "no desktop session was found to show an icon in (its D-Bus cannot be reached: {why}); start rtface "
-                "tray within a desktop",
+                "there is no desktop session for the icon (D-Bus cannot be reached: {why}); start rtface tray in a "
+                "desktop session",
                 code="tray_no_session",
                 why=error,
             ) from None
         try:
             if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
-                raise UsageError("rtface tray already runs in this session; its icon is in the tray", code="tray_runs")
+                raise UsageError(
+                    "rtface tray is already running in this session; its icon is in the tray", code="tray_runs"
+                )
             bus.export(ITEM_PATH, self._item)
             bus.export(MENU_PATH, self._menu)
             await self._register(bus)
@@ -101,16 +103,16 @@ class StatusNotifier:
             self._update()
             stopped = asyncio.Event()
             start_thread("stop", lambda: (stop.wait(), loop.call_soon_threadsafe(stopped.set)))
-            waiting = {asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(bus.wait_for_disconnect())}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # the bus ends with the session
-            for task in waiting:
+            tasks = {asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(bus.wait_for_disconnect())}
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # the bus disconnects when the session ends
+            for task in tasks:
                 task.cancel()
         finally:
             self._loop = None
             bus.disconnect()
 
     async def _register(self, bus: MessageBus) -> None:
-        """Registers the icon, now and whenever the desktop's tray restarts."""
+        """Registers the icon now, and again whenever the desktop's tray restarts."""
         tasks = set[asyncio.Task[bool]]()
 
         def owner_changed(message: Message) -> None:
@@ -135,8 +137,8 @@ class StatusNotifier:
         )
         if not await self._announce(bus):
             self._show(
-                "this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon appears as "
-                "soon as it does"
+                "this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon will "
+                "appear when the desktop supports it"
             )
 
     async def _announce(self, bus: MessageBus) -> bool:
@@ -161,10 +163,10 @@ class _Item(ServiceInterface):
         self.view = view
 
     def show(self, view: TrayView) -> None:
-        before, self.view = self.view, view
-        if before.state != view.state:
+        previous, self.view = self.view, view
+        if previous.state != view.state:
             self.new_icon()
-        if before.title != view.title:
+        if previous.title != view.title:
             self.new_tooltip()
 
     @dbus_property(PropertyAccess.READ, name="Category")
@@ -229,8 +231,11 @@ class _Menu(ServiceInterface):
         self.layout_updated()
 
     def _entries(self) -> dict[int, dict[str, Variant]]:
-        entries = {_TITLE: _properties(MenuItem(self._view.title)), _TITLE + 1: {"type": Variant("s", "separator")}}
-        return entries | {_FIRST + n: _properties(item) for n, item in enumerate(self._view.items)}
+        entries = {
+            _TITLE_ID: _properties(MenuItem(self._view.title)),
+            _TITLE_ID + 1: {"type": Variant("s", "separator")},
+        }
+        return entries | {_FIRST_ID + n: _properties(item) for n, item in enumerate(self._view.items)}
 
     @dbus_property(PropertyAccess.READ, name="Version")
     def version(self) -> DBusUInt32:
@@ -269,8 +274,8 @@ class _Menu(ServiceInterface):
         self._choose(number, kind)
 
     def _choose(self, number: int, kind: str) -> None:
-        if kind == "clicked" and 0 <= number - _FIRST < len(self._view.items):
-            _choose(self._view.items[number - _FIRST])
+        if kind == "clicked" and 0 <= number - _FIRST_ID < len(self._view.items):
+            _choose(self._view.items[number - _FIRST_ID])
 
     @dbus_method(name="EventGroup")
     def event_group(self, events: Events) -> Numbers:
@@ -304,4 +309,4 @@ def _properties(item: MenuItem) -> dict[str, Variant]:
 
 def _choose(item: MenuItem) -> None:
     if item.action is not None:
-        start_thread("menu", item.action)  # the action may wait for the run, but the icon must not
+        start_thread("menu", item.action)  # on a thread, because the action may wait for the run, but the icon must not
