@@ -298,4 +298,4 @@ def test_what_is_not_there_is_not_good_and_its_line_is_copied(page: Any) -> None
     page.get_by_role("link", name="Health").click()
     page.get_by_role("button", name="Copy").click()  # one: the other repair is no command
     assert page.evaluate("navigator.clipboard.readText()") == "sudo modprobe x"
-    assert page.locator("tbody tr").first.inner_text().startswith("○ not there")
+    assert page.locator("tbody tr").first.inner_text().startswith("○ not installed")

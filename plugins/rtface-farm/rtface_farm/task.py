@@ -67,7 +67,7 @@ def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, ru
 
 
 def stop(run: str) -> None:
-    """Ends the segments and idle processes of one ``rtface run`` on this worker."""
+    """Ends the segments and idle processes of a run on this worker."""
     with _lock:
         _stopped_runs.add(run)
         processes = [process for key in list(_idle_processes) if key[0] == run for process in _idle_processes.pop(key)]

@@ -53,7 +53,7 @@ class Label:
         self._run = run
 
     def _is_due(self, frame: Frame) -> bool:
-        """Tests whether the label applies to a frame and must be shown now."""
+        """Tests whether the label must be shown on a frame."""
         if not frame.enhancing and not frame.generated and re.match(r"AI\b", self.text):
             self._start = None  # the label's time restarts when the correction does
             return False

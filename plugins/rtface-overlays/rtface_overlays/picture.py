@@ -56,7 +56,9 @@ class Picture:
         choice(*_ANCHORS, *PLACES),
     )
     size: float = option(
-        0.0, "width: share of the face's width (0: 1), at a fixed place of the frame's height (0: 0.2)", number(0, 20)
+        0.0,
+        "width, as a share of the face's width or, at a fixed place, of the frame's height; 0: 1 or 0.2",
+        number(0, 20),
     )
     x: float = option(0.0, "shift to the right, in units of the image's width", number(-20, 20))
     y: float = option(0.0, "shift down, in units of the image's width", number(-20, 20))

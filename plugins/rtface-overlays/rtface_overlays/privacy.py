@@ -35,7 +35,7 @@ class _Veil:
 
 
 class _Veils:
-    """Selects the faces to cover on each frame, including faces that were just lost."""
+    """Selects the faces to cover, including faces that were just lost."""
 
     def __init__(self, faces: str, margin: float, hold: float) -> None:
         self._choose, self._margin, self._hold = FaceChoice(faces, hides=True), margin, hold
@@ -43,7 +43,7 @@ class _Veils:
         self._newest_key = 0  # newest key of a face without a track; such keys are negative
 
     def __call__(self, frame: Frame) -> Iterator[tuple[Float, float]]:
-        """Yields each ellipse to cover, and the width of its face in display pixels, with a dead band of 10 %."""
+        """Yields each ellipse to cover, and its face's width. The width (display pixels) has a dead band of 10 %."""
         now = frame.time
         if frame.cut or frame.new:
             self._by_key.clear()

@@ -144,7 +144,7 @@ class AccessControl:
         await self._app(scope, receive, with_headers(send, _HEADERS))
 
     def _rejection(self, scope: Scope, headers: Headers) -> UsageError | None:
-        """Returns the reason for rejecting a request; None if the request is admitted."""
+        """Returns the reason for rejecting a request; None if it is admitted."""
         # A link in another program or page may open the studio's first page, but no other path.
         opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
@@ -186,7 +186,7 @@ class AccessControl:
         return hmac.new(self._secret, cookie.encode(), "sha256").hexdigest()
 
     def _redirect(self, path: str, name: str, cookie: str) -> RedirectResponse:
-        """Sets a cookie, and redirects to the page with the cookie's key in the address."""
+        """Sets a cookie, and redirects to an address with the cookie's key."""
         response = RedirectResponse(f"{path}?key={self._key(cookie)}", HTTPStatus.SEE_OTHER)
         response.set_cookie(name, cookie, httponly=True, samesite="strict", secure=self._secure)
         response.headers["cache-control"] = "no-store"

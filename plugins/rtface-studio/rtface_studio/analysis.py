@@ -62,7 +62,7 @@ class FilmTask:
             self._task = asyncio.create_task(self._run(work))
 
     async def restart(self, work: _Work) -> None:
-        """Stops running work, then starts `work`, or newer work if that was requested in the meantime."""
+        """Stops running work, and starts `work`. Newer work that is requested in the meantime replaces `work`."""
         self._next = work
         self.stop()
         if self._task is not None and not self._task.done():
@@ -152,8 +152,8 @@ class FilmTasks:
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
     async def analyse(self, number: int, path: Path, settings: Mapping[str, Any]) -> None:
-        """Starts the analysis of a film, unless one with the same options is running or done. Uses the run's options,
-        so that the results apply to the run.
+        """Starts the analysis of a film. Does nothing if one with the same options is running or done. Uses the run's
+        options, so that the results apply to the run.
 
         Args:
             number: number of the film.

@@ -1,4 +1,4 @@
-"""Reads the texts of studio and tray, in English and German, from ``page/text``."""
+"""Reads the English and German texts of studio and tray from ``page/text``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOCALE_NAMES = "LC_ALL", "LC_MESSAGES", "LANG"
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """Returns the texts by key, such as "films.title", and language, "en" or "de"."""
+    """Returns the texts by key ("films.title") and language ("en", "de")."""
     texts: dict[str, dict[str, str]] = {}
     for file in sorted((PAGE / "text").glob("*.json")):
         texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}

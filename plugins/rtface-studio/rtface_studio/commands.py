@@ -1,4 +1,4 @@
-"""Runs rtface commands in separate processes, so that no command blocks the server."""
+"""Runs rtface commands in separate processes, which cannot block the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SharedResult(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     async def __call__(self) -> T:
-        """Returns the result of the current run, or of a new run if there is none."""
+        """Returns the result of the current run. Starts a run if there is none."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
         return await asyncio.shield(self._task)

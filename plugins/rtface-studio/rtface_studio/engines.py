@@ -1,4 +1,4 @@
-"""Routes that list engines with licences and speeds, and measure, add and remove engines."""
+"""Routes that list, measure, add and remove engines."""
 
 from __future__ import annotations
 

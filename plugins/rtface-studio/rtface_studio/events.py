@@ -75,8 +75,8 @@ class EventHub:
             subscriber.put(topic, value)
 
     def follow(self, topic: str, poll: Callable[[], Awaitable[Any]], every_s: float) -> None:
-        """Polls a topic from now on while any page is open, and publishes changed values. Logs failures, and continues
-        with the next poll. Call it from the server's event loop.
+        """Polls a topic while any page is open, and publishes changed values. Logs failures, and continues with the
+        next poll. Call this method from the server's event loop.
 
         Args:
             poll: function that returns the value; None if there is none.

@@ -1,4 +1,4 @@
-"""Routes of the file chooser, for the entries of allowed folders and for uploads."""
+"""Routes of the file chooser, for allowed folders and for uploads."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _picture(path: Path) -> bytes:
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
-    """Writes an upload to a new file, and renames the file when it is complete. Deletes an incomplete file."""
+    """Writes an upload to a new file. Renames the file when it is complete, and deletes an incomplete file."""
     await in_thread(_check_size, folder, size)
     target = _upload_path(folder, name)
     file: WorkFile | None = None

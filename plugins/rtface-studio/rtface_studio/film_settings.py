@@ -132,7 +132,7 @@ class FilmSettings:
         return options
 
     def name_of(self, label: str) -> str:
-        """Returns the name that the user assigned to a person; "" if there is none."""
+        """Returns the name that the user assigned to a person, or ""."""
         return str(self.persons.get(label, {}).get("name", ""))
 
     def _treatment_values(self, label: str) -> JsonObject:

@@ -210,7 +210,7 @@ class Films:
         return film.path.parent == self._studio.uploads.resolve()
 
     def current(self, number: str) -> Film:
-        """Returns an open film after it has checked that the file is unchanged.
+        """Returns an open film, after a check that the file is unchanged.
 
         Raises:
             InputMissing: the number is unknown, or the file was changed or removed.

@@ -121,7 +121,7 @@ class AllowedFolders:
         return path
 
     def holds(self, path: Path) -> bool:
-        """Tests whether a resolved path is an allowed folder or lies in one."""
+        """Tests whether a resolved path is or is in an allowed folder."""
         return any(path == root or root in path.parents for root in self.roots)
 
     def entries(self, name: object) -> list[Entry]:

@@ -53,7 +53,7 @@ class FrameReader:
         self._scale: str | None = None
 
     def read(self, time: float, lead_in: float = 0.3, scale: str | None = None) -> list[Frame]:
-        """Returns the frame at a time, preceded by the frames of its lead-in. Do not change their images.
+        """Returns the lead-in's frames, followed by the frame at a time. Do not change their images.
 
         Args:
             time: seconds from the beginning of the film.

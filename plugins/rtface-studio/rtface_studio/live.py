@@ -125,7 +125,7 @@ class _Live:
         return self._run
 
     def state(self) -> JsonObject:
-        """Returns the state of the run for the page; the state is "none" if there is no run."""
+        """Returns the state of the run for the page. The state is "none" if there is no run."""
         state = self._run.state() if self._run is not None else {"state": "none"}
         return state | {"films_wait": self.films_wait}
 
@@ -195,7 +195,7 @@ class _Live:
 
 
 def _devices() -> JsonObject:
-    """Lists the devices for live runs, and the installed overlays with their options."""
+    """Lists the devices for live runs, and the installed overlays."""
     return {
         "devices": [asdict(device) for device in devices()[0]],
         "overlays": [

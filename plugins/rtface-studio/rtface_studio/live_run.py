@@ -45,7 +45,7 @@ class LivePlan:
     words: tuple[str, ...] = ()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """Returns the command line, and the environment variables that contain the addresses of streams."""
+        """Returns the command line, and environment variables with the addresses of streams."""
         arguments, variables = list(self.words), dict[str, str]()
         for name, value in self.options.items():
             flag = OPTIONS[name].flag
@@ -206,7 +206,7 @@ class LiveRun:
 
     @property
     def port(self) -> int | None:
-        """Port of the run's control server; None while the server is not running."""
+        """Port of the run's control server; None while there is none."""
         return self._port if self.alive else None
 
     def state(self) -> JsonObject:
@@ -259,12 +259,12 @@ class LiveRun:
         return stages
 
     def recognise(self) -> list[JsonObject]:
-        """Turns on recognition, and returns the persons in view, in the format of `/status`. Raises UsageError if
-        the run rejects the request."""
+        """Turns on recognition, and returns the persons in view. Their format is that of `/status`. Raises UsageError
+        if the run rejects the request."""
         return self._persons("/persons")
 
     def set_person(self, name: object, strength: object) -> list[JsonObject]:
-        """Changes a person's factor of the strength, and returns the persons in view. Raises UsageError like `set`."""
+        """Changes a person's strength factor, and returns the persons in view. Raises UsageError like `set`."""
         if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
         return self._persons("/persons?" + urlencode({"name": name, "strength": float(strength)}))
@@ -315,14 +315,14 @@ class LiveRun:
         return response
 
     def _try_request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject | None:
-        """Returns the JSON response of the control server; None if there is none."""
+        """Returns the control server's JSON response; None if there is none."""
         try:
             return json.loads(response[1]) if (response := self._fetch(method, path, body)) else None
         except ValueError:
             return None
 
     def _fetch(self, method: str, path: str, body: JsonObject | None = None) -> tuple[int, bytes] | None:
-        """Returns status and body of the control server's response; None if there is none."""
+        """Returns status and body of the control server's response, or None."""
         if (port := self.port) is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_RESPONSE_S)

@@ -189,13 +189,13 @@ def estimate(source: Path, output: Path, options: Options) -> JsonObject:
 
 
 def slowed() -> float:
-    """Returns the maximum factor by which the current load slows a run down."""
+    """Returns the maximum factor by which the current load slows a run."""
     load = os.getloadavg()[0] if sys.platform != "win32" else 0.0
     return max(1.5, 1 + load / (os.cpu_count() or 1))
 
 
 class _Times:
-    """Estimates the times of items on a separate thread, because this requires opening the films."""
+    """Estimates the times of items. Uses a separate thread, because the films have to be opened."""
 
     def __init__(self) -> None:
         self._total_seconds = dict[int, float | None]()  # by id; None if unknown

@@ -1,4 +1,4 @@
-"""Stores the running studio's address in a file that only the user can read."""
+"""Stores the running studio's address in a file for this user only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def publish_address(address: str) -> Generator[None]:
 
 
 def running_address() -> str | None:
-    """Returns the address of this user's running studio; None if none is running."""
+    """Returns the address of this user's running studio, or None."""
     file, lock = _files()
     try:
         with lock.open("r+b") as lock_file:

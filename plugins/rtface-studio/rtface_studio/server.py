@@ -142,8 +142,8 @@ class _Areas:
 
 
 async def _page_file(request: Request) -> Response:
-    """Serves a file of the page. Reads the file on the server's event loop, because a thread would take longer, especially
-    while the areas are loading. A browser revalidates the file each time."""
+    """Serves a file of the page. Reads the file on the server's event loop, because a thread would take longer,
+    especially while the areas are loading. A browser revalidates the file each time."""
     path = _page_files().get(request.path_params.get("path", "index.html"))
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)

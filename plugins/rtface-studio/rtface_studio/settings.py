@@ -1,4 +1,4 @@
-"""Routes that list options with default, value and source, and change the settings file."""
+"""Routes that list all options, and change the settings file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def all_settings() -> JsonObject:
 
 
 def settings_file() -> Path | None:
-    """Returns the path of the user's settings file; None if the system has no folder for it."""
+    """Returns the path of the user's settings file. Returns None if the system has no folder for it."""
     folder = config_dir()
     return folder / "rtface.toml" if folder else None
 

@@ -38,8 +38,9 @@ def tray(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Keep a virtual camera ready from a tray icon. Its menu turns the enhancement on or off, opens the studio, and
-    sets whether the icon starts at login.
+    """Show a tray icon that keeps a virtual camera ready.
+
+    The icon's menu turns the enhancement on or off, opens the studio, and sets whether the icon starts at login.
 
     On Linux, the physical camera is off while no program reads the virtual camera. On other systems it stays on.
     """

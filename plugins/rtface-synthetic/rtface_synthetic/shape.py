@@ -41,7 +41,7 @@ class Shape:
 
 
 def _fit_similarity(source: Float, target: Float) -> tuple[Float, float, Float]:
-    """Fits rotation, scale and shift between (N, 3) points by least squares (Umeyama 1991)."""
+    """Fits rotation, scale and shift between (N, 3) points. Uses least squares (Umeyama 1991)."""
     a, b = source.mean(0), target.mean(0)
     p, q = source - a, target - b
     u, s, v = np.linalg.svd(q.T @ p)

@@ -39,7 +39,7 @@ _SEED_STEP = 1000  # difference between the actors' seeds
 
 @dataclass(slots=True)
 class _Wearer:
-    """A person who wears an actor's face, with the last place of the face."""
+    """A person who wears an actor's face."""
 
     actor: Actor
     shape: Shape

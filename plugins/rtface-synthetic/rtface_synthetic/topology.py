@@ -27,7 +27,7 @@ _PULL = 0.2  # share of the face's height by which the lower lip and everything 
 
 
 def triangulate(mesh: Float) -> Triangles:
-    """Returns the triangles of a frontal face, (T, 3), without the mouth's opening.
+    """Returns the triangles of a frontal face, (T, 3), without mouth opening.
 
     Args:
         mesh: points of the face, (478, 2 or more), in pixels of any image.

@@ -101,9 +101,9 @@ def test_the_command_shows_what_is_missing_and_quits(session, tmp_path):
     ) as process:
         session.until(lambda: session.icons or process.poll() is not None)
         session.until(lambda: session.menu()[1][0].startswith("no picture: "))
-        session.choose("Start with the computer")
+        session.choose("Start at login")
         session.until(lambda: (tmp_path / "autostart" / "rtface-tray.desktop").is_file())
-        session.until(lambda: ("Start with the computer", True) in session.menu().values())
+        session.until(lambda: ("Start at login", True) in session.menu().values())
         before = cpu_seconds(process.pid)
         time.sleep(1.0)
         assert cpu_seconds(process.pid) - before <= 0.02

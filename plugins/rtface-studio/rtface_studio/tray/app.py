@@ -29,7 +29,7 @@ class StudioProcess:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Opens the studio's page in the browser, and starts the studio if needed. Raises OutputError on failure."""
+        """Opens the studio's page. Starts the studio if needed. Raises OutputError on failure."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Starts the icon at login, by a desktop entry, the Windows registry or a launch agent."""
+"""Starts the icon at login (desktop entry, Windows registry or launch agent)."""
 
 from __future__ import annotations
 

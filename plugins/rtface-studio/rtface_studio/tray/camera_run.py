@@ -122,7 +122,7 @@ class CameraRun:
             self._wait_after_failure(failure)
 
     def _follow_run(self, run: LiveRun) -> Message | None:
-        """Follows a run until the camera has had no reader for a while. Returns the reason if the run itself ended."""
+        """Follows a run until the camera has no reader for long. Returns the reason if the run itself ended."""
         last_watched, self._applied = self._clock(), False
         while not self._stop.wait(self._poll):
             state = run.state()

@@ -1,4 +1,4 @@
-"""Shows the icon on Linux over D-Bus, as a StatusNotifierItem with a com.canonical.dbusmenu.
+"""Shows the icon on Linux over D-Bus, with StatusNotifierItem and com.canonical.dbusmenu.
 
 KDE, Xfce, Cinnamon, MATE, LXQt and panels of Wayland compositors show these icons. GNOME needs its extension
 AppIndicator. Specifications: freedesktop.org's StatusNotifierItem, and libdbusmenu's dbus-menu.xml.
