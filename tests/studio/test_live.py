@@ -564,7 +564,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.get_by_text("lower-third needs title:").wait_for()
     assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"
     page.get_by_label("Lower third: Title").fill("\ue000")
-    place.get_by_text("Choose one that does under Font").wait_for()
+    place.get_by_text("Choose another under Font").wait_for()
     page.get_by_label("Lower third: Title").fill("Ben")
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
     page.get_by_label("Label: Place").select_option("top")

@@ -35,12 +35,11 @@ class FaceChoice:
 
     Args:
         text: result of `check_faces`.
-        hides: whether the overlay hides faces. If `text` lists persons, unknown persons are then also selected,
-            because they may be among the listed ones.
+        hides: whether to select unknown persons, too, if persons are listed, because they may be listed ones.
     """
 
     def __init__(self, text: str, *, hides: bool = False) -> None:
-        self._largest, self._inverted, self._hides = text == "largest", text.startswith("all but "), hides
+        self._largest, self._invert, self._hides = text == "largest", text.startswith("all but "), hides
         entries = text.removeprefix("all but ").split(",")
         self._ids = None if text in ("all", "largest") else {int(entry) for entry in entries if entry.isdigit()}
         self._persons = set[str]() if self._ids is None else {entry for entry in entries if not entry.isdigit()}
@@ -54,16 +53,12 @@ class FaceChoice:
             return list(chosen or (HeldFaces().on(frame)(faces, 1) if self._hides else ()))
         if self._ids is None:
             return list(faces)
-        return [
-            face
-            for face in faces
-            if self._is_listed(face) != self._inverted or (self._hides and self._is_unknown(face))
-        ]
+        return [face for face in faces if self._listed(face) != self._invert or (self._hides and self._unknown(face))]
 
-    def _is_listed(self, face: Face) -> bool:
+    def _listed(self, face: Face) -> bool:
         return face.track_id in (self._ids or ()) or face.person.lower() in self._persons
 
-    def _is_unknown(self, face: Face) -> bool:
+    def _unknown(self, face: Face) -> bool:
         return bool(self._persons) and face.person in ("", UNKNOWN_PERSON) and face.track_id not in (self._ids or ())
 
     def in_doubt(self, frame: Frame) -> list[Face]:
@@ -76,7 +71,7 @@ class FaceChoice:
             widest = max((followed.get(track, 0.0) for track in selected), default=0.0)
             return [face for face in frame.unfollowed if face.track_id in selected or face.width > widest]
         listed: set[int] = self._ids or set()
-        if self._inverted:
+        if self._invert:
             return [face for face in frame.unfollowed if face.track_id not in listed]
         # A detection without a track may show a listed face that is not tracked at the moment.
         some_lost = not listed <= followed.keys()

@@ -25,9 +25,7 @@ class Label:
     preset: str = option("none", "eu-modified: AI MODIFIED, top right", choice(*PRESETS))
     text: str = option("", "the text; empty: the preset's text")
     place: str = option(
-        "auto",
-        "top-left, top, top-right, left, center, … bottom-right; auto: the preset's place",
-        choice("auto", *PLACES),
+        "auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's", choice("auto", *PLACES)
     )
     seconds: float = option(
         0.0, "seconds it is shown at the start and, in live runs, after every pause; 0: always", number(0, 86_400)

@@ -24,9 +24,7 @@ class Template:
         subtitle_size: height of the subtitle.
         title, subtitle, background, accent: colours of the parts.
         bar: width of a bar in the accent colour beside the text; 0 for none.
-        padding: space around the text.
-        radius: radius of the corners.
-        gap: space between the lines.
+        padding, radius, gap: space around the text, radius of the corners, and space between the lines.
     """
 
     size: float = 0.05
@@ -58,7 +56,7 @@ class LowerThird:
     title: str = option(help="the upper line")
     subtitle: str = option("", "the lower line")
     template: str = option("bar", "bar, box or plain", choice(*TEMPLATES))
-    accent: Rgba | None = option(None, "colour of the bar; default: the template's", check_colour)
+    accent: Rgba | None = option(None, "colour of the bar; default: the style's", check_colour)
     place: str = option("left", "left, center or right", choice(*_PLACES))
     start: float = option(0.0, "when it appears: seconds or MM:SS", time)
     end: float | None = option(None, "when it disappears; default: never", time)
@@ -86,16 +84,16 @@ class LowerThird:
         canvas = Canvas(frame)
         size = canvas.width, canvas.height
         if size not in self._sprites:
-            template = TEMPLATES[self.template]
-            title_height = template.size * canvas.height
+            style = TEMPLATES[self.template]
+            unit = style.size * canvas.height
             image = panel(
                 self._lines(canvas.height),
-                template.background,
-                padding=template.padding * title_height,
-                radius=template.radius * title_height,
-                gap=template.gap * title_height,
+                style.background,
+                padding=style.padding * unit,
+                radius=style.radius * unit,
+                gap=style.gap * unit,
                 align=self.place,
-                accent=(template.bar * title_height, self.accent or template.accent) if template.bar else None,
+                accent=(style.bar * unit, self.accent or style.accent) if style.bar else None,
             )
             self._sprites = {size: Sprite(image)}
         sprite = self._sprites[size]
@@ -114,12 +112,10 @@ class LowerThird:
         return min(1.0, (seconds - self.start) / self.fade, remaining / self.fade)
 
     def _lines(self, height: float) -> list[tuple[str, Any, Rgba]]:
-        template = TEMPLATES[self.template]
-        title_height = template.size * height
+        style = TEMPLATES[self.template]
+        unit = style.size * height
         text = self.title + self.subtitle  # both lines use the same font
-        lines = [(self.title, font_for(text, title_height, self.font), template.title)]
+        lines = [(self.title, font_for(text, unit, self.font), style.title)]
         if self.subtitle:
-            lines.append(
-                (self.subtitle, font_for(text, title_height * template.subtitle_size, self.font), template.subtitle)
-            )
+            lines.append((self.subtitle, font_for(text, unit * style.subtitle_size, self.font), style.subtitle))
         return lines

@@ -30,14 +30,11 @@ _ANCHORS = {
 }
 _SIDE = {False: 2048, True: 512}  # maximum side in pixels; True: of an animation
 _MAX_IMAGES = 600  # maximum number of images in an animation
-# Duration of fading, and time after which the image of a lost face is removed.
-_FADE_S, _GONE_S = 0.15, 1.0
+_FADE_S, _GONE_S = 0.15, 1.0  # time of fading; time after which the image of a lost face is removed
 
 
 @dataclass(slots=True)
-class _FaceImage:
-    """The image on one face."""
-
+class _Sticker:
     last_seen: float
     fade: Fade
     steady: Steady
@@ -56,9 +53,7 @@ class Picture:
         choice(*_ANCHORS, *PLACES),
     )
     size: float = option(
-        0.0,
-        "width, as a share of the face's width or, at a fixed place, of the frame's height; 0: 1 or 0.2",
-        number(0, 20),
+        0.0, "width: share of the face's width (0: 1), at a fixed place of the frame's height (0: 0.2)", number(0, 20)
     )
     x: float = option(0.0, "shift to the right, in units of the image's width", number(-20, 20))
     y: float = option(0.0, "shift down, in units of the image's width", number(-20, 20))
@@ -66,7 +61,7 @@ class Picture:
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     margin: float = option(0.025, "at a fixed place: distance to the edge, share of the frame's height", number(0, 0.5))
     opacity: float = option(1.0, "0…1", number(0, 1))
-    _face_images: dict[int, _FaceImage] = state(dict)
+    _stickers: dict[int, _Sticker] = state(dict)
     _run: Run = state(Run)
 
     def __post_init__(self) -> None:
@@ -102,31 +97,27 @@ class Picture:
     def _draw_on_faces(self, canvas: Canvas, frame: Frame) -> None:
         now = frame.time
         if frame.cut or frame.new:
-            self._face_images.clear()
+            self._stickers.clear()
         visible_tracks: set[int] = set()
         for face in self._choose(frame):
             visible_tracks.add(face.track_id)
-            image = self._face_images.setdefault(
-                face.track_id, _FaceImage(now, Fade(_FADE_S), Steady(0.4), np.zeros((2, 3)))
-            )
-            image.last_seen, image.matrix = now, self._sprite_matrix(Spot.of(face), image.steady)
-        for track, image in list(self._face_images.items()):
-            opacity = 1.0 if frame.new else image.fade(track in visible_tracks, now)
-            if 0 <= now - image.last_seen <= _GONE_S:
-                canvas.draw(self._sprite, image.matrix, self.opacity * opacity)
+            item = self._stickers.setdefault(face.track_id, _Sticker(now, Fade(_FADE_S), Steady(0.4), np.zeros((2, 3))))
+            item.last_seen, item.matrix = now, self._sprite_matrix(Spot.of(face), item.steady)
+        for track, item in list(self._stickers.items()):
+            opacity = 1.0 if frame.new else item.fade(track in visible_tracks, now)
+            if 0 <= now - item.last_seen <= _GONE_S:
+                canvas.draw(self._sprite, item.matrix, self.opacity * opacity)
             else:
-                del self._face_images[track]
+                del self._stickers[track]
 
     def _sprite_matrix(self, spot: Spot, steady: Steady) -> Float:
         """Returns the 2×3 matrix from sprite to display. Steadies two corners, because the far corner jitters most."""
-        (face_x, face_y), (anchor_x, anchor_y) = _ANCHORS[self.at]
+        (face_x, face_y), (u, v) = _ANCHORS[self.at]
         width = (self.size or 1.0) * spot.width
         height = width * self._sprite.height / self._sprite.width
         angle = spot.roll if self.roll else 0.0
         right, down = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
-        corner = (
-            spot.at(face_x, face_y) + right * width * (self.x - anchor_x) + down * (self.y * width - anchor_y * height)
-        )
+        corner = spot.at(face_x, face_y) + right * width * (self.x - u) + down * (self.y * width - v * height)
         # Two corners define a similarity.
         a, b = steady(np.stack([corner, corner + right * width]))
         x_axis = (b - a) / self._sprite.width

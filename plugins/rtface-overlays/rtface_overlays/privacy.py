@@ -18,8 +18,7 @@ from rtface.stages import Canvas, Frame, covering, option
 from rtface.util.parse import number
 from rtface_overlays.follow import FaceChoice, Spot, Steady, check_faces
 
-# Standard deviation of the blur, as a share of the face's width. Eyes, nose and mouth merge, and a codec's rounding
-# hides the remaining differences.
+# Share of the face's width. With this blur, eyes, nose and mouth merge, and a codec's rounding hides what remains.
 _SIGMA = 0.22
 _GROWTH = 0.5  # growth per second of the ellipse that covers a lost face
 

@@ -48,11 +48,9 @@ class Split:
             share = min(max(share + _SWEEP * swing, 0.0), 1.0)
         line = share * canvas.width
         canvas.show(frame.before, (0.0, 0.0, line, canvas.height))
-        half_width = max(self.width * canvas.height / 2, 1.0)
+        edge = max(self.width * canvas.height / 2, 1.0)
         if self.width > 0:
-            canvas.fill(
-                (line - half_width, 0.0, line + half_width, canvas.height), self.colour[:3], self.colour[3] / 255
-            )
+            canvas.fill((line - edge, 0.0, line + edge, canvas.height), self.colour[:3], self.colour[3] / 255)
         margin = 0.8 * self.size * canvas.height
         for sprite, on_left in zip(self._labels(canvas), (True, False), strict=True):
             room = line if on_left else canvas.width - line

@@ -18,8 +18,7 @@ from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 _TEXT_SIZE = 48.0  # size of the text on the sprite in pixels; the sprite is scaled with the face
 _MIN_TEXT_SIZE = 11.0  # minimum readable size of the text in the frame, in pixels
-# Duration of fading, and time after which the tag of a lost face is removed.
-_FADE_S, _GONE_S = 0.25, 2.0
+_FADE_S, _GONE_S = 0.25, 2.0  # time of fading; time after which the tag of a lost face is removed
 # Anchor points on the 512×512 face template, and the point of the tag placed there (as shares of the tag's size).
 _ANCHORS = {
     "below": ((256.0, 500.0), (0.5, 0.0)),

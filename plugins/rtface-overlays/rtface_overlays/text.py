@@ -31,7 +31,7 @@ _FALLBACK = (
     "msyh.ttc",
     "PingFang.ttc",
 )
-_OVERSAMPLING = 4  # factor by which panels are drawn larger, for smooth corners
+_FACTOR = 4  # factor by which panels are drawn larger, for smooth corners
 
 
 def check_colour(value: object, option_name: str) -> object:
@@ -82,9 +82,7 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
         if not lacking:
             return font
     raise UsageError(
-        "no font on this machine has {letters!r}; choose one that does with font=FILE.ttf",
-        code="font_missing",
-        letters=missing,
+        "no installed font has {letters!r}; choose another with font=FILE.ttf", code="font_missing", letters=missing
     )
 
 
@@ -117,41 +115,37 @@ def panel(
     Returns:
         uint8 h×w×4, straight alpha.
     """
-    bar_width = accent[0] if accent else 0.0
+    bar = accent[0] if accent else 0.0
     metrics = [font.getmetrics() for _, font, _ in lines]
     widths = [font.getlength(text) for text, font, _ in lines]
-    width = round(max(widths) + 2 * padding + bar_width)
-    height = round(sum(ascent + descent for ascent, descent in metrics) + gap * (len(lines) - 1) + padding)
+    width = round(max(widths) + 2 * padding + bar)
+    height = round(sum(up + down for up, down in metrics) + gap * (len(lines) - 1) + padding)
     image = _rounded_panel((width, height), radius, background)
     bar_on_left = align != "right"
     if accent:
-        bar_box = (0, 0, round(bar_width), height) if bar_on_left else (width - round(bar_width), 0, width, height)
-        image.paste(accent[1], bar_box)
+        bar_area = (0, 0, round(bar), height) if bar_on_left else (width - round(bar), 0, width, height)
+        image.paste(accent[1], bar_area)
     y = padding / 2
-    for (text, font, fill), text_width, (ascent, descent) in zip(lines, widths, metrics, strict=True):
-        x = {"left": bar_width + padding, "right": width - bar_width - padding - text_width}.get(
-            align, (width - text_width) / 2
-        )
+    for (text, font, fill), extent, (up, down) in zip(lines, widths, metrics, strict=True):
+        x = {"left": bar + padding, "right": width - bar - padding - extent}.get(align, (width - extent) / 2)
         if not background[3]:  # without a panel, a soft shadow keeps the text readable on any frame
             shadow = Image.new("L", image.size, 0)
-            ImageDraw.Draw(shadow).text(
-                (x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (ascent + descent))
-            )
-            blurred = shadow.filter(ImageFilter.GaussianBlur(0.06 * (ascent + descent)))
+            ImageDraw.Draw(shadow).text((x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (up + down)))
+            blurred = shadow.filter(ImageFilter.GaussianBlur(0.06 * (up + down)))
             shadow_layer = Image.new("RGBA", image.size, (0, 0, 0, 0) if sum(fill[:3]) > 380 else (255, 255, 255, 0))
             shadow_layer.putalpha(blurred)
             image = Image.alpha_composite(image, shadow_layer)
         text_layer = Image.new("RGBA", image.size, (*fill[:3], 0))
         ImageDraw.Draw(text_layer).text((x, y), text, font=font, fill=fill)
         image = Image.alpha_composite(image, text_layer)
-        y += ascent + descent + gap
+        y += up + down + gap
     return np.array(image)
 
 
 def _rounded_panel(size: tuple[int, int], radius: float, fill: Rgba) -> Image.Image:
     image = Image.new("RGBA", size, fill)
     if radius > 0 and fill[3]:
-        mask = Image.new("L", (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING), 0)
-        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * _OVERSAMPLING, fill[3])
+        mask = Image.new("L", (size[0] * _FACTOR, size[1] * _FACTOR), 0)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * _FACTOR, fill[3])
         image.putalpha(mask.resize(size, Image.Resampling.BOX))
     return image

@@ -152,12 +152,10 @@ class FilmTasks:
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
     async def analyse(self, number: int, path: Path, settings: Mapping[str, Any]) -> None:
-        """Starts the analysis of a film. Does nothing if one with the same options is running or done. Uses the run's
-        options, so that the results apply to the run.
+        """Starts the analysis of a film, with the run's options. Does not repeat an analysis with the same options.
 
         Args:
-            number: number of the film.
-            path: path of the film.
+            number, path: number and path of the film.
             settings: settings of the film; "scale" and "look" default to the settings file.
         """
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
@@ -209,8 +207,7 @@ class FilmTasks:
         """Renders a short clip, original and enhanced side by side. Replaces the previous clip.
 
         Args:
-            number: number of the film.
-            path: path of the film.
+            number, path: number and path of the film.
             arguments: options of ``rtface run``, including the range.
         """
         clip = self.folder(number) / "clip.mp4"
@@ -256,9 +253,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
     async def face(request: Request) -> Response:
         label = request.path_params["label"]
         photo = tasks.folder(film(request)[0]) / "faces" / label / "1.png" if is_person_number(label) else None
-        return Response(
-            await in_thread(_read_photo, photo), media_type="image/jpeg", headers={"cache-control": "no-store"}
-        )
+        return Response(await in_thread(_jpeg, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def picture(request: Request) -> Response:
         path = tasks.folder(film(request)[0]) / request.url.path.rpartition("/")[2]
@@ -276,7 +271,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
     ]
 
 
-def _read_photo(photo: Path | None) -> bytes:
+def _jpeg(photo: Path | None) -> bytes:
     """Returns a photo as a JPEG file of 128×128 pixels."""
     import cv2  # slow to load, and not every page shows faces
 

@@ -176,10 +176,7 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
             code="tls_password",
             least=LEAST_LENGTH,
         )
-    machine = socket.gethostname()
+    node = socket.gethostname()
     return RemoteAccess(
-        password,
-        Path(certificate),
-        Path(key),
-        frozenset(name.lower() for name in (*names, machine, f"{machine}.local")),
+        password, Path(certificate), Path(key), frozenset(name.lower() for name in (*names, node, f"{node}.local"))
     )

@@ -65,9 +65,7 @@ async def run_command(
         finally:
             (process.terminate if tidy else process.kill)()  # the thread ends with the process
         if process.returncode not in accept:
-            raise RtfaceError(
-                error or f"rtface {arguments[0]} ended with code {process.returncode}; try it in a terminal"
-            )
+            raise RtfaceError(error or f"rtface {arguments[0]} ended with code {process.returncode}; try it in a shell")
         out.seek(0)
         return out.read().decode("utf-8", "replace")
 

@@ -85,10 +85,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
             await in_thread(film_facts, path)
         except RtfaceError as error:
             await in_thread(path.unlink, True)  # the sender must not see paths of this machine
-            stored, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
-            raise type(error)(
-                Message.of(json.loads(json.dumps(error.message.to_dict()).replace(stored, sent)))
-            ) from None
+            old, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
+            raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(old, sent)))) from None
         return JSONResponse({"path": str(path)})
 
     return [

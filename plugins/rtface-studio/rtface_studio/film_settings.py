@@ -55,8 +55,8 @@ class FilmSettings:
         Raises:
             UsageError: a name is not a setting of the page, or a value is invalid.
         """
-        table = _check_table(values, "settings")
-        shots, persons = table.pop("shots", []), _check_table(table.pop("persons", {}), "persons")
+        table = _table(values, "settings")
+        shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
         run = {key: value for key, value in table.items() if value is not None}
         if unknown := set(run) - set(OPTIONS):
             raise UsageError(
@@ -67,12 +67,8 @@ class FilmSettings:
             )
         Options.of(run)
         if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MAX_ROWS or len(persons) > _MAX_ROWS:
-            raise UsageError(
-                "shots must be a list, and there must be at most 1,000 shots and 1,000 persons", code="shots_many"
-            )
-        rows = sorted(
-            (_check_shot(_check_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"]
-        )
+            raise UsageError("shots must be a list, and at most 1,000 shots and persons are allowed", code="shots_many")
+        rows = sorted((_shot(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
         for earlier, later in pairwise(rows):
             if later["start_s"] < earlier["end_s"]:
                 raise UsageError(
@@ -81,15 +77,10 @@ class FilmSettings:
                     first=f"{earlier['start_s']:g}",
                     second=f"{later['start_s']:g}",
                 )
-        return cls(
-            run,
-            tuple(rows),
-            {label: _check_person(label, _check_table(value, label)) for label, value in persons.items()},
-        )
+        return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
-        """Returns the options for rendering one frame. Options that are not set here come from the settings file and
-        environment variables.
+        """Returns the options for rendering one frame. Other options come from the settings file and the environment.
 
         Args:
             time: seconds from the beginning of the film.
@@ -102,14 +93,14 @@ class FilmSettings:
                 values["strength"] = shot.get("strength", values.get("strength", defaults.strength))
                 if "on" in shot:
                     values["correct"] = "always" if shot["on"] else "never"
-        if len(persons) == 1 and (person := self._treatment_values(persons[0])):
+        if len(persons) == 1 and (person := self._factors(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", defaults.strength)) * float(person.get("strength", 1.0))
         return replace(defaults, **values)
 
     def treatment_of(self, person: str) -> Treatment | None:
         """Returns the treatment set for a person, or None."""
-        table, why = self._treatment_values(person), ("set for this person",)
+        table, why = self._factors(person), ("set for this person",)
         return Treatment(bool(table.get("on", True)), float(table.get("strength", 1.0)), why) if table else None
 
     def for_run(self, folder: Path, source: Path) -> Options:
@@ -124,9 +115,7 @@ class FilmSettings:
         options = replace(options, person=self._person_values(options))
         if any(_sets_something(shot) for shot in self.shots):
             options = replace(options, shots=_write_hashed(folder, "shots", ".csv", self._csv()))
-        if by_person := {
-            self.name_of(label) or label: row for label in self.persons if (row := self._treatment_values(label))
-        }:
+        if by_person := {self.name_of(label) or label: row for label in self.persons if (row := self._factors(label))}:
             table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": by_person}
             options = replace(options, treatment=_write_hashed(folder, "persons", ".json", json.dumps(table, indent=1)))
         return options
@@ -135,7 +124,7 @@ class FilmSettings:
         """Returns the name that the user assigned to a person, or ""."""
         return str(self.persons.get(label, {}).get("name", ""))
 
-    def _treatment_values(self, label: str) -> JsonObject:
+    def _factors(self, label: str) -> JsonObject:
         """Returns a person's settings except the name."""
         return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
 
@@ -184,13 +173,13 @@ class SettingsFolder:
         _write(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
 
 
-def _check_table(value: object, what: str) -> JsonObject:
+def _table(value: object, what: str) -> JsonObject:
     if not isinstance(value, dict):
         raise UsageError("{what} must be a JSON object", code="no_object", what=what)
     return {str(key): item for key, item in cast(Mapping[Any, Any], value).items()}
 
 
-def _check_shot(row: JsonObject) -> JsonObject:
+def _shot(row: JsonObject) -> JsonObject:
     """Checks one shot."""
     for key in ("start_s", "end_s"):
         value = row.get(key)
@@ -210,7 +199,7 @@ def _check_shot(row: JsonObject) -> JsonObject:
     }
 
 
-def _check_person(label: str, values: JsonObject) -> JsonObject:
+def _person(label: str, values: JsonObject) -> JsonObject:
     if not is_person_number(label):
         raise UsageError("{label} is not a person; persons are P1, P2, …", code="no_person", label=label[:40])
     if unknown := set(values) - set(_PERSON):

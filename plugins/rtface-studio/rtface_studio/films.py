@@ -74,8 +74,7 @@ class Film:
     """A film that the page has opened.
 
     Attributes:
-        id: number in the film's address. Each start of the studio uses new numbers, because pages of an earlier start
-            may still be open.
+        id: number in the film's address. Each start uses new numbers, because old pages may still be open.
         path: absolute path in an allowed folder.
         stamp: identity of the file: device, inode, size and time of change.
         facts: metadata for the page.

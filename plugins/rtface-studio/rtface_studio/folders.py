@@ -210,9 +210,7 @@ def check_no_playlist(path: Path) -> None:
     """Raises InputError for a playlist, even if it was renamed. A playlist can refer to any file of this machine."""
     if is_playlist(path):
         if path.suffix.lower() in (".txt", ".xml"):  # such files may also be something else
-            raise InputError(
-                "{path}: this suffix does not belong to a film; choose a film", code="no_film_name", path=path
-            )
+            raise InputError("{path}: the suffix is not that of a film; choose a film", code="no_film_name", path=path)
         raise InputError(
             "{path}: is a playlist, which can refer to files outside the folders of this studio; choose the film "
             "itself, or use 'rtface run'",

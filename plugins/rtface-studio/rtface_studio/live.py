@@ -217,7 +217,7 @@ async def _preview(port: int, authorization: str) -> Response:
                     f"Authorization: {authorization}\r\n\r\n".encode()
                 )
                 header = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                content_type = next(
+                media_type = next(
                     (
                         line.partition(":")[2].strip()
                         for line in header.split("\r\n")
@@ -225,13 +225,11 @@ async def _preview(port: int, authorization: str) -> Response:
                     ),
                     "",
                 )
-                error_message = (
-                    Message() if content_type.startswith("multipart/") else refused(json.loads(await reader.read()))
-                )
+                error = Message() if media_type.startswith("multipart/") else refused(json.loads(await reader.read()))
         except (OSError, EOFError, asyncio.LimitOverrunError, json.JSONDecodeError):
             raise InputMissing("the live run has ended; start it again", code="run_ended") from None
-        if error_message:
-            raise UsageError(error_message)
+        if error:
+            raise UsageError(error)
         on_error.pop_all()
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -243,7 +241,7 @@ async def _preview(port: int, authorization: str) -> Response:
         finally:
             writer.close()
 
-    return StreamingResponse(chunks(), media_type=content_type, headers={"cache-control": "no-store"})
+    return StreamingResponse(chunks(), media_type=media_type, headers={"cache-control": "no-store"})
 
 
 # -- presets ----------------------------------------------------------------------------------------------------
@@ -252,42 +250,36 @@ async def _preview(port: int, authorization: str) -> Response:
 _presets_lock = threading.Lock()
 
 
-def _presets_path() -> Path:
+def _path() -> Path:
     return data_dir() / "live-presets.json"
 
 
 def _presets() -> JsonObject:
     try:
-        value = parse_json(read_regular(_presets_path()))
-        json.dumps(
-            value, ensure_ascii=False, allow_nan=False
-        ).encode()  # raises if the value could not be written again
+        value = parse_json(read_regular(_path()))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises if the value cannot be written
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
         raise InputMissing(
-            "{path} cannot be read; move it away to start without presets",
-            code="presets_unreadable",
-            path=_presets_path(),
+            "{path} cannot be read; move it away to start without presets", code="presets_unreadable", path=_path()
         ) from None
     return value if isinstance(value, dict) else {}
 
 
 def _store_preset(name: str, preset: JsonObject | None) -> None:
-    """Stores a preset under a name, or replaces the stored one. None removes it.
+    """Stores a preset under a name, or replaces the data one. None removes it.
 
     Raises:
         UsageError: the name is invalid, or an address contains a password or key. Presets never store these.
     """
     if preset is not None and (not 1 <= len(name) <= 60 or not name.isprintable()):
         raise UsageError("a preset needs a name of 1 to 60 characters", code="preset_name")
-    stored = (
-        {key: preset[key] for key in ("source", "output", "settings") if key in preset} if preset is not None else {}
-    )
+    data = {key: preset[key] for key in ("source", "output", "settings") if key in preset} if preset is not None else {}
     for end in ("source", "output"):
-        address = stored.get(end)
+        address = data.get(end)
         if isinstance(address, str):
-            address = stored[end] = address.strip()  # as at the start of a run
+            address = data[end] = address.strip()  # as at the start of a run
         if (
             isinstance(address, str)
             and address
@@ -302,5 +294,5 @@ def _store_preset(name: str, preset: JsonObject | None) -> None:
             )
     with _presets_lock:
         presets = {key: value for key, value in _presets().items() if key != name}
-        presets |= {} if preset is None else {name: stored}
-        write_kept(_presets_path(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")
+        presets |= {} if preset is None else {name: data}
+        write_kept(_path(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -46,16 +46,16 @@ class LivePlan:
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Returns the command line, and environment variables with the addresses of streams."""
-        arguments, variables = list(self.words), dict[str, str]()
+        flags, variables = list(self.words), dict[str, str]()
         for name, value in self.options.items():
             flag = OPTIONS[name].flag
             if isinstance(value, bool):
-                arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")
+                flags.append(flag if value else f"--no-{flag.removeprefix('--')}")
                 continue
-            arguments += [f"{flag}={item}" for item in (value if isinstance(value, list) else [value])]
-        addresses = list[str]()
+            flags += [f"{flag}={item}" for item in (value if isinstance(value, list) else [value])]
+        ends = list[str]()
         for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
-            addresses.append(
+            ends.append(
                 f"env:{variable}"
                 if end.kind == "stream"
                 else end.name
@@ -64,18 +64,7 @@ class LivePlan:
             )  # str() would omit the kind
             if end.kind == "stream":
                 variables[variable] = end.name
-        return [
-            sys.executable,
-            "-P",
-            "-m",
-            "rtface",
-            "run",
-            TO_STDERR,
-            *arguments,
-            "--control=0",
-            "--",
-            *addresses,
-        ], variables
+        return [sys.executable, "-P", "-m", "rtface", "run", TO_STDERR, *flags, "--control=0", "--", *ends], variables
 
 
 def plan_live_run(folders: AllowedFolders, source: object, output: object, settings: object) -> LivePlan:
@@ -90,9 +79,7 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
         UsageError: an address, a path or a setting cannot be used.
     """
     plan = LivePlan(
-        _check_address(folders, source, "source"),
-        _check_address(folders, output, "output"),
-        live_options(folders, settings),
+        _address(folders, source, "source"), _address(folders, output, "output"), live_options(folders, settings)
     )
     check_addresses(plan.source, plan.output)
     if not is_live(plan.source, plan.output):
@@ -123,24 +110,20 @@ def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
         # The run reads the photos, so they must be in the allowed folders.
         values = Options.of({"person": options["person"]}).person
         options["person"] = [
-            f"{value.partition('=')[0]}={','.join(str(folders.path(str(photo))) for photo in photos)}"
-            if photos
-            else value
-            for value, photos in zip(values, person_photos(values).values(), strict=True)
+            f"{arg.partition('=')[0]}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else arg
+            for arg, photos in zip(values, person_photos(values).values(), strict=True)
         ]
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)
-        for stage in (
-            checked.stages
-        ):  # rejects stages that are not installed, lack a component or read files outside the folders
+        for stage in checked.stages:  # rejects stages that are not installed, lack a component or read other files
             for path in file_options(stage).values():
                 folders.path(path)
             check_needed(Spec.parse(stage))
     return options
 
 
-def _check_address(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
+def _address(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
     if not isinstance(name, str) or not name.strip():
         raise UsageError("choose a {what} for the live run", code="choose_end", what=what)
     address = parse_address(name.strip())

@@ -20,8 +20,7 @@ _DELAY_FROM, _MAX_DELAY_S = 3, 300.0  # failed attempts from which the next one 
 class PasswordLogin:
     """Checks a password and manages sessions. Thread-safe.
 
-    After three wrong passwords, an address must wait 1 second before the next attempt. Each further wrong password
-    doubles the wait, up to 300 seconds.
+    After three wrong passwords, an address must wait 1 second. Each additional one doubles the wait, up to 300 seconds.
 
     Args:
         password: password of at least 12 characters; only its salted hash is stored.

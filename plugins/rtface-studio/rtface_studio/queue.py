@@ -269,14 +269,9 @@ def _report(studio: Studio, request: Request) -> JsonObject:
 
 def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
     """Chooses the best moment for a comparison. Selects the face with the largest product of gain and width, when it is
-    turned away least. Returns a table with "at_s" (seconds of the input) and "box" (display pixels).
-    Returns None if nothing was recorded."""
-    corrected = [track for track in tracks if track.get("frames_corrected") and track.get("doubts")]
-    best = max(
-        corrected,
-        key=lambda track: (track["treatment"].get("gain_db") or 0.0) * track["mean_width_px"],
-        default=None,
-    )
+    turned away least. Returns "at_s" (seconds of the input) and "box" (display pixels), or None."""
+    usable = [track for track in tracks if track.get("frames_corrected") and track.get("doubts")]
+    best = max(usable, key=lambda face: (face["treatment"].get("gain_db") or 0.0) * face["mean_width_px"], default=None)
     doubts: list[JsonObject] = best["doubts"] if best else []
     return min(doubts, key=lambda doubt: doubt.get("turned", 0.0), default=None)
 

@@ -127,9 +127,7 @@ class _Areas:
         with self._lock:
             if self._loaded is None:
                 self._loaded = call_in_thread("studio areas", self._routes)
-                self._studio.closing.callback(
-                    wait, [self._loaded]
-                )  # closing waits, so that it includes the areas' resources
+                self._studio.closing.callback(wait, [self._loaded])  # so that the areas' resources are closed, too
             return self._loaded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

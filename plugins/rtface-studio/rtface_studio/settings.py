@@ -107,9 +107,7 @@ def change_setting(name: str, value: object) -> None:
     if key in locked():
         raise locked_error(key)
     if value is not None and not isinstance(value, (str, bool, int, float)):
-        raise UsageError(
-            "{name}: the value must be a text or number, as on the command line", code="as_text", name=name
-        )
+        raise UsageError("{name}: the value must be text or a number", code="as_text", name=name)
     if key == "stages" and value is not None:
         for stage in Options.of({key: value}).stages:
             file_options(stage)  # rejects MODULE:CLASS, because every later run would import it

@@ -40,9 +40,8 @@ def tray(
 ) -> None:
     """Show a tray icon that keeps a virtual camera ready.
 
-    The icon's menu turns the enhancement on or off, opens the studio, and sets whether the icon starts at login.
-
-    On Linux, the physical camera is off while no program reads the virtual camera. On other systems it stays on.
+    Its menu turns the enhancement on or off, opens the studio, and sets whether the icon starts at login. On Linux,
+    the physical camera is off while no program reads the virtual camera. On other systems it stays on.
     """
     from rtface.config.addresses import parse_address
     from rtface_studio.catalogue import system_language
@@ -109,12 +108,9 @@ def _icon_factory() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
 
 def _check(command: list[str]) -> None:
     """Checks the options of the live run. Raises UsageError for wrong options."""
-    options_at = command.index("run") + 1
+    end = command.index("run") + 1
     result = subprocess.run(
-        [*command[:options_at], "--dry-run", *command[options_at:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
+        [*command[:end], "--dry-run", *command[end:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     if result.returncode:
         raise UsageError(read_events(result.stderr.splitlines()) or "rtface run could not be started")

@@ -42,9 +42,7 @@ class StudioProcess:
                 self._address = self._process.stdout.readline().strip()
             address = self._address
         if not address:
-            raise OutputError(
-                "the studio could not be started; run rtface app in a terminal to see the reason", code="studio_start"
-            )
+            raise OutputError("the studio could not be started; run rtface app to see the reason", code="studio_start")
         if not open_in_browser(address):
             raise OutputError("no browser was found in which to open the studio", code="no_browser")
 
@@ -100,11 +98,9 @@ class TrayApp:
             state,
             shorten(self._last_error or title, _TITLE_LENGTH, placeholder=" …"),
             (
-                MenuItem(self._text("enhance"), lambda: self._perform(camera.toggle), checked=camera.enabled),
-                MenuItem(self._text("studio"), lambda: self._perform(self._studio.open)),
-                MenuItem(
-                    self._text("autostart"), lambda: self._perform(self._toggle_autostart), checked=starts_at_login()
-                ),
+                MenuItem(self._text("enhance"), lambda: self._run(camera.toggle), checked=camera.enabled),
+                MenuItem(self._text("studio"), lambda: self._run(self._studio.open)),
+                MenuItem(self._text("autostart"), lambda: self._run(self._toggle_login), checked=starts_at_login()),
                 MenuItem(self._text("quit"), self.stop.set),
             ),
         )
@@ -122,10 +118,10 @@ class TrayApp:
     def _text(self, key: str, **values: str) -> str:
         return catalogue()[f"tray.{key}"][self._language].format(**values)
 
-    def _toggle_autostart(self) -> None:
+    def _toggle_login(self) -> None:
         set_start_at_login(None if starts_at_login() else self._command_line)
 
-    def _perform(self, action: Callable[[], None]) -> None:
+    def _run(self, action: Callable[[], None]) -> None:
         try:
             action()
             self._last_error = ""

@@ -35,7 +35,7 @@ def starts_at_login() -> bool:
     return _registry_value() is not None
 
 
-def set_start_at_login(arguments: list[str] | None) -> None:
+def set_start_at_login(command: list[str] | None) -> None:
     """Sets the command line that starts the icon at login. None removes the entry.
 
     Raises:
@@ -44,26 +44,24 @@ def set_start_at_login(arguments: list[str] | None) -> None:
     path = entry_path()
     try:
         if path is None:
-            _set_registry_value(None if arguments is None else subprocess.list2cmdline(arguments))
-        elif arguments is None:
+            _set_registry_value(None if command is None else subprocess.list2cmdline(command))
+        elif command is None:
             path.unlink(missing_ok=True)
         else:
             agent = {
                 "Label": "org.rtface.tray",
-                "ProgramArguments": arguments,
+                "ProgramArguments": command,
                 "RunAtLoad": True,
                 "ProcessType": "Interactive",
             }
-            write_atomically(
-                path, plistlib.dumps(agent) if platform.system() == "Darwin" else _desktop_entry(arguments)
-            )
+            write_atomically(path, plistlib.dumps(agent) if platform.system() == "Darwin" else _desktop_entry(command))
     except OSError as error:
         raise OutputError(
             "{path}: cannot be changed ({why})", code="autostart", path=path or _WINDOWS_RUN, why=error.strerror
         ) from error
 
 
-def _desktop_entry(arguments: list[str]) -> bytes:
+def _desktop_entry(command: list[str]) -> bytes:
     """Formats a desktop entry. As specified, escapes twice: inside each quoted argument, and in the whole string."""
 
     def quote(argument: str) -> str:
@@ -75,7 +73,7 @@ def _desktop_entry(arguments: list[str]) -> bytes:
         "Type=Application",
         "Name=rtface",
         "Comment=Keeps the virtual camera ready",
-        f"Exec={' '.join(map(quote, arguments))}",
+        f"Exec={' '.join(map(quote, command))}",
         "Terminal=false",
         "X-GNOME-Autostart-enabled=true",
     ]

@@ -25,9 +25,9 @@ NAME = "org.rtface.Tray"
 WATCHER, WATCHER_PATH = "org.kde.StatusNotifierWatcher", "/StatusNotifierWatcher"
 ITEM_PATH, MENU_PATH = "/StatusNotifierItem", "/MenuBar"
 _SIZES = (22, 48)
-_TITLE_ID = 1
+_TITLE = 1
 """D-Bus number of the menu's title. A separator has the next number."""
-_FIRST_ID = 3  # number of the first entry
+_FIRST = 3  # number of the first entry
 _ROOT = {"children-display": Variant("s", "submenu")}
 
 Pixmaps = Annotated[list[list[Any]], DBusSignature("a(iiay)")]
@@ -93,9 +93,7 @@ class StatusNotifier:
             ) from None
         try:
             if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
-                raise UsageError(
-                    "rtface tray is already running in this session; its icon is in the tray", code="tray_runs"
-                )
+                raise UsageError("rtface tray is already running in this session; see its icon", code="tray_runs")
             bus.export(ITEM_PATH, self._item)
             bus.export(MENU_PATH, self._menu)
             await self._register(bus)
@@ -231,11 +229,8 @@ class _Menu(ServiceInterface):
         self.layout_updated()
 
     def _entries(self) -> dict[int, dict[str, Variant]]:
-        entries = {
-            _TITLE_ID: _properties(MenuItem(self._view.title)),
-            _TITLE_ID + 1: {"type": Variant("s", "separator")},
-        }
-        return entries | {_FIRST_ID + n: _properties(item) for n, item in enumerate(self._view.items)}
+        entries = {_TITLE: _properties(MenuItem(self._view.title)), _TITLE + 1: {"type": Variant("s", "separator")}}
+        return entries | {_FIRST + n: _properties(item) for n, item in enumerate(self._view.items)}
 
     @dbus_property(PropertyAccess.READ, name="Version")
     def version(self) -> DBusUInt32:
@@ -274,8 +269,8 @@ class _Menu(ServiceInterface):
         self._choose(number, kind)
 
     def _choose(self, number: int, kind: str) -> None:
-        if kind == "clicked" and 0 <= number - _FIRST_ID < len(self._view.items):
-            _choose(self._view.items[number - _FIRST_ID])
+        if kind == "clicked" and 0 <= number - _FIRST < len(self._view.items):
+            _choose(self._view.items[number - _FIRST])
 
     @dbus_method(name="EventGroup")
     def event_group(self, events: Events) -> Numbers:
