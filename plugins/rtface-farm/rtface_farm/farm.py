@@ -33,9 +33,9 @@ CONNECT_S = 10.0
 SILENT_S = 15.0
 END_S = 5.0  # time limit for `Farm.end`
 _ASSIGN_S = 1.0  # interval for polling the scheduler's workers
-# A worker gets at most one segment at a time for this many threads, and for this much memory.
+# Threads and bytes of memory for each simultaneous segment of a worker. A worker gets at least one segment.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
-_ATTEMPTS = 3  # number of crashes of a segment after which the job fails
+_ATTEMPTS = 3  # number of crashes after which a segment ends the job
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 

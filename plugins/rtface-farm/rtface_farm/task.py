@@ -25,7 +25,7 @@ Result = tuple[Kind, str]
 """The outcome, and one line for the user. "refused" excludes this worker; "failed" ends the job."""
 
 _POLL_S = 0.25
-# Seconds that a process still_idle for a segment before it is ended; seconds after which an ending process is killed.
+# Seconds that a process waits for a segment before it is ended; seconds after which an ending process is killed.
 _IDLE_S, _END_S = 60.0, 5.0
 
 _Key = tuple[str, Path, int]  # run, folder, threads

@@ -56,7 +56,7 @@ class LowerThird:
     title: str = option(help="the upper line")
     subtitle: str = option("", "the lower line")
     template: str = option("bar", "bar, box or plain", choice(*TEMPLATES))
-    accent: Rgba | None = option(None, "colour of the bar; default: the style's", check_colour)
+    accent: Rgba | None = option(None, "colour of the bar; default: the template's", check_colour)
     place: str = option("left", "left, center or right", choice(*_PLACES))
     start: float = option(0.0, "when it appears: seconds or MM:SS", time)
     end: float | None = option(None, "when it disappears; default: never", time)

@@ -83,8 +83,8 @@ def studio(
 ) -> None:
     """Open the studio: a page in your browser for films, the queue, live runs, engines and health.
 
-    Only this machine can reach its server, and only with the token in the address. The token changes at each start,
-    unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
+    By default, only this machine can reach its server, and only with the token in the address. The token changes at
+    each start, unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
     import platformdirs
 
@@ -127,8 +127,8 @@ def studio(
             open_in_browser(address, wait=True)
         return
     typer.echo(server.address)  # not by the console, which would remove the token
-    machine = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
-    console.log(f"studio: open this address in a browser {machine}; Ctrl-C ends the studio; jobs continue")
+    place = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
+    console.log(f"studio: open this address in a browser {place}; Ctrl-C ends the studio; jobs continue")
 
     def open_page() -> None:
         if not open_in_browser(server.address):

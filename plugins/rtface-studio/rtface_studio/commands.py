@@ -36,7 +36,7 @@ class SharedResult(Generic[T]):
 
 
 async def run_command(
-    *arguments: str,
+    *args: str,
     receive: Callable[[Event], object] = lambda _: None,
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
@@ -44,7 +44,7 @@ async def run_command(
     """Runs ``rtface ARGUMENTS`` and returns its output. If the calling task is cancelled, the process ends, too.
 
     Args:
-        arguments: command and its arguments.
+        args: command and its arguments.
         receive: called with each event of the command, on another thread.
         accept: exit codes that do not count as failure.
         tidy: whether a cancelled process is terminated, so that it can clean up, rather than killed.
@@ -54,7 +54,7 @@ async def run_command(
     """
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rtface", *_add_option(TO_STDERR, arguments)],
+            [sys.executable, "-P", "-m", "rtface", *_add_option(TO_STDERR, args)],
             stdin=subprocess.PIPE,  # when the studio ends, the pipe closes, and this ends the command
             stdout=out,
             stderr=subprocess.PIPE,
@@ -65,7 +65,7 @@ async def run_command(
         finally:
             (process.terminate if tidy else process.kill)()  # the thread ends with the process
         if process.returncode not in accept:
-            raise RtfaceError(error or f"rtface {arguments[0]} ended with code {process.returncode}; try it in a shell")
+            raise RtfaceError(error or f"rtface {args[0]} ended with code {process.returncode}; try it in a terminal")
         out.seek(0)
         return out.read().decode("utf-8", "replace")
 
@@ -80,22 +80,22 @@ def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]
 
 
 async def json_of(
-    *arguments: str,
+    *args: str,
     receive: Callable[[Event], object] = lambda _: None,
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
 ) -> Any:
     """Returns the JSON of ``rtface ARGUMENTS --json``. Parameters and errors are as in `run_command`."""
-    text = await run_command(*_add_option("--json", arguments), receive=receive, accept=accept, tidy=tidy)
+    text = await run_command(*_add_option("--json", args), receive=receive, accept=accept, tidy=tidy)
     try:
         return json.loads(text)
     except ValueError:
         raise RtfaceError(
-            "rtface {command} --json did not print JSON; try it in a terminal", code="no_json", command=arguments[0]
+            "rtface {command} --json did not print JSON; try it in a terminal", code="no_json", command=args[0]
         ) from None
 
 
-def _add_option(option: str, arguments: tuple[str, ...]) -> list[str]:
+def _add_option(option: str, args: tuple[str, ...]) -> list[str]:
     """Inserts an option into the arguments of a command, before ``--``."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    return [*arguments[:end], option, *arguments[end:]]
+    end = args.index("--") if "--" in args else len(args)
+    return [*args[:end], option, *args[end:]]

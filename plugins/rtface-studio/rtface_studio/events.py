@@ -63,7 +63,7 @@ class EventHub:
         Args:
             topic: what changed, such as "queue" or "film/3/analysis".
             value: any value that JSON can represent.
-            keep: whether pages that are opened later get the value, too; None discards the stored value.
+            keep: whether pages that are opened later get the value, too. A `value` of None discards the stored one.
         """
         with self._lock:
             if value is None:

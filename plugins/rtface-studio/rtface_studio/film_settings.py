@@ -67,7 +67,7 @@ class FilmSettings:
             )
         Options.of(run)
         if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MAX_ROWS or len(persons) > _MAX_ROWS:
-            raise UsageError("shots must be a list, and at most 1,000 shots and persons are allowed", code="shots_many")
+            raise UsageError("shots must be a list; 1,000 shots and 1,000 persons are the maximum", code="shots_many")
         rows = sorted((_shot(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
         for earlier, later in pairwise(rows):
             if later["start_s"] < earlier["end_s"]:

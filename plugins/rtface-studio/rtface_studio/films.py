@@ -335,7 +335,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if body.get("action") == "stop":
             tasks.of(film.id, "clip").stop()
         else:
-            chosen = replace(FilmSettings.of(body.get("settings", {})), persons={})  # persons apply only to whole films
+            chosen = replace(FilmSettings.of(body.get("settings", {})), persons={})  # labels are not valid in a clip
             options = await in_thread(chosen.for_run, film.settings.path, film.path)
             start_s = number_of(str(body.get("time", 0)), "time", 0, 1e7)
             clip = replace(options, start=start_s, end=start_s + CLIP_S)

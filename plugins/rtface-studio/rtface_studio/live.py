@@ -268,7 +268,7 @@ def _presets() -> JsonObject:
 
 
 def _store_preset(name: str, preset: JsonObject | None) -> None:
-    """Stores a preset under a name, or replaces the data one. None removes it.
+    """Stores a preset under a name, or replaces the stored one. None removes it.
 
     Raises:
         UsageError: the name is invalid, or an address contains a password or key. Presets never store these.

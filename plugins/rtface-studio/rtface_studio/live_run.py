@@ -237,9 +237,9 @@ class LiveRun:
         """Replaces the overlays, and returns the new ones. Raises UsageError if they cannot be used, and RestartNeeded
         if the run must be restarted for them."""
         options = live_options(folders, {"stages": stages})
-        stages = self._request("/stages", {"stages": options.get("stages", [])})["stages"]
-        self.plan = replace(self.plan, options={**self.plan.options, "stages": stages})
-        return stages
+        applied = self._request("/stages", {"stages": options.get("stages", [])})["stages"]
+        self.plan = replace(self.plan, options={**self.plan.options, "stages": applied})
+        return applied
 
     def recognise(self) -> list[JsonObject]:
         """Turns on recognition, and returns the persons in view. Their format is that of `/status`. Raises UsageError

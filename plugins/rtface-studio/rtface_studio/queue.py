@@ -170,7 +170,7 @@ def estimate(source: Path, output: Path, options: Options) -> JsonObject:
     """Estimates the cost of a run on this machine.
 
     Returns "seconds" (time on an idle machine), "most" (time under the current load), "bytes" (size of the output) and
-    "crf" (quality of the encoder). They are None if unknown, or if the run would fail. "messages" are its warnings.
+    "crf" (quality of the encoder). They are None if unknown or if the run would be rejected. "messages": its warnings.
     """
     result = JsonObject(seconds=None, most=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):

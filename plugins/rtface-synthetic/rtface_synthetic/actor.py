@@ -34,9 +34,7 @@ _EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
 )
-_ENLARGEMENT = (
-    1.5  # enlarges the polygons of eyes and lips, so that lids and the lips' surroundings belong to the groups
-)
+_ENLARGEMENT = 1.5  # of the polygons of eyes and lips, so that lids and the skin around the lips move with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Actor:
         skin: crop of the face, 512×512 pixels.
         mesh: points of the face in pixels of the crop, (478, 3).
         triangles: triangles of the mesh's surface.
-        weight: share of the actor's shape for each point, (478,), 0…1. It is 0 on the outline, so the wearer's remains.
+        weight: share of the actor's shape for each point, (478,), 0…1. At 0, on the outline, the wearer's remains.
         groups: points that move together, because their shape shows the wearer's expression.
     """
 

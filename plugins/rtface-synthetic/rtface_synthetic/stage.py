@@ -34,7 +34,7 @@ _MAX_YAW = 50.0  # in degrees; faces turned further are blurred
 _SIGMA = 0.22  # of the blur, as a share of the face's width, as in the stage `blur`
 _FEATHER = 0.06  # width of the mask's soft edge, as a share of the crop's side
 _HOLD_S, _GROWTH = 0.5, 0.5  # time for which a lost face is blurred, and growth of this blur per second
-_SEED_STEP = 1000  # difference between the actors' seeds
+_STEP = 1000  # difference between the actors' seeds
 
 
 @dataclass(slots=True)
@@ -77,9 +77,7 @@ class Synthetic:
             return
         generator, tracker = Generator(self._networks), create_tracker(max_faces=1, cuts=False)
         try:
-            self._cast = [
-                cast(generator, tracker, self.seed + k * _SEED_STEP, self.truncation) for k in range(self.actors)
-            ]
+            self._cast = [cast(generator, tracker, self.seed + k * _STEP, self.truncation) for k in range(self.actors)]
         finally:
             tracker.close()
 

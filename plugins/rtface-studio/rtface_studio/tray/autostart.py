@@ -23,7 +23,7 @@ def entry_path() -> Path | None:
         return None
     if platform.system() == "Darwin":
         return Path.home() / "Library" / "LaunchAgents" / "org.rtface.tray.plist"
-    config_home = os.environ.get("XDG_CONFIG_HOME", "")  # to be ignored if relative, by its specification
+    config_home = os.environ.get("XDG_CONFIG_HOME", "")  # relative paths are invalid
     config = Path(config_home) if config_home.startswith("/") else Path.home() / ".config"
     return config / "autostart" / "rtface-tray.desktop"
 
