@@ -40,16 +40,16 @@ class AllowedFolders:
 
     Args:
         folders: existing folders. Links in their paths are resolved once, now.
-        kept: file that stores the folders added on the page for later starts. Without it, the page cannot add folders.
+        list_file: file for the folders added on the page, for later starts. Without it, the page cannot add any.
 
     Raises:
         InputMissing: one of `folders` does not exist, or is not a folder.
     """
 
-    def __init__(self, folders: Iterable[Path], kept: Path | None = None) -> None:
+    def __init__(self, folders: Iterable[Path], list_file: Path | None = None) -> None:
         self._fixed = tuple(dict.fromkeys(_root(folder) for folder in folders))
-        self._kept = kept
-        self.added = () if kept is None else tuple(path for path in _read(kept) if path not in self._fixed)
+        self._list_file = list_file
+        self.added = () if list_file is None else tuple(path for path in _read(list_file) if path not in self._fixed)
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -59,7 +59,7 @@ class AllowedFolders:
     @property
     def may_grow(self) -> bool:
         """True if the page may add folders."""
-        return self._kept is not None
+        return self._list_file is not None
 
     def add(self, name: object) -> Path:
         """Allows another folder, for this start and later ones. ``~`` is the home folder.
@@ -85,12 +85,12 @@ class AllowedFolders:
         self._store(tuple(path for path in self.added if str(path) != name))
 
     def _store(self, added: tuple[Path, ...]) -> None:
-        if self._kept is None:
+        if self._list_file is None:
             raise UsageError(
                 "the folders of this studio are fixed; start it with --folder DIR to allow another",
                 code="folders_fixed",
             )
-        write_kept(self._kept, json.dumps([str(path) for path in added]).encode())
+        write_kept(self._list_file, json.dumps([str(path) for path in added]).encode())
         self.added = added
 
     def path(self, name: object) -> Path:
@@ -170,15 +170,15 @@ def _root(folder: Path) -> Path:
     return path
 
 
-def _read(kept: Path) -> tuple[Path, ...]:
+def _read(list_file: Path) -> tuple[Path, ...]:
     """Reads the added folders. Keeps missing folders, because their disk may be connected again."""
     try:
-        names = json.loads(kept.read_bytes())
+        names = json.loads(list_file.read_bytes())
         return tuple(Path(name) for name in names if fits(name, FilePath) and Path(name).is_absolute())
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError) as error:
-        log.warning("%s: the folders that the page added cannot be read (%s)", kept, error)
+        log.warning("%s: the folders that the page added cannot be read (%s)", list_file, error)
         return ()
 
 

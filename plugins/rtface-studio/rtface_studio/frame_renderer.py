@@ -88,7 +88,7 @@ class PersonOnFrame:
 
 
 class FrameRenderer:
-    """Renders frames of one film or still, one at a time; thread-safe.
+    """Renders frames of one film or still, one at a time. Thread-safe.
 
     Caches the original frames near the last rendered frame. A change of strength or engine therefore reads nothing, and
     a step to the next or previous frame reads little.
