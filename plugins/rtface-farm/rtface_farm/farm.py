@@ -217,9 +217,7 @@ class Farm:
             if not assignment.lost and assignment.worker not in workers:
                 assignment.lost = True
                 self._segments.give_back(assignment)
-                log.info(
-                    "segment %d: withdrawn from %s, which no longer responds", assignment.number, assignment.worker
-                )
+                log.info("segment %d: %s no longer responds; will be reassigned", assignment.number, assignment.worker)
         for address, threads, free in self._free_slots(workers):
             for _ in range(free):
                 assignment = _Assignment(address)

@@ -2,8 +2,7 @@
 
 A child process makes the segments, as for a local worker. In Dask's own process, code that held the GIL for long would
 make the worker seem lost, and a crash would end the worker. The child process is kept for the next segment of the
-same job, because loading Python and the engines takes seconds. After a crash or an error, the next segment gets a new
-process.
+same job, because loading Python and the engines takes seconds. After a failure, the next segment gets a new process.
 """
 
 from __future__ import annotations
