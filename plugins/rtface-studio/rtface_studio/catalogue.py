@@ -1,4 +1,4 @@
-"""Reads the English and German texts of studio and tray from ``page/text``."""
+"""Reads the English and German texts of the studio and the tray icon from ``page/text``."""
 
 from __future__ import annotations
 
