@@ -1,4 +1,4 @@
-"""Reads this computer's policy: settings by its administrator that no run overrides (docs/trust.md)."""
+"""Reads this computer's policy: its administrator's settings, which runs cannot override (docs/trust.md)."""
 
 from __future__ import annotations
 
