@@ -31,7 +31,7 @@ from rtface.live.sources.source_times import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
-_FIRST_FRAME_RETRY_S = 20.0
+_REOPEN_S = 20.0
 """A stream that ends before its first frame is reopened for this many seconds after the start."""
 _WARNINGS = {
     "backlog": partial(
@@ -193,7 +193,7 @@ class ReconnectingSource:
                 break
             if self._settled.is_set():
                 self._report_state("away", why)
-            if getattr(why, "code", "") == "no_variant":  # the HLS playlist no longer has this variant
+            if getattr(why, "code", "") == "no_variant":  # the playlist no longer has this variant
                 self._request = replace(self._request, variant="best")
             self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
@@ -208,9 +208,9 @@ class ReconnectingSource:
         """Decides whether to reopen a source that ended before its first frame."""
         if connection.opened is not None and getattr(why, "code", "") == "source_ended" and not self.ended:
             line = "{name}: the stream ended before its first frame; rtface tries to reopen it for up to {seconds} s"
-            self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_FIRST_FRAME_RETRY_S:.0f}"))
+            self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_REOPEN_S:.0f}"))
             self._ended_early = True
-        return self._ended_early and not self.ended and self._now() - began < _FIRST_FRAME_RETRY_S
+        return self._ended_early and not self.ended and self._now() - began < _REOPEN_S
 
     def _report_state(self, state: EndpointState, detail: str) -> None:
         if self._closed.is_set() and state != "closed":
