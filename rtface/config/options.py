@@ -606,7 +606,7 @@ class LiveOptions(_Group):
         None,
         v.or_words(v.number(0, 65_535, whole=True), "show"),
         Scope.CONSOLE,
-        "Port of 127.0.0.1 on which programs control a live run; 0 chooses a free one, show opens before and after in "
+        "Port of 127.0.0.1 on which programs control a live run; 0 chooses a free one, show opens a preview page in "
         "a browser.",
         "[Control](control.md)",
         metavar="PORT|show",

@@ -194,8 +194,8 @@ class PersonRecogniser:
             ]
 
     def faces(self) -> dict[int, Bytes]:
-        """Returns the best image of each track's face (uint8 RGB 256×256×3), by track id. `keep_faces` limits the number
-        of images for each person."""
+        """Returns the best image of each track's face (uint8 RGB 256×256×3), by track id. `keep_faces` limits the
+        number of images for each person."""
         for track in self.tracks.values():
             self._keep_image(track)
         return dict(self._images)
