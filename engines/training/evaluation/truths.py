@@ -1,4 +1,4 @@
-"""Makes truths at the coded size: gently moving sharp portraits, and real clips.
+"""Makes truths at the encoded resolution: gently moving sharp portraits, and real clips.
 
 | kind | truth |
 | --- | --- |

@@ -20,7 +20,7 @@ from rtface.geometry.planes import Layout, Role
 from rtface.geometry.transforms import bounds, clip_box, compose, field_parity, invert
 
 _NO_TARGET: tuple[float, ...] = (0,) * 23
-"""The values of a `TARGET` that a paste does not use."""
+"""The values of a `TARGET` that compositing does not use."""
 _UNMIXED = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]  # for corrections already mixed by `area`
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 

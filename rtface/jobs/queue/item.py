@@ -26,7 +26,7 @@ class Item:
         flags: flags for jobs (``--workers``, ``--restart``, ``--farm``), by name.
         state: "interrupted" if the item's runner died (crash, SIGKILL, power cut); the next runner continues it.
         message: reason of a failure, or a summary.
-        share: finished share, 0…1; None before the first frame, and for stills.
+        share: share done, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
         fps: recent frames per second.
         left_s: estimated remaining seconds; None if unknown.
