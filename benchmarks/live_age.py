@@ -1,4 +1,4 @@
-"""Measures the latency of frames in live runs, for each kind of source.
+"""Measures the latency of frames in live runs by kind of source.
 
 usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save NAME] [CASE ...]
 

@@ -247,7 +247,7 @@ class FilmJob:
         return carry_out(run, make, stats, stop=stop, on_progress=building, on_signed=on_signed)
 
     def _plan_film(self, run: RunPlan, stats: Stats) -> FilmPlan:
-        """Plans the film up front, because files named in the options may be gone later."""
+        """Plans the film up front. Files that the options name may be gone later."""
         source_stats = Stats(logs=False)
         film = add_curve(plan_source(run, stats=source_stats), self.plan.curve, stats)
         lines = [*source_stats.warned(), *(film.streams.warnings if film.streams is not None else ())]

@@ -194,8 +194,8 @@ class PersonRecogniser:
             ]
 
     def faces(self) -> dict[int, Bytes]:
-        """Returns the best image of each track's face (uint8 RGB 256×256×3), by track id. `keep_faces` limits the
-        number of images for each person."""
+        """Returns the best image of each track's face, by track id. An image is uint8 RGB 256×256×3; `keep_faces`
+        limits the number of images for each person."""
         for track in self.tracks.values():
             self._keep_image(track)
         return dict(self._images)
@@ -209,7 +209,7 @@ class PersonRecogniser:
         )
 
     def _sample(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
-        """Learns a crop of the face if the face is fit for recognition."""
+        """Learns a crop of the face if it is fit for recognition."""
         fit = fitness(face, view.width, view.height)
         chip = cut_chip(view, face) if fit > 0.0 else None
         if chip is None:

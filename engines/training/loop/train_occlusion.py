@@ -80,7 +80,7 @@ def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
 def augment_frame(
     image: Tensor, mask: Tensor, other: Tensor, paste_mask: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Augments a frame and its occlusion mask (1×1×h/4×w/4) by changes of light and geometry and by motion blur.
+    """Augments a frame and its occlusion mask (1×1×h/4×w/4). Changes light and geometry, and adds motion blur.
     Sometimes pastes an enlarged part of the frame ``other`` inside ``paste_mask`` (1×1×h/4×w/4)."""
     if r.random() < AUGMENTATION_PROBABILITY:
         alpha = F.interpolate(paste_mask, scale_factor=4.0, mode="bilinear", align_corners=False)

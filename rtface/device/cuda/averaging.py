@@ -40,7 +40,7 @@ class GpuAverager:
         self._state_pools: dict[int, StatePool] = {}
 
     def average(self, slots: FrameSlots, faces: Sequence[SlotFace]) -> None:
-        """Enqueues GPU work that replaces each output of a frame by its temporal average."""
+        """Enqueues GPU work that replaces a frame's outputs by their averages."""
         small_crops, states = self._download(slots, faces)
         blends: list[Blend | None] = []
         for (face, face_slot, _), state in zip(faces, states, strict=True):
@@ -125,7 +125,7 @@ class GpuAverager:
 
 
 def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
-    """Copies a reduced crop (3×n×n) and its full-resolution green rows out of the downloaded values."""
+    """Copies a reduced crop and its full-resolution green rows from downloaded values."""
     cells = size // SHRINK
     return (
         values[: 3 * cells * cells].reshape(3, cells, cells).copy(),

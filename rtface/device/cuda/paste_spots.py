@@ -1,4 +1,4 @@
-"""Lists faces whose corrections are composited, and the areas that they cover on a frame's planes."""
+"""Finds the areas of a frame's planes that faces' corrections cover."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Spot(NamedTuple):
 def faces_of(
     matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
 ) -> tuple[list[PasteFace], list[list[int]]]:
-    """Returns the faces with a mask, cut to it as in `composite.cut_patch`, and the groups of indices of faces that
-    overlap (see `overlapping`)."""
+    """Returns the faces with a mask, and groups of overlapping ones. Each face is cut to its mask, as in
+    `composite.cut_patch`; the groups contain indices (see `overlapping`)."""
     faces: list[PasteFace] = []
     for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
         x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)

@@ -97,8 +97,8 @@ def _json(value: object) -> Response:
 
 
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wraps a handler so that it receives the values of the query string and the JSON body. POST requests run on a
-    thread, because they may take long."""
+    """Wraps a handler that needs the values of a request. They come from the query string and the JSON body. POST
+    requests run on a thread, because they may take long."""
 
     async def handle(request: Request) -> Response:
         values = dict(request.query_params) | await json_body(request, BODY_BYTES)
