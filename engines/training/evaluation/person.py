@@ -9,7 +9,7 @@ too short or if learning keeps no result.
 | protocol | film to restore |
 | --- | --- |
 | ``real/call``, ``real/heavy`` | `clip_protocols`: enlarged after coding |
-| ``h264/22`` … | the clip, halved by area and encoded at this size |
+| ``h264/22`` … | the clip at half width and height (area averages), encoded at this size |
 
 - **own**: gain over *shipped* in dB, in the feathered oval, over all measured frames of a clip;
 - **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame, by rtface's

@@ -86,7 +86,7 @@ class ItemProgress:
 
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
-"""Messages with which the runner requests a clean end, a halt between two frames, and the continuation."""
+"""Messages with which the runner requests a clean end, a pause between two frames, or resumption."""
 
 
 @dataclass(frozen=True, slots=True)
