@@ -41,10 +41,8 @@ class Histogram:
         """Returns the q-th percentile (0…100) in seconds; 0 if there are none."""
         if not self.count:
             return 0.0
-        i = int(np.searchsorted(np.cumsum(self.bins), self.count * q / 100.0))
-        i = min(i, len(EDGES) - 1)
-        lower = EDGES[i - 1] if i else EDGES[0]
-        return float(min(np.sqrt(lower * EDGES[i]), self.max))
+        i = min(int(np.searchsorted(np.cumsum(self.bins), self.count * q / 100.0)), len(EDGES) - 1)
+        return float(min(np.sqrt(EDGES[max(i - 1, 0)] * EDGES[i]), self.max))
 
 
 class Stats:

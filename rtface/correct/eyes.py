@@ -36,8 +36,7 @@ def irises(size: int, mesh: Float | None = None) -> Float:
             template.
     """
     if mesh is None or len(mesh) < 478:
-        centres = FFHQ_512[:2] * (size / 512.0)
-        return np.column_stack([centres, np.full(2, _RADIUS_SHARE * size)])
+        return np.column_stack([FFHQ_512[:2] * (size / 512.0), np.full(2, _RADIUS_SHARE * size)])
     circles: list[tuple[float, float, float]] = []
     for (x, y), *rim in np.asarray(mesh)[_IRISES, :2].tolist():
         circles.append((x, y, sum(math.hypot(u - x, v - y) for u, v in rim) / len(rim)))

@@ -90,8 +90,7 @@ def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float3
     base_rms = _rms(now - shifted(before, base))
     flow_rms = _rms(now - shifted(before, flow))
     weight = np.clip((base_rms - flow_rms) / (flow_rms + np.float32(_MIN_RMS)) - np.float32(_MIN_EXPLAINED), 0.0, 1.0)
-    weight = cv2.GaussianBlur(weight, (0, 0), 2.0)[..., None]
-    return base + weight * (flow - base)
+    return base + cv2.GaussianBlur(weight, (0, 0), 2.0)[..., None] * (flow - base)
 
 
 def shifted(plane: Float32, flow: Float32) -> Float32:

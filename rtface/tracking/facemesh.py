@@ -112,8 +112,7 @@ def likeness(a: Float, b: Float) -> float:
     """Returns the similarity of two appearances, 0…1. It is at least 0.7 for the same face some frames later."""
     n = _GRID * _GRID
     shape = float(np.dot(a[:n], b[:n]))
-    colour = exp(-float(np.mean(np.abs(a[n:] - b[n:]))))
-    return max(0.0, 0.5 * shape + 0.5 * colour)
+    return max(0.0, 0.5 * shape + 0.5 * exp(-float(np.mean(np.abs(a[n:] - b[n:])))))
 
 
 def region_of_detection(candidate: Detection) -> Region:

@@ -54,8 +54,7 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Returns the folder for data that can be recreated. It may not exist. ``RTFACE_CACHE`` overrides it. If there is
     no home folder, it is temporary and exists until this process ends."""
-    folder = _folder(CACHE, "cache")
-    return folder or Path(_temporary_cache().name)
+    return _folder(CACHE, "cache") or Path(_temporary_cache().name)
 
 
 @functools.cache

@@ -257,8 +257,8 @@ class Dither:
     def of(self, x: int, y: int, width: int, height: int) -> Float32:
         """Returns the offsets from column x and row y: float32 height × width, |t| < 0.5. At most 256 rows."""
         x, y = (x + self.offset[0]) & 255, (y + self.offset[1]) & 255
-        table = _dither_table(((x + width) // 512 + 1) * 512)  # multiples of 512 keep the number of tables small
-        return table[y : y + height, x : x + width]
+        # Multiples of 512 keep the number of tables small.
+        return _dither_table(((x + width) // 512 + 1) * 512)[y : y + height, x : x + width]
 
 
 _STRIP_SAMPLES = 65536  # source, sum and result of one strip fit into a core's cache

@@ -103,8 +103,8 @@ class _FrameInfo:
 def _describe(packet: CodedFrame, *, usable: bool = True) -> _FrameInfo:
     """Describes a frame that depends only on frames since the last keyframe."""
     usable = usable and packet.pts is not None and not packet.is_corrupt and not packet.has_sidedata("new_extradata")
-    usable = usable and not packet.is_discard  # a frame hidden by an edit list has the times of others
-    return _FrameInfo(packet.is_keyframe, usable, "", None)
+    # A frame hidden by an edit list has the times of others.
+    return _FrameInfo(packet.is_keyframe, usable and not packet.is_discard, "", None)
 
 
 class _HeaderReader:

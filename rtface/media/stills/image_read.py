@@ -42,16 +42,7 @@ from rtface.util.foreign import open_regular
 
 # A 4×5 inch negative scanned at 4000 dpi has 320 megapixels. A run on 144 megapixels of 8 bits needs 1.2 GB.
 MAX_PIXELS = 350_000_000
-_CODECS = {
-    "png": "png",
-    "jpeg": "mjpeg",
-    "tiff": "tiff",
-    "webp": "webp",
-    "bmp": "bmp",
-    "dpx": "dpx",
-    "exr": "exr",
-    "jp2": "jpeg2000",
-}
+_CODECS = {kind: kind for kind in ("png", "tiff", "webp", "bmp", "dpx", "exr")} | {"jpeg": "mjpeg", "jp2": "jpeg2000"}
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
 # By EXIF orientation, the clockwise quarter turns and then the mirroring that make the stored image upright.
 _UPRIGHT = {
@@ -64,6 +55,7 @@ _UPRIGHT = {
     7: (3, True),
     8: (3, False),
 }
+_BIG_CINEON, _UNDEFINED = 0x80, 0xFFFFFFFF
 _PARTS = {"psd": "layers", "heic": "images"}
 _FULL_RANGE = 2
 _TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM, *TIFF_SHOWN)
@@ -216,6 +208,10 @@ def _decode_by_library(
     try:
         if kind == "avif":
             return decode_avif(data), 1, None
+        # A Cineon header has the file's size, or the undefined value. OpenImageIO reads missing data as black.
+        order = "big" if data[0] == _BIG_CINEON else "little"
+        if kind == "cineon" and len(data) < int.from_bytes(data[20:24], order) % _UNDEFINED:
+            raise ValueError("it ends before its last sample")
         return decode_heic(data, MAX_PIXELS) if kind == "heic" else decode_by_oiio(path, MAX_PIXELS)
     except ERRORS as error:
         raise _damage_error(name, error, "save it") from error

@@ -7,7 +7,6 @@ not read with OpenImageIO, because it renames their fields and loses a camera's 
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 
 import av
@@ -15,7 +14,7 @@ import numpy as np
 
 _WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # photometric interpretations: white is 0; RGB; readable ones
 _MEMORY_MB = 4096
-_CINEON_BITS, _UNDEFINED = 10, 0xFFFFFFFF
+_CINEON_BITS = 10
 KINDS = ("tiff", "jxl", "psd", "cineon")
 _FORMATS = {
     "uint8": ("gray", "rgb24", "rgba"),
@@ -48,9 +47,6 @@ def _decode(name: str, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | Non
     if file is None:
         raise ValueError(OpenImageIO.geterror().partition("\n")[0])
     spec = file.spec()
-    cineon = file.format_name() == "cineon"
-    if cineon and _is_cut_off(name):
-        raise ValueError("it ends before its last sample")
     photometric = spec.get_int_attribute("tiff:PhotometricInterpretation", _RGB)
     if photometric not in _COLOURS or spec.width * spec.height > max_pixels:
         raise ValueError(f"{spec.width}×{spec.height}, photometric interpretation {photometric}")
@@ -63,7 +59,7 @@ def _decode(name: str, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | Non
         pixels = pixels[..., [0, 0, 0, 1]]
     if photometric == _WHITE and kind == "uint16":  # the library inverts 8-bit samples itself
         pixels = ~pixels
-    if cineon and count == 3 and spec.get_int_attribute("oiio:BitsPerSample") == _CINEON_BITS:
+    if file.format_name() == "cineon" and count == 3 and spec.get_int_attribute("oiio:BitsPerSample") == _CINEON_BITS:
         return av.VideoFrame.from_ndarray((pixels >> 16 - _CINEON_BITS).astype(np.uint16), "gbrp10le"), 1, None
     shape = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
     profile, pages = spec.getattribute("ICCProfile"), 1
@@ -71,11 +67,3 @@ def _decode(name: str, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | Non
         pages += 1
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), shape)
     return image, pages, None if profile is None else bytes(profile)
-
-
-def _is_cut_off(name: str) -> bool:
-    """Returns whether a Cineon file is shorter than its header says. The library reads what is missing as black."""
-    with Path(name).open("rb") as file:
-        head = file.read(24)
-        size: int = struct.unpack(">I" if head[:1] == b"\x80" else "<I", head[20:24])[0]
-        return file.seek(0, os.SEEK_END) < size < _UNDEFINED
