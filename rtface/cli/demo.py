@@ -121,7 +121,7 @@ def main() -> int:
         return 1
     _print(f"{enhanced} and {comparison} show the result, and {folder / 'report.json'} has the figures")
     _print(
-        "next: 'make app' opens the studio; 'make shell' opens a shell in which the commands of the documentation work"
+        "next: 'make app' opens the studio; 'make shell' opens a shell in which rtface works as in the documentation"
     )
     return 0
 

@@ -157,7 +157,7 @@ def run(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Run the waiting items until none is left. Ctrl-C stops them cleanly; the next run continues them."""
+    """Run the waiting items until none is left. After Ctrl-C, the next run continues films over two minutes."""
     outcome = _queue().run(at_once=at_once, watch=watch, cancel=stop.event, progress=_Display(console, json))
     console.clear()
     console.log(outcome.summary, "error" if outcome.failed else "info")

@@ -231,7 +231,7 @@ def _plan_copy(
         return copy
     if frames.options.copy == "require":
         raise UsageError(
-            "{--copy:require}: all frames would be encoded: {why}; omit the option, or use {--copy:auto}",
+            "{--copy:require}: {why}; omit the option, or use {--copy:auto}",
             code="copy_required",
             why=reason,
         )

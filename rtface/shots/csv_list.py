@@ -34,7 +34,9 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
         columns = [column.strip().lower() for column in next(rows)]
     except (StopIteration, csv.Error):
         raise UsageError(
-            "{name} is empty; its first row must be: start,end,strength", code="csv_empty", name=name
+            "{name} is empty; name the columns in its first row, such as start,end,strength",
+            code="csv_empty",
+            name=name,
         ) from None
     _check_columns(columns, name)
     records: list[tuple[int, dict[str, str]]] = []
@@ -107,7 +109,7 @@ def _check_columns(columns: list[str], name: str) -> None:
             )
     if not set(_START) & set(columns):
         raise UsageError(
-            "{name}, line 1: there is no column start; the first row must be: start,end,strength",
+            "{name}, line 1: there is no column start; name the columns in it, such as start,end,strength",
             code="csv_start",
             name=name,
         )

@@ -250,7 +250,7 @@ def test_times_of_a_variable_rate_can_be_sought(tmp_path):
 
 def test_a_run_that_must_copy_stops_before_the_work(tmp_path):
     film = make(tmp_path / "in.mkv", "mpeg4")
-    with pytest.raises(UsageError, match="all frames would be encoded") as caught:
+    with pytest.raises(UsageError) as caught:
         rtface.run(film, tmp_path / "out.mkv", copy="require", dry_run=True)
     assert caught.value.code == "copy_required"
     said = rtface.run(film, tmp_path / "out.mkv", copy="auto", dry_run=True).notes

@@ -108,8 +108,7 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
             )
     elif len(distinct_takes := _without_copies(photo_takes, _difference)) < MIN_PHOTOS:
         raise InputError(
-            "only {count} photos differ from each other ({names}); the remaining photos are copies; use at least "
-            "{least} different photos, or a film",
+            "photos without their copies: {count} ({names}); use at least {least} different photos, or a film",
             code="learn_few",
             count=len(distinct_takes),
             names=", ".join(photos[take.source].name for take in distinct_takes),
@@ -191,7 +190,7 @@ def without_numbers(
     if not all(remaining) or sum(map(len, remaining)) < MIN_PHOTOS:
         raise UsageError(
             "--without leaves {learnt} faces for training and {judged} for measuring; at least {least} in total and "
-            "one of each kind are needed: leave out fewer, or start with better sources (with new numbers)",
+            "one of each kind are needed: leave out fewer, or start with better sources, whose faces get new numbers",
             code="learn_without",
             learnt=len(remaining[0]),
             judged=len(remaining[1]),

@@ -105,8 +105,8 @@ def studio(
     folder_list = None if folder or remote else data_dir() / "studio" / "folders.json"
     if keep_address and (remote is not None or not port):
         raise UsageError(
-            "--keep-address: with --tls the address contains no token, and with --port 0 no fixed port; omit one "
-            "of the two options",
+            "--keep-address: with --tls the address contains no token, and with --port 0 no fixed port; omit "
+            "--keep-address, or the other option",
             code="keep_address_tls",
         )
     try:

@@ -137,7 +137,7 @@ class CpuDevice:
         name = frame.image.format.name
         self._warn(
             "pixel_format",
-            f"frames with faces are converted from {name} to {fallback(name)}, because only these can be corrected",
+            f"frames with faces are converted from {name} to {fallback(name)}, because {name} cannot be corrected",
         )
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
