@@ -1,6 +1,6 @@
 """Provides the benchmarks' reference clips, machine description and result files.
 
-Timings vary between sessions, so each benchmark alternates between baseline and subject and reports ratios.
+Timings vary between sessions, so each benchmark measures baseline and subject alternately, and reports ratios.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, result: dict[str, Any]) -> None:
-    """Writes benchmarks/results/NAME.json and prints it."""
+    """Writes benchmarks/results/NAME.json, and prints its content."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), **result}, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
@@ -55,7 +55,7 @@ def save(name: str, result: dict[str, Any]) -> None:
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Returns min, p50, p95, p99, max in milliseconds."""
+    """Returns minimum, p50, p95, p99 and maximum in milliseconds."""
     ms = np.asarray(seconds) * 1e3
     return {
         "min": round(float(ms.min()), 3),
@@ -84,7 +84,8 @@ def clip(
 ) -> Path:
     """Creates a cached clip of `faces` moving copies of scikit-image's public-domain portrait.
 
-    Unless `clean`, it is degraded like a call: half size, sensor noise, x264 at crf 31, and enlarged again.
+    Unless `clean`, the clip is degraded like a call: half size, sensor noise, x264 at crf 31. It is then
+    enlarged again.
     """
     path = CACHE / f"{width}x{height}_{faces}x{face_px}px_{frames}f_{rate}fps_{'clean' if clean else 'call'}.mp4"
     if path.exists():
@@ -166,14 +167,14 @@ def _encode(path: Path, pictures: Iterable[np.ndarray], rate: int, options: dict
 
 
 def timed(command: Sequence[str]) -> tuple[float, float]:
-    """Measures wall and CPU seconds of a process. Prints its output if it fails."""
+    """Measures wall and CPU seconds of a process. If it fails, exits with its output."""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{process.stderr[-2000:]}")
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

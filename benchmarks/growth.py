@@ -1,14 +1,14 @@
-"""Measures how much memory a program keeps after each event.
+"""Measures how much a program's memory grows with each event.
 
-An event is a source, sound or viewer that disconnects and reconnects, or an item of the queue.
+An event is a source, audio stream or viewer that disconnects and reconnects, or an item of the queue.
 
 usage: python -m benchmarks.growth [--events 60] [--film FILM] [KIND ...]
 
-Kinds: source (a stream that disconnects), sound (the stream of `--audio` that disconnects), sink (an RTMP server of
-ffmpeg that ends), viewer (of the output), page (a viewer of the preview), queue (items whose process ends at once).
-Figures are MB per event, from the 20th event to the last: the median of the slopes between any two events, which
-ignores late one-time allocations. More than 0.1 is a fault. For sinks and viewers, the memory of the run and of its
-writer processes is added up. Saves results/growth.json.
+Kinds: source (the input stream disconnects), sound (the stream of `--audio` disconnects), sink (ffmpeg as an RTMP
+server ends), viewer (a viewer of the output disconnects), page (a viewer of the preview disconnects), queue (an item's
+process ends at once). Figures are MB per event, from the 20th event to the last: the median of the slopes between any
+two events, which is not affected by late one-time allocations. More than 0.1 is a fault. For sinks and viewers, the
+memory of the writer processes is added to that of the run. Saves results/growth.json.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ import numpy as np
 from benchmarks.common import clip, save
 
 _FIRST_EVENT = 20
-_CONNECTION_S = 1.2
+_CONNECTION_S = 1.2  # duration of each connection
 
 
 def resident(process: int | str = "self", *, children: bool = False) -> float:
-    """Reads the memory of a process in MB, optionally with its children."""
+    """Returns a process's resident memory in MB, optionally with its children."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     memory = int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
     if children:
-        started = "".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
-        memory += sum(resident(child) for child in started.split())
+        child_ids = "".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
+        memory += sum(resident(child) for child in child_ids.split())
     return memory
 
 
@@ -55,16 +55,16 @@ def free_port() -> int:
 
 
 def stream(film: Path, *, sound: bool) -> bytes:
-    """Returns `_CONNECTION_S` seconds of a film, or of a tone, as MPEG-TS."""
+    """Returns `_CONNECTION_S` seconds of a film, or of silence, as MPEG-TS."""
     out = io.BytesIO()
     with av.open(str(film)) as reader, av.open(out, "w", format="mpegts") as writer:
         if sound:
-            tone: Any = writer.add_stream("aac", rate=48_000)
+            audio: Any = writer.add_stream("aac", rate=48_000)
             for _ in range(round(_CONNECTION_S * 48_000 / 1024)):
                 frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
                 frame.sample_rate = 48_000
-                writer.mux(tone.encode(frame))
-            writer.mux(tone.encode(None))
+                writer.mux(audio.encode(frame))
+            writer.mux(audio.encode(None))
         else:
             source = reader.streams.video[0]
             video: Any = writer.add_stream_from_template(source)
@@ -77,8 +77,8 @@ def stream(film: Path, *, sound: bool) -> bytes:
 
 @contextmanager
 def hanging_up(data: bytes) -> Iterator[tuple[str, list[float]]]:
-    """Serves data and disconnects after each transfer. Yields the address and the disconnection times."""
-    server, ended = socket.create_server(("127.0.0.1", 0)), list[float]()
+    """Serves data, and disconnects after each transfer. Yields the address and a list of the disconnection times."""
+    server, end_times = socket.create_server(("127.0.0.1", 0)), list[float]()
 
     def serve() -> None:
         while True:
@@ -93,17 +93,17 @@ def hanging_up(data: bytes) -> Iterator[tuple[str, list[float]]]:
                     except OSError:
                         break
                     time.sleep(_CONNECTION_S / 10)
-            ended.append(time.monotonic())
+            end_times.append(time.monotonic())
 
     threading.Thread(target=serve, daemon=True).start()
-    yield f"tcp://127.0.0.1:{server.getsockname()[1]}", ended
+    yield f"tcp://127.0.0.1:{server.getsockname()[1]}", end_times
     server.close()
 
 
 @contextmanager
-def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a live run, and terminates it at the end."""
-    with subprocess.Popen([sys.executable, "-m", "rtface", "run", *words], stderr=subprocess.DEVNULL) as run:
+def live(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a live run, and terminates it after the block."""
+    with subprocess.Popen([sys.executable, "-m", "rtface", "run", *arguments], stderr=subprocess.DEVNULL) as run:
         try:
             yield run
         finally:
@@ -111,15 +111,15 @@ def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def of_source(events: int, film: Path, *, sound: bool = False) -> list[float]:
-    """Measures memory after each reconnection of the source (or its sound)."""
-    with hanging_up(stream(film, sound=sound)) as (address, ended):
-        words = [str(film), "null:", "--loop", "--audio", address] if sound else [address, "null:"]
-        with live(*words, "--control", str(free_port())) as run:
-            return list(after(events, run, lambda n: wait_for(lambda: len(ended) > n)))
+    """Measures memory after each disconnection of the source, or of its audio."""
+    with hanging_up(stream(film, sound=sound)) as (address, end_times):
+        arguments = [str(film), "null:", "--loop", "--audio", address] if sound else [address, "null:"]
+        with live(*arguments, "--control", str(free_port())) as run:
+            return list(after(events, run, lambda n: wait_for(lambda: len(end_times) > n)))
 
 
 def of_viewer(events: int, film: Path) -> list[float]:
-    """Measures memory after each viewer of the output. A viewer reads half a megabyte at most."""
+    """Measures memory after each viewer of the output. A viewer reads at most half a megabyte."""
     port = free_port()
 
     def view(_: int) -> None:
@@ -132,12 +132,12 @@ def of_viewer(events: int, film: Path) -> list[float]:
 
 
 def of_sink(events: int, film: Path) -> list[float]:
-    """Measures memory each time the output's server ends."""
+    """Measures memory after each end of the output's server."""
     address = f"rtmp://127.0.0.1:{free_port()}/live/key"
 
     def serve(_: int) -> None:
-        quick = ["-analyzeduration", "100000", "-probesize", "5000"]
-        options = [*quick, "-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
+        fast_start = ["-analyzeduration", "100000", "-probesize", "5000"]
+        options = [*fast_start, "-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
         subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *options], stderr=subprocess.DEVNULL, timeout=60)
 
     server = threading.Thread(target=serve, args=(0,))
@@ -213,9 +213,9 @@ def answers(port: int) -> bool:
 
 def wait_for(done: Callable[[], bool]) -> None:
     """Waits until `done` returns True. Raises TimeoutError after a minute."""
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not done():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.05)
 

@@ -2,13 +2,13 @@
 
 usage: python -m benchmarks.invented {calibrate,measure} --clips DIR --faces DIR [--engine NAME,...] [--cache DIR]
 
-Clips and people are those of `training.evaluation` (engines/training/README.md): real clips and films of stills are
+Clips and people are those of `training.evaluation` (engines/training/README.md). Real clips and films of stills are
 degraded, restored by `rtface.Enhancer`, and compared with the originals. ``calibrate`` fits the constants of
-`rtface.correct.expected_error` on the tuning clips and on people of the training set, and prints them; groups with a
-larger coverage error get more weight. ``measure`` uses held-out clips and people. It considers the samples that a
-correction changed: their coverage (the share whose luma is within the map's value of the truth; required: 0.90 ± 0.05),
-and the expected and real share that is farther from the truth than the input is, by 2 of 255 or more. ``still`` is only
-the first frame of each film, ``half`` is ``--strength 0.5``.
+`rtface.correct.expected_error` to the tuning clips and to people of the training set, and prints them. Groups with a
+larger coverage error get more weight. ``measure`` uses held-out clips and people, and only samples that a correction
+changed. It reports their coverage (the share whose luma differs from the truth by at most the map's value; required:
+0.90 ± 0.05), and the share that is at least 2 of 255 farther from the truth than the input is. Names with ``still``
+use only the first frame of each film, names with ``half`` ``--strength 0.5``.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from training.evaluation.truths import portrait
 
 FILMS = {"call": "call/2", "heavy": "heavy/4"}
 COVERAGE = 0.9
-"""Share of the samples within the bound."""
+"""Required share of samples within the bound."""
 ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
-"""The protocols with a required coverage."""
+"""The protocols that must reach the coverage."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500
-WORSE = 2.0  # code values by which a sample counts as worse than the input's
-FEATURES = 5  # number of feature columns, which precede the errors of a sample
+WORSE = 2.0  # a sample whose error exceeds the input's by this many code values counts as worse
+FEATURES = 5  # number of feature columns of a sample; columns of errors follow
 
 Samples = Any
 
 
-class _Watched(InventedMaps):
-    """Maps of invented detail that keep their faces until the next frame."""
+class _RecordingMaps(InventedMaps):
+    """Maps of invented detail that store their faces until the next frame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,53 +56,53 @@ class _Watched(InventedMaps):
         self.faces = []
         return super().original(frame)
 
-    def changed_face(self, *given: Any, **more: Any) -> ChangedFace | None:
-        face = super().changed_face(*given, **more)
+    def changed_face(self, *arguments: Any, **options: Any) -> ChangedFace | None:
+        face = super().changed_face(*arguments, **options)
         self.faces += [] if face is None else [face]
         return face
 
 
-def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
+def shots(arguments: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
     """Yields degraded films with their protocols."""
-    for path in choose_clips(a.clips, "tuning" if a.what == "calibrate" else "set-aside"):
-        clip = load_clip(path, a.frames, a.cache)
+    for path in choose_clips(arguments.clips, "tuning" if arguments.what == "calibrate" else "set-aside"):
+        clip = load_clip(path, arguments.frames, arguments.cache)
         for protocol in PROTOCOLS:
             yield protocol, degrade_clip(clip, protocol)
-    people = [face for face in split(load_faces(a.faces))[int(a.what == "measure")] if face.px >= 384]
-    for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: a.count]):
+    people = [face for face in split(load_faces(arguments.faces))[int(arguments.what == "measure")] if face.px >= 384]
+    for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: arguments.count]):
         truth = portrait(people[int(place)], frames=FIRST + 8)
         for protocol, coding in FILMS.items():
-            seen = coded_frames(truth.frames, level(coding), number)
-            yield f"film/{protocol}", Shot(truth.frames, seen, truth.matrices)
+            degraded = coded_frames(truth.frames, level(coding), number)
+            yield f"film/{protocol}", Shot(truth.frames, degraded, truth.matrices)
 
 
-def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
-    """Picks changed samples of a film. Returns n×8: five features as in `ErrorCalibration`, the errors of output and
-    input, and the map's value."""
+def samples(enhancer: rtface.Enhancer, maps: _RecordingMaps, shot: Shot, *, still: bool = False) -> Samples:
+    """Draws changed samples of a film. Returns n×8: five features as in `ErrorCalibration`, the output's error, the
+    input's error, and the map's value."""
     enhancer.reset()
     rows: list[Samples] = []
     weights = np.array(LUMA, np.float32)
-    for number, (clean, seen) in enumerate(zip(shot.clean, shot.seen, strict=True)):
+    for number, (clean, degraded) in enumerate(zip(shot.clean, shot.seen, strict=True)):
         maps.faces = []
-        shown = np.asarray(enhancer(seen, still=still))
+        restored = np.asarray(enhancer(degraded, still=still))
         if not still and (number < FIRST or (number - FIRST) % EVERY):
             continue
         for face in maps.faces:
             truth = clean[face.part].astype(np.float32) @ weights
             change, contrast, overall = face.features()
-            within = np.clip(np.rint(face.within()), 1, 255)
-            pick = face.changed & (np.random.default_rng(number).random(truth.shape) < SAMPLES / face.changed.sum())
+            bounds = np.clip(np.rint(face.within()), 1, 255)
+            is_drawn = face.changed & (np.random.default_rng(number).random(truth.shape) < SAMPLES / face.changed.sum())
             columns = (
                 face.log_scale + np.float32(np.log(255.0)),
                 np.log1p(change),
                 np.log1p(contrast),
                 np.full_like(truth, np.log(overall + 0.2)),
                 np.full_like(truth, np.log(face.scale)),
-                np.abs(shown[face.part].astype(np.float32) @ weights - truth),
+                np.abs(restored[face.part].astype(np.float32) @ weights - truth),
                 np.abs(face.before - truth),
-                within,
+                bounds,
             )
-            rows.append(np.stack([column[pick] for column in columns], 1))
+            rows.append(np.stack([column[is_drawn] for column in columns], 1))
         if still:
             break
     return np.concatenate(rows) if rows else np.zeros((0, FEATURES + 3), np.float32)
@@ -113,7 +113,7 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
     by_protocol: dict[str, list[Samples]] = {}
     for strength in (1.0, 0.5) if a.what == "measure" else (1.0,):
         with rtface.Enhancer(engine=engine, format="rgb", device="cpu", strength=strength) as enhancer:
-            maps = _Watched()
+            maps = _RecordingMaps()
             enhancer._enhance.invented = maps
             for protocol, shot in films:
                 if strength < 1.0 and protocol not in PROTOCOLS:
@@ -124,7 +124,7 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
                     by_protocol.setdefault(protocol.replace("film", "still"), []).append(
                         samples(enhancer, maps, shot, still=True)
                     )
-    print(f"{engine}: seen", flush=True)
+    print(f"{engine}: samples collected", flush=True)
     return {name: np.concatenate(parts) for name, parts in by_protocol.items() if sum(map(len, parts))}
 
 
@@ -132,10 +132,10 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
 
 
 def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
-    """Fits factor and exponents of `ErrorCalibration`. Also returns the largest coverage error of a group.
+    """Fits factor and exponents of `ErrorCalibration`. Also returns the maximum coverage error of the groups.
 
     Adam minimises the quantile loss of the logarithm. After each round, groups with a coverage error get more weight.
-    At the end the factor is shifted so that the largest positive and negative coverage errors are equal.
+    The factor is then scaled so that the largest positive and negative coverage errors are equal.
     """
     weight = dict.fromkeys(groups, 1.0)
     best: tuple[float, Any] = (1.0, None)
@@ -157,21 +157,23 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
             w = w - 0.03 * (1 - t / steps + 0.02) * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
         fit = w / deviation
         fit[0] = w[0] - (w[1:] * mean[1:] / deviation[1:]).sum()
-        off = {
+        gaps = {
             name: abs(float((ys <= xs @ fit).mean()) - COVERAGE)
             for name, (xs, ys) in ((name, _regression(part)) for name, part in groups.items())
         }
-        fit[0] += _centred([y - x @ fit for x, y in map(_regression, groups.values())])
+        fit[0] += _balancing_shift([y - x @ fit for x, y in map(_regression, groups.values())])
         covered = [float((y <= x @ fit).mean()) for x, y in map(_regression, groups.values())]
-        best = min(best, (max(abs(c - COVERAGE) for c in covered), fit), key=lambda one: one[0])
-        weight = {name: value * (np.exp(8 * off[name]) if off[name] > 0.02 else 1.0) for name, value in weight.items()}
+        best = min(best, (max(abs(c - COVERAGE) for c in covered), fit), key=lambda candidate: candidate[0])
+        weight = {
+            name: value * (np.exp(8 * gaps[name]) if gaps[name] > 0.02 else 1.0) for name, value in weight.items()
+        }
     return np.array([np.exp(best[1][0]), *best[1][1:]]), best[0]
 
 
-def _centred(errors: Sequence[Any]) -> float:
+def _balancing_shift(errors: Sequence[Any]) -> float:
     """Returns the bound's shift that balances the highest and lowest coverage."""
     shifts = np.linspace(-0.3, 0.3, 61)
-    covered = np.array([[(one <= shift).mean() for one in errors] for shift in shifts]) - COVERAGE
+    covered = np.array([[(group_errors <= shift).mean() for group_errors in errors] for shift in shifts]) - COVERAGE
     return float(shifts[np.abs(covered.max(1) + covered.min(1)).argmin()])
 
 
@@ -187,14 +189,14 @@ def _regression(part: Samples) -> tuple[Any, Any]:
 
 def figures(part: Samples) -> dict[str, float]:
     """Computes the coverage and the shares of worse samples for one protocol."""
-    error, before, within = part[:, FEATURES:].T
+    error, input_error, bounds = part[:, FEATURES:].T
     return {
         "samples": len(part),
-        "covered": round(float((error <= within).mean()), 3),
+        "covered": round(float((error <= bounds).mean()), 3),
         "mean_error": round(float(error.mean()), 2),
-        "mean_error_of_input": round(float(before.mean()), 2),
-        "mean_within": round(float(within.mean()), 1),
-        "worse": round(float((error - before >= WORSE).mean()), 3),
+        "mean_error_of_input": round(float(input_error.mean()), 2),
+        "mean_within": round(float(bounds.mean()), 1),
+        "worse": round(float((error - input_error >= WORSE).mean()), 3),
     }
 
 
@@ -205,13 +207,13 @@ def main() -> None:
     p.add_argument("--clips", type=Path, nargs="+", required=True)
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--cache", type=Path, default=CACHE / "invented")
-    p.add_argument("--frames", type=int, default=30, help="of a clip; the first ten are not counted")
-    p.add_argument("--count", type=int, default=12, help="people for films of stills")
+    p.add_argument("--frames", type=int, default=30, help="frames of a clip; the first ten are not measured")
+    p.add_argument("--count", type=int, default=12, help="number of people for films of stills")
     a = p.parse_args()
     cv2.setNumThreads(1)
     films = list(shots(a))
-    earlier = RESULTS / "invented.json"
-    result: dict[str, Any] = json.loads(earlier.read_text())["engines"] if earlier.exists() else {}
+    results_file = RESULTS / "invented.json"
+    result: dict[str, Any] = json.loads(results_file.read_text())["engines"] if results_file.exists() else {}
     for engine in a.engine.split(","):
         groups = collected(engine, a, films)
         if a.what == "calibrate":
@@ -224,7 +226,7 @@ def main() -> None:
         rows = {name: figures(part) for name, part in sorted(groups.items())}
         gap = max(abs(rows[name]["covered"] - COVERAGE) for name in ASKED if name in rows)
         result[engine] = {"frames": a.frames, "people": a.count, "largest_gap": round(gap, 3), "protocols": rows}
-        # Saves after each engine, because each engine takes minutes.
+        # Saved after each engine, because each engine takes minutes.
         save("invented", {"coverage_asked": COVERAGE, "asked_of": ASKED, "engines": result})
 
 

@@ -1,7 +1,8 @@
 """Simulates the quality levels of a live run under scripted loads.
 
-The run has one face and 30 frames per second. Costs of frames are scripted: those of keyframes and carried frames were
-measured on two cores. The load slows them down, with noise and stalls. `benchmarks.live.loads` measures real runs.
+The run has one face and 30 frames per second. The costs of keyframes and of frames in between are constants that were
+measured on two cores. The scripted load multiplies the costs, and adds noise and stalls. `benchmarks.live.loads`
+measures real runs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDemand
 
-KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005
-CEILING_S = 0.1
+KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005  # keyframe, frame in between, tracking, other work
+CEILING_S = 0.1  # maximum age of a frame
 
 
 @dataclass
@@ -46,44 +47,44 @@ class Outcome:
 def simulate(
     seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0, seed: int = 1
 ) -> Outcome:
-    """Simulates one run. `slow` returns the factor by which all work takes longer at a given time."""
+    """Simulates one run. `slow` returns the factor by which all work is slower at a time."""
     random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
     governor = QualityGovernor(period, CEILING_S)
     governor.costs.learn("s", KEY_S - 0.0045)
     arrivals = deque(np.arange(round(seconds * rate)) * period)
-    stalled = deque(np.cumsum(random.exponential(1 / stalls, round(3 * seconds * stalls) + 10)))
-    free, late, shown = 0.0, 0, True
+    stall_times = deque(np.cumsum(random.exponential(1 / stalls, round(3 * seconds * stalls) + 10)))
+    idle_from, late, was_visible = 0.0, 0, True
 
-    def took(seconds_: float, at: float) -> float:
+    def duration_of(seconds_: float, at: float) -> float:
         pause = 0.0
-        while stalled and stalled[0] <= at:
-            pause += random.uniform(0.03, 0.15) if at - stalled.popleft() < 1.0 else 0.0
+        while stall_times and stall_times[0] <= at:
+            pause += random.uniform(0.03, 0.15) if at - stall_times.popleft() < 1.0 else 0.0
         return seconds_ * slow(at) * float(np.exp(random.normal(0.0, noise))) + pause
 
     while arrivals:
-        came = float(arrivals.popleft())
-        wait = took(TRACK_S, came)
-        ready = came + (wait if wait < 0.9 * period and came >= free - period else 0.0)
-        start = max(ready, free)
-        age = start - came
+        arrival = float(arrivals.popleft())
+        wait = duration_of(TRACK_S, arrival)
+        ready = arrival + (wait if wait < 0.9 * period and arrival >= idle_from - period else 0.0)
+        start = max(ready, idle_from)
+        age = start - arrival
         out.frames += 1
         strength = 0.0
         if age > 3 * CEILING_S:
-            free = start + took(REST_S, start)
+            idle_from = start + duration_of(REST_S, start)
             governor.missing(1)
             late += 1
         else:
             late += age > CEILING_S
-            (plan,) = governor.plan(came, [FaceDemand(1, 200.0, "s")], late=late, age=age)
-            late, done = 0, [(plan.engine, plan.key)] if plan.engine else []
-            cost = took(sum(KEY_S if key else CARRY_S for _, key in done) + REST_S, start)
-            governor.costs.spent(cost, done)
-            free, strength = start + cost, plan.strength if plan.engine else 0.0
+            (plan,) = governor.plan(arrival, [FaceDemand(1, 200.0, "s")], late=late, age=age)
+            late, crops = 0, [(plan.engine, plan.key)] if plan.engine else []
+            cost = duration_of(sum(KEY_S if key else CARRY_S for _, key in crops) + REST_S, start)
+            governor.costs.spent(cost, crops)
+            idle_from, strength = start + cost, plan.strength if plan.engine else 0.0
         visible = strength > 0.01
         out.enhanced += visible
-        out.switched += visible != shown
-        shown = visible
-        out.seen.append((came, strength))
-        out.latency.append(free - came)
+        out.switched += visible != was_visible
+        was_visible = visible
+        out.seen.append((arrival, strength))
+        out.latency.append(idle_from - arrival)
         out.steps += [(s.time, s.before, s.after) for s in governor.steps if not out.steps or s.time > out.steps[-1][0]]
     return out

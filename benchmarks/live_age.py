@@ -2,12 +2,13 @@
 
 usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save NAME] [CASE ...]
 
-A case is a transport and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS after two seconds that
-the server had buffered), http-pieces (fragmented MP4 of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg,
+A case consists of a transport and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS that starts
+with two buffered seconds), http-pieces (MP4 in fragments of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg,
 pipe-ts, pipe-mkv, pipe-raw. Each frame of 320×240 shows its creation time. Like a phone, the sender creates no frames
 while it waits for its receiver. `rtface run SOURCE tcp://…?listen --correct never --tracker none` forwards the frames,
-and each frame's age is read from the output. A case passes if the median age of the last five seconds exceeds that
-around second 5 by at most 0.1 s. Saves results/NAME.json. rtsp needs gst-rtsp-server's Python (RTFACE_TEST_GST_PYTHON).
+and each frame's age is read from the output. A case passes if the median age in the last five seconds exceeds the
+median age near second 5 by at most 0.1 s. Saves results/NAME.json. rtsp needs a Python with gst-rtsp-server
+(RTFACE_TEST_GST_PYTHON).
 """
 
 from __future__ import annotations
@@ -55,39 +56,39 @@ MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 
 
 def send(target: Any, form: str, rate: float) -> None:
-    """Sends frames at their due times until the receiver disconnects.
+    """Sends frames when they are due, until the receiver disconnects.
 
-    `target` is a path, an address, or an object that accepts bytes.
+    `target` is a path, an address, or an object with a `write` method.
     """
-    muxed = form != "mjpeg"
+    muxes = form != "mjpeg"
     options = {"flush_packets": "1"}
     if form == "pieces":
         options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
-    box: Any = av.open(target, "w", format=FORMATS[form], options=options) if muxed else None
-    video: Any = box.add_stream("libx264", rate=Fraction(rate)) if muxed else av.CodecContext.create("mjpeg", "w")
-    video.width, video.height, video.pix_fmt = *SIZE, "yuv420p" if muxed else "yuvj420p"
-    (video.codec_context if muxed else video).time_base = Fraction(1, 1000)
-    if muxed:
+    muxer: Any = av.open(target, "w", format=FORMATS[form], options=options) if muxes else None
+    video: Any = muxer.add_stream("libx264", rate=Fraction(rate)) if muxes else av.CodecContext.create("mjpeg", "w")
+    video.width, video.height, video.pix_fmt = *SIZE, "yuv420p" if muxes else "yuvj420p"
+    (video.codec_context if muxes else video).time_base = Fraction(1, 1000)
+    if muxes:
         video.codec_context.gop_size, video.options = (
             round(rate * PIECE_S),
             {"preset": "ultrafast", "tune": "zerolatency"},
         )
-    begin = time.monotonic()
+    started = time.monotonic()
     number = -round(KEPT_S * rate) if form == "kept" else 0
     with suppress(OSError):
         while True:
-            time.sleep(max(0.0, begin + number / rate - time.monotonic()))
-            created = begin + number / rate if number < 0 else time.monotonic()
+            time.sleep(max(0.0, started + number / rate - time.monotonic()))
+            created = started + number / rate if number < 0 else time.monotonic()
             image = stamped_image(*SIZE, created)
-            image.pts, image.time_base = round((created - begin + KEPT_S) * 1000), Fraction(1, 1000)
-            for packet in video.encode(image if muxed else image.reformat(format="yuvj420p")):
-                if muxed:
-                    box.mux(packet)
+            image.pts, image.time_base = round((created - started + KEPT_S) * 1000), Fraction(1, 1000)
+            for packet in video.encode(image if muxes else image.reformat(format="yuvj420p")):
+                if muxes:
+                    muxer.mux(packet)
                 else:
                     data = bytes(packet)
-                    head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(data))
-                    target.write(head + data + b"\r\n" if isinstance(target, Body) else data)
-            number = max(number + 1, int((time.monotonic() - begin) * rate) + 1) if number >= 0 else number + 1
+                    header = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(data))
+                    target.write(header + data + b"\r\n" if isinstance(target, Body) else data)
+            number = max(number + 1, int((time.monotonic() - started) * rate) + 1) if number >= 0 else number + 1
 
 
 class Body:
@@ -98,7 +99,7 @@ class Body:
 
 
 def serve(port: int, form: str, rate: float) -> None:
-    """Runs an HTTP server whose responses have no known length."""
+    """Runs an HTTP server whose responses do not declare their length."""
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,25 +130,25 @@ server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
 GLib.MainLoop().run()
 """
-# Forwards only connections that begin like HTTP. RTSP is tunnelled through HTTP to pass such proxies.
+# A proxy that forwards HTTP only. RTSP is tunnelled through HTTP to pass such proxies.
 PROXY = """
 import socket, sys, threading
-def passed(a, b):
+def forward(a, b):
     try:
         while data := a.recv(65536): b.sendall(data)
     except OSError: pass
     for s in (a, b):
         try: s.shutdown(2)
         except OSError: pass
-def taken(near):
+def serve(near):
     first = near.recv(65536)
     if first.split(b" ")[0] not in (b"GET", b"POST"):
         near.sendall(b"HTTP/1.1 400 Bad Request\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
         near.close(); return
     far = socket.create_connection(("127.0.0.1", int(sys.argv[2]))); far.sendall(first)
-    threading.Thread(target=passed, args=(far, near), daemon=True).start(); passed(near, far)
+    threading.Thread(target=forward, args=(far, near), daemon=True).start(); forward(near, far)
 with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
-    while True: threading.Thread(target=taken, args=(server.accept()[0],), daemon=True).start()
+    while True: threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 """
 
 
@@ -160,10 +161,10 @@ def free_port() -> int:
 @contextmanager
 def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
     """Runs a sender in separate processes and yields its address."""
-    port, running = free_port(), list[subprocess.Popen[bytes]]()
+    port, processes = free_port(), list[subprocess.Popen[bytes]]()
 
     def start(*command: str) -> None:
-        running.append(subprocess.Popen([*command], stderr=subprocess.DEVNULL))
+        processes.append(subprocess.Popen([*command], stderr=subprocess.DEVNULL))
 
     sender = (sys.executable, "-m", "benchmarks.live_age", "--send")
     url = {"http": f"http://127.0.0.1:{port}/video", "udp": f"udp://127.0.0.1:{port}", "pipe": f"{folder}/pipe"}.get(
@@ -173,9 +174,9 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
         if way == "pipe":
             os.mkfifo(url)
         if way == "rtsp":
-            python, inner, rtsp = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
-            start(*sender, f"rtp://127.0.0.1:{inner}", form, str(rate))
-            start(python, "-c", RTSP, str(rtsp if form == "http" else port), str(inner))
+            python, rtp, rtsp = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
+            start(*sender, f"rtp://127.0.0.1:{rtp}", form, str(rate))
+            start(python, "-c", RTSP, str(rtsp if form == "http" else port), str(rtp))
             if form == "http":
                 start(sys.executable, "-c", PROXY, str(port), str(rtsp))
         else:
@@ -183,32 +184,32 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
         time.sleep(2.5)
         yield url
     finally:
-        for process in running:
+        for process in processes:
             process.kill()
             process.wait()
 
 
 def watched(port: int, seconds: float) -> list[tuple[float, float]]:
-    """Receives frames. Returns each frame's arrival, in seconds from the first frame's, and its age."""
-    until, box = time.monotonic() + 40, None
+    """Receives frames. Returns each frame's arrival, in seconds after the first frame, and age in seconds."""
+    deadline, film = time.monotonic() + 40, None
     options = {"fflags": "nobuffer", "probesize": "50000", "analyzeduration": "200000", "fpsprobesize": "0"}
-    while box is None:
+    while film is None:
         try:
-            box = av.open(f"tcp://127.0.0.1:{port}", options=options, timeout=15)
+            film = av.open(f"tcp://127.0.0.1:{port}", options=options, timeout=15)
         except (av.FFmpegError, OSError):
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 return []
             time.sleep(0.2)
-    came = list[tuple[float, float]]()
-    begin = None
+    arrivals = list[tuple[float, float]]()
+    first_arrival = None
     with suppress(av.FFmpegError):
-        for image in box.decode(video=0):
+        for image in film.decode(video=0):
             now = time.monotonic()
-            begin = begin or now
-            came.append((now - begin, now - read_stamp(image)))
-            if now - begin > seconds:
+            first_arrival = first_arrival or now
+            arrivals.append((now - first_arrival, now - read_stamp(image)))
+            if now - first_arrival > seconds:
                 break
-    return came
+    return arrivals
 
 
 def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
@@ -231,10 +232,10 @@ def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
     late = [age for at, age in ages if at >= seconds - 5]
     result: dict[str, Any] = {"case": case, "rate": rate, "said": messages[-1:], "load": os.getloadavg()[0]}
     if early and late:
-        grown = median(late) - median(early)
-        fresh = len({round(at - age, 3) for at, age in ages})
+        growth = median(late) - median(early)
+        count = len({round(at - age, 3) for at, age in ages})
         result |= {"at_5_s": round(median(early), 3), "at_end_s": round(median(late), 3), "most_s": round(max(late), 3)}
-        result |= {"grown_s": round(grown, 3), "holds": grown <= 0.1, "frames_a_s": round(fresh / ages[-1][0], 1)}
+        result |= {"grown_s": round(growth, 3), "holds": growth <= 0.1, "frames_a_s": round(count / ages[-1][0], 1)}
     print(result, flush=True)
     return result
 
@@ -252,15 +253,15 @@ def main() -> None:
             send(url, form, float(rate))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = [f"{way}-{form}".strip("-") for way, forms in WAYS.items() for form in forms]
-    parser.add_argument("cases", nargs="*", default=every)
+    all_cases = [f"{way}-{form}".strip("-") for way, forms in WAYS.items() for form in forms]
+    parser.add_argument("cases", nargs="*", default=all_cases)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rates", default="5,12,30,60")
     parser.add_argument("--save", default="live_age")
-    a = parser.parse_args()
-    rates = [float(rate) for rate in a.rates.split(",")]
-    results = [measured(case, rate, a.seconds) for case in a.cases for rate in rates]
-    save(a.save, {"seconds": a.seconds, "results": results})
+    arguments = parser.parse_args()
+    rates = [float(rate) for rate in arguments.rates.split(",")]
+    results = [measured(case, rate, arguments.seconds) for case in arguments.cases for rate in rates]
+    save(arguments.save, {"seconds": arguments.seconds, "results": results})
 
 
 if __name__ == "__main__":

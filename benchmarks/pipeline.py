@@ -1,4 +1,4 @@
-"""Compares the whole chain, and each stage, with decoding alone. Excludes encoding.
+"""Compares the chain and its stages with decoding alone. Excludes encoding.
 
 usage: python -m benchmarks.pipeline [--frames 300] [--rounds 3] [--input CLIP]
 """
@@ -35,7 +35,7 @@ def decode_only(path: Path) -> float:
 
 
 def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
-    """Measures one pass. Returns its seconds without loading the engine, its statistics, and its number of frames."""
+    """Measures one pass. Returns its seconds (without loading the engine), statistics, and number of frames."""
     stats = Stats()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
 
 
 def main() -> None:
-    """Runs each case `rounds` times. Pairs each run with a decode-only pass, and saves results/pipeline.json."""
+    """Runs each case `rounds` times, each time with a decode-only pass. Saves results/pipeline.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
@@ -59,14 +59,14 @@ def main() -> None:
     parser.add_argument("--name", default="pipeline")
     a = parser.parse_args()
     sys.setswitchinterval(0.0005)
-    one = a.input or clip(frames=a.frames)
-    four = a.input or clip(frames=a.frames, faces=4, face_px=170)
-    none = a.input or clip(frames=a.frames, faces=0)
+    one_face = a.input or clip(frames=a.frames)
+    four_faces = a.input or clip(frames=a.frames, faces=4, face_px=170)
+    no_face = a.input or clip(frames=a.frames, faces=0)
     cases = {
-        "rtface-s, one face": (one, "rtface-s"),
-        "rtface-m, one face": (one, "rtface-m"),
-        "auto, four faces": (four, "auto"),
-        "rtface-m, no faces": (none, "rtface-m"),
+        "rtface-s, one face": (one_face, "rtface-s"),
+        "rtface-m, one face": (one_face, "rtface-m"),
+        "auto, four faces": (four_faces, "auto"),
+        "rtface-m, no faces": (no_face, "rtface-m"),
     }
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "frames": a.frames, "rounds": a.rounds}
     for name, (path, engine) in cases.items():

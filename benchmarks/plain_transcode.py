@@ -1,4 +1,4 @@
-"""Transcodes the video stream with plain PyAV, as a baseline.
+"""Transcodes a video stream with PyAV alone, as a baseline.
 
 usage: plain_transcode.py INPUT OUTPUT [CODEC PRESET CRF]
 """
@@ -11,8 +11,8 @@ import av
 
 
 def main(source: str, target: str, codec: str = "libx264", preset: str = "veryfast", crf: str = "20") -> None:
-    """Decodes, encodes and muxes, nothing else."""
-    sys.setswitchinterval(0.0005)  # same interval as rtface's command line
+    """Decodes, encodes and muxes."""
+    sys.setswitchinterval(0.0005)  # the same interval as in rtface's command line
     with av.open(source) as reader, av.open(target, "w") as writer:
         stream = reader.streams.video[0]
         stream.thread_type = "AUTO"

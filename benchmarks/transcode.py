@@ -1,4 +1,4 @@
-"""Compares the time of `rtface run` with a plain transcode. Runs whole processes in pairs, with equal codec settings.
+"""Compares the time of `rtface run` with a plain transcode. Runs complete processes in pairs, with equal settings.
 
 usage: python -m benchmarks.transcode [--pairs 5] [--preset veryfast] [--input CLIP] [--engines rtface-s,rtface-m]
 """
@@ -17,7 +17,7 @@ from benchmarks.common import clip, median_ratio, save, timed
 
 
 def main() -> None:
-    """Runs the pairs and saves results/transcode_PRESET.json."""
+    """Runs the pairs, and saves results/transcode_PRESET.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--preset", default="veryfast")
@@ -36,7 +36,7 @@ def main() -> None:
         "pairs": a.pairs,
     }
     with tempfile.TemporaryDirectory() as folder:
-        plain = [
+        transcode_command = [
             sys.executable,
             "-m",
             "benchmarks.plain_transcode",
@@ -47,7 +47,7 @@ def main() -> None:
             "20",
         ]
         for engine in a.engines.split(","):
-            ours = [
+            rtface_command = [
                 sys.executable,
                 "-m",
                 "rtface",
@@ -67,17 +67,17 @@ def main() -> None:
                 "--report",
                 f"{folder}/report.json",
             ]
-            timed(plain), timed(ours)  # warms up the file cache and the compiled engine
-            pairs = [(timed(ours), timed(plain)) for _ in range(a.pairs)]
+            timed(transcode_command), timed(rtface_command)  # warms up the file cache and the compiled engine
+            pairs = [(timed(rtface_command), timed(transcode_command)) for _ in range(a.pairs)]
             report = json.loads(Path(f"{folder}/report.json").read_text())
-            walls, bases = [p[0][0] for p in pairs], [p[1][0] for p in pairs]
+            seconds, transcode_seconds = [p[0][0] for p in pairs], [p[1][0] for p in pairs]
             result[engine] = {
-                "wall_ratio": median_ratio(walls, bases),
+                "wall_ratio": median_ratio(seconds, transcode_seconds),
                 "cpu_ratio": median_ratio([p[0][1] for p in pairs], [p[1][1] for p in pairs]),
-                "wall_s": [round(w, 2) for w in walls],
-                "plain_wall_s": [round(w, 2) for w in bases],
+                "wall_s": [round(w, 2) for w in seconds],
+                "plain_wall_s": [round(w, 2) for w in transcode_seconds],
                 "added_ms_per_frame": median_ratio(
-                    [1e3 * (w - b) for w, b in zip(walls, bases, strict=True)], [frames] * len(walls)
+                    [1e3 * (w - b) for w, b in zip(seconds, transcode_seconds, strict=True)], [frames] * len(seconds)
                 ),
                 "frames_corrected": report["frames_corrected"],
                 "latency_ms": report["latency_ms"],

@@ -10,13 +10,14 @@ import sys
 
 def _open_standard_streams() -> None:
     """Opens the null device for a closed stdin, stdout or stderr (``>&-``). Otherwise the next opened file, such as a
-    film, would get that stream's descriptor, and with it all printed text."""
+    film, would get that stream's descriptor, and everything printed would be
+    written into it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest unused number
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - kept open as long as the process
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - stays open until the process ends
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
@@ -35,12 +36,12 @@ def main() -> None:
             sys.stdout.flush()
         return
     # Until the command line handles Ctrl-C, the system's default ends the process, without a traceback.
-    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if handled:
+    restore_handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if restore_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from rtface.cli.app import main as command
 
-    if handled:
+    if restore_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command()
 

@@ -47,9 +47,9 @@ def run(
     Args:
         input: anything that PyAV opens (a film, an address such as https://…), a still, or a folder of stills. For a
             live run: "camera:0" or a stream's URL.
-        output: file or folder. The extension of a file selects its format; a folder exists, or its name ends in a
-            slash. For a live run: "vcam:", a URL, "null:" or a recording. A live run ends with its input, or when the
-            process is interrupted (docs/live.md).
+        output: file or folder. The extension of a file selects its format; a folder must exist, or its name must end
+            in a slash. For a live run: "vcam:", a URL, "null:" or a recording. A live run ends with its input, or when
+            the process is interrupted (docs/live.md).
         progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
         cancel: ends the run when another thread sets it. A live run then returns its report. Other runs raise
             Interrupted, and leave a playable part or, for a long film, a state from which the same call continues
@@ -61,16 +61,16 @@ def run(
         The report; docs/report.md explains its keys.
 
     Raises:
-        RtfaceError: see `rtface.errors`; each is also a builtin error. Ctrl-C raises Interrupted, whose message
-            names the part that was written.
+        RtfaceError: see `rtface.errors`; each is also a builtin error. Ctrl-C raises Interrupted; its message says
+            which part was written.
     """
     from rtface.config.addresses import is_live, live_scope, parse_address, resolve_address
     from rtface.util.urls import place
 
     with _interruptible():
-        names = [resolve_address(_path(input, "input", "run")), resolve_address(_path(output, "output", "run"))]
-        chosen = Options.of(options)
-        ends = parse_address(names[0]), parse_address(names[1])
+        addresses = [resolve_address(_path(input, "input", "run")), resolve_address(_path(output, "output", "run"))]
+        settings = Options.of(options)
+        ends = parse_address(addresses[0]), parse_address(addresses[1])
         if is_live(*ends):
             from rtface.live.endpoint_factory import make_endpoints
             from rtface.live.session import run_live
@@ -82,11 +82,11 @@ def run(
                     code="restart_films",
                     advice=WHAT_IS_LIVE,
                 )
-            check_scope(options, chosen, live_scope(*ends, chosen))
+            check_scope(options, settings, live_scope(*ends, settings))
             stats = Stats()
             return run_live(
-                make_endpoints(*ends, chosen, stats),
-                chosen,
+                make_endpoints(*ends, settings, stats),
+                settings,
                 stats=stats,
                 stop=cancel,
                 monitor=_live_progress(progress) if progress else None,
@@ -94,10 +94,10 @@ def run(
         from rtface.jobs.run import Resumable, run_film
         from rtface.pipeline.plan import scope_of
 
-        source, target = place(names[0]), names[1]
-        check_scope(options, chosen, scope_of(source, target, chosen))
+        source, target = place(addresses[0]), addresses[1]
+        check_scope(options, settings, scope_of(source, target, settings))
         return run_film(
-            source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, notify=log.info
+            source, target, settings, Resumable(restart=restart), progress=progress, stop=cancel, notify=log.info
         )
 
 
@@ -130,17 +130,17 @@ def analyze(
 
     with _interruptible():
         source = place(resolve_address(_path(input, "input", "analyze")))
-        chosen = Options.of(options)
-        check_scope(options, chosen, Scope.ANALYSIS)
-        check_scope(options, chosen, scope_of(source, Path("analysis"), chosen))
-        return analyze_file(source, chosen, progress=progress, stop=cancel)
+        settings = Options.of(options)
+        check_scope(options, settings, Scope.ANALYSIS)
+        check_scope(options, settings, scope_of(source, Path("analysis"), settings))
+        return analyze_file(source, settings, progress=progress, stop=cancel)
 
 
 def _path(value: object, name: str, function: str) -> str:
     if isinstance(value, str | PathLike) and (text := os.fsdecode(value)):  # pyright: ignore[reportUnknownArgumentType]
         return text
     raise UsageError(
-        "{name} must be a path or an address as str or pathlib.Path, not {value}; call rtface.{function} once for each",
+        "{name} must be a path or an address as str or pathlib.Path, not {value}; call rtface.{function} once per file",
         code="argument_path",
         name=name,
         value=type(value).__name__ if value else repr(value),
@@ -149,10 +149,10 @@ def _path(value: object, name: str, function: str) -> str:
 
 
 def _live_progress(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:
-    """Calls `progress` with the state of a live run."""
+    """Makes a monitor that passes a live run's state to `progress`."""
 
     def report(live: LiveSession) -> None:
-        now = live.status.snapshot()
-        progress(Progress(now["frames_out"], now["seconds"], None, now["fps"], now["faces"]))
+        state = live.status.snapshot()
+        progress(Progress(state["frames_out"], state["seconds"], None, state["fps"], state["faces"]))
 
     return report

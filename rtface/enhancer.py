@@ -1,4 +1,4 @@
-"""Enhances single frames in a program's own loop, like `rtface run`."""
+"""Enhances single frames in another program's loop, as `rtface run` does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rtface.util.av_arrays import ArrayFormat, check_format, copy_image, image_f
 _SECONDS = parse.number(-1e9, 1e9)
 # In pixels. The five points of a visible face are farther apart than this.
 _MIN_SPREAD_PX = 1.0
-# A caller's face gets a box this much wider than its five points (brow to chin on the template).
+# Side of the box of a caller's face, relative to the extent of its five points (brow to chin on the template).
 _BOX_SIDE = 2.3
 
 
@@ -39,11 +39,11 @@ class Enhancer:
         strength: factor of the correction, 0…1; may be changed between frames.
         device: "auto", "cpu", or another name that `rtface doctor` lists.
         format: channel order of H×W×3 arrays, "rgb" or "bgr" (OpenCV).
-        fps: frames a second for the filters over time, if `e(frame, time=…)` is not given.
-        analysis: False corrects every face fully. True (default) analyses each face; clean ones stay bit for bit.
+        fps: frames a second for the filters over time, unless `e(frame, time=…)` is used.
+        analysis: False corrects every face fully. True (default) analyses each face; clear faces stay unchanged.
         wait: False starts at once on the CPU (with the light engine, if `engine` leaves the choice), and switches to
-            the GPU between two frames as soon as that is ready. True (default) waits for the GPU, if there is one.
-        options: any further option of `rtface.Options`: grain, tracker, faces, max_faces, threads …
+            the GPU between two frames as soon as the GPU is ready. True (default) waits for the GPU, if there is one.
+        options: any other option of `rtface.Options`, such as grain, tracker, faces or threads.
 
     Raises:
         UsageError: an option does not exist or cannot be used.
@@ -68,9 +68,9 @@ class Enhancer:
         **options: Any,
     ) -> None:
         self._closing, self._closed = ExitStack(), False
-        named = {"engine": engine, "strength": strength, "device": device}
-        asked = {key: value for key, value in named.items() if value != OPTIONS[key].default}
-        self._options = Options.of({**asked, **options})
+        arguments = {"engine": engine, "strength": strength, "device": device}
+        changed = {key: value for key, value in arguments.items() if value != OPTIONS[key].default}
+        self._options = Options.of({**changed, **options})
         check_scope(options, self._options, Scope.ENHANCER)
         self._format: ArrayFormat = check_format(format)
         rate: Any = parse.rate(fps, "fps")
@@ -134,36 +134,41 @@ class Enhancer:
         still: bool = False,
         time: float | None = None,
     ) -> Bytes | av.VideoFrame:
-        """Returns the enhanced frame, in new memory. It never writes to the input.
+        """Returns the enhanced frame in new memory; the input stays unchanged.
 
         Args:
-            frame: H×W×3 uint8 in the order that `format` names, or an av.VideoFrame in any format.
+            frame: H×W×3 uint8 in the channel order `format`, or an av.VideoFrame in any format.
             faces: the caller's own faces instead of the tracker's: `Face` objects, or float arrays (5, 2) of eye
                 centres, nose tip and mouth corners in pixels; a face keeps its place in the list from frame to frame.
             still: whether the frame is unrelated to the previous one.
-            time: rising time in seconds; None continues at `fps`.
+            time: time in seconds, later than the previous frame's; None: one frame later, by `fps`.
 
         Raises:
-            UsageError: type, dtype or shape is wrong; the message says how to mend it.
+            UsageError: type, dtype or shape is wrong; the message says how to correct it.
             Closed: the enhancer was closed.
         """
         self._check_open()
-        given = isinstance(frame, av.VideoFrame)
+        is_av_frame = isinstance(frame, av.VideoFrame)
         image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
         self._pts = (
             self._pts + self._step if time is None else max(self._pts + 1, round(_SECONDS(time, "time") * 90_000))
         )
         item = Frame(
-            image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
+            image,
+            self._pts,
+            self._tick,
+            self._step,
+            color=color_of(image) if is_av_frame else Color("rgb", True),
+            new=still,
         )
-        seen = before(item) if self._stages.needs_before else None
-        # Stages need faces even without enhancement, because a veil must stay.
+        decoded = before(item) if self._stages.needs_before else None
+        # Stages need the faces even if the enhancement is off: a veil must still cover them.
         if self.enabled or self._stages:
             if faces is None:
                 hides, device = self._stages.hides, self._enhance.runtime.device
                 item = find_faces(item, self._tracker, device, self.stats, watchful=hides)
                 if self._options.tracker == "none" and hides:
-                    item = replace(item, failed="tracker")  # nobody has searched for faces
+                    item = replace(item, failed="tracker")  # no tracker has searched for faces
             else:
                 item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
             self._faces = item.faces
@@ -171,8 +176,8 @@ class Enhancer:
                 item = self._enhance.process(item)
         else:
             self._faces = ()
-        item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
-        return item.image if given else item.image.to_ndarray()  # type: ignore[return-value]
+        item = self._stages.process(item if self.enabled else replace(item, enhancing=False), decoded)
+        return item.image if is_av_frame else item.image.to_ndarray()  # type: ignore[return-value]
 
     def _check_open(self) -> None:
         if self._closed:
@@ -186,7 +191,7 @@ class Enhancer:
         self._faces = ()
 
     def close(self) -> None:
-        """Releases engines and tracker. Safe to call twice; `faces` stay readable."""
+        """Releases engines and tracker. Safe to call twice; `faces` stays readable."""
         self._closed = True
         self._closing.close()
 
@@ -201,14 +206,15 @@ class Enhancer:
 
 
 def own_face(face: Face | Float, place: int) -> Face:
-    """Converts a caller's `Face` or five points to a face. Raises UsageError, with the `place`, for others."""
+    """Converts a caller's `Face` or five points to a `Face`. Raises UsageError with the index `place` for other
+    values."""
     points = np.asarray(face.points if isinstance(face, Face) else face)
     valid = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
     side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if valid else 0.0
     if side < _BOX_SIDE * _MIN_SPREAD_PX:
         raise UsageError(
             "faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and mouth "
-            "corners in pixels, which lie apart",
+            "corners in pixels, which do not coincide",
             code="enhancer_points",
             place=place,
         )

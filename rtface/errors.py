@@ -1,20 +1,20 @@
-"""Defines all errors that rtface raises on purpose, messages, and the log.
+"""Defines the errors that rtface raises, their messages, and the log.
 
 RtfaceError
 ├── UsageError (ValueError)            an option, argument or configuration value that cannot be used
 ├── Closed (ValueError)                use of an object after it was closed
-├── InputError (ValueError)            the input is empty, damaged beyond use, or holds no video
+├── InputError (ValueError)            the input is empty, damaged beyond use, or contains no video
 │   └── InputMissing (FileNotFoundError)
 ├── OutputError (OSError)              the output cannot be opened, written or finished
 ├── DownloadError (OSError)            a file cannot be fetched, or differs from the published one
 ├── MissingComponent (ImportError)     a package, model file or device that this job needs is missing
-└── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden gate)
+└── EngineError (RuntimeError)         an engine's result is unusable (golden gate failed)
     ├── OutOfDeviceMemory (MemoryError) the GPU has too little free memory
     └── DeviceLost                     the GPU stopped responding; this process cannot use it any more
 Interrupted (KeyboardInterrupt)        stopped by a signal; finished work is on disk; not an Exception
 
-Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
-to do next, in one line for users, without a traceback. `code` and `values` are for programs.
+Each is also a subclass of the builtin exception that a Python programmer would catch. The message says what happened,
+where, and what to do next, in one line for users, without a traceback. `code` and `values` are for programs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("rtface")
 class OptionFlag(str):
     """The name of an option in a message, such as "--max-faces".
 
-    A template has it as ``{--max-faces}``, with a value as ``{--max-faces:2}``, and a switch as
+    A template writes it as ``{--max-faces}``, or ``{--max-faces:2}`` with a value; a switch is written as
     ``{--overwrite=True}``.
     """
 
@@ -62,29 +62,29 @@ class Message(str):
 
     Args:
         template: the line, with a {placeholder} for each value and each option (`OptionFlag`); without a code and
-            values it is used verbatim. Another `Message` keeps its code and values.
+            values it is used verbatim. If it is a `Message`, its code and values are preserved.
         code: code that no other template has; "" for none.
-        values: values of placeholders, and further facts for programs. Numbers stay numbers (None if not finite), an
-            error or a message with a code becomes the table of its `to_dict`, and everything else becomes text.
+        values: values of placeholders, and additional values for programs. Numbers stay numbers (None if not finite),
+            an error or a message with a code becomes the table of its `to_dict`, and everything else becomes text.
     """
 
     code: str
     values: dict[str, Any]
 
     def __new__(cls, template: str = "", /, *, code: str = "", **values: object) -> Message:
-        filled = values or (code and not isinstance(template, Message))
-        line = super().__new__(cls, redacted(template.format_map(_Placeholders(values)) if filled else template))
+        is_template = values or (code and not isinstance(template, Message))
+        line = super().__new__(cls, redacted(template.format_map(_Placeholders(values)) if is_template else template))
         line.code = code or getattr(template, "code", "")
         line.values = getattr(template, "values", {}) | {name: _json_value(value) for name, value in values.items()}
         return line
 
     def __add__(self, more: str) -> Message:
-        """Appends text. Code and values are kept, and the text is added to the list `values["more"]`."""
-        added = {"more": [*self.values.get("more", ()), _json_value(more)]} if more else {}
-        return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
+        """Appends text. Code and values are preserved, and the text is added to the list `values["more"]`."""
+        appended = {"more": [*self.values.get("more", ()), _json_value(more)]} if more else {}
+        return Message.of({"code": self.code, "values": self.values | appended, "message": f"{self}{more}"})
 
     def one_line(self) -> Message:
-        """Returns the message in one line: file names and other programs may have added line breaks."""
+        """Joins the message into one line. File names and other programs may have added line breaks."""
         return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
     def to_dict(self) -> MessageTable:
@@ -100,7 +100,7 @@ class Message(str):
 
 
 def reason(error: BaseException) -> str:
-    """Returns type and message of any error, even an unreadable one."""
+    """Returns type and message of any error, even without a readable message."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a plugin's error may raise anything
@@ -123,9 +123,9 @@ class _EndsRun(BaseException):
 
     Attributes:
         message: what happened, where, and what to do next. Callers may append to it.
-        partial: path of the part that was finished and plays, or None.
+        partial: path of the finished and playable part of the output, or None.
         resume_at: seconds into the input from which to continue (``--start``), or None if nothing was done.
-        hint: next step for a command line, shown after the message.
+        hint: next step for users of the command line, shown after the message.
     """
 
     partial: str | None = None
@@ -176,14 +176,14 @@ class Closed(RtfaceError, ValueError):
 
 
 class InputError(RtfaceError, ValueError):
-    """The input is empty, damaged beyond use, or holds no video."""
+    """The input is empty, damaged beyond use, or contains no video."""
 
 
 class InputMissing(InputError, FileNotFoundError):
     """The input does not exist or may not be read."""
 
     def __new__(cls, message: str = "", /, *, code: str = "", **values: object) -> InputMissing:
-        return FileNotFoundError.__new__(cls, message)  # InputError's `__new__` refuses subclasses of OSError
+        return FileNotFoundError.__new__(cls, message)  # InputError's `__new__` rejects subclasses of OSError
 
 
 class OutputError(RtfaceError, OSError):
@@ -199,7 +199,7 @@ class MissingComponent(RtfaceError, ImportError):
 
 
 class EngineError(RtfaceError, RuntimeError):
-    """An engine gave no usable answer: golden gate failed, wrong shape."""
+    """An engine's result is unusable: its golden gate failed, or its shape is wrong."""
 
 
 class OutOfDeviceMemory(EngineError, MemoryError):
@@ -213,7 +213,7 @@ class DeviceLost(EngineError):
 class Interrupted(_EndsRun, KeyboardInterrupt):
     """Stopped by a signal. This is not an `Exception`, because a program must not continue after it.
 
-    The message names the finished part and how to continue.
+    The message says which part was finished and how to continue.
 
     Attributes:
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.

@@ -50,7 +50,7 @@ class Color:
         matrix: YCbCr matrix; "rgb" for RGB, palette and gray-without-chroma sources.
         full_range: True if black is 0 and white is the largest code (JPEG range).
         transfer: transfer family; "sdr" for every gamma-like curve, "log" for printing density (DPX, Cineon).
-        primaries: FFmpeg's number of the primaries (1 BT.709, 9 BT.2020, …); 2 if unspecified.
+        primaries: FFmpeg's AVColorPrimaries (1 BT.709, 9 BT.2020, …); 2 if unspecified.
         siting: where a subsampled chroma sample sits.
     """
 
@@ -83,10 +83,10 @@ class Face:
     """Describes one face on one frame, in pixels of display space.
 
     Attributes:
-        track_id: positive and constant while the face is tracked; another one after a cut. 0 for a detection without a
+        track_id: positive and constant while the face is tracked; a new number after a cut. 0 for a detection without a
             track (in `Frame.unfollowed` only).
         box: x0, y0, x1, y1; float64 of shape (4,).
-        points: eye centre left in the frame, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
+        points: centres of the eyes (left in the frame first), nose tip, left and right mouth corner; float64 (5, 2).
         mesh: MediaPipe's 478 points x, y, z (z in the same pixels, negative towards the camera); float64 (478, 3),
             or None.
         score: confidence 0…1.
@@ -116,13 +116,13 @@ class Quantisers:
 
     The unit is the same for all codecs: the step of the coefficients of an orthonormal transform, in code values of
     8 bits. A step of q leaves an error of about q/√12 in each coefficient that is not zero, and in each sample.
-    Matrices that weight the coefficients are ignored, except those of JPEG, which has nothing else.
+    Matrices that weight the coefficients are ignored, except in JPEG, which defines its steps only by them.
 
     Attributes:
         steps: float32 of rows and columns of blocks, in sample space from the top left; positive. The last ones may
             reach beyond the image. Both fields of an interlaced frame share one map.
         block: side of a block in luma samples of the whole stored frame: 16 for macroblocks; the longer side of the
-            frame if one step holds for all of it.
+            frame if it has a single step.
         codec: FFmpeg's canonical name of the codec; "jpeg" for a still.
     """
 
@@ -132,7 +132,7 @@ class Quantisers:
 
 
 class SharedViews:
-    """Holds a device's views of an image (`protocols.View`). They are kept by field, colour and display."""
+    """Caches a device's views of an image. The keys are field, colour and display."""
 
     __slots__ = ("cached", "image")
 
@@ -146,15 +146,15 @@ class Frame:
     """A decoded video frame with its time, colour, display and faces.
 
     Attributes:
-        image: the decoded samples in their native format; after the source, the pipeline owns them.
+        image: the decoded samples in their native format; the source leaves them to the pipeline.
         pts: presentation time in `time_base` units, never renumbered.
         time_base: seconds of one unit.
         duration: duration in `time_base` units; 0 if unknown.
         color, display: how to read `image`.
         faces: the tracked faces, in display space.
-        unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
-            not yet confirmed). They have box and five points only, no mesh. `track_id` is that of the lost track at
-            that place, or 0. Faces beyond the limit of faces are included. All these are never enhanced; stages that
+        unfollowed: faces that the detector finds but the tracker does not follow (a profile whose mesh is lost, a face
+            not yet confirmed). They have a box and five points, but no mesh. `track_id` is that of the lost track at
+            that place, or 0. Faces beyond the limit of faces are included. None of these is enhanced; stages that
             hide faces cover them. Empty unless a stage of the run hides faces.
         faces_age: seconds since `faces` and `unfollowed` were seen; 0 if seen on this frame.
         captured_at: `time.monotonic()` of the capture, for measuring latency; None for files.
@@ -164,8 +164,8 @@ class Frame:
         corrected: whether a face's correction was added.
         changed: boxes in display pixels, outside of which nothing changed; None if any sample may have changed (a stage
             has drawn something, or light or colour was changed).
-        filtered: whether a filter that is not a network changed its light (`rtface.live.brighten`), its
-            colours (`rtface.device.cpu.fading`) or its size (`rtface.media.read.enlarge`).
+        filtered: whether a filter that is not a network changed the frame's light (`rtface.live.brighten`),
+            colours (`rtface.device.cpu.fading`) or size (`rtface.media.read.enlarge`).
         generated: whether a stage has drawn a face, or a part of one, that a network invented.
         enhancing: False if the user has switched the enhancement off (live runs, `rtface.Enhancer`).
         new: whether this image is unrelated to the previous one (separate stills).
@@ -180,9 +180,10 @@ class Frame:
             (`rtface.pipeline.invented`); None if no face was corrected, or no map is made.
         quantisers: the codec's quantiser steps, if the stream signals them (`rtface.media.read.quantiser`). None
             otherwise, and after the image was scaled or turned.
-        combed: brightness of the frame as read, if it weaves two fields although the film has no such flag; else None.
+        combed: luma of the frame as read, if it interleaves two fields although the film does not signal that; else
+            None.
         source: the frame as read, before its image was enlarged (``--scale``); None if it was not enlarged.
-        views: shared by all frames with this `image`; a frame with another image starts without any.
+        views: the views of `image`, shared by all frames with this image.
     """
 
     image: av.VideoFrame
@@ -235,7 +236,7 @@ class Frame:
     @property
     def time(self) -> float:
         """Presentation time in seconds (of the field, for a field)."""
-        base = self.time_base  # rounds like fractions do, which take ten times as long
+        base = self.time_base  # same rounding as with fractions, ten times as fast
         t = self.pts * base.numerator / base.denominator
         if self.field == 1:
             t += 0.5 * (self.duration * base.numerator / base.denominator)
@@ -256,7 +257,7 @@ class Packet:
 
 
 class Pixels(Protocol):
-    """Holds pixels of crops in a device's memory: a numpy array on the host, or a handle of GPU memory; N, 3, S, S."""
+    """Represents crops' pixels, of shape (N, 3, S, S): a numpy array on the host, or a handle of GPU memory."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -37,7 +37,7 @@ class Sink(Protocol):
     """Writes packets, and frames in pts order. The output is either complete or absent.
 
     Attributes:
-        kept: number of frames, from the first on, in the part that was kept after `abort` or a failed write.
+        kept: number of frames at the start of the output that are preserved after `abort` or a failed write.
     """
 
     @property
@@ -48,12 +48,12 @@ class Sink(Protocol):
         """Flushes, and publishes the output under its name."""
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends early. With `keep_partial`, keeps a playable file whose name says partial, and returns its path."""
+        """Ends early. With `keep_partial`, leaves a playable file with "partial" in its name; returns its path."""
         ...
 
 
 class View(Protocol):
-    """Shows a frame to trackers and analysers: RGB in display space, at any scale, on demand."""
+    """Lets trackers and analysers read a frame: RGB in display space, at any scale, on demand."""
 
     @property
     def width(self) -> float: ...
@@ -61,7 +61,7 @@ class View(Protocol):
     def height(self) -> float: ...
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Returns the frame, RGB uint8 h×w×3, longer side ≤ max_side. Also its pixels' size in display pixels."""
+        """Returns a reduced frame and its pixels' size in display pixels. RGB uint8 h×w×3, longer side ≤ max_side."""
         ...
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
@@ -87,19 +87,19 @@ class Tracker(Protocol):
     """Finds faces, tracks them over time, and stabilises their points."""
 
     sparing: bool
-    """Set before each `update`, True where time is short: the tracker may then read fewer faces a frame."""
+    """Set before each `update`, True if time is short: the tracker may then read fewer faces a frame."""
     watchful: bool
-    """Set before each `update`, True where a stage hides faces: the tracker fills `unfollowed`, and runs the detector
+    """Set before each `update`, True if a stage hides faces: the tracker fills `unfollowed`, and runs the detector
     on every frame unless `sparing`."""
     thorough: bool
     """Set before each `update`, True for a still: the tracker may then take longer to find small and doubtful faces."""
     unfollowed: tuple[Face, ...]
-    """After `update`: faces on this frame that no returned one covers (`Frame.unfollowed`)."""
+    """After `update`: faces on this frame that no returned face covers (`Frame.unfollowed`)."""
     beyond: int
     """After `update`: the number of faces seen on this frame beyond the limit."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Returns the faces on a frame. `time` is in seconds and rises; `cut` forgets all tracks."""
+        """Returns the faces on a frame. `time` is in seconds and increases; `cut` forgets all tracks."""
         ...
 
     def reset(self) -> None: ...
@@ -139,7 +139,7 @@ class FilmTracker(Tracker, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadMap:
-    """Locates the map of an engine's head, with values on a GPU.
+    """Describes a map that an engine's head computes on a GPU.
 
     Attributes:
         shape: rows and columns of the map.
@@ -152,7 +152,7 @@ class HeadMap:
 
 @dataclass(slots=True)
 class Restored(Generic[PixelsCo]):
-    """Holds an engine's answer to a batch of crops, in their memory.
+    """Holds an engine's result for a batch of crops, in their memory.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
@@ -172,7 +172,7 @@ class Engine(Protocol):
     """Runs a restoration network.
 
     Attributes:
-        size: S, the side in pixels of the square crop it takes.
+        size: S, the side in pixels of its square input crop.
         whole: whether it restores the whole crop, including hair and neck.
         heavy: whether films run it on keyframes only, unless the user sets another spacing.
         vivid: whether it invents detail that is likely rather than true.
@@ -195,14 +195,14 @@ class Engine(Protocol):
     def ms(self) -> float: ...
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, in its device's memory, or on the host (one crop).
-        The answer's arrays are in the same memory.
+        The result's arrays are in the same memory.
 
         `after` is the result of the last call for the same faces, done or not; None for new faces. Stateless engines
         ignore it."""
         ...
 
     def stand_back(self) -> None:
-        """Lowers the engine's priority, if supported. From now on no frame waits for it."""
+        """Lowers the engine's priority, if supported. From then on no frame waits for it."""
 
     def close(self) -> None: ...
 
@@ -213,14 +213,14 @@ class ShapingOptions:
 
     Attributes:
         strength: factor of the correction, 0…1.5; 0 changes nothing.
-        grain: "match" and "less" restore the texture of the skin around the face; "none" keeps the engine's.
+        grain: "match" and "less" restore the texture of the skin around the face; "none" keeps the engine's texture.
         average: whether to take the gated average over time (for engines without recurrent state).
         gate: whether to fade out where engine and image show different content.
         keep: whether to store this frame as a keyframe, for the next frames, which have no engine.
         region: "face", or "head": also hair, ears and neck.
-        share: share of this frame's engine in the correction; the rest is the previous engine's. With `keep` only.
-        still: whether no earlier frame can tell flecks from the face. No small spot then becomes stronger.
-        known: whether the engine has learnt the person, with the colour of the eyes. Otherwise their hue is preserved.
+        share: weight of this frame's engine in the correction; the previous engine has 1 - `share`. With `keep` only.
+        still: whether no earlier frame distinguishes flecks from the face; small spots are then not strengthened.
+        known: whether the engine has learnt the person, including the eye colour; otherwise the eyes' hue is preserved.
         detail: factor of additional fine detail (`rtface.correct.detail`): 0 none, 1 as much as makes a face clear,
             1.5 at most.
     """
@@ -247,7 +247,7 @@ class ShapeTask(Protocol):
     """Holds the input of `Device.shape` for one face (`rtface.enhance.tasks.FaceTask`).
 
     Attributes:
-        restored: the engine's answer; None between keyframes, if the device carries, or if there is no answer yet.
+        restored: the engine's result; None between keyframes, if the device carries, or if there is no result yet.
         crops: the crop of this face.
         mesh: the face's points in crop pixels, float64 (478, 2), or None.
         state: state of the track's correction; `shape` updates it.
@@ -287,12 +287,12 @@ class Correction(Protocol):
 
 
 class Device(Protocol):
-    """Cuts crops from native planes, shapes engine answers, and composites them.
+    """Cuts crops from native planes, shapes engines' results, and composites them.
 
     Attributes:
-        carries: whether `shape` moves the last keyframe's correction to faces without an engine's answer
-            (`rtface.correct.reproject`), so that an engine may pause between keyframes. Keyframes over a light engine's
-            answers (`rtface.enhance.keyframes.scheduler`) are joined on the host and do not need it.
+        carries: whether `shape` moves the last keyframe's correction to faces without an engine's result
+            (`rtface.correct.reproject`), so that an engine may pause between keyframes. Keyframes combined with a
+            light engine's results (`rtface.enhance.keyframes.scheduler`) are combined on the host without this.
     """
 
     @property
@@ -311,8 +311,8 @@ class Device(Protocol):
         ...
 
     def shape(self, faces: Sequence[ShapeTask]) -> Sequence[Correction]:
-        """Converts restored crops of one frame to corrections (`rtface.correct`). An answer may be in the memory of the
-        device's crops, or in that of the host."""
+        """Converts restored crops of one frame to corrections (`rtface.correct`). An engine's result may be in the
+        memory of the device's crops, or in that of the host."""
         ...
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
@@ -323,7 +323,7 @@ class Device(Protocol):
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds corrections to the frame's own planes, and completes `cut`.
 
-        Samples for which every mask is 0 stay bit for bit. May write into `frame.image` after `make_writable()`.
+        Samples for which every mask is 0 stay bit-identical. May write into `frame.image` after `make_writable()`.
         """
         ...
 
@@ -336,7 +336,7 @@ class Device(Protocol):
 
 
 class CodedNetwork(Protocol):
-    """Removes coding artefacts and noise at coded size. Not for use from several threads."""
+    """Removes coding artefacts and noise at coded size. Not thread-safe."""
 
     def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
         """Returns the correction and expected errors. The correction is float32 3×h×w (of values 0…1). The errors are
@@ -361,7 +361,7 @@ class Engines(Protocol):
     @property
     def described(self) -> tuple[str, str]: ...
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
-        """Picks the engine for a face. `faces` is how many share a live frame's time; 0 means no time limit (films)."""
+        """Picks the engine for a face. `faces` is the number that share a live frame's time; 0: no limit (films)."""
         ...
 
     def named(self, name: str) -> Engine: ...
@@ -376,7 +376,7 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Holds a device and the engines for its crops. Crops on a GPU need engines there.
+    """Holds a device and the engines for its crops. If crops are on a GPU, so are the engines.
 
     Attributes:
         ahead: number of frames that engines may process while the next one is prepared.

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,40}"  # limited, so that the time grows only linearly with the text
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,40}"  # limited length, so that matching takes linear time
 # One slash is enough, because pathlib or a typo may drop the other.
 _URL = re.compile(_SCHEME + r":/+[^\s'\"<>]*[^\s'\"<>,.;:)]")
 _SECRETS: set[str] = set()

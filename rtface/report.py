@@ -108,7 +108,7 @@ class Report:
         self.persons = persons_of(self.tracks)
         self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
-        # The engines that ran. Until now, only the requested one was set. The coded stage is not an engine.
+        # Replaces the requested engine by those that ran. The coded stage is not an engine.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
@@ -124,19 +124,19 @@ class Report:
 
     def note_uncorrected(self) -> None:
         """Notes the faces that a finished run left uncorrected, with reasons."""
-        asked = [track for track in self.tracks if track.spans]  # other tracks had no decision
-        left = [track for track in asked if not track.treatment["on"]]
-        decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
-        reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
-        if left and (decided or not self.frames_corrected):
+        decided_tracks = [track for track in self.tracks if track.spans]  # other tracks had no decision
+        uncorrected = [track for track in decided_tracks if not track.treatment["on"]]
+        automatic = self.options.get("correct") == "auto" and not self.options.get("treatment")
+        reasons = ", ".join(dict.fromkeys(reason for track in uncorrected for reason in track.verdict.because[:1]))
+        if uncorrected and (automatic or not self.frames_corrected):
             self.notes.append(
                 Message(
                     "{left} of {count} faces were left as they are ({reasons}){advice}",
                     code="faces_left",
-                    left=len(left),
-                    count=len(asked),
+                    left=len(uncorrected),
+                    count=len(decided_tracks),
                     reasons=reasons,
-                    advice=Message("; {--correct:always} corrects them", code="always_corrects") if decided else "",
+                    advice=Message("; {--correct:always} corrects them", code="always_corrects") if automatic else "",
                 )
             )
         elif self.frames_out and not self.frames_corrected:
@@ -158,7 +158,7 @@ class Report:
             target: file, checked before the run by `rtface.media.files.outputs.check_outputs`.
 
         Raises:
-            OutputError: the file cannot be written; the enhanced film is kept.
+            OutputError: the file cannot be written; the enhanced film is preserved.
         """
         write_whole(target, (self.to_json() + "\n").encode())
 
@@ -172,8 +172,8 @@ _UNFINISHED = defstruct(
 def is_unfinished(
     path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
 ) -> bool:
-    """Returns whether `path` reports a run to `output` that ended early. It must be of a job, or of the same part
-    ("start" and "end") of the same film. Reports of other runs are kept."""
+    """Returns whether `path` reports a run to `output` that ended early. With `job` that is enough; otherwise it
+    must be of the same part ("start" and "end") of the same film. Reports of other runs must not be replaced."""
     try:
         report = parse_json(read_regular(path))
     except (OSError, ValueError):
@@ -189,11 +189,11 @@ def metadata_options(options: Options) -> dict[str, str]:
     """Returns the options for an output's metadata. Every recipient can read them, so names of persons are removed."""
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
-    more = {key: text for key in ("scale", "fields") if (text := getattr(options, key)) not in (None, "auto")}
-    more |= {"person": "learnt"} if learnt_persons(options.person) else {}
+    extra = {key: text for key in ("scale", "fields") if (text := getattr(options, key)) not in (None, "auto")}
+    extra |= {"person": "learnt"} if learnt_persons(options.person) else {}
     if options.shots is not None:
-        more["shots"] = "yes"
-    return values | more | ({"stages": stages} if stages else {})
+        extra["shots"] = "yes"
+    return values | extra | ({"stages": stages} if stages else {})
 
 
 def unnamed(faces: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rtface.errors import Message, log
 
-# A run in which every frame fails is not done. After so many failed frames in a row it raises an error.
+# A run in which every frame fails must not look successful: after this many in a row it raises an error.
 FAULTS_IN_A_ROW = 100
 
 # Edges of the bins: 10 µs to 100 s, 5 % apart. A percentile has an error of at most 2.5 %.
@@ -95,7 +95,7 @@ class Stats:
             log.warning("%s", message)
 
     def fault(self, where: str, error: Exception, what: str = "") -> None:
-        """Counts a fault of a step (``tracker``, ``enhance``). Logs only the first. The frame passes unchanged.
+        """Counts a fault of a step (``tracker``, ``enhance``). Logs only the first. The frame stays unchanged.
 
         Args:
             what: what failed if it is not a step on a frame, such as the name of an output.
@@ -103,7 +103,7 @@ class Stats:
         self.count("faults")
         self.last_fault = str(error)
         step = Message(
-            "a frame passes unchanged, because its {step} step failed: {why}",
+            "a frame stays unchanged because its {step} step failed: {why}",
             code="frame_unchanged",
             step=where,
             why=error,
@@ -112,7 +112,7 @@ class Stats:
         log.debug("%s fault", where, exc_info=error)
 
     def tolerate(self, where: str, what: str = "") -> Tolerance:
-        """Counts an error in the block as a `fault`. It must not end a live run."""
+        """Counts an error in the block as a `fault`. The error then does not end a live run."""
         return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:

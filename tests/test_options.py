@@ -301,5 +301,5 @@ def test_what_is_gone_is_answered_where_it_was_written(tmp_path: Path) -> None:
         ({}, {"RTFACE_DAMAGE": "halftone"}, None, "RTFACE_DAMAGE"),
         ({}, {}, file, "some.toml: damage"),
     ):
-        with pytest.raises(UsageError, match=rf"{where} is gone.* before rtface: magick IN"):
+        with pytest.raises(UsageError, match=rf"{where} was removed.* before rtface: magick IN"):
             load(flags, config=config, environ=environ)

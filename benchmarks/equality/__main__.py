@@ -3,12 +3,12 @@
 usage: python -m benchmarks.equality --old DIR [--new DIR] [--only NAME ...] [--keep FOLDER]
 
 DIR is a checkout with its `.venv`. Each case is a separate process in each checkout. The program compares the samples,
-times and colour tags of video streams, the packets of other streams, the metadata, still files byte by byte, and
-reports without times, paths and wording. Instead of the old checkout, --old accepts the `old.json` or `new.json` that
-an earlier run saved with --keep on the same machine. The exit code is 1 if anything differs.
+times and colour tags of video streams, the packets of other streams, the metadata, the bytes of stills, and reports
+without times, paths and wording. Instead of an old checkout, --old accepts the `old.json` or `new.json` that an earlier
+run saved with --keep on the same machine. The exit code is 1 if anything differs.
 
-It does not cover GPUs, cameras, virtual cameras, network streams, or the dependence of live runs on the clock: their
-quality levels and correction get scripted times instead of measured ones, and no tracker runs.
+The program does not cover GPUs, cameras, virtual cameras and network streams. Nor does it cover how live runs depend
+on the clock: their quality levels and correction get scripted times, and no tracker runs.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ ROW = "{:<26} {:<12} {:<12} {:<9} {}"
 
 @dataclass
 class Side:
-    """One of the two checkouts.
+    """One of the two checkouts to compare.
 
     Attributes:
-        checkout: its folder; None if `hashes` has all cases.
+        checkout: folder of the checkout; None if `hashes` already contains all cases.
         work: folder for the checkout's outputs and cache.
-        hashes: hashes of the outputs' parts, by case.
+        hashes: by case: hashes of the parts of the outputs.
     """
 
     checkout: Path | None
@@ -48,7 +48,7 @@ class Side:
     hashes: dict[str, hashing.Parts]
 
     def parts(self, case: Case, source: Path) -> hashing.Parts:
-        """Returns a case's hashes. Runs the case in a new process unless an earlier run has them."""
+        """Returns a case's hashes. Runs the case in a new process unless the hashes are from an earlier run."""
         if self.checkout is None:
             return self.hashes.get(case.name, {})
         out = self.work / case.name.replace(" ", "-")
@@ -58,11 +58,11 @@ class Side:
         if case.command[0] == "python":
             command = [python, str(HERE / "worker.py"), case.command[1], str(source), str(out)]
         else:
-            places = {"IN/": f"{source}/", "OUT/": f"{out}/"}
-            words = [re.sub("IN/|OUT/", lambda m: places[m[0]], word) for word in case.command]
-            command = [python, "-m", "rtface", *words]
+            folders = {"IN/": f"{source}/", "OUT/": f"{out}/"}
+            arguments = [re.sub("IN/|OUT/", lambda m: folders[m[0]], argument) for argument in case.command]
+            command = [python, "-m", "rtface", *arguments]
         paths = (self.checkout, self.checkout / "plugins" / "rtface-overlays", source)
-        env = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {
             "RTFACE_CACHE": str(self.work / "cache"),
             "RTFACE_CONFIG_DIR": str(self.work / "conf"),
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
@@ -72,7 +72,7 @@ class Side:
             run = subprocess.run(
                 command,
                 cwd=self.checkout,
-                env=env,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=log,
@@ -85,35 +85,35 @@ class Side:
 
 
 def main() -> int:
-    """Parses the command line and compares. Returns the exit code."""
+    """Parses the command line, and compares the checkouts. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--old", type=Path, required=True, metavar="DIR", help="a checkout, or the old.json of an earlier run"
     )
     parser.add_argument(
-        "--new", type=Path, default=HERE.parents[1], metavar="DIR", help="a checkout; this one by default"
+        "--new", type=Path, default=HERE.parents[1], metavar="DIR", help="a checkout; default: the one of this file"
     )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose name contains one of these")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="run only cases whose name contains a NAME")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep inputs, outputs and hashes in this folder")
     a = parser.parse_args()
     cases = [c for c in CASES if not a.only or any(name in c.name for name in a.only)]
     if not cases:
-        parser.error("no case has such a name; there are " + ", ".join(c.name for c in CASES))
+        parser.error("no case has such a name; the cases are " + ", ".join(c.name for c in CASES))
     with tempfile.TemporaryDirectory(prefix="equality-") as folder:
         return compare(a.old.resolve(), a.new.resolve(), cases, (a.keep or Path(folder)).resolve())
 
 
 def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
-    """Runs the cases in both checkouts and prints the table. Returns 1 if anything differs, else 0."""
+    """Runs the cases in both checkouts, and prints a table. Returns 1 if anything differs, else 0."""
     source = folder / "inputs"
     if not (source / "made").exists():
         shutil.rmtree(source, ignore_errors=True)
         inputs.make(source)
         (source / "made").touch()
-    digest = hashing.parts_of(source)
+    input_hashes = hashing.parts_of(source)
     saved = json.loads(old.read_text()) if old.is_file() else None
-    if saved and saved["inputs"] != digest:
-        sys.exit(f"{old} was made from other inputs; run the old checkout again")
+    if saved and saved["inputs"] != input_hashes:
+        sys.exit(f"{old} was made from different inputs; use the old checkout as --old again")
     sides = {
         "old": Side(None if saved else old, folder / "old", saved["cases"] if saved else {}),
         "new": Side(new, folder / "new", {}),
@@ -121,27 +121,27 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
     print(ROW.format("case", "old", "new", "equal", "seconds"), flush=True)
     different: list[str] = []
     for case in cases:
-        began = perf_counter()
-        before, after = (side.parts(case, source) for side in sides.values())
-        failed = (after["exit code"] != "0") != case.refused
+        started = perf_counter()
+        old_parts, new_parts = (side.parts(case, source) for side in sides.values())
+        failed = (new_parts["exit code"] != "0") != case.refused
         print(
             ROW.format(
                 case.name,
-                hashing.together(before),
-                hashing.together(after),
-                "FAILED" if failed else "yes" if before == after else "DIFFERENT",
-                f"{perf_counter() - began:.1f}",
+                hashing.together(old_parts),
+                hashing.together(new_parts),
+                "FAILED" if failed else "yes" if old_parts == new_parts else "DIFFERENT",
+                f"{perf_counter() - started:.1f}",
             ),
             flush=True,
         )
-        if failed or before != after:
+        if failed or old_parts != new_parts:
             different.append(case.name)
-        for part in sorted(before.keys() | after.keys()):
-            if before.get(part) != after.get(part):
-                print(f"    {part}: {before.get(part)} {after.get(part)}", flush=True)
+        for part in sorted(old_parts.keys() | new_parts.keys()):
+            if old_parts.get(part) != new_parts.get(part):
+                print(f"    {part}: {old_parts.get(part)} {new_parts.get(part)}", flush=True)
     for name, side in sides.items():
         if side.checkout:
-            text = json.dumps({"inputs": digest, "cases": side.hashes}, indent=1)
+            text = json.dumps({"inputs": input_hashes, "cases": side.hashes}, indent=1)
             (folder / f"{name}.json").write_text(text)
     names = f"{len(different)} different: {', '.join(different)}"
     print(f"{len(cases)} cases, {names if different else 'all equal'}")

@@ -1,9 +1,9 @@
 """The cases of the equality check. Each case runs one process in each checkout.
 
-IN/ and OUT/ stand for the folders of the inputs and of the case. Each format, engine and option occurs at least once,
-but not every combination. Inputs, containers with codecs, options, and processing in one piece or as a job of two
-segments are combined pairwise (`PAIRS`). Lossy libx264 uses a preset without macroblock trees, because these are not
-deterministic with AVX-512. It uses 8 bits, because with 10 bits no preset is deterministic.
+IN/ stands for the folder of the inputs, OUT/ for that of the case's outputs. Each format, engine and option occurs at
+least once. Inputs, outputs (container and codec), options, and processing in one piece or as a job of two segments are
+combined pairwise (`PAIRS`). Lossy libx264 uses a preset without macroblock trees, because they are not deterministic
+with AVX-512. It uses 8 bits, because no preset is deterministic with 10 bits.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Case:
     """One process whose output is compared.
 
     Attributes:
-        name: the name in the table.
-        command: words of the `rtface` command, or "python" and a function of the `worker` module.
-        timed: False for a live run, whose times and report depend on the clock: only frames are compared.
+        name: name in the table.
+        command: arguments of the `rtface` command, or "python" and a function of the `worker` module.
+        timed: False for a live run. Only its frames are compared, because times and report depend on the clock.
         refused: whether the command must fail.
     """
 
@@ -32,33 +32,33 @@ class Case:
     refused: bool = False
 
 
-def _run(name: str, words: str) -> Case:
-    """Creates a run with a report. `words` are input, output and options."""
-    source, out, *options = shlex.split(words)
+def _run(name: str, arguments: str) -> Case:
+    """Creates a run with a report. `arguments` are input, output and options."""
+    source, out, *options = shlex.split(arguments)
     report = ("--report", "OUT/report.json")
     return Case(name, ("run", f"IN/{source}", f"OUT/{out}", *options, *report))
 
 
-def _other(name: str, words: str, timed: bool = True) -> Case:
-    return Case(name, tuple(shlex.split(words)), timed)
+def _other(name: str, arguments: str, timed: bool = True) -> Case:
+    return Case(name, tuple(shlex.split(arguments)), timed)
 
 
 def _pairwise(*factors: dict[str, str]) -> Iterator[tuple[str, ...]]:
-    """Yields rows with one key per factor. Any two keys of different factors occur together in some row."""
+    """Yields rows with one key of each factor. Any two keys of different factors occur together in a row."""
 
     def pairs(row: tuple[str, ...]) -> set[tuple[int, str, int, str]]:
         return {(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(row), 2)}
 
-    rows, used = list(product(*factors)), Counter[str]()
-    left = {pair for row in rows for pair in pairs(row)}
-    while left:
-        best = max(rows, key=lambda row: (len(pairs(row) & left), -sum(used[key] for key in row)))
-        left -= pairs(best)
-        used.update(best)
-        yield best
+    rows, counts = list(product(*factors)), Counter[str]()
+    missing = {pair for row in rows for pair in pairs(row)}
+    while missing:
+        chosen = max(rows, key=lambda row: (len(pairs(row) & missing), -sum(counts[key] for key in row)))
+        missing -= pairs(chosen)
+        counts.update(chosen)
+        yield chosen
 
 
-# At one frame per second, jobs have two segments.
+# Inputs with one frame per second, because jobs then have two segments.
 _INPUTS = {
     "8 bit": "slow.mp4",
     "422 10 bit": "slow-10.mkv",
@@ -81,14 +81,14 @@ _OPTIONS = {
     "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",
     "shots": "--shots IN/shots.csv --engine rtface-s --invented OUT/map.mkv",
 }
-_WAYS = {"piece": "", "job": "--workers 1"}
+_MODES = {"piece": "", "job": "--workers 1"}
 PAIRS = [
     _run(
-        f"{source}, {output}, {option}, {way}",
-        f"{_INPUTS[source]} {_OUTPUTS[output]} {_OPTIONS[option]} {_WAYS[way]}"
+        f"{source}, {output}, {option}, {mode}",
+        f"{_INPUTS[source]} {_OUTPUTS[output]} {_OPTIONS[option]} {_MODES[mode]}"
         f"{' --sequence --fps 1' if source == 'scans' else ''}",
     )
-    for source, output, option, way in _pairwise(_INPUTS, _OUTPUTS, _OPTIONS, _WAYS)
+    for source, output, option, mode in _pairwise(_INPUTS, _OUTPUTS, _OPTIONS, _MODES)
 ]
 
 CASES = [

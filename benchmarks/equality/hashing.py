@@ -1,4 +1,4 @@
-"""Hashes the files of a case, part by part, to locate differences."""
+"""Hashes the files of a case in parts, to locate differences."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import av
 
-# Keys of a report or sidecar whose values depend on time, on the version or, in a live run, on the clock. Also keys of
-# hashes of whole files, because Matroska has random identifiers.
-_TIMED = {
+# Keys of a report or sidecar whose values depend on time, on the version or, in a live run, on the clock; and of hashes
+# of complete files, because Matroska files contain random identifiers.
+_VARIABLE = {
     *("rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s", "peak_rss_mb", "ends"),
     *("finished", "sha256"),
 }
-# Keys of lists of sentences, and of one sentence. The wording may change: only the number of sentences is compared.
-_WORDED = {"warnings", "notes", "reasons"}
+# Keys of lists of sentences, and of a single sentence. Only their number is compared, because the wording may change.
+_SENTENCE_LISTS = {"warnings", "notes", "reasons"}
 _SENTENCE = "error"
 _FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts"}
 
@@ -37,10 +37,10 @@ def together(parts: Parts) -> str:
 
 
 def parts_of(folder: Path, timed: bool = True) -> Parts:
-    """Hashes all files in a case's folder, by "FILE" or "FILE: PART".
+    """Hashes all files in a case's folder. The keys are "FILE" or "FILE: PART".
 
     Args:
-        timed: False if times depend on the clock (live): hashes only the samples of films, and no reports.
+        timed: False if times depend on the clock (live). Then only the samples of films are hashed, and no reports.
     """
     parts: Parts = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -60,46 +60,50 @@ def parts_of(folder: Path, timed: bool = True) -> Parts:
 
 
 def _json(path: Path) -> list[str]:
-    """Normalises JSON or JSON lines, and drops variable values. For other text, returns only the number of lines."""
+    """Normalises JSON or JSON lines, without variable values. For other text, returns only the number of lines."""
     text = path.read_text()
     try:
-        whole = [json.loads(text)]
+        values = [json.loads(text)]
     except ValueError:
         try:
-            whole = [json.loads(line) for line in text.splitlines()]
+            values = [json.loads(line) for line in text.splitlines()]
         except ValueError:
-            whole = [f"{len(text.splitlines())} lines"]
-    return [json.dumps(_clean(value), sort_keys=True) for value in whole]
+            values = [f"{len(text.splitlines())} lines"]
+    return [json.dumps(_clean(value), sort_keys=True) for value in values]
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: len(v) if key in _WORDED and isinstance(v, list) else bool(v) if key == _SENTENCE else _clean(v)
+            key: len(v)
+            if key in _SENTENCE_LISTS and isinstance(v, list)
+            else bool(v)
+            if key == _SENTENCE
+            else _clean(v)
             for key, v in value.items()
-            if key not in _TIMED
+            if key not in _VARIABLE
         }
     if isinstance(value, list):
         return [_clean(v) for v in value]
-    if isinstance(value, str) and "/" in value:  # keeps only the file name of a path
+    if isinstance(value, str) and "/" in value:  # reduces a path to the file name
         return value.rstrip("/").rsplit("/", 1)[-1]
     return value
 
 
 def _film(path: Path) -> Parts:
-    """Hashes a film's streams, tags and container. Hashes video by samples, times and colour, the rest by packets."""
-    with av.open(str(path)) as box:
-        chapters = [(c["start"], c["end"], c["time_base"], c["metadata"]) for c in box.chapters()]
+    """Hashes a film's container, tags and streams: video by samples, times and colour, other streams by packets."""
+    with av.open(str(path)) as film:
+        chapters = [(c["start"], c["end"], c["time_base"], c["metadata"]) for c in film.chapters()]
         parts = {
             "container": _hash(
-                box.format.name, str(sorted(box.metadata.items())), str((box.start_time, box.duration, chapters))
+                film.format.name, str(sorted(film.metadata.items())), str((film.start_time, film.duration, chapters))
             )
         }
-        times = {stream.index: hashlib.sha256() for stream in box.streams}
-        samples = {stream.index: hashlib.sha256() for stream in box.streams}
-        for stream in box.streams:
+        times = {stream.index: hashlib.sha256() for stream in film.streams}
+        samples = {stream.index: hashlib.sha256() for stream in film.streams}
+        for stream in film.streams:
             parts[f"{stream.type} {stream.index} tags"] = _hash(*_tags(stream))
-        for packet in box.demux():
+        for packet in film.demux():
             index = packet.stream.index
             if packet.stream.type != "video":
                 times[index].update(str((packet.pts, packet.dts, packet.duration)).encode())
@@ -110,7 +114,7 @@ def _film(path: Path) -> Parts:
                 samples[index].update(f"{frame.format.name} {frame.width} {frame.height}".encode())
                 for plane in frame.planes:
                     samples[index].update(_rows(frame, plane))
-        for stream in box.streams:
+        for stream in film.streams:
             name = f"{stream.type} {stream.index}"
             parts[f"{name} times"] = times[stream.index].hexdigest()[:12]
             parts[f"{name} samples"] = samples[stream.index].hexdigest()[:12]
@@ -164,10 +168,10 @@ def _frame_tags(frame: av.VideoFrame) -> str:
 
 def _rows(frame: av.VideoFrame, plane: Any) -> bytes:
     """Returns a plane's samples without the padding of its rows."""
-    form = frame.format
-    if form.is_planar or len(form.components) == 1:
-        size = plane.width * (2 if max(c.bits for c in form.components) > 8 else 1)
+    pixel_format = frame.format
+    if pixel_format.is_planar or len(pixel_format.components) == 1:
+        size = plane.width * (2 if max(c.bits for c in pixel_format.components) > 8 else 1)
     else:
-        size = plane.width * form.padded_bits_per_pixel // 8
-    data, step = memoryview(plane), plane.line_size
-    return b"".join(data[y * step : y * step + size] for y in range(plane.height))
+        size = plane.width * pixel_format.padded_bits_per_pixel // 8
+    data, stride = memoryview(plane), plane.line_size
+    return b"".join(data[y * stride : y * stride + size] for y in range(plane.height))

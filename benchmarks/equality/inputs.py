@@ -1,6 +1,6 @@
 """The inputs of the equality check: small films and stills of scikit-image's portrait (NASA).
 
-The inputs are always the same. Only PyAV, OpenCV and Pillow write them, not the code under test.
+The inputs are always the same. They are written by PyAV, OpenCV and Pillow, not by the code under test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skimage import data
 Rgb = np.ndarray[Any, np.dtype[np.float32]]
 """An image, float32 H×W×3, RGB, 0…1."""
 
-# Colour tags as FFmpeg's numbers (ITU-T H.273). A color_range of 1 is limited, 2 is full.
+# Colour tags as numbers of ITU-T H.273. A color_range of 1 is limited range, 2 is full range.
 BT709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}
 PQ = {"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
 HLG = {"colorspace": 9, "color_primaries": 9, "color_trc": 18, "color_range": 1}
@@ -31,12 +31,12 @@ CLOCKWISE = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
 UPSIDE_DOWN = [-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30]
 MIRRORED = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]
 
-# Presets and tunings of libx264 without macroblock trees, which are not deterministic with AVX-512.
+# Options of libx264 without macroblock trees, because they are not deterministic with AVX-512.
 CALL = {"preset": "veryfast", "tune": "zerolatency", "crf": "33"}
 FINE = {"preset": "superfast", "crf": "12"}
 
 
-# At one frame per second, a job has two segments.
+# Frames of inputs with one frame per second, so that a job has two segments.
 SLOW = 38
 
 
@@ -60,18 +60,19 @@ def scene(
 
     Args:
         t: time in frames.
-        zoom: scale of the portrait, whose face is about 95 px wide.
-        blur, noise: standard deviations, in px and in units of full scale.
+        zoom: scale of the portrait; at 1, its face is about 95 px wide.
+        blur: standard deviation in px.
+        noise: standard deviation, relative to full scale.
     """
     portrait = _portrait()[:, ::-1] if mirror else _portrait()
-    eye = 512.0 - 226.0 if mirror else 226.0
+    face_x = 512.0 - 226.0 if mirror else 226.0
     image = np.empty((height, width, 3), np.float32)
     for k in range(faces):
         x = width * (k + 0.5) / faces + 4.0 * np.sin(t / 5 + k)
         y = height * 0.5 + 2.0 * np.cos(t / 7 + 2 * k)
         tilt = 3.0 * float(np.sin(t / 6 + k))
-        matrix = cv2.getRotationMatrix2D((eye, 128.0), tilt, zoom * (1 + 0.004 * t))
-        matrix[:, 2] += (x - eye, y - 128.0)
+        matrix = cv2.getRotationMatrix2D((face_x, 128.0), tilt, zoom * (1 + 0.004 * t))
+        matrix[:, 2] += (x - face_x, y - 128.0)
         layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
         left, right = width * k // faces, width * (k + 1) // faces
         image[:, left:right] = layer[:, left:right]
@@ -139,15 +140,15 @@ def film(
 
     Args:
         picture: function that returns the image at a time in frames; with `fields` also at half frames.
-        fields: the first field, "top" or "bottom", of interlaced frames, whose rows have two times; None: progressive.
-        pts_ms: times of the frames; by default evenly spaced at `rate`.
-        matrix: the display matrix; if given, `picture` returns the stored image.
-        sound: encoder of a stereo tone.
+        fields: first field of interlaced frames, "top" or "bottom"; the fields show two times. None: progressive.
+        pts_ms: times of the frames; by default, they are evenly spaced at `rate`.
+        matrix: display matrix; `picture` then returns the image as stored.
+        sound: encoder of a stereo tone; None for no audio.
     """
     tags = tags or {}
     base = Fraction(1, 1000) if pts_ms else Fraction(1, rate)
-    with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as box:
-        video: Any = box.add_stream(codec, rate=rate, options=options or {})
+    with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
+        video: Any = container.add_stream(codec, rate=rate, options=options or {})
         video.codec_context.thread_count = 1
         first = picture(0.0)
         video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], pix_fmt
@@ -160,12 +161,12 @@ def film(
             setattr(video.codec_context, name, value)
         if matrix:
             video.set_display_matrix(matrix)
-        audio: Any = box.add_stream(sound, rate=48_000) if sound else None
+        audio: Any = container.add_stream(sound, rate=48_000) if sound else None
         if audio:
             audio.codec_context.layout = "stereo"
-        box.metadata.update(metadata or {})
+        container.metadata.update(metadata or {})
         if chapters:
-            box.set_chapters(
+            container.set_chapters(
                 [
                     {
                         "id": i,
@@ -177,31 +178,31 @@ def film(
                     for i in (0, 1, 2)
                 ]
             )
-        box.start_encoding()
+        container.start_encoding()
         if audio:
-            _tone(box, audio, 48 * (1000 * frames // rate), sound_start_ms)
+            _tone(container, audio, 48 * (1000 * frames // rate), sound_start_ms)
         for t in range(frames):
             image = picture(float(t))
             if fields:
                 image = image.copy()
-                later = 1 if fields == "top" else 0
-                image[later::2] = picture(t + 0.5)[later::2]
+                second_field = 1 if fields == "top" else 0
+                image[second_field::2] = picture(t + 0.5)[second_field::2]
             frame = _frame(image, pix_fmt, tags)
             frame.pts, frame.time_base = pts_ms[t] if pts_ms else t, base
-            box.mux(video.encode(frame))
-        box.mux(video.encode(None))
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
 
 
-def _tone(box: Any, stream: Any, samples: int, start_ms: int) -> None:
+def _tone(container: Any, stream: Any, samples: int, start_ms: int) -> None:
     pitch = np.array([[440.0], [555.0]])
     wave = (0.1 * np.sin(2 * np.pi * pitch * np.arange(samples) / 48_000)).astype(np.float32)
-    for at in range(0, samples, 960):
-        part = np.ascontiguousarray(wave[:, at : at + 960])
+    for start in range(0, samples, 960):
+        part = np.ascontiguousarray(wave[:, start : start + 960])
         block = av.AudioFrame.from_ndarray(part, "fltp", "stereo")
         block.sample_rate, block.time_base = 48_000, Fraction(1, 48_000)
-        block.pts = at + 48 * start_ms
-        box.mux(stream.encode(block))
-    box.mux(stream.encode(None))
+        block.pts = start + 48 * start_ms
+        container.mux(stream.encode(block))
+    container.mux(stream.encode(None))
 
 
 def _large(t: float) -> Rgb:
@@ -213,9 +214,9 @@ def _noisy(t: float) -> Rgb:
 
 
 def _two(t: float) -> Rgb:
-    """Renders two faces, and after a cut two other faces."""
-    after = t >= 9
-    return scene(t, 480, 270, faces=2, zoom=1.4 if after else 1.1, mirror=after)
+    """Renders two faces, and after a cut two different faces."""
+    after_cut = t >= 9
+    return scene(t, 480, 270, faces=2, zoom=1.4 if after_cut else 1.1, mirror=after_cut)
 
 
 def _leaves(t: float) -> Rgb:
@@ -362,7 +363,7 @@ def films(folder: Path) -> None:
 
 
 def stills(folder: Path) -> None:
-    """Writes the stills, and folders of them."""
+    """Writes the stills, and folders of stills."""
 
     def image(t: float = 0.0, **options: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.round(scene(t, 360, 270, zoom=1.3, **options) * 255).astype(np.uint8)
@@ -380,7 +381,7 @@ def stills(folder: Path) -> None:
     cv2.imwrite(str(folder / "deep.png"), deep()[..., ::-1])
     cv2.imwrite(str(folder / "deep.tiff"), deep()[..., ::-1])
     exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "a portrait"  # orientation: clockwise; description
+    exif[0x0112], exif[0x010E] = 6, "a portrait"  # orientation (clockwise) and description
     turned = first.transpose(Image.Transpose.ROTATE_90)
     turned.save(folder / "turned.jpg", quality=88, exif=exif, subsampling=2)
     first.save(folder / "fine.jpg", quality=96, subsampling=0)
@@ -395,7 +396,7 @@ def stills(folder: Path) -> None:
     scans = folder / "slow-scans"
     scans.mkdir()
     for t in range(SLOW):
-        if t != 30:  # number 30 is missing, so a run repeats a frame
+        if t != 30:  # number 30 is missing, so that a run repeats a frame
             cv2.imwrite(str(scans / f"{t:03}.png"), deep(float(t))[..., ::-1])
     (scans / "033.png").write_bytes(b"damaged")
 

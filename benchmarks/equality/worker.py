@@ -1,7 +1,7 @@
-"""Cases that call Python. The checkout's interpreter runs `worker.py FUNCTION IN OUT`.
+"""Cases that call the Python interface. The checkout's interpreter runs `worker.py FUNCTION IN OUT`.
 
-It imports no internals of rtface, so that it runs with every version. The exceptions are the two live cases,
-`quality_levels` and `live_correction`: a live run depends on the clock, so these cases drive parts of it themselves.
+Cases use only the public interface of rtface, so that they run with every version. The exceptions are jobs and the two
+live cases, `quality_levels` and `live_correction`. A live run depends on the clock, so these call parts of it directly.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def _make_segment(job: FilmJob, number: int) -> None:
     if hasattr(worker, "do_segment"):  # versions before 30 November 2026
         worker.do_segment(job.folder.path, number)
         return
-    with worker.Worker(job.folder, job.plan) as one:
+    with worker.Worker(job.folder, job.plan) as segment_worker:
         numbers = iter((number,))
-        one.work(lambda wanted: next(numbers, None) if wanted is None else None)
+        segment_worker.work(lambda previous: next(numbers, None) if previous is None else None)
 
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:
@@ -44,7 +44,7 @@ def _results(enhance: rtface.Enhancer) -> list[Any]:
 
 
 def whole_file(source: Path, out: Path) -> None:
-    """Calls `rtface.run` with a progress callback. Only the Python interface has one."""
+    """Calls `rtface.run` with a progress callback, which only the Python interface has."""
     calls: list[Any] = []
     report = rtface.run(
         source / "two.mkv",
@@ -59,7 +59,7 @@ def whole_file(source: Path, out: Path) -> None:
 
 
 def continued_job(source: Path, out: Path) -> None:
-    """Continues a job with `rtface.run`. Only the job's second segment is finished."""
+    """Continues a job with `rtface.run`. Only the second of the job's two segments is finished."""
     options: Any = {"codec": "ffv1", "correct": "always", "crf": 0, "compare": out / "both.mkv"}
     job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
     assert isinstance(job, FilmJob) and len(job.plan) == 2
@@ -75,7 +75,7 @@ def analysis(source: Path, out: Path) -> None:
 
 
 def enhancer_rgb(source: Path, out: Path) -> None:
-    """Enhances arrays, and changes settings between frames. Covers strength, off and on, reset, and a still."""
+    """Enhances arrays. Changes strength and enabled, resets, and enhances a still in between."""
     outputs: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(engine="rtface-s", fps=25) as enhance:
@@ -90,7 +90,7 @@ def enhancer_rgb(source: Path, out: Path) -> None:
 
 
 def enhancer_bgr(source: Path, out: Path) -> None:
-    """Enhances BGR frames with two faces, a cut, given times, and stages."""
+    """Enhances BGR frames with two faces, a cut, explicit times, and stages."""
     outputs: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(
@@ -150,8 +150,8 @@ def quality_levels(source: Path, out: Path) -> None:
     (out / "levels.json").write_text(json.dumps(runs))
 
 
-class _Scripted:
-    """Replaces the measured costs in a governor's cost model by scripted ones."""
+class _ScriptedCosts:
+    """Replaces the measured costs in a governor's cost model with scripted costs."""
 
     def __init__(self, model: Any, costs: Iterator[float]) -> None:
         object.__setattr__(self, "_model", model)
@@ -164,19 +164,19 @@ class _Scripted:
         setattr(self._model, name, value)
 
     def learn(self, engine: str, seconds: float) -> None:
-        """Learns a fixed time per crop instead of the measured `seconds`."""
+        """Passes on a fixed time per crop instead of the measured `seconds`."""
         self._model.learn(engine, 0.01)
 
     def spent(self, seconds: float, *rest: Any) -> None:
-        """Replaces the measured time of a frame by the next scripted one."""
+        """Passes on the next scripted time instead of the measured `seconds`."""
         self._model.spent(next(self._costs), *rest)
 
 
 def live_correction(source: Path, out: Path) -> None:
     """Corrects like a live run, at quality levels from scripted costs.
 
-    An Enhancer gets the governor of a live run. The governor's period of one second is so long that no engine is late,
-    so the levels depend only on the script.
+    An Enhancer gets the governor of a live run. Its period is one second, so that no engine is late, and the levels
+    depend only on the script.
     """
     from rtface.enhance.corrector import Helpers
     from rtface.enhance.live import LiveEnhancer
@@ -187,12 +187,14 @@ def live_correction(source: Path, out: Path) -> None:
     for engine in ("rtface-s", "rtface-m"):
         costs = iter([0.1] * 5 + [1.9] * 20 + [0.1] * 200)
         with rtface.Enhancer(engine=engine, correct="always", max_faces=1) as enhance:
-            step: Any = enhance._enhance
+            enhancement: Any = enhance._enhance
             governor = QualityGovernor(1.0, 30.0, "rtface-s")
-            name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
-            setattr(governor, name, _Scripted(getattr(governor, name), costs))
+            costs_name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
+            setattr(governor, costs_name, _ScriptedCosts(getattr(governor, costs_name), costs))
             helpers = Helpers(light="rtface-s")
-            enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, helpers=helpers)
+            enhance._enhance = LiveEnhancer(
+                enhancement.switch, enhancement._options, enhancement._stats, governor, helpers=helpers
+            )
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
                 outputs.append(enhance(frame, time=0.2 * i))
                 results.append(_results(enhance))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.gpu.machine import RESULTS, Bench
 
-PARTS = ("tensorrt", "in_place", "latency", "path", "host")
+PARTS = ("tensorrt", "in_place", "tracker", "runs", "latency", "path")
 
 
 def main() -> int:

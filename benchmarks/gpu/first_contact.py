@@ -60,7 +60,7 @@ def _tests(name: str, limit: int, file: str, *more: str, under: tuple[str, ...] 
 
 def _figures(name: str, limit: int, *more: str) -> Part:
     command = (sys.executable, "-m", "benchmarks.gpu", name, *more)
-    return Part(name, limit, command, (*command, "--dry"), name != "host")
+    return Part(name, limit, command, (*command, "--dry"), networks=True)
 
 
 PARTS = (
@@ -73,7 +73,9 @@ PARTS = (
     ),
     _tests("driver", 60, "test_nvidia_gpu.py"),
     _figures("tensorrt", 240),
-    _figures("in_place", 150),
+    _figures("in_place", 120),
+    _figures("tracker", 150),
+    _figures("runs", 150),
     _tests("in-place-tests", 150, "test_in_place_on_gpu.py"),
     _tests("kernel-tests", 200, "test_kernels_on_gpu.py"),
     _tests(
@@ -89,7 +91,6 @@ PARTS = (
     _tests("device-tests", 180, "test_cuda_device_on_gpu.py"),
     _tests("codec-tests", 150, "test_hardware_codecs.py"),
     _tests("keyframe-tests", 120, "test_keys_on_gpu.py"),
-    _figures("host", 60),
     _figures("latency", 120, "--latency-frames", "300"),
     _figures("path", 150),
 )

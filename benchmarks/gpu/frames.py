@@ -61,7 +61,7 @@ class Film:
     """
 
     def __init__(self, width: int, height: int, faces: int, face_px: int, name: str = "nv12", length: int = 8) -> None:
-        portrait = _portrait()
+        picture = portrait()
         self.width, self.height = width, height
         self._clean: list[Picture] = []
         self._faces: list[tuple[Face, ...]] = []
@@ -75,7 +75,7 @@ class Film:
                 middle = (columns[k] + columns[k + 1]) / 2 + 4 * np.sin(t * 0.8 + k)
                 matrix = cv2.getRotationMatrix2D((225.0, 130.0), 4 * np.sin(t * 0.5 + k), scale)
                 matrix[:, 2] += (middle - 225.0, height / 2 - 130.0 + 3 * np.cos(t * 0.7 + k))
-                layer = cv2.warpAffine(portrait, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+                layer = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
                 rgb[:, columns[k] : columns[k + 1]] = layer[:, columns[k] : columns[k + 1]]
                 points = _POINTS @ matrix[:, :2].T + matrix[:, 2]
                 centre = points.mean(0)
@@ -103,7 +103,8 @@ def video_frame(picture: Any, pts: int) -> Any:
     return image
 
 
-def _portrait() -> np.ndarray:
+def portrait() -> np.ndarray:
+    """Returns a portrait, uint8 512×512×3."""
     try:
         from skimage import data
 

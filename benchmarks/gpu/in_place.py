@@ -1,7 +1,6 @@
 """Compares frames decoded and corrected on the GPU with host frames. Also measures the speed of both ways.
 
-The faces are given in advance. If OpenVINO is installed, a whole `rtface run` follows on each device. Results are saved
-after each comparison.
+The faces are given in advance. Results are saved after each comparison.
 """
 
 from __future__ import annotations
@@ -43,15 +42,13 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
         for faces in (1, 4)[: bench.count(2, 1)]:
             film = Film(1920, 1080, faces, 250) if not bench.dry else Film(320, 180, faces, 60, length=2)
             path = bench.folder / f"{faces}.mp4"
-            _write(film, path, count)
+            write_film(film, path, count)
             result[f"{faces} faces"] = seen = compare(bench, loop, film, path)
             bench.save("in_place", result)
             if seen["worst"] > WORST or seen["share"] > SHARE or seen["changed"] < CHANGED or not seen["on_gpu"]:
                 wrong.append(f"{faces} faces: {seen}")
     finally:
         loop.close()
-    if not bench.dry:
-        result["rtface run"] = _whole_runs(bench.folder / "1.mp4")
     if wrong:
         raise RuntimeError("frames in place are not as they should be: " + "; ".join(wrong))
     result["in_short"] = "in place as from the host; " + ", ".join(
@@ -85,7 +82,7 @@ def compare(bench: Bench, loop: Loop, film: Film, path: Path) -> dict[str, Any]:
     }
 
 
-def _write(film: Film, path: Path, count: int) -> None:
+def write_film(film: Film, path: Path, count: int) -> None:
     import av
 
     with av.open(str(path), "w") as out:
@@ -132,23 +129,3 @@ def _enhance(loop: Loop, frames: Sequence[Frame], ahead: int) -> tuple[list[Fram
 def _samples(image: Any) -> np.ndarray:
     assert native_format(image) in ("nv12", "yuv420p"), image.format.name
     return (image if image.format.name == "nv12" else image.reformat(format="nv12")).to_ndarray()
-
-
-def _whole_runs(film: Path) -> dict[str, Any]:
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        return {"left out": "OpenVINO is not installed"}
-    from rtface.pipeline.film import run_file
-
-    out: dict[str, Any] = {}
-    for device, decode in (("cuda", "auto"), ("cuda", "cuda"), ("cpu", "auto")):
-        name = device if decode == "auto" else f"{device}, --decode {decode}"
-        options = Options(device=device, decode=decode, overwrite=True)
-        report = run_file(film, film.with_name("out.mp4"), options)
-        out[name] = {
-            figure: getattr(report, figure)
-            for figure in ("fps", "device", "decoder", "encoder", "frames_corrected", "faults", "stages_ms")
-        }
-        print(name, out[name], flush=True)
-    return out

@@ -2,9 +2,9 @@
 
     python -m benchmarks.jobs.kill_test FILM --kills 100 [--workers 2] [--length 2] [--seconds 5]
 
-The next call has to finish the film. The film is processed without faces into FFV1, so that the output can be compared
-bit for bit with the output of an uninterrupted run. With `--workers N` the killed process is the command or one of its
-workers; if a worker dies, the command continues without help. Kills after the end of the process do not count. Prints a
+The next call has to finish the film. The film is processed without a tracker into FFV1, and its output must be
+bit-identical to that of an uninterrupted run. With `--workers N`, the killed process is the command or one of its
+workers; if a worker dies, the command continues by itself. Kills after the end of the process do not count. Prints a
 line of JSON for each kill, and a summary. The exit code is 1 if a film was unfinished or differed.
 """
 
@@ -51,10 +51,10 @@ def call(film: Path, output: Path, workers: int, length: str) -> subprocess.Pope
 
 def children(process: int) -> list[int]:
     """Lists the child processes of a process."""
-    started: list[int] = []
+    child_ids: list[int] = []
     for task in Path(f"/proc/{process}/task").glob("*/children"):
-        started += map(int, task.read_text().split())
-    return started
+        child_ids += map(int, task.read_text().split())
+    return child_ids
 
 
 def kill_once(
@@ -76,17 +76,17 @@ def kill_once(
     elif alive:
         subprocess.run(["kill", "-9", str(victim)], check=False, stderr=subprocess.DEVNULL)
     process.communicate()
-    place = folder / "out.mkv.rtface"
-    before = len(list(place.glob("segments/*.json")))
-    planned = (place / "plan.json").exists()
-    joining = (place / "join.json").exists()
-    began = time.monotonic()
-    again = call(film, output, workers, length) if planned or not output.exists() else None
-    error = again.communicate()[1] if again else b""
-    same = output.exists() and content(output) == expected
-    left = sorted(p.name for p in folder.iterdir() if p.name not in ("out.mkv", "out.mkv.rtface.json"))
+    job_folder = folder / "out.mkv.rtface"
+    segments_before = len(list(job_folder.glob("segments/*.json")))
+    planned = (job_folder / "plan.json").exists()
+    joining = (job_folder / "join.json").exists()
+    restarted = time.monotonic()
+    second_process = call(film, output, workers, length) if planned or not output.exists() else None
+    error = second_process.communicate()[1] if second_process else b""
+    is_identical = output.exists() and content(output) == expected
+    leftover_files = sorted(p.name for p in folder.iterdir() if p.name not in ("out.mkv", "out.mkv.rtface.json"))
     return {
-        "ok": same and not left and not (again and again.returncode),
+        "ok": is_identical and not leftover_files and not (second_process and second_process.returncode),
         "alive": alive,
         "phase": "a worker"
         if victim != process.pid
@@ -95,10 +95,10 @@ def kill_once(
         else "working"
         if planned
         else "planning",
-        "finished": before,
-        "seconds_again": round(time.monotonic() - began, 2),
-        "left": left,
-        "error": error.decode(errors="replace")[-300:] if again and again.returncode else "",
+        "finished": segments_before,
+        "seconds_again": round(time.monotonic() - restarted, 2),
+        "left": leftover_files,
+        "error": error.decode(errors="replace")[-300:] if second_process and second_process.returncode else "",
     }
 
 
@@ -124,8 +124,8 @@ def main() -> None:
     parser.add_argument("--length", default="2")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    random.seed(asked.seed)
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
     phases: Counter[str] = Counter()
     failed = 0
     with tempfile.TemporaryDirectory() as name:
@@ -133,17 +133,17 @@ def main() -> None:
         from rtface.config.options import Options
         from rtface.pipeline.film import run_file
 
-        run_file(asked.film, folder / "one.mkv", Options(**OPTIONS))
+        run_file(arguments.film, folder / "one.mkv", Options(**OPTIONS))
         expected = content(folder / "one.mkv")
         (folder / "one.mkv").unlink()
         number = 0
-        while number < asked.kills:
-            result = kill_once(asked.film, folder, asked.workers, asked.length, asked.seconds, expected)
+        while number < arguments.kills:
+            result = kill_once(arguments.film, folder, arguments.workers, arguments.length, arguments.seconds, expected)
             phases[str(result["phase"]) if result["alive"] else "too late"] += 1
             number += bool(result["alive"])
             failed += not result["ok"]
             print(json.dumps({"kill": number, **result}), flush=True)
-    print(json.dumps({"kills": asked.kills, "failed": failed, "phases": phases}))
+    print(json.dumps({"kills": arguments.kills, "failed": failed, "phases": phases}))
     sys.exit(1 if failed else 0)
 
 

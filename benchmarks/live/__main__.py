@@ -3,11 +3,11 @@
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
 Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face, while another process keeps a core
-busy), slow (one face, and an engine, given by --engine, that is too slow).
+busy), slow (one face; --engine must select an engine that is too slow).
 
-The source is a clip of 30 frames per second, 720p except in large, sent in real time over TCP. Each frame contains its
-number, so latency is measured from the frame's due time until the sink receives it. This includes network, decoding and
-tracking. Saves results/live_CASE.json.
+The source is a clip of 30 frames per second (720p except in large), sent in real time over TCP. Each frame contains its
+number, so latency is measured from the time at which the frame is due until the sink receives the frame. It includes
+network, decoding and tracking. Saves results/live_CASE.json.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ CLIPS: dict[str, dict[str, int]] = {
 }
 
 
-def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
+def measured(path: Path, seconds: float, *arguments: str, tree: Path | None = None) -> dict[str, Any]:
     """Measures a live run on a clip. `tree` is a folder with another version of rtface and the benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with av.open(str(path)) as reader:
         count = reader.streams.video[0].frames
     with tempfile.TemporaryDirectory() as folder:
-        times = str(Path(folder) / "times")
-        Path(times).write_bytes(bytes(8 * count))
+        times_file = str(Path(folder) / "times")
+        Path(times_file).write_bytes(bytes(8 * count))
         sender = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.live.sender", str(path), str(port), times, str(seconds + 30)]
+            [sys.executable, "-m", "benchmarks.live.sender", str(path), str(port), times_file, str(seconds + 30)]
         )
         try:
             wait_for_listener(port)
-            done = subprocess.run(
+            process = subprocess.run(
                 [
                     sys.executable,
                     "-m",
                     "benchmarks.live.ours",
                     f"tcp://127.0.0.1:{port}",
-                    times,
+                    times_file,
                     str(count),
                     str(seconds),
-                    *more,
+                    *arguments,
                 ],
                 capture_output=True,
                 text=True,
@@ -68,10 +68,10 @@ def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -
         finally:
             sender.kill()
             sender.wait()
-    if done.returncode or not done.stdout:
-        sys.exit(f"the run ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    print(done.stderr[-4000:], end="", file=sys.stderr)
-    result = json.loads(done.stdout.splitlines()[-1])
+    if process.returncode or not process.stdout:
+        sys.exit(f"the run ended with {process.returncode}:\n{process.stderr[-2000:]}")
+    print(process.stderr[-4000:], end="", file=sys.stderr)
+    result = json.loads(process.stdout.splitlines()[-1])
     print({k: v for k, v in result.items() if k != "stages_ms"}, flush=True)
     return result
 
@@ -83,7 +83,7 @@ def wait_for_listener(port: int) -> None:
         if f"0100007F:{port:04X} 00000000:0000 0A" in listening:
             return
         subprocess.run([sys.executable, "-c", "import time; time.sleep(0.05)"], check=True)
-    sys.exit("the sender does not listen")
+    sys.exit("the sender is not listening")
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def burning() -> Iterator[None]:
 
 
 def main() -> None:
-    """Runs the cases and saves each."""
+    """Runs the cases, and saves the result of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=["one", "four", "loaded"])
     parser.add_argument("--seconds", type=float, default=60)

@@ -1,9 +1,9 @@
-"""Measures live runs while other processes keep cores busy. This version and an older one alternate.
+"""Measures live runs while other processes keep cores busy. Runs of this and of an older version alternate.
 
 usage: python -m benchmarks.live.loads [--seconds 200] [--old COMMIT] [--rate 30] [--height 720] [--loads 0,1,2]
 
-For each number of busy cores, both versions run on the same clip with one face. Without --old only this version runs.
-The old version is checked out to a temporary folder. Prints a table and saves results/live_loads_HEIGHTpRATE.json.
+For each number of busy cores, both versions run on the same clip with one face. Without --old, only this version runs.
+The old version is checked out into a temporary folder. Prints a table and saves results/live_loads_HEIGHTpRATE.json.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def old_tree(commit: str, folder: Path) -> Path:
 def row(load: int, version: str, figures: dict[str, Any]) -> str:
     """Formats one line of the table."""
     latency = "/".join(f"{figures['latency_ms'][k]:.0f}" for k in ("p50", "p95", "p99"))
-    lost = sum(n for name, n in figures["dropped"].items() if name.startswith("dropped"))
+    dropped = sum(n for name, n in figures["dropped"].items() if name.startswith("dropped"))
     return ROW.format(
         load,
         version,
@@ -49,7 +49,7 @@ def row(load: int, version: str, figures: dict[str, Any]) -> str:
         figures["on_and_off_a_minute"],
         figures["steps_a_minute"],
         latency,
-        lost,
+        dropped,
     )
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--old", metavar="COMMIT")
     parser.add_argument("--rate", type=int, default=30)
     parser.add_argument("--height", type=int, default=720)
-    parser.add_argument("--loads", default="0,1,2", help="busy cores, one run each")
+    parser.add_argument("--loads", default="0,1,2", help="numbers of busy cores, with one run for each")
     a = parser.parse_args()
     path = numbered(rate=a.rate, width=a.height * 16 // 9, height=a.height, face_px=a.height * 250 // 720)
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "seconds": a.seconds, "old": a.old}

@@ -39,10 +39,10 @@ class Reading:
         self.health = EndpointHealth("live", "", time.monotonic())
 
     def open(self, form: VideoFormat, *, sound: bool) -> None:
-        """Does nothing."""
+        """Does nothing, because there is no output to open."""
 
     def write(self, frame: Frame) -> None:
-        """Reads the frame's number and records its latency."""
+        """Reads the frame's number, and records the frame's latency."""
         plane = frame.image.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         now, number = time.monotonic(), number_of(rows)
@@ -53,7 +53,7 @@ class Reading:
             self.latencies.append(self._due.latency(number, now))
 
     def sound(self, packet: SoundPacket) -> None:
-        """Ignores sound, which is not measured."""
+        """Ignores audio, because only video is measured."""
 
     def close(self) -> None:
         """Does nothing."""
@@ -72,7 +72,7 @@ class Steps(logging.Handler):
 
 
 def cpu() -> float:
-    """Returns CPU seconds of this process and its ended children."""
+    """Returns the CPU seconds of this process and of its ended children."""
     return sum(
         u.ru_utime + u.ru_stime
         for u in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
@@ -80,7 +80,7 @@ def cpu() -> float:
 
 
 def main() -> None:
-    """Runs the live run and prints the figures."""
+    """Performs the live run, and prints the figures."""
     url, times, count, seconds = sys.argv[1:5]
     engine = sys.argv[5] if len(sys.argv) > 5 else "default"
     sys.setswitchinterval(0.0005)
@@ -100,26 +100,26 @@ def main() -> None:
 
     source = open_live_source(parse_address(url), stats=stats)
     run_live(Endpoints(source, [sink]), options, stats=stats, stop=stop, monitor=monitor)
-    spent = time.monotonic() - started[0]
-    steady = [t for t in sink.times if t >= sink.times[0] + 1]
+    elapsed = time.monotonic() - started[0]
+    measured_times = [t for t in sink.times if t >= sink.times[0] + 1]
     latencies, touched = sink.latencies[30:], sink.touched[30:]
     stages = stats.stages_ms()
     switched = sum(a != b for a, b in itertools.pairwise(touched))
     print(
         json.dumps(
             {
-                "fps": round((len(steady) - 1) / (steady[-1] - steady[0]), 2),
+                "fps": round((len(measured_times) - 1) / (measured_times[-1] - measured_times[0]), 2),
                 "latency_ms": quantiles(latencies),
                 "added_ms": {k: stages["latency"][k] for k in ("p50", "p95", "p99")},
                 "enhanced_percent": round(100 * sum(touched) / max(len(touched), 1), 1),
-                "on_and_off_a_minute": round(60 * switched / spent, 1),
-                "steps_a_minute": round(60 * steps.count / spent, 1),
-                "cpu_percent": round(100 * (cpu() - started[1]) / spent),
+                "on_and_off_a_minute": round(60 * switched / elapsed, 1),
+                "steps_a_minute": round(60 * steps.count / elapsed, 1),
+                "cpu_percent": round(100 * (cpu() - started[1]) / elapsed),
                 "latency_first_and_last_ms": [
                     round(1e3 * float(np.median(part)), 1) for part in (latencies[:60], latencies[-60:])
                 ],
                 "crops_a_second": {
-                    k.removeprefix("crops:"): round(n / spent, 2)
+                    k.removeprefix("crops:"): round(n / elapsed, 2)
                     for k, n in stats.counters.items()
                     if k.startswith("crops:")
                 },

@@ -2,9 +2,9 @@
 
     python -m benchmarks.live.sender CLIP PORT TIMES SECONDS
 
-Sends MPEG-TS to the client of PORT on loopback. Writes each frame's last due time to the file TIMES (float64 seconds of
-`time.monotonic()`, one for each frame of the clip). A receiver that is too slow delays the sending, like a broken
-connection, but not the due times.
+Sends MPEG-TS to the client of PORT on loopback. A frame's due time is the time at which it should be sent. The file
+TIMES contains the last due time of each frame of the clip (float64 seconds of `time.monotonic()`). A receiver that is
+too slow delays the frames, as a bad connection does, but not their due times.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import numpy as np
 from benchmarks.common import CACHE, clip
 
 BITS, SIDE = 12, 16
-"""A frame's number in its first rows: one square per bit, highest bit first, then one that is always white."""
+"""A frame's number is drawn in its first rows: one square per bit, highest bit first, then one white square."""
 
 
-def numbered(rate: int = 30, **what: int) -> Path:
-    """Creates the clip of `benchmarks.common.clip` with numbered frames. Encodes it as a camera does."""
-    plain = clip(rate=rate, **what)
-    path = CACHE / f"numbered_{plain.name}"
+def numbered(rate: int = 30, **options: int) -> Path:
+    """Creates a `benchmarks.common.clip` with numbered frames, encoded as by a camera."""
+    source = clip(rate=rate, **options)
+    path = CACHE / f"numbered_{source.name}"
     if path.exists():
         return path
     working = path.with_suffix(".making.mp4")
-    with av.open(str(plain)) as reader, av.open(str(working), "w") as out:
+    with av.open(str(source)) as reader, av.open(str(working), "w") as out:
         stream = out.add_stream(
             "libx264", rate=rate, options={"preset": "veryfast", "tune": "zerolatency", "crf": "21", "g": str(rate)}
         )
@@ -44,9 +44,9 @@ def numbered(rate: int = 30, **what: int) -> Path:
         for number, frame in enumerate(reader.decode(video=0)):
             frame = frame.reformat(format="yuv420p")
             luma = np.frombuffer(frame.planes[0], np.uint8).reshape(frame.height, -1)
-            for place in range(BITS + 1):
-                white = place == BITS or number >> (BITS - 1 - place) & 1
-                luma[:SIDE, place * SIDE : (place + 1) * SIDE] = 235 if white else 16
+            for position in range(BITS + 1):
+                white = position == BITS or number >> (BITS - 1 - position) & 1
+                luma[:SIDE, position * SIDE : (position + 1) * SIDE] = 235 if white else 16
             frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, rate), av.video.frame.PictureType.NONE
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
@@ -56,12 +56,12 @@ def numbered(rate: int = 30, **what: int) -> Path:
 
 def number_of(luma: np.ndarray) -> int | None:
     """Reads a frame's number from one channel (uint8 h×w). Returns None if the frame has no number."""
-    middles = luma[SIDE // 2, SIDE // 2 : (BITS + 1) * SIDE : SIDE] > 126
-    return sum(int(bit) << (BITS - 1 - place) for place, bit in enumerate(middles[:BITS])) if middles[BITS] else None
+    is_white = luma[SIDE // 2, SIDE // 2 : (BITS + 1) * SIDE : SIDE] > 126
+    return sum(int(bit) << (BITS - 1 - k) for k, bit in enumerate(is_white[:BITS])) if is_white[BITS] else None
 
 
 class Times:
-    """The last due time of each frame, shared between processes."""
+    """Each frame's last due time, in a file that processes share."""
 
     def __init__(self, path: Path, count: int) -> None:
         if not path.exists():
@@ -69,7 +69,7 @@ class Times:
         self.due = np.memmap(path, np.float64, "r+", shape=(count,))
 
     def latency(self, number: int, now: float) -> float:
-        """Returns the seconds since a frame's last due time."""
+        """Returns the seconds since the last due time of a frame."""
         return now - float(self.due[number])
 
 
@@ -89,17 +89,17 @@ def main() -> None:
         out = av.open(writer, "w", format="mpegts", options={"flush_packets": "1"})
         target = out.add_stream_from_template(stream)
         base = stream.time_base
-        began = time.monotonic() + 0.1
+        started = time.monotonic() + 0.1
         for number in range(round(seconds * rate)):
-            packet, at = packets[number % len(packets)], began + float(number * step)
-            if (wait := at - time.monotonic()) > 0:
+            packet, due_time = packets[number % len(packets)], started + float(number * step)
+            if (wait := due_time - time.monotonic()) > 0:
                 time.sleep(wait)
-            due[number % len(packets)] = at
-            sent = av.Packet(bytes(packet))
-            sent.stream, sent.time_base, sent.is_keyframe = target, base, packet.is_keyframe
-            sent.pts = sent.dts = round(number * step / base)
+            due[number % len(packets)] = due_time
+            copy = av.Packet(bytes(packet))
+            copy.stream, copy.time_base, copy.is_keyframe = target, base, packet.is_keyframe
+            copy.pts = copy.dts = round(number * step / base)
             try:
-                out.mux(sent)
+                out.mux(copy)
             except (OSError, av.FFmpegError):
                 return  # the receiver disconnected
 

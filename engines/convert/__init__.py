@@ -1,1 +1,1 @@
-"""Converts published weights to networks that rtface runs: see ``engines/README.md``."""
+"""Converts published weights to networks that rtface runs; see ``engines/README.md``."""

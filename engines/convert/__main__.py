@@ -1,4 +1,4 @@
-"""Converts weights: ``python -m engines.convert`` (see ``engines/README.md``). Standard output carries only JSON, one
+"""Converts weights: ``python -m engines.convert`` (see ``engines/README.md``). Standard output contains only JSON, one
 object per line."""
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from .errors import ConvertError
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engines.convert")
-    parser.add_argument("--folder", type=Path, required=True, help="of the architecture: offers.toml and model.py")
-    parser.add_argument("--offer", required=True, help="which of its offers")
-    parser.add_argument("--weights", type=Path, required=True, help=".pth, .ckpt or .safetensors")
-    parser.add_argument("--crops", type=Path, required=True, help="npz with crops, uint8 N×S×S×3 RGB")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="folder of the architecture, with offers.toml and model.py"
+    )
+    parser.add_argument("--offer", required=True, help="name of the offer")
+    parser.add_argument("--weights", type=Path, required=True, help="weights file: .pth, .ckpt or .safetensors")
+    parser.add_argument("--crops", type=Path, required=True, help="npz file with crops, uint8 N×S×S×3 RGB")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     arguments = parser.parse_args()
     out = sys.stdout
     try:

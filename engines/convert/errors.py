@@ -2,4 +2,4 @@
 
 
 class ConvertError(Exception):
-    """A conversion failed. The message is one line for the user: what is wrong, where, and how to fix it."""
+    """A conversion failed. The message is one line for the user: what is wrong, where, and how to mend it."""

@@ -14,31 +14,31 @@ from onnx import helper
 F32 = npt.NDArray[np.float32]
 
 QUANTILE = 0.9999
-"""Quantile of a crop's values that bounds its range on either side; outliers would coarsen all others."""
+"""Quantile that bounds the range of a crop's values on either side. Wider ranges for outliers would be coarser."""
 
 MIN_CHANNELS = 16
-"""Convolutions with fewer input or output channels process pixels; they stay exact at almost no cost."""
+"""Convolutions with fewer input or output channels process pixels. They stay in fp32, which costs almost nothing."""
 
 SAMPLES = 1 << 20
-"""A larger tensor is sampled at this many values."""
+"""Number of values at which larger tensors are sampled."""
 
 
 def ranges(model: onnx.ModelProto, inputs: Iterable[Mapping[str, F32]]) -> list[dict[str, Any]]:
-    """Measures the input range of each convolution to run in int8: ``name``, ``low``, ``high``. Each of ``inputs`` has
-    the tensors of one crop by port name."""
-    stored = {init.name: init.dims for init in model.graph.initializer}
+    """Measures the input range of each convolution to run in int8: ``name``, ``low``, ``high``. Each item of ``inputs``
+    contains the tensors of one crop, by port name."""
+    shapes = {init.name: init.dims for init in model.graph.initializer}
     convolutions = [node for node in model.graph.node
-             if node.op_type == "Conv" and min(stored.get(node.input[1], (0, 0))[:2]) >= MIN_CHANNELS]  # fmt: skip
+             if node.op_type == "Conv" and min(shapes.get(node.input[1], (0, 0))[:2]) >= MIN_CHANNELS]  # fmt: skip
     sources = list(dict.fromkeys(node.input[0] for node in convolutions))
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sources)
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-    del probe
-    limits = dict.fromkeys(sources, (0.0, 0.0))  # ranges include zero because convolutions pad with it
-    for given in inputs:
-        for name, values in zip(sources, session.run(sources, dict(given)), strict=True):
-            limits[name] = _wider(limits[name], _bounds(values))
+    measured_model = onnx.ModelProto()
+    measured_model.CopyFrom(model)
+    measured_model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sources)
+    session = onnxruntime.InferenceSession(measured_model.SerializeToString(), providers=["CPUExecutionProvider"])
+    del measured_model
+    limits = dict.fromkeys(sources, (0.0, 0.0))  # ranges contain 0, because convolutions pad with zeros
+    for tensors in inputs:
+        for name, values in zip(sources, session.run(sources, dict(tensors)), strict=True):
+            limits[name] = _union(limits[name], _bounds(values))
     return [{"name": node.name, "low": limits[node.input[0]][0], "high": limits[node.input[0]][1]}
             for node in convolutions if limits[node.input[0]] != (0.0, 0.0)]  # fmt: skip
 
@@ -47,9 +47,9 @@ def _bounds(values: F32) -> tuple[float, float]:
     # Because the step is odd, the samples lie in different columns of each row.
     flat = values.ravel()[:: values.size // SAMPLES | 1]
     low, high = int((1 - QUANTILE) * (flat.size - 1)), int(np.ceil(QUANTILE * (flat.size - 1)))
-    ordered: F32 = np.partition(flat, (low, high))
-    return float(ordered[low]), float(ordered[high])
+    partitioned: F32 = np.partition(flat, (low, high))
+    return float(partitioned[low]), float(partitioned[high])
 
 
-def _wider(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+def _union(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     return min(a[0], b[0]), max(a[1], b[1])

@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True)
 class Offer:
-    """One entry of ``[[offers]]`` and the settings that all entries share. ``engines/README.md`` explains the keys."""
+    """One entry of ``[[offers]]``, and the shared settings; see ``engines/README.md``."""
 
     folder: Path
     name: str
@@ -22,11 +22,11 @@ class Offer:
     input: str
     output: str
     range: tuple[float, float]
-    """Input range that 0…255 of a crop map to."""
+    """The network's input values for 0 and 255 in a crop."""
     answers: tuple[float, float]
-    """Output range."""
+    """The network's output values for 0 and 255 in a picture."""
     controls: dict[str, float]
-    """Port name → value for computing goldens."""
+    """Values of the control inputs for golden answers, by port name."""
     fp32_nodes: list[str]
     int8: bool
     variant: dict[str, Any] = field(default_factory=dict)
@@ -51,11 +51,11 @@ def read_offer(folder: Path, name: str) -> Offer:
     """Reads the offer of that name. `rtface_engines.catalogue` has already checked the file."""
     table = tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))
     (offer,) = (offer for offer in table["offers"] if offer["name"] == name)
-    given, answer = table["input"], table["output"]
+    input_table, output_table = table["input"], table["output"]
     return Offer(
-        folder=folder, name=name, version=offer["version"], size=given["size"],
-        input=given["name"], output=answer["name"],
-        range=tuple(given.get("range", (0, 1))), answers=tuple(answer.get("range", (0, 1))),
+        folder=folder, name=name, version=offer["version"], size=input_table["size"],
+        input=input_table["name"], output=output_table["name"],
+        range=tuple(input_table.get("range", (0, 1))), answers=tuple(output_table.get("range", (0, 1))),
         controls={c["name"]: float(c["default"]) for c in table.get("controls", {}).values()},
         fp32_nodes=table.get("precision", {}).get("fp32_nodes", []), int8="int8" in table.get("psnr", {}),
         variant=offer.get("variant", {}), states=offer.get("states", [""]), prefix=offer.get("prefix", ""),

@@ -1,4 +1,4 @@
-"""Loads weights from published files. Reads only tensors, which must match the network exactly."""
+"""Loads weights from published files. Reads only tensors. They must match the network exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .offers import Offer
 State = dict[str, torch.Tensor]
 
 TRAINERS = ("pytorch_lightning.", "lightning.", "omegaconf.", "numpy.")
-"""Modules of objects that training frameworks store in checkpoints with tensors."""
+"""Modules whose objects training frameworks store with tensors in checkpoints."""
 
 
 class Placeholder:
@@ -37,7 +37,7 @@ class Placeholder:
 def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
     """Loads the weights in ``file`` into ``module``. All names must match.
 
-    `rtface engines add` has already compared names and shapes. Raises ConvertError for a damaged file.
+    `rtface engines add` has already compared the names and shapes. Raises ConvertError for a damaged file.
     """
     table = tensors(read(file), offer.states)
     state = {name.removeprefix(offer.prefix): t for name, t in table.items() if name.startswith(offer.prefix)} or table
@@ -46,7 +46,7 @@ def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
     module.load_state_dict(state, strict=True)
     for key, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ConvertError(f"{file} is damaged: {key} holds values that are not numbers")
+            raise ConvertError(f"{file} is damaged: {key} contains values that are not numbers")
 
 
 def read(file: Path) -> Mapping[str, Any]:
@@ -62,18 +62,18 @@ def read(file: Path) -> Mapping[str, Any]:
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile,
             SafetensorError) as error:  # fmt: skip
         why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ConvertError(f"{file} is damaged or not a file of weights: {why}; get it again") from error
+        raise ConvertError(f"{file} is damaged or not a weights file: {why}; download it again") from error
 
 
 def _zipped(file: Path) -> Any:
     names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    stand_ins: list[Any] = [(Placeholder, name) for name in names if name.startswith(TRAINERS)]
-    with torch.serialization.safe_globals(stand_ins):
+    placeholders: list[Any] = [(Placeholder, name) for name in names if name.startswith(TRAINERS)]
+    with torch.serialization.safe_globals(placeholders):
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
 
 
 def tensors(loaded: Mapping[str, Any], states: list[str]) -> State:
-    """Returns tensors under the first of ``states`` that exists, otherwise all. In flat files, states are prefixes."""
+    """Returns tensors under the first of ``states`` that exists; otherwise all. In flat files, states are prefixes."""
     for state in states:
         if state and isinstance(inner := loaded.get(state), Mapping):
             return _floats(inner)

@@ -25,23 +25,23 @@ from .states import load_weights
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 Report = Callable[[str, float], None]
-"""Takes a stage (load, export, golden, check, int8) and its share done, 0…1."""
+"""Function that is called with a stage (load, export, golden, check, int8) and its completed share, 0…1."""
 
 TOLERANCE = 1e-3
-"""Largest difference of ONNX from torch, relative to the output's range."""
+"""Maximum difference of ONNX from torch, relative to the output's range."""
 
 BATCH = 3
-"""Crops in the batch that is checked besides single crops."""
+"""Number of crops in the batch that is checked in addition to single crops."""
 
 
 def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Report) -> dict[str, Any]:
     """Writes the converted network and its files into ``out``.
 
-    The files are ``model.onnx``, ``golden.npz``, and ``int8.json`` if the offer sets a PSNR for int8. They move to
-    ``out`` after all are complete and the network is checked. Returns the number of ``parameters``, ``fp32_nodes``
-    (names), ``onnx_error`` (largest difference from torch, relative to the output's range), ``left_out`` (number of
-    crops that differ more, at most a third: if two codebook entries are equally near, rounding chooses between them,
-    which changes a patch of the face), and ``bytes`` and ``sha256`` of the network. Raises ConvertError.
+    The files are ``model.onnx``, ``golden.npz``, and ``int8.json`` if the offer sets a PSNR for int8. They are moved to
+    ``out`` when all are complete and the network is checked. Returns the number of ``parameters``, ``fp32_nodes``
+    (names), ``onnx_error`` (maximum difference from torch, relative to the output's range), ``left_out``, and ``bytes``
+    and ``sha256`` of the network. ``left_out`` is the number of crops that differ more, at most a third: if two
+    codebook entries are equally near, rounding chooses between them and changes a patch. Raises ConvertError.
     """
     report("load", 0.0)
     offer = read_offer(folder, name)
@@ -52,13 +52,13 @@ def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, repo
     report("load", 1.0)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
-        result = _into(Path(scratch), offer, module, pictures, report)
+        result = _convert_into(Path(scratch), offer, module, pictures, report)
         for file in sorted(Path(scratch).iterdir()):
             file.replace(out / file.name)
     return result
 
 
-def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Report) -> dict[str, Any]:
+def _convert_into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Report) -> dict[str, Any]:
     report("export", 0.0)
     model = export(offer, module)
     try:
@@ -102,8 +102,8 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report
 
 
 def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Report) -> None:
-    """Writes ``int8.json``. Ranges come from all crops but the first. The golden gate uses all crops, so that one of
-    them did not influence the ranges."""
+    """Writes ``int8.json``. Ranges are measured on all crops but the first, so that the golden gate, which uses all
+    crops, also judges one that did not influence the ranges."""
     report("int8", 0.0)
     convolutions = ranges(model, (ports(offer, crop[None], {}) for crop in crops[1:]))
     table = {"weights": digest, "crops": list(range(len(crops))), "convolutions": convolutions}
@@ -131,8 +131,8 @@ def as_floats(crops: U8, offer: Offer) -> F32:
 
 
 def in_unit(answers: F32, offer: Offer) -> npt.NDArray[np.float16]:
-    """Scales answers to 0…1 in fp16, clipped as at run time. The step of fp16 is a quarter of the tolerance, and fp16
-    compresses better than float32."""
+    """Scales answers to 0…1 in fp16, clipped as at run time. fp16 compresses better than float32, and its step is
+    only a quarter of the tolerance."""
     low, high = offer.answers
     return np.clip((answers - low) / (high - low), 0, 1).astype(np.float16)
 
@@ -157,7 +157,7 @@ def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) ->
         answers.append(run(offer, module, crop[None], {}))
     stacked = np.concatenate(answers)
     if stacked.shape != crops.shape:
-        raise ConvertError(f"{offer.name}: the network makes {stacked.shape} of {crops.shape}")
+        raise ConvertError(f"{offer.name}: the network returns {stacked.shape} for {crops.shape}")
     if not np.isfinite(stacked).all():
         raise ConvertError(f"{offer.name}: the network returns values that are not numbers; the weights may be damaged")
     report("golden", 1.0)
@@ -165,10 +165,10 @@ def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) ->
 
 
 def run(offer: Offer, module: torch.nn.Module, crops: F32, controls: dict[str, F32]) -> F32:
-    """Runs the module on a batch. ``controls``: values N×1 by port; missing controls get their defaults."""
+    """Runs the module on a batch. ``controls``: values N×1 by port; defaults are used for missing controls."""
     with torch.no_grad():
-        given = ports(offer, crops, controls)
-        return module(*(torch.from_numpy(v) for v in given.values())).numpy()
+        inputs = ports(offer, crops, controls)
+        return module(*(torch.from_numpy(v) for v in inputs.values())).numpy()
 
 
 def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
@@ -178,23 +178,23 @@ def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
 
 def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
             report: Report) -> float:  # fmt: skip
-    """Returns ONNX Runtime's largest relative difference from torch on a batch. If the network has controls,
+    """Returns ONNX Runtime's maximum relative difference from torch on a batch. If the network has controls,
     also compares a batch in which each crop has different control values."""
-    several = np.resize(np.arange(len(crops)), BATCH)
-    steps: list[tuple[F32, dict[str, F32]]] = [(answers[several], {})]
+    batch = np.resize(np.arange(len(crops)), BATCH)
+    cases: list[tuple[F32, dict[str, F32]]] = [(answers[batch], {})]
     if offer.controls:
         varied = {port: np.linspace(0, 1, BATCH, dtype=np.float32)[:, None] for port in offer.controls}
-        steps.append((run(offer, module, crops[several], varied), varied))
+        cases.append((run(offer, module, crops[batch], varied), varied))
     worst = 0.0
-    for i, (wanted, controls) in enumerate(steps):
-        report("check", i / len(steps))
-        worst = max(worst, difference(offer, session, crops[several], wanted, controls))
+    for i, (expected, controls) in enumerate(cases):
+        report("check", i / len(cases))
+        worst = max(worst, difference(offer, session, crops[batch], expected, controls))
     report("check", 1.0)
     return worst
 
 
-def difference(offer: Offer, session: onnxruntime.InferenceSession, crops: F32, wanted: F32,
+def difference(offer: Offer, session: onnxruntime.InferenceSession, crops: F32, expected: F32,
                controls: dict[str, F32]) -> float:  # fmt: skip
-    """Returns ONNX Runtime's largest difference from ``wanted``, relative to the output's range."""
+    """Returns ONNX Runtime's maximum difference from ``expected``, relative to the output's range."""
     actual = session.run(None, ports(offer, crops, controls))[0]
-    return float(np.abs(actual - wanted).max()) / (offer.answers[1] - offer.answers[0])
+    return float(np.abs(actual - expected).max()) / (offer.answers[1] - offer.answers[0])

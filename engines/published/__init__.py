@@ -1,1 +1,1 @@
-"""Our implementations of published networks; they need torch."""
+"""Our implementations of published networks, in torch."""

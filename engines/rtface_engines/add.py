@@ -29,10 +29,10 @@ from rtface_engines.folder import build_folder, check_name, check_space, engines
 from rtface_engines.generic_onnx import GenericNetwork, inspect, write_golden
 from rtface_engines.identify import check, quote_path, recognise
 
-_DISK_FACTOR = 2.0  # disk space that a conversion needs, relative to the published file
+_DISK_FACTOR = 2.0  # disk space that a conversion needs, relative to the weights file
 
 Accept = Callable[[list[str]], str | None]
-"""Shows the lines of a licence and asks. Returns how it was accepted, None if it was not."""
+"""Shows the lines of a licence and asks. Returns how the licence was accepted; None if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class AddRequest:
         url: address to download from instead of the published one.
         python: Python interpreter to convert with.
         overwrite: True to replace an existing engine of that name.
-        commercial_use: True to refuse engines that forbid commercial use.
+        commercial_use: True to reject engines that forbid commercial use.
         threads: number of CPU threads for the check; None for all.
     """
 
@@ -60,8 +60,8 @@ class AddRequest:
 
 @dataclass(frozen=True, slots=True)
 class AddCallbacks:
-    """Callbacks to the user interface. `progress` gets a step's name and how much of it is done (0…1). `fetched` gets
-    the number of bytes received, and the total (None if unknown)."""
+    """Callbacks to the user interface. `progress` is called with a step's name and its completed share (0…1), `fetched`
+    with the number of bytes received, and the total (None if unknown)."""
 
     output: SetupOutput
     progress: Callable[[str, float], None]
@@ -71,7 +71,7 @@ class AddCallbacks:
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """An added engine and how it runs here. For ONNX files, `onnx_error` is None."""
+    """An added engine and how it runs on this machine. For ONNX files, `onnx_error` is None."""
 
     name: str
     folder: Path
@@ -90,12 +90,12 @@ class AddResult:
 
 
 def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
-    """Adds an engine. On failure, nothing is added, and an existing engine stays.
+    """Adds an engine. On failure, nothing changes.
 
     Raises:
         UsageError: the offer does not exist, the engine exists already, or its licence was not accepted.
-        InputError: the file is damaged, or holds the weights of another network.
-        DownloadError, OutputError, MissingComponent.
+        InputError: the file is damaged, or contains the weights of another network.
+        DownloadError, OutputError, MissingComponent: see `download`, `folder` and `environment`.
         EngineError: the engine cannot be converted, or fails its golden gate on this machine.
     """
     offers = find_offers()
@@ -104,35 +104,35 @@ def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
     if request.file is None:
         if request.name is None:
             raise UsageError(
-                "name an engine that 'rtface engines offers' lists, or give a file with --from FILE",
+                "give the name of an engine that 'rtface engines offers' lists, or a file with --from FILE",
                 code="add_what",
             )
         return _add_download(offer_named(request.name, offers), request, ui, offers)
     if request.url is not None:
-        raise UsageError("--from and --url exclude each other: give a file or an address", code="add_from_url")
+        raise UsageError("--from and --url cannot be combined: give either a file or an address", code="add_from_url")
     if request.file.suffix.lower() == ".onnx":
         return _add_onnx(request.file, request, ui, offers)
     contents, sha256 = read_contents(request.file), digest(request.file)
     if request.name is None:
         offer = recognise(request.file, contents, sha256, offers.values())
-        ui.output.log(f"{request.file} holds the weights of {offer.name}")
+        ui.output.log(f"{request.file} contains the weights of {offer.name}")
     else:
         offer = offer_named(request.name, offers)
         check(request.file, contents, offer, offers)
     if offer.published.sha256 not in (None, sha256):
         log.warning(
-            "%s is not the published %s (SHA-256 %s…); this is expected if you trained it further",
+            "%s is not the published %s (SHA-256 %s…); this is expected if you have trained it yourself",
             request.file,
             offer.published.file,
             sha256[:12],
         )
     source = SourceFile(request.file.name, request.file.stat().st_size, sha256)
-    with _place(offer.name, offer.table.licence, request, ui) as place:
-        return _add_converted(offer, request.file, source, place, request, ui)
+    with _workspace(offer.name, offer.table.licence, request, ui) as workspace:
+        return _add_converted(offer, request.file, source, workspace, request, ui)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Workspace:
     """A folder to build in, and how the licence was accepted."""
 
     folder: Path
@@ -140,9 +140,9 @@ class _Place:
 
 
 @contextmanager
-def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> Generator[_Place]:
-    """Yields a place to build an engine and locks its name. Raises UsageError if the licence is not accepted or not
-    allowed, or if the engine exists already. Raises OutputError if the folder cannot be written."""
+def _workspace(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> Generator[_Workspace]:
+    """Yields a workspace to build an engine and locks the engine's name. Raises UsageError if the licence is not
+    accepted or not allowed, or if the engine exists already. Raises OutputError if the folder cannot be written."""
     if request.commercial_use and not terms.commercial_use:
         raise UsageError(
             "{name} may not be used commercially ({licence}), and commercial-use is on",
@@ -151,8 +151,8 @@ def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> 
             licence=terms.shown,
         )
     _check_absent(name, request)
-    how = ui.accept(licence.format_lines(name, terms))
-    if how is None:
+    acceptance = ui.accept(licence.format_lines(name, terms))
+    if acceptance is None:
         raise UsageError(
             "the licence of {name} was not accepted, so nothing was added; without a terminal, --accept-license "
             "accepts it",
@@ -161,11 +161,11 @@ def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> 
         )
     with file_lock(
         cache_dir() / "downloads" / f"{name}.lock",
-        lambda: ui.output.log(f"another rtface is downloading or converting {name}; waiting until it ends"),
+        lambda: ui.output.log(f"another rtface is downloading or converting {name}; waiting for it"),
     ):
-        _check_absent(name, request)  # another process may have added it meanwhile
+        _check_absent(name, request)  # another process may have added it in the meantime
         with build_folder(name) as folder:
-            yield _Place(folder, how)
+            yield _Workspace(folder, acceptance)
 
 
 def _check_absent(name: str, request: AddRequest) -> None:
@@ -183,24 +183,24 @@ def _add_download(offer: Offer, request: AddRequest, ui: AddCallbacks, offers: M
     url = request.url or published.url
     if url is None:
         raise UsageError(
-            "{name} cannot be fetched; get {file} from its publisher and add it with: rtface engines add {name} "
-            "--from FILE",
+            "{name} cannot be downloaded by rtface; get {file} from its publisher and add it with: rtface engines add "
+            "{name} --from FILE",
             code="add_fetch",
             name=offer.name,
             file=published.file or "its weights",
         )
-    with _place(offer.name, offer.table.licence, request, ui) as place:
-        return _add_from_url(url, offer, place, request, ui, offers)
+    with _workspace(offer.name, offer.table.licence, request, ui) as workspace:
+        return _add_from_url(url, offer, workspace, request, ui, offers)
 
 
 def _add_from_url(
-    url: str, offer: Offer, place: _Place, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]
+    url: str, offer: Offer, workspace: _Workspace, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]
 ) -> AddResult:
     published = offer.published
     sha256 = published.sha256 or _recorded_sha256(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
-    ui.output.log(f"fetching {shown(url)}")
+    ui.output.log(f"downloading {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
         log.warning("%s is not encrypted and has no published SHA-256: it could be changed in transit", shown(url))
     try:
@@ -216,17 +216,17 @@ def _add_from_url(
         ) from error
     pinned = sha256 or digest(file)
     if sha256 is None:
-        ui.output.log(f"its publisher names no SHA-256; from now on it has to be {pinned}")
+        ui.output.log(f"the publisher gives no SHA-256; later downloads must have {pinned}")
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:
-        if file == target:  # the next attempt must not find the bad download
+        if file == target:  # so that the next attempt does not find the bad download
             target.unlink()
         raise
     added = _add_converted(
-        offer, file, SourceFile(file.name, file.stat().st_size, pinned, shown(url)), place, request, ui
+        offer, file, SourceFile(file.name, file.stat().st_size, pinned, shown(url)), workspace, request, ui
     )
-    if file == target:  # the download is no longer needed: the converted network replaces it
+    if file == target:  # the converted network replaces the download
         shutil.rmtree(target.parent, ignore_errors=True)
     return added
 
@@ -240,25 +240,25 @@ def _recorded_sha256(name: str) -> str | None:
 
 
 def _add_converted(
-    offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest, ui: AddCallbacks
+    offer: Offer, weights: Path, source: SourceFile, workspace: _Workspace, request: AddRequest, ui: AddCallbacks
 ) -> AddResult:
-    folder = place.folder
+    folder = workspace.folder
     check_space(folder, _DISK_FACTOR * source.bytes)
-    done = convert(offer, weights, folder, environment.find_python(request.python, ui.output), ui.progress)
-    if done.sha256 != digest(folder / "model.onnx"):
+    converted = convert(offer, weights, folder, environment.find_python(request.python, ui.output), ui.progress)
+    if converted.sha256 != digest(folder / "model.onnx"):
         raise EngineError(
-            "{name} cannot be converted: the network was damaged on its way to {path}",
+            "{name} cannot be converted: the network was damaged while it was written to {path}",
             code="add_damaged",
             name=offer.name,
             path=folder,
         )
-    return _finish(place, _table(offer, done, source), offer.table.licence, done, request, ui)
+    return _finish(workspace, _table(offer, converted, source), offer.table.licence, converted, request, ui)
 
 
-def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str, Any]:
+def _table(offer: Offer, converted: ConversionResult, source: SourceFile) -> dict[str, Any]:
     """Builds the recipe of a converted network."""
     table, published = offer.table, offer.published
-    precision = replace(table.precision, fp32_nodes=done.fp32_nodes)
+    precision = replace(table.precision, fp32_nodes=converted.fp32_nodes)
     return _without_none(
         {
             "name": offer.name,
@@ -269,9 +269,9 @@ def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str
             "licence": asdict(table.licence),
             "weights": {
                 "file": "model.onnx",
-                "bytes": done.bytes,
-                "sha256": done.sha256,
-                "parameters": done.parameters,
+                "bytes": converted.bytes,
+                "sha256": converted.sha256,
+                "parameters": converted.parameters,
             },
             "input": asdict(table.input),
             "output": asdict(table.output),
@@ -296,8 +296,8 @@ def _add_onnx(file: Path, request: AddRequest, ui: AddCallbacks, offers: Mapping
     """Adds an ONNX file without conversion."""
     if request.name is None:
         raise UsageError(
-            "an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 --from "
-            "{file}",
+            "an ONNX file does not tell which network it contains; give a name, as in: rtface engines add gfpgan-1.4 "
+            "--from {file}",
             code="add_onnx_name",
             file=quote_path(file),
         )
@@ -311,33 +311,31 @@ def _add_onnx(file: Path, request: AddRequest, ui: AddCallbacks, offers: Mapping
             "unknown",
             False,
             "unknown",
-            ("rtface cannot know who published this network or what its terms allow: write it into its recipe.toml."),
+            ("rtface cannot know who published this network or what its terms allow: write both into its recipe.toml."),
         )
     )
     if offer is None:
-        ui.output.log(
-            f"{name} is not an engine that rtface knows{hint(name, offers)}; it is added as an engine of your own"
-        )
+        ui.output.log(f"rtface does not know an engine {name}{hint(name, offers)}; it is added as your own engine")
     source = SourceFile(file.name, file.stat().st_size, digest(file))
-    with _place(name, terms, request, ui) as place:
-        folder = place.folder
+    with _workspace(name, terms, request, ui) as workspace:
+        folder = workspace.folder
         check_space(folder, _DISK_FACTOR * source.bytes)
         network.write(folder / "model.onnx")
         table = _onnx_table(name, network, offer, terms, source, folder / "model.onnx")
         recipe = from_table(Recipe, table | {"folder": folder, "digest": "plain"}, "")
         ui.output.log(
-            f"{name} is compiled, run on golden crops and checked in {recipe.precision.default}: some seconds, of a "
-            "large network minutes"
+            f"{name} is compiled, run on golden crops and checked in {recipe.precision.default}; this takes seconds, "
+            "for a large network minutes"
         )
         ui.progress("computing golden crops", 0.0)
         write_golden(recipe, request.threads or 1)
-        return _finish(place, table, terms, None, request, ui)
+        return _finish(workspace, table, terms, None, request, ui)
 
 
 def _onnx_table(
     name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: SourceFile, model: Path
 ) -> dict[str, Any]:
-    spans = (offer.table.input.range, offer.table.output.range) if offer else ((-1.0, 1.0), (-1.0, 1.0))
+    ranges = (offer.table.input.range, offer.table.output.range) if offer else ((-1.0, 1.0), (-1.0, 1.0))
     controls: dict[str, Any] = {"strength": True}
     if network.control_name is not None:
         fidelity = offer.table.controls.fidelity if offer else None
@@ -357,11 +355,11 @@ def _onnx_table(
                 "sha256": digest(model),
                 "parameters": network.parameters,
             },
-            "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
-            "output": {"name": network.output.name, "range": list(spans[1])},
+            "input": {"name": network.input.name, "size": network.size, "range": list(ranges[0])},
+            "output": {"name": network.output.name, "range": list(ranges[1])},
             "batch": {"min": 1, "opt": 1, "max": network.max_batch},
-            # No fp16: some nodes may need fp32, and it is unknown which. For files without an offer, no bf16 either:
-            # OpenVINO takes 15 minutes to compile some networks in bf16 (17×17 convolutions of single channels).
+            # No fp16, because unknown nodes may need fp32. Without an offer, no bf16 either, because OpenVINO takes 15
+            # minutes to compile some networks in bf16 (17×17 convolutions of single channels).
             "precision": {"default": "bf16" if offer else "f32", "fallback": "f32"},
             "controls": controls,
             "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}},
@@ -371,17 +369,17 @@ def _onnx_table(
 
 
 def _finish(
-    place: _Place,
+    workspace: _Workspace,
     table: dict[str, Any],
     terms: Licence,
-    done: ConversionResult | None,
+    converted: ConversionResult | None,
     request: AddRequest,
     ui: AddCallbacks,
 ) -> AddResult:
-    """Finishes a built engine: writes record and recipe, checks it, installs it."""
-    folder = place.folder
-    licence.record(folder, table["name"], terms, place.accepted)
-    # The hash ties cached gate results to these golden crops, so that another conversion does not reuse them.
+    """Completes an engine: writes record and recipe, checks and installs it."""
+    folder = workspace.folder
+    licence.record(folder, table["name"], terms, workspace.accepted)
+    # The hash ties cached gate results to these golden crops, so that another conversion does not reuse the results.
     table = table | {"golden": table["golden"] | {"sha256": digest(folder / table["golden"]["file"])}}
     (folder / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
     recipe = load_recipe(folder / "recipe.toml")
@@ -400,5 +398,5 @@ def _finish(
         required,
         engine.ms,
         recipe.weights.sha256,
-        done.onnx_error if done else None,
+        converted.onnx_error if converted else None,
     )

@@ -1,7 +1,7 @@
-"""Lists engines that can be added, from ``offers.toml`` of each architecture (engines/README.md).
+"""Lists engines that can be added, from each architecture's ``offers.toml`` (engines/README.md).
 
-The folders of architectures lie next to the package in a checkout, inside it in a wheel. Other distributions name
-their packages as entry points of the group ``rtface.engines``.
+In a checkout, the folders of architectures lie next to the package; in a wheel, inside it. Other distributions
+register their packages as entry points of the group ``rtface.engines``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class OfferTable:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A network that can be added: `folder` holds its architecture, `table` the shared settings."""
+    """A network that can be added: the `folder` of its architecture, and the `table` that contains it."""
 
     folder: Path
     table: OfferTable
@@ -90,7 +90,7 @@ class Offer:
         return self.published.name
 
     def keys(self) -> dict[str, tuple[int, ...]]:
-        """Reads names, without the prefix, and shapes of the network's published tensors.
+        """Reads the names (without prefix) and shapes of the published tensors.
 
         Raises:
             EngineError: the list cannot be read.
@@ -123,7 +123,7 @@ def published_folder() -> Path:
 
 
 def read_offers(folder: Path) -> list[Offer]:
-    """Reads the offers of one architecture. Raises EngineError naming the file and the key."""
+    """Reads the offers of one architecture. Raises EngineError; the message contains the file and the key."""
     path = folder / FILE
     try:
         table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
@@ -137,14 +137,14 @@ def read_offers(folder: Path) -> list[Offer]:
 
 
 def find_offers() -> dict[str, Offer]:
-    """Returns all offers by name. Skips folders that cannot be read, and logs them."""
+    """Returns all offers by name. Skips unreadable folders with a warning."""
     by_name: dict[str, Offer] = {}
     for folder in (*sorted(path.parent for path in published_folder().glob(f"*/{FILE}")), *_plugins()):
         try:
             for offer in read_offers(folder):
                 by_name.setdefault(offer.name, offer)
         except EngineError as error:
-            log.warning("the offers of %s are left out: %s", folder.name, error)
+            log.warning("the offers of %s are omitted: %s", folder.name, error)
     return by_name
 
 
@@ -156,10 +156,10 @@ def _plugins() -> list[Path]:
             spec = importlib.util.find_spec(point.module)  # does not run a top-level package
         except (ImportError, ValueError):
             spec = None
-        places = list(spec.submodule_search_locations or ()) if spec else []
-        folders += map(Path, places)
-        if not places:
-            log.warning("the offers of %s are left out: there is no package %s", _owner(point), point.module)
+        locations = list(spec.submodule_search_locations or ()) if spec else []
+        folders += map(Path, locations)
+        if not locations:
+            log.warning("the offers of %s are omitted: there is no package %s", _owner(point), point.module)
     return folders
 
 
@@ -169,7 +169,7 @@ def _owner(point: EntryPoint) -> str:
 
 def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
     """Returns the offer of that name. Raises UsageError, which suggests the nearest name, if there is none. Raises
-    MissingComponent if the distribution that has it is not installed."""
+    MissingComponent if the distribution that contains it is not installed."""
     if name in offers:
         return offers[name]
     family = name.lower().split("-")[0]
@@ -182,13 +182,13 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
             repair=plugin_line(PLUGINS[family]),
         )
     valid = [*offers, *(architecture for architecture in PLUGINS if architecture not in offers)]
-    there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
+    available = f"available: {', '.join(offers)}" if offers else "this installation offers no engines"
     raise UsageError(
-        "nothing called {value!r} can be added{hint}; {advice}",
+        "there is no offer {value!r}{hint}; {advice}",
         code="add_unknown",
         value=name,
         hint=hint(name, valid),
-        advice=there,
+        advice=available,
     )
 
 
@@ -198,7 +198,7 @@ def converter_root() -> Path:
     folder = published_folder().parent
     if not (folder / "convert" / "__main__.py").is_file():
         raise MissingComponent(
-            "the converter is not in {folder}; repair it with: {repair}",
+            "the converter is missing in {folder}; repair it with: {repair}",
             code="converter_gone",
             folder=folder,
             repair=reinstall_line(),

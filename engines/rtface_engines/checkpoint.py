@@ -1,7 +1,7 @@
 """Reads names, shapes and types of tensors in a file, without torch.
 
-A PyTorch file is a pickle, and a pickle is a program. A restricted unpickler runs it: it resolves a handful of names
-to objects of this module and refuses all others.
+A PyTorch file contains a pickle, and a pickle is a program. A restricted unpickler runs it: it resolves a few names to
+objects of this module and rejects all other names.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from rtface.util.toml_dataclass import parse_json
 
 _LEGACY = 0x1950A86A20F9469CFC6C  # first value of PyTorch files before 1.6
 TRAINERS = ("pytorch_lightning.", "lightning.", "omegaconf.", "numpy.")
-"""Modules of objects that training frameworks store with tensors; an inert placeholder replaces them."""
+"""Modules whose objects training frameworks store with tensors. An inert placeholder replaces these objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Shape and type ("float32") of a tensor."""
+    """Shape and type (such as "float32") of a tensor."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 Contents = Mapping[str, Any]
-"""`Tensor`s and nested tables by name, and any other values in the file."""
+"""The values in the file by name: `Tensor`s, nested tables, and other values."""
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads a PyTorch or safetensors file. Its content tells which of the two it is.
+    """Reads a PyTorch or safetensors file. The content determines the format.
 
     Raises InputMissing if there is no file, and InputError if the file is unusable.
     """
@@ -58,7 +58,7 @@ def read_contents(path: Path) -> Contents:
             path=path,
         )
     raise InputError(
-        "{path} is not a file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)",
+        "{path} is not a weights file in a known format (.pth, .ckpt, .safetensors, .onnx)",
         code="checkpoint_kind",
         path=path,
     )
@@ -72,10 +72,10 @@ def file_head(path: Path) -> bytes:
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise InputError("{path} is a folder; give the file of weights in it", code="checkpoint_folder", path=path)
+            raise InputError("{path} is a folder; give the weights file in it", code="checkpoint_folder", path=path)
         if not stat.S_ISREG(kind):  # reading a pipe would block
             raise InputError(
-                "{path} is not a regular file; give the file of weights", code="checkpoint_special", path=path
+                "{path} is not a regular file; give the weights file", code="checkpoint_special", path=path
             )
         with path.open("rb") as file:
             head = file.read(512)
@@ -86,14 +86,16 @@ def file_head(path: Path) -> bytes:
             "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror
         ) from error
     if not head:
-        raise InputError("{path} is empty; get it again", code="checkpoint_empty", path=path)
-    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # safetensors may also begin with <
+        raise InputError("{path} is empty; download it again", code="checkpoint_empty", path=path)
+    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # a safetensors file may also start with <
         raise InputError(
-            "{path} is a web page, not a file of weights; download it again", code="checkpoint_page", path=path
+            "{path} is a web page, not a weights file; download it again", code="checkpoint_page", path=path
         )
     if head.startswith(b"version https://git-lfs"):
         raise InputError(
-            "{path} is only a pointer to the weights (Git LFS); get the file itself", code="checkpoint_lfs", path=path
+            "{path} is only a Git LFS pointer to the weights; download the file itself",
+            code="checkpoint_lfs",
+            path=path,
         )
     return head
 
@@ -101,7 +103,7 @@ def file_head(path: Path) -> bytes:
 def _damaged(path: Path, why: object) -> NoReturn:
     text = " ".join(str(why).split()) or type(why).__name__
     raise InputError(
-        "{path} is damaged or incomplete ({why}); get it again", code="checkpoint_damaged", path=path, why=text
+        "{path} is damaged or incomplete ({why}); download it again", code="checkpoint_damaged", path=path, why=text
     )
 
 
@@ -111,7 +113,7 @@ def _zipped(path: Path) -> Contents:
             names = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
             if not names:
                 raise InputError(
-                    "{path} is a zip file without PyTorch weights; if it contains a file of weights, unpack it",
+                    "{path} is a zip file without PyTorch weights; if it contains a weights file, unpack it",
                     code="checkpoint_zip",
                     path=path,
                 )
@@ -124,7 +126,7 @@ def _zipped(path: Path) -> Contents:
 
 
 def _legacy(path: Path, file: BinaryIO) -> Contents:
-    """Reads a file of PyTorch before 1.6. It has four pickles (magic number, version, system, contents), and data."""
+    """Reads a file of PyTorch before 1.6: four pickles (magic number, version, system, contents), then the data."""
     file.seek(0)
     try:
         if _load(file) != _LEGACY:
@@ -145,7 +147,7 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
         contents: object = _load(file)
     except _Unsafe as error:
         raise InputError(
-            "{path} holds {what}, which could run code, so it is not read; save only the weights, as with "
+            "{path} contains {what}, which could run code, so it is not read; save only the weights, as with "
             "torch.save(model.state_dict(), …)",
             code="checkpoint_code",
             path=path,
@@ -155,7 +157,7 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
         _damaged(path, error)
     if not isinstance(contents, Mapping):
         raise InputError(
-            "{path} holds a {type}, not named weights; save only its state_dict()",
+            "{path} contains a {type}, not named weights; save only its state_dict()",
             code="checkpoint_unnamed",
             path=path,
             type=type(contents).__name__,
@@ -169,7 +171,7 @@ def _load(file: BinaryIO | io.BytesIO) -> Any:
 
 
 class _Unsafe(Exception):
-    """A pickle refers to an object that is not allowed."""
+    """A pickle refers to a forbidden object."""
 
 
 class _Placeholder:
@@ -238,7 +240,7 @@ class _Unpickler(pickle.Unpickler):
         raise _Unsafe(name)
 
     def persistent_load(self, pid: Any) -> Any:
-        """Returns the type of a storage: ("storage", type, key, device, number of values, …)."""
+        """Returns the type from a storage's ID: ("storage", type, key, device, number of values, …)."""
         return pid[1]
 
 
@@ -254,24 +256,24 @@ _BYTES = {dtype: size for size, dtypes in _DTYPES.items() for dtype in dtypes}
 def _safetensors(path: Path, file: BinaryIO) -> Contents:
     """Reads a safetensors file's header, a JSON table (https://github.com/huggingface/safetensors)."""
     file.seek(0, 2)
-    whole = file.tell()
+    file_bytes = file.tell()
     file.seek(0)
     (length,) = struct.unpack("<Q", file.read(8))
-    if length > whole - 8:
-        _damaged(path, f"its table would take {length} of {whole} bytes")
+    if length > file_bytes - 8:
+        _damaged(path, f"its header would fill {length} of {file_bytes} bytes")
     table_tensors: dict[str, Tensor] = {}
     try:
         table = parse_json(file.read(length), dict[str, Any])
         for name, entry in table.items():
             if name == "__metadata__":
                 continue
-            begin, end = entry["data_offsets"]
-            if not 0 <= begin <= end <= whole - 8 - length:
-                _damaged(path, f"{name[:80]} lies beyond its end")
+            start, end = entry["data_offsets"]
+            if not 0 <= start <= end <= file_bytes - 8 - length:
+                _damaged(path, f"{name[:80]} lies beyond the end")
             shape, dtype = tuple(map(int, entry["shape"])), str(entry["dtype"])[:16]
-            if end - begin != math.prod(shape) * _BYTES.get(dtype, math.nan):
-                wrong = "not as long as it says" if dtype in _BYTES else f"of type {dtype}"
-                _damaged(path, f"{name[:80]} is {wrong}")
+            if end - start != math.prod(shape) * _BYTES.get(dtype, math.nan):
+                fault = "of the wrong length" if dtype in _BYTES else f"of type {dtype}"
+                _damaged(path, f"{name[:80]} is {fault}")
             table_tensors[name] = Tensor(shape, dtype)
     except InputError:
         raise
@@ -281,8 +283,8 @@ def _safetensors(path: Path, file: BinaryIO) -> Contents:
 
 
 def tensors(contents: Contents, states: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Returns tensor shapes under the first of `states` that exists. If none exists, returns all. In a flat file,
-    `states` are name prefixes. The converter reads files in the same way."""
+    """Returns the tensor shapes under the first of `states` that exists. If none exists, returns all shapes. In a flat
+    file, `states` are name prefixes. The converter reads files in the same way."""
     for state in filter(None, states):
         if isinstance(inner := contents.get(state), Mapping):
             return _shapes(inner)

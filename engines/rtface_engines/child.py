@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a child process ended. `code` is its exit code, or minus the signal; `errors` its last lines on stderr."""
+    """How a child process ended. `code` is its exit code, or minus the signal; `errors` is the end of stderr."""
 
     code: int
     errors: list[str]
@@ -25,7 +25,7 @@ class ExitStatus:
         if self.code in (-9, 137):
             return "it was killed, most likely because memory ran out"
         if self.code < 0:
-            return f"it was ended by {signal.Signals(-self.code).name}"
+            return f"it was stopped by {signal.Signals(-self.code).name}"
         return self.errors[-1] if self.errors else f"exit code {self.code}"
 
 
@@ -42,7 +42,7 @@ def run(
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
             [str(part) for part in command],
-            # With this variable set, the command exits when we close the pipe. Other commands get an empty input.
+            # If this variable is set, the command exits when we close the pipe. Otherwise, its input is empty.
             stdin=subprocess.PIPE if "RTFACE_STUDIO_PARENT" in (environment or ()) else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

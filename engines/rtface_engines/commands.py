@@ -1,4 +1,4 @@
-"""``rtface engines add``, ``remove`` and ``offers``: engines that others published."""
+"""``rtface engines add``, ``remove`` and ``offers``, for engines of other publishers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Python = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
-        help=("A Python interpreter with torch for the conversion; RTFACE_TORCH_PYTHON names one permanently."),
+        help=("A Python interpreter with torch for the conversion; RTFACE_TORCH_PYTHON sets it permanently."),
     ),
 ]
 
@@ -50,7 +50,7 @@ def add(
             metavar="NAME",
             show_default=False,
             autocompletion=_names,
-            help=("An engine that 'rtface engines offers' lists; may be omitted with --from."),
+            help=("An engine listed by 'rtface engines offers'; may be omitted with --from."),
         ),
     ] = None,
     file: Annotated[
@@ -58,7 +58,7 @@ def add(
         typer.Option(
             "--from",
             metavar="FILE",
-            help=("Take the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of fetching them."),
+            help=("Read the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of downloading them."),
         ),
     ] = None,
     accept: Annotated[
@@ -67,7 +67,7 @@ def add(
     ] = False,
     python: Python = None,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help=("Fetch the published file from this URL (http, https, file)."))
+        str | None, typer.Option(metavar="URL", help=("Download the published file from this URL (http, https, file)."))
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing engine of that name.")] = False,
     *,
@@ -90,7 +90,7 @@ def add(
             print_json(added.to_json(), indent=2)
         console.log(
             f"{added.name}: {added.backend} in {added.precision}, {added.psnr:.1f} dB against its golden crops "
-            f"({added.required:g} needed), {added.ms:.0f} ms a face"
+            f"({added.required:g} needed), {added.ms:.0f} ms per face"
         )
         console.log(f"{added.folder} written; use it with: rtface run INPUT OUTPUT --engine {added.name}")
 
@@ -101,7 +101,7 @@ def remove(
     *,
     console: Console,
 ) -> None:
-    """Remove an engine that was added."""
+    """Remove an engine that you added."""
     from rtface_engines.folder import remove as work
 
     console.log(f"{work(name)} removed")
@@ -118,14 +118,14 @@ def offers(
     from rtface.util.install import plugin_line
     from rtface_engines.catalogue import PLUGINS, find_offers
 
-    catalogue, here = find_offers(), find_recipes()
+    catalogue, installed = find_offers(), find_recipes()
     if json:
-        print_json([_json_row(offer) | {"added": name in here} for name, offer in catalogue.items()], indent=2)
+        print_json([_json_row(offer) | {"added": name in installed} for name, offer in catalogue.items()], indent=2)
         return
     print_table(
         [
             ["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
-            *(_table_row(offer, name in here) for name, offer in catalogue.items()),
+            *(_table_row(offer, name in installed) for name, offer in catalogue.items()),
         ]
     )
     for name, package in PLUGINS.items():
@@ -156,7 +156,7 @@ def _json_row(offer: Offer) -> dict[str, Any]:
 def _table_row(offer: Offer, added: bool) -> list[str]:
     published, licence = offer.published, offer.table.licence
     size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
-    state = "added" if added else "to fetch" if published.url else "with --from"
+    state = "added" if added else "to download" if published.url else "with --from"
     return [
         offer.name,
         offer.table.architecture.family,
@@ -174,9 +174,9 @@ def _callbacks(console: Console, accept: bool) -> AddCallbacks:
 
     progress = _InstallProgress(console)
 
-    def confirm(words: list[str]) -> str | None:
+    def confirm(lines: list[str]) -> str | None:
         console.clear()
-        for line in words:
+        for line in lines:
             console.log(line)
         if accept:
             return "--accept-license"
@@ -191,7 +191,7 @@ def _callbacks(console: Console, accept: bool) -> AddCallbacks:
 
 
 class _InstallProgress:
-    """Shows installation progress: one status line on a terminal, elsewhere a line per step and every 10 s."""
+    """Shows progress: on a terminal, a status line; elsewhere, a line per step and every 10 s."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._step, self._at = console, "", 0.0
@@ -209,5 +209,5 @@ class _InstallProgress:
         self._step = what
 
     def bytes(self, done: int, total: int | None) -> None:
-        of = f" of {total / 1e6:.1f} MB, {done / total:.0%}" if total else " MB"
-        self.show(f"{done / 1e6:.1f}{of}")
+        suffix = f" of {total / 1e6:.1f} MB, {done / total:.0%}" if total else " MB"
+        self.show(f"{done / 1e6:.1f}{suffix}")

@@ -21,7 +21,7 @@ from rtface_engines import child
 from rtface_engines.catalogue import Offer, converter_root
 
 ConvertProgress = Callable[[str, float], None]
-"""Takes the current step and its share done (0…1)."""
+"""Function that is called with the current step and its completed share (0…1)."""
 
 _STAGES = {
     "load": "reading the weights",
@@ -58,7 +58,8 @@ def golden_crops(size: int) -> Bytes:
 def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: ConvertProgress) -> ConversionResult:
     """Converts weights into ``model.onnx`` and ``golden.npz`` in `out`.
 
-    Also writes ``int8.json`` if the offer asks for it. If the converter fails, raises EngineError with its message.
+    Also writes ``int8.json`` if the offer sets a PSNR for int8. Raises EngineError with the converter's message if it
+    fails.
     """
     result: dict[str, Any] = {}
 
@@ -77,7 +78,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
             np.savez(crops, crops=golden_crops(offer.table.input.size))
         except OSError as error:
             raise OutputError(
-                "{path} cannot be written to ({why}); make room, or name another folder with TMPDIR",
+                "{path} cannot be written to ({why}); free some space, or set TMPDIR to another folder",
                 code="convert_folder",
                 path=scratch,
                 why=error.strerror,
@@ -96,14 +97,14 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
         ]
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
         # The child runs in an empty folder, so that it cannot import files from the user's working directory.
-        (empty := Path(scratch) / "stand").mkdir()
-        ended = child.run(
+        (empty_folder := Path(scratch) / "stand").mkdir()
+        status = child.run(
             [python, "-m", "engines.convert", *arguments],
             receive,
             environment | {"PYTHONPATH": str(converter_root())},
-            empty,
+            empty_folder,
         )
-    if "error" in result or ended.code or "result" not in result:
-        why = result.get("error") or f"the converter failed: {ended.why}"
+    if "error" in result or status.code or "result" not in result:
+        why = result.get("error") or f"the converter failed: {status.why}"
         raise EngineError("{name} cannot be converted: {why}", code="convert_failed", name=offer.name, why=why)
     return from_table(ConversionResult, result["result"], "result.")

@@ -22,12 +22,12 @@ from rtface.redaction import redacted, shown
 from rtface.util.urls import file_path
 
 ByteProgress = Callable[[int, int | None], None]
-"""Takes bytes received and the size, None if unknown."""
+"""Function that is called with the bytes received and the size (None if unknown)."""
 
 _CHUNK = 1 << 18
 _SPARE_BYTES = 64 << 20  # disk space that must remain unused
-STALL_S = 30.0  # a connection without a byte for this long is closed
-PAUSES_S = 1.0, 2.0, 4.0, 8.0  # pauses before retries; after progress, the sequence starts again
+STALL_S = 30.0  # time without data after which a connection is closed
+PAUSES_S = 1.0, 2.0, 4.0, 8.0  # pauses before retries; after data arrived, the sequence starts again
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,19 @@ def digest(path: Path) -> str:
 def download(wanted: PublishedFile, target: Path, progress: ByteProgress) -> Path:
     """Downloads a file to `target` unless it exists. Returns its path.
 
-    For a ``file://`` address, returns the path of that file. Incomplete data stay in a ``.part`` file next to `target`,
-    from which a later call resumes.
+    For a ``file://`` address, returns the path of that file. A later call resumes an incomplete download from a
+    ``.part`` file next to `target`.
 
     Raises:
         UsageError: the address is not http, https or file.
-        DownloadError: the file cannot be fetched, or differs from the published one.
+        DownloadError: the file cannot be downloaded, or differs from the published file.
     """
     scheme = urlsplit(wanted.url).scheme.lower()
     if scheme == "file":
         return _local(wanted)
     if scheme not in ("http", "https"):
         raise UsageError(
-            "{url} cannot be fetched: give an http, https or file address", code="url_kind", url=shown(wanted.url)
+            "{url} cannot be downloaded: give an http, https or file address", code="url_kind", url=shown(wanted.url)
         )
     if target.is_file() and _fault(wanted, target) is None:
         return target
@@ -81,7 +81,7 @@ def _local(wanted: PublishedFile) -> Path:
 
 
 def _fault(wanted: PublishedFile, path: Path) -> str | None:
-    """Describes how a file differs from the published one. Returns None if they are equal."""
+    """Describes how a file differs from the published file. Returns None if it does not."""
     size = path.stat().st_size
     if wanted.bytes is not None and size != wanted.bytes:
         return f"{size} bytes instead of {wanted.bytes}"
@@ -91,7 +91,7 @@ def _fault(wanted: PublishedFile, path: Path) -> str | None:
 
 
 class _RetryableError(Exception):
-    """An attempt failed and can be retried; the message says why."""
+    """An attempt failed and can be retried. The message contains the reason."""
 
 
 class _Download:
@@ -99,7 +99,7 @@ class _Download:
         self._wanted, self._target, self._progress = wanted, target, progress
         self._shown = shown(wanted.url)
         self._resumed = False
-        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # so that data from different addresses never mix
+        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # data from different addresses must not mix
         self._part = target.with_name(f"{target.name}.{of_url}.part")
 
     @property
@@ -117,13 +117,13 @@ class _Download:
             self._part.unlink()
             if not self._resumed:
                 raise DownloadError(
-                    "{url} is not the published file: {fault}; nothing of it was kept. Try again later, or get "
-                    "the file elsewhere and give it with --from",
+                    "{url} is not the published file: {fault}; the download was deleted. Try again later, or "
+                    "get the file elsewhere and pass it with --from",
                     code="url_not_published",
                     url=self._shown,
                     fault=fault,
                 )
-            log.warning("the part of %s that was fetched before does not match; fetching it again", self._shown)
+            log.warning("the earlier part of %s does not match; downloading the file again", self._shown)
         self._part.replace(self._target)
 
     def _fetch(self) -> None:
@@ -143,7 +143,7 @@ class _Download:
             except (_RetryableError, OSError, http.client.HTTPException) as error:
                 if final := _permanent(error):
                     raise DownloadError(
-                        "{url} cannot be fetched: {why}", code="url_failed_final", url=self._shown, why=final
+                        "{url} cannot be downloaded: {why}", code="url_failed_final", url=self._shown, why=final
                     ) from error
                 why = _why(error)
             if self._received > before:
@@ -151,7 +151,7 @@ class _Download:
             pause = next(pauses, None)
             if pause is None:
                 raise DownloadError(
-                    "{url} cannot be fetched: {why}; {rest}",
+                    "{url} cannot be downloaded: {why}; {rest}",
                     code="url_failed",
                     url=self._shown,
                     why=why,
@@ -162,18 +162,18 @@ class _Download:
 
     def _kept(self) -> str:
         return (
-            f"the part received ({self._received / 1e6:.1f} MB) is kept, and the same command resumes"
+            f"the part received ({self._received / 1e6:.1f} MB) is kept; the same command resumes the download"
             if self._received
-            else ("try again later, or get the file elsewhere and give it with --from")
+            else ("try again later, or get the file elsewhere and pass it with --from")
         )
 
     def _attempt(self, have: int) -> None:
-        if have and have == self._wanted.bytes:  # the part is complete; the caller verifies it
+        if have and have == self._wanted.bytes:  # the file is complete; the caller verifies it
             return
         headers = {"User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"}
         headers |= {"Range": f"bytes={have}-"} if have else {}
         try:
-            # urllib takes proxies from environment variables.
+            # urllib reads proxies from environment variables.
             with urllib.request.urlopen(
                 urllib.request.Request(self._wanted.url, headers=headers), timeout=STALL_S
             ) as answer:
@@ -183,11 +183,11 @@ class _Download:
             what = f"{error.code} {str(error.reason).splitlines()[0]}"
             if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
                 self._part.unlink()
-                raise _RetryableError("the server cannot continue it; starting over") from error
+                raise _RetryableError("the server cannot resume the download; starting again") from error
             if error.code in (408, 425, 429) or error.code >= 500:
-                raise _RetryableError(f"the server answers {what}") from error
+                raise _RetryableError(f"the server answered {what}") from error
             raise DownloadError(
-                "{url} cannot be fetched: the server answers {status_text}; give another address with --url, or a "
+                "{url} cannot be downloaded: the server answered {status_text}; pass another address with --url, or a "
                 "file with --from",
                 code="url_status",
                 url=self._shown,
@@ -202,8 +202,8 @@ class _Download:
         if None not in (most, self._wanted.bytes) and most != self._wanted.bytes:
             self._part.unlink(missing_ok=True)
             raise DownloadError(
-                "{url} is not the published file: the server has {total} bytes instead of {expected}; give "
-                "another address with --url, or a file with --from",
+                "{url} is not the published file: the server's file has {total} bytes instead of {expected}; "
+                "pass another address with --url, or a file with --from",
                 code="url_size",
                 url=self._shown,
                 total=most,
@@ -218,7 +218,7 @@ class _Download:
                     file.write(chunk)
                 except OSError as error:
                     raise DownloadError(
-                        "{path} cannot be written: {why}; make room, or move the cache with RTFACE_CACHE",
+                        "{path} cannot be written: {why}; free some space, or move the cache with RTFACE_CACHE",
                         code="download_unwritable",
                         path=self._part,
                         why=error.strerror,
@@ -231,8 +231,8 @@ class _Download:
         folder = self._part.parent
         if size + _SPARE_BYTES > (free := shutil.disk_usage(folder).free):
             raise DownloadError(
-                "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the cache with "
-                "RTFACE_CACHE",
+                "{folder} has {free:.1f} MB free, but {size:.1f} MB are needed; free some space, or move the cache "
+                "with RTFACE_CACHE",
                 code="cache_room",
                 folder=folder,
                 free=free / 1e6,
@@ -245,7 +245,7 @@ def _permanent(error: BaseException) -> str | None:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted here ({error.verify_message})"
+        return f"its certificate is not trusted on this machine ({error.verify_message})"
     if isinstance(error, http.client.InvalidURL):
         return f"the address cannot be used ({redacted(str(error))})"
     return None
@@ -255,7 +255,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, TimeoutError):
-        return f"no data came for {STALL_S:g} s"
+        return f"no data arrived for {STALL_S:g} s"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection ended early"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

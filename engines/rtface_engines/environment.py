@@ -20,14 +20,14 @@ VARIABLE = "RTFACE_TORCH_PYTHON"
 MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
 PACKAGES = ("numpy>=2.1,<3", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.31.1", "safetensors==0.8.0")
 _READY = "ready.json"
-_NEEDED_BYTES = 8 << 30  # disk space for the environment if the default torch includes CUDA
+_NEEDED_BYTES = 8 << 30  # disk space for the environment if pip installs torch with CUDA
 
 LineOutput = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SetupOutput:
-    """Outputs for progress: `log` prints a permanent line, `status` a line that the next status replaces."""
+    """Outputs for progress: `log` prints a permanent line, `status` a line that the next one replaces."""
 
     log: LineOutput
     status: LineOutput
@@ -38,24 +38,24 @@ def environment_folder() -> Path:
     return cache_dir() / "torch-environment"
 
 
-def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] = ()) -> Path:
+def find_python(requested: Path | None, output: SetupOutput, needed: Sequence[str] = ()) -> Path:
     """Returns a Python that has the `needed` modules (default: all `MODULES`).
 
-    Tries in order: `named`, ``RTFACE_TORCH_PYTHON``, the running Python, and an environment that `make` sets up.
+    Tries in order: `requested`, ``RTFACE_TORCH_PYTHON``, the running Python, and an environment that `make` sets up.
     Raises MissingComponent if the user's choice lacks a module, or if no environment can be set up.
     """
 
     def lacks(python: Path) -> list[str]:
         return [module for module in missing(python) if not needed or module in needed]
 
-    chosen = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
+    chosen = requested or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     if chosen is not None:
-        # The path is absolute because the converter runs in another folder. Links stay because they identify a venv.
+        # Absolute, because the converter runs in another folder. Links are not resolved, because they identify a venv.
         chosen = (chosen if chosen.exists() else Path(shutil.which(str(chosen)) or chosen)).absolute()
         if absent := lacks(chosen):
-            what = "--python" if named else VARIABLE
+            what = "--python" if requested else VARIABLE
             raise MissingComponent(
-                "{kind} {path}: {names} not installed there; get it with: {path} -m pip install {packages}",
+                "{kind} {path}: {names} not installed there; install with: {path} -m pip install {packages}",
                 code="python_lacks",
                 kind=what,
                 path=chosen,
@@ -63,15 +63,13 @@ def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] =
                 packages=" ".join(absent),
             )
         return chosen
-    here = Path(sys.executable)
-    if not lacks(here):
-        return here
+    running = Path(sys.executable)
+    if not lacks(running):
+        return running
     folder = environment_folder()
     with file_lock(
         folder.with_name(f"{folder.name}.lock"),
-        lambda: output.log(
-            f"another rtface is setting up an environment with torch in {folder}; waiting until it ends"
-        ),
+        lambda: output.log(f"another rtface is setting up an environment with torch in {folder}; waiting for it"),
     ):
         python = _python_in(folder)
         if (folder / _READY).is_file() and python.is_file() and not missing(python):
@@ -80,10 +78,10 @@ def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] =
 
 
 def missing(python: Path) -> list[str]:
-    """Lists `MODULES` that a Python lacks. Raises MissingComponent if it does not start."""
+    """Lists the `MODULES` that a Python lacks. Raises MissingComponent if Python does not start."""
     lines: list[str] = []
     try:
-        ended = child.run(
+        status = child.run(
             [
                 python,
                 "-c",
@@ -93,18 +91,18 @@ def missing(python: Path) -> list[str]:
         )
     except OSError as error:
         raise MissingComponent(
-            "{python} cannot be started: {why}; name a Python with --python",
+            "{python} cannot be started: {why}; set a Python with --python",
             code="python_unstarted",
             python=python,
             why=error.strerror,
         ) from error
     absent = next((line.split()[1:] for line in lines if line.startswith("missing")), None)
-    if ended.code or absent is None:
+    if status.code or absent is None:
         raise MissingComponent(
-            "{python} does not work as a Python: {why}; name another with --python",
+            "{python} does not work as a Python: {why}; set another with --python",
             code="python_unfit",
             python=python,
-            why=ended.why,
+            why=status.why,
         )
     return absent
 
@@ -115,8 +113,8 @@ def make(folder: Path, output: SetupOutput) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
     output.log(
-        f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
-        f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}"
+        f"setting up an environment with torch in {folder}: once, pip downloads 0.3 to 3 GB, which need 1 to 7 GB of "
+        f"disk space; instead, a Python that has {', '.join(MODULES)} can be set with --python or {VARIABLE}"
     )
     if free < _NEEDED_BYTES:
         output.log(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
@@ -135,14 +133,14 @@ def make(folder: Path, output: SetupOutput) -> Path:
             "off",
             *PACKAGES,
         ]
-        ended = child.run(command, lambda line: output.status(_step(line)))
-        if ended.code:
-            failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
+        status = child.run(command, lambda line: output.status(_step(line)))
+        if status.code:
+            reason = next((e for e in status.errors if e.startswith("ERROR:")), status.why).removeprefix("ERROR: ")
             raise MissingComponent(
-                "the environment for converting cannot be set up: {why}; its files were removed. Name a Python that "
-                "has {modules} with --python",
+                "the environment for converting cannot be set up: {why}; its files were removed. With --python, "
+                "set a Python that has {modules}",
                 code="environment_failed",
-                why=failed,
+                why=reason,
                 modules=", ".join(MODULES),
             )
         if absent := missing(python):
@@ -169,7 +167,7 @@ def _step(line: str) -> str:
     """Shortens a line of pip's output and removes addresses from it."""
     words = line.split()
     if words[:1] == ["Downloading"]:
-        return f"fetching {words[1].rsplit('/', 1)[-1]} {' '.join(words[2:])}"
+        return f"downloading {words[1].rsplit('/', 1)[-1]} {' '.join(words[2:])}"
     return line.strip().split(" (from")[0]
 
 

@@ -1,4 +1,4 @@
-"""Adds and removes engines in the user's folder by single moves."""
+"""Adds and removes engines in the user's folder by atomic moves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def engines_folder() -> Path:
     folder = config_dir()
     if folder is None:
         raise UsageError(
-            "there is no home folder to keep engines in; set RTFACE_CONFIG_DIR to a folder of yours",
+            "there is no home folder to store engines in; set RTFACE_CONFIG_DIR to a folder",
             code="no_home_engines",
         )
     return folder / "engines"
@@ -38,24 +38,26 @@ def check_name(name: str) -> None:
     """Raises UsageError if a user's engine may not have this name."""
     if not re.fullmatch(NAME, name):
         raise UsageError(
-            "{value!r} is not a name for an engine: letters, digits and . _ + - only", code="engine_name", value=name
+            "{value!r} is not a valid name of an engine: use only letters, digits and . _ + -",
+            code="engine_name",
+            value=name,
         )
     if name in ("auto", "default") or (SHIPPED / name).is_dir():
         raise UsageError(
-            "an engine cannot be called {name}: rtface has one of that name", code="engine_name_taken", name=name
+            "an engine cannot be called {name}: rtface has an engine of that name", code="engine_name_taken", name=name
         )
 
 
 @contextmanager
 def build_folder(name: str) -> Generator[Path]:
-    """Yields a temporary folder to build an engine in. `find_recipes` does not see it. Raises OutputError."""
+    """Yields a temporary folder to build an engine in. `find_recipes` ignores the folder. Raises OutputError."""
     parent = engines_folder() / ".adding"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _sweep(parent)
         scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
         new = scratch / "new"
-        new.mkdir()  # gets default permissions, while the folder that mkdtemp makes is private
+        new.mkdir()  # with default permissions; the folder that mkdtemp creates is private
     except OSError as error:
         raise OutputError(
             "{path} cannot be written to ({why}); set RTFACE_CONFIG_DIR to another folder",
@@ -68,9 +70,9 @@ def build_folder(name: str) -> Generator[Path]:
     except OSError as error:
         if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL_ERRNOS):
             raise
-        # Many errors do not name the file that could not be written, or name the file that was read.
+        # Many errors do not contain the name of the file that could not be written, or contain another file's name.
         raise OutputError(
-            "{path} cannot be written to ({why}); make room, or move the folder with RTFACE_CONFIG_DIR",
+            "{path} cannot be written to ({why}); free some space, or move the folder with RTFACE_CONFIG_DIR",
             code="config_no_room",
             path=parent,
             why=error.strerror,
@@ -82,18 +84,18 @@ def build_folder(name: str) -> Generator[Path]:
 
 
 def _sweep(parent: Path) -> None:
-    """Removes folders that killed processes left."""
-    for left in parent.iterdir():
+    """Removes folders that killed processes left behind."""
+    for folder in parent.iterdir():
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
+            if time.time() - folder.stat().st_mtime > _STALE_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_space(new: Path, size: float) -> None:
     """Raises OutputError if the folder's disk has less than `size` bytes free."""
     if (free := shutil.disk_usage(new).free) < size:
         raise OutputError(
-            "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the folder with "
+            "{folder} has {free:.1f} MB free, but {size:.1f} MB are needed; free some space, or move the folder with "
             "RTFACE_CONFIG_DIR",
             code="folder_room",
             folder=new.parent,
@@ -103,64 +105,64 @@ def check_space(new: Path, size: float) -> None:
 
 
 def exists(name: str) -> bool:
-    """Checks whether the user has an engine of this name. Other files count too."""
+    """Returns whether the user has an engine or file of this name."""
     return os.path.lexists(engines_folder() / name)
 
 
 def move_in(new: Path, name: str) -> Path:
-    """Moves a built engine to its final folder. Raises OutputError. An earlier engine stays if the move fails."""
-    place, old = engines_folder() / name, new.with_name("old")
+    """Moves a built engine to its final folder. Raises OutputError. If the move fails, an existing engine stays."""
+    folder, old = engines_folder() / name, new.with_name("old")
     try:
         if exists(name):
-            place.rename(old)
-        new.rename(place)
+            folder.rename(old)
+        new.rename(folder)
     except BaseException as error:
         if os.path.lexists(old) and not exists(name):
-            old.rename(place)
+            old.rename(folder)
         if isinstance(error, OSError):
             raise OutputError(
-                "{path} cannot be written ({why}); the earlier files are unchanged",
+                "{path} cannot be written ({why}); the existing files are unchanged",
                 code="folder_unwritten",
-                path=place,
+                path=folder,
                 why=error.strerror,
             ) from error
         raise
-    return place
+    return folder
 
 
 def remove(name: str) -> Path:
     """Removes one of the user's engines and returns its folder. Raises UsageError and OutputError."""
-    place = engines_folder() / name
+    folder = engines_folder() / name
     names = sorted(path.parent.name for path in engines_folder().glob("*/recipe.toml"))
     if name not in names:
         if name in find_recipes():
             raise UsageError("engine {name} is part of rtface and cannot be removed", code="engine_part", name=name)
-        there = f"; you have added: {', '.join(names)}" if names else "; you have added none"
+        added = f"; added: {', '.join(names)}" if names else "; you have added no engines"
         raise UsageError(
-            "there is no engine {value!r} of yours{hint}{advice}",
+            "you have not added an engine {value!r}{hint}{advice}",
             code="engine_not_yours",
             value=name,
             hint=hint(name, names),
-            advice=there,
+            advice=added,
         )
     try:
         with suppress(OutputError), build_folder(name) as new:
-            place.rename(new.with_name("old"))  # atomic; `build_folder` removes it with its folder
-        if place.is_symlink():  # still there because the disk is full, so no folder could be made
-            place.unlink()
-        elif place.exists():
-            shutil.rmtree(place)
+            folder.rename(new.with_name("old"))  # atomic; `build_folder` removes it with its folder
+        if folder.is_symlink():  # was not moved: on a full disk, no folder can be created
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
     except OSError as error:
         raise OutputError(
-            "{path} cannot be removed: {why}", code="folder_unremoved", path=place, why=error.strerror or error
+            "{path} cannot be removed: {why}", code="folder_unremoved", path=folder, why=error.strerror or error
         ) from error
-    return place
+    return folder
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
     """Formats a table as TOML: strings, numbers, booleans, lists, and (nested) tables."""
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
+    values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
     for key, value in table.items():
         if isinstance(value, Mapping):
             inner = cast(Mapping[str, Any], value)

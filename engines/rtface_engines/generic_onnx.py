@@ -26,14 +26,14 @@ from rtface_engines.checkpoint import file_head
 from rtface_engines.convert import golden_crops
 
 _DEFAULT_SIZE = 512  # crop size in pixels if the file does not fix it
-_MAX_SIZE = 2048  # pixels; golden crops of this size take some GB of memory
-_UNLIKE_DB = 10.0
-_ADAPTED = "rtface_fidelity"
+_MAX_SIZE = 2048  # pixels; golden crops of this size need some GB of memory
+_MIN_LIKENESS_DB = 10.0  # PSNR below which a warning is logged
+_CONTROL_NAME = "rtface_fidelity"
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Name, type ("float32") and shape of an input or output. Dimensions of any size are None."""
+    """Name, type (such as "float32") and shape of an input or output. Variable dimensions are None."""
 
     name: str
     dtype: str
@@ -41,13 +41,13 @@ class TensorInfo:
 
     @property
     def shown(self) -> str:
-        """Text such as "input N×3×512×512 float32". A side of any size is shown as "any"."""
+        """Text such as "input N×3×512×512 float32". A variable side is shown as "any"."""
         dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any" for k, d in enumerate(self.shape))
         return f"{self.name} {dims or 'a scalar'} {self.dtype}"
 
     @property
     def is_image(self) -> bool:
-        """True if the tensor can hold square RGB crops, N×3×S×S float32."""
+        """True if the tensor can contain square RGB crops, N×3×S×S float32."""
         shape = self.shape
         return (
             self.dtype == "float32"
@@ -59,7 +59,7 @@ class TensorInfo:
 
     @property
     def is_number(self) -> bool:
-        """True if the tensor holds one floating-point number, or one per crop."""
+        """True if the tensor contains one floating-point number, or one per crop."""
         return self.dtype in ("float32", "float64") and len(self.shape) <= 2 and all(d in (None, 1) for d in self.shape)
 
 
@@ -68,7 +68,7 @@ class GenericNetwork:
     """The network in the ONNX file at `path`.
 
     Attributes:
-        input, output: ports for the crops, both N×3×`size`×`size`.
+        input, output: tensors of the crops, both N×3×`size`×`size`.
         control: input for one number, or None if there is none.
         max_batch: largest possible batch.
         parameters: number of weights.
@@ -86,14 +86,14 @@ class GenericNetwork:
 
     @property
     def control_name(self) -> str | None:
-        """Name of the control input in the file that `write` makes."""
+        """Name of the control input in the file that `write` creates."""
         if self.control is None:
             return None
-        return _ADAPTED if self._adapts else self.control.name
+        return _CONTROL_NAME if self._adapts else self.control.name
 
     @property
     def rewrites(self) -> bool:
-        """True if `write` changes the file, which needs the onnx package."""
+        """True if `write` changes the file. It then needs the onnx package."""
         return self._adapts or self.outputs > 1
 
     @property
@@ -104,7 +104,7 @@ class GenericNetwork:
         )
 
     def write(self, target: Path) -> None:
-        """Writes the network with one output. If it has a control, that becomes N×1 float32."""
+        """Writes the network with only the image output. A control becomes N×1 float32."""
         if not self.rewrites:
             shutil.copyfile(self.path, target)
             return
@@ -117,7 +117,7 @@ class GenericNetwork:
             if self._adapts:
                 _adapt(onnx, model.graph, self.control)
             data = model.SerializeToString()
-        except Exception as error:  # protobuf's errors share no base but Exception
+        except Exception as error:  # the only common base class of protobuf's errors
             raise InputError(
                 "{path} cannot be rewritten: {why}",
                 code="onnx_rewrite",
@@ -128,16 +128,16 @@ class GenericNetwork:
 
 
 def _adapt(onnx: Any, graph: Any, control: Any) -> None:
-    """Replaces `control` by an N×1 float32 input. New nodes convert it."""
+    """Replaces `control` by an N×1 float32 input, which new nodes convert."""
     kind = onnx.TensorProto.DOUBLE if control.dtype == "float64" else onnx.TensorProto.FLOAT
-    between, shape = f"{_ADAPTED}_reshaped", f"{_ADAPTED}_shape"
+    reshaped, shape = f"{_CONTROL_NAME}_reshaped", f"{_CONTROL_NAME}_shape"
     dims = np.array([-1 if d is None else d for d in control.shape], np.int64)
     (old,) = (value for value in graph.input if value.name == control.name)
     graph.input.remove(old)
-    graph.input.append(onnx.helper.make_tensor_value_info(_ADAPTED, onnx.TensorProto.FLOAT, ["n", 1]))
+    graph.input.append(onnx.helper.make_tensor_value_info(_CONTROL_NAME, onnx.TensorProto.FLOAT, ["n", 1]))
     graph.initializer.append(onnx.numpy_helper.from_array(dims, shape))
-    graph.node.insert(0, onnx.helper.make_node("Cast", [between], [control.name], name="rtface/Cast", to=kind))
-    graph.node.insert(0, onnx.helper.make_node("Reshape", [_ADAPTED, shape], [between], name="rtface/Reshape"))
+    graph.node.insert(0, onnx.helper.make_node("Cast", [reshaped], [control.name], name="rtface/Cast", to=kind))
+    graph.node.insert(0, onnx.helper.make_node("Reshape", [_CONTROL_NAME, shape], [reshaped], name="rtface/Reshape"))
 
 
 def inspect(path: Path) -> GenericNetwork:
@@ -145,7 +145,7 @@ def inspect(path: Path) -> GenericNetwork:
 
     Raises:
         InputMissing: there is no such file.
-        InputError: the file is not ONNX, is damaged, has external weights, or holds a network that cannot be an engine.
+        InputError: the file is not ONNX, is damaged, has external weights, or its network cannot be an engine.
         MissingComponent: rewriting the file needs the onnx package.
     """
     file_head(path)
@@ -154,20 +154,20 @@ def inspect(path: Path) -> GenericNetwork:
     controls = [v for v in inputs if v.is_number]
     results = [v for v in outputs if v.is_image] or outputs[:1]
     if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
-        takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
+        input_texts, output_texts = (", ".join(v.shown for v in values) for values in (inputs, outputs))
         raise InputError(
             "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is usually 512), at most one "
-            "number, and an output of the same shape; this network takes {takes} and returns {gives}",
+            "number, and an output of the same shape; this network's inputs are {takes}, its outputs {gives}",
             code="onnx_shape",
             path=path,
-            takes=takes,
-            gives=gives,
+            takes=input_texts,
+            gives=output_texts,
         )
     image, control = images[0], controls[0] if controls else None
     size = image.shape[2] or _DEFAULT_SIZE
     if size % 16 or not 32 <= size <= _MAX_SIZE:
         raise InputError(
-            "{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to {most}",
+            "{path} expects images of {size}×{size}, but rtface needs a multiple of 16 from 32 to {most}",
             code="onnx_size",
             path=path,
             size=size,
@@ -177,8 +177,8 @@ def inspect(path: Path) -> GenericNetwork:
     network = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
     if network.rewrites and importlib.util.find_spec("onnx") is None:
         raise MissingComponent(
-            "{path} has a control of another shape or type than rtface's, or more than one output; the onnx package "
-            "can rewrite such files; install it with: {repair} onnx",
+            "{path} has more than one output, or a control of a shape or type that rtface does not support; the onnx "
+            "package can rewrite such files; install it with: {repair} onnx",
             code="onnx_control",
             path=path,
             repair=PIP,
@@ -188,27 +188,27 @@ def inspect(path: Path) -> GenericNetwork:
 
 def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
     """Returns a network's inputs, outputs and number of weights. Raises InputError if the file is unreadable."""
-    from openvino.frontend import FrontEndManager  # takes 0.2 s
+    from openvino.frontend import FrontEndManager  # importing takes 0.2 s
 
     with _isolated(path) as file:
         try:
             reader = FrontEndManager().load_by_framework("onnx")
             graph = reader.load(str(file))
             inputs, outputs = (
-                [_info(graph, place) for place in places] for places in (graph.get_inputs(), graph.get_outputs())
+                [_info(graph, tensor) for tensor in tensors] for tensors in (graph.get_inputs(), graph.get_outputs())
             )
         except MemoryError:
             raise
-        except Exception as error:  # the errors of OpenVINO's readers share no base but Exception
+        except Exception as error:  # the only common base class of errors of OpenVINO's readers
             if "external" in str(error):
                 raise InputError(
-                    "{path} has its weights in other files; join them first: python -c 'import onnx; "
+                    "{path} has its weights in other files; combine the files first: python -c 'import onnx; "
                     'onnx.save(onnx.load("in.onnx"), "one.onnx")\'',
                     code="onnx_external",
                     path=path,
                 ) from error
             raise InputError(
-                "{path} is damaged or not an ONNX file; get it again", code="onnx_none", path=path
+                "{path} is damaged or not an ONNX file; download it again", code="onnx_none", path=path
             ) from error
         try:
             constants = [op.output(0) for op in reader.convert(graph).get_ops() if op.get_type_name() == "Constant"]
@@ -223,24 +223,24 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
             ) from error
     weights = [math.prod(c.get_shape()) for c in constants if c.get_element_type().is_real()]
     if not inputs and not outputs:
-        raise InputError("{path} is damaged or not an ONNX file; get it again", code="onnx_none", path=path)
+        raise InputError("{path} is damaged or not an ONNX file; download it again", code="onnx_none", path=path)
     return inputs, outputs, sum(count for count in weights if count > 1)
 
 
 @contextmanager
 def _isolated(path: Path) -> Generator[Path]:
-    """Yields a copy or link, alone in a folder. Otherwise OpenVINO would read weights next to it."""
+    """Yields a copy or link, alone in a folder. Otherwise, OpenVINO would read weights files next to it."""
     with tempfile.TemporaryDirectory(prefix="rtface-") as folder:
         file = Path(folder) / "model.onnx"
         try:
             file.symlink_to(path.absolute())
-        except OSError:  # most Windows users may not create links
+        except OSError:  # on Windows, most users may not create links
             shutil.copyfile(path, file)
         yield file
 
 
-def _info(graph: Any, place: Any) -> TensorInfo:
-    kind, shape = graph.get_element_type(place), graph.get_partial_shape(place)
+def _info(graph: Any, tensor: Any) -> TensorInfo:
+    kind, shape = graph.get_element_type(tensor), graph.get_partial_shape(tensor)
     try:
         dtype = str(kind.to_dtype().name)
     except (RuntimeError, ValueError):
@@ -250,12 +250,12 @@ def _info(graph: Any, place: Any) -> TensorInfo:
         if shape.rank.is_dynamic
         else tuple(d.get_length() if d.is_static and d.get_length() > 0 else None for d in shape)
     )
-    return TensorInfo(place.get_names()[0], dtype, dims)
+    return TensorInfo(tensor.get_names()[0], dtype, dims)
 
 
 def write_golden(recipe: Recipe, threads: int) -> None:
     """Computes and writes golden outputs, with OpenVINO in fp32. Raises EngineError if the network cannot run."""
-    from rtface.engine.backends.openvino import OpenVinoPlan  # takes 0.2 s
+    from rtface.engine.backends.openvino import OpenVinoPlan  # importing takes 0.2 s
 
     images = golden_crops(recipe.input.size)
     crops = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
@@ -265,10 +265,10 @@ def write_golden(recipe: Recipe, threads: int) -> None:
     finally:
         plan.close()
     likeness = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
-    if likeness < _UNLIKE_DB:
+    if likeness < _MIN_LIKENESS_DB:
         low, high = recipe.input.range
         log.warning(
-            "the answers of %s hardly resemble the crops (%.1f dB): does it restore faces, from values of %g…%g?",
+            "the answers of %s hardly resemble the crops (%.1f dB): does it restore faces, with input values of %g…%g?",
             recipe.name,
             likeness,
             low,

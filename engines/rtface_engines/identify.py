@@ -22,7 +22,7 @@ def quote_path(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
-    """Tensors that are missing from a file, unexpected, or differently shaped."""
+    """Tensors that are missing, unexpected, or of another shape. `total` is the expected number."""
 
     missing: list[str]
     unexpected: list[str]
@@ -35,33 +35,33 @@ class TensorDifference:
 
     def __str__(self) -> str:
         parts = (
-            [f"{len(self.missing)} of {self.total} tensors are missing, the first {self.missing[0]}"]
+            [f"{len(self.missing)} of {self.total} tensors are missing (first: {self.missing[0]})"]
             if self.missing
             else []
         )
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} are not the network's, the first {self.unexpected[0]}")
-        parts += [f"{len(self.reshaped)} have another shape, the first {self.reshaped[0]}"] if self.reshaped else []
+            parts.append(f"{len(self.unexpected)} do not belong to the network (first: {self.unexpected[0]})")
+        parts += [f"{len(self.reshaped)} have another shape (first: {self.reshaped[0]})"] if self.reshaped else []
         return ", ".join(parts)
 
 
 def compare(contents: Contents, offer: Offer) -> TensorDifference:
-    """Compares a file's tensors with those that an offer's network needs."""
-    wanted = offer.keys()
+    """Compares a file's tensors with the tensors of an offer's network."""
+    expected = offer.keys()
     shapes = unprefixed(tensors(contents, offer.published.states), offer.published.prefix)
     return TensorDifference(
-        [name for name in wanted if name not in shapes],
-        [name for name in shapes if name not in wanted],
-        [name for name in wanted if name in shapes and shapes[name] != wanted[name]],
-        len(wanted),
+        [name for name in expected if name not in shapes],
+        [name for name in shapes if name not in expected],
+        [name for name in expected if name in shapes and shapes[name] != expected[name]],
+        len(expected),
     )
 
 
 def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:
-    """Returns the offer whose weights `path` holds.
+    """Returns the offer whose weights `path` contains.
 
-    If several offers fit, the published SHA-256 decides. If no SHA-256 matches, raises UsageError: the user must name
-    an offer. If no offer fits, raises InputError, which names the nearest one.
+    If several offers fit, the published SHA-256 decides. If no SHA-256 matches, raises UsageError, because the user
+    must choose an offer. If no offer fits, raises InputError; the message contains the nearest offer.
     """
     differences = {offer.name: (compare(contents, offer), offer) for offer in offers}
     fitting = [offer for difference, offer in differences.values() if not difference.count]
@@ -71,24 +71,24 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
     if fitting:
         names = [offer.name for offer in fitting]
         suggested = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
-        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        names_text = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UsageError(
-            "{path} fits {names}, and its SHA-256 is that of no published file; name the engine, as in: rtface engines "
+            "{path} fits {names}, and its SHA-256 matches no published file; give the engine, as in: rtface engines "
             "add {name} --from {typed}",
             code="weights_ambiguous",
             path=path,
-            names=listed,
+            names=names_text,
             name=suggested,
             typed=quote_path(path),
         )
     if not differences:
         raise InputError(
-            "{path} cannot be recognised: this installation offers no engine", code="weights_no_offer", path=path
+            "{path} cannot be recognised: this installation offers no engines", code="weights_no_offer", path=path
         )
     name, (difference, _) = min(differences.items(), key=lambda item: item[1][0].count)
     if 2 * len(difference.missing) < difference.total:
         raise InputError(
-            "{path} holds the weights of no engine that rtface knows; the nearest is {name}: {difference}",
+            "{path} does not contain the weights of a known engine; the nearest is {name}: {difference}",
             code="weights_nearest",
             path=path,
             name=name,
@@ -97,34 +97,34 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
     architectures = {offer.table.architecture.name for _, offer in differences.values()}
     plugins = [f"{name} ({plugin_line(package)})" for name, package in PLUGINS.items() if name not in architectures]
     raise InputError(
-        "{path} holds the weights of no engine that can be added here ({difference}){advice}",
+        "{path} does not contain the weights of an engine that can be added ({difference}){advice}",
         code="weights_of_none",
         path=path,
         difference=", ".join(differences),
-        advice=f"; separate distributions bring {' and '.join(plugins)}" if plugins else "",
+        advice=f"; separate distributions contain {' and '.join(plugins)}" if plugins else "",
     )
 
 
 def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:
-    """Raises InputError if `path` does not hold the weights of `offer`. The message names the offer that fits, or lists
+    """Raises InputError if `path` does not contain the weights of `offer`. The message contains the offers that fit, or
     the differences."""
     difference = compare(contents, offer)
     if not difference.count:
         return
-    others = [other.name for other in offers.values() if not compare(contents, other).count]
-    if others:
+    fitting = [other.name for other in offers.values() if not compare(contents, other).count]
+    if fitting:
         raise InputError(
-            "{path} does not hold the weights of {name} but those of {others}; add it with: rtface engines add "
+            "{path} contains the weights of {others}, not of {name}; add it with: rtface engines add "
             "{other} --from {typed}",
             code="weights_of_other",
             path=path,
             name=offer.name,
-            others=" or ".join(others),
-            other=others[0],
+            others=" or ".join(fitting),
+            other=fitting[0],
             typed=quote_path(path),
         )
     raise InputError(
-        "{path} does not hold the weights of {name}: {difference}",
+        "{path} does not contain the weights of {name}: {difference}",
         code="weights_not_of",
         path=path,
         name=offer.name,

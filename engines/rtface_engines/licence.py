@@ -14,7 +14,7 @@ RECORD = "accepted.json"
 
 
 def format_lines(name: str, licence: Licence) -> list[str]:
-    """Formats a licence as lines for the user. They tell licences, permitted use, training data, and terms."""
+    """Formats a licence as lines for the user: licences, commercial use, training data, terms."""
     lines = [
         f"{name}: code under {licence.code}, weights under {licence.weights}",
         f"commercial use: {'allowed' if licence.commercial_use else 'forbidden'}",
@@ -24,7 +24,7 @@ def format_lines(name: str, licence: Licence) -> list[str]:
 
 
 def record(folder: Path, name: str, licence: Licence, how: str) -> None:
-    """Records an acceptance next to the recipe: what, when (UTC), and `how` ("on a terminal" or a flag)."""
+    """Records an acceptance next to the recipe: licence, time (UTC), and `how` ("on a terminal" or a flag)."""
     accepted = {
         "engine": name,
         "licence": asdict(licence),

@@ -27,7 +27,7 @@ def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = 
     """Analyzes a face in its frame, on the frame's own grid. A face that is too small counts as clean.
 
     Args:
-        one_field: gives the view of one field for a combed face, because combs look like motion blur. None for a field.
+        one_field: returns one field's view, for a combed face, because combs look like motion blur. None for a field.
     """
     patch = patch_of_view(view, face)
     if patch is None:
@@ -40,20 +40,20 @@ def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = 
 
 
 _SAMPLE_S, _LATER_S = 0.2, 0.4
-"""Period of measurements until a track is decided, and afterwards. The first frame of each period of the film's time is
-measured, so that the measured frames do not depend on where a run began."""
+"""Seconds between measurements until a track is decided, and afterwards. The first frame of each period of the film's
+time is measured, so that the measured frames do not depend on where a run began."""
 SETTLED_S = 1.2
-"""Time after which a track is decided by its measurements so far."""
+"""Seconds after which a track is decided by its measurements so far."""
 _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
-"""A decision is reviewed by the median of at least 5 and at most 8 seconds, and changes at most once in 10 seconds."""
-_MAX_TOTALS = 64  # running sums kept per track; frames in flight have fewer measurements
+"""In seconds: a decision is reviewed by the median of the last 5 to 8, and changes at most once in 10."""
+_MAX_TOTALS = 64  # running sums per track; frames in flight have fewer measurements
 _HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.07, 0.03
 """Values of `Analysis.hidden`. A face counts as hidden at once after one measurement above `_HIDDEN`, or if a median of
 three to five is above `_LIKELY_HIDDEN`. A median of three above `_STILL_HIDDEN` keeps it hidden."""
 _MIN_SOFTNESS = 0.05
-"""Low resolution plus motion blur from which a face may be covered by a blur."""
+"""Minimum sum of low resolution and motion blur of a face that may be covered by a blur."""
 _RAMP_S = 1.0
-"""Time in which a strength changes by 1, at usual frame rates."""
+"""Seconds in which a strength changes by 1, at usual frame rates."""
 
 
 class _Decided(TypedDict):
@@ -85,32 +85,32 @@ class FaceState(_Decided, total=False):
 class Analyzer:
     """Analyzes one track over time, and decides its treatment without sudden changes.
 
-    A new track is measured every 0.2 seconds, and decided after 1.2 seconds by the median. A film holds its frames
-    back until then (`rtface.analysis.look_ahead`). If frames cannot wait, the first measurement decides until then.
-    Later, a change needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds. The
-    applied `strength` then moves by at most 1 a second and 0.05 a frame. A face that was hidden on purpose is switched
-    off at once.
+    A new track is measured every 0.2 seconds, and decided after 1.2 seconds by the median. A film delays its frames
+    until then (`rtface.analysis.look_ahead`). If frames cannot wait, the first measurement decides provisionally.
+    Later, the decision changes only if the median of five seconds exceeds a hysteresis, at most once in ten seconds.
+    The applied `strength` then moves by at most 1 a second and 0.05 a frame. The correction of a face that was hidden
+    on purpose ends at once.
 
     Attributes:
         forced: the user's decision, which the analysis does not overrule, or None.
         treatment: the current decision.
-        decided: whether the current decision holds beyond the next measurement.
+        decided: whether the current decision stays valid beyond the next measurement.
         strength: strength of the engine's correction on the last frame; 0 changes nothing.
         first, ring: strength of the first stage on the last frame, in the face and round it, 0…1.
         time: time of the last frame; None before the first.
-        until: time of the last frame on which strengths from another process hold.
+        until: time of the last frame on which strengths from another process apply.
     """
 
     def __init__(self, *, forced: Treatment | None = None) -> None:
         self.forced = forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
-        # Times of measurements, with the sums and the count of all up to each.
+        # Time of each measurement, with the sums and the number of all measurements up to it.
         self._totals = deque([(-math.inf, np.zeros(len(_FIELDS)), 0)], _MAX_TOTALS)
         self._axis = 0j
-        self._first: float | None = None
+        self._first_s: float | None = None
         self.time: float | None = None
         self.until = -math.inf
-        self._changed = -math.inf
+        self._change_s = -math.inf
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
         self.strength = self.first = self.ring = 0.0
@@ -134,10 +134,10 @@ class Analyzer:
 
     def due(self, time: float) -> bool:
         """Returns whether the face should be measured at this time."""
-        period, before = _LATER_S if self.decided else _SAMPLE_S, self.last_s
-        if not before <= time or not math.isfinite(before):  # a step back in time, or the first measurement
+        period, last = _LATER_S if self.decided else _SAMPLE_S, self.last_s
+        if not last <= time or not math.isfinite(last):  # a step back in time, or the first measurement
             return True
-        return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)
+        return math.floor(time / period + 1e-6) != math.floor(last / period + 1e-6)
 
     def learn(self, analysis: Analysis, width: float, time: float) -> None:
         """Adds a measurement, and decides if a decision is due."""
@@ -148,29 +148,29 @@ class Analyzer:
         _, sums, measured = self._totals[-1]
         self._totals.append((time, sums + values, measured + 1))
         self._axis += analysis.motion_blur * cmath.exp(2j * math.radians(analysis.motion_angle))
-        self._first = time if self._first is None else self._first
+        self._first_s = time if self._first_s is None else self._first_s
         while self._recent[0][0] < time - 2 * MEMORY_S:
             self._recent.popleft()
         if self.forced is not None:
             return
-        before = self.decided
-        self.decided = before or time - self._first >= SETTLED_S - 1e-6
-        if self.decided != before or not measured or self._hidden() != self.treatment.hidden:
-            self.treatment = self._chosen(on=False)
-        elif before and time - self._evidence()[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._changed < _FIRM_S:
-            new = self._chosen(on=self.treatment.on)
-            self._changed = time if new.on != self.treatment.on else self._changed
-            self.treatment = new
+        decided = self.decided
+        self.decided = decided or time - self._first_s >= SETTLED_S - 1e-6
+        if self.decided != decided or not measured or self._is_hidden() != self.treatment.hidden:
+            self.treatment = self._choose(on=False)
+        elif decided and time - self._evidence()[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._change_s < _FIRM_S:
+            treatment = self._choose(on=self.treatment.on)
+            self._change_s = time if treatment.on != self.treatment.on else self._change_s
+            self.treatment = treatment
 
     def settle(self) -> None:
-        """Decides by the measurements so far. No more come before the track's first frame is shown."""
+        """Decides by the measurements so far. The track's first frame cannot wait for others."""
         if not self.decided and self._recent:
-            self.treatment = self._chosen(on=False)
+            self.treatment = self._choose(on=False)
         self.decided = True
 
     def rest(self, *, totals: bool = True) -> None:
-        """Decides for good, and drops the measurements of an unseen track. The mean of the track is kept; with `totals`
-        also the means up to earlier times."""
+        """Decides finally, and drops the measurements of a track that has ended. Keeps the mean of the track; with
+        `totals` also the means up to earlier times."""
         self.settle()
         self._recent.clear()
         self._totals = self._totals if totals else deque([self._totals[-1]], _MAX_TOTALS)
@@ -200,12 +200,12 @@ class Analyzer:
             "decided": self.decided,
             "applied": self.applied,
             "time": self.time,
-            "changed": self._changed if math.isfinite(self._changed) else None,
+            "changed": self._change_s if math.isfinite(self._change_s) else None,
         }
 
     def handed_over(self, time: float, state: FaceState | None = None, since: float = -math.inf) -> FaceState:
-        """Returns the state for another process to continue from, as JSON values. It holds the decision, and the
-        measurements before this time, from `since` on."""
+        """Returns the state for another process to continue from, as JSON values. It contains the decision, and the
+        measurements from `since` to before `time`."""
         state = state or self.state()
         recent = [entry for entry in tuple(self._recent) if since <= entry[0] < time]
         return {**state, "treatment": asdict(state["treatment"]), "recent": recent}
@@ -219,9 +219,9 @@ class Analyzer:
         self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
         self.time = state.get("time")
         self.until = -math.inf if self.time is None else self.time
-        self._changed = -math.inf if state["changed"] is None else state["changed"]
+        self._change_s = -math.inf if state["changed"] is None else state["changed"]
         self._recent = deque((time, width, tuple(values)) for time, width, values in state.get("recent", ()))
-        self._first = self._recent[0][0] if self._recent else None
+        self._first_s = self._recent[0][0] if self._recent else None
 
     def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
         """Returns the measurements on which the decision is based."""
@@ -234,15 +234,15 @@ class Analyzer:
         evidence = self._evidence()
         return Analysis(*np.median(np.array([one[2] for one in evidence]), axis=0).tolist()) if evidence else Analysis()
 
-    def _hidden(self) -> bool:
+    def _is_hidden(self) -> bool:
         """Returns whether the face was hidden on purpose. One sure measurement or several likely ones suffice."""
-        lately = [values[_FIELDS.index("hidden")] for *_, values in tuple(self._recent)[-5:]]
-        if lately[-1] >= _HIDDEN or (self.treatment.hidden and median(lately[-3:]) >= _STILL_HIDDEN):
+        scores = [values[_FIELDS.index("hidden")] for *_, values in tuple(self._recent)[-5:]]
+        if scores[-1] >= _HIDDEN or (self.treatment.hidden and median(scores[-3:]) >= _STILL_HIDDEN):
             return True
-        return len(lately) >= 3 and median(lately) >= _LIKELY_HIDDEN
+        return len(scores) >= 3 and median(scores) >= _LIKELY_HIDDEN
 
-    def _chosen(self, *, on: bool) -> Treatment:
-        if self._hidden():
+    def _choose(self, *, on: bool) -> Treatment:
+        if self._is_hidden():
             return HIDDEN
         evidence = self._evidence()
         width = float(np.median([width for _, width, _ in evidence]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from rtface.analysis.measure import ramp
 
 EVERY_S = 0.5
-"""Length of the parts of a track of which the most doubtful frame is kept."""
+"""Length of the parts of a track; of each part, the most doubtful frame is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,15 @@ class Doubt:
     Attributes:
         from_s, to_s: times of the first and the last frame of that part on which the face was corrected, seconds in the
             input.
-        at_s: time of the most doubtful frame, to which the figures belong.
+        at_s: time of the most doubtful frame, to which the values belong.
         box: the face, display pixels x0, y0, x1, y1.
         strength: strength of the correction, 0…1.5.
-        error: absolute error that the engine expects of its answer, of 255; 0 if it predicts no error.
+        error: absolute error that the engine expects of its result, of 255; 0 if it predicts no error.
         change: mean absolute change of the face's luma, of 255.
         fine: share by which the correction amplifies the input's fine detail; negative if it removes detail.
         flicker: mean absolute difference between the changes on this frame and on the previous one, of 255.
         drift: last distance to the person in the input that the identity guard measured; 0 if it measured none.
-        hidden: share of the face, 0…1, that the engine takes for something in front of the face.
+        hidden: share of the face, 0…1, that the engine considers occluded.
         step: quantiser step of the codec in the face (`Analysis.step`); 0 if unknown.
         turned: yaw of the face, degrees.
         unsteady: mean distance of the tracker's points from their expected positions, in widths of the face.
@@ -51,8 +51,8 @@ class Doubt:
     unsure: float = 0.0
 
     def terms(self) -> dict[str, float]:
-        """Returns the share of each reason, 0…1: its figure on the ramp in `TERMS`, weighted."""
-        return {name: most * ramp(value(self), low, high) for name, (value, low, high, most, _) in TERMS.items()}
+        """Returns the share of each reason, 0…1: its value on the ramp in `TERMS`, times its weight."""
+        return {name: weight * ramp(value(self), low, high) for name, (value, low, high, weight, _) in TERMS.items()}
 
     @property
     def score(self) -> float:
@@ -63,8 +63,8 @@ class Doubt:
     def reasons(self) -> list[str]:
         """The reasons, the weightiest first; at least one."""
         shares = sorted(((share, name) for name, share in self.terms().items()), reverse=True)
-        named = [name for share, name in shares if share >= _MIN_SHARE] or [shares[0][1]]
-        return [TERMS[name][4].format(TERMS[name][0](self)) for name in named]
+        relevant = [name for share, name in shares if share >= _MIN_SHARE] or [shares[0][1]]
+        return [TERMS[name][4].format(TERMS[name][0](self)) for name in relevant]
 
     def joined(self, other: Doubt) -> Doubt:
         """Returns the more doubtful of two doubts, with both time spans joined."""
@@ -73,14 +73,14 @@ class Doubt:
 
     def since(self, origin: float) -> Doubt:
         """Returns a copy with times relative to `origin`, rounded for a report."""
-        values = {each.name: round(getattr(self, each.name), 4) for each in fields(self) if each.name != "box"}
+        values = {entry.name: round(getattr(self, entry.name), 4) for entry in fields(self) if entry.name != "box"}
         values |= {name: round(getattr(self, name) - origin, 3) + 0.0 for name in _TIMES}  # no -0.0
         x0, y0, x1, y1 = (round(side, 1) for side in self.box)
         return replace(self, box=(x0, y0, x1, y1), **values)
 
 
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
-    "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it lies behind something"),
+    "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it is occluded"),
     "drift": (lambda d: d.drift, 0.05, 0.15, 0.5, "may be another person (distance {:.2f})"),
     # Coding removes detail of up to its step (40 if unknown). A change that is large compared to the step, and that
     # amplifies existing detail, sharpens a face that was soft before it was coded.
@@ -90,13 +90,13 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
         "may be sharper than the source was",
     ),
     "replacing": (lambda d: -d.fine, 0.05, 0.2, 0.5, "replaces fine detail of the input ({:.0%})"),
-    "error": (lambda d: d.error, 4.0, 10.0, 0.1, "the engine expects to be off by {:.1f} of 255"),
+    "error": (lambda d: d.error, 4.0, 10.0, 0.1, "the engine expects an error of {:.1f} of 255"),
     "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
     "unsteady": (lambda d: d.unsteady, 0.002, 0.015, 0.3, "its points jump by {:.1%} of its width"),
     "unsure": (lambda d: d.unsure, 0.1, 0.6, 0.2, "the tracker is not sure of it ({:.0%})"),
     "turned": (lambda d: d.turned, 5.0, 45.0, 0.3, "turned by {:.0f}°"),
 }
-"""Reasons by name: the figure, the values at which it counts 0 and fully, its weight, and its text."""
+"""Reasons by name: function of the value, values for a share of 0 and of 1, weight, and text."""
 _MIN_SHARE, _MAX_PLACES = 0.05, 20
 _TIMES = ("from_s", "to_s", "at_s")
 

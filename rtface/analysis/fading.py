@@ -21,7 +21,7 @@ from rtface.geometry.color_curves import FADED_FLOOR, without_fading
 
 LEVELS = (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.998)
 _POWERS, _GAINS = (0.6, 1.9), (-0.3, 0.6)
-# A picture counts as faded if its largest power exceeds 1 by more than this, as in 0.4 % of unfaded portraits.
+# A picture counts as faded if its largest power exceeds 1 by more than this, as do 0.4 % of unfaded portraits.
 _MIN_FADING = 0.7
 # Below this spread of chroma round one curve over lightness (ΔE) a picture is monochrome, toned or not.
 _MIN_CHROMA_SPREAD = 4.0
@@ -30,7 +30,7 @@ _SKIN = ((0.34, -0.14), (0.13, 0.12), 1.8)
 
 
 def line_of(picture: Bytes, skin: Float) -> Float | None:
-    """Returns a picture's estimate of the curve, 3×2: powers less 1, and gains. None if it is monochrome.
+    """Returns a picture's estimate of the curve, 3×2: powers minus 1, and gains. None if it is monochrome.
 
     Args:
         picture: uint8 RGB h×w×3, about 128 px a side.
@@ -39,19 +39,19 @@ def line_of(picture: Bytes, skin: Float) -> Float | None:
     rgb = picture.astype(np.float32) / np.float32(255)
     if _spread(rgb) < _MIN_CHROMA_SPREAD:
         return None
-    measures, fitted = measures_of(rgb, skin), _fitted()
-    hidden = measures @ fitted["into"] + fitted["hidden"]
-    return cast("Float", (hidden / (1 + np.exp(-hidden)) @ fitted["out"] + fitted["bias"]).reshape(3, 2))
+    measures, network = measures_of(rgb, skin), _load_network()
+    hidden = measures @ network["into"] + network["hidden"]
+    return cast("Float", (hidden / (1 + np.exp(-hidden)) @ network["out"] + network["bias"]).reshape(3, 2))
 
 
 def measures_of(rgb: Float32, skin: Float) -> Float:
-    """Returns the network's input for a picture h×w×3 (0…1). It holds logarithms of each channel's levels, of the
-    skin's colour, and of the extremes."""
+    """Returns the network's input for a picture h×w×3 (0…1). It contains logarithms of each channel's levels, of
+    the skin's colour, and of the extremes."""
     samples = rgb.reshape(-1, 3)
-    luma, few = samples @ np.array([0.299, 0.587, 0.114], np.float32), len(samples) // 400 + 1
+    luma, count = samples @ np.array([0.299, 0.587, 0.114], np.float32), len(samples) // 400 + 1
     order = np.argsort(luma)
-    ends = [samples[part].mean(0) for part in (order[:few], order[-few:])]
-    return np.log(np.array([*np.quantile(samples, LEVELS, axis=0), skin, *ends], np.float64) + FADED_FLOOR).ravel()
+    extremes = [samples[part].mean(0) for part in (order[:count], order[-count:])]
+    return np.log(np.array([*np.quantile(samples, LEVELS, axis=0), skin, *extremes], np.float64) + FADED_FLOOR).ravel()
 
 
 def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | None:
@@ -63,10 +63,12 @@ def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | No
     curve = tuple(
         (round(float(np.clip(power, *_POWERS)), 3), round(float(np.clip(gain, *_GAINS)), 3)) for power, gain in line
     )
-    after = np.array([values_through(skin, curve) for skin in skins])
-    mean, scale, most = (np.array(value) for value in _SKIN)
-    ratios = np.median(np.log((after[:, [0, 2]] + FADED_FLOOR) / (after[:, 1:2] + FADED_FLOOR)), axis=0)
-    return curve if mean_line[:, 0].max() > _MIN_FADING and np.linalg.norm((ratios - mean) / scale) < most else None
+    restored_skins = np.array([values_through(skin, curve) for skin in skins])
+    mean, scale, limit = (np.array(value) for value in _SKIN)
+    ratios = np.median(
+        np.log((restored_skins[:, [0, 2]] + FADED_FLOOR) / (restored_skins[:, 1:2] + FADED_FLOOR)), axis=0
+    )
+    return curve if mean_line[:, 0].max() > _MIN_FADING and np.linalg.norm((ratios - mean) / scale) < limit else None
 
 
 def values_through(values: Float, curve: FadingCurve) -> Float:
@@ -79,11 +81,11 @@ def _spread(rgb: Any) -> float:
     lab = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)).reshape(-1, 3)
     tone = np.clip(lab[:, 0] // 8, 0, 12).astype(np.intp)
     count = np.maximum(np.bincount(tone), 1)
-    off = [lab[:, k] - (np.bincount(tone, lab[:, k]) / count)[tone] for k in (1, 2)]
-    return float(np.sqrt(np.mean(off[0] ** 2 + off[1] ** 2)))
+    deviations = [lab[:, k] - (np.bincount(tone, lab[:, k]) / count)[tone] for k in (1, 2)]
+    return float(np.sqrt(np.mean(deviations[0] ** 2 + deviations[1] ** 2)))
 
 
 @cache
-def _fitted() -> dict[str, Float]:
+def _load_network() -> dict[str, Float]:
     with files("rtface.analysis").joinpath("fading.npz").open("rb") as file, np.load(file) as arrays:
         return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}

@@ -12,9 +12,9 @@ from rtface.protocols import Item
 from rtface.util.av_gpu import on_gpu
 
 FRAMES, BYTES = 48, 128 << 20
-"""Maximum number of waiting frames, and of their bytes. Beyond it, the measurements so far decide."""
+"""Maximum number and bytes of waiting frames. Beyond these, faces are decided by the measurements so far."""
 _FRAMES_ON_GPU = 16  # as many surfaces as the decoder can spare
-# A track that is not measured for this long has ended, and its measurements so far decide.
+# A track that is not measured for this long has ended, and is decided by its measurements so far.
 _GONE_S = 0.5
 
 
@@ -38,8 +38,9 @@ class Undecided(Protocol):
 def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undecided]]) -> Iterator[Item]:
     """Yields items in order, each as soon as its faces are decided.
 
-    A frame waits only while a track on it is new (`Analyzer`): the beginning of a shot waits for about a second, the
-    rest does not wait. At a scene change, a still or the end of the film, every decision that is still open is made.
+    A frame waits only while a track on it is new (`Analyzer`): frames at the start of a shot wait for about a second,
+    later ones do not wait. At a scene change, a still or the end of the film, every decision that is still open is
+    made.
 
     Args:
         items: frames with their faces, and packets.
@@ -62,29 +63,29 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undeci
         else:
             if item.cut or item.new:
                 _settle(waiting)
-            waiting.append((item, _examined(item, examine)))
+            waiting.append((item, _try_examine(item, examine)))
             frames, size = frames + 1, size + _bytes(item)
             limit = _FRAMES_ON_GPU if on_gpu(item.image) else FRAMES
-            full = frames > limit or size > BYTES or item.new
-            _settle(waiting, None if full else item.time - _GONE_S)
+            is_full = frames > limit or size > BYTES or item.new
+            _settle(waiting, None if is_full else item.time - _GONE_S)
         while waiting and all(analyzer.decided for analyzer in waiting[0][1]):
-            first, _ = waiting.popleft()
-            if isinstance(first, Frame):
-                frames, size = frames - 1, size - _bytes(first)
-            yield first
+            ready, _ = waiting.popleft()
+            if isinstance(ready, Frame):
+                frames, size = frames - 1, size - _bytes(ready)
+            yield ready
     _settle(waiting)
-    for first, _ in waiting:
-        yield first
+    for ready, _ in waiting:
+        yield ready
     if failure is not None:
         raise failure
 
 
-def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Undecided]]) -> Sequence[Undecided]:
+def _try_examine(frame: Frame, examine: Callable[[Frame], Sequence[Undecided]]) -> Sequence[Undecided]:
     try:
         return examine(frame)
-    except MissingComponent:  # without it no face of the film can be corrected
+    except MissingComponent:  # without the component no face of the film can be corrected
         raise
-    except Exception:  # noqa: BLE001 - `examine` counts it, or the correction of this frame reports it
+    except Exception:  # noqa: BLE001 - `examine` counts the error, or the correction of this frame reports it
         return ()
 
 

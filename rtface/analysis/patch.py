@@ -1,4 +1,4 @@
-"""Cuts the luma patch to measure from the frame."""
+"""Cuts from a frame the luma patch that `measure` analyses."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rtface.protocols import View
 SMALLEST = 24
 """Side in pixels of the smallest useful patch."""
 
-_MIN_COMBED = 0.25  # correlation from which rows are combed; progressive frames have up to 0.15, in doubled rows
+_MIN_COMBED = 0.25  # minimum correlation of combed rows; doubled rows of progressive frames reach 0.15
 
 SMALLEST_FACE = 20.0
-"""Width in pixels of the smallest face that is measured; below 27 px the patch is larger than its core."""
+"""Width in pixels of the smallest face that is measured. Below 27 px, the patch is larger than the core."""
 
 
 def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | None:
     """Returns the arguments of `measure` for a face; None if too small.
 
-    The luma is cut on the native grid without resampling; only a core above `SIDE` is reduced.
+    The luma is cut on the native grid without resampling; only a core larger than `SIDE` is reduced.
     """
     side = max(round(CORE * face.width), SMALLEST)
     if face.width < SMALLEST_FACE or min(int(view.width), int(view.height)) < SMALLEST:
@@ -36,9 +36,9 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
 
 def is_combed(grid: Float32) -> bool:
     """Detects rows of two fields: every other row is shifted sideways against its neighbours."""
-    apart, along = grid[1:-1, 1:-1] - (grid[:-2, 1:-1] + grid[2:, 1:-1]) / 2, grid[1:-1, 2:] - grid[1:-1, :-2]
-    apart[::2] *= -1
-    return abs(float(np.vdot(apart, along))) > _MIN_COMBED * float(np.linalg.norm(apart) * np.linalg.norm(along))
+    comb, slope = grid[1:-1, 1:-1] - (grid[:-2, 1:-1] + grid[2:, 1:-1]) / 2, grid[1:-1, 2:] - grid[1:-1, :-2]
+    comb[::2] *= -1
+    return abs(float(np.vdot(comb, slope))) > _MIN_COMBED * float(np.linalg.norm(comb) * np.linalg.norm(slope))
 
 
 def _cut(view: View, x: float, y: float, side: int) -> Float32:

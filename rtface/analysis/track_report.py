@@ -24,7 +24,7 @@ class Span:
         strength: decided strength, 0…1.5, without the run's own factor; 0 if off.
         reasons: reasons of the decision.
         frames: number of frames with the face.
-        first, ring: strength of the first stage in the face and round it, by the last decision that had one.
+        first, ring: strengths of the first stage in the face and round it, by the last decision that used it.
         gain_db: expected gain of that decision in the face; None if no decision predicted it.
         detail: share of the look's detail, by that decision.
     """
@@ -42,16 +42,16 @@ class Span:
 
     @property
     def kind(self) -> tuple[bool, bool]:
-        """Whether the face was to be corrected, and was hidden on purpose."""
+        """Whether the face was to be corrected, and whether hidden on purpose."""
         return self.on, [*HIDDEN.reasons] == self.reasons
 
     def extend(self, later: Span) -> None:
-        """Extends this span to the end of a later one. Its decision stays."""
+        """Extends this span to the end of a later one. The decision stays this span's."""
         self.to_s, self.frames = later.to_s, self.frames + later.frames
         self.keep_first(later)
 
     def keep_first(self, other: Span) -> None:
-        """Takes over a merged span's first-stage values, if this has none."""
+        """Takes over a merged span's first-stage values, if this span has none."""
         if self.gain_db is None and not self.first and not self.ring:
             self.first, self.ring, self.gain_db, self.detail = other.first, other.ring, other.gain_db, other.detail
 
@@ -75,7 +75,7 @@ class TrackTreatment(TypedDict):
         on: whether the face was corrected on any frame.
         strength: mean applied strength.
         engine: the last engine; None if no engine was used.
-        first, ring, detail, gain_db, reasons: the values that held longest, as in `Span`.
+        first, ring, detail, gain_db, reasons: the values that applied longest, as in `Span`.
     """
 
     on: bool
@@ -93,17 +93,18 @@ class TrackReport:
     """One face over the whole run.
 
     Attributes:
-        id: the track's id, as `--faces` and `--treatment` name it.
+        id: the track's id, as used by `--faces` and `--treatment`.
         first_s, last_s: first and last time the face was seen, seconds in the input.
         frames: number of frames on which the face was seen.
         mean_width_px: mean width of the face's box in display pixels.
         analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
         treatment: the face's treatment.
         strength: mean applied strength 0…1.5 over the corrected frames.
-        frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
-        frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
+        frames_corrected: number of frames on which it was corrected.
+        share_of_time: their share of `frames`, 0…1.
+        frames_guarded: number of corrected frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
-        person: the person: a name, P and a number, or "unknown"; empty if persons were not asked for.
+        person: the person: a name, P and a number, or "unknown"; empty if persons were not requested.
         doubts: for a film or still, the most doubtful frame of each half second on which the face was corrected.
         factors: mean of each strength factor (`rtface.enhance.strength`) over the frames to be corrected.
     """
@@ -168,10 +169,10 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
     return [
         PersonReport(
             person,
-            [track.id for track in of],
-            of[0].first_s,
-            max(track.last_s for track in of),
-            round(sum(track.last_s - track.first_s for track in of), 3),
+            [track.id for track in appearances],
+            appearances[0].first_s,
+            max(track.last_s for track in appearances),
+            round(sum(track.last_s - track.first_s for track in appearances), 3),
         )
-        for person, of in by_person.items()
+        for person, appearances in by_person.items()
     ]

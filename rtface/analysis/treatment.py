@@ -10,47 +10,49 @@ from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.verdict import UNCHANGED, faults_of
 
-# Hysteresis: gain from which a face is treated, and below which treatment ends. Less is invisible.
+# Hysteresis: gain from which a face is treated, and below which treatment ends. A smaller gain is invisible.
 _ON_DB, _OFF_DB = 0.06, 0.03
 # Gain below which the first stage is not used, and from which it is fully used.
 _FIRST_GAIN_DB = (0.04, 0.15)
 _ROUNDING_ERROR = 0.1  # error of rounding to 8 bits, in squared code values
+# Coefficients of `features`, fitted by engines/training/loop/fit_strength.py: _STRENGTH for the engine's strength,
+# _FIRST for that of the first stage, _GAIN for the engine's gain (factors of its strength; the last one is of its
+# square).
 _STRENGTH = (0.1175, 0.4528, 0.3815, 0.0537, -0.1697, 0.2318, 0.5333, -0.2733, 0.4230, -0.3502, -0.0090)
 _GAIN = (0.3405, -0.0315, 0.5406, -0.0390, -0.0961, -0.3687, 0.2841, 0.0041, -0.0721, 0.2516, -0.2093, 0.2126)
 _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.2798, -0.0438, -0.3639)
-# Coefficients of `features`, fitted by engines/training/loop/fit_strength.py: for the engine's strength; for its gain,
-# as factors of the strength, the last one of its square; and for the strength of the first stage.
-# Expected squared errors in code values, and log2 of steps: up to the first nothing is corrected, from the second all.
+# Expected squared errors in code values, and log2 of steps: up to the first, nothing is corrected; from the second on,
+# everything.
 _SURE_ERROR, _SURE_STEP = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # low-resolution scores below which detail is complete, and from which it is all missing
-_DETAIL_STEP, _DETAIL_ERROR = (3.75, 4.25), (32.0, 45.0)
-# log2 of the codec's step, and expected squared error in code values: up to the first value a face has its own detail,
-# from the second on it lacks all that a look may add. H.264 has steps of 7 to 13 and errors of 16 to 34 at crf 22, and
+# log2 of the codec's step, and expected squared error in code values: up to the first value, a face has its own detail;
+# from the second on, it lacks all that a look may add. H.264 has steps of 7 to 13 and errors of 16 to 34 at crf 22, and
 # steps of 15 to 25 and errors of 29 to 53 at crf 27.
+_DETAIL_STEP, _DETAIL_ERROR = (3.75, 4.25), (32.0, 45.0)
 _ENGINE_FACE_PX = 128.0  # width up to which an engine adds detail to an enlarged face
+# Grain is preserved, and with it most of a noisy face's error. _NOISY are values of 1 minus the noise score: up to the
+# first, only `_NOISY_GAIN_SHARE` of the expected gain is reached; from the second on, all of it.
 _NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
-# Grain is kept, and so is most of a noisy face's error. Values of 1 minus the noise score: up to the first only
-# `_NOISY_GAIN_SHARE` of the expected gain is reached, from the second on all of it.
 MAX_STRENGTH = 1.5
 """The largest predicted strength of an engine's correction."""
 INSIDE = 0.5
-"""Share of the first stage's strength in a face: the engine gives better results if some artefacts are left."""
+"""Factor of the first stage's strength in a face: the engine gives better results if some artefacts are left."""
+# The first stage corrects colour more strongly than luma by this factor, because coding leaves more error in colour.
 _COLOUR_FACTOR = 1.6
-# The first stage corrects colour more strongly than luma by this factor: coding leaves more error in colour.
+# Factors of the first stage's strength at the first and the second log2 of steps. Fine steps have a lower factor,
+# because they leave detail that the network mistakes for errors.
 _STEP_FACTORS, _STEPS = (0.55, 1.25), (2.4, 4.9)
-# Factors of the first stage's strength at the first and the second log2 of steps. Where a fine step leaves detail, the
-# network takes some of it for an error.
 
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """The treatment of one face.
+    """Describes the treatment of one face.
 
     Attributes:
-        on: False leaves the face as it is, bit for bit.
+        on: False leaves the face bit-identical.
         strength: factor of the run's strength, for the engine's correction: 0…1, or up to `MAX_STRENGTH` if predicted.
-        reasons: the reasons, a short phrase each.
-        first, ring: the same for the first stage (`rtface.enhance.coded_stage`), in the face and round it, 0…1.
+        reasons: the reasons, each a short phrase.
+        first, ring: strengths of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1.
         gain: expected gain of both corrections in the face, dB of PSNR; None if not predicted.
         detail: share of the look's detail, 0…1 (`rtface.correct.detail`): 0 for a face with its own detail.
         hidden: whether the face is left alone because it was hidden on purpose; then there is no fade.
@@ -86,7 +88,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
     Args:
         analysis: the degradation of the face.
         face_width: display pixels.
-        on: whether the face is treated already, so that treatment ends only at a lower gain (hysteresis).
+        on: whether the face is treated already; treatment then ends only at a lower gain (hysteresis).
     """
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, (f"too small ({face_width:.0f} px)",))
@@ -96,7 +98,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         return Treatment(False, 0.0, ("nothing to gain",), gain=round(gain, 2))
     reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
     # A face lacks the look's detail if it was enlarged or is out of focus, if the codec's step is coarse, or if a large
-    # error is expected. After a fine step it has its own detail, and more would harm it.
+    # error is expected. After coding with a fine step it has its own detail, and more would harm it.
     coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
     lacking = _lacking(analysis, _enlargement(analysis, face_width))
     return Treatment(
@@ -139,13 +141,13 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     strength += max(share * (1.0 - strength) for share in (lacking, _lacking(analysis)))
     gain = strength * (_dot(_GAIN[:-1], inputs) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
-    left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
-    reached = (
+    error_after = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
+    reached_share = (
         max(_certainty(analysis), lacking)
         * (1.0 - analysis.unreached)
         * max(_NOISY_GAIN_SHARE, ramp(1.0 - analysis.noise, *_NOISY))
     )
-    return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))
+    return strength, reached_share * (max(0.0, gain) + gain_of(analysis.error, error_after))
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
@@ -153,17 +155,17 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def of_colours(strength: float, most: float) -> float:
-    """Returns the first stage's strength for colour, from that for luma. It exceeds that for luma only up to `most`."""
+    """Returns the first stage's strength for colour, from that for luma. Exceeds the latter only up to `most`."""
     return max(strength, min(_COLOUR_FACTOR * strength, most))
 
 
 def gain_of(before: float, after: float) -> float:
-    """Returns dB of PSNR between two expected squared errors. The error of rounding to code values is added to both."""
+    """Returns the gain in PSNR (dB) between two expected squared errors. Adds the rounding error to both."""
     return 10 * math.log10((before + _ROUNDING_ERROR) / (after + _ROUNDING_ERROR))
 
 
 def expected_share(before: float, after: float) -> float:
-    """Returns the share of the first stage to use, 0…1. `before` and `after` are expected squared errors."""
+    """Returns the factor for the first stage, 0…1. `before` and `after` are expected squared errors."""
     return ramp(gain_of(before, after), *_FIRST_GAIN_DB)
 
 
@@ -193,12 +195,12 @@ def _enlargement(analysis: Analysis, face_width: float) -> float:
 
 def _lacking(analysis: Analysis, larger: float = 1.0) -> float:
     """Returns how far an enlarged face lacks detail, 0…1. The last coding does not matter, because the face may
-    have been coded at a smaller size before. Without the first stage, the engine does better on such a face."""
-    there = 1.0 - analysis.motion_blur
-    return ramp(there - (there - analysis.low_resolution) / larger, *_ENLARGED)
+    have been coded at a smaller size before. The engine gives better results on such a face without the first stage."""
+    unblurred = 1.0 - analysis.motion_blur
+    return ramp(unblurred - (unblurred - analysis.low_resolution) / larger, *_ENLARGED)
 
 
 def _certainty(analysis: Analysis) -> float:
-    """Returns how certain it is that there are errors, 0…1. It follows the codec's step, or the expected error if
-    the step is unknown."""
+    """Returns how certain it is that there are errors, 0…1. It depends on the codec's step, or on the expected
+    error if the step is unknown."""
     return ramp(math.log2(analysis.step), *_SURE_STEP) if analysis.step > 0.0 else ramp(analysis.error, *_SURE_ERROR)

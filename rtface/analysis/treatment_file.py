@@ -1,8 +1,8 @@
 """Reads and writes the JSON file of treatments, which users may edit.
 
-Its form is ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys of a track (results of the
-analysis) are only for readers; other keys at the top are ignored. ``"persons"`` may have the same keys by name or
-number of a person, ``{"P2": {"strength": 0.5}}``, and takes precedence over tracks.
+Its format is ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys of a track (results of the
+analysis) are for information only, and other top-level keys are ignored. ``"persons"`` may contain the same keys for a
+person's name or number, ``{"P2": {"strength": 0.5}}``. They take precedence over those of tracks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Treatments:
     Attributes:
         by_track: the treatments of tracks.
         by_person: the treatments of persons, by label in lower case; entries without any treatment key are left out.
-        made_for: the input for which the file was made; None if the file names none.
+        made_for: the input for which the file was made; None if the file does not contain it.
     """
 
     by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
@@ -76,7 +76,7 @@ _FILE = defstruct(
 
 
 def read_treatments(path: Path) -> Treatments:
-    """Reads a treatment file. Raises UsageError with file and key, InputMissing if there is none."""
+    """Reads a treatment file. Raises InputMissing if there is none, UsageError if it is invalid."""
     where = f"treatment file {path}"
     try:
         table: Any = parse_json(read_regular(path).decode("utf-8"), _FILE)
@@ -106,16 +106,16 @@ _KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
     "ring": (0.0, number(0, 1)),
     "detail": (1.0, number(0, 1)),
 }
-"""Editable keys, each with its default."""
-_GONE = ("engine", "region", "colour", "color")
+"""Editable keys, each with its default and its check."""
+_REMOVED_KEYS = ("engine", "region", "colour", "color")
 
 
 def _entries(table: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
     """Yields the treatments of tracks, or of persons who have one."""
     for key, value in table.get(name, {}).items():
-        track = re.fullmatch("[1-9][0-9]{0,8}", key) is not None
+        is_track = re.fullmatch("[1-9][0-9]{0,8}", key) is not None
         if not isinstance(value, dict) or not (
-            track if name == "tracks" else is_person_number(key) or is_person_name(key)
+            is_track if name == "tracks" else is_person_number(key) or is_person_name(key)
         ):
             raise UsageError(
                 "{where}: {name}.{key} must be the number of a track or a person, with a table of {keys}",
@@ -125,19 +125,19 @@ def _entries(table: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[
                 key=key[:40],
                 keys=", ".join(_KEYS),
             )
-        given = cast("dict[str, object]", value)
-        treatment = _treatment(given, f"{where}: {name}.{key}")
-        if name == "tracks" or not given.keys().isdisjoint(_KEYS):
+        settings = cast("dict[str, object]", value)
+        treatment = _treatment(settings, f"{where}: {name}.{key}")
+        if name == "tracks" or not settings.keys().isdisjoint(_KEYS):
             yield key, treatment
 
 
 def _treatment(table: dict[str, object], where: str) -> Treatment:
     for key in table:
-        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
+        if key in _REMOVED_KEYS and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
             raise removed
-        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # "first_s" is no misspelt "first"
+        if key not in (*_KEYS, "first_s") and (suggestion := hint(key, _KEYS)):  # "first_s" is not a misspelt "first"
             raise UsageError(
-                "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
+                "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=suggestion
             )
-    values = {key: check(table.get(key, usual), f"{where}.{key}") for key, (usual, check) in _KEYS.items()}
+    values = {key: check(table.get(key, default), f"{where}.{key}") for key, (default, check) in _KEYS.items()}
     return Treatment(**values, reasons=("as the treatment file says",))

@@ -1,4 +1,4 @@
-"""Judges how visible a face's correction is, and why it is weaker."""
+"""Judges how visible a face's correction is, and explains weaker ones."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from rtface.errors import Message
 
 VISIBLE, CLEARLY_VISIBLE = 0.32, 0.69
-"""Predicted changes from which a correction is called visible, and clearly visible: chosen by eye on 13 clips, and
-judged since by readers of blind pairs (benchmarks/README.md, "Looks")."""
+"""Predicted changes from which a correction is called visible, and clearly visible: chosen by eye on 13 clips, later
+checked in blind comparisons (benchmarks/README.md, "Looks")."""
 SEEN_WHOLE_PX = 80.0
 """Width of a face below which a change is less visible."""
 MEAN_SHARE = 0.5
-"""Visible share of the change without added detail, for the mean of plausible faces."""
+"""Visible share of the change without added detail: the mean for plausible faces."""
 LEFT_ALONE, CORRECTED = "left alone", "corrected"
 """The words for a face that is left alone, and for one whose gain was not predicted."""
 SOUGHT = 0.1
-"""Score from which a fault is mentioned."""
+"""Minimum score of a fault that is mentioned."""
 _MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
-"""Faults that no correction of a face changes, so that they are no reason to correct it."""
+"""Faults that no correction of a face changes, so they are not a reason to correct it."""
 _WEAKER = {
     "decided": Message("more would harm it", code="because_decided"),
     "vivid": Message("more made-up detail would harm it", code="because_vivid"),
     "pose": Message("it is turned away", code="because_pose"),
-    "edge": Message("the edge of the frame cuts it", code="because_edge"),
-    "person": Message("less is asked for this person", code="because_person"),
+    "edge": Message("the frame's edge cuts it off", code="because_edge"),
+    "person": Message("a lower strength is set for this person", code="because_person"),
     "level": Message("the computer was too busy", code="because_level"),
     "guard": Message("the person would change", code="because_guard"),
 }
@@ -37,12 +37,13 @@ _WEAKER = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on one face.
+    """Describes the verdict on one face.
 
     Attributes:
         word: *hardly visible*, *visible*, *clearly visible*, `CORRECTED` or `LEFT_ALONE`.
-        asked, applied: strengths, 0…1 and 0…1.5.
-        because: reasons why less was applied than asked for, or why the face is left alone.
+        asked: requested strength, 0…1.
+        applied: applied strength, 0…1.5.
+        because: reasons why `applied` is below `asked`, or why the face is left alone.
         share_of_time: share of the face's frames on which it is corrected, 0…1.
     """
 
@@ -62,7 +63,7 @@ class Verdict:
         return f"{text}, because {why}" if why else text
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the verdict as JSON values. A reason with a code is as in `Message.to_dict`."""
+        """Returns the verdict as JSON values. A reason with a code has the form of `Message.to_dict`."""
         because = [one.to_dict() if isinstance(one, Message) else {"code": "", "message": one} for one in self.because]
         return {
             "word": self.word,
@@ -102,19 +103,19 @@ def verdict_on(
     weakest = min(weaker, key=lambda name: weaker[name])
     why = (_WEAKER[weakest],) if weaker[weakest] < 1.0 else ()
     if not treatment.get("on"):
-        if factors:  # the decided strength came to 0
-            because = why if asked else (Message("the strength asked for is 0", code="because_asked"),)
+        if factors:  # the decided strength was 0
+            because = why if asked else (Message("the requested strength is 0", code="because_asked"),)
         else:
-            because = (*(reasons := treatment.get("reasons", ())), *_stay(reasons, scores))
+            because = (*(reasons := treatment.get("reasons", ())), *_uncorrectable(reasons, scores))
         return Verdict(LEFT_ALONE, asked, 0.0, because)
     gain = treatment.get("gain_db")
     share = asked * math.prod(value for name, value in weaker.items() if name != "decided")
     change = (gain or 0.0) * (MEAN_SHARE + detail) * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
-    seen = "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
+    word = "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
     if not applied:
-        why = (Message("only traces of coding are taken out", code="because_first"),)
+        why = (Message("only coding artefacts are removed", code="because_first"),)
     return Verdict(
-        CORRECTED if gain is None else seen, asked, applied, why if applied < 0.98 * asked else (), share_of_time
+        CORRECTED if gain is None else word, asked, applied, why if applied < 0.98 * asked else (), share_of_time
     )
 
 
@@ -124,11 +125,11 @@ def faults_of(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(_NAMES.get(name, name.replace("_", " ")), value) for value, name in worst]
 
 
-def _stay(reasons: Sequence[str], scores: Mapping[str, float]) -> list[str]:
+def _uncorrectable(reasons: Sequence[str], scores: Mapping[str, float]) -> list[str]:
     """Returns messages about faults of a face without expected gain."""
     if "nothing to gain" not in reasons:
         return []
     faults = [(fault, score) for fault, score in faults_of(scores) if fault not in UNCHANGED]
     mild = [Message("{fault} is mild", code="because_mild", fault=fault) for fault, score in faults if score < _MILD]
-    stay = [fault for fault, score in faults if score >= _MILD]
-    return [*(Message("no correction here lessens {fault}", code="because_stays", fault=one) for one in stay), *mild]
+    lasting = [fault for fault, score in faults if score >= _MILD]
+    return [*(Message("no correction reduces {fault}", code="because_stays", fault=one) for one in lasting), *mild]

@@ -1,4 +1,4 @@
-"""``rtface analyze``: shows the degradations of each face, and its treatment by a run."""
+"""``rtface analyze``: shows the faults of each face, and how a run would treat it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rtface.analysis.track_report import TrackReport
     from rtface.pipeline.analysis import Findings
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
-"""Seconds between progress events, and between those with tracks."""
+"""Seconds between progress events, and between events that include the tracks."""
 
 
 @command(*ANALYSIS)
@@ -35,14 +35,16 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=("Write the scenes to this CSV or EDL file, to fill in for 'rtface run --shots'."),
+            help=("Write the scenes to this CSV or EDL file; add options and pass it to 'rtface run --shots'."),
         ),
     ] = None,
     photos: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help=("Write photos of each person to DIR/P1, DIR/P2 ..., for '--person NAME=DIR/P1' with other films."),
+            help=(
+                "Write photos of each person to DIR/P1, DIR/P2 ..., to use in '--person NAME=DIR/P1' with other films."
+            ),
         ),
     ] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
@@ -51,10 +53,10 @@ def analyze(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Show persons, faults of each face track, and the treatment for it.
+    """Show persons, each face track's faults, and its treatment in a run.
 
-    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It also has the scenes
-    of a film.
+    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. For a film, it
+    also contains the scenes.
     """
     options = loaded.options
     source = place(input)
@@ -72,20 +74,20 @@ def analyze(
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
     stats, findings = Stats(), Findings(keep_faces=bool(photos))
     if not persons and photos:
-        raise UsageError("--photos needs persons: leave --no-persons out", code="persons_needed")
+        raise UsageError("--photos cannot be combined with --no-persons; leave one of them out", code="persons_needed")
     if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
         raise OutputError(
-            "--photos {path}: it already exists; name another folder, or add {--overwrite=True}",
+            "--photos {path}: the folder already exists; choose another one, or add {--overwrite=True}",
             code="photos_exist",
             path=photos,
         )
     if scenes is not None:
         if isinstance(source, Path) and images_of(source) and not options.sequence:
-            line = "--scenes: {path} holds stills, which have no scenes; leave it out"
+            line = "--scenes: {path} contains stills, which have no scenes; leave --scenes out"
             raise UsageError(line, code="scenes_stills", path=source)
         list_kind(scenes, "--scenes")
-    wanted = [OutputPath(scenes, "--scenes")] if scenes is not None else []
-    (target,) = check_outputs(wanted, inputs=[source], overwrite=overwrite) or (None,)
+    outputs = [OutputPath(scenes, "--scenes")] if scenes is not None else []
+    (target,) = check_outputs(outputs, inputs=[source], overwrite=overwrite) or (None,)
     show = AnalysisEvents(source, findings, photos, console) if console.events else ProgressLine(console, source.name)
     tracks = analyze_file(
         source, options, stats=stats, progress=show, stop=stop.event, persons=persons, findings=findings
@@ -96,19 +98,19 @@ def analyze(
         console.log(f"{target.path} written: {counted(len(findings.scenes.scenes), 'scene')}")
         if not findings.scenes.even and target.path.suffix.lower() == ".edl":
             console.log(
-                "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact "
-                "times"
+                "the frames of this film are not evenly spaced, so the EDL's timecodes are approximate; a CSV file has "
+                "the exact times"
             )
-    listed = persons_of(tracks)
+    person_reports = persons_of(tracks)
     if photos is not None:
         from rtface.contact_sheet.photos import write_photos
 
-        count = write_photos(listed, findings.faces(), photos, overwrite=overwrite or console.events)
-        console.log(f"{photos} written: {counted(count, 'photo')} of {counted(len(listed), 'person')}")
-    proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
+        count = write_photos(person_reports, findings.faces(), photos, overwrite=overwrite or console.events)
+        console.log(f"{photos} written: {counted(count, 'photo')} of {counted(len(person_reports), 'person')}")
+    run_proposals = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
         table = treatment_file(source, tracks) | {
-            "proposals": [one.to_dict() for one in proposed],
+            "proposals": [one.to_dict() for one in run_proposals],
             "picture": findings.faults,
         }
         print_json({**table, "scenes": findings.scenes.table()} if findings.scenes.clock else table, indent=2)
@@ -117,27 +119,27 @@ def analyze(
         print_table([heads, *(_cells(track, verbose=console.verbosity > 0) for track in tracks)])
         rows = [
             [p.person, f"{p.seconds:.2f} s", f"{p.first_s:.2f} s", f"{p.last_s:.2f} s", ", ".join(map(str, p.tracks))]
-            for p in listed
+            for p in person_reports
         ]
         if rows:
             print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
-        for line in little_seen(proposed):
+        for line in little_seen(run_proposals):
             console.log(line)
     else:
         console.log(f"{source}: no face found")
     for line in findings.notes:
         console.log(line)
-    if named := _named(findings.faults):
-        console.log(f"the whole picture: {named} (docs/films.md says how to remove it)")
+    if faults := _list_faults(findings.faults):
+        console.log(f"the whole picture: {faults} (docs/films.md explains how to remove these faults)")
     if any(findings.curves):
-        console.log("dyes have faded: --colour restore corrects every frame with one curve")
+        console.log("the film's dyes have faded; --colour restore corrects every frame with one curve")
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {counted(unreadable, 'image')} could not be read", "error")
         raise typer.Exit(FAILED)
 
 
 class AnalysisEvents:
-    """Sends progress as events. It is sent at most four times a second, with the tracks every two seconds.
+    """Sends progress as events, at most four times a second. Every two seconds, an event includes the tracks.
 
     Args:
         input: the file or folder.
@@ -156,7 +158,7 @@ class AnalysisEvents:
         self._input, self._findings, self._photos, self._console = input, findings, photos, console
         self._started, self._due = monotonic(), 0.0
         self._tracks_due = self._started + _TRACKS_S
-        self._pictured: set[str] = set()
+        self._photographed: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
         now = monotonic()
@@ -177,7 +179,7 @@ class AnalysisEvents:
         self._console.status("", **line)
 
     def _tracks(self) -> dict[str, object]:
-        """Returns tracks and persons so far, as in the treatment file. Writes photos of new persons."""
+        """Returns tracks and persons so far, as in the treatment file. Also writes photos of new persons."""
         tracks = self._findings.tracks()
         if self._photos is not None:
             from rtface.analysis.track_report import persons_of
@@ -187,10 +189,10 @@ class AnalysisEvents:
             new = [
                 person
                 for person in persons_of(tracks)
-                if person.person not in self._pictured and any(track in faces for track in person.tracks)
+                if person.person not in self._photographed and any(track in faces for track in person.tracks)
             ]
             write_photos(new, faces, self._photos, overwrite=True)
-            self._pictured |= {person.person for person in new}
+            self._photographed |= {person.person for person in new}
         table = treatment_file(self._input, tracks)
         return {key: table[key] for key in ("tracks", "persons")}
 
@@ -241,7 +243,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     }
 
 
-def _named(scores: dict[str, float]) -> str:
+def _list_faults(scores: dict[str, float]) -> str:
     """Lists the scores worth mentioning, the worst first."""
     from rtface.analysis.verdict import faults_of
 
@@ -258,5 +260,5 @@ def _cells(track: TrackReport, *, verbose: bool) -> list[str]:
         f"{track.last_s:.2f} s",
         f"{track.mean_width_px:.0f} px",
         verdict,
-        _named(track.analysis) or "nothing",
+        _list_faults(track.analysis) or "nothing",
     ]

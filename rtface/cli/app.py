@@ -48,20 +48,20 @@ class _BuiltInCommands(UserDict[str, Any]):
 class _Group(CommandGroup):
     """Groups all commands. Typer's usage errors are shown without control characters and secrets."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
         vars(self)["commands"] = Commands(_BuiltInCommands(_COMMANDS))
 
-    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **more)
+            return super().main(*args, standalone_mode=False, **extra)
         try:
-            code = super().main(*args, standalone_mode=False, **more)
+            code = super().main(*args, standalone_mode=False, **extra)
         except typer.Abort:
             sys.stderr.write("Aborted!\n")
             sys.exit(1)
         except Exception as error:
-            show = getattr(error, "show", None)  # click's exceptions, wherever typer has them
+            show = getattr(error, "show", None)  # click's exceptions, from whichever module typer uses
             if show is None:
                 raise
             if removed := gone(name := getattr(error, "option_name", ""), name):
@@ -84,8 +84,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(VERSION_LINE)
         raise typer.Exit
 
@@ -115,6 +115,6 @@ def main() -> None:
         sys.exit(code)
     paths.clean()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # the reader of a pipe has ended
+        with contextlib.suppress(OSError, ValueError):  # the reader of a pipe has closed it
             stream.flush()
     os._exit(code or 0)  # saves the 0.1 s for freeing networks; all files are closed

@@ -1,4 +1,4 @@
-"""Common parts of all commands: flags, options, error messages and exit codes."""
+"""Defines the common parts of all commands: flags, options, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ class GroupedHelp(TyperCommand):
 def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Makes a function a command, with ``-v``, ``-q`` and options. Errors become messages and exit codes.
 
-    The function may take, as keywords: ``console``, the `Console`; ``stop``, the `StopRequest` of the first signal; and
-    ``loaded``, the options.
+    The function may have the keyword parameters ``console`` (the `Console`), ``stop`` (the `StopRequest` that the first
+    signal sets) and ``loaded`` (the options).
 
     Args:
-        names: options of `rtface.config.options.OPTIONS` that the command takes, and ``--config``.
+        names: options of `rtface.config.options.OPTIONS` that the command accepts. With any, it also accepts
+            ``--config``.
     """
     generated = [
         *(_parameter(OPTIONS[name]) for name in names),
@@ -86,27 +87,27 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             *, verbose: int, quiet: bool, events: int | None, config: Path | None = None, **arguments: Any
         ) -> None:
             flags = {name: value for name in names if (value := arguments.pop(name)) is not None}
-            console = Console(-1 if quiet else verbose, _opened(events), events=events is not None)
+            console = Console(-1 if quiet else verbose, _open_events(events), events=events is not None)
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals()) if "stop" in parameters else None
                 stack.enter_context(_boundary(console, stop))
-                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # studio or icon keep a pipe to stdin open
+                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the tray icon keeps a pipe to stdin open
                     start_thread("parent", _end_with_parent, stop)
                 _check_names(parameters, arguments)
-                passed: dict[str, object] = {"console": console, "stop": stop}
+                extra_arguments: dict[str, object] = {"console": console, "stop": stop}
                 if "loaded" in parameters:
-                    passed["loaded"] = load(flags, config=config)
-                function(**arguments, **{name: value for name, value in passed.items() if name in parameters})
+                    extra_arguments["loaded"] = load(flags, config=config)
+                function(**arguments, **{name: value for name, value in extra_arguments.items() if name in parameters})
 
-        kept = [parameter for name, parameter in parameters.items() if name not in ("console", "stop", "loaded")]
-        call.__signature__ = inspect.Signature([*kept, *generated])  # type: ignore[attr-defined]  # typer reads it
+        visible = [parameter for name, parameter in parameters.items() if name not in ("console", "stop", "loaded")]
+        call.__signature__ = inspect.Signature([*visible, *generated])  # type: ignore[attr-defined]  # typer reads it
         return call
 
     return decorate
 
 
 def _end_with_parent(stop: StopRequest | None) -> None:
-    """Ends the command when its parent has died. Else a camera would stay on, and an analysis would go on."""
+    """Ends the command when its parent has died. Otherwise a camera would stay on, or an analysis would continue."""
     while os.read(0, 1):
         pass
     if stop is None:
@@ -115,24 +116,24 @@ def _end_with_parent(stop: StopRequest | None) -> None:
         stop.event.set()
 
 
-def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:
-    """Raises UsageError for an empty argument. It would mean the current folder."""
+def _check_names(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, object]) -> None:
+    """Raises UsageError for an empty argument, which would mean the current folder."""
     for name, parameter in parameters.items():
         metavars = [
             one.metavar or name
             for one in getattr(parameter.annotation, "__metadata__", ())
             if isinstance(one, typer.models.ArgumentInfo)
         ]
-        value = given.get(name)
+        value = arguments.get(name)
         if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
             raise UsageError(
-                "{what}: the name is empty; check that the variable of the shell is set",
+                "{what}: the name is empty; check that the shell variable is set",
                 code="name_empty",
                 what=metavars[0],
             )
 
 
-def _opened(events: int | None) -> TextIO | None:
+def _open_events(events: int | None) -> TextIO | None:
     if events is None:
         return None
     try:
@@ -160,7 +161,7 @@ def _parameter(option: Option) -> inspect.Parameter:
             metavar=metavar,
             help=option.help,
             rich_help_panel=_TITLES[option.name],
-            autocompletion=_completion(option),
+            autocompletion=_make_completer(option),
             callback=_explain_stage if option.name == "stages" else None,
             is_eager=option.name == "stages",
         ),
@@ -168,29 +169,29 @@ def _parameter(option: Option) -> inspect.Parameter:
     return _keyword(option.name, annotation, None)
 
 
-def _explain_stage(given: list[str] | None) -> list[str] | None:
-    """Handles ``--stage help`` and ``--stage NAME:help``, which need no further argument."""
+def _explain_stage(specs: list[str] | None) -> list[str] | None:
+    """Handles ``--stage help`` and ``--stage NAME:help``, which need no other argument."""
     from rtface.stages.options import described
 
-    for text in given or ():
-        name, _, rest = text.partition(":")
-        if rest.strip() == "help" or text == "help":
+    for text in specs or ():
+        name, _, argument = text.partition(":")
+        if argument.strip() == "help" or text == "help":
             try:
                 print_text(*described(name.strip()).split("\n"))
             except RtfaceError as error:
                 raise typer.Exit(explain(error, Console(0))) from None
             raise typer.Exit
-    return given or None
+    return specs or None
 
 
-def _completion(option: Option) -> Callable[[str], list[str]] | None:
+def _make_completer(option: Option) -> Callable[[str], list[str]] | None:
     def complete(incomplete: str) -> list[str]:
-        words = option.check.words
+        candidates = option.check.words
         if option.name == "engine":
             from rtface.engine.recipe import find_recipes
 
-            words = ("auto", "default", *find_recipes())
-        return [word for word in words if word.startswith(incomplete)]
+            candidates = ("auto", "default", *find_recipes())
+        return [candidate for candidate in candidates if candidate.startswith(incomplete)]
 
     return complete if option.check.words or option.name == "engine" else None
 
@@ -217,8 +218,8 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
     plugin, makers = owner_of(error)
     console.log(
         Message(
-            "this is a fault of {owner} ({what}); please report it{makers} with what the same command says with -v "
-            "and with 'rtface doctor --json'",
+            "this is a fault of {owner} ({what}); please report it{makers} with the output of the same command with -v "
+            "and of 'rtface doctor --json'",
             code="fault",
             owner=f"the plugin {plugin}" if plugin else "rtface",
             makers=f" to its makers ({makers})" if makers else " to its makers" if plugin else "",
@@ -231,7 +232,7 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
 
 @contextmanager
 def _boundary(console: Console, stop: StopRequest | None) -> Generator[None]:
-    """Turns exceptions of a command into a line and an exit code."""
+    """Converts exceptions of a command to a line and an exit code."""
     with log_to(console):
         try:
             yield

@@ -26,18 +26,18 @@ _COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "
 _PAINT = re.compile("\x1b\\[[0-9;]*m")
 
 
-def _seen(line: str) -> int:
+def _visible_width(line: str) -> int:
     """Returns the visible columns of a line. The colour codes of `Console.paint` do not count."""
     return len(_PAINT.sub("", line))
 
 
 def discard_output(stream: TextIO) -> None:
-    """Discards the output of a stream whose reader has ended. Otherwise Python complains when it flushes the buffer at
-    exit."""
+    """Discards the output of a stream whose reader has closed it. Otherwise Python complains when it flushes the buffer
+    at exit."""
     with suppress(OSError, ValueError):  # a stream without descriptor has no buffer
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stream.fileno())
-        os.close(nothing)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 class Console:
@@ -50,7 +50,7 @@ class Console:
         events: whether to write events (lines of JSON) instead of text.
 
     Attributes:
-        live: whether the status may change often. It may on a terminal, which overwrites the line, and as an event.
+        live: whether the status may be updated often: on a terminal, which overwrites the line, or with events.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Console:
         self._stream = stream or sys.stderr
         self.live = events or (self._stream.isatty() and environ.get("TERM") != "dumb")
         # The classic Windows console shows escapes as text; newer terminals set WT_SESSION.
-        understands = os.name != "nt" or "WT_SESSION" in environ
-        self._coloured = self.live and understands and not environ.get("NO_COLOR") and not events
-        self._drawn = 0
+        supports_colour = os.name != "nt" or "WT_SESSION" in environ
+        self._coloured = self.live and supports_colour and not environ.get("NO_COLOR") and not events
+        self._drawn_width = 0
         self._lock = threading.RLock()
         self.event("start", schema=SCHEMA, rtface=__version__)
 
@@ -84,7 +84,8 @@ class Console:
                 self._write(json.dumps(redacted_values(table)) + "\n")
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows the status line. On a terminal it replaces the previous one. The event has `facts`, else the line."""
+        """Shows the status line. On a terminal it replaces the previous one. With events, writes `facts`, or the
+        line if there are none."""
         if self.verbosity < 0:
             return
         if self.events:
@@ -96,11 +97,11 @@ class Console:
             return
         line = redacted(printable_paint(line))
         width = shutil.get_terminal_size().columns - 1
-        if _seen(line) > width:
+        if _visible_width(line) > width:
             line = _PAINT.sub("", line)[: max(0, width - 3)] + "..."
         with self._lock:
-            self._write("\r" + line + " " * max(0, self._drawn - _seen(line)))
-            self._drawn = _seen(line)
+            self._write("\r" + line + " " * max(0, self._drawn_width - _visible_width(line)))
+            self._drawn_width = _visible_width(line)
 
     def _has_room(self) -> bool:
         """Checks whether a write would not block. A slow reader gets fewer progress lines, but delays nothing."""
@@ -110,16 +111,16 @@ class Console:
             return True
 
     def building(self, what: str, done: float) -> None:
-        """Shows the build of networks before the first frame. `done` is the finished share (0…1)."""
+        """Shows the progress of building networks before the first frame. `done` is the finished share (0…1)."""
         if self.live:
             self.status(f"building {what}, {done:.0%}", building=what, share=done)
 
     def clear(self) -> None:
         """Removes the status line."""
         with self._lock:
-            if self._drawn:
-                self._write("\r" + " " * self._drawn + "\r")
-                self._drawn = 0
+            if self._drawn_width:
+                self._write("\r" + " " * self._drawn_width + "\r")
+                self._drawn_width = 0
 
     def _write(self, text: str) -> None:
         if self._broken:
@@ -134,7 +135,7 @@ class Console:
             discard_output(self._stream)
 
     def log(self, text: str, kind: str = "info", *, lines: bool = False) -> None:
-        """Writes a message of one line, or several with `lines`. ``-q`` shows only errors."""
+        """Writes a message; line breaks are escaped unless `lines`. ``-q`` shows only errors."""
         if self.verbosity < 0 and kind != "error":
             return
         if self.events:
@@ -147,7 +148,7 @@ class Console:
 
 
 class SteadyStatus:
-    """Shows the status line of work that reports often, at a `Pace`."""
+    """Shows status lines, but only as often as a `Pace` allows."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._pace = console, Pace(console)
@@ -165,11 +166,11 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         kinds = ((logging.ERROR, "error"), (logging.WARNING, "warning"))
         kind = next((name for level, name in kinds if record.levelno >= level), "info")
-        # A library's or plugin's message becomes one line. A debug message keeps its traceback, on further lines.
+        # A library's or plugin's message becomes one line. The traceback of a debug message follows on separate lines.
         text = printable(record.getMessage())
-        given = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
-        if isinstance(given, Message) and record.msg == "%s":
-            text = Message.of(given.to_dict() | {"message": text})
+        argument = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
+        if isinstance(argument, Message) and record.msg == "%s":
+            text = Message.of(argument.to_dict() | {"message": text})
         if record.exc_info and record.exc_info[0] is not None:
             text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
         self._console.log(text, kind, lines=True)

@@ -1,7 +1,7 @@
-"""Makes a clip like a bad video call, enhances and compares it. ``make run`` without INPUT uses it.
+"""Makes a clip like a bad video call, and enhances it. ``make run`` without INPUT uses it.
 
-The face is scikit-image's public-domain portrait of the astronaut Eileen Collins (NASA). It moves and comes nearer. The
-film then passes through a call: it is made small, gets sensor noise, passes a codec at a low rate, is made large again.
+The face is scikit-image's public-domain portrait of the astronaut Eileen Collins (NASA). The face moves and comes
+nearer. The film is then degraded as by a call: reduced, given sensor noise, coded at a low bit rate, and enlarged.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def clean_frames(face: Bytes) -> Iterator[Bytes]:
                 [sin, cos, top - sin * FACE[0] - cos * FACE[1]],
             ]
         )
-        shown = cv2.warpAffine(
+        warped = cv2.warpAffine(
             face, matrix, (CALL_WIDTH, CALL_HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
         )
-        yield np.asarray(shown, np.uint8)
+        yield np.asarray(warped, np.uint8)
 
 
 def call() -> Iterator[av.VideoFrame]:
@@ -106,21 +106,23 @@ def main() -> int:
     arguments, options = parser.parse_known_args()
     folder: Path = arguments.folder
     clip, enhanced = folder / "demo.mp4", folder / "demo-enhanced.mp4"
-    pair = folder / "demo-before-after.mp4"
+    comparison = folder / "demo-before-after.mp4"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _print(f"making {clip}: a portrait that moves and comes nearer, through a bad video call")
         make_clip(clip)
-        written = "--compare", str(pair), "--report", str(folder / "report.json"), "--overwrite"
-        command = ["run", str(clip), str(enhanced), *written, *options]
+        outputs = "--compare", str(comparison), "--report", str(folder / "report.json"), "--overwrite"
+        command = ["run", str(clip), str(enhanced), *outputs, *options]
         _print(shlex.join([str(Path(sys.executable).with_name("rtface")), *command]))
         if code := subprocess.run([sys.executable, "-P", "-m", "rtface", *command], check=False).returncode:
             return code
     except (RtfaceError, OSError) as error:
         _print(f"error: {error}")
         return 1
-    _print(f"{enhanced} and {pair} show the result, and {folder / 'report.json'} has the figures")
-    _print("next: 'make app' opens the studio; 'make shell' opens a shell in which the commands of the pages work")
+    _print(f"{enhanced} and {comparison} show the result, and {folder / 'report.json'} has the figures")
+    _print(
+        "next: 'make app' opens the studio; 'make shell' opens a shell in which the commands of the documentation work"
+    )
     return 0
 
 

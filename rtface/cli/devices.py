@@ -29,9 +29,9 @@ def devices(*, json: Json = False, console: Console) -> None:
         print_text(f"{plural}:" if matching else f"{plural}: none")
         width = max((len(device.address) for device in matching), default=0)
         for device in matching:
-            by = f" by {', '.join(device.users)}" if device.users else ""
-            what = ", ".join(part for part in (device.node, device.state + by) if part)
-            print_text(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")
+            users = f" by {', '.join(device.users)}" if device.users else ""
+            details = ", ".join(part for part in (device.node, device.state + users) if part)
+            print_text(f"  {device.address:{width}}  {device.name}{f' ({details})' * bool(details)}")
             for line in device.modes:
                 print_text(f"  {'':{width}}    {line}")
     for sink in unusable:

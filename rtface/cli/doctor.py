@@ -1,4 +1,4 @@
-"""``rtface doctor``: checks the installation and names the repair of each fault."""
+"""``rtface doctor``: checks the installation and shows how to repair each fault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtface.cli.console import Console, print_json, print_text
 
 @command()
 def doctor(*, json: Json = False, console: Console) -> None:
-    """Check this installation; each fault comes with its repair."""
+    """Check this installation, and show how to repair each fault."""
     from rtface.cli.doctor_checks import examine
 
     findings = examine()

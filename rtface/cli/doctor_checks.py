@@ -21,7 +21,7 @@ from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir, data_dir
 
-# All of these install the same folder, cv2/.
+# Each of these installs cv2/, so any of them is enough.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 
 
@@ -81,18 +81,18 @@ def check_engines() -> Iterator[Finding]:
             recipe = load_recipe(path)
             fault = recipe.fault(reread=True)
         except RtfaceError as error:
-            added = not path.is_relative_to(Path(__file__).parents[1])
-            repair = f"rtface engines remove {name}" if added else reinstall_line(path)
+            is_added = not path.is_relative_to(Path(__file__).parents[1])
+            repair = f"rtface engines remove {name}" if is_added else reinstall_line(path)
             yield Finding(f"engine {name}", "fault", error.message, repair)
             continue
-        fine = Message(
+        ok_detail = Message(
             "{version}, weights {size} MB, SHA-256 OK",
             code="weights",
             version=recipe.version,
             size=f"{recipe.weights.bytes / 1e6:.1f}",
         )
-        bad = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
-        result = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
+        fault_detail = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
+        result = ("fault", fault_detail, recipe.repair_line) if fault else ("ok", ok_detail, "")
         yield Finding(f"engine {name}", *result)
 
 
@@ -116,7 +116,7 @@ def check_folders() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        text = "{folder} cannot be written ({why}): every start compiles the networks again"
+        text = "{folder} cannot be written ({why}), so every start compiles the networks again"
         why = Message(text, code="cache", folder=folder, why=error.strerror)
         repair = Message("set RTFACE_CACHE to a writable folder", code="cache_repair")
         yield Finding("cache", "warn", why, repair)
@@ -131,7 +131,7 @@ def check_settings() -> Iterator[Finding]:
     try:
         loaded = load({})
     except RtfaceError as error:
-        repair = Message("correct the file that the message names", code="settings_repair")
+        repair = Message("correct the file named in the message", code="settings_repair")
         yield Finding("configuration", "fault", error.message, repair)
         return
     changed = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
@@ -158,9 +158,9 @@ def check_nvidia() -> Iterator[Finding]:
         yield Finding("nvidia", "ok", Message("{why}; engines do not run on CUDA", code="no_cuda", why=error))
         return
     gpus = ", ".join(nvidia.gpus)
-    if absent := ", ".join(driver.missing()):
-        text = "{gpus}, driver for CUDA {version}; engines do not run there without {names}"
-        warning = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=absent)
+    if missing_names := ", ".join(driver.missing()):
+        text = "{gpus}, driver for CUDA {version}; engines cannot run on CUDA without {names}"
+        warning = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=missing_names)
         yield Finding("nvidia", "warn", warning, extra_line("rtx"))
     else:
         yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {nvidia.cuda}: --device cuda")
@@ -181,7 +181,7 @@ def check_live() -> Iterator[Finding]:
                     "{where}: {state}, open in {names}" if names else "{where}: {state}",
                     code="device_open" if names else "device",
                     where=f"{device.name} ({device.node})" if device.node else device.name,
-                    state=device.state or Message("is there", code="is_there"),
+                    state=device.state or Message("available", code="is_there"),
                     names=names,
                 ),
                 device.advice,
@@ -192,7 +192,7 @@ def check_live() -> Iterator[Finding]:
     try:
         srt.library()
     except MissingComponent as error:
-        what = Message("srt:// needs SRT's library; only srt:// addresses need it", code="no_srt_library")
+        what = Message("SRT's library is not installed; only srt:// addresses need it", code="no_srt_library")
         yield Finding("srt", "ok", what, error.values["how"])
     else:
-        yield Finding("srt", "ok", Message("libsrt is there", code="srt"))
+        yield Finding("srt", "ok", Message("libsrt is installed", code="srt"))

@@ -27,6 +27,6 @@ def check_names(options: Options) -> None:
 
 
 def check_inputs(inputs: Sequence[Path | Address]) -> None:
-    """Raises InputMissing for a single missing input. With several inputs, the existing ones are processed first."""
+    """Raises InputMissing for a single missing input. With several inputs, each missing one is reported in its turn."""
     if len(inputs) == 1 and isinstance(inputs[0], Path):
         check_there(inputs[0])

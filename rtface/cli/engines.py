@@ -21,14 +21,14 @@ app = typer.Typer(rich_markup_mode=None)
 def engines(
     context: typer.Context,
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help=("Time each engine now, or show the times measured before."))
+        bool, typer.Option("--measure/--no-measure", help=("Time each engine now, or show the last measured times."))
     ] = True,
     *,
     json: Json = False,
     loaded: LoadedOptions,
     console: Console,
 ) -> None:
-    """List the engines with kind, licence, size, speed and intactness."""
+    """List the engines with kind, licence, size, speed and faults."""
     if context.invoked_subcommand is not None:
         return
     options = loaded.options
@@ -51,7 +51,7 @@ def engines(
     for row in broken:
         console.log(f"engine {row.name}: {row.fault}", "error")
     if not rows:
-        console.log("no engine is installed; repair it with: " + reinstall_line(), "error")
+        console.log("no engine is installed; repair this with: " + reinstall_line(), "error")
     raise typer.Exit(FAILED if broken or not rows else 0)
 
 

@@ -31,7 +31,7 @@ Workers = Annotated[
     ),
 ]
 Restart = Annotated[
-    bool, typer.Option("--restart", help=("Begin a film again, instead of continuing where the last run ended."))
+    bool, typer.Option("--restart", help=("Start a film again, instead of continuing where the last run ended."))
 ]
 FarmAddress = Annotated[
     str | None,
@@ -62,19 +62,19 @@ class Job:
         return f"{self.output}/" if self.folder else self.output
 
 
-def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
+def plan_jobs(names: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
     """Pairs inputs with outputs.
 
     Raises:
-        UsageError: there is no OUTPUT, two inputs have one output, or an option is for a single input.
+        UsageError: there is no OUTPUT, two inputs have one output, or an option allows only a single input.
     """
-    paths = [place(resolve_address(name)) for name in named]
+    paths = [place(resolve_address(name)) for name in names]
     if output_dir is None:
         if len(paths) < 2:
-            raise UsageError("give an OUTPUT after {path}, or --output-dir DIR", code="output_missing", path=paths[0])
+            raise UsageError("add an OUTPUT after {path}, or --output-dir DIR", code="output_missing", path=paths[0])
         if len(paths) > 2:
             raise UsageError(
-                "{count} inputs need --output-dir DIR; one OUTPUT takes one INPUT",
+                "{count} inputs need --output-dir DIR; OUTPUT is for a single INPUT",
                 code="output_dir_needed",
                 count=len(paths) - 1,
             )
@@ -85,45 +85,45 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
                 code="output_scheme",
                 address=target,
             )
-        return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
+        return [Job(source, target, folder=names[1].endswith(("/", os.sep)))]
     check_file_name(str(output_dir), "folder")
     for flag in ("compare", "report", "treatment", "shots", "invented"):
         if len(paths) > 1 and isinstance(getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
-                "--{flag} names one file and there are {count} inputs; {hint}",
+                "--{flag} is a single file, but there are {count} inputs; {hint}",
                 code="one_file_option",
                 flag=flag,
                 count=len(paths),
                 hint=hint,
             )
-    taken: dict[Path, Path | Address] = {}
+    input_of: dict[Path, Path | Address] = {}
     for path in paths:
         output = output_dir / output_name(path, sequence=options.sequence)
-        if output in taken:
+        if output in input_of:
             raise UsageError(
                 "{first} and {second} would both become {output}; write them to different folders",
                 code="same_output",
-                first=taken[output],
+                first=input_of[output],
                 second=path,
                 output=output,
             )
-        taken[output] = path
+        input_of[output] = path
     for path in paths:
-        for output in taken:
+        for output in input_of:
             if _same(path, output):
                 raise UsageError(
-                    "--output-dir {folder} is the folder of {path}, which would be replaced; name another folder",
+                    "--output-dir {folder} is the folder of {path}, which would be replaced; choose another folder",
                     code="output_dir_source",
                     folder=output_dir,
                     path=path,
                 )
-    return [Job(path, output) for output, path in taken.items()]
+    return [Job(path, output) for output, path in input_of.items()]
 
 
 def _same(one: Path | Address, other: Path) -> bool:
     try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - also of addresses, which are no paths
+        return os.path.samefile(one, other)  # noqa: PTH121 - an address is not a Path
     except OSError:
         return False
 
@@ -138,7 +138,7 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
-    # A format that rtface cannot write becomes PNG, or Matroska, which can hold any codec.
+    # A format that rtface cannot write becomes PNG, or Matroska, which can contain any codec.
     return path.stem + (".png" if isinstance(path, Path) and is_image(path) else ".mkv")
 
 

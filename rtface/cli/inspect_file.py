@@ -1,4 +1,4 @@
-"""``rtface inspect``: shows what files tell about themselves."""
+"""``rtface inspect``: shows the provenance data that files contain."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def inspect(
 def _lines(info: Inspected) -> list[str]:
     first, *rest = info.lines or ["no credentials"]
     lines = [info.file, f"  C2PA: {first}", *(f"    {line}" for line in rest)]
-    lines.append(f"  digital source type: {info.source_type or 'not said'}")
+    lines.append(f"  digital source type: {info.source_type or 'not stated'}")
     tags = ", ".join(f"{name}={text}" for name, text in info.rtface.items() if name != "digital_source_type")
-    lines.append(f"  rtface: {tags or 'says nothing'}")
+    lines.append(f"  rtface: {tags or 'no tags'}")
     if info.sidecar is not None:
         changes = ", ".join(info.sidecar["changes"] or ["nothing was changed"])
         lines.append(

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from rtface.report import Report
 
 
-def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
-    """Returns both ends of a live run; None for films and stills.
+def live_ends(names: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
+    """Returns a live run's input and output; None for films and stills.
 
     Raises:
         UsageError: a live address is one of several inputs, or has no output.
     """
-    ends = [parse_address(resolve_address(name)) for name in named]
+    ends = [parse_address(resolve_address(name)) for name in names]
     if len(ends) == 2:
         return (ends[0], ends[1]) if is_live(*ends) else None
     for end in ends:
@@ -63,10 +63,10 @@ def run_live_job(
     console.clear()
     monitor.show_new(report.notes)
     show_done(report, console)
-    ended = {"status": "done", **report.to_dict()}
-    console.event("report", **ended)
+    report_table = {"status": "done", **report.to_dict()}
+    console.event("report", **report_table)
     if json:
-        print_json(ended)
+        print_json(report_table)
     return 0
 
 
@@ -77,50 +77,50 @@ def show_done(report: Report, console: Console) -> None:
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
     causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
     causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
-    away = [
+    absences = [
         f"{end['name']} lost {n} time{'s' * (n > 1)}, "
         for end in report.ends
         if (n := end["reopened"] + (end["state"] == "away"))
     ]
-    away += [f"{end['name']} {end['backlog']:.1f} s behind, " for end in report.ends if end["backlog"] > BACKLOG_S]
-    dropped, late, allowed = (
+    absences += [f"{end['name']} {end['backlog']:.1f} s behind, " for end in report.ends if end["backlog"] > BACKLOG_S]
+    dropped, late, cpu_limit = (
         ", ".join(causes),
         report.passed.get("late", 0),
         float(report.options.get("cpu_budget", 1.0)),
     )
-    took = report.frames_out / report.fps if report.fps else report.seconds  # excludes the start and the end of the run
+    running_s = report.frames_out / report.fps if report.fps else report.seconds  # without start and shutdown
     console.log(
-        f"{report.frames_out} frames in {took:.0f} s "
+        f"{report.frames_out} frames in {running_s:.0f} s "
         f"({report.fps:.1f} fps; {report.seconds:.0f} s with start and end), "
         f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
-        f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
+        f"{f'{report.frames_damaged} damaged, ' if report.frames_damaged else ''}"
         f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
-        f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(away)}"
+        f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(absences)}"
         f"{report.engine} on {report.device}, {100 * (report.cpu_share or 0.0):.0f} % of the processor"
-        + (f" ({100 * allowed:.0f} % allowed)" if allowed < 1.0 else "")
+        + (f" ({100 * cpu_limit:.0f} % allowed)" if cpu_limit < 1.0 else "")
     )
     if (path := report.options.get("report")) is not None:
         console.log(f"{path} written")
 
 
 class LiveMonitor:
-    """Handles keys, status line and control server of a live run. It is called five times a second.
+    """Handles keys, status line and control server of a live run. Called five times a second.
 
     Args:
         console: shows notes and the status line.
-        options: options of the run, among them `control`.
+        options: options of the run, including `control`.
         stack: closes keys and server at the end.
     """
 
     def __init__(self, console: Console, options: LiveOptions, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
         self._meter: StatusLine | None = None
-        self._shown: list[str] = []
-        self._gone = dict[str, float]()  # when each lost end was lost
+        self._shown_notes: list[str] = []
+        self._lost_at = dict[str, float]()  # when each absent input or output was lost
 
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
-            self._meter = self._begin(live)
+            self._meter = self._start(live)
         self.show_new(live.ends.notes)  # notes may come later, such as that a recording's disk is full
         self.show_absences(live.status.ends)
         self._meter()
@@ -128,30 +128,30 @@ class LiveMonitor:
     def show_new(self, notes: Sequence[str]) -> None:
         """Shows notes that were not shown yet."""
         for note in notes:
-            if note not in self._shown:
-                self._shown.append(note)
+            if note not in self._shown_notes:
+                self._shown_notes.append(note)
                 self._console.log(note)
 
     def show_absences(self, ends: Sequence[tuple[str, Endpoint]]) -> None:
-        """Reports the loss and the return of an end once each. Logs therefore need no status line."""
+        """Reports when an input or output is lost or returns. Logs therefore need no status line."""
         for name, end in ends:
             health = end.health
-            if health.state == "away" and name not in self._gone:
-                self._gone[name] = health.since
+            if health.state == "away" and name not in self._lost_at:
+                self._lost_at[name] = health.since
                 self._console.log(
                     Message("{name} is away: {why}", code="end_away", name=name, why=health.detail), "warning"
                 )
-            elif health.state == "live" and name in self._gone:
+            elif health.state == "live" and name in self._lost_at:
                 self._console.log(
                     Message(
                         "{name} is back after {seconds} s",
                         code="end_back",
                         name=name,
-                        seconds=round(health.since - self._gone.pop(name)),
+                        seconds=round(health.since - self._lost_at.pop(name)),
                     )
                 )
 
-    def _begin(self, live: LiveSession) -> StatusLine:
+    def _start(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.browser import open_in_browser
         from rtface.live.control.control_routes import control_routes
         from rtface.live.control.http_server import LocalHttpServer
@@ -159,18 +159,18 @@ class LiveMonitor:
         from rtface.live.control.status_text import StatusLine
 
         options, console = self._options, self._console
-        read = [end.described for end in (live.ends.source, live.ends.sound) if end]
-        console.log(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
+        sources = [end.described for end in (live.ends.source, live.ends.sound) if end]
+        console.log(f"{' and '.join(sources)} → {', '.join(sink.described for sink in live.ends.sinks)}")
         if (port := options.control) is not None:
-            shows = port == "show"
+            opens_preview = port == "show"
             key = os.environ.pop("RTFACE_CONTROL_KEY", "")
             routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
             server = LocalHttpServer(routes, port=0 if port == "show" else port, key=key)
             self._stack.callback(server.close)
             page = f"{server.address}/preview"
-            text = "control: {address}" + ", preview: {page}" * shows
+            text = "control: {address}" + ", preview: {page}" * opens_preview
             console.log(Message(text, code="control", address=server.address, page=page))
-            if shows:
+            if opens_preview:
                 open_in_browser(page)
         self._stack.enter_context(read_keys(live.controls, console.log))
         if console.live and sys.stdin.isatty():

@@ -24,7 +24,7 @@ DISTRIBUTIONS = {
     **dict.fromkeys(("app", "tray"), "rtface-studio"),
     **dict.fromkeys(("learn", "persons"), "rtface-learn"),
 }
-"""Commands of distributions in rtface's repository; without these, the commands name them."""
+"""Commands that other distributions of rtface's repository add. A missing distribution is named by its commands."""
 
 
 def as_command(name: str, target: Any) -> Any:
@@ -47,7 +47,7 @@ class CommandGroup(TyperGroup):
     """Shows the whole first sentence of each command in a group's ``--help``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds a command, or tells the replacement of a removed one."""
+        """Finds a command, or reports the replacement of a removed one."""
         if args[0] not in self.commands and (removed := gone(args[0], args[0])):
             ctx.fail(str(removed))
         return super().resolve_command(ctx, args)
@@ -71,7 +71,7 @@ class Commands(Mapping[str, Any]):
         self._built_in, self._prefix = built_in, prefix
 
     @cached_property
-    def _others(self) -> dict[str, EntryPoint]:
+    def _plugin_points(self) -> dict[str, EntryPoint]:
         points = {
             name.removeprefix(self._prefix): point
             for name, point in plugins.installed("command").items()
@@ -81,26 +81,26 @@ class Commands(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._built_in
-        yield from self._others
+        yield from self._plugin_points
 
     def __len__(self) -> int:
-        return len(self._built_in) + len(self._others)
+        return len(self._built_in) + len(self._plugin_points)
 
     def __getitem__(self, name: str) -> Any:
         if name in self._built_in:
             return self._built_in[name]
-        point = self._others.get(name)
+        point = self._plugin_points.get(name)
         if "." in name or (point is None and self._prefix + name not in DISTRIBUTIONS):
             raise KeyError(name)
         return _PluginCommand(name, self._prefix + name, point)
 
 
 class _PluginCommand(TyperCommand):
-    """Represents a command of another distribution. `point` is None if that is not installed."""
+    """Represents a command of another distribution. `point` is None if the distribution is not installed."""
 
-    def __init__(self, name: str, whole_name: str, point: EntryPoint | None) -> None:
+    def __init__(self, name: str, full_name: str, point: EntryPoint | None) -> None:
         super().__init__(name)
-        self._whole_name, self._point = whole_name, point
+        self._full_name, self._point = full_name, point
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """Returns the command's help line, or the reason for its absence."""
@@ -124,11 +124,11 @@ class _PluginCommand(TyperCommand):
         if self._point is None:
             from rtface.util.install import plugin_line
 
-            shown, distribution = self._whole_name.replace(".", " "), DISTRIBUTIONS[self._whole_name]
+            command_name, distribution = self._full_name.replace(".", " "), DISTRIBUTIONS[self._full_name]
             raise MissingComponent(
                 "rtface {command} comes with a separate distribution, {distribution}; install it with: {repair}",
                 code="command_distribution",
-                command=shown,
+                command=command_name,
                 distribution=distribution,
                 repair=plugin_line(distribution),
             )
@@ -139,7 +139,7 @@ class _PluginCommand(TyperCommand):
             raise MissingComponent(
                 "the command {command} cannot be loaded from {point}: {why}",
                 code="command_unusable",
-                command=self._whole_name,
+                command=self._full_name,
                 point=self._point.value,
                 why=reason(error),
             ) from error

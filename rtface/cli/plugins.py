@@ -13,11 +13,11 @@ def plugins(*, json: Json = False) -> None:
     """List all extensions of rtface, their distribution and state."""
     from rtface.util.plugins import extensions
 
-    listed = list(extensions())
+    all_extensions = list(extensions())
     if json:
-        print_json([asdict(one) for one in listed], indent=2)
+        print_json([asdict(one) for one in all_extensions], indent=2)
         return
-    rows = [(one.kind, one.name, f"{one.distribution} {one.version}".strip(), one.unusable) for one in listed]
+    rows = [(one.kind, one.name, f"{one.distribution} {one.version}".strip(), one.unusable) for one in all_extensions]
     widths = [max(len(row[k] or "") for row in rows) for k in range(3)]
     for kind, name, owner, unusable in rows:
         state = "ok" if unusable is None else f"not here: {unusable}"

@@ -31,7 +31,7 @@ _STATUS_S = 10.0  # seconds between status lines without a terminal
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Keep a list of films and stills, and enhance them one by one or several at once.",
+    help="Manage a queue of films and stills; enhance them one by one or several at once.",
 )
 
 Items = Annotated[
@@ -39,7 +39,7 @@ Items = Annotated[
     typer.Argument(
         metavar="ITEM...",
         show_default=False,
-        help=("Numbers of 'rtface queue list', a state (failed, waiting, …), or all."),
+        help=("Item numbers from 'rtface queue list', a state (failed, waiting, …), or all."),
     ),
 ]
 
@@ -74,7 +74,7 @@ def add(
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(
-            "the queue is for films and stills; a camera or a stream never ends; use 'rtface run' for it",
+            "the queue is for films and stills, because a camera or a stream never ends; use 'rtface run' for it",
             code="queue_live",
         )
     jobs = plan_jobs(paths, output_dir, options)
@@ -84,7 +84,7 @@ def add(
     queue = _queue()
     codes: list[int] = []
     with output_folder(output_dir, keep=True):
-        for named, one in zip(paths, jobs, strict=False):
+        for input_name, one in zip(paths, jobs, strict=False):
             if output_dir is not None and one.output.is_file() and not options.overwrite:
                 console.log(f"{one.output} exists: skipped (--overwrite replaces it)")
                 continue
@@ -97,7 +97,7 @@ def add(
                         option=flags.given,
                         why=why,
                     )
-                item = queue.add_checked(named, str(one.named), options, loaded.given, job=flags.to_dict())
+                item = queue.add_checked(input_name, str(one.named), options, loaded.given, job=flags.to_dict())
             except RtfaceError as error:
                 if len(jobs) == 1:
                     raise
@@ -157,7 +157,7 @@ def run(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Run the waiting items until none is left. Ctrl-C stops them cleanly, and they wait again."""
+    """Run the waiting items until none is left. Ctrl-C stops them cleanly; the next run continues them."""
     outcome = _queue().run(at_once=at_once, watch=watch, cancel=stop.event, progress=_Display(console, json))
     console.clear()
     console.log(outcome.summary, "error" if outcome.failed else "info")
@@ -171,7 +171,7 @@ class _Display:
 
     def __init__(self, console: Console, json: bool) -> None:
         self._console, self._json = console, json
-        self._shown, self._last_status = monotonic(), ""
+        self._last_shown, self._last_status = monotonic(), ""
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -186,13 +186,13 @@ class _Display:
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
         now = monotonic()
-        status = "; ".join(map(_described, running))
-        if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._last_status)):
-            self._shown, self._last_status = now, status
+        status = "; ".join(map(_describe, running))
+        if running and (self._console.live or (now - self._last_shown >= _STATUS_S and status != self._last_status)):
+            self._last_shown, self._last_status = now, status
             self._console.status(status)
 
 
-def _described(item: Item) -> str:
+def _describe(item: Item) -> str:
     parts = [f"item {item.id} {Path(item.output).name}"]
     if item.share is not None:
         parts.append(f"{item.share:.0%}")
@@ -205,7 +205,7 @@ def _described(item: Item) -> str:
     return ", ".join(parts)
 
 
-def _changing(verb: Verb) -> Callable[..., None]:
+def _make_command(verb: Verb) -> Callable[..., None]:
     """Returns the command that applies a verb to items."""
 
     @command()
@@ -225,10 +225,10 @@ _VERBS: dict[Verb, str] = {
     "resume": "Let paused items continue, or return to their place in the queue.",
     "cancel": "Cancel waiting or running items; a running one stops cleanly.",
     "retry": "Append failed and cancelled items to the queue again.",
-    "remove": "Remove items that do not run; their outputs stay.",
+    "remove": "Remove items that are not running; their outputs are kept.",
 }
 for name, text in _VERBS.items():
-    app.command(name, help=text)(_changing(name))
+    app.command(name, help=text)(_make_command(name))
 
 
 @app.command()

@@ -36,7 +36,7 @@ def run_jobs(
     json: bool,
     resumable: Resumable,
 ) -> int:
-    """Runs all jobs and returns the exit code. A failed job does not stop the rest."""
+    """Runs all jobs and returns the exit code. A failed job does not stop the remaining ones."""
     from rtface.jobs.run import run_film
     from rtface.stats import Stats
 
@@ -79,15 +79,16 @@ def run_jobs(
             continue
         codes.append(0)
         _show_done(job, report, options, console)
-        ended = {"status": "planned" if options.dry_run else "done", **report.to_dict()}
-        console.event("report", **ended)
+        report_table = {"status": "planned" if options.dry_run else "done", **report.to_dict()}
+        console.event("report", **report_table)
         if json:
-            _log(ended)
+            _log(report_table)
     if len(jobs) > 1:
         failed = sum(1 for code in codes if code)
-        left = len(jobs) - len(codes) - skipped
+        not_started = len(jobs) - len(codes) - skipped
         console.log(
-            f"{codes.count(0)} done, {skipped} skipped, {failed} failed" + (f", {left} not begun" if left else ""),
+            f"{codes.count(0)} done, {skipped} skipped, {failed} failed"
+            + (f", {not_started} not started" if not_started else ""),
             "error" if failed else "info",
         )
     interrupted = [code for code in codes if code > INTERRUPTED]
@@ -128,7 +129,7 @@ def run(
             show_default=False,
             help=(
                 "Films, stills or folders of stills, and the file or folder to write; its extension chooses the "
-                "format: mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes the frames of a film. Live: camera:0 or "
+                "format: mp4, mkv, mov, webm, png, jpg, tiff; a folder/ receives a film's frames. Live: camera:0 or "
                 "a stream's URL, and vcam:, a URL or a file."
             ),
         ),
@@ -159,7 +160,7 @@ def run(
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
-    # Refuses live options before anything heavy is imported.
+    # Rejects live options before anything heavy is imported.
     check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
     early_checks.check_inputs([job.input for job in jobs])

@@ -15,7 +15,8 @@ from rtface.errors import Interrupted
 
 INTERRUPTED = 128
 """The exit code of an interrupted command is this plus the signal's number."""
-# timeout(1) and closing terminals signal a process twice: directly and as part of its group.
+# timeout(1) and closing terminals signal a process twice: directly and as part of its group. Within this time, both
+# count as one.
 _SAME_SIGNAL_S = 0.3
 
 
@@ -36,8 +37,8 @@ class StopRequest:
 def stop_on_signals() -> Generator[StopRequest]:
     """Sets `StopRequest.event` on the first SIGINT, SIGTERM or SIGHUP. A second one ends the process at once.
 
-    In both cases, what was written of a file so far stays readable. Outside the main thread no signal is handled.
-    SIGHUP stays ignored where it was (nohup).
+    In both cases, the part of a file that was written so far stays readable. Outside the main thread no signal is
+    handled. SIGHUP stays ignored if it was ignored before (nohup).
     """
     stop = StopRequest()
     first = 0.0
@@ -48,13 +49,13 @@ def stop_on_signals() -> Generator[StopRequest]:
         if stop.event.is_set():
             if monotonic() - first < _SAME_SIGNAL_S:
                 return
-            _say("stopped at once; the next run to the same output names the part that was written")
+            _write_line("stopped at once; the next run to the same output reports the part that was written")
             os._exit(INTERRUPTED + signum)
         stop.signum, first = signum, monotonic()
         stop.event.set()
-        _say("stopping; repeat to stop at once")
+        _write_line("stopping; repeat to stop at once")
 
-    with _handled(handle, signal.SIGINT, *_others()):
+    with _handle_signals(handle, signal.SIGINT, *_other_signals()):
         yield stop
 
 
@@ -62,34 +63,34 @@ def stop_on_signals() -> Generator[StopRequest]:
 def interrupted_by_signals() -> Generator[None]:
     """Ends the block on SIGTERM and SIGHUP like Ctrl-C, with cleanup.
 
-    Outside the main thread no signal is handled; SIGHUP stays ignored where it was (nohup).
+    Outside the main thread no signal is handled; SIGHUP stays ignored if it was ignored before (nohup).
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted("stopped", code="stopped", signum=number)
 
-    with _handled(end, *_others()):
+    with _handle_signals(end, *_other_signals()):
         yield
 
 
 @contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Generator[None]:
+def _handle_signals(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Generator[None]:
     on_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handler) for number in signals if on_main}
+    previous_handlers = {number: signal.signal(number, handler) for number in signals if on_main}
     try:
         yield
     finally:
-        for number, previous in before.items():
+        for number, previous in previous_handlers.items():
             signal.signal(number, previous)
 
 
-def _others() -> list[signal.Signals]:
+def _other_signals() -> list[signal.Signals]:
     """Returns the signals besides SIGINT that stop a command."""
     if sys.platform == "win32":
         return [signal.SIGTERM, signal.SIGBREAK]
     return [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
 
 
-def _say(text: str) -> None:
+def _write_line(text: str) -> None:
     with suppress(OSError):  # stderr may be closed
         os.write(2, f"\nrtface: {text}\n".encode())

@@ -67,15 +67,15 @@ def try_sheet(
 ) -> None:
     """Show faces of a film, restored by several engines, on one image.
 
-    The worst and largest faces are found by seeking, and those that gain most come first. It ends with the command that
-    enhances the whole film.
+    Seeks in the film for the worst and largest faces, and shows first those that benefit most. Then prints the command
+    that enhances the whole film.
     """
     options, source = loaded.options, place(input)
     early_checks.check_inputs([source])
     from rtface.engine.engine_set import DEFAULT, LIGHT
 
-    usual = dict.fromkeys((DEFAULT if options.engine == "default" else options.engine, LIGHT))
-    columns = [name.strip() for name in engines.split(",")] if engines else [*usual]
+    default_engines = dict.fromkeys((DEFAULT if options.engine == "default" else options.engine, LIGHT))
+    columns = [name.strip() for name in engines.split(",")] if engines else [*default_engines]
     for engine in columns:
         early_checks.check_names(Options.of({"engine": engine}))
     from rtface.contact_sheet.sheet import make_sheet, row_label, write_sheet
@@ -87,18 +87,18 @@ def try_sheet(
     stills = isinstance(source, Path) and (is_stills_job(source, "sheet/", options) or is_image(source))
     check_scope(loaded.given, options, Scope.STILLS if stills else Scope.FILM)
     (target,) = check_outputs([OutputPath(_sheet(source, output))], inputs=[source], overwrite=options.overwrite)
-    show = SteadyStatus(console)
+    show_status = SteadyStatus(console)
     sheet = make_sheet(
-        source, options, columns, count, stop=stop.event, status=lambda line: show(f"{source.name}: {line}")
+        source, options, columns, count, stop=stop.event, status=lambda step: show_status(f"{source.name}: {step}")
     )
     write_sheet(sheet, source, options, columns, target)
     console.clear()
     for note in sheet.notes:
         console.log(note)
-    line, corrected = _command_line(input, source, loaded, columns[0]), sheet.rows[0].corrected
+    command_line, corrected = _command_line(input, source, loaded, columns[0]), sheet.rows[0].corrected
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
     tracks = [next(iter(row.tracks.values())) for row in sheet.rows]
-    proposed = proposals(
+    run_proposals = proposals(
         [track for track in tracks if track is not None],
         engine=options.engine,
         look=options.look_name,
@@ -107,16 +107,16 @@ def try_sheet(
     if json:
         summary = {
             "sheet": str(target.path),
-            "command": line,
+            "command": command_line,
             "engines": columns,
             "hint": hint,
         }
         print_json(summary, indent=2)
         return
     console.log(f"{target.path} written: {counted(len(sheet.rows), 'face')}")
-    for text in filter(None, (hint, *little_seen(proposed))):
+    for text in filter(None, (hint, *little_seen(run_proposals))):
         console.log(text)
-    print_text(line)
+    print_text(command_line)
 
 
 def _sheet(source: Path | Address, output: Path | None) -> Path:
@@ -124,13 +124,15 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
     if output is None or output.is_dir():
         output = (output or Path()) / f"{source.stem or 'sheet'}.try.png"
     if output.suffix.lower() != ".png":
-        wanted = output.with_suffix(".png")
-        raise UsageError("{output}: a sheet is a PNG; name it {name}", code="sheet_name", output=output, name=wanted)
+        png_name = output.with_suffix(".png")
+        raise UsageError(
+            "{output}: a sheet is a PNG file; write {name} instead", code="sheet_name", output=output, name=png_name
+        )
     return output
 
 
-def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, engine: str) -> str:
-    """Returns the command line for the whole input, with the given options."""
+def _command_line(input_name: str, source: Path | Address, loaded: LoadedOptions, engine: str) -> str:
+    """Returns the command line that enhances the whole input with these options."""
     from rtface.cli.film_jobs import output_name
 
     if isinstance(source, Path) and source.is_dir():
@@ -138,12 +140,12 @@ def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, eng
     else:
         name = Path(output_name(source))
         output = f"{name.stem}.enhanced{name.suffix}"
-    words = ["rtface", "run", named, output, "--engine", engine]
+    arguments = ["rtface", "run", input_name, output, "--engine", engine]
     for key in (key for key in loaded.sources if key in loaded.given and key != "overwrite"):
         flag, value = OPTIONS[key].flag, getattr(loaded.options, key)
         if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+            arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")
         elif value is not None:
-            timed = key in ("start", "end") and isinstance(value, float)
-            words += [flag, parse.format_time(value) if timed else str(value)]
-    return shlex.join(words)
+            is_time = key in ("start", "end") and isinstance(value, float)
+            arguments += [flag, parse.format_time(value) if is_time else str(value)]
+    return shlex.join(arguments)

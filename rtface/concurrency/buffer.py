@@ -1,7 +1,7 @@
 """Runs the upstream steps in a thread: without loss, in order, with limited memory.
 
-`buffer` follows PySceneDetect's decode thread and mpv's filters. It ends by an event, never by closing a generator that
-another thread is running. It raises an upstream error downstream once, with its traceback.
+The design follows PySceneDetect's decode thread and mpv's filters. An event stops the thread, because a generator
+cannot be closed while another thread runs it. An upstream error is raised once in the consumer, with its traceback.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rtface.concurrency.threads import start_thread
 
 T = TypeVar("T")
 
-# If a consumer leaves early, it waits this long for the upstream step to notice. A step that blocks longer (a dead
-# network share) is left behind as a daemon thread, so that it cannot hang the program.
+# If the consumer stops early, `buffer` waits this long for the upstream step to notice. A step that blocks longer (on a
+# dead network share) is left behind in its daemon thread, so that the program does not hang.
 _JOIN_S = 5.0
-_READ_JOIN_S = 1.0  # the same for a step that reads
-# Limit for queued items: eight 4K frames fit, or one or two frames of a hundred megapixels.
-_BYTES = 256 << 20
+_READ_JOIN_S = 1.0  # the same for steps that read a source (with `stop`)
+# Default limit of queued bytes: enough for eight 4K frames, or one or two frames of 100 megapixels.
+_MAX_BYTES = 256 << 20
 _SLICE_S = 0.2
 
 PATIENCE_S = 0.4
@@ -35,7 +35,7 @@ def buffer(
     *,
     name: str = "buffer",
     weigh: Callable[[T], int] | None = None,
-    most: int = _BYTES,
+    max_bytes: int = _MAX_BYTES,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[T, None, None]:
     """Yields the items of an iterable, which runs in a thread.
@@ -44,15 +44,16 @@ def buffer(
         items: the upstream steps; iterated (and, if a generator, closed) by the thread alone.
         size: maximum number of queued items, at least 1.
         name: the thread's name.
-        weigh: bytes of an item. Queued items then take at most `most` bytes together; a larger item waits alone.
-        stop: if it is true and no item has arrived for `PATIENCE_S`, the iteration ends: `items` is blocked in a read
-            that nothing can end, and its thread is left behind.
+        weigh: returns the size of an item in bytes.
+        max_bytes: maximum total size of the queued items if `weigh` is given; a larger item is queued alone.
+        stop: returns whether the run has been stopped. If so and no item arrives for `PATIENCE_S`, the iteration ends:
+            `items` is blocked in a read that nothing can interrupt, and its thread is left behind.
 
     Raises:
-        Any error of `items`, after all items before it have been yielded.
+        Any error of `items`, after all earlier items have been yielded.
     """
-    waiting: deque[T] = deque()
-    weights: deque[int] = deque()  # bytes of the waiting items
+    queue: deque[T] = deque()
+    sizes: deque[int] = deque()  # bytes of each queued item
     changed = threading.Condition()
     abandoned = threading.Event()
     ended = threading.Event()
@@ -65,13 +66,13 @@ def buffer(
                 weight = weigh(item) if weigh else 0
                 with changed:
                     while (
-                        waiting and (len(waiting) >= size or sum(weights) + weight > most) and (not abandoned.is_set())
+                        queue and (len(queue) >= size or sum(sizes) + weight > max_bytes) and (not abandoned.is_set())
                     ):
                         changed.wait()
                     if abandoned.is_set():
                         return
-                    waiting.append(item)
-                    weights.append(weight)
+                    queue.append(item)
+                    sizes.append(weight)
                     changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - the consumer raises it
             failure.append(error)
@@ -92,16 +93,16 @@ def buffer(
         while True:
             with changed:
                 # Waits in short slices, so that signal handlers of the main thread can run on every platform.
-                since: float | None = None  # when the wait for an item of a stopped run began
-                while not waiting and not ended.is_set() and not blocked:
+                stopped_at: float | None = None  # when this wait first saw that the run was stopped
+                while not queue and not ended.is_set() and not blocked:
                     changed.wait(_SLICE_S)
                     if stop is not None and stop():
-                        since = since or monotonic()
-                        blocked = monotonic() - since > PATIENCE_S
-                if not waiting:
+                        stopped_at = stopped_at or monotonic()
+                        blocked = monotonic() - stopped_at > PATIENCE_S
+                if not queue:
                     break
-                item = waiting.popleft()
-                weights.popleft()
+                item = queue.popleft()
+                sizes.popleft()
                 changed.notify_all()
             yield item
             del item
@@ -110,28 +111,28 @@ def buffer(
     finally:
         with changed:
             abandoned.set()
-            waiting.clear()
+            queue.clear()
             changed.notify_all()
         thread.join(0.0 if blocked else _JOIN_S if stop is None else _READ_JOIN_S)
 
 
 def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Closes a `buffer` with `stack`, and returns the buffer. Garbage collection comes too late: a traceback keeps
-    objects alive, such as a thread that reads a file which is closed next. A blocked step is left behind."""
+    """Closes a `buffer` when `stack` closes, and returns it. Garbage collection would be too late: a traceback can keep
+    the thread alive while it reads a file that `stack` closes next. A blocked step is left behind."""
 
-    def end() -> None:
+    def close() -> None:
         with suppress(ValueError):  # the generator is running
             items.close()
 
-    stack.callback(end)
+    stack.callback(close)
     return items
 
 
 def call_until_stopped(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
-    """Returns the result of `work`, which runs in another thread. Returns None if `stop` is true and `work` has not
-    returned after `PATIENCE_S`. It is then blocked, and its thread is left behind.
+    """Runs `work` in another thread and returns its result. Returns None if `stop` returns True and `work` has not
+    finished `PATIENCE_S` later; its thread is then left behind.
 
-    Meanwhile the main thread handles signals, which it cannot do inside a library's read.
+    Meanwhile, the calling thread can handle signals, which would be impossible inside a library's read call.
 
     Raises:
         Any error of `work`.

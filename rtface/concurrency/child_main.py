@@ -1,7 +1,7 @@
 """Runs a child process: receives a job, runs it, reports the outcome.
 
-It starts as a script, not with ``-m``, so that it uses the parent's rtface in any folder. Only modules of the standard
-library are imported before those of the target.
+This module starts as a script, not with ``-m``, so that it uses the parent's rtface in any folder. Only modules of the
+standard library are imported before those of the target.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from rtface.concurrency.shared_frames import FrameRing
 
-# Seconds that a function gets to finish after its parent has ended, or asked it to end. It may set a longer time.
+# Seconds for the target function to finish after the parent has ended, or asked it to end; see `ParentProcess.grace`.
 GRACE = 2.0
 # A terminal, `timeout` and systemd send these signals to all processes of a run. Only the parent acts on them.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -31,13 +31,13 @@ _ENDED = object()
 
 
 def write(file: BinaryIO, message: bytes) -> None:
-    """Writes one message after its length, and flushes."""
+    """Writes a message, preceded by its length, and flushes the file."""
     file.write(struct.pack("<I", len(message)) + message)
     file.flush()
 
 
 def read(file: BinaryIO) -> bytes | None:
-    """Reads the next message. Returns None at the end."""
+    """Reads the next message. Returns None at the end of the file."""
     head = file.read(4)
     if len(head) < 4:
         return None
@@ -49,7 +49,8 @@ class ParentProcess:
     """Represents the parent process for a function in the child.
 
     Attributes:
-        gone: set when the parent has ended, or asked to end; `grace` seconds later this process ends by itself.
+        gone: whether the parent has ended, or has asked this process to end.
+        grace: seconds from then until this process exits by itself; the function may set a longer time.
         frames: frames that the two processes share; None if they share none.
     """
 
@@ -99,7 +100,7 @@ class ParentProcess:
 
 
 def main() -> None:
-    """Runs the target. Keeps the pipes to itself, so that no output of a library gets into them."""
+    """Runs the target. Moves the pipes to other descriptors, so that a library cannot print into them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(0.0005)
@@ -108,10 +109,10 @@ def main() -> None:
     os.dup2(2, 1)
     parent = ParentProcess(source, sink)
     _die_with_parent()
-    start = read(source)
-    if start is None:
+    job = read(source)
+    if job is None:
         return
-    path, target, shared, arguments = pickle.loads(start)
+    path, target, shared, arguments = pickle.loads(job)
     sys.path[:] = path
     arguments = pickle.loads(arguments)
     threading.Thread(target=parent._listen, name="rtface-parent", daemon=True).start()  # pyright: ignore
@@ -138,8 +139,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _die_with_parent() -> None:
-    """Has the kernel end this process with the thread that started it. That thread lives as long as the process is
-    needed. Works on Linux only, and does nothing elsewhere."""
+    """Makes the kernel kill this process when its starting thread ends. `ChildProcess` keeps that thread alive.
+    Does nothing on systems other than Linux."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -150,7 +151,7 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    # The first entry is this script's folder, but modules must be found as in the parent.
+    # Replaces this script's folder, which Python puts first, by the folder that contains the parent's rtface.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     from rtface.concurrency import child_main
 

@@ -1,7 +1,7 @@
 """Runs functions that may block or crash in a child process.
 
-It does not use multiprocessing, whose spawned processes import the main module of this library's user again. All
-arguments go through a pipe, so that the process list shows no URL.
+multiprocessing is not used, because its spawned processes would import the main module of the calling program again.
+All arguments go through a pipe, so that no URL appears in the process list.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Message, MissingComponent, log
 
-# Messages that may wait for the child.
+# Maximum number of messages that wait for the child.
 _BACKLOG = 256
-# Time for a killed process to end; one that hangs in the kernel stays behind.
+# Seconds to wait for a killed process to end. A process that hangs in the kernel is left behind.
 _KILL_WAIT_S = 0.3
 KILLED = Message("was killed")
-"""The end reason of a process that `ChildProcess.kill` had to kill."""
+"""Reason passed to `on_end` if `ChildProcess.kill` had to kill the process."""
 
 
 _running = WeakSet["ChildProcess"]()
 
 
 def processor_seconds() -> float:
-    """Returns the processor seconds of this process and its children. The time of running children is known on Linux
-    only."""
-    ended = os.times()
-    total = time.process_time() + ended.children_user + ended.children_system
+    """Returns the processor seconds of this process and its children. On systems other than Linux, children that are
+    still running are not included."""
+    times = os.times()
+    total = time.process_time() + times.children_user + times.children_system
     if sys.platform == "linux":
         for child in list(_running):
             with suppress(OSError, IndexError):
@@ -58,13 +58,13 @@ class ChildProcess:
         arguments: anything that can be pickled.
         name: name in messages, and of threads.
         on_message: called with every message, on the thread that serves the child.
-        on_end: called once after the end and the last message, on the same thread, with the reason in one line: "" if
-            the function returned, a `Message` if the process did not end by itself.
+        on_end: called once, after the last message, on the same thread, with the reason for the end in one line: "" if
+            the function returned, the text of its error, or a `Message` if the process crashed or was killed.
         frames: frames shared with the child; the caller closes them.
         files: open files that the child inherits under the same numbers; not on Windows.
 
     Raises:
-        MissingComponent: there is no Python to run it with.
+        MissingComponent: the process cannot be started.
         TypeError, AttributeError, pickle.PicklingError: the arguments cannot be pickled.
     """
 
@@ -85,7 +85,7 @@ class ChildProcess:
         self._files = [*ring, *files]
         self._messages: queue.Queue[bytes | None] = queue.Queue(_BACKLOG)
         self._ended = threading.Event()
-        self._ending = self._killed = False  # told to end; killed
+        self._end_requested = self._killed = False  # whether `kill` has asked the process to end; whether it killed it
         shared = None if frames is None else (frames.slots, frames.bytes, frames.handle)
         # The arguments are pickled separately: the child needs the module path before it unpickles them.
         pickled = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
@@ -112,13 +112,14 @@ class ChildProcess:
         return not self._ended.is_set()
 
     def send(self, message: object) -> bool:
-        """Sends a message to its `ParentProcess.receive`; never waits. False if it has ended or lags too far behind.
+        """Sends a message to the child's `ParentProcess.receive`; never waits. False if the child has ended or has too
+        many unread messages.
 
         Raises:
             TypeError, AttributeError, pickle.PicklingError: the message cannot be pickled.
         """
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        if self._ending or self._ended.is_set():
+        if self._end_requested or self._ended.is_set():
             return False
         try:
             self._messages.put_nowait(data)
@@ -127,9 +128,9 @@ class ChildProcess:
         return True
 
     def kill(self, wait: float = 0.5) -> None:
-        """Asks the process to end, and kills it after `wait` seconds. Until then it can read earlier messages. Safe to
-        call twice, and from `on_message`, where it does not wait."""
-        self._ending = True
+        """Asks the process to end, and kills it after `wait` seconds. Until then, it can read earlier messages. Safe to
+        call twice, and from `on_message`; there, it kills the process at once."""
+        self._end_requested = True
         with suppress(queue.Full):
             self._messages.put_nowait(None)
         own_thread = threading.current_thread() is self._thread
@@ -139,7 +140,7 @@ class ChildProcess:
             self._ended.wait(0 if own_thread else _KILL_WAIT_S)
 
     def _run(self, started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]) -> None:
-        """Runs the process to its end. The thread waits for it, because on Linux both would end together."""
+        """Starts the process and receives its messages until it ends. Linux would kill it if this thread ended."""
         if sys.platform != "win32":
             # The child inherits this: Ctrl-C in the terminal must not end it before it can ignore the signal.
             signal.pthread_sigmask(signal.SIG_BLOCK, child_main.SIGNALS)
@@ -165,7 +166,7 @@ class ChildProcess:
                 kind, message = pickle.loads(data)
             except Exception as error:  # noqa: BLE001 - a plugin's class may raise anything
                 why = type(error).__name__
-                reason = Message("its message cannot be read ({why})", code="process_message", why=why)
+                reason = Message("a message of its process cannot be read ({why})", code="process_message", why=why)
                 process.kill()
                 break
             if kind == "end":
@@ -185,7 +186,7 @@ class ChildProcess:
             reason = (
                 KILLED
                 if self._killed
-                else Message("its process ended by {signal}", code="process_killed", signal=_signal(code))
+                else Message("its process was ended by {signal}", code="process_killed", signal=_signal(code))
                 if code < 0
                 else Message("its process ended with code {exit}", code="process_ended", exit=code)
             )

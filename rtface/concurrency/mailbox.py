@@ -14,7 +14,7 @@ class Mailbox(Generic[T]):
     """A bounded queue whose producer never waits: when full, it drops the oldest item.
 
     Args:
-        dropped: called with every dropped item, on the thread that put a newer one.
+        dropped: called with every dropped item, on the thread that called `put`.
         size: capacity in items.
     """
 
@@ -39,7 +39,7 @@ class Mailbox(Generic[T]):
         """Waits for the oldest item. Returns None after `timeout` seconds, or when closed and empty.
 
         Raises:
-            The failure given to `close`, after the last item was taken.
+            The failure passed to `close`, after all items have been taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._items or self.closed, timeout)
@@ -51,17 +51,17 @@ class Mailbox(Generic[T]):
             return None
 
     def hand_over(self, item: T, timeout: float | None = None) -> bool:
-        """Waits for room and adds an item, so that none is dropped. False when closed or after `timeout` seconds."""
+        """Waits for room, then adds an item; drops none. Returns False when closed or after `timeout` seconds."""
         with self._changed:
-            free = self._changed.wait_for(lambda: len(self._items) < self._size or self.closed, timeout)
-            if not free or self.closed:
+            has_room = self._changed.wait_for(lambda: len(self._items) < self._size or self.closed, timeout)
+            if not has_room or self.closed:
                 return False
             self._items.append(item)
             self._changed.notify_all()
             return True
 
     def close(self, failure: BaseException | None = None) -> None:
-        """Ends the queue; waiting calls return. `take` raises `failure`. Safe to call twice."""
+        """Ends the queue; waiting calls return. After the last item, `take` raises `failure`. Safe to call twice."""
         with self._changed:
             self.closed = True
             self._failure = self._failure or failure
@@ -69,7 +69,7 @@ class Mailbox(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """Items that have not been taken yet."""
+        """Number of items that have not been taken yet."""
         return len(self._items)
 
     def __iter__(self) -> Iterator[T]:

@@ -11,30 +11,30 @@ from pathlib import Path
 
 @contextmanager
 def scheduling_kept() -> Generator[None]:
-    """Restores the policy and priority of all threads after the block. New threads get those of the calling thread.
-    Works on Linux only, and does nothing elsewhere.
+    """Restores the policy and priority of all threads after the block. Threads that started within the block get those
+    of the calling thread. Does nothing on systems other than Linux.
 
-    This is for SVT-AV1. As root (such as in a container) it makes its own threads, and the one that opens it, real-time
-    (SCHED_FIFO, priority 99). Later threads and processes inherit that. One that computes without a pause then keeps
-    everything else from its core.
+    SVT-AV1 makes this necessary. When run as root (such as in a container), it gives its own threads, and the thread
+    that opens it, real-time priority (SCHED_FIFO, 99). Threads and processes that start later inherit the priority. If
+    one of them computes without a pause, nothing else runs on its core.
     """
     if sys.platform != "linux":
         yield
         return
-    before = _scheduling()
+    saved = _policies()
     default = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         yield
     finally:
-        for thread, now in _scheduling().items():
-            if (wanted := before.get(thread, default)) != now:
+        for thread, current in _policies().items():
+            if (policy := saved.get(thread, default)) != current:
                 with suppress(OSError):  # the thread has ended
-                    os.sched_setscheduler(thread, *wanted)
+                    os.sched_setscheduler(thread, *policy)
 
 
 if sys.platform == "linux":
 
-    def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
+    def _policies() -> dict[int, tuple[int, os.sched_param]]:
         """Returns the policy and priority of this process's threads, by kernel ID."""
         policies: dict[int, tuple[int, os.sched_param]] = {}
         for thread in map(int, (path.name for path in Path("/proc/self/task").iterdir())):

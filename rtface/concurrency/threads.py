@@ -1,4 +1,4 @@
-"""Starts background threads, named for debuggers. By default, as daemons, they cannot keep the program running."""
+"""Starts named background threads. They are daemons by default, so that they cannot keep the program running."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def start_thread(name: str, run: Callable[..., object], *arguments: object, awaited: bool = False) -> Thread:
-    """Calls a function on a new thread. `threading.excepthook` gets its errors.
+    """Calls a function on a new thread. `threading.excepthook` receives errors of the function.
 
     Args:
         name: name of the thread, after "rtface-".
         run: function to call.
         arguments: arguments of the function.
-        awaited: whether the interpreter waits for the thread at exit. It would stop a daemon within C++ code, such as
-            while an OpenVINO network opens, which aborts the process.
+        awaited: whether the interpreter waits for the thread at exit. Necessary if the thread may then be inside C++
+            code, such as the opening of an OpenVINO network: stopping a daemon there would abort the process.
     """
     thread = Thread(target=run, args=arguments, name=f"rtface-{name}", daemon=not awaited)
     thread.start()
@@ -26,7 +26,7 @@ def start_thread(name: str, run: Callable[..., object], *arguments: object, awai
 
 
 def call_in_thread(name: str, run: Callable[..., T], *arguments: object, awaited: bool = False) -> Future[T]:
-    """Calls a function on a new thread. Returns a future of its result. For arguments see `start_thread`."""
+    """Calls a function on a new thread. Returns a future of the result. See `start_thread` for the arguments."""
     future: Future[T] = Future()
 
     def call() -> None:

@@ -27,13 +27,13 @@ _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file"
 
 @dataclass(frozen=True, slots=True)
 class LiveAddress:
-    """Names a source or sink of a live run.
+    """Represents the source or sink of a live run.
 
     Attributes:
         kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
             source or sink.
         name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a
-            path. Messages never show it, but the `str()` of this object.
+            path. Messages show the `str()` of this object instead.
         variant: the variant of an HLS or DASH list to read (``--variant``).
     """
 
@@ -56,8 +56,8 @@ class LiveAddress:
 
 
 def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Resolves ``env:NAME`` and ``@FILE`` (first line). Returns other names unchanged. It keeps a URL with a key out of
-    the process list.
+    """Resolves ``env:NAME`` and ``@FILE`` (first line). Returns other names unchanged. Both forms keep a URL with a
+    key out of the process list.
 
     Raises:
         UsageError: the variable or file is missing or empty.
@@ -86,7 +86,7 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def parse_address(text: str) -> LiveAddress:
-    """Parses a name from `resolve_address`. A name that is no device or URL is a file. Raises like
+    """Parses a name from `resolve_address`. A name that is neither a device nor a URL is a file. Raises like
     `rtface.util.urls.check_slashes`."""
     match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
     if match and (
@@ -98,7 +98,7 @@ def parse_address(text: str) -> LiveAddress:
         return LiveAddress("camera", text)
     if match and match[1] == "screen":
         raise UsageError(
-            "{address}: the screen is not read; capture it with OBS, and give rtface OBS's stream",
+            "{address}: rtface cannot capture the screen; capture it with OBS, and pass OBS's stream to rtface",
             code="gone_screen",
             address=text,
         )
@@ -107,8 +107,8 @@ def parse_address(text: str) -> LiveAddress:
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
-    """Checks whether a run between two ends is live. In a live run one end cannot wait. Returns True also if the ends
-    are swapped, which a later check reports."""
+    """Checks whether a run is live: its source or sink cannot wait. Also returns True if the two are swapped, which a
+    later check reports."""
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 
@@ -127,13 +127,13 @@ def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
     """Raises UsageError for an output as source, or an input as sink."""
     if not plugins.exists("source", source.kind):
         raise UsageError(
-            "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
+            "{address} is an output; use a camera (camera:0), a stream's URL or a film as INPUT",
             code="source_is_output",
             address=source,
         )
     if not plugins.exists("sink", sink.kind):
         raise UsageError(
-            "{address} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT",
+            "{address} is an input; use a virtual camera (vcam:), a stream's URL or a file as OUTPUT",
             code="sink_is_input",
             address=sink,
         )

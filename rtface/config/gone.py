@@ -1,14 +1,14 @@
-"""Options and commands that were removed, and their replacements."""
+"""Lists options and commands that were removed, and their replacements."""
 
 from __future__ import annotations
 
 from rtface.errors import Message, UsageError
 
 _MACHINES = Message(
-    "--workers N works on N parts of a film here, --farm dask://HOST:PORT on a cluster",
+    "--workers N processes N parts of a film at once; --farm dask://HOST:PORT uses a cluster",
     code="gone_machines",
 )
-_PLAN = Message("give INPUT, OUTPUT and options again, or keep options in a file: --config FILE", code="gone_plan")
+_PLAN = Message("repeat INPUT, OUTPUT and options, or store options in a file: --config FILE", code="gone_plan")
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
     "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
@@ -63,7 +63,7 @@ GONE = {
         "--sidecar has the SHA-256 of INPUT and OUTPUT; for a separate list: sha256sum OUTPUT > OUTPUT.sha256",
         code="gone_checksums",
     ),
-    "status": Message("rtface run says how much of a film is done, and continues with the rest", code="gone_status"),
+    "status": Message("rtface run shows how much of a film is done, and continues from there", code="gone_status"),
     "job": Message(
         "the folder of a job is OUTPUT.rtface; a link of that name puts it on another disk", code="gone_job"
     ),
@@ -73,22 +73,22 @@ GONE = {
     ),
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
     "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
-    "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
-    "build": Message("the first run on a GPU builds its plan and keeps it", code="gone_build"),
+    "credentials": Message("--sign CERT,KEY signs; docs/trust.md explains how to make them", code="gone_credentials"),
+    "build": Message("the first run on a GPU builds its plan and stores it", code="gone_build"),
     "precision": Message(
-        "a plan is built in fp16, bf16 or fp32, the first that matches the reference's answers", code="gone_precision"
+        "a plan is built in fp16, bf16 or fp32, the first whose results match the reference's", code="gone_precision"
     ),
     "timestamp": Message(
         "signatures have no time stamp; to prove a time: openssl ts -query -data OUTPUT (RFC 3161)",
         code="gone_timestamp",
     ),
 }
-"""Advice by name: of an option, as in the settings file, or of a command."""
+"""Advice for each option (named as in the settings file) or command."""
 
 
-def gone(name: str, shown: str) -> UsageError | None:
-    """Returns the error for a removed option or command, or None. `shown` is its name as the user wrote it."""
+def gone(name: str, display_name: str) -> UsageError | None:
+    """Returns the error for a removed option or command, or None. `display_name` is its name as the user wrote it."""
     advice = GONE.get(name.lstrip("-").replace("-", "_"))
     if advice is None:
         return None
-    return UsageError("{option} is gone; {advice}", code="option_gone", option=shown, advice=advice)
+    return UsageError("{option} was removed; {advice}", code="option_gone", option=display_name, advice=advice)

@@ -1,4 +1,4 @@
-"""Defines looks: how much fine detail a correction adds (``--look``). A look is a word, or a number: the fidelity."""
+"""Defines looks: how much fine detail a correction adds (``--look``). A look is a word or a number, the fidelity."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def look_of(look: str | float) -> Look:
 
 def detail_of(look: str | float) -> float:
     """Returns the factor of detail for a look: 0 at fidelity 1, 1 at 0.5, `VIVID_DETAIL` at 0, and linear between."""
-    fidelity, half = fidelity_of(look), _FIDELITIES[USUAL]
-    return (1.0 - fidelity) / half if fidelity >= half else 1.0 + (VIVID_DETAIL - 1.0) * (half - fidelity) / half
+    fidelity, clear = fidelity_of(look), _FIDELITIES[USUAL]
+    return (1.0 - fidelity) / clear if fidelity >= clear else 1.0 + (VIVID_DETAIL - 1.0) * (clear - fidelity) / clear
 
 
 def control_of(look: str | float) -> float | None:

@@ -1,7 +1,7 @@
 """Loads a command's options from flags, ``RTFACE_*`` variables, TOML and defaults.
 
-The first of these with a value counts, except for options that the computer's policy sets. The TOML file is that of
-``--config`` (or ``RTFACE_CONFIG``), else ``rtface.toml`` in the configuration folder.
+The first of these with a value takes precedence, except for options that the computer's policy sets. The TOML file is
+that of ``--config`` (or ``RTFACE_CONFIG``), else ``rtface.toml`` in the configuration folder.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class LoadedOptions:
 
     @property
     def given(self) -> frozenset[str]:
-        """Options named on the command line."""
+        """Options set on the command line."""
         return frozenset(key for key, source in self.sources.items() if source == OPTIONS[key].flag)
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """Reads and checks a TOML file's values. Keys may have - or _. UsageError names file, key and nearest key."""
+    """Reads and checks a TOML file's values. Keys may have - or _. A UsageError contains file, key and nearest key."""
     try:
         text = read_regular(path).decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -67,9 +67,9 @@ def file_values(text: str, path: Path) -> dict[str, object]:
             "the configuration file {path} is not valid TOML: {why}", code="config_toml", path=path, why=error
         ) from None
     values: dict[str, object] = {}
-    for written, value in data.items():
-        key = check_key(written.replace("-", "_"), f"{path}: {written}")
-        values[key] = check(key, value, f"{path}: {written}")
+    for name, value in data.items():
+        key = check_key(name.replace("-", "_"), f"{path}: {name}")
+        values[key] = check(key, value, f"{path}: {name}")
     return values
 
 
@@ -82,9 +82,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
         elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             if removed := gone(variable.removeprefix(PREFIX).lower(), variable):
                 raise removed
-            near = nearest(variable.removeprefix(PREFIX).lower(), OPTIONS)
-            if near and variable not in names:
-                log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())
+            suggestion = nearest(variable.removeprefix(PREFIX).lower(), OPTIONS)
+            if suggestion and variable not in names:
+                log.warning("%s is unknown and has no effect; did you mean %s%s?", variable, PREFIX, suggestion.upper())
     return values
 
 
@@ -95,22 +95,24 @@ def load(
 
     Args:
         flags: values from the command line only, by option name.
-        config: file that ``--config`` named; it has to exist. None uses that of ``RTFACE_CONFIG``, else
+        config: file of ``--config``; it has to exist. None: the file of ``RTFACE_CONFIG``, otherwise
             ``rtface.toml`` in the configuration folder.
         environ: environment variables.
 
     Raises:
-        UsageError: an unusable value or an unknown key; the message names it, its source, and the nearest key.
+        UsageError: an unusable value or an unknown key; the message contains it, its source, and the nearest key.
     """
     if config is None and environ.get("RTFACE_CONFIG"):
         config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
     folder = config_dir()
     path = config or (folder / "rtface.toml" if folder else None)
-    kept = read_file(path) if path is not None and (config is not None or path.is_file()) else {}
-    there, fixed = _environment(environ), locked()
-    given = {key: check(key, value, OPTIONS[key].flag) for key, value in flags.items()}
-    sources = dict.fromkeys(OPTIONS, "default") | dict.fromkeys(kept, str(path))
-    sources |= {key: PREFIX + key.upper() for key in there} | dict.fromkeys(fixed, str(site_path()))
+    file_options = read_file(path) if path is not None and (config is not None or path.is_file()) else {}
+    variables, policy = _environment(environ), locked()
+    flag_values = {key: check(key, value, OPTIONS[key].flag) for key, value in flags.items()}
+    sources = dict.fromkeys(OPTIONS, "default") | dict.fromkeys(file_options, str(path))
+    sources |= {key: PREFIX + key.upper() for key in variables} | dict.fromkeys(policy, str(site_path()))
     # The policy adds its stages to those of the user.
-    values = {key: value for key, value in (kept | there).items() if key not in fixed or key == "stages"} | given
-    return LoadedOptions(Options.of(values), sources | {key: OPTIONS[key].flag for key in given})
+    values = {
+        key: value for key, value in (file_options | variables).items() if key not in policy or key == "stages"
+    } | flag_values
+    return LoadedOptions(Options.of(values), sources | {key: OPTIONS[key].flag for key in flag_values})

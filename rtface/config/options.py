@@ -48,7 +48,7 @@ class Scope(Flag):
     """A live run of the command line, which has keys, a control endpoint and a preview."""
     ENHANCER = auto()
     ANALYSIS = auto()
-    """``rtface analyze``; messages do not name it."""
+    """``rtface analyze``; messages do not mention it."""
 
     def __str__(self) -> str:
         return " or ".join(_SCOPE_WORDS[part] for part in self if part in _SCOPE_WORDS)
@@ -72,22 +72,22 @@ WHAT_IS_LIVE = "a run is live where INPUT or OUTPUT is a camera, a virtual camer
 
 
 class Trait(Flag):
-    """Further properties of an option."""
+    """Additional properties of an option."""
 
     FREE = auto()
-    """It changes no frame, so it may differ between calls of a job."""
+    """The option changes no frame, so it may differ between calls of a job."""
     NAMED = auto()
-    """The metadata of an output has its value."""
+    """Its value is stored in the metadata of an output."""
     FILM_PAGE = auto()
-    """The studio sets it for a film."""
+    """Users can set it in the studio for a film."""
     LIVE_PAGE = auto()
-    """The studio sets it for a live run."""
+    """Users can set it in the studio for a live run."""
     CONTROL = auto()
     """A share that may change during a live run."""
     ONCE = auto()
-    """It is for a single run: the studio keeps it in no settings file."""
+    """It is for a single run, so the studio does not store it in a settings file."""
     READS = auto()
-    """Its value names files that are read."""
+    """Its value contains paths of files that are read."""
 
 
 _NO_TRAIT = Trait(0)
@@ -108,8 +108,8 @@ class Option:
         more: Markdown that the documentation adds to `help`.
         metavar: placeholder of the value in the help, if the check's own is unclear.
         unset: meaning of None in the documentation.
-        flags: long flags of the command line, the usual one first.
-        traits: further properties.
+        flags: long flags of the command line, the preferred one first.
+        traits: additional properties.
         name, default: name and default of the field.
         flag: the first of `flags`.
     """
@@ -140,7 +140,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class QualityOptions(_Group):
-    """Quality and speed: the engine, how its answer is used, and where it runs."""
+    """Quality and speed: the engine, how its result is used, and where it runs."""
 
     engine: str = _option(
         "default",
@@ -162,12 +162,12 @@ class QualityOptions(_Group):
         USUAL,
         v.or_words(v.share, *LOOKS),
         _ALL | _ANALYSIS,
-        "How much fine detail: none (faithful), as much as a face of this size has (clear), or more, invented (vivid).",
+        "Fine detail to add: none (faithful), as much as a face of this size has (clear), or more, invented (vivid).",
         "Or a number: 1, 0.5, 0, which also sets an engine's own control. [Looks](engines.md#looks)",
         metavar="|".join((*LOOKS, "0..1")),
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
-    commercial_use: bool = _option(False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
+    commercial_use: bool = _option(False, v.boolean, _ALL, "Reject engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
         "auto",
         v.or_words(v.number(1, 12, whole=True), "auto"),
@@ -255,7 +255,7 @@ class FaceOptions(_Group):
         (),
         v.persons,
         _ALL | _ANALYSIS,
-        "Recognise a person from photos of this face only, or from what was learnt (NAME alone).",
+        "Recognise a person from photos without other faces, or, with NAME alone, a learnt person.",
         "`NAME@P2,5`: person P2 and track 5 of `rtface analyze` are this person. [Persons](persons.md)",
         metavar="NAME[@P2,...][=PHOTO,...]",
         traits=Trait.LIVE_PAGE | Trait.READS,
@@ -271,7 +271,7 @@ class FaceOptions(_Group):
         "auto",
         v.choice("auto", "on", "off"),
         _ALL,
-        "Weaken corrections as far as they change a person's identity.",
+        "Weaken corrections that would change a person's identity.",
         "`auto` watches engines that invent faces. [How](persons.md#the-identity-guard)",
     )
     correct: Literal["auto", "always", "never"] = _option(
@@ -286,7 +286,7 @@ class FaceOptions(_Group):
         None,
         v.path,
         _FILES,
-        "Follow this file, made by 'rtface analyze --json' and edited.",
+        "Apply this file, written by 'rtface analyze --json' and edited.",
         unset="none",
         traits=Trait.READS,
     )
@@ -294,7 +294,7 @@ class FaceOptions(_Group):
         None,
         v.path,
         Scope.FILM,
-        "Use the settings by shot of this CSV or EDL file.",
+        "Apply the settings for each shot in this CSV or EDL file.",
         "[Settings by shot](films.md#settings-by-shot)",
         unset="none",
         traits=Trait.READS,
@@ -314,7 +314,7 @@ class InputOptions(_Group):
         None,
         v.time,
         Scope.FILM | _ANALYSIS,
-        "Begin at this time: seconds or HH:MM:SS.mmm.",
+        "Start at this time: seconds or HH:MM:SS.mmm.",
         unset="the start",
         traits=Trait.ONCE,
     )
@@ -363,14 +363,14 @@ class InputOptions(_Group):
         "auto",
         v.decoder,
         Scope.FILM,
-        "Where to decode frames; software takes over if a GPU cannot.",
+        "Where to decode frames; software is used if a GPU cannot.",
         "`auto` is software; `cuda` is faster and corrects less: [hardware codecs](gpu.md#hardware-codecs)",
     )
     fields: Literal["auto", "tff", "bff", "none"] = _option(
         "auto",
         v.choice("auto", "tff", "bff", "none"),
         Scope.FILM | _ANALYSIS,
-        "First field of a frame (top or bottom), or none; auto follows the film's flag.",
+        "First field of a frame (top or bottom), or none; auto uses the film's flag.",
         "[Combed frames](films.md#combed-frames)",
     )
     scale: str | None = _option(
@@ -386,7 +386,7 @@ class InputOptions(_Group):
         False,
         v.boolean,
         _FILES,
-        "Stop, instead of warning, if something of the INPUT would be lost.",
+        "Stop, instead of warning, if any part of the INPUT would be lost.",
     )
     drop: tuple[str, ...] = _option(
         (),
@@ -425,13 +425,13 @@ class EncodeOptions(_Group):
         "auto",
         v.choice("auto", "cuda", "software"),
         Scope.ENCODED | Scope.PUBLISHED,
-        "Where to encode frames; software takes over if a GPU cannot.",
+        "Where to encode frames; software is used if a GPU cannot.",
     )
     copy: Literal["auto", "off", "require"] = _option(
         "off",
         v.choice("auto", "off", "require"),
         Scope.FILM,
-        "Copy the coded frames of INPUT where nothing was changed, instead of encoding all.",
+        "Copy unchanged coded frames of INPUT, instead of encoding all frames.",
         "[Copied frames](formats.md#copied-frames)",
     )
     bitrate: int | None = _option(
@@ -465,7 +465,7 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _FILES,
-        "Also write OUTPUT.rtface.json: what was done, where, and SHA-256 of the files; 'rtface verify' reads it.",
+        "Also write OUTPUT.rtface.json: changes, their places, and SHA-256 of the files; 'rtface verify' reads it.",
         "[The sidecar](trust.md#the-sidecar)",
         traits=Trait.FREE,
     )
@@ -483,7 +483,7 @@ class OutputOptions(_Group):
         None,
         v.or_words(v.path, "show"),
         _FILES,
-        "Also write the possible error of each changed sample to this file; show lays it over the output.",
+        "Also write the possible error of each changed sample to this file; show overlays it on the output.",
         "[What it says](trust.md#what-was-invented)",
         metavar="FILE.mkv|FILE.png|show",
         unset="none",
@@ -508,7 +508,7 @@ class OutputOptions(_Group):
         v.names,
         _ALL,
         "Also apply this plugin stage to frames, after the faces; repeat it for more. help lists the installed stages, "
-        "NAME:help the keys of one.",
+        "NAME:help a stage's keys.",
         "[Stages](stages.md)",
         metavar="NAME:key=value,...",
         flags=("--stage",),
@@ -536,7 +536,7 @@ class LiveOptions(_Group):
         1.0,
         v.budget,
         Scope.LIVE,
-        "Upper limit of a live run's processor time: 50% of 8 cores are 4 cores.",
+        "Upper limit of a live run's processor time: 50% of 8 cores is 4 cores.",
         "[How it is kept](live.md#processor-budget)",
         metavar="1..100%",
         traits=Trait.LIVE_PAGE | Trait.CONTROL,
@@ -545,7 +545,7 @@ class LiveOptions(_Group):
         None,
         v.number(0, 10_000),
         Scope.LIVE,
-        "Hold the delay from camera to output at exactly this value.",
+        "Keep the delay from camera to output at exactly this value.",
         "[Networks that jitter](live.md#networks-that-jitter)",
         metavar="MS",
         unset="as soon as possible",
@@ -606,15 +606,15 @@ class LiveOptions(_Group):
         None,
         v.or_words(v.number(0, 65_535, whole=True), "show"),
         Scope.CONSOLE,
-        "Port of 127.0.0.1 on which programs control a live run; 0 takes a free one, show opens before and after in a "
-        "browser.",
+        "Port of 127.0.0.1 on which programs control a live run; 0 chooses a free one, show opens before and after in "
+        "a browser.",
         "[Control](control.md)",
         metavar="PORT|show",
         unset="off",
     )
 
 
-# A dataclass takes the fields of its bases from last to first.
+# A dataclass collects the fields of its bases from last to first.
 @dataclass(frozen=True)
 class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOptions):
     """All options of a run, checked and converted on creation.
@@ -628,8 +628,8 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         for word in self.faces.split(","):
             if v.is_person_name(word) and word not in names:
                 raise UsageError(
-                    "faces: there is no person {name}{hint}; give photos with {--person} {name}=photo.jpg, or use a "
-                    "number as 'rtface analyze' lists it",
+                    "faces: there is no person {name}{hint}; pass photos with {--person} {name}=photo.jpg, or use a "
+                    "number from 'rtface analyze'",
                     code="faces_person",
                     name=word,
                     hint=hint(word, ("all", "largest", *names)),
@@ -645,19 +645,20 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """Returns options from keywords, with those that the computer's policy sets.
+        """Creates options from keywords and the computer's policy.
 
         Raises:
-            UsageError: an unknown key (the message names the nearest one), or a value that the policy does not allow.
+            UsageError: an unknown key (the message contains the nearest one), or a value that the policy does not
+                allow.
         """
         for key in values:
             check_key(key, key)
         values = {**values}
         for key, value in locked().items():
-            given = check(key, values[key], key) if key in values else value
-            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as labels must be
-                value = tuple(one for one in given if one not in value) + value
-            elif given != value:
+            requested = check(key, values[key], key) if key in values else value
+            if key == "stages" and isinstance(value, tuple) and isinstance(requested, tuple):  # last, as labels must be
+                value = tuple(one for one in requested if one not in value) + value
+            elif requested != value:
                 raise locked_error(key)
             values[key] = value
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
@@ -698,7 +699,7 @@ def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
 
 
 def learnt_persons(person: Iterable[str]) -> list[str]:
-    """Returns the persons of ``--person`` without photos. These were learnt."""
+    """Returns the persons of ``--person`` without photos, which are learnt persons."""
     return [name for name, photos in person_photos(person).items() if not photos]
 
 
@@ -715,7 +716,7 @@ def _parts(person: str) -> tuple[str, str, str]:
 
 
 LIVE_FACES = 8
-"""Default for the largest number of faces in a frame where time is short."""
+"""Default limit of faces in a frame if time is short."""
 
 
 GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)
@@ -740,14 +741,15 @@ ANALYSIS = tuple(key for key, option in OPTIONS.items() if Scope.ANALYSIS in opt
 """The options of `rtface.analyze`."""
 
 
-def check_key(key: str, shown: str) -> str:
-    """Checks that `key` is an option, and returns it. UsageError names the nearest one, written like `shown`."""
+def check_key(key: str, display_name: str) -> str:
+    """Checks that `key` is an option, and returns it. A UsageError contains the nearest one, written like
+    `display_name`."""
     if key in OPTIONS:
         return key
-    raise gone(key, shown) or UsageError(
+    raise gone(key, display_name) or UsageError(
         "{option} is not an option{hint}",
         code="option_unknown",
-        option=shown if len(shown) < 300 else shown[:300] + "…",
+        option=display_name if len(display_name) < 300 else display_name[:300] + "…",
         hint=hint(key, OPTIONS),
     )
 
@@ -758,11 +760,11 @@ def locked() -> dict[str, object]:
     Raises:
         UsageError: the policy cannot be read, or has an unusable key or value.
     """
-    fixed = dict[str, object]()
-    for written, value in site_table().items():
-        key = check_key(written.replace("-", "_"), f"the policy {site_path()}: {written}")
-        fixed[key] = check(key, value, f"the policy {site_path()}: {written}")
-    return fixed
+    policy = dict[str, object]()
+    for name, value in site_table().items():
+        key = check_key(name.replace("-", "_"), f"the policy {site_path()}: {name}")
+        policy[key] = check(key, value, f"the policy {site_path()}: {name}")
+    return policy
 
 
 def locked_error(key: str) -> UsageError:
@@ -775,10 +777,10 @@ def locked_error(key: str) -> UsageError:
     )
 
 
-def check(key: str, value: object, shown: str) -> object:
-    """Checks and converts the value of an option. Raises UsageError, which begins with `shown`."""
+def check(key: str, value: object, display_name: str) -> object:
+    """Checks and converts the value of an option. Raises UsageError, whose message begins with `display_name`."""
     option = OPTIONS[key]
-    return None if value is None and option.default is None else option.check(value, shown)
+    return None if value is None and option.default is None else option.check(value, display_name)
 
 
 def check_scope(given: Iterable[str], options: Options, run: Scope) -> None:

@@ -1,4 +1,4 @@
-"""Reads this computer's settings, which its administrator writes (docs/trust.md). No run overrides them."""
+"""Reads this computer's policy: settings by its administrator that no run overrides (docs/trust.md)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rtface.util.toml_dataclass import parse_toml
 
 
 def site_path() -> Path | None:
-    """Returns the path of ``policy.toml``; None if the system has none. No environment variable moves it, because every
-    user could set one."""
+    """Returns the path of ``policy.toml``; None if the system has none. No environment variable changes it, because
+    every user could set one."""
     if sys.platform == "win32":
         import winreg
 
@@ -38,7 +38,7 @@ def site_table() -> dict[str, object]:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and path is not None and not path.is_symlink():
             return {}
         raise UsageError(
-            "the policy {path} cannot be read ({why}), and nothing runs without it; ask the administrator",
+            "the policy {path} cannot be read ({why}), and rtface does not run without it; ask the administrator",
             code="policy_unreadable",
             path=path,
             why=getattr(error, "strerror", None) or error,

@@ -31,17 +31,17 @@ def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], fo
     Raises:
         OutputError: a file exists already, or cannot be written.
     """
-    written = 0
+    count = 0
     for person in persons:
-        place = folder / person.person
-        place.mkdir(parents=True, exist_ok=True)
-        shown = [faces[track] for track in person.tracks if track in faces][:_MAX_PHOTOS]
-        for number, face in enumerate(shown, 1):
-            (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)
+        person_folder = folder / person.person
+        person_folder.mkdir(parents=True, exist_ok=True)
+        person_faces = [faces[track] for track in person.tracks if track in faces][:_MAX_PHOTOS]
+        for number, face in enumerate(person_faces, 1):
+            (target,) = check_outputs([OutputPath(person_folder / f"{number}.png")], inputs=[], overwrite=overwrite)
             write_image(
                 Frame(image_from_array(face, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True)),
                 ImagePlan(target, "png"),
                 tags={},
             )
-            written += 1
-    return written
+            count += 1
+    return count

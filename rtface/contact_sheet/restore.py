@@ -1,7 +1,7 @@
 """Restores one face as a run would, with crops before and after.
 
 The shown frame follows a lead-in of 1.3 s that begins with the sampled frame. By then the treatment is decided, filters
-have settled, and a recurrent engine has the same state as in a run. The frames pass the steps of a run.
+have settled, and a recurrent engine has the same state as in a run. The frames pass through the steps of a run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SheetRow:
         width: width of the face on that frame, display pixels.
         origin: the crop's upper left corner, display pixels x, y.
         scale: factor by which the sheet enlarges the crop: 1, 2 or 4.
-        before: the crop from the untouched frame, uint8 RGB h×h×3, h `CELL` divided by `scale`.
+        before: the crop from the untouched frame, uint8 RGB h×h×3 with h = `CELL` / `scale`.
         crops: the same crop after a correction at full strength, by engine.
         tracks: report of the face by engine; None if a run did not follow it.
     """
@@ -116,25 +116,25 @@ def restore_face(
                 buffered += 0 if frame.field == 1 else bytes_of(frame)
                 if buffered > _BUFFER_BYTES or (track is None and len(frames) > _SEARCH_FRAMES):
                     break
-    seen = [
+    sightings = [
         (frame, one)
         for frame in frames
         if frame.field != 1 and frame.time - frames[0].time <= LEAD_IN_S
         for one in frame.faces
         if one.track_id == track
     ]
-    if track is None or not seen:
+    if track is None or not sightings:
         return None
-    shown, last_face = seen[-1]
+    last_frame, last_face = sightings[-1]
     scale = next((scale for scale in (4, 2) if last_face.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
-    side, time = CELL // scale, float(face.time) + shown.time - frames[0].time
+    side, time = CELL // scale, float(face.time) + last_frame.time - frames[0].time
     x, y = (round(float(last_face.box[k] + last_face.box[k + 2]) / 2 - side / 2) for k in (0, 1))
 
     def cut(frame: Frame) -> Bytes:
-        view = device.view(replace(frame, field=shown.field))
+        view = device.view(replace(frame, field=last_frame.field))
         return view.crop(np.array([(1.0, 0.0, -x), (0.0, 1.0, -y)]), (side, side))
 
-    row = SheetRow(face, shown.pts, time, last_face.width, (x, y), scale, cut(shown))
+    row = SheetRow(face, last_frame.pts, time, last_face.width, (x, y), scale, cut(last_frame))
     for engine, runtime in runtimes.items():
         options = replace(plan.options, engine=engine, strength=1.0, faces=str(track), stages=(), invented=None)
         row.crops[engine] = row.before
@@ -142,7 +142,7 @@ def restore_face(
             networks = FilmNetworks(tracker, runtime)
             steps = FilmChain(replace(plan, options=options), None, networks, stats, stack)
             for item in steps.enhanced(until(stop, _copies(frames))):
-                if isinstance(item, Frame) and item.pts == shown.pts:
+                if isinstance(item, Frame) and item.pts == last_frame.pts:
                     row.crops[engine] = cut(item)
         state = steps.tracks.states.get(track)
         row.tracks[engine] = state and state.report()

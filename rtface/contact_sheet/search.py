@@ -1,4 +1,4 @@
-"""Searches sampled frames for faces, and chooses the most telling."""
+"""Searches sampled frames for faces, and chooses the most informative ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rtface.util.urls import Address
 _MAX_SAMPLES = 60
 _SPACING_S = 0.5
 """Minimum seconds between two samples of a film."""
-# A face narrower than this (in display pixels) shows too little to judge.
+# A face narrower than this (in display pixels) shows too little detail to judge.
 _MIN_WIDTH_PX = 48.0
 
 
@@ -68,7 +68,7 @@ class Sighting:
         )
 
     def repeats(self, other: Sighting) -> bool:
-        """Returns whether both are one face in one scene of a film."""
+        """Returns whether both show the same face in the same scene."""
         scene = CutDetector()
         scene.update(self.thumbnail)
         return (
@@ -78,20 +78,20 @@ class Sighting:
         )
 
 
-def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
+def next_face(faces: Sequence[Sighting], on_sheet: Sequence[Sighting]) -> Sighting:
     """Chooses the next face of a sheet: new persons come first, then larger gains.
 
     Faces of 48 px and more that a correction improves come before all others.
 
     Args:
         faces: faces to choose from, at least one.
-        shown: faces that are already on the sheet.
+        on_sheet: faces that are already on the sheet.
     """
 
     def rank(face: Sighting) -> tuple[bool, int, float, int, Fraction]:
-        telling = face.width >= _MIN_WIDTH_PX and face.gain > 0
-        times = sum(face.shows_person_of(other) for other in shown)
-        return not telling, times, -round(face.gain, 1), -round(8 * log2(face.width)), face.time
+        is_informative = face.width >= _MIN_WIDTH_PX and face.gain > 0
+        repetitions = sum(face.shows_person_of(other) for other in on_sheet)
+        return not is_informative, repetitions, -round(face.gain, 1), -round(8 * log2(face.width)), face.time
 
     return min(faces, key=rank)
 
@@ -108,7 +108,7 @@ def search(
 
     Args:
         input: a film, a still or a folder of stills.
-        options: options that give start and end.
+        options: options that include start and end.
         tracker, device: find and read the faces.
         embed: distinguishes persons.
         coded: predicts the error on a face; if None, gains are 0.
@@ -117,24 +117,24 @@ def search(
         InputMissing, InputError: the input cannot be read.
     """
     images = images_of(input) if isinstance(input, Path) else []
-    for at, frame, image in _stills(images, options) if images else _sampled(input, options):
-        if frame.display.fields != "progressive":  # a run also processes such frames by field
+    for time, frame, image in _stills(images, options) if images else _sample_film(input, options):
+        if frame.display.fields != "progressive":  # a run also processes such frames field by field
             frame = replace(frame, field=0)
         view, sightings = device.view(frame), list[Sighting]()
         tracker.reset()
         tracker.watchful, tracker.thorough = False, image is not None
-        for face in tracker.update(view, float(at), cut=True):
+        for face in tracker.update(view, float(time), cut=True):
             if face.width >= SMALLEST_FACE:
                 treatment = choose_treatment(*measured_face(device, frame, face, coded))
                 gain = (treatment.gain or 0.0) if treatment.on else 0.0
                 chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
                 embedding = None if chip is None else embed(chip)
                 thumbnail = view.thumbnail(64)[0]
-                sightings.append(Sighting(at, face.box, gain, thumbnail, image, embedding))
+                sightings.append(Sighting(time, face.box, gain, thumbnail, image, embedding))
         yield sightings
 
 
-def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fraction, Frame, None]]:
+def _sample_film(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fraction, Frame, None]]:
     """Yields sampled frames of a film, with their times."""
     with closing(FrameSampler(input, options.scale, variant=options.variant)) as sampler:
         start = options.start or 0.0

@@ -63,7 +63,7 @@ def make_sheet(
     stop: threading.Event | None = None,
     status: Callable[[str], None] = lambda line: None,
 ) -> Sheet:
-    """Restores the most telling faces of the input by every engine.
+    """Restores the most informative faces of the input by every engine.
 
     Args:
         input: a film, a still or a folder of stills.
@@ -94,23 +94,23 @@ def make_sheet(
             status(f"searching: {counted(number, 'frame')}, {counted(len(faces), 'face')}")
             if stop.is_set():
                 raise Interrupted
-        if options.correct == "auto" and (gaining := [face for face in faces if face.gain]):
-            if len(gaining) < len(faces):
-                alone = "faces that a run leaves alone are not shown; {--correct:always} shows what it could do"
-                sheet.notes.append(Message(alone, code="sheet_left_alone"))
-            faces = gaining
-        shown = list[Sighting]()
+        if options.correct == "auto" and (improvable := [face for face in faces if face.gain]):
+            if len(improvable) < len(faces):
+                template = "faces that a run leaves alone are not shown; {--correct:always} shows them, corrected"
+                sheet.notes.append(Message(template, code="sheet_left_alone"))
+            faces = improvable
+        on_sheet = list[Sighting]()
         while faces and len(sheet.rows) < most:
-            face = next_face(faces, shown)
+            face = next_face(faces, on_sheet)
             status(f"restoring face {len(sheet.rows) + 1} of {most}")
             row = restore_face(face, plan, tracker, runtimes, stop)
             if row is not None:
                 sheet.rows.append(row)
-                shown.append(face)
+                on_sheet.append(face)
             faces = [one for one in faces if one is not face and not (row is not None and one.repeats(face))]
     if not sheet.rows:
         raise InputError(
-            "{path}: no face can be shown; rtface finds faces from about 40 pixels wide: name a part with faces by "
+            "{path}: no face can be shown; rtface finds faces of about 40 pixels and more: select a part with faces by "
             "{--start} and {--end}",
             code="sheet_no_face",
             path=input.name,
@@ -132,7 +132,7 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
         OutputError: the file cannot be written.
     """
     title = f"{printable(input.name)}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
-    drawn = Frame(
+    frame = Frame(
         image_from_array(draw(sheet.rows, engines, title), "rgb"),
         0,
         Fraction(1, 25),
@@ -140,13 +140,14 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
         corrected=True,
     )
     tags = describe("+".join(engines), __version__, 1.0, metadata_options(options))
-    write_image(drawn, ImagePlan(image, "png"), tags=tags)
+    write_image(frame, ImagePlan(image, "png"), tags=tags)
 
 
 def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
     """Draws the sheet, uint8 RGB h×w×3: a row for each face.
 
-    The columns are the input and each engine. Crops are enlarged by integer factors (bicubic), which the label names.
+    The columns are the input and each engine. Crops are enlarged (bicubic) by integer factors, which are part of the
+    label.
     """
     width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
     sheet = np.full((_TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP, width, 3), _PAPER, np.uint8)

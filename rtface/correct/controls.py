@@ -66,7 +66,8 @@ class Measures:
         cells: float32 3×64×64, averages of d.
         crop_cells: float32 3×64×64, averages of c.
         samples: float32 3×n×n, c at every `step`-th sample in both directions.
-        irises, changes: float32 2×3, each iris's mean colour in c, and in d.
+        irises: float32 2×3, each iris's mean colour in c.
+        changes: float32 2×3, each iris's mean colour in d.
         texture: fine structure of c and d; None if `grain` is "none".
         detail: float32 2×64×64, `detail.products(…)`; None if no detail is scaled.
     """
@@ -82,20 +83,21 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """Parameters of the full-resolution step: with mask m, gate g (bilinear) and occlusion o,
+    """Parameters of the full-resolution step. With mask m, gate g (enlarged bilinearly) and occlusion o:
 
         d ← (r − c) − up(excess) + the irises' colours + grain + scaled detail
         final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 outside it
 
     Attributes:
-        size: S.
-        box, part: x0, y0, x1, y1, as in `FaceRegion`; grain of the crop and synthetic grain cover the part.
+        size: S, the side of the crop.
+        box: x0, y0, x1, y1, as in `FaceRegion`.
+        part: x0, y0, x1, y1, as in `FaceRegion`; grain is added to this part.
         strength: 0…1.
-        excess: float32 3×32×32, enlarged bilinearly.
+        excess: float32 3×32×32, low frequencies to remove; enlarged bilinearly.
         irises: the irises in the box.
         colours: float32 2×3, colours to add to the irises, see `eyes.lost_colour`.
         grain: the grain to add, or None.
-        gate: float32 64×64; None if it is open everywhere.
+        gate: float32 64×64; None if the gate is open everywhere.
         detail: float32 64×64, weights for `detail.add_scaled`; None if no detail is scaled.
     """
 
@@ -119,18 +121,18 @@ def decide(
     Args:
         measures: measurements of the answer and the crop.
         area: the face in its crop.
-        state: state of the face's track, which is changed.
+        state: state of the face's track; it is changed.
         options: the user's settings.
         time: seconds, rising within a track.
-        seed: number that fixes this track's and frame's synthetic grain.
+        seed: number that determines the synthetic grain of this track and frame.
 
     Raises:
-        EngineError: the engine's answer holds NaN or infinity; `state` is reset.
+        EngineError: the engine's answer contains NaN or infinity; `state` is reset.
     """
     if not math.isfinite(float(measures.cells.sum())):
         state.reset()
         raise EngineError(
-            "an engine's answer holds values that are not numbers; the frame is left as it is", code="frame_not_finite"
+            "an engine's answer contains NaN or infinite values; the frame is not changed", code="frame_not_finite"
         )
     gate = _gate(measures.cells, area.weight, state, time) if options.gate else None
     for limit in (
@@ -164,22 +166,22 @@ def decide(
     )
 
 
-_RELEASE_S = 0.25  # time in which a closed gate opens again; it closes at once
+_RELEASE_S = 0.25  # time in which a closed gate opens again; gates close at once
 
 
 def _gate(cells: Float32, weight: Float32, state: CorrectionState, time: float) -> Float32 | None:
-    """Returns the residual gate, or None if open everywhere. It closes at once and opens slowly."""
+    """Returns the residual gate, or None if open everywhere. The gate closes at once and opens slowly."""
     gate = residual_gate(cells, weight)
-    before = state.gate
-    if before is not None:
+    previous = state.gate
+    if previous is not None:
         step = np.float32(max(time - state.time, 0.0) / _RELEASE_S)
-        np.minimum(gate, before + step, out=gate)
+        np.minimum(gate, previous + step, out=gate)
     state.gate = gate
     return None if float(gate.min()) >= 1.0 else gate
 
 
 def _without_excess(texture: Texture, area: FaceRegion, removed: Float32) -> Texture:
-    """Returns the correction's texture without the excess."""
+    """Returns the texture after removal of the excess from the correction."""
     x0, y0, x1, y1 = area.part
     larger = enlarging(GRID, area.size)
     lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, :: area.step]

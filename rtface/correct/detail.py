@@ -1,15 +1,15 @@
 """Amplifies the fine detail of a correction (``--look``).
 
-An engine's answer is the mean of all plausible faces, so its detail is weaker than a real face's. Let b be the fine
-luma of the correction d, and h that of the crop: each is the luma minus its enlarged averages over 64×64 cells, and b
-lacks the finest structure. Then h + b is the fine part of the answer, and
+An engine's answer is the mean of all plausible faces, so its detail is weaker than a real face's. Let h be the fine
+luma of the crop: its luma minus the luma's enlarged averages over 64×64 cells. Let b be that of the correction d,
+without the finest structure (`smoothing`). Then h + b is the fine part of the answer, and
 
     w = amount·min(SLOPE·⟨b, h + b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
 
 ⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens existing detail (lids, irises, lips), b
-agrees with the answer and w is large. Where it removes blocks or noise, b opposes them and w is 0. So detail is added
-where crop and engine agree. Its energy grows by a quarter or more. Scaling all of b equally would cause three
-times the error, and flicker (benchmarks/README.md, "Looks").
+agrees with the answer, and w is large. Where it removes blocks or noise, b is opposed to h, and w is 0. So detail is
+added where crop and engine agree. The energy of detail grows by a quarter or more. Scaling all of b equally would cause
+three times the error, and flicker (benchmarks/README.md, "Looks").
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rtface.frame import Box, Float32
 
 SLOPE, MOST = 1.9, 3.5
 LIMIT = 12.0 / 255.0
-"""The root mean square, luma of 0…1, that the added detail of a cell approaches, so that rims are not exaggerated."""
+"""Upper bound of the root mean square of a cell's added detail, luma 0…1, so that rims are not exaggerated."""
 _UNSEEN_MEAN_SQUARE = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
 _WEIGHTS_S = 0.12  # time constant of the weights
 
 
 def cell_box(box: Box, size: int) -> Box:
-    """Returns the box extended to whole cells. It is all of S×S if a cell is not a whole number of samples."""
+    """Extends a box to whole cells. Returns all of S×S if a cell is not a whole number of samples."""
     k = size // CELLS
     if size != k * CELLS:
         return 0, 0, size, size
@@ -55,15 +55,16 @@ def fine(image: Float32, cells: Float32, box: Box) -> Float32:
 
 
 def smoothing(size: int) -> tuple[int, float]:
-    """Returns taps and sigma of the Gaussian against b's finest structure.
+    """Returns taps and sigma of the Gaussian that removes b's finest structure.
 
-    There, in crops of S×S, engines draw a weave of 4×4 samples rather than a face's structure.
+    The finest structure that engines draw in crops of S×S is not a face's, but a weave of 4×4 samples.
     """
     return (5, 1.3) if size >= 384 else (3, 0.65)
 
 
 def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
-    """Returns cell averages of h·b and b·b, float32 2×64×64. They use every `step_of`-th sample; 0 outside the box.
+    """Returns cell averages of h·b and b·b, float32 2×64×64. They use every `step_of`-th sample, and are 0 outside
+    the box.
 
     Args:
         b: float32 h×w, the fine part of the correction in the box.
@@ -86,7 +87,7 @@ def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
 
 
 def step_of(size: int) -> int:
-    """Returns the sampling step of `products`, in both directions: 16 or more samples a cell."""
+    """Returns the sampling step of `products`, in both directions. A cell has 16 or more samples."""
     return max(1, size // (4 * CELLS))
 
 
@@ -94,7 +95,7 @@ class DetailWeights:
     """Weights of one track's detail from frame to frame."""
 
     def __init__(self) -> None:
-        self._before: Float32 | None = None
+        self._previous: Float32 | None = None
         self._time = 0.0
 
     def update(self, averages: Float32, amount: float, time: float) -> Float32:
@@ -105,16 +106,16 @@ class DetailWeights:
             amount: the requested amount of detail, 0…1.5.
             time: seconds, rising within a track.
         """
-        both, square = (cv2.GaussianBlur(cells, (5, 5), 1.0) for cells in averages)
-        ratio = both / (square + np.float32(_UNSEEN_MEAN_SQUARE)) + np.float32(1.0)
-        now: Any = np.clip(ratio * np.float32(SLOPE), 0.0, MOST) * np.float32(amount)
-        now /= 1.0 + now * np.sqrt(np.maximum(square, 0.0)) * np.float32(1.0 / LIMIT)
+        product, square = (cv2.GaussianBlur(cells, (5, 5), 1.0) for cells in averages)
+        ratio = product / (square + np.float32(_UNSEEN_MEAN_SQUARE)) + np.float32(1.0)
+        weights: Any = np.clip(ratio * np.float32(SLOPE), 0.0, MOST) * np.float32(amount)
+        weights /= 1.0 + weights * np.sqrt(np.maximum(square, 0.0)) * np.float32(1.0 / LIMIT)
         elapsed, self._time = time - self._time, time
-        if self._before is not None and 0.0 <= elapsed <= 1.0:
-            keep = float(np.exp(-elapsed / _WEIGHTS_S))
-            now = cv2.addWeighted(self._before, keep, now, 1.0 - keep, 0.0)
-        self._before = now
-        return now
+        if self._previous is not None and 0.0 <= elapsed <= 1.0:
+            previous_share = float(np.exp(-elapsed / _WEIGHTS_S))
+            weights = cv2.addWeighted(self._previous, previous_share, weights, 1.0 - previous_share, 0.0)
+        self._previous = weights
+        return weights
 
 
 def add_scaled(d: Float32, b: Float32, weights: Float32, box: Box) -> None:
@@ -122,7 +123,7 @@ def add_scaled(d: Float32, b: Float32, weights: Float32, box: Box) -> None:
 
     Args:
         d: float32 3×S×S.
-        b: float32 h×w, the correction's fine part in the box; it is changed.
+        b: float32 h×w, the correction's fine part in the box; overwritten.
         weights: float32 64×64, from `DetailWeights.update`.
         box: x0, y0, x1, y1, a `cell_box`.
     """

@@ -1,9 +1,9 @@
-"""Bounds the error of a shown face, as fitted to measurements.
+"""Computes an upper bound of the error of an output face.
 
-A recurrent engine predicts its error for each part of a face (`Restored.log_scale`). By itself this prediction is too
-low for a poor input, and it concerns the engine's answer, not the output. `bound` combines it with measurements of the
-output. `python -m benchmarks.invented calibrate` fits the bound on tuning clips and films of stills; `measure` counts
-how often it holds on held-out clips and people.
+A recurrent engine predicts its error for each part of a face (`Restored.log_scale`). This prediction is too low for a
+poor input, and concerns the engine's answer, not the output. So `bound` combines the prediction with measurements of
+the output. `python -m benchmarks.invented calibrate` fits the bound to tuning clips and films of stills. The command
+`measure` counts how often the bound is right on held-out clips and people.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ CALIBRATIONS = {
 
 
 def check_calibrated(engine: str, weights: str) -> None:
-    """Raises UsageError for an engine that predicts no error. Likewise for a network (`weights`: its SHA-256) that is
+    """Raises UsageError if an engine predicts no error. Likewise if its network (`weights`: the network's SHA-256) is
     not the calibrated one."""
     if engine not in CALIBRATIONS:
         raise UsageError(
-            "the engine {engine} does not estimate its error, so its invented samples are unknown; use "
-            "{--engine:{engines}} with {--invented}",
+            "the engine {engine} does not estimate its error, so invented samples cannot be marked; with {--invented}, "
+            "use {--engine:{engines}}",
             code="error_unknown",
             engine=engine,
             engines=", ".join(CALIBRATIONS),
         )
     if CALIBRATIONS[engine].weights != weights:
         raise UsageError(
-            "the network of the engine {engine} is not the one whose errors were measured, so its invented samples are "
-            "unknown; install the engine that rtface ships, or leave {--invented} out",
+            "the errors of this network of the engine {engine} are unknown, so invented samples cannot be marked; "
+            "install the engine that rtface ships, or omit {--invented}",
             code="error_weights",
             engine=engine,
         )
@@ -73,15 +73,15 @@ def check_calibrated(engine: str, weights: str) -> None:
 def bound(
     engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float, scale: float
 ) -> Float32:
-    """Returns the error in luma that 90 % of such samples stay below:
+    """Returns a bound of the luma error, right for 90 % of samples:
 
         factor · b^expected · (1 + c)^change · (1 + k)^contrast · (m + 0.2)^overall · s^scale − 0.3
 
     Args:
         engine: a key of `CALIBRATIONS`.
-        log_scale: h×w, log of b/255, the absolute error that the engine expects.
-        change: h×w, c: mean absolute change around each sample, at full strength, of 255. Lower strength does not bring
-            the face nearer to the truth.
+        log_scale: h×w, log(b/255); b is the absolute error that the engine expects, of 255.
+        change: h×w, c: mean absolute change round each sample, of 255. Measured at full strength, because a lower
+            strength does not bring the face nearer to the truth.
         contrast: h×w, k: standard deviation of the output around each sample, of 255.
         overall: m: mean absolute change over the face, at full strength, of 255.
         scale: s: crop pixels per frame pixel.
@@ -89,14 +89,14 @@ def bound(
     Returns:
         float32 h×w, of 255.
     """
-    of = CALIBRATIONS[engine]
-    log: Any = log_scale * np.float32(of.expected)
-    log += np.log1p(change) * np.float32(of.change)
-    log += np.log1p(contrast) * np.float32(of.contrast)
+    fit = CALIBRATIONS[engine]
+    log: Any = log_scale * np.float32(fit.expected)
+    log += np.log1p(change) * np.float32(fit.change)
+    log += np.log1p(contrast) * np.float32(fit.contrast)
     log += np.float32(
-        math.log(of.factor)
-        + of.expected * math.log(255.0)
-        + of.overall * math.log(overall + 0.2)
-        + of.scale * math.log(scale)
+        math.log(fit.factor)
+        + fit.expected * math.log(255.0)
+        + fit.overall * math.log(overall + 0.2)
+        + fit.scale * math.log(scale)
     )
     return np.exp(log) - np.float32(0.3)

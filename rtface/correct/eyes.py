@@ -1,8 +1,8 @@
-"""Keeps the colour of eyes, which a restorer must not change.
+"""Preserves the colour of eyes, which an engine must not change.
 
-Codecs wash the skin's red into small irises and blur the rest. A network is nearer to the truth on average: in 32 eyes
-of strongly compressed films its mean colour is 4.5 code values off, the input's 10.4. But if little is left of a brown
-eye, the network may paint a green one. So an iris's colour may fade, but not turn into another colour.
+Codecs mix the skin's red into small irises, and blur them. A network is nearer to the truth on average: in 32 eyes of
+strongly compressed films, the error of its mean colour is 4.5 code values, that of the input is 10.4. But if little
+is left of a brown eye, the network may paint a green one. So an iris may lose colour, but not get another colour.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from rtface.geometry.transforms import FFHQ_512
 
 # MediaPipe's iris points: centre, then four on its rim.
 _IRISES = np.array(((468, 469, 470, 471, 472), (473, 474, 475, 476, 477)))
-# Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
+# Radius of an iris in an aligned crop without a mesh, as a fraction of the crop's side.
 _RADIUS_SHARE = 0.021
-_MIN_COLOUR_SHARE = 0.6  # share of its mean colour that an iris has to keep
-REACH = 1.9  # in radii: farther out, the correction's colour is unchanged
+_MIN_COLOUR_SHARE = 0.6  # share of the mean colour of an iris that must remain
+REACH = 1.9  # distance from the centre in radii beyond which the correction's colour is unchanged
 
 
 def irises(size: int, mesh: Float | None = None) -> Float:
     """Returns centre x, y and radius of both irises, (2, 3).
 
     Args:
-        size: S; all figures are in crop pixels.
-        mesh: 478 points in crop pixels, (478, 2|3); None (or one of 468) for the alignment template's eye centres.
+        size: S, the side of the crop; the result is in crop pixels.
+        mesh: 478 points in crop pixels, (478, 2|3). With None or 468 points, the centres are those of the alignment
+            template.
     """
     if mesh is None or len(mesh) < 478:
         centres = FFHQ_512[:2] * (size / 512.0)
@@ -47,9 +48,9 @@ class Iris:
     """The part of an iris inside a box.
 
     Attributes:
-        window: x0, y0, x1, y1 of the part where its colour may change.
+        window: x0, y0, x1, y1 of the part in which colours are changed.
         square: float32 h×w, squared distance of the window's samples from the iris's centre, in radii.
-        share: float32 h×w, weights of the samples in its mean colour; their sum is 1.
+        share: float32 h×w, weights of the samples in the iris's mean colour; their sum is 1.
     """
 
     window: Box
@@ -57,13 +58,13 @@ class Iris:
     share: Float32
 
     def of(self, image: Float32) -> Float32:
-        """Returns the window of an image 3×S×S."""
+        """Returns the part of an image, 3×S×S, in the window."""
         x0, y0, x1, y1 = self.window
         return image[:, y0:y1, x0:x1]
 
 
 def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
-    """Returns `irises(…)` in a box; None for one outside."""
+    """Returns the parts of `irises(…)` in a box. An iris outside the box is None."""
     parts: list[Iris | None] = []
     for x, y, radius in eyes.tolist():
         reach = REACH * radius
@@ -83,7 +84,7 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
 
 
 def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
-    """Returns each iris's mean colour in an image 3×S×S, float32 2×3. It is 0 for an iris outside."""
+    """Returns each iris's mean colour in an image 3×S×S, float32 2×3. A missing iris has 0."""
     means = np.zeros((len(places), 3), np.float32)
     for mean, place in zip(means, places, strict=True):
         if place is not None:
@@ -92,7 +93,7 @@ def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
 
 
 def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -> Float32:
-    """Returns `iris_means` of 3×n×n cells, enlarged to `size`."""
+    """Returns `iris_means` of 3×n×n cells after enlargement to `size`."""
     larger, means = enlarging(cells.shape[1], size), np.zeros((len(places), 3), np.float32)
     for mean, place in zip(means, places, strict=True):
         if place is not None:
@@ -103,13 +104,13 @@ def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -
 
 
 def lost_colour(colours: Float32, change: Float32) -> Float32:
-    """Returns the colour to give back to irises, 2×3. The irises' mean colours and the correction's changes are 2×3."""
+    """Returns the colours to add to irises, 2×3. `change` is the correction's change of their mean `colours`."""
     lost = np.zeros((2, 3), np.float32)
-    for k, (colour, moved) in enumerate(zip(colours.tolist(), change.tolist(), strict=True)):
-        chroma, turn = _chroma(colour), _chroma(moved)
-        kept = 1.0 + sum(map(mul, chroma, turn)) / max(sum(map(mul, chroma, chroma)), 1e-9)
-        if kept < _MIN_COLOUR_SHARE:
-            lost[k] = [(_MIN_COLOUR_SHARE - kept) * v for v in chroma]
+    for k, (colour, iris_change) in enumerate(zip(colours.tolist(), change.tolist(), strict=True)):
+        chroma, chroma_change = _chroma(colour), _chroma(iris_change)
+        remaining = 1.0 + sum(map(mul, chroma, chroma_change)) / max(sum(map(mul, chroma, chroma)), 1e-9)
+        if remaining < _MIN_COLOUR_SHARE:
+            lost[k] = [(_MIN_COLOUR_SHARE - remaining) * v for v in chroma]
     return lost
 
 
@@ -119,7 +120,7 @@ def _chroma(rgb: list[float]) -> list[float]:
 
 
 def restore_iris_colour(d: Float32, places: tuple[Iris | None, ...], colours: Float32) -> Float32:
-    """Adds a colour of 2×3 to each iris, in place. It fades out towards `REACH` radii."""
+    """Adds a colour (rows of 2×3) to each iris, in place. The colour fades out towards `REACH` radii."""
     for place, colour in zip(places, colours, strict=True):
         if place is not None and colour.any():
             fall = np.clip((REACH - np.sqrt(place.square)) / (REACH - 1.0), 0.0, 1.0)

@@ -22,11 +22,11 @@ class FaceRegion:
     Attributes:
         size: S, the side of the crop.
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
-        step: distance between measured samples, of which there are about 64 a side.
+        step: distance between measured samples; about 64 samples per side are measured.
         box: the part of the mask above 0.
-        part: the box, extended to the left and up to begin on a measured sample.
+        part: the box, extended to the left and up so that its corner is a measured sample.
         weight: float32 64×64, the mask's averages.
-        samples: float32 n×n, the mask at every `step`-th sample in both directions, from 0 on.
+        samples: float32 n×n, the mask at every `step`-th sample in both directions, starting at sample 0.
         middle: float32 m×w, the mask in `middle_rows` of the part.
         eyes: `irises(…)`, (2, 3).
         irises: the irises in the box.
@@ -59,7 +59,7 @@ class FaceRegion:
 def face_region_of(
     mask: Float32, size: int, eyes: Float, scale: float, openings: tuple[Opening, ...] = ()
 ) -> FaceRegion | None:
-    """Returns the region of a mask; None if it is 0 everywhere. The mask is S×S, or smaller and enlarged."""
+    """Returns the region of a mask; None if it is 0 everywhere. A mask smaller than S×S is enlarged."""
     if len(mask) != size:
         mask = enlarged_mask(mask, size)
     box = support_box(mask)

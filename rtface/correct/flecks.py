@@ -1,8 +1,8 @@
-"""Keeps corrections from sharpening dust, flecks and scratches.
+"""Prevents corrections from sharpening dust, flecks and scratches.
 
-In a film a fleck appears on one frame only (`FleckLimit`). A spot is not a fleck if the previous frame has its
-brightness within a cell around it, or if it is large: a hand that comes in, a lid that closes, light that changes.
-In a still, flecks cannot be told from moles or glints, so none of these becomes stronger (`hold_spots`).
+In a film, a fleck appears on one frame only (`FleckLimit`). A spot is not a fleck if the previous frame has the same
+brightness within a distance of one cell. Nor is it a fleck if it is large: then a hand comes in, a lid closes, or light
+changes. In a still, flecks cannot be distinguished from moles or glints, so no spot becomes stronger (`hold_spots`).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from rtface.correct.face_region import FaceRegion
 from rtface.correct.mask import median_of
 from rtface.frame import Bytes, Float32
 
-# Difference of luma from the range in the previous frame above which it is not due to the face's own motion.
+# Difference of luma from the range round the cell in the previous frame; less may be due to motion of the face.
 _MIN_DIFFERENCE_LUMA = 0.03
-_MIN_DIFFERENCE_NOISES = 4.0  # likewise, in units of the usual difference between the two frames
-_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # cells of one fleck, and of all flecks; more are due to fast motion
-_MAX_GAP_S = 0.2  # longest gap between two frames that are compared
+_MIN_DIFFERENCE_NOISES = 4.0  # the same, as a multiple of the median difference between the two frames
+_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # maximum cells of one fleck, and of all changes; more are due to fast motion
+_MAX_GAP_S = 0.2  # maximum time between two frames that are compared
 
 _SIDE = 256  # side of the grid on which a crop is searched for spots
-_WIDTH, _WIDTHS = 11.0, (5, 11)  # width of the largest spot in image pixels; its limits in cells of the grid
-_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # contrast up to which a spot is not limited, and from which fully
-_SURROUND_WIDTHS = 1.5  # side of the square with which a spot's change is compared, in widths
+_WIDTH, _WIDTHS = 11.0, (5, 11)  # maximum width of a spot in image pixels; its limits in cells of the grid
+_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # between these, the limit of a spot rises to full
+_SURROUND_WIDTHS = 1.5  # side, in widths of a spot, of the square with which its change is compared
 
 
 class FleckLimit:
-    """Finds the flecks on a track's crops, one by one."""
+    """Finds the flecks on a track's crops, frame by frame."""
 
     def __init__(self) -> None:
-        self._before: Float32 | None = None
+        self._previous: Float32 | None = None
         self._time = 0.0
 
     def update(self, crop: Float32, time: float) -> Float32 | None:
@@ -47,36 +47,39 @@ class FleckLimit:
         Returns:
             float32 64×64, 0 on flecks and 1 elsewhere; None without flecks.
         """
-        now, before, elapsed = luma_of(crop), self._before, time - self._time
-        if before is not None and elapsed == 0.0:
+        now, previous, elapsed = luma_of(crop), self._previous, time - self._time
+        if previous is not None and elapsed == 0.0:
             return None  # another field, or the same frame again
-        self._before, self._time = now, time
-        if before is None or not 0.0 < elapsed <= _MAX_GAP_S:
+        self._previous, self._time = now, time
+        if previous is None or not 0.0 < elapsed <= _MAX_GAP_S:
             return None
-        around, flicker = np.ones((3, 3), np.uint8), median_of(now.ravel()) / max(median_of(before.ravel()), 0.02)
-        before = before * np.float32(flicker)
-        usual = median_of(np.abs(now - before).ravel())
-        apart: Any = np.maximum(now - cv2.dilate(before, around), cv2.erode(before, around) - now)
-        parts = (apart > max(_MIN_DIFFERENCE_LUMA, _MIN_DIFFERENCE_NOISES * usual)).astype(np.uint8)
-        if not 0 < np.count_nonzero(parts) <= _MAX_CELLS:
+        neighbourhood, brightness_ratio = (
+            np.ones((3, 3), np.uint8),
+            median_of(now.ravel()) / max(median_of(previous.ravel()), 0.02),
+        )
+        previous = previous * np.float32(brightness_ratio)
+        median_change = median_of(np.abs(now - previous).ravel())
+        outside: Any = np.maximum(now - cv2.dilate(previous, neighbourhood), cv2.erode(previous, neighbourhood) - now)
+        changed = (outside > max(_MIN_DIFFERENCE_LUMA, _MIN_DIFFERENCE_NOISES * median_change)).astype(np.uint8)
+        if not 0 < np.count_nonzero(changed) <= _MAX_CELLS:
             return None
-        _, labels, figures, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
+        _, labels, figures, _ = cv2.connectedComponentsWithStats(changed, connectivity=8)
         small = np.asarray(figures[:, cv2.CC_STAT_AREA]) <= _MAX_FLECK_CELLS
         small[0] = False
         flecks: Any = small[np.asarray(labels)]
         if not flecks.any():
             return None
-        out: Any = 1.0 - cv2.dilate(flecks.astype(np.float32), around)
+        out: Any = 1.0 - cv2.dilate(flecks.astype(np.float32), neighbourhood)
         return out
 
 
 def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
     """Limits a correction so that no small spot gains contrast.
 
-    A spot is short in all directions, so the largest of four openings of the luma by lines (or the smallest closing)
-    removes it, but keeps hair, lashes, wrinkles and rims. Where the correction lightens a light spot, or darkens a
-    dark one, more than its surroundings, the excess is removed. Everything else keeps its correction, and so do spots
-    that become weaker.
+    A spot is short in all directions. So the maximum of four morphological openings of the luma by lines (for dark
+    spots, the minimum of closings) removes spots, but not hair, lashes, wrinkles and rims. If the correction lightens a
+    light spot, or darkens a dark spot, more than its surroundings, the excess is removed. Elsewhere, and at spots that
+    become weaker, the correction is not changed.
 
     Args:
         d: float32 3×S×S, the correction.
@@ -96,16 +99,16 @@ def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
         )
 
     light, dark = _spots(small(c), width)
-    out: Any = cv2.max(light, dark)
-    if float(out.max()) <= _MIN_CONTRAST_LUMA:
+    contrast: Any = cv2.max(light, dark)
+    if float(contrast.max()) <= _MIN_CONTRAST_LUMA:
         return
-    change, near = small(d), round(_SURROUND_WIDTHS * width) | 1
-    more: Any = cv2.subtract(change, cv2.blur(change, (near, near)))
-    more[(more > 0.0) != (light > dark)] = 0.0
-    more *= np.clip((out - _MIN_CONTRAST_LUMA) * (1 / (_FULL_CONTRAST_LUMA - _MIN_CONTRAST_LUMA)), 0.0, 1.0)
-    more = cv2.resize(more, (cell * (x1 - x0), cell * (y1 - y0)), interpolation=cv2.INTER_LINEAR)
+    change, surround = small(d), round(_SURROUND_WIDTHS * width) | 1
+    excess: Any = cv2.subtract(change, cv2.blur(change, (surround, surround)))
+    excess[(excess > 0.0) != (light > dark)] = 0.0
+    excess *= np.clip((contrast - _MIN_CONTRAST_LUMA) * (1 / (_FULL_CONTRAST_LUMA - _MIN_CONTRAST_LUMA)), 0.0, 1.0)
+    excess = cv2.resize(excess, (cell * (x1 - x0), cell * (y1 - y0)), interpolation=cv2.INTER_LINEAR)
     for plane in d[part]:
-        cv2.subtract(plane, more, dst=plane)
+        cv2.subtract(plane, excess, dst=plane)
 
 
 def _spots(luma: Float32, width: int) -> tuple[Float32, Float32]:

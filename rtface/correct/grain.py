@@ -15,18 +15,18 @@ from rtface.correct.face_region import FaceRegion, middle_rows
 from rtface.correct.mask import median_of, medians_of, smooth_ramp
 from rtface.frame import Float32
 
-# Standard deviation of lacking grain: below the first figure none is synthesised, above the second all. With a hard
-# threshold, two runs that hardly differ could differ by the grain of a whole face.
+# Standard deviations of missing grain: below the first, no grain is synthesised; above the second, all of it. With a
+# hard threshold, two almost equal runs could differ by the grain of a whole face.
 _VISIBLE_SD = 0.4 / 255.0, 0.8 / 255.0
-# Standard deviation of the crop's texture: up to the first figure it is due to rounding to 8 bits and
-# the codec (clips in calls at crf 31 and 37 have 0.23 to 0.36); from the second on it is
-# texture of the film or the skin (0.40 and more in television and old films).
+# Standard deviations of the crop's texture. Up to the first, texture is due to rounding to 8 bits and
+# the codec (0.23 to 0.36 of 255 in call clips at crf 31 and 37). From the second on, it is texture of
+# the film or the skin (0.40 and more in television and old films).
 _ROUNDING_SD, _TEXTURE_SD = 0.34 / 255.0, 0.42 / 255.0
-_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # likewise, for a film whose grain is all restored: skin and codecs have less
-_COARSE_SHARE = 0.15  # this share more of such grain is restored, because its coarser part cannot be
-_FINE_SD = 0.8 / 255.0  # texture up to this is kept, even if the surrounding skin has less
-# Largest difference from the face's median colour, of a sample and in the mean of 5×5, that still counts as
-# surrounding skin: in leaves, stripes or text single samples have any colour.
+_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # strong grain: from the second on, all is restored; skin and codecs have less
+_COARSE_SHARE = 0.15  # extra share of strong grain, because its coarse part cannot be restored
+_FINE_SD = 0.8 / 255.0  # texture up to this is restored, even if the surrounding skin has less
+# Samples count as surrounding skin up to this difference from the face's median colour. The mean difference over 5×5
+# samples must be as small, because single samples of leaves, stripes or text may have the colour of skin.
 _SKIN_DIFFERENCE = 0.14
 _MAX_SYNTHETIC_SD = 12.0 / 255.0
 _LEVELS_S = 0.4  # time constant of the measured levels
@@ -39,9 +39,9 @@ class Texture:
 
     Attributes:
         crop: float32 n×n, the luma of c after a high-pass along the rows.
-        change: float32, the same for d, on `rows`×`columns` of the area's part, whose edges count as the crop's.
-        crop_grain: function that measures the crop's grain that could be restored; called only when needed, because on
-            the CPU it costs as much as everything else.
+        change: float32, the same for d, on `rows`×`columns` of the area's part. Its edges are treated as the crop's.
+        crop_grain: function that measures the crop's grain for restoration; called only when needed, because on the
+            CPU it costs as much as everything else.
     """
 
     crop: Float32
@@ -51,14 +51,14 @@ class Texture:
 
 @dataclass(frozen=True, slots=True)
 class OwnTexture:
-    """A crop's grain in the part: its luma after a wider high-pass.
+    """A crop's grain in an area's part: the luma after a wider high-pass.
 
-    This high-pass has twice the width of `Texture`'s, in both directions.
+    The high-pass is twice as wide as that of `Texture`, and filters in both directions.
 
     Attributes:
         grain: float32, the grain at the samples, rows×columns.
         middle: float32 m×w, the grain in `middle_rows`.
-        above, below: float32 m×⌊w/4⌋, the local power in the `cell_rows` next to each of those rows.
+        above, below: float32 m×⌊w/4⌋, the local power in the `cell_rows` next to each of the `middle_rows`.
     """
 
     grain: Float32
@@ -73,10 +73,10 @@ class Grain:
 
     Attributes:
         crop_share: factor of the crop's grain; 0 for none.
-        deviation: standard deviation of the crop's grain, which tells grain from edges.
+        deviation: standard deviation of the crop's grain, used to distinguish grain from edges.
         synthetic: standard deviation of the synthetic grain; 0 for none.
-        coarseness: number of the `sheet`: 1, 2, 4 or 8.
-        at: x, y on the sheet of the first sample of the area's part.
+        coarseness: scale of the grain, for `sheet`: 1, 2, 4 or 8.
+        at: x, y on the sheet for the first sample of the area's part.
     """
 
     crop_share: float = 0.0
@@ -89,13 +89,13 @@ class Grain:
 class GrainMatcher:
     """Restores the grain that an engine removed, with levels smoothed over time.
 
-    Grain is the luma after a high-pass. Three figures are measured: σ_in of the crop inside the mask; σ_ref of the
-    surrounding skin (outside the mask, of the face's colour; σ_in if there is no such skin); and the share of the
-    crop's grain that survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. The missing grain is taken
-    from the crop's residual, faded out at edges and artefacts. If the crop has less grain than the surrounding skin
-    (because a codec smoothed the face), synthetic grain is added, spatially correlated like the source's and fixed by a
-    seed. Faint texture of the crop that exceeds what rounding and codecs leave is restored even if the surrounding skin
-    has less. An engine that amplifies noise (f > 1) is damped in the same way.
+    Grain is the luma after a high-pass. Three figures are measured: σ_in, of the crop inside the mask; σ_ref, of the
+    surrounding skin outside the mask (σ_in if there is no area of the face's colour); and the share of the crop's grain
+    that survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. The missing grain is copied from the crop,
+    but not at edges and artefacts. If the crop has less grain than the surrounding skin (because a codec smoothed the
+    face), synthetic grain is added. It is spatially correlated like the source's grain, and a seed determines it. Faint
+    texture of the crop that is stronger than that of rounding and codecs is restored even if the surrounding skin has
+    less. Noise that an engine amplifies (f > 1) is reduced in the same way.
     """
 
     def __init__(self) -> None:
@@ -111,34 +111,34 @@ class GrainMatcher:
             texture: texture of the crop, and of the correction without grain.
             samples: float32 3×n×n, the crop's colours at every `step`-th sample.
             area: the face in its crop.
-            time: seconds, for the smoothing.
-            seed: fixes the synthetic grain (track and pts).
+            time: seconds; used to smooth the levels.
+            seed: determines the synthetic grain (track and pts).
         """
         levels, calm = _levels_of(texture, samples, area)
-        sigma, reference, kept = self._smoothed(levels, time)
-        # A face that is noisier than its surroundings keeps only their level, unless the film has strong grain.
+        sigma, reference, surviving = self._smooth(levels, time)
+        # A face noisier than its surroundings is restored only to their level, unless the film has strong grain.
         grainy = smooth_ramp(sigma, *_GRAINY_SD)
         level = max(reference, _FINE_SD, sigma * grainy)
-        missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * smooth_ramp(sigma, _ROUNDING_SD, _TEXTURE_SD)
+        missing = (min(1.0, level / max(sigma, 1e-6)) - surviving) * smooth_ramp(sigma, _ROUNDING_SD, _TEXTURE_SD)
         missing *= 1.0 + _COARSE_SHARE * grainy
         share = deviation = 0.0
         if abs(missing) > 0.02 and calm.any():
             share, deviation = _crop_share(texture.crop_grain(), calm, area, sigma, missing)
-        lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
-        synthetic = min(lacking, _MAX_SYNTHETIC_SD) * smooth_ramp(lacking, *_VISIBLE_SD)
+        synthetic_level = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
+        synthetic = min(synthetic_level, _MAX_SYNTHETIC_SD) * smooth_ramp(synthetic_level, *_VISIBLE_SD)
         if synthetic > 0.0:
             coarseness = int(np.clip(2.0 ** round(np.log2(max(area.scale, 1.0))), 1.0, 8.0))
-            return Grain(share, deviation, synthetic, coarseness, _place(seed))
+            return Grain(share, deviation, synthetic, coarseness, _place_on_sheet(seed))
         return Grain(share, deviation) if share else None
 
-    def _smoothed(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
-        before = self._levels
-        if before is not None:
-            keep = float(np.exp(-max(time - self._time, 0.0) / _LEVELS_S))
+    def _smooth(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
+        previous = self._levels
+        if previous is not None:
+            weight = float(np.exp(-max(time - self._time, 0.0) / _LEVELS_S))
             levels = (
-                keep * before[0] + (1.0 - keep) * levels[0],
-                keep * before[1] + (1.0 - keep) * levels[1],
-                keep * before[2] + (1.0 - keep) * levels[2],
+                weight * previous[0] + (1.0 - weight) * levels[0],
+                weight * previous[1] + (1.0 - weight) * levels[1],
+                weight * previous[2] + (1.0 - weight) * levels[2],
             )
         self._levels, self._time = levels, time
         return levels
@@ -149,7 +149,7 @@ def _levels_of(
 ) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
     """Measures σ_in, σ_ref and f in the calmer half of each region.
 
-    These halves hold little but grain. Also returns where in the part the face's calm half is.
+    Calmer halves contain little but grain. Also returns a mask of the face's calmer half in the part.
     """
     grid = texture.crop
     power: Any = cv2.blur(cv2.multiply(grid, grid), (5, 5))
@@ -158,34 +158,34 @@ def _levels_of(
     if np.count_nonzero(inside) < 64:
         return (0.0, 0.0, 1.0), np.zeros(texture.change.shape, np.bool_)
     calm = inside & (power <= median_of(power[inside]))
-    within = calm[area.rows, area.columns]
-    a, b = grid[area.rows, area.columns][within], texture.change[within]
+    calm_part = calm[area.rows, area.columns]
+    a, b = grid[area.rows, area.columns][calm_part], texture.change[calm_part]
     sigma = _deviation(np.abs(a))
-    kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
-    apart: Any = np.zeros(face.shape, np.float32)
+    surviving = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
+    difference: Any = np.zeros(face.shape, np.float32)
     for plane, middle in zip(samples, medians_of(samples, np.flatnonzero(inside)), strict=True):
-        cv2.max(apart, cv2.absdiff(plane, middle), dst=apart)
-    skin = (cv2.max(apart, cv2.blur(apart, (5, 5))) < _SKIN_DIFFERENCE) & (face == 0.0)
+        cv2.max(difference, cv2.absdiff(plane, middle), dst=difference)
+    skin = (cv2.max(difference, cv2.blur(difference, (5, 5))) < _SKIN_DIFFERENCE) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(skin) >= max(48, a.size // 8):
         skin &= power <= median_of(power[skin])
         reference = _deviation(np.abs(grid[skin]))
-    return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
+    return (sigma, reference, float(np.clip(surviving, 0.0, 2.0))), calm_part
 
 
 def _crop_share(
     texture: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float, missing: float
 ) -> tuple[float, float]:
-    """Returns the factor of the crop's grain, and the grain's standard deviation. The factor raises the crop's
-    high-pass by `missing` · sigma."""
+    """Returns the factor of the crop's grain, and the grain's standard deviation. With this factor, the crop's
+    high-pass rises by `missing` · sigma."""
     deviation = max(_deviation(np.abs(texture.grain[calm])), 1e-6)
     above, below = _grain_weight(texture.above, deviation), _grain_weight(texture.below, deviation)
-    *_, nearer = cell_rows(area.part[3] - area.part[1])
-    rows = above + (below - above) * nearer[:, None]
+    *_, nearness = cell_rows(area.part[3] - area.part[1])
+    rows = above + (below - above) * nearness[:, None]
     weight: Any = cv2.resize(rows, texture.middle.shape[::-1], interpolation=cv2.INTER_LINEAR)
     cv2.multiply(texture.middle, weight, dst=weight)
-    seen = highpass(weight, area.scale, rows=True)[area.middle > 0.5]
-    effect = max(_deviation(np.abs(seen)) / sigma, 0.5)
+    effective = highpass(weight, area.scale, rows=True)[area.middle > 0.5]
+    effect = max(_deviation(np.abs(effective)) / sigma, 0.5)
     return float(np.clip(missing / effect, -1.0, 1.3)), deviation
 
 
@@ -198,7 +198,7 @@ class OwnGrain:
     """
 
     def __init__(self, luma: Float32, scale: float) -> None:
-        # The band is wider than the measured one: real grain is correlated, and engines remove its coarse part too.
+        # This band is wider than `Texture`'s, because real grain is correlated, and engines remove its coarse part too.
         self._grain = highpass(luma, 2.0 * max(scale, 1.0))
         h, w = luma.shape
         power: Any = cv2.multiply(self._grain, self._grain)
@@ -206,7 +206,7 @@ class OwnGrain:
         self._power: Any = cv2.blur(cv2.resize(power, cells, interpolation=cv2.INTER_AREA), (3, 3))
 
     def texture(self, step: int) -> OwnTexture:
-        """Returns the measured part of the grain."""
+        """Returns the samples of the grain that are measured."""
         h = len(self._grain)
         above, below, _ = cell_rows(h)
         return OwnTexture(
@@ -214,13 +214,13 @@ class OwnGrain:
         )
 
     def share(self, factor: float, deviation: float) -> Float32:
-        """Returns the grain times `factor`, weighted by its local power. Edges and artefacts, with many times the power
-        of grain, fade out."""
+        """Returns the grain times `factor`, weighted by its local power. Edges and artefacts, which have many times the
+        power of grain, get a weight of almost 0."""
         weight = _grain_weight(self._power, deviation)
         full: Any = cv2.resize(weight, self._grain.shape[::-1], interpolation=cv2.INTER_LINEAR)
         cv2.multiply(self._grain, full, dst=full, scale=factor)
-        most = abs(factor) * 4.0 * deviation
-        return np.clip(full, -most, most, out=full)
+        limit = abs(factor) * 4.0 * deviation
+        return np.clip(full, -limit, limit, out=full)
 
 
 @lru_cache(maxsize=16)
@@ -234,7 +234,7 @@ def cell_rows(height: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]
 
 
 def _grain_weight(power: Float32, deviation: float) -> Float32:
-    """Returns 1 where local power is 0, 1/2 at 2.5 times grain's."""
+    """Returns 1 where local power is 0, 1/2 at 2.5 × grain's power."""
     ratio = power * np.float32(1.0 / (2.5 * deviation * deviation))
     return np.reciprocal(ratio * ratio + np.float32(1.0))
 
@@ -260,24 +260,24 @@ def highpass(luma: Float32, scale: float, *, rows: bool = False) -> Float32:
 
 @lru_cache(maxsize=4)
 def sheet(coarseness: float) -> Float32:
-    """Returns correlated Gaussian noise: a tile of 512×512, four times. Its high-pass has standard deviation 1."""
+    """Returns correlated Gaussian noise: a 512×512 tile, repeated 2×2. Its high-pass has standard deviation 1."""
     white = np.random.default_rng(0).standard_normal((SHEET, SHEET)).astype(np.float32)
     soft: Any = cv2.GaussianBlur(np.tile(white, (3, 3)), (0, 0), 0.5 * max(coarseness, 1.0))
-    passed = highpass(soft, coarseness, rows=True)[SHEET : 2 * SHEET, SHEET : 2 * SHEET]
-    return np.tile(soft[SHEET : 2 * SHEET, SHEET : 2 * SHEET] / passed.std(), (2, 2)).astype(np.float32)
+    filtered = highpass(soft, coarseness, rows=True)[SHEET : 2 * SHEET, SHEET : 2 * SHEET]
+    return np.tile(soft[SHEET : 2 * SHEET, SHEET : 2 * SHEET] / filtered.std(), (2, 2)).astype(np.float32)
 
 
 def sheet_part(shape: tuple[int, ...], coarseness: int, at: tuple[int, int]) -> Float32:
-    """Returns synthetic grain, h×w, of standard deviation 1. It begins at column and row `at` of its sheet."""
-    (h, w), (x, y), whole = shape, at, sheet(coarseness)
+    """Returns synthetic grain, h×w, of standard deviation 1: the part of a sheet that starts at `at`."""
+    (h, w), (x, y), tiles = shape, at, sheet(coarseness)
     return (
-        whole[y : y + h, x : x + w]
-        if y + h <= len(whole) and x + w <= len(whole)
-        else np.roll(whole, (-y, -x), axis=(0, 1))[:h, :w]
+        tiles[y : y + h, x : x + w]
+        if y + h <= len(tiles) and x + w <= len(tiles)
+        else np.roll(tiles, (-y, -x), axis=(0, 1))[:h, :w]
     )
 
 
-def _place(seed: int) -> tuple[int, int]:
+def _place_on_sheet(seed: int) -> tuple[int, int]:
     word = (seed * 0x9E3779B1 + 0x7F4A7C15) & 0xFFFFFFFF
     word = ((word ^ (word >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
     return word & (SHEET - 1), (word >> 16) & (SHEET - 1)

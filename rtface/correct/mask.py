@@ -52,21 +52,21 @@ FACE_OVAL = (
     109,
 )
 
-# The oval of an FFHQ-aligned face, as fractions of the crop's side, and the radii (in half axes)
+# The oval of an FFHQ-aligned face, in fractions of the crop's side, and the radii (in half axes)
 # between which the mask falls from 1 to 0. The same oval weights the training loss
-# (engines/training/crop_space.py): a smaller one here would discard detail learnt at the rim (0.07 dB
-# of the film protocol).
+# (engines/training/crop_space.py). A smaller oval here would discard detail learnt at the rim, and
+# lose 0.07 dB in the film benchmark.
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)
 _OVAL_FALL = (0.85, 1.10)
-_FEATHER_SHARE = 0.06  # width of the feather, as a share of the side
-_OUTWARD_SHARE = 0.05  # share of the side by which the mask extends beyond the mesh, which lies inside the face
-# A head compared with its face's oval: how much wider and higher it is, and how far above the oval's
-# centre, in half axes of the oval; the power of its superellipse, and the radius where its mask begins
-# to fall. Near the crop's edge it falls to 0 between these distances, as fractions of the side.
+_FEATHER_SHARE = 0.06  # width of the feathered edge, as a share of the side
+_OUTWARD_SHARE = 0.05  # share of the side by which the mask is larger than the mesh, which lies inside the face
+# A head is a superellipse round the face's oval. _HEAD: its axes, as multiples of the oval's. _HEAD_UP: how far its
+# centre is above the oval's, in half axes of the oval. _HEAD_FALL: radius at which its mask starts to fall.
+# _BORDER: distances from the crop's edge at which the mask is 0 and 1, as fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
-_BLUR_SAMPLES = 4  # to each side
+_BLUR_SAMPLES = 4  # reach of the blur to each side
 _WORK_SIDE = 128  # masks are smooth, so they are drawn at this size and enlarged
 
 
@@ -81,11 +81,11 @@ def _template_mask(size: int) -> Float32:
 
 
 def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
-    """Returns the feathered face oval in a crop: 1 inside, 0 outside. It reaches exactly 0 at 1/20 of
-    the side outside the oval.
+    """Returns the feathered face oval in a crop: 1 inside, 0 outside. The mask falls to exactly 0 at a
+    distance of 1/20 of the side from the oval.
 
     Args:
-        size: S.
+        size: S, the side of the crop.
         mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W,
             face.mesh[:, :2])`); None for the oval of the alignment template.
         region: "head" adds hair, ears and neck, as far as the crop shows them: a wider, softer
@@ -103,65 +103,65 @@ def _ellipse(side: int) -> NDArray[np.uint8]:
 
 
 def enlarged_mask(mask: Float32, size: int) -> Float32:
-    """Returns a `small_mask` at S×S."""
+    """Enlarges a `small_mask` to S×S."""
     if len(mask) == size:
         return mask
     return cast(Float32, cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
-    """Returns `face_mask` as drawn: S×S, or smaller and to be enlarged bilinearly."""
+    """Returns `face_mask` before enlargement: S×S or smaller."""
     if region == "head":
         if mesh is None:
             return _template_head(size)
         face = small_mask(size, mesh)
         oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
         low, high = oval.min(axis=0), oval.max(axis=0)
-        return _headed(face, (low + high) / 2, (high - low) / 2)
+        return _add_head(face, (low + high) / 2, (high - low) / 2)
     if mesh is None:
         return _template_mask(size)
-    work = min(_WORK_SIDE, size)
-    oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (work / size)
+    drawn_side = min(_WORK_SIDE, size)
+    oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (drawn_side / size)
     # The hull is used because the oval of a face seen from the side folds over itself.
-    hull: Any = cv2.convexHull(np.rint((np.clip(oval, -work, 2 * work) + 0.5) * 16.0).astype(np.int32))
-    reach = round(_OUTWARD_SHARE * work)
-    # Drawn in a window around the face whose edge no filter reaches, in a square with a rim of zeros: the crop's edge
-    # is an edge of the mask too.
-    side, (x, y, w, h) = work + 2, cv2.boundingRect(hull)
-    margin = reach + _BLUR_SAMPLES
+    hull: Any = cv2.convexHull(np.rint((np.clip(oval, -drawn_side, 2 * drawn_side) + 0.5) * 16.0).astype(np.int32))
+    outward = round(_OUTWARD_SHARE * drawn_side)
+    # The mask is drawn in a window so large that no filter reaches its edge. The window lies in a square with a rim of
+    # zeros, so that the mask also falls to 0 at the crop's edge.
+    side, (x, y, w, h) = drawn_side + 2, cv2.boundingRect(hull)
+    margin = outward + _BLUR_SAMPLES
     x0, y0, x1, y1 = (
         min(max(v, 0), side)
         for v in ((x >> 4) - margin, (y >> 4) - margin, (x + w >> 4) + margin + 2, (y + h >> 4) + margin + 2)
     )
-    out = np.zeros((work, work), np.float32)
+    out = np.zeros((drawn_side, drawn_side), np.float32)
     if x1 - x0 < 3 or y1 - y0 < 3:
         return out
     filled = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillConvexPoly(filled, hull - np.array((x0 << 4, y0 << 4), np.int32), 255, shift=4)
-    filled = cv2.dilate(filled, _ellipse(2 * reach + 1))
+    filled = cv2.dilate(filled, _ellipse(2 * outward + 1))
     filled[: max(1 - y0, 0)] = filled[max(side - 1 - y0, 0) :] = 0
     filled[:, : max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0) :] = 0
     inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
     distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inner]
-    # The distance has a crease at every corner of the polygon. Smoothing removes it, and must not
-    # raise the distance at the edge.
+    # The distance has a crease at every corner of the polygon. Smoothing removes the creases, but must
+    # not raise the distance at the edge, hence the minimum.
     distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR_SAMPLES + 1, 2 * _BLUR_SAMPLES + 1), 2.0), distance)
     left, top = max(x0 - 1, 0), max(y0 - 1, 0)
     h, w = distance.shape
-    out[top : top + h, left : left + w] = _smoothstep((distance - 1.0) / (_FEATHER_SHARE * work))
+    out[top : top + h, left : left + w] = _smoothstep((distance - 1.0) / (_FEATHER_SHARE * drawn_side))
     return out
 
 
 @lru_cache(maxsize=8)
 def _template_head(size: int) -> Float32:
-    mask = _headed(_template_mask(size), np.array(_OVAL_CENTRE), np.array(_OVAL_AXES))
+    mask = _add_head(_template_mask(size), np.array(_OVAL_CENTRE), np.array(_OVAL_AXES))
     mask.flags.writeable = False
     return mask
 
 
-def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
-    """Adds the head round a face's oval to the face's mask. The oval's centre and half axes (x, y) are
-    fractions of the side."""
+def _add_head(face: Float32, centre: Float, axes: Float) -> Float32:
+    """Adds a head to the mask of its face. Centre and half axes (x, y) of the face's oval are fractions
+    of the side."""
     a = (np.arange(len(face)) + 0.5) / len(face)
     none, full = _BORDER
     border = _smoothstep((np.minimum(a, 1.0 - a) - none) / (full - none))
@@ -169,8 +169,8 @@ def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
 
 
 def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
-    """Returns a head's soft oval at columns `x` and rows `y`. It is float32 len(y)×len(x). `centre` and half `axes` are
-    those of the face's oval. All are fractions of the side."""
+    """Returns a head's soft oval at columns `x` and rows `y`. float32 len(y)×len(x). `centre` and half `axes` belong
+    to the face's oval. All arguments are fractions of the side."""
     u = np.abs(x[None] - centre[0]) / (_HEAD[0] * axes[0])
     v = np.abs(y[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
     radius = (u**_HEAD_POWER + v**_HEAD_POWER) ** (1.0 / _HEAD_POWER)
@@ -178,40 +178,40 @@ def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
 
 
 _HEAD_BOX, HEAD_EDGE = 2.0, (0.94, 1.14)
-"""Sides of a head, in those of its face's box; radii, in half sides, between which its shape falls from 1 to 0."""
+"""Side of a head as a multiple of the side of its face's box; default of `head_shape`'s `edge`."""
 
 
 def head_shape(
     size: tuple[int, int], box: tuple[float, float, float, float], edge: tuple[float, float] = HEAD_EDGE
 ) -> Float32:
-    """Returns a soft shape of twice a face's box, for `--region head`. It covers hair, ears, neck and nearby pixels.
+    """Returns a soft shape of twice a face's box (`--region head`). It covers hair, ears and neck.
 
     Args:
         size: width and height of the picture.
-        box: x0, y0, x1, y1 of the face in its pixels.
-        edge: radii, in half sides, between which it falls from 1 to 0.
+        box: the face's box in pixels of the picture: x0, y0, x1, y1.
+        edge: radii, in half sides, between which the shape falls from 1 to 0.
 
     Returns:
-        float32 height×width, 0…1; 0 at the picture's edge, beyond which the frame continues.
+        float32 height×width, 0…1; 0 at the picture's edge, because the frame continues there.
     """
     x0, y0, x1, y1 = box
     columns, rows = np.arange(size[0], dtype=np.float32) + 0.5, np.arange(size[1], dtype=np.float32) + 0.5
     u = (columns - (x0 + x1) / 2) / max(_HEAD_BOX * (x1 - x0) / 2, 1.0)
     v = (rows - (y0 + y1) / 2) / max(_HEAD_BOX * (y1 - y0) / 2, 1.0)
     full, none = edge
-    radius = np.sqrt(np.sqrt((u**4)[None] + (v**4)[:, None]))  # of a superellipse with the power 4
+    radius = np.sqrt(np.sqrt((u**4)[None] + (v**4)[:, None]))  # the radius in a superellipse of power 4
     return _smoothstep((none - radius) / (none - full))
 
 
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
-    """Returns the box of a mask's non-zero part: x0, y0, x1, y1; or None."""
+    """Returns the box of a mask's non-zero part, x0, y0, x1, y1. None if all is 0."""
     x, y, w, h = cv2.boundingRect((mask > 0.0).view(np.uint8))
     return (x, y, x + w, y + h) if w else None
 
 
 def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion = "face") -> tuple[int, int, int, int]:
-    """Returns the box outside of which `face_mask(size, mesh, region)` is 0. It is x0, y0, x1, y1 on
-    `side` samples a side, computed fast and a little too large."""
+    """Returns the box outside of which `face_mask(size, mesh, region)` is 0: x0, y0, x1, y1 in samples of
+    a crop with `side` samples per side. The box is computed fast, and a little too large."""
     if mesh is None:
         low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
     else:
@@ -234,15 +234,15 @@ GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 def residual_gate(cells: Float32, weight: Float32) -> Float32:
     """Fades a correction out where engine and image disagree about the content.
 
-    A restorer sharpens and denoises: this changes averages over 1/64 of the crop's side only little,
-    and equally all over the face. Where it paints a mouth over a hand or skin over a microphone, the
-    average itself changes. Per cell: e = max over the channels of |mean d − its median over the
-    face|, smoothed. The gate falls from 1 to 0 between t and 2t with t = 4·median of e over the
-    face, 16/255 to 36/255. Changes of the whole face's exposure or colour cancel with the medians.
-    A hand of the cheek's colour in front of the cheek is not detected, and needs no protection.
+    A restorer that sharpens and denoises hardly changes averages over cells of 1/64 of the crop's side.
+    Where it paints a mouth over a hand or skin over a microphone, the averages change. For each cell,
+    e is the maximum over the channels of |mean d − median of these means over the face|, smoothed. The
+    gate falls from 1 to 0 between t and 2t; t is 4 times the median of e over the face, limited to
+    16/255…36/255. The medians cancel changes of the whole face's exposure or colour. A hand with the
+    cheek's colour in front of the cheek is not detected, but needs no protection.
 
     Args:
-        cells: float32 3×64×64, `cells_of` the correction before `lock_colour`.
+        cells: float32 3×64×64, `cells_of(d)`: averages of the correction before `lock_colour`.
         weight: float32 64×64, the face mask at that size.
 
     Returns:
@@ -259,12 +259,12 @@ def residual_gate(cells: Float32, weight: Float32) -> Float32:
     if float(error.max()) <= threshold:
         return np.ones(weight.shape, np.float32)
     gate = 1.0 - _smoothstep((error - threshold) / threshold)
-    # The closed part is one cell wider, to protect the rim of an object too.
+    # The closed part is made one cell wider, to protect the rim of an occluder too.
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, _RIM), (3, 3), 0.8))
 
 
 def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:
-    """Returns the upper median of each of 3×h×w planes, at flat indices. Floats, which cv2 takes as scalars."""
+    """Returns the upper median of each of 3×h×w planes, at flat indices. The medians are floats, as cv2 requires."""
     values = planes.reshape(len(planes), -1).take(where, axis=1)
     middle = values.shape[1] // 2
     values.partition(middle, axis=1)
@@ -272,13 +272,13 @@ def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:
 
 
 def median_of(values: NDArray[np.float32]) -> float:
-    """Returns the upper median. np.median's checks would cost more than the sorting here."""
+    """Returns the upper median. The checks of np.median would take longer than the partitioning."""
     middle = values.size // 2
     return float(np.partition(values, middle, axis=None)[middle])
 
 
 def smooth_ramp(value: float, none: float, full: float) -> float:
-    """Returns 0 below `none`, 1 above `full`, with a smooth ramp between."""
+    """Returns 0 below `none`, 1 above `full`, a smooth ramp in between."""
     t = min(max((value - none) / (full - none), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 

@@ -22,14 +22,14 @@ SHRINK = 4
 ROWS = 16
 """Distance of the crop's rows on which noise is measured."""
 FINE = 1.4
-"""Crop pixels per image pixel from which bilinear warping costs no visible sharpness."""
-_NOISE_FLOOR = 4.0 / 255.0  # difference that a codec causes on a face at rest
-_MIN_FLOW_SAMPLES = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
-_MIN_RELIABLE_FLOW_SAMPLES = 0.01  # likewise, for the reliable part of the flow
-_MIN_EXPLAINED, _MIN_RMS = 0.1, 0.3 / 255.0  # flow counts if it removes more than this share of the difference
-_MAX_CHANGE_SHARE = 0.8  # if a uniform shift leaves less of the change, the whole image is taken to move
+"""From this many crop pixels per image pixel on, bilinear warping causes no visible loss of sharpness."""
+_NOISE_FLOOR = 4.0 / 255.0  # difference between frames that a codec causes on a motionless face
+_MIN_FLOW_SAMPLES = 0.06  # smaller mean flow, in samples of the small crop, counts as no motion
+_MIN_RELIABLE_FLOW_SAMPLES = 0.01  # the same, for the reliable part of the flow
+_MIN_EXPLAINED, _MIN_RMS = 0.1, 0.3 / 255.0  # flow counts if it reduces the difference by more than this share
+_MAX_CHANGE_SHARE = 0.8  # if a uniform shift leaves less than this share of the change, the whole image moves
 _NEIGHBOURHOOD_SAMPLES = 3.0  # standard deviation of the local mean of differences
-# Two inputs differ from the first multiple of the noise on; the second is the width of the ramp below it.
+# Inputs disagree if they differ by the first multiple of the noise; the second is the width of the ramp below it.
 _DIFFERENCE_NOISES, _DIFFERENCE_RAMP_NOISES = 3.0, 1.5
 
 
@@ -38,7 +38,7 @@ def small_of(c: Float32) -> Float32:
     return cells_of(c, c.shape[1] // SHRINK)
 
 
-_searches = threading.local()  # for all tracks: each search holds a few hundred kB, which would outlive a track
+_searches = threading.local()  # shared by all tracks, because each search occupies a few hundred kB
 
 
 def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
@@ -46,9 +46,9 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
 
     Args:
         now, before: the later and the earlier picture, uint8 h×w.
-        fine: search one octave finer, with refinement: 1 ms a pair instead of a quarter.
+        fine: search one octave finer, with refinement. This takes 1 ms per pair instead of 0.25 ms.
     """
-    # When the size changes, OpenCV's search keeps samples of the previous pair, which may show another face.
+    # After a change of size, OpenCV's search still contains samples of the previous pair, which may show another face.
     name = f"{now.shape} {fine}"
     if (search := getattr(_searches, name, None)) is None or now.shape[0] % 32:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -72,30 +72,30 @@ def motion_between(now: Float32, before: Float32) -> Float32 | None:
 def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
     """Weights a flow by how much better than expected it explains change.
 
-    Dense flow of a compressed face jitters by some tenths of a pixel, and images warped by it would jitter too.
+    Without this, warped images would jitter, because dense flow of a compressed face jitters by some tenths of a pixel.
 
     Args:
         flow: float32 n×n×2, from `now` to `before`.
         now, before: float32 n×n, 0…1.
-        expected: float32 n×n×2, the flow that is trusted where no other is better; None for no motion,
-            or for uniform motion if that explains clearly more.
+        expected: float32 n×n×2, the flow to use where `flow` is not better. None: no motion, or uniform
+            motion if it explains clearly more of the change.
     """
     base: Any = expected
     if expected is None:
-        whole: Any = np.full(flow.shape, cv2.mean(flow)[:2], np.float32)
-        moves = cv2.norm(now, shifted(before, whole), cv2.NORM_L1) < _MAX_CHANGE_SHARE * cv2.norm(
+        uniform: Any = np.full(flow.shape, cv2.mean(flow)[:2], np.float32)
+        moves = cv2.norm(now, shifted(before, uniform), cv2.NORM_L1) < _MAX_CHANGE_SHARE * cv2.norm(
             now, before, cv2.NORM_L1
         )
-        base = whole if moves else np.zeros_like(flow)
-    usual = _rms(now - shifted(before, base))
-    left = _rms(now - shifted(before, flow))
-    counts = np.clip((usual - left) / (left + np.float32(_MIN_RMS)) - np.float32(_MIN_EXPLAINED), 0.0, 1.0)
-    counts = cv2.GaussianBlur(counts, (0, 0), 2.0)[..., None]
-    return base + counts * (flow - base)
+        base = uniform if moves else np.zeros_like(flow)
+    base_rms = _rms(now - shifted(before, base))
+    flow_rms = _rms(now - shifted(before, flow))
+    weight = np.clip((base_rms - flow_rms) / (flow_rms + np.float32(_MIN_RMS)) - np.float32(_MIN_EXPLAINED), 0.0, 1.0)
+    weight = cv2.GaussianBlur(weight, (0, 0), 2.0)[..., None]
+    return base + weight * (flow - base)
 
 
 def shifted(plane: Float32, flow: Float32) -> Float32:
-    """Returns an image, float32 n×n, fetched along the flow."""
+    """Warps an image, float32 n×n, along the flow."""
     x, y = sampling_coordinates(flow, (slice(0, len(flow)), slice(0, len(flow))), 1)
     return cast(Float32, cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
@@ -105,7 +105,7 @@ def _rms(difference: Float32) -> Float32:
 
 
 def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
-    """Returns a part of an image 3×n×n, fetched along the flow. `low`: the part, in samples of the flow."""
+    """Warps a part of an image, 3×n×n, along the flow. `low` is the part, in samples of the flow."""
     x, y = sampling_coordinates(flow, low, image.shape[1] // flow.shape[0])
     return cast(
         Float32, np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in image])
@@ -115,31 +115,31 @@ def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolatio
 def sampling_coordinates(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
     """Returns columns and rows for `cv2.remap` of the part `low`. The image is `factor` times as large as the flow."""
     rows, columns = (np.arange(s.start * factor, s.stop * factor, dtype=np.float32) for s in low)
-    moved: Any = (
+    offsets: Any = (
         cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR)
         if factor > 1
         else flow[low].copy()
     )
-    moved *= np.float32(factor)
-    x: Float32 = moved[..., 0] + columns
-    y: Float32 = moved[..., 1] + rows[:, None]
+    offsets *= np.float32(factor)
+    x: Float32 = offsets[..., 0] + columns
+    y: Float32 = offsets[..., 1] + rows[:, None]
     return x, y
 
 
 def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
     """Returns 1 where two small inputs agree within noise, 0 elsewhere.
 
-    The noise level is the calm part (20th percentile) of the difference, at most `ceiling` (`noise_of` the crop's
-    rows), so that motion all over the crop is not taken for noise.
+    The noise level is the 20th percentile of the difference, but at most `ceiling` (`noise_of` the crop's rows), so
+    that motion all over the crop is not mistaken for noise.
     """
     square: Any = np.zeros(now.shape[1:], np.float32)
     for a, b in zip(now, before, strict=True):
         difference: Any = cv2.subtract(a, b)
         square = np.maximum(square, cv2.boxFilter(cv2.multiply(difference, difference), -1, (3, 3)))
     difference = np.sqrt(square)
-    # Of the largest of three channels, each the root mean square of 9, the 20th percentile is close to sigma.
-    some = difference[::2, ::2].ravel()
-    calm = float(np.partition(some, some.size // 5)[some.size // 5])
+    # For noise, this percentile of the maximum of three channels (root mean squares of 9 samples) is about sigma.
+    sampled = difference[::2, ::2].ravel()
+    calm = float(np.partition(sampled, sampled.size // 5)[sampled.size // 5])
     level = max(min(calm, ceiling), _NOISE_FLOOR)
     gate = np.clip(
         (np.float32(_DIFFERENCE_NOISES) - difference / np.float32(level)) / np.float32(_DIFFERENCE_RAMP_NOISES),
@@ -150,10 +150,10 @@ def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
 
 
 def noise_of(rows: Float32, scale: float) -> float:
-    """Estimates the largest difference of two small inputs by noise. It uses second differences along the crop's `rows`
-    (every `ROWS`-th of its green, m×S). `scale` is crop pixels per image pixel."""
+    """Estimates the largest difference that noise causes between two small inputs. `rows` is every `ROWS`-th row of the
+    crop's green channel, float32 m×S; `scale` is crop pixels per image pixel."""
     lag = max(1, round(scale))
-    second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag :] + rows[:, : -2 * lag]))
-    sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
-    # √2 is for two images. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise: 0.6 is in between.
+    second_differences = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag :] + rows[:, : -2 * lag]))
+    sigma = median_of(second_differences) / 0.6745 / np.sqrt(1.5)
+    # √2, because both inputs contain noise. Averaging 4×4 leaves 1/4 of white noise, and all of coarse noise: 0.6.
     return 0.6 * float(np.sqrt(2.0)) * sigma

@@ -21,10 +21,10 @@ from rtface.protocols import ShapingOptions
 
 
 class CpuShaper:
-    """Measures an engine's answer r and crop c, then makes one correction. Both are float32 3×S×S, not changed.
+    """Measures answer r and crop c, then makes one correction. Both are float32 3×S×S and not changed.
 
     Args:
-        still: whether no small spot may become stronger, see `hold_spots`.
+        still: whether small spots must not become stronger, see `hold_spots`.
     """
 
     def __init__(self, r: Float32, c: Float32, area: FaceRegion, *, still: bool = False) -> None:
@@ -38,12 +38,12 @@ class CpuShaper:
     def measure(self, options: ShapingOptions) -> Measures:
         """Returns the measurements that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
-        every = slice(None, None, area.step)
+        steps = slice(None, None, area.step)
         cells, crop_cells = cells_of(d), cells_of(c)
         return Measures(
             cells,
             crop_cells,
-            np.ascontiguousarray(c[:, every, every]),
+            np.ascontiguousarray(c[:, steps, steps]),
             iris_means(c, area.irises),
             iris_means(d, area.irises),
             self._texture() if options.grain != "none" else None,
@@ -57,12 +57,12 @@ class CpuShaper:
         return products(b, self._c, crop_cells, box)
 
     def _texture(self) -> Texture:
-        # Only every `step`-th row is measured, and filtered along itself.
+        # Only every `step`-th row is measured, so the high-pass runs along rows.
         area = self._area
-        every = slice(None, None, area.step)
+        steps = slice(None, None, area.step)
         x0, y0, x1, y1 = area.part
-        crop = highpass(luma_of(self._c[:, every]), area.scale, rows=True)[:, every]
-        change = highpass(luma_of(self._d[:, y0 : y1 : area.step, x0:x1]), area.scale, rows=True)[:, every]
+        crop = highpass(luma_of(self._c[:, steps]), area.scale, rows=True)[:, steps]
+        change = highpass(luma_of(self._d[:, y0 : y1 : area.step, x0:x1]), area.scale, rows=True)[:, steps]
         return Texture(np.ascontiguousarray(crop), change, self._own_texture)
 
     def _own_texture(self) -> OwnTexture:
@@ -73,16 +73,16 @@ class CpuShaper:
     def apply(
         self, controls: Controls, mask: Float32, occlusion: Float32 | None = None
     ) -> tuple[Float32, Float32, Box]:
-        """Returns the masked correction and its mask, where they are not 0.
+        """Returns the masked correction and its mask in their box.
 
         Args:
             controls: the decided parameters.
             mask: float32 S×S, the area's mask.
-            occlusion: float32 S×S, 1 = something lies in front.
+            occlusion: float32 S×S, 1 = something is in front of the face.
 
         Returns:
-            float32 h×w×3, float32 h×w, and their part of the crop: the area's box with one sample more to each side,
-            inside the crop.
+            The correction, float32 h×w×3, the mask, float32 h×w, and their box in the crop: the area's box, enlarged
+            by one sample on each side if the crop continues there.
         """
         d, size = self._d, controls.size
         x0, y0, x1, y1 = controls.box
@@ -107,17 +107,17 @@ class CpuShaper:
         if grain is None:
             return
         x0, y0, x1, y1 = controls.part
-        added: Any = None
+        total_grain: Any = None
         if grain.crop_share and self._grain is not None:
-            added = self._grain.share(grain.crop_share, grain.deviation)
+            total_grain = self._grain.share(grain.crop_share, grain.deviation)
         if grain.synthetic:
             sheet = sheet_part((y1 - y0, x1 - x0), grain.coarseness, grain.at) * np.float32(grain.synthetic)
-            added = sheet if added is None else cv2.add(added, sheet, dst=added)
-        if added is None:
+            total_grain = sheet if total_grain is None else cv2.add(total_grain, sheet, dst=total_grain)
+        if total_grain is None:
             return
         for plane in self._d:
             target = plane[y0:y1, x0:x1]
-            cv2.add(target, added, dst=target)
+            cv2.add(target, total_grain, dst=target)
 
 
 def shape_part(
@@ -138,23 +138,23 @@ def shape_part(
 
     Args:
         r: float32 3×S×S, the engine's answer; not changed.
-        c: float32 3×S×S, the engine's crop; not changed, and stored with `ShapingOptions.keep`.
+        c: float32 3×S×S, the engine's crop; not changed, but stored if `ShapingOptions.keep`.
         mask: float32 S×S, `face_mask(…)`.
-        state: state of the face's track, which is changed.
-        shaping: the user's settings, with the strength.
+        state: state of the face's track; it is changed.
+        shaping: the user's settings, including the strength.
         time: seconds, rising within a track.
-        seed: number that fixes this track's and frame's synthetic grain.
+        seed: number that determines the synthetic grain of this track and frame.
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
-        occlusion: float32 S×S, 1 = something lies in front, from an engine with such a head.
-        eyes: `irises(…)`, whose hue is kept; None for the alignment template's irises.
-        openings: `openings_of(…)`, eyes and mouth, in which the correction is limited; empty for no such limit.
+        occlusion: float32 S×S, 1 = something is in front of the face; None if the engine does not predict it.
+        eyes: `irises(…)`; their hue is preserved. None for the irises of the alignment template.
+        openings: `openings_of(…)`, eyes and mouth in which the correction is limited; empty without limits.
 
     Returns:
-        The masked correction, float32 h×w×3, and its final mask, h×w, where they are not 0, and x0, y0, x1, y1 of that
-        part of the crop. None without a correction, for example with strength 0.
+        The masked correction, float32 h×w×3, its final mask, h×w, and their box in the crop, x0, y0, x1, y1; both are 0
+        outside the box. None without a correction, for example with strength 0.
 
     Raises:
-        EngineError: `r` holds NaN or infinity; `state` is reset.
+        EngineError: `r` contains NaN or infinity; `state` is reset.
     """
     size = int(c.shape[1])
     area = face_region_of(mask, size, irises(size) if eyes is None else eyes, scale, openings)
@@ -168,12 +168,12 @@ def shape_part(
     if not shaping.keep:
         return part
     full = whole(part, size)
-    shown = state.key.key(c, full, shaping.strength, time, scale, shaping.share)
-    return part if shown is full else (*shown, (0, 0, size, size))
+    shaped = state.key.key(c, full, shaping.strength, time, scale, shaping.share)
+    return part if shaped is full else (*shaped, (0, 0, size, size))
 
 
 def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32, Float32]:
-    """Returns the correction S×S×3 and mask S×S of a `shape_part`, 0 elsewhere."""
+    """Pads the result of `shape_part` with zeros to the whole crop: S×S×3 and S×S."""
     pixels, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
     if part is not None:
         x0, y0, x1, y1 = part[2]
@@ -184,8 +184,8 @@ def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32
 def carried(
     c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float, scale: float = 1.0
 ) -> tuple[Float32, Float32]:
-    """Moves the last keyframe's correction (`ShapingOptions.keep`) to a crop (`rtface.correct.reproject`). Arguments as
-    in `shape_part`, result as in `whole`; 0 without a keyframe."""
+    """Moves the last keyframe's correction (`ShapingOptions.keep`) to a crop (`rtface.correct.reproject`). The
+    arguments are those of `shape_part`, the result is that of `whole`; without a keyframe, it is 0."""
     if shaping.strength > 0.0 and state.key.ready(time):
         return state.key.carry(c, shaping.strength, time, scale)
     return whole(None, int(c.shape[1]))

@@ -1,4 +1,4 @@
-"""Averages restored crops over time, gated, for engines without recurrent state."""
+"""Averages restored crops over time where they agree, for engines without memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rtface.correct.motion import FINE, ROWS, SHRINK, agreement, motion_between,
 from rtface.frame import Float32
 
 _TAU_S, _MAX_GAP_S = 0.12, 0.5
-"""Time constant τ, and the gap after which the average restarts."""
+"""Time constant τ; gap between frames after which the average restarts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """Blend of the running average into the next frame, at n = S/4.
+    """Blend of the running average with the next frame, at n = S/4.
 
     Attributes:
-        flow: float32 n×n×2, position in the average (x and y, in samples of n×n); None without motion.
+        flow: float32 n×n×2, motion to the average (x and y, in samples of n×n); None without motion.
         gate: float32 n×n, 0…1, weight of the average.
     """
 
@@ -36,15 +36,15 @@ class TemporalAverage:
     """Averages one track: r̄ₜ = g·warp(r̄ₜ₋₁) + (1 − g)·rₜ, with a gate g per pixel.
 
     Motion within the face is followed (`rtface.correct.motion`). g is exp(−Δt/τ) where the warped average of the
-    previous inputs agrees with this input within the noise, and falls to 0 where they differ: blink, mouth, light, a
-    hand. The input is averaged with the same gate, so that slow drifts add up and are detected.
+    previous inputs agrees with this input within the noise. It falls to 0 where they differ: at a blink, a moving
+    mouth, changed light, or a hand. The input is averaged with the same gate, so slow drifts add up and are detected.
 
-    r is averaged rather than d = r − c: an average of d would leave this frame's noise in the image.
+    r is averaged rather than d = r − c, because an average of d would leave this frame's noise in the image.
 
-    `update` does everything on the CPU. A GPU keeps the average itself and calls `follow` for the rest.
+    `update` does everything on the CPU. A GPU device stores the average itself, and gets each blend from `follow`.
 
     Attributes:
-        kept: the average so far, in any form that suits the device; None without one.
+        kept: the average so far, in the device's own type; None if there is none.
     """
 
     def __init__(self) -> None:
@@ -66,8 +66,8 @@ class TemporalAverage:
             r: float32 3×S×S, the restored crop; not changed.
             c: float32 3×S×S, the engine's input.
             time: seconds, rising.
-            scale: crop pixels per image pixel: noise is coarser by this factor.
-            box: x0, y0, x1, y1 of the part to average (the mask's support); the rest of the result is `r`.
+            scale: crop pixels per image pixel; noise is coarser by this factor.
+            box: the part to average: x0, y0, x1, y1 (the mask's support); outside it, the result is `r`.
 
         Returns:
             float32 3×S×S, the average; valid until the next call.
@@ -97,32 +97,32 @@ class TemporalAverage:
         return average
 
     def follow(self, now: Float32, rows: Float32, time: float, scale: float, *, has_average: bool) -> Blend | None:
-        """Adds the next small input, and returns its blend. None for a restart.
+        """Adds the next small input, and returns its blend. Returns None if the average restarts.
 
         Args:
-            now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. It is stored.
-            rows: float32 m×S, every 16th row of c's green.
+            now: float32 3×n×n, n = S/4: averages of c over 4×4 samples; the array is stored.
+            rows: float32 m×S, every 16th row of c's green channel.
             time, scale: as in `update`.
             has_average: whether `kept` is an average of such crops.
         """
-        size, before = now.shape[1], self._input
+        size, previous = now.shape[1], self._input
         elapsed, self._time = time - self._time, time
-        if not has_average or before is None or before.shape != now.shape or not 0.0 <= elapsed <= _MAX_GAP_S:
+        if not has_average or previous is None or previous.shape != now.shape or not 0.0 <= elapsed <= _MAX_GAP_S:
             self._input = now
             return None
-        flow = motion_between(now, before)
+        flow = motion_between(now, previous)
         if flow is not None:
-            before = warped(before, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
-        gate = agreement(now, before, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / _TAU_S))
-        for new, old in zip(now, before, strict=True):
+            previous = warped(previous, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
+        gate = agreement(now, previous, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / _TAU_S))
+        for new, old in zip(now, previous, strict=True):
             old -= new
             old *= gate
             old += new
-        self._input = before
+        self._input = previous
         return Blend(flow, gate)
 
 
 def low_box(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Returns the samples of a small input that a crop's box covers."""
+    """Returns the box of a small input that covers a crop's box."""
     x0, y0, x1, y1 = box
     return x0 // SHRINK, y0 // SHRINK, -(-x1 // SHRINK), -(-y1 // SHRINK)

@@ -19,7 +19,7 @@ class FrameView(ABC):
 
     @property
     def width(self) -> float:
-        """Display width in pixels; not rounded if samples are not square."""
+        """Display width in pixels; may be fractional if samples are not square."""
         return self._size[0]
 
     @property
@@ -31,20 +31,20 @@ class FrameView(ABC):
         """Returns the whole frame as RGB uint8 h×w×3, and its scales.
 
         The longer side is ≤ `max_side`; the scales are display pixels per thumbnail pixel in x and y. Never enlarges.
-        The array is cached for the next call with the same size: do not write into it.
+        The array is cached for the next call with the same size, so do not write into it.
         """
         if max_side not in self._thumbnails:
             scale = min(1.0, max_side / max(self._size))
             w, h = (max(1, int(side * scale + 0.5)) for side in self._size)
-            self._thumbnails[max_side] = self._whole(w, h), self._size[0] / w, self._size[1] / h
+            self._thumbnails[max_side] = self._render(w, h), self._size[0] / w, self._size[1] / h
         return self._thumbnails[max_side]
 
-    def _whole(self, width: int, height: int) -> Bytes:
+    def _render(self, width: int, height: int) -> Bytes:
         """Returns the whole frame at this size."""
         return self.crop(scaling(width / self._size[0], height / self._size[1]), (width, height))
 
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """Returns a region's brightness (uint8 h×w), to compare regions of one film.
+        """Returns a region's brightness (uint8 h×w), for comparisons within one film.
 
         Shrunk regions are area-filtered. The values' scale, and values outside the frame, depend on the pixel format.
         """

@@ -1,6 +1,6 @@
 """Removes coding artefacts and noise from pictures at their coded size.
 
-It runs on the CPU through OpenVINO.
+The networks run on the CPU through OpenVINO.
 ``engines/training/loop/train_coded.py`` trains ``engines/shipped/coded``, and ``coded-light`` at 0.6 of its cost;
 ``engines/training/MODEL_CARD.md`` describes them.
 """
@@ -23,7 +23,7 @@ PATH = SHIPPED / "coded" / "model.onnx"
 SHA256 = "5be4290d8614ee85861a7a38960123deec4bd38a2977df72a1486716968b30ee"
 LIGHT = SHIPPED / "coded-light" / "model.onnx", "2c1a529147581e55a12bbb3c87ff491c3a8dfaa9e951f1eedb47858bb3d10ee6"
 """Path and SHA-256 of the light network."""
-_CELL = 8
+_CELL = 8  # pixels per value of the quantiser steps
 
 
 class CodedNetwork:
@@ -38,7 +38,7 @@ class CodedNetwork:
     """
 
     def __init__(self, threads: int | None = None, path: Path = PATH, sha256: str = SHA256) -> None:
-        self._request = _opened(threads, path, sha256).create_infer_request()
+        self._request = _compile(threads, path, sha256).create_infer_request()
 
     def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
         h, w = picture.shape[:2]
@@ -51,25 +51,25 @@ class CodedNetwork:
 
 
 @lru_cache(maxsize=4)
-def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
-    """Compiles the network once per process. Several threads, which process a film's segments, share it.
+def _compile(threads: int | None, path: Path, sha256: str) -> CompiledModel:
+    """Compiles the network once per process. Threads that process different segments of a film share it.
 
     The network computes in bf16 if the CPU supports it, else in fp32. Calibrated convolutions use int8 if that is
     faster: on all CPUs but those with bf16 matrix multiplication (AMX).
     """
-    half = halves("CPU")
-    options: CompileOptions = {"INFERENCE_PRECISION_HINT": half or "f32"}
+    half_precision = halves("CPU")
+    options: CompileOptions = {"INFERENCE_PRECISION_HINT": half_precision or "f32"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = str(threads)
-    spare = None if half and _multiplies_matrices() else spare_bits()
+    spare = None if half_precision and _has_amx() else spare_bits()
     calibration = None if spare is None else read_calibration(path.parent, sha256, "the coded network")
-    changed = None
+    quantisation = None
     if calibration is not None:
-        changed = f"{calibration.digest} {spare}", partial(quantise, calibration=calibration, spare=spare or 0)
-    return open_shipped("coded", path, sha256, options, changed).get_compiled_model()
+        quantisation = f"{calibration.digest} {spare}", partial(quantise, calibration=calibration, spare=spare or 0)
+    return open_shipped("coded", path, sha256, options, quantisation).get_compiled_model()
 
 
-def _multiplies_matrices() -> bool:
+def _has_amx() -> bool:
     """Returns whether the CPU has AMX (on Linux; False elsewhere)."""
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ class FaceMemory:
     """The state of a recurrent engine for one face after a frame.
 
     Attributes:
-        kept: the engine's answer over its input region, on its grid: float32 3×h×w, 0…1.
+        kept: the engine's answer for its input region, reduced to the memory's grid: float32 3×h×w, 0…1.
         state: the network's internal state, float32 C×h'×w'; None if the network has none.
     """
 
@@ -32,7 +32,7 @@ class FaceMemory:
 
 
 class CropRunner:
-    """Runs crops through a plan. Not for use from several threads."""
+    """Runs crops through a plan. Not thread-safe."""
 
     def __init__(self, recipe: Recipe, plan: Plan) -> None:
         self.recipe, self.plan = recipe, plan
@@ -49,7 +49,7 @@ class CropRunner:
             before: the answer for the same faces' previous crops, for a recurrent engine; None for new faces.
 
         Returns:
-            New arrays, clipped to 0…1; `state` is one `FaceMemory` per crop, None for a stateless engine.
+            New arrays, clipped to 0…1; `state` is one `FaceMemory` per crop, or None for a stateless engine.
 
         Raises:
             EngineError: an answer contains NaN or infinity.
@@ -59,11 +59,11 @@ class CropRunner:
             return Restored(_stack([self._infer(crop, {}, {}) for crop in crops]))
         memories = cast("list[FaceMemory]", before.state) if before is not None and before.state else []
         if len(memories) != len(crops):
-            return self._joined([self._next(crop, None) for crop in crops])
-        return self._joined([self._next(crop, memory) for crop, memory in zip(crops, memories, strict=True)])
+            return self._join([self._restore_next(crop, None) for crop in crops])
+        return self._join([self._restore_next(crop, memory) for crop, memory in zip(crops, memories, strict=True)])
 
     @staticmethod
-    def _joined(results: list[tuple[Float32, FaceMemory, Float32 | None, Float32 | None]]) -> Restored[Float32]:
+    def _join(results: list[tuple[Float32, FaceMemory, Float32 | None, Float32 | None]]) -> Restored[Float32]:
         pixels, memories, *heads = zip(*results, strict=True)
         maps = [[m for m in head if m is not None] for head in heads]
         return Restored(_stack(pixels), [*memories], *(_stack(head) if head else None for head in maps))
@@ -78,14 +78,14 @@ class CropRunner:
         if (low, high) != (0.0, 1.0):
             input_ *= np.float32(high - low)
             input_ += np.float32(low)
-        more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
-        self.plan.run({recipe.input.name: input_, **more}, {recipe.output.name: output, **outputs})
+        arrays = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
+        self.plan.run({recipe.input.name: input_, **arrays}, {recipe.output.name: output, **outputs})
         for values in (output, *outputs.values()):
             with np.errstate(invalid="ignore", over="ignore"):  # the check below raises EngineError instead
                 total = float(values.sum())
             if not math.isfinite(total):
                 raise EngineError(
-                    "engine {name}: the answer holds values that are not numbers",
+                    "engine {name}: the answer contains values that are not numbers",
                     code="answer_not_finite",
                     name=recipe.name,
                 )
@@ -99,20 +99,20 @@ class CropRunner:
         np.clip(output[0], 0.0, 1.0, out=image[:, y : y + h, x : x + w])
         return image
 
-    def _next(
+    def _restore_next(
         self, crop: Float32, memory: FaceMemory | None
     ) -> tuple[Float32, FaceMemory, Float32 | None, Float32 | None]:
         """Restores one crop (float32 3×S×S) with a recurrent engine. `memory` is None for a new face.
 
         Returns:
-            The restored crop, the memory for the next one, and for an engine with heads the occlusion (S×S, 0…1) and
-            the log of the error's scale (rows×columns over the engine's region).
+            The restored crop and the memory for the next one. For an engine with heads, also the occlusion (S×S, 0…1)
+            and the log of the error's scale (rows×columns over the engine's region).
         """
         recipe, ports = self.recipe, self.recipe.memory
         assert ports is not None
         k = recipe.shrink
         x, y, w, h = (v // k for v in recipe.region)
-        # For a new face the network ignores the values of `past`, but these must be finite.
+        # For a new face, the network ignores the values of `past`, which must nevertheless be finite.
         past = np.zeros((1, 3, h, w), np.float32) if memory is None else memory.kept[None]
         has_past = np.full((1, 1, 1, 1), memory is not None, np.float32)
         inputs: dict[str, Float32] = {ports.past: past, ports.known: has_past}
@@ -136,12 +136,12 @@ class CropRunner:
         next_memory = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:
             return image, next_memory, None, None
-        hidden = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)
-        return image, next_memory, hidden, outputs[ports.log_scale][0, 0]
+        occlusion = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)
+        return image, next_memory, occlusion, outputs[ports.log_scale][0, 0]
 
 
 def _stack(parts: Sequence[Float32]) -> Float32:
-    """Stacks arrays like np.stack, without a copy for a single one."""
+    """Stacks arrays like np.stack, but does not copy a single array."""
     return np.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
@@ -155,7 +155,7 @@ def shrunk(crop: Float32, region: CropRegion, factor: int) -> Float32:
 
 
 def spread(values: Float32, size: int, region: CropRegion) -> Float32:
-    """Enlarges a head's map to the whole crop, S×S. Outside the region it is 0."""
+    """Enlarges a head's map to the whole crop, S×S. Outside the region, values are 0."""
     x, y, w, h = region
     out = np.zeros((size, size), np.float32)
     cv2.resize(values, (w, h), dst=out[y : y + h, x : x + w], interpolation=cv2.INTER_LINEAR)

@@ -35,10 +35,10 @@ class EngineRequest:
 
     Attributes:
         name: an engine's name, "default" or "auto".
-        fidelity: fidelity of the look, 0…1, for engines with a fidelity control; None selects the engine's default.
+        fidelity: the look's fidelity, 0…1, for engines with a fidelity control; None selects the engine's default.
             With "default" and "auto", a value below 0.5 selects `VIVID`.
-        commercial_use: whether to refuse engines that forbid commercial use.
-        persons: files of the persons whose faces are restored with weights learnt for them.
+        commercial_use: whether to reject engines that forbid commercial use.
+        persons: weights files of the persons whose faces are restored with these weights.
     """
 
     name: str = "default"
@@ -52,7 +52,7 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
-        device: one of `rtface.util.parse.DEVICES` except "cuda", whose engines take crops in GPU memory (`EngineSet`
+        device: one of `rtface.util.parse.DEVICES` except "cuda", whose engines use crops in GPU memory (`EngineSet`
             with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
         threads: cores that the engine may use; None means all cores of this process.
 
@@ -71,9 +71,9 @@ def recipe_named(name: str) -> Recipe:
     name, _, person = name.partition(MARK)
     if person:
         return of_person(recipe_named(name), read(path_of(person)))
-    real = DEFAULT if name == "default" else name
-    if real in recipes:
-        return load_recipe(recipes[real])
+    resolved = DEFAULT if name == "default" else name
+    if resolved in recipes:
+        return load_recipe(recipes[resolved])
     if name == "default":
         raise MissingComponent(
             "the default engine {name} is missing; repair it with: {repair}, or choose {--engine}",
@@ -101,52 +101,52 @@ def is_here(engine: str) -> bool:
     return name in find_recipes() and (not person or person in learned_names())
 
 
-_OF_PERSONS = (DEFAULT, LIGHT)
-"""The engines that take the weights of persons."""
+_PERSONAL = (DEFAULT, LIGHT)
+"""The engines that support weights of persons."""
 
 
 def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:
     """Returns names of engines with persons' weights. Skips `engines` that do not support such weights."""
-    taking = [name for name in _real(engines) if name in _OF_PERSONS]
-    return [f"{name}{MARK}{person.lower()}" for name in taking for person in persons]
+    supporting = [name for name in _resolved_names(engines) if name in _PERSONAL]
+    return [f"{name}{MARK}{person.lower()}" for name in supporting for person in persons]
 
 
-def _real(engines: Iterable[str]) -> list[str]:
+def _resolved_names(engines: Iterable[str]) -> list[str]:
     """Returns distinct engine names, with "default" resolved."""
     return list(dict.fromkeys(DEFAULT if name == "default" else name for name in engines))
 
 
 def check_persons(engines: Iterable[str], persons: Iterable[str]) -> None:
     """Raises like a run if persons' weights are missing or unfit."""
-    named, engines = list(persons), list(engines)
-    for name in named:
+    person_names, engines = list(persons), list(engines)
+    for name in person_names:
         read(path_of(name))
-    for name in names_of_persons(engines, named):
+    for name in names_of_persons(engines, person_names):
         recipe_named(name)
 
 
 def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message | None:
-    """Returns a note if some `engines` ignore persons' weights, else None."""
-    if not persons or not (others := [name for name in _real(engines) if name not in _OF_PERSONS]):
+    """Returns a note if some `engines` ignore persons' weights; else None."""
+    if not persons or not (unsupporting := [name for name in _resolved_names(engines) if name not in _PERSONAL]):
         return None
     return Message(
-        "the weights learnt of {person} change nothing on faces that {engine} restores: they fit {fits}; choose one "
-        "of these by {--engine}, without {--look:vivid}",
+        "the weights learnt for {person} have no effect on faces that {engine} restores: they only fit {fits}; choose "
+        "one of these by {--engine}, without {--look:vivid}",
         code="person_unused",
         person=", ".join(persons),
-        engine=", ".join(others),
-        fits=", ".join(_OF_PERSONS),
+        engine=", ".join(unsupporting),
+        fits=", ".join(_PERSONAL),
     )
 
 
 def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
-    """Raises UsageError for an engine that `commercial_use` forbids. The message names licence and allowed engines."""
+    """Raises UsageError for an engine that `commercial_use` forbids. The message lists licence and allowed engines."""
     licence = recipe.licence
     if licence.commercial_use or not commercial_use:
         return
-    allowed = [r.name for r in _readable() if r.licence.commercial_use]
+    allowed = [r.name for r in _load_recipes() if r.licence.commercial_use]
     raise UsageError(
-        "engine {name} may not be used commercially ({licence}), and commercial-use is on; use one of: {engines}",
+        "engine {name} may not be used commercially ({licence}), and commercial-use is on; allowed engines: {engines}",
         code="engine_licence_use",
         name=recipe.name,
         licence=licence.shown,
@@ -154,19 +154,19 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
     )
 
 
-def _turned(recipe: Recipe, fidelity: float | None) -> Recipe:
-    """Sets a recipe's control, if any, from a look's fidelity. `VIVID` covers only the lower half of that scale."""
+def _with_fidelity(recipe: Recipe, fidelity: float | None) -> Recipe:
+    """Sets a recipe's fidelity control, if any. `VIVID` covers only the lower half of the look's scale."""
     if recipe.controls.fidelity is None or fidelity is None:
         return recipe
     return replace(recipe, fidelity=min(1.0, fidelity / _VIVID_BELOW) if recipe.name == VIVID else fidelity)
 
 
 def inventive_engines() -> frozenset[str]:
-    """Returns names of engines that invent faces, according to their family."""
-    return frozenset(recipe.name for recipe in _readable() if recipe.family != "CNN")
+    """Returns the names of engines whose family invents faces."""
+    return frozenset(recipe.name for recipe in _load_recipes() if recipe.family != "CNN")
 
 
-def _readable() -> list[Recipe]:
+def _load_recipes() -> list[Recipe]:
     """Loads the recipes of all engines except broken ones."""
     recipes: list[Recipe] = []
     for path in find_recipes().values():
@@ -176,31 +176,31 @@ def _readable() -> list[Recipe]:
 
 
 # A face's box is about 2.26 times as wide as the distance between its eyes, which is 126/512 of the crop in the FFHQ
-# template. So a face up to 142 px wide fits into a 256 crop without shrinking. Slight shrinking is invisible.
+# template. A face up to 142 px wide therefore fits into a 256 crop without shrinking. Slight shrinking is invisible.
 _SMALL_FACE_PX = 160.0
-# Time per frame for engines under "auto": allows twenty frames per second, including all other work.
+# Time per frame for engines under "auto". It allows twenty frames per second, including all other work.
 _BUDGET_S = 0.05
 
 
 def needs_large_engine(face_width: float, faces: int, ms: float, *, large: bool | None = None) -> bool:
     """Returns whether a face gets the larger engine under ``--engine auto``.
 
-    Small faces get the smaller engine, and so do all faces of a live run if time is short.
+    Small faces get the smaller engine. In a live run, all faces get it if time is short.
 
     Args:
         face_width: width of the face's box in display pixels.
-        faces: number of faces that share a live frame's budget. 0, for films, ignores the measured speed, because a
-            film's bits must not depend on the computer's load.
+        faces: number of faces that share a live frame's budget. For films it is 0: the measured speed is then ignored,
+            because a film's result must not depend on the computer's load.
         ms: milliseconds per crop of the large engine.
-        large: whether this face has the large engine now, None for a new face. A face keeps its engine until its width
+        large: whether this face has the large engine now; None for a new face. A face keeps its engine until its width
             is 15 % past the threshold.
     """
-    border = _SMALL_FACE_PX * (1.0 if large is None else 0.85 if large else 1.15)
-    return face_width > border and 1e-3 * ms * faces <= _BUDGET_S
+    threshold = _SMALL_FACE_PX * (1.0 if large is None else 0.85 if large else 1.15)
+    return face_width > threshold and 1e-3 * ms * faces <= _BUDGET_S
 
 
 class EngineSet:
-    """The `engines` of one run, by name. With "auto" there are two, and each face gets one."""
+    """The `engines` of one run, by name. With "auto", there are two, and each face is restored by one of them."""
 
     def __init__(
         self,
@@ -212,10 +212,10 @@ class EngineSet:
         at_once: int = 1,
         opener: Callable[[Recipe], RunningEngine] | None = None,
     ) -> None:
-        """Loads the engines of `request`, with `opener` if given (for GPU engines).
+        """Loads the engines of `request`, by default on the host. For GPU engines, `opener` loads them.
 
-        Recurrent engines use `threads` cores for each of `at_once` crops. Others process one crop at a time on
-        `background_threads`, if given, because in live runs a heavy engine works in the background.
+        Recurrent engines use `threads` cores for each of `at_once` crops. Other engines process one crop at a time with
+        `background_threads` cores (default: `threads`), because in live runs they work in the background.
 
         Raises like `load_engine` and `check_allowed`.
         """
@@ -233,7 +233,7 @@ class EngineSet:
         if MARK in name:
             raise unknown_engine(name)
         try:
-            self._chosen = tuple(self.named(each) for each in names)
+            self._chosen = tuple(self.named(engine_name) for engine_name in names)
             self._open_persons(*self._chosen)
         except BaseException:
             self.close()
@@ -242,12 +242,12 @@ class EngineSet:
     def named(self, name: str) -> RunningEngine:
         """Returns the engine `name`, and loads it if necessary. Raises like `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
-        if MARK in name:  # only the request selects persons
+        if MARK in name:  # persons are selected only by the request
             raise unknown_engine(name)
         if name not in self.engines:
             recipe = recipe_named(name)
             check_allowed(recipe, commercial_use=self._request.commercial_use)
-            self.engines[name] = self._opener(_turned(recipe, self._request.fidelity))
+            self.engines[name] = self._opener(_with_fidelity(recipe, self._request.fidelity))
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 
@@ -259,7 +259,7 @@ class EngineSet:
         """Loads the engines of persons before the first frame."""
         for path in self._request.persons:
             learned = read(path)
-            for engine in (e for e in engines if e.name in _OF_PERSONS):
+            for engine in (e for e in engines if e.name in _PERSONAL):
                 recipe = of_person(recipe_named(engine.name), learned)
                 if recipe.name in self.engines:
                     continue
@@ -268,7 +268,7 @@ class EngineSet:
                 log.info("%s", self.engines[recipe.name].reason)
 
     def of_person(self, engine: Engine, person: str) -> Engine:
-        """Returns the engine with a person's weights. Returns `engine` itself if these are not loaded."""
+        """Returns the engine with a person's weights. Returns `engine` itself if those are not loaded."""
         return self.engines.get(f"{engine.name}{MARK}{person.lower()}", engine)
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
@@ -294,6 +294,6 @@ class EngineSet:
 
 
 def open_light(engines: Engines) -> None:
-    """Loads the light engine, the substitute when time is short. Also loads persons' weights for it if the chosen
-    engine has them."""
-    (engines.prepare if engines.pick(0.0).name in _OF_PERSONS else engines.named)(LIGHT)
+    """Loads the light engine, which live runs use when time is short. Also loads persons' weights for it if the chosen
+    engine supports them."""
+    (engines.prepare if engines.pick(0.0).name in _PERSONAL else engines.named)(LIGHT)

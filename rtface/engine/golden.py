@@ -1,8 +1,8 @@
 """The golden gate for plans, and the choice of their precision.
 
-A plan can be wrong without an error: in a reduced precision a restorer may return a gray, finite image, so a check for
+A plan can be wrong without an error: in a reduced precision, a restorer may return a gray, finite image, so a check for
 NaN is not enough. Therefore a new plan restores the recipe's golden crops. If their PSNR is below the recipe's, the
-plan is refused and the next safer precision is tried. The verdict is cached under the plan's identity, so that the next
+plan is rejected and the next safer precision is tried. The verdict is cached under the plan's identity, so the next
 start need not repeat the check.
 """
 
@@ -48,7 +48,7 @@ class GoldenResult:
 
 
 def psnr(a: Float32, b: Float32) -> float:
-    """Returns the PSNR of two images (0…1) in dB. -inf if either contains NaN or infinity."""
+    """Returns the PSNR of two images (0…1) in dB. Returns -inf for NaN or infinity."""
     error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
     if not math.isfinite(error):
         return -math.inf
@@ -57,7 +57,7 @@ def psnr(a: Float32, b: Float32) -> float:
 
 
 GOLDEN_STEPS = 510
-"""Integer goldens are differences from their crops, in half 8-bit code values."""
+"""Steps per 0…1 of golden answers that are stored as integers: differences from the crops."""
 
 
 def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
@@ -65,11 +65,11 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
     the following frames."""
     try:
         if recipe.golden.sha256 and hashlib.sha256(recipe.golden_path.read_bytes()).hexdigest() != recipe.golden.sha256:
-            raise ValueError("they are not those of the recipe (SHA-256 differs)")
+            raise ValueError("they differ from the recipe's (SHA-256)")
         with np.load(recipe.golden_path, allow_pickle=False) as file:
             crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
             expected = np.asarray(file[f"{step}restored"])
-            if expected.dtype.kind == "i" and expected.shape == crops.shape:  # compresses to a quarter of the size
+            if expected.dtype.kind == "i" and expected.shape == crops.shape:  # differences: they compress to a quarter
                 expected = crops + expected.astype(np.float32) / np.float32(GOLDEN_STEPS)
             expected = expected.astype(np.float32)
     except FileNotFoundError as error:
@@ -102,8 +102,8 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
 
 
 def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
-    """Loads the golden crops that judge plans of a precision. For int8 or a person's weights, these are only the
-    crops that the calibration names, which are faces; there may be none."""
+    """Loads the golden crops that judge plans of a precision. For int8 or a person's weights, loads only the
+    crops that the calibration lists because they show faces; there may be none."""
     crops, expected = load_golden(recipe)
     if (precision == "int8" or recipe.learned) and (calibration := load_calibration(recipe)):
         judged = [i for i in calibration.crops if 0 <= i < len(crops)]
@@ -111,24 +111,24 @@ def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float3
     return crops, expected
 
 
-# The network need not change golden crops whose reference is this close to the input.
+# The network need not change golden crops whose reference is at least this close to the input.
 _UNCHANGED_DB = 60.0
 
 
 def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
-    """Compares a plan's answers for golden crops with the reference's. Also times it (minimum of 5 runs or more).
+    """Compares a plan's answers for golden crops with the reference's. Also times the plan (minimum of 5 runs or more).
 
-    Every crop must reach the recipe's PSNR. It must also exceed by 6 dB the PSNR of the unchanged crop that the
-    reference changes most, so that a plan that does nothing fails. Plans with a person's weights, which have to differ
+    Every crop must reach the recipe's PSNR. It must also exceed by 6 dB the lowest PSNR of an unchanged crop
+    against the reference, so that a plan that does nothing fails. Plans with a person's weights, which have to differ
     from the reference, need only the recipe's PSNR.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
     crops, expected = judged_golden(recipe, plan.identity.precision)
     if not len(crops):
         return GoldenResult(-200.0, required, 0.0)
-    idle = min(psnr(crop, answer) for crop, answer in zip(crops, expected, strict=True))
-    if idle < _UNCHANGED_DB and recipe.learned is None:
-        required = max(required, idle + 6.0)
+    unchanged = min(psnr(crop, answer) for crop, answer in zip(crops, expected, strict=True))
+    if unchanged < _UNCHANGED_DB and recipe.learned is None:
+        required = max(required, unchanged + 6.0)
     worst, times = 200.0, list[float]()
     try:
         restorer = CropRunner(replace(recipe, fidelity=None), plan)  # golden crops use the default fidelity
@@ -136,16 +136,16 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
             worst = _second_frames(restorer, crops)
         for i in range(max(6, len(crops))):
             k = i % len(crops)
-            start, busy = time.perf_counter(), time.process_time()
+            start, cpu_time = time.perf_counter(), time.process_time()
             output = restorer.restore(crops[k : k + 1]).pixels[0]
-            taken, busy = time.perf_counter() - start, time.process_time() - busy
-            times.append(min(taken, busy) if plan.identity.device == "cpu" else taken)
+            elapsed, cpu_time = time.perf_counter() - start, time.process_time() - cpu_time
+            times.append(min(elapsed, cpu_time) if plan.identity.device == "cpu" else elapsed)
             worst = min(worst, psnr(output, expected[k]))
     except (OutOfDeviceMemory, DeviceLost):  # these errors are not the plan's fault
         raise
     except EngineError:  # an answer with NaN gets the worst verdict, so that the next precision is tried
         return GoldenResult(-200.0, required, 0.0)
-    # Other programs can only slow the plan down: the minimum is the best estimate, and CPU time is an upper bound.
+    # Other programs can only slow the plan down, so the minimum is the best estimate, and CPU time is an upper bound.
     return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * min(times[1:]), 3))
 
 
@@ -162,7 +162,7 @@ def _second_frames(restorer: CropRunner, crops: Float32) -> float:
 
 
 def recall(identity: PlanIdentity) -> GoldenResult | None:
-    """Returns the cached verdict on a plan, or None."""
+    """Returns the cached verdict on a plan; None if there is none."""
     try:
         table = parse_json(identity.path.read_text())
         return from_table(GoldenResult, table["verdict"], "") if table["identity"] == asdict(identity) else None
@@ -171,8 +171,8 @@ def recall(identity: PlanIdentity) -> GoldenResult | None:
 
 
 def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
-    """Caches the verdict for the next start. An unwritable cache only costs time, so it is logged. Nothing about a
-    person's weights is cached."""
+    """Caches the verdict for the next start. An unwritable cache is only logged, because it only costs time. Nothing
+    about a person's weights is cached."""
     if MARK in identity.engine:
         return
     text = json.dumps({"identity": asdict(identity), "verdict": asdict(verdict)}, indent=1)
@@ -183,23 +183,23 @@ def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
 
 
 def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
-    """Lists precisions that device and recipe allow, in the order to try: int8 if the engine is calibrated, the
-    recipe's default (if 16 bits, all 16-bit precisions of the device, fastest first), the recipe's fallback, fp32.
+    """Lists precisions that device and recipe allow, in the order to try.
 
-    With `mixed`, the device can keep single nodes in fp32 next to lower precisions, and `supported` is the order to
-    try. Other devices use the recipe's default and fallback. If nodes should stay in fp32, these devices never use
-    fp16, but may use bf16, which has fp32's range: nothing overflows, and the gate can judge the rest.
+    With `mixed`, the device can keep single nodes in fp32 next to lower precisions, and the order is that of
+    `supported`. For other devices it is: int8 if the engine is calibrated; the recipe's default (if it has 16 bits, all
+    16-bit precisions of the device); the recipe's fallback; fp32. If nodes should stay in fp32, these devices never use
+    fp16. They may use bf16: it has fp32's range, so nothing overflows, and the gate judges the accuracy.
     """
     order: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
     if recipe.precision.default != "f32":
-        halves: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
-        order = halves + order[1:]
+        half_precisions: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
+        order = half_precisions + order[1:]
     if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
         order.insert(0, "int8")
     if mixed:
         order = [p for p in supported if p != "int8" or p in order]
     elif recipe.precision.fp32_nodes:
-        # With int8 convolutions, the rest runs in 16 bits.
+        # With int8 convolutions, all other operations run in 16 bits.
         order = [p for p in order if p != "fp16" and not (p == "int8" and "fp16" in supported)]
     return [p for p in dict.fromkeys(order) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
@@ -208,8 +208,8 @@ def open_plan(
     recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], mixed: bool = False
 ) -> tuple[P, GoldenResult]:
     """Builds the first plan that passes the gate. `mixed` is as for `candidates`. Raises EngineError if none passes."""
-    refusals: list[str] = []
-    failed: EngineError | None = None
+    rejections: list[str] = []
+    first_error: EngineError | None = None
     for precision in candidates(recipe, supported, mixed):
         try:
             plan = build(precision)
@@ -218,8 +218,8 @@ def open_plan(
         except EngineError as error:
             if precision != "int8" and not mixed:
                 raise
-            failed = failed or error
-            refusals.append(f"{precision} cannot be built")
+            first_error = first_error or error
+            rejections.append(f"{precision} cannot be built")
             log.warning("%s; running without %s", error, precision)
             continue
         try:
@@ -233,12 +233,12 @@ def open_plan(
         if verdict.passed:
             return plan, verdict
         plan.close()
-        refusals.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
+        rejections.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
         log.warning(
-            "engine %s: %s against its golden crops; refused on %s", recipe.name, refusals[-1], plan.identity.device
+            "engine %s: %s against its golden crops; rejected on %s", recipe.name, rejections[-1], plan.identity.device
         )
-    if failed and all("built" in refusal for refusal in refusals):
-        raise failed
+    if first_error and all("built" in rejection for rejection in rejections):
+        raise first_error
     learned = recipe.learned
     remedy = (
         Message("learn {name} again, or leave out {--person}", code="learn_again", name=learned.name)
@@ -249,6 +249,6 @@ def open_plan(
         "engine {name} does not match its reference's answers on this machine ({found}); {advice}",
         code="golden_machine",
         name=recipe.name,
-        found="; ".join(refusals) or Message("no precision that it allows", code="no_precision"),
+        found="; ".join(rejections) or Message("none of its precisions is available", code="no_precision"),
         advice=remedy,
-    ) from failed
+    ) from first_error

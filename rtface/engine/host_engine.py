@@ -43,37 +43,37 @@ class HostEngine(EngineBase):
         threads = threads or cores()
         backend, self._plan, verdict, why = open_engine(recipe, device, threads)
         identity = self._plan.identity
-        where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
-        super().__init__(recipe, identity, verdict, backend.device, f", {where}", why)
-        one_plan = identity.backend == "openvino" and identity.precision in ("int8", "f32")
-        self.threads, self._verdict = where if backend.threads and not one_plan else "", verdict
+        placement = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
+        super().__init__(recipe, identity, verdict, backend.device, f", {placement}", why)
+        thread_independent = identity.backend == "openvino" and identity.precision in ("int8", "f32")
+        self.threads, self._verdict = placement if backend.threads and not thread_independent else "", verdict
         restorer = CropRunner(recipe, self._plan)
-        grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
-        last: Restored[Float32] | None = None
+        gray_crop = np.full((1, 3, self.size, self.size), 0.5, np.float32)
+        answer: Restored[Float32] | None = None
         times = list[float]()
         for _ in range(3):  # the first runs allocate memory, which the first frame must not wait for
             start = time.perf_counter()
-            last = restorer.restore(grey, last)
+            answer = restorer.restore(gray_crop, answer)
             times.append(round(1e3 * (time.perf_counter() - start), 3))
-        # Other work on the machine can only slow the engine down: the minimum is the best estimate.
+        # Other work on the machine can only slow the engine down, so the minimum is the best estimate.
         self.ms = min(verdict.ms, *times)
-        # Further plans have the same identity as the plan that just passed the gate, so they are not judged again.
-        more = [open_engine(recipe, device, threads)[1] for _ in range(at_once - 1)] if backend.threads else []
+        # Additional plans have the same identity as the plan that just passed the gate, so they are not judged again.
+        extra_plans = [open_engine(recipe, device, threads)[1] for _ in range(at_once - 1)] if backend.threads else []
         self._idle = SimpleQueue[tuple[CropRunner, Plan]]()
         self._idle.put((restorer, self._plan))
-        for plan in more:
+        for plan in extra_plans:
             self._idle.put((CropRunner(recipe, plan), plan))
-        self._plans = 1 + len(more)
+        self._plans = 1 + len(extra_plans)
         self._niceness, self._thread_ids = 0, list[int]()
-        self._workers = ThreadPoolExecutor(self._plans, f"rtface-engine-{recipe.name}", self._begin_thread)
+        self._workers = ThreadPoolExecutor(self._plans, f"rtface-engine-{recipe.name}", self._register_thread)
         self._submitted = WeakSet[Future[Restored[Float32]]]()
-        self._freed: list[Future[None]] = []
+        self._closing: list[Future[None]] = []
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores float32 N×3×S×S RGB 0…1. `after` is the future for the same faces' previous frame.
 
         Do not change `crops` before the future is done. The answer's `pixels` are a new array that belongs to the
-        caller. The future raises EngineError if the network fails; after that the next request starts without memory.
+        caller. The future raises EngineError if the network fails; the next request then starts without memory.
         """
         pixels: Any = crops
         future = self._workers.submit(self._infer, pixels, cast("Any", after))
@@ -81,9 +81,9 @@ class HostEngine(EngineBase):
         return cast("Any", future)
 
     def _infer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
-        restorer, plan = self._idle.get()  # takes the plan before waiting, because `close` frees idle plans
+        restorer, plan = self._idle.get()  # before waiting for `after`, because `close` frees idle plans
         try:
-            # Workers start in order: earlier requests are done, or another worker is processing them.
+            # Workers start in order, so earlier requests are done, or another worker is processing them.
             before = after.result() if after is not None and self.recurrent and after.exception() is None else None
             return restorer.restore(crops, before)
         finally:
@@ -95,7 +95,7 @@ class HostEngine(EngineBase):
         for thread in tuple(self._thread_ids):
             self._set_priority(thread)
 
-    def _begin_thread(self) -> None:
+    def _register_thread(self) -> None:
         self._thread_ids.append(threading.get_native_id())
         self._set_priority(self._thread_ids[-1])
 
@@ -108,11 +108,11 @@ class HostEngine(EngineBase):
         seconds."""
         crop = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
         times = list[float]()
-        last: Future[Restored[Float32]] | None = None
+        answer: Future[Restored[Float32]] | None = None
         for _ in range(runs):
             start = time.perf_counter()
-            last = self.submit(crop, last)
-            last.result()
+            answer = self.submit(crop, answer)
+            answer.result()
             times.append(time.perf_counter() - start)
             if len(times) >= 3 and sum(times) > 2.0:
                 break
@@ -121,14 +121,14 @@ class HostEngine(EngineBase):
         return self.ms
 
     def close(self) -> None:
-        """Drops queued crops, and frees the network after the current crop. Waits half a second at most, because a
-        heavy engine takes minutes per crop. Safe to call twice."""
-        if not self._freed:
+        """Drops queued crops, and frees the network after the current crop. Waits for at most half a second, because
+        a heavy engine takes minutes per crop. Safe to call twice."""
+        if not self._closing:
             for future in list(self._submitted):
                 future.cancel()
-            self._freed = [self._workers.submit(self._free_plan) for _ in range(self._plans)]
+            self._closing = [self._workers.submit(self._free_plan) for _ in range(self._plans)]
             self._workers.shutdown(wait=False)
-        wait(self._freed, _CLOSE_S)
+        wait(self._closing, _CLOSE_S)
 
     def _free_plan(self) -> None:
         _, plan = self._idle.get()

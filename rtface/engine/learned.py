@@ -1,8 +1,8 @@
 """Stores a person's learnt weights as differences from an engine's weights.
 
-The file is an npz without pickled objects: ``meta`` (JSON as bytes), ``embeddings`` (float32 N×128), ``places`` (int64
-K×4: offset of a tensor in the network file, bytes per number, rows, columns) and ``delta`` (fp16), the change of each
-number, tensor by tensor. `rtface-m` contains the tensors of `rtface-s` byte for byte, so one file serves both.
+The file is an npz without pickled objects. ``meta`` is JSON as bytes, ``embeddings`` is float32 N×128. ``places``
+(int64 K×4) lists the changed tensors: offset in the network file, bytes per number, rows, columns. ``delta`` (fp16) is
+the change of each of their numbers. `rtface-m` contains the tensors of `rtface-s` byte for byte, so one file is enough.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from rtface.util.paths import config_dir
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
 
-if TYPE_CHECKING:  # looking up engine names must not import large packages
+if TYPE_CHECKING:  # so that looking up engine names does not import large packages
     import numpy as np
 
     from rtface.frame import Float32
 
 BASE = "rtface-s"
-"""The engine that differences apply to."""
+"""The engine whose weights the differences refer to."""
 SUFFIX = ".person"
 MARK = "@"
 """Separates the names of engine and person, as in "rtface-m@anna"."""
 PAIRS, KEY = "pairs.npz", "key"
-"""Files of `unfinished`: training pairs, and the key of their sources, empty if it must not be continued."""
+"""Files of an `unfinished` run: its training pairs, and the key of their sources (empty: the run cannot continue)."""
 _MAX_BYTES = 16 << 20
 _FORMAT = 3
 
@@ -51,10 +51,10 @@ class Learned:
         name: name of the person and of the file.
         digest: SHA-256 (hex) of the file.
         meta: `base` (SHA-256 of the base weights), `made` (date), `sources` (SHA-256 and kind of each), `figures`
-            (measured gains on pictures that were not used for learning), and `format`.
+            (gains measured on pictures that were not used for learning), and `format`.
         embeddings: float32 N×128, each of length 1.
-        places: positions of the changed tensors; see the module.
-        delta: the change of each number at these positions, in order.
+        places: the changed tensors; see the module.
+        delta: the change of each number of these tensors, in order.
     """
 
     name: str
@@ -76,21 +76,21 @@ class Learned:
         """
         import numpy as np
 
-        out, begin = bytearray(model), 0
+        out, start = bytearray(model), 0
         for offset, item, rows, columns in self.places.tolist():
             old = base[offset : offset + item * rows * columns]
             if not old or model.count(old) != 1:
                 raise EngineError(
-                    "the weights learnt of {person} do not fit this engine; learn again with: rtface learn {person} "
+                    "the weights learnt for {person} do not fit this engine; learn again with: rtface learn {person} "
                     "SOURCE {--overwrite=True}",
                     code="learnt_unfit",
                     person=self.name,
                 )
-            change = self.delta[begin : begin + rows * columns].astype(np.float32)
-            begin += rows * columns
-            kind, at = "<f2" if item == 2 else "<f4", model.find(old)
-            new = np.frombuffer(old, kind).astype(np.float32) + change
-            out[at : at + len(old)] = new.astype(kind).tobytes()
+            change = self.delta[start : start + rows * columns].astype(np.float32)
+            start += rows * columns
+            dtype, at = "<f2" if item == 2 else "<f4", model.find(old)
+            new = np.frombuffer(old, dtype).astype(np.float32) + change
+            out[at : at + len(old)] = new.astype(dtype).tobytes()
         return bytes(out)
 
 
@@ -107,11 +107,11 @@ _META = defstruct(
 
 
 def folder() -> Path:
-    """Returns the folder of the persons' files. Raises UsageError without a home folder."""
+    """Returns the folder of the persons' files. Raises UsageError if there is no home folder."""
     settings = config_dir()
     if settings is None:
         raise UsageError(
-            "there is no home folder to keep persons in; set RTFACE_CONFIG_DIR to a folder of yours",
+            "there is no home folder to store persons in; set RTFACE_CONFIG_DIR to a folder",
             code="no_home_persons",
         )
     return settings / "persons"
@@ -126,7 +126,7 @@ def path_of(name: str) -> Path:
     """Returns the file of a person. Raises UsageError for an invalid name."""
     if not is_person_name(name):
         raise UsageError(
-            "{name} cannot name a person; give the name that rtface learn was given",
+            "{name} is not a valid name of a person; use the name that was passed to rtface learn",
             code="learnt_name",
             name=brief(name),
         )
@@ -201,14 +201,14 @@ def read(path: Path) -> Learned:
             raise ValueError(f"it belongs to {brief(meta['name'])}; rename it to that name")
     except FileNotFoundError:
         raise InputError(
-            "nothing was learnt of {person} on this machine; learn with: rtface learn {person} SOURCE, or give "
-            "photos: {--person:{person}}=photo.jpg",
+            "no weights were learnt for {person} on this machine; learn with: rtface learn {person} SOURCE, or "
+            "pass photos: {--person:{person}}=photo.jpg",
             code="learnt_not",
             person=path.stem,
         ) from None
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            "{path} cannot be used as weights learnt of a person: {why}; copy it again, or learn again with: rtface "
+            "{path} cannot be used as weights of a person: {why}; copy it again, or learn again with: rtface "
             "learn {person} SOURCE {--overwrite=True}",
             code="learnt_unusable",
             path=path,

@@ -24,16 +24,17 @@ class EngineInfo:
     """One row of ``rtface engines``.
 
     Attributes:
-        name, version, summary: texts from the recipe.
+        name, version, summary: the recipe's texts.
         licence_code, licence_weights, commercial_use, data: the recipe's licence; see `Licence`.
         size: side of the crop in pixels.
-        parameters, bytes: number of parameters and size of the weights.
+        parameters: number of parameters.
+        bytes: size of the weights file.
         fault: fault of the weights or the recipe; None if the weights exist and are unchanged.
         default: whether ``--engine default`` selects the engine.
-        ms: minimum milliseconds per crop on this machine, None if not measured yet.
-        device, precision: device and precision of that measurement, None without one.
+        ms: minimum milliseconds per crop on this machine; None if not measured yet.
+        device, precision: device and precision of that measurement; None if there is none.
         family: kind of network: CNN, GAN, transformer, codebook or diffusion.
-        terms: further terms of the licence.
+        terms: additional terms of the licence.
         origin: "rtface", the host or file that the engine was added from, or the user's folder.
     """
 
@@ -69,10 +70,10 @@ class EngineInfo:
 def list_engines(
     *, measure: bool = False, device: str = "auto", threads: int | None = None, commercial_use: bool = False
 ) -> list[EngineInfo]:
-    """Lists every engine. A broken engine is a row with its `fault`, not an error. `commercial_use` omits engines that
+    """Lists every engine. For a broken engine, the row has a `fault`. `commercial_use` omits engines that
     forbid commercial use.
 
-    With `measure`, each engine is loaded and timed now; otherwise the speed is that of its last load on this machine.
+    With `measure`, each engine is loaded and timed now; otherwise, the speed is that of its last load on this machine.
     Raises UsageError and MissingComponent for an unusable `device`.
     """
     if device != "auto":
@@ -93,10 +94,10 @@ def list_engines(
         speed: _Speed | None = None
         if fault is None:
             try:
-                speed = _speed(recipe, device, threads) if measure else _known_speed(recipe, device)
+                speed = _speed(recipe, device, threads) if measure else _cached_speed(recipe, device)
             except (EngineError, MissingComponent) as error:
                 fault = str(error)
-        ms, where, precision = speed or (None, None, None)
+        ms, speed_device, precision = speed or (None, None, None)
         rows.append(
             EngineInfo(
                 recipe.name,
@@ -112,7 +113,7 @@ def list_engines(
                 fault,
                 recipe.name == DEFAULT,
                 ms,
-                where,
+                speed_device,
                 precision,
                 recipe.family,
                 recipe.licence.terms,
@@ -152,9 +153,9 @@ def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
         return engine.ms, engine.device, engine.precision
 
 
-def _known_speed(recipe: Recipe, device: str) -> _Speed | None:
+def _cached_speed(recipe: Recipe, device: str) -> _Speed | None:
     """Returns the cached speed, in the order of `rtface.engine.backends.choose.open_engine`."""
-    if device.startswith("cuda"):  # the identity of a plan on a GPU is unknown without opening the GPU
+    if device.startswith("cuda"):  # only an open GPU gives the identity of its plans
         return None
     for name in order(device):
         try:

@@ -23,8 +23,8 @@ class Plan(Protocol):
     def identity(self) -> PlanIdentity: ...
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Computes `outputs` in place from `inputs`. Both map tensor names to C-contiguous float32 arrays of batch 1.
-        Images are RGB in the network's value ranges."""
+        """Computes `outputs` in place from `inputs`. Both map tensor names to C-contiguous float32 arrays of batch 1;
+        images are RGB in the network's value ranges."""
         ...
 
     def close(self) -> None: ...
@@ -32,7 +32,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlanIdentity:
-    """Everything that determines a plan's results. Plans with the same identity give the same image."""
+    """Everything that determines a plan's results. Plans with the same identity return the same image."""
 
     engine: str
     version: str
@@ -58,7 +58,7 @@ class PlanIdentity:
         profile: str = "",
     ) -> PlanIdentity:
         """Creates the identity of a recipe on a library, device and precision. `driver` and `profile` (how the network
-        was prepared) are for GPUs."""
+        was prepared) are used only for GPUs."""
         calibration = load_calibration(recipe) if precision == "int8" else None
         return PlanIdentity(
             recipe.name,

@@ -1,8 +1,8 @@
-"""Recipes: all that rtface needs to know about an engine, as data.
+"""Reads recipes, which describe engines as data.
 
-A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). The shipped ones are in
-``engines/shipped/<name>``, the user's in ``<config folder>/engines/<name>``. Keys are strict: the error for an unknown
-key suggests the nearest valid key, and the error for a missing key names it.
+A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). Shipped recipes are
+in ``engines/shipped/<name>``, the user's in ``<config folder>/engines/<name>``. Keys are strict: the error for an
+unknown key suggests the nearest valid key, and the error for a missing key contains its name.
 """
 
 from __future__ import annotations
@@ -42,15 +42,18 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 """Valid names of engines, which become parts of paths."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 SHIPPED = packed if (packed := _PACKAGE / "models").is_dir() else _PACKAGE.parent / "engines" / "shipped"
-"""The shipped engines: inside the package of a wheel, next to it in a clone."""
+"""The folder of shipped engines: in a wheel, inside the package; in a clone, next to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One engine; see the module.
+    """One engine; see the module. The file contains all attributes except these.
 
-    The file lacks these attributes: `folder` contains the engine's files, `digest` is the SHA-256 of ``recipe.toml``,
-    `fidelity` sets that control (None: its default), `learned` is the person whose weights it has (see `of_person`).
+    Attributes:
+        folder: folder of the engine's files.
+        digest: SHA-256 (hex) of ``recipe.toml``.
+        fidelity: value of the fidelity control; None for its default.
+        learned: weights of a person (see `of_person`); None for the engine's own.
     """
 
     name: str
@@ -76,17 +79,17 @@ class Recipe:
 
     @property
     def recurrent(self) -> bool:
-        """True if the engine keeps state of a face between frames."""
+        """True if the engine has a state for each face."""
         return self.memory is not None
 
     @property
     def vivid(self) -> bool:
-        """True if the engine invents detail: it has a fidelity control, or its family does."""
+        """True if the engine invents detail: it has a fidelity control, or its family is not CNN."""
         return self.family != "CNN" or self.controls.fidelity is not None
 
     @property
     def region(self) -> CropRegion:
-        """The part of the crop that the network takes and returns."""
+        """The part of the crop that the network processes: x, y, width, height."""
         return self.input.region or (0, 0, self.input.size, self.input.size)
 
     @property
@@ -136,7 +139,7 @@ class Recipe:
 
     @property
     def network(self) -> Path | bytes:
-        """The network: a file or, with a person's weights, its bytes."""
+        """The network's file; with a person's weights, the network's bytes."""
         if self.learned is None:
             return self.model_path
         base = load_recipe(SHIPPED / BASE / "recipe.toml")
@@ -148,7 +151,7 @@ class Recipe:
         return self.folder / self.golden.file
 
     def fault(self, *, reread: bool = False) -> str | None:
-        """Checks the weights. Takes `reread` and returns a fault or None, like `weights_fault`."""
+        """Checks the weights like `weights_fault`. Returns a fault or None."""
         return weights_fault(self.model_path, self.weights.bytes, self.weights.sha256, reread=reread)
 
     @property
@@ -160,7 +163,7 @@ class Recipe:
         """Raises MissingComponent if the weights differ from the recipe's."""
         if fault := self.fault():
             raise MissingComponent(
-                "engine {name}: weights {path} {fault}; repair it with: {repair}, or put the right file there",
+                "engine {name}: weights {path} {fault}; repair it with: {repair}, or restore the file",
                 code="weights_wrong",
                 name=self.name,
                 path=self.model_path,
@@ -170,8 +173,8 @@ class Recipe:
 
 
 LEARNED_PSNR = 30.0
-"""Minimum PSNR in dB of a person's weights against the engine's golden answers: they must not change other people's
-faces. Networks that collapse in reduced precision are below 20 dB."""
+"""Minimum PSNR in dB of a person's weights against the engine's golden answers, because they must not change other
+people's faces much. Networks that collapse in reduced precision are below 20 dB."""
 
 
 def of_person(recipe: Recipe, learned: Learned) -> Recipe:
@@ -182,8 +185,8 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     """
     if recipe.folder.parent != SHIPPED:
         raise UsageError(
-            "the weights learnt of {person} are for the engines of rtface, and {folder} hides {engine}; remove that "
-            "folder, or leave out {--person}",
+            "the weights learnt for {person} need rtface's own {engine}, which {folder} replaces; remove that folder, "
+            "or leave out {--person}",
             code="learnt_engine",
             person=learned.name,
             folder=recipe.folder,
@@ -192,27 +195,27 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     base = load_recipe(SHIPPED / BASE / "recipe.toml")
     if learned.meta.get("base") != base.weights.sha256:
         raise UsageError(
-            "the weights learnt of {person} belong to another version of {base}; learn again with: "
+            "the weights learnt for {person} belong to another version of {base}; learn again with: "
             "rtface learn {person} SOURCE {--overwrite=True}",
             code="learnt_old",
             person=learned.name,
             base=BASE,
         )
     psnr = recipe.golden.psnr
-    looser = Psnr(
+    lower_limits = Psnr(
         LEARNED_PSNR, *(None if v is None else min(v, LEARNED_PSNR) for v in (psnr.bf16, psnr.fp16, psnr.int8))
     )
     return replace(
         recipe,
         name=f"{recipe.name}{MARK}{learned.name.lower()}",
         digest=hashlib.sha256(f"{recipe.digest} {learned.digest}".encode()).hexdigest(),
-        golden=replace(recipe.golden, psnr=looser),
+        golden=replace(recipe.golden, psnr=lower_limits),
         learned=learned,
     )
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Reads one ``recipe.toml``. Raises EngineError, which names the file and the key."""
+    """Reads one ``recipe.toml``. Raises EngineError; the message contains the file and the key."""
     try:
         text = path.read_bytes()
         table = parse_toml(text.decode())
@@ -229,33 +232,35 @@ def load_recipe(path: Path) -> Recipe:
         recipe = from_table(Recipe, table | {"folder": path.parent, "digest": hashlib.sha256(text).hexdigest()}, "")
     except UsageError as error:
         raise EngineError("recipe {path}: {why}", code="recipe_wrong", path=path, why=error) from error
-    if fault := _misfit(recipe):
+    if fault := _inconsistency(recipe):
         raise EngineError("recipe {path}: {fault}", code="recipe_fault", path=path, fault=fault)
     return recipe
 
 
-def _misfit(recipe: Recipe) -> str | None:
-    """Returns the first inconsistency in a recipe, or None."""
+def _inconsistency(recipe: Recipe) -> str | None:
+    """Returns the first inconsistency in a recipe; None if there is none."""
     size, (x, y, w, h) = recipe.input.size, recipe.region
     for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
         if not high > low:
             return f"{name} is empty: [{low}, {high}]"
     if size < 32 or size % 16:
-        return f"input.size must be a multiple of 16 from 32 up, got {size}"
+        return f"input.size must be a multiple of 16 and at least 32, got {size}"
     if not re.fullmatch(NAME, recipe.name):
-        return f"name must be letters, digits and . _ + - only, got {brief(recipe.name)}"
+        return f"name must contain only letters, digits and . _ + -, got {brief(recipe.name)}"
     if min(x, y) < 0 or min(w, h) < 32 or max(x + w, y + h) > size:
-        return f"input.region must lie in the crop of {size} and be 32 or wider and higher, got {[x, y, w, h]}"
+        return f"input.region must lie in the crop of {size} px and be at least 32 px wide and high, got {[x, y, w, h]}"
     if (recipe.memory or recipe.output.residual) and (recipe.input.range, recipe.output.range) != ((0, 1), (0, 1)):
-        return "a network with memory or of a residual must take and give values of 0…1"
+        return "with a memory or a residual output, input.range and output.range must be [0, 1]"
     control = recipe.controls.fidelity
     if control is not None and not 0 <= control.default <= 1:
         return f"controls.fidelity.default must be between 0 and 1, got {control.default:g}"
     if control is not None and control.name in replace(recipe, controls=EngineControls()).inputs:
-        return f"controls.fidelity.name is that of another input: {control.name}"
+        return f"controls.fidelity.name is the name of another input: {control.name}"
     grid = recipe.memory.grid if recipe.memory else None
     if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):
-        return f"memory.grid must go into input.size and input.region without remainder, got {grid}"
+        return (
+            f"memory.grid must be at least 32, and input.size / memory.grid a whole factor of input.region, got {grid}"
+        )
     return None
 
 
@@ -273,7 +278,7 @@ def unknown_engine(name: str) -> UsageError:
 
 
 def find_recipes() -> dict[str, Path]:
-    """Returns the ``recipe.toml`` of every engine, by name. A user's engine hides a shipped one of the same name."""
+    """Returns the ``recipe.toml`` of every engine, by name. A user's engine replaces a shipped one of the same name."""
     recipes: dict[str, Path] = {}
     settings = config_dir()
     for folder in (SHIPPED, *([settings / "engines"] if settings else [])):

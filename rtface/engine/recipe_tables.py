@@ -12,8 +12,8 @@ Family = Literal["CNN", "GAN", "transformer", "codebook", "diffusion"]
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """The licence of an engine: SPDX names of code and weights, origin of the training data, and further terms for
-    users."""
+    """The licence of an engine: SPDX names of code and weights, origin of the training data, and additional terms
+    for users."""
 
     code: str
     weights: str
@@ -44,7 +44,7 @@ CropRegion = tuple[int, int, int, int]
 @dataclass(frozen=True, slots=True)
 class Port:
     """The network's input image: tensor name, side of the crop in pixels, layout, value range, colour order. `region`
-    is the part of the crop that the network takes and returns, if it is not the whole crop."""
+    is the part of the crop that the network processes; None for the whole crop."""
 
     name: str
     size: int
@@ -68,12 +68,12 @@ class Output:
 class RecurrentTensors:
     """Tensors of a recurrent network besides the crop.
 
-    The network keeps its answer for the region on a crop of side `grid`: the crop itself or, if `grid` is given, a copy
-    reduced by a whole factor. The copy's region is input `shrunk`, its answer is output `kept`, both 1×3×h×w.
+    The answer for the region is an input for the next frame. If `grid` is set, it refers to a copy of the crop that is
+    reduced by a whole factor to side `grid`: input `shrunk` is the copy's region, output `kept` the answer for it, both
+    1×3×h×w.
 
-    Inputs: `past`, 1×3×h×w, 0…1, the unaligned answer for the previous frame (the network aligns it); `known`, 1×1×1×1,
-    0 on a face's first frame, else 1. The network's internal state, 1×`shape`, is the input `state` and the output
-    `next`.
+    Input `past` (1×3×h×w, 0…1) is the answer for the previous frame, which the network aligns. Input `known` (1×1×1×1)
+    is 0 on a face's first frame, else 1. The network's internal state, 1×`shape`, is input `state` and output `next`.
 
     A network with `heads` also returns `log_scale` (of the remaining error) and `occlusion` (0…1), each 1×1×`maps`
     (rows, columns), over the region.
@@ -112,7 +112,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Precisions:
-    """Preferred precision of a CPU, fallback, and ONNX nodes that stay fp32."""
+    """The preferred CPU precision, the fallback, and ONNX nodes kept in fp32."""
 
     default: FloatPrecision = "f32"
     fallback: FloatPrecision = "f32"
@@ -121,11 +121,11 @@ class Precisions:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A number (0…1) that the network takes besides the crop.
+    """An input of the network besides the crop: a number, 0…1.
 
     Attributes:
         name: name of the float32 input, N×1.
-        default: value unless the user sets another; also used for the golden crops.
+        default: value if the user sets none; also used for the golden crops.
     """
 
     name: str
@@ -134,8 +134,8 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class EngineControls:
-    """The controls for users. `strength` scales the correction; `fidelity`, of some networks, keeps the answer close to
-    the crop (1) or makes it beautiful (0)."""
+    """The controls for users. `strength` scales the correction. Some networks have a `fidelity` control: 1 keeps the
+    answer close to the crop, 0 makes it look best."""
 
     strength: bool = True
     fidelity: Control | None = None
@@ -156,8 +156,8 @@ class Golden:
     """The golden crops and the reference's answers, in an npz file.
 
     Arrays: ``crops`` (uint8 N×S×S×3 RGB) and ``restored`` (float N×3×S×S, 0…1); for a recurrent engine also
-    ``next_crops`` and ``next_restored``, the following frames, restored with its state. An optional `sha256` (hex) of
-    the file, like the rest of the recipe, is part of the identity of a cached verdict.
+    ``next_crops`` and ``next_restored``, the following frames, restored with the engine's state. An optional `sha256`
+    (hex) of the file is, like the whole recipe, part of the identity of a cached verdict.
     """
 
     file: str

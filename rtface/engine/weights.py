@@ -16,9 +16,10 @@ from rtface.util.paths import cache_dir
 
 
 def weights_fault(path: Path, size: int, sha256: str, *, reread: bool = False) -> str | None:
-    """Returns the fault of a weights file, None if it is correct.
+    """Returns the fault of a weights file; None if it is correct.
 
-    `size` is in bytes, `sha256` in hex. `reread` ignores the cache: disk errors change no attribute of the file.
+    `size` is in bytes, `sha256` in hex. `reread` ignores the cache, because disk errors change
+    no attribute of the file.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Cuts out parts of a frame for the first stage, with masks."""
+"""Cuts out parts of a frame for the first stage. Computes their masks."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from rtface.geometry.transforms import (
 from rtface.protocols import View
 
 CELL, MULTIPLE = 8, 16
-"""Side of a cell of the network's output, and the divisor of the sides of its input, in samples."""
+"""Side in samples of a cell of the network's output. The sides of its input are multiples of MULTIPLE samples."""
 LARGEST = 512
-"""Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
+"""Longest side in samples of a place that is corrected; larger faces and heads are not corrected."""
 _MASK_SIDE = 128
 _CALM_CODE_VALUES = (9.0, 14.0)
-"""Mean fine detail up to which the surroundings of a face are fully corrected, and from which they are left alone. More
-detail means text, line art or test charts, which the network takes for coding artefacts."""
+"""Surroundings of a face are fully corrected up to the first value of mean fine detail, and not at all from the second
+on. More detail means text, line art or test charts, which the network mistakes for coding artefacts."""
 _BLUR_SAMPLES = 16
 _FACE_SIDES, HEAD = 1.3, 2.3
-"""Side of the picture of a face and of its head, in sides of the face's box."""
+"""Sides of the place of a face, and of a head, as multiples of the side of the face's box."""
 
 
 class CodecTraits(NamedTuple):
     """Describes how a codec differs from H.264.
 
     Attributes:
-        finer: log2 of the codec's quantiser step minus log2 of the step with which H.264 leaves the same error; above
+        finer: log2 of the codec's quantiser step minus log2 of the H.264 step that leaves the same error. It is above
             0 because the codec predicts and filters better. Measured on the training people; the values for AV1 and
-            HEVC were raised again on held-out films.
-        unreached: share of the expected gain that is not reached, measured on eight tuning people: the networks saw
-            less of the codec, and overrate the errors of stills without noise.
-        face_alone: whether nothing round a face is corrected: the network has seen too little of the codec to improve
-            smooth backgrounds.
+            HEVC were raised after tests on held-out films.
+        unreached: share of the expected gain that is not reached, measured on eight tuning people. The networks were
+            trained on less material of the codec, and overestimate the errors of stills without noise.
+        face_alone: whether nothing round a face is corrected, because the network was trained on too little material
+            of the codec to improve smooth backgrounds.
     """
 
     finer: float = 0.0
@@ -69,10 +69,10 @@ class Place:
     """A part of a frame, with its own pixel grid.
 
     Attributes:
-        matrix: display → pixels of the place, float64 2×3; an integer shift of the stored samples.
-        x, y: position of its first sample in the stored columns and rows of the frame or field; multiples of `CELL`.
+        matrix: display → pixels of the place, float64 2×3. The place is shifted from the stored samples by integers.
+        x, y: column and row of its first sample, counted in the stored frame or field; multiples of `CELL`.
         width, height: size in samples, multiples of `MULTIPLE`.
-        seen: x0, y0, x1, y1 of the part inside the frame, in pixels of the place.
+        seen: the part inside the frame: x0, y0, x1, y1 in pixels of the place.
     """
 
     matrix: Float
@@ -83,11 +83,12 @@ class Place:
     seen: Box
 
     def steps(self, quantisers: Quantisers | None, rows: int) -> Float32 | None:
-        """Returns log2 of each cell's H.264 quantiser step, or None if unknown. float32 height/8 × width/8.
+        """Returns log2 of each cell's quantiser step, or None if unknown. float32 height/8 × width/8. Steps of other
+        codecs are converted to those of H.264.
 
         Args:
             quantisers: quantisers of the frame.
-            rows: stored rows of the frame per row of this place: 2 for a field.
+            rows: stored rows of the frame per row of this place: 1 for a frame, 2 for a field.
         """
         if quantisers is None:
             return None
@@ -99,7 +100,7 @@ class Place:
 
 
 def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
-    """Returns the place of a face's box enlarged `around` times. Its sides are at most `largest` samples."""
+    """Returns the place of a face's box, enlarged by the factor `around`. The place's sides are at most `largest`."""
     size = frame.image.width, frame.image.height
     to_plane = plane_matrix(size, frame.display, field=frame.field)
     x0, y0, x1, y1 = bounds(to_plane, face.box.tolist())
@@ -110,17 +111,17 @@ def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
     return Place(compose(translation(-x, -y), to_plane), x, y, width, height, seen)
 
 
-def _span(centre: float, length: float, whole: int, largest: int) -> tuple[int, int]:
-    """Returns first sample and length of a span around a centre. It lies on the grid, and inside `whole` if it fits."""
-    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # + CELL: room to snap
+def _span(centre: float, length: float, size: int, largest: int) -> tuple[int, int]:
+    """Returns first sample and length of a span round a centre. Both lie on the grid, and inside `size` if possible."""
+    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # + CELL for snapping
     first = CELL * round((centre - count / 2) / CELL)
-    last = CELL * max(0, -(-(whole - count) // CELL))
+    last = CELL * max(0, -(-(size - count) // CELL))
     return min(max(first, 0), last), count
 
 
 def place_within(frame: Frame, face: Face, inside: bool, around: bool) -> tuple[Place | None, bool]:
-    """Returns the place to correct, and whether it is a head. With `around` the place is the head, unless that is too
-    large. Otherwise, with `inside`, it is the face. It is None if neither is wanted, or all wanted are too large."""
+    """Returns the place to correct, and whether it is a head. With `around`, the place is the head unless that is too
+    large. Otherwise, with `inside`, it is the face. The place is None if neither applies."""
     for head in [True] * around + [False] * inside:
         place = place_of(frame, face, HEAD if head else _FACE_SIDES, LARGEST + MULTIPLE)
         if max(place.width, place.height) <= LARGEST:
@@ -160,7 +161,7 @@ def masks_of(face: Face, place: Place, edge: tuple[float, float] = HEAD_EDGE) ->
 
 
 def calm_of(picture: Bytes) -> Float32:
-    """Returns how calm each pixel's surroundings are, float32 h×w, 0…1. Hair, cloth and leaves count as calm (1)."""
+    """Returns how calm each pixel's surroundings are, float32 h×w, 0…1. Hair, cloth and leaves count as calm."""
     fine: Any = cv2.absdiff(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
     mean: Any = cv2.blur(fine, (_BLUR_SAMPLES, _BLUR_SAMPLES), borderType=cv2.BORDER_REPLICATE).mean(
         2, dtype=np.float32

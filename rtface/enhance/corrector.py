@@ -1,8 +1,8 @@
 """Corrects single frames: crop, restore, shape, composite.
 
 It uses devices, engines and trackers only through `rtface.protocols`. The work on a frame is split in two, so that an
-engine can compute while the next frame's crops are cut: `submit` starts the work, `collect` finishes it, in the order
-of the frames. A frame on which something fails passes through; the fault is counted, and does not end the run.
+engine can compute while the next frame's crops are cut: `submit` starts the work, and `collect` finishes it, in the
+order of the frames. A frame on which something fails passes through; the fault is counted, and does not end the run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from rtface.util.held_faces import HeldFaces
 
 _GRAIN_SHARES: dict[GrainMode, float] = {"match": 0.0, "less": 0.5, "none": 1.0}
 _MIN_RING_STRENGTH = 0.3
-"""Strength of the first stage round a face from which `--region auto` includes the surroundings."""
+"""`--region auto` corrects the surroundings of a face if the first stage's strength there is at least this."""
 
 
 class InventedMeter(Protocol):
@@ -62,9 +62,9 @@ class Helpers:
     Attributes:
         light: name of the engine that runs between the keyframes of a heavy one.
         persons: recogniser of the tracks' persons.
-        coded: the first stage; without it, no face is decided by its expected gain.
-        guard: guard that weakens corrections that change the person.
-        invented: meter that makes the map of invented detail.
+        coded: the first stage; without it, the expected gain is unknown and decides no treatment.
+        guard: weakens corrections that change the person.
+        invented: makes the map of invented detail.
     """
 
     light: str | None = None
@@ -85,13 +85,13 @@ class FaceCorrector(ABC):
         options: the options grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
         rules: decisions about tracks that do not come from their analysis.
-        analysis: False corrects every face fully; True decides by `options.correct`.
+        analysis: True: `options.correct` decides how far a face is corrected. False: every face is corrected fully.
         helpers: optional parts of the run.
 
     Attributes:
         strength: strength of the run, 0…1; may be changed between frames.
         tracks: the state of every track.
-        switch: holds the runtime of the next frame.
+        switch: stores the runtime of the next frame.
         persons, guard, invented: as in `Helpers`.
     """
 
@@ -115,10 +115,10 @@ class FaceCorrector(ABC):
         self.use_persons(helpers.persons)
         self.switch.moved = self.tracks.leave_engines  # another device cannot use the engines' answers
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
-        self._holds = {persons: HeldFaces() for persons in (False, True)}  # each must see all frames in order
+        self._held_faces = {persons: HeldFaces() for persons in (False, True)}  # by `persons_known` of `chosen`
         self._repeats = RepeatedFrames()
         self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
-        self._select = self._selector(helpers.light)
+        self._select = self._create_selector(helpers.light)
 
     @property
     def runtime(self) -> Runtime:
@@ -129,13 +129,13 @@ class FaceCorrector(ABC):
         """Returns the faces of a frame that the options select. Called for every frame, in order.
 
         Args:
-            persons_known: False before persons are recognised: returns all faces that a filter by person may select.
+            persons_known: False before persons are recognised; then all faces are returned that the filter may select.
         """
-        chosen = self._filter if persons_known else self._filter.before_persons
-        return chosen(frame.faces, self._holds[persons_known].on(frame))
+        face_filter = self._filter if persons_known else self._filter.before_persons
+        return face_filter(frame.faces, self._held_faces[persons_known].on(frame))
 
     def use_persons(self, persons: PersonRecogniser | None) -> None:
-        """Sets the recogniser of persons, or None for none. Called before the first frame."""
+        """Sets the recogniser of persons; None disables recognition. Called before the first frame."""
         self.persons = persons
         if persons is not None:
             self.tracks.person_of = persons.gallery.label_of
@@ -154,19 +154,19 @@ class FaceCorrector(ABC):
         task = FrameTask(frame, self.runtime.device)
         try:
             if self.persons is not None:
-                if self.mode is not Mode.FILM:  # in a film the look-ahead has done it
+                if self.mode is not Mode.FILM:  # a film's look-ahead has recognised them
                     self.persons(frame, self.runtime.device.view)
                 task.frame = frame = self.persons.label(frame)
             if self.switch.works:
                 self.submit_faces(task, self.chosen(frame))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and reported
-            self._failed(error, task)
+            self._pass_through(error, task)
             task.frame = replace(task.frame, failed=task.frame.failed or "enhance")
         task.seconds = perf_counter() - started
         return task
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
-        """Submits the faces that the user's filter selects. Its errors fail the frame."""
+        """Submits the faces that the user's filter selects. After an exception, the frame passes through."""
         frame = task.frame
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
@@ -177,24 +177,24 @@ class FaceCorrector(ABC):
         strength = self.shots.at(frame.time).strength_of(self.strength)
         task.faces = self._select(frame, faces, self.runtime, strength)
         for face in task.faces:
-            face.shaping = self._shaping(task, face)
-        self._first_stage(task, faces, strength)
+            face.shaping = self._shaping_options(task, face)
+        self._run_first_stage(task, faces, strength)
         if task.faces:
             self._submit_faces(task)
         self._measure.begin()
         self.tracks.sweep(frame.time)
 
-    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
+    def _run_first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
         """Removes coding artefacts from the frame if that is expected to help.
 
         Args:
             light: whether the light network is used.
         """
         frame = task.frame
-        chosen = [
-            one
+        cleaned = [
+            item
             for face in faces
-            if max(map(max, (one := (face, *self._first_strengths(face, frame.time, strength)))[1:])) > UNSEEN_STRENGTH
+            if max(map(max, (item := (face, *self._first_strengths(face, frame.time, strength)))[1:])) > UNSEEN_STRENGTH
             and self._coded is not None
         ]
         grainy = [
@@ -202,44 +202,46 @@ class FaceCorrector(ABC):
             for face in faces
             if self._coded is not None and (share := self._grain_share(face, frame.time, strength)) > UNSEEN_STRENGTH
         ]
-        # In a live run with keyframes a better answer may follow for the same image.
+        # A live run with keyframes does not repeat samples, because a better answer may follow for the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
-            task.shown = self._repeats.of(frame, task.faces, [*chosen, *grainy])
-        if self._coded is None or not (chosen or grainy):
+            task.shown = self._repeats.of(frame, task.faces, [*cleaned, *grainy])
+        if self._coded is None or not (cleaned or grainy):
             return
         if self.invented:
             task.original = self.invented.original(frame)
         with self._stats.time("first stage"):
-            task.frame = self._coded.process(frame, chosen, light=light) if chosen else frame
+            task.frame = self._coded.process(frame, cleaned, light=light) if cleaned else frame
             task.frame = self._coded.take_grain(task.frame, grainy)
         task.cleaned = task.frame is not frame
         if task.cleaned and not frame.lead_in:
             corrected = {face.face.track_id for face in task.faces}
-            for face in {id(face): face for face, *_ in (*chosen, *grainy)}.values():
+            for face in {id(face): face for face, *_ in (*cleaned, *grainy)}.values():
                 if face.track_id not in corrected:
                     self.tracks.states[face.track_id].figures.apply(None, frame.time)
 
     def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[StageStrength, StageStrength]:
-        """Returns the first stage's strengths inside a face's oval and round it."""
+        """Returns the first stage's strengths, inside a face's oval and round it."""
         if (track := self.tracks.states.get(face.track_id)) is None:
             return StageStrength(), StageStrength()
         inside, ring = track.first
         region = self._options.region
         around = 0.0 if region == "face" or (region == "auto" and ring < _MIN_RING_STRENGTH) else ring
         strength = self.tracks.strength_of(face, time, strength).wanted
-        within = track.faded("first colour", of_colours(inside, INSIDE), time)
-        beyond = track.faded("ring colour", of_colours(around, 1.0), time)
+        inside_colour = track.faded("first colour", of_colours(inside, INSIDE), time)
+        around_colour = track.faded("ring colour", of_colours(around, 1.0), time)
         around = track.faded("ring", around, time)
-        return StageStrength(inside * strength, within * strength), StageStrength(around * strength, beyond * strength)
+        return StageStrength(inside * strength, inside_colour * strength), StageStrength(
+            around * strength, around_colour * strength
+        )
 
     def _grain_share(self, face: Face, time: float, strength: float) -> float:
-        """Returns the share of a head's grain to remove. Grain is removed even from a head that is otherwise left
-        alone, unless the user forces it to be left alone."""
+        """Returns the share of a head's grain to remove. Grain is also removed from heads that the analysis leaves
+        uncorrected, but not from those that the user excluded."""
         track = self.tracks.states.get(face.track_id)
-        wanted = self.tracks.forced(face, time) or (
+        forced = self.tracks.forced(face, time) or (
             track.analyzer.treatment if track and track.analyzer.forced else None
         )
-        if track is None or (wanted is not None and not wanted.on):
+        if track is None or (forced is not None and not forced.on):
             return 0.0
         share = _GRAIN_SHARES[self._options.grain] * self.tracks.strength_of(face, time, 1.0).wanted
         return track.faded("grain", share, time) * min(strength, 1.0)
@@ -250,15 +252,15 @@ class FaceCorrector(ABC):
         places = [(face.matrix(size), size) for face in task.faces for size in face.sizes]
         with self._stats.time("crop"):
             task.crops = device.cut(frame, places)
-            cut, with_keyframes = iter(task.crops), list[Crops[Pixels]]()
+            cut_crops, keyframe_crops = iter(task.crops), list[Crops[Pixels]]()
             for face in task.faces:
-                face.crops, *light = (next(cut) for _ in face.sizes)
-                with_keyframes += [face.crops, *light] if light else []
-            on_host = iter(device.to_host(with_keyframes))
+                face.crops, *light = (next(cut_crops) for _ in face.sizes)
+                keyframe_crops += [face.crops, *light] if light else []
+            on_host = iter(device.to_host(keyframe_crops))
         for face in task.faces:
             if face.light is not None:
                 self._submit_both(face, face.light, next(on_host), next(on_host))
-            elif not face.key or face.track.late is not None:  # or an earlier answer is still due
+            elif not face.key or face.track.late is not None:  # no keyframe, or an earlier answer is still pending
                 self._stats.count("crops:carried")
             else:
                 if frame.new:
@@ -269,28 +271,29 @@ class FaceCorrector(ABC):
         """Submits a face to the light engine. On keyframes, also submits it to the heavy one.
 
         Args:
-            crops, light_crops: crops for the heavy and for the light engine, on the host.
+            crops: crops for the heavy engine, in host memory.
+            light_crops: crops for the light engine, in host memory.
         """
         track = face.track
         face.output = self._submit(face, light, light_crops)
         face.sample = sample = FaceSample(face.time, crops, light_crops, face.output)
         if self._is_keyframe(face, sample):
-            engine, last = face.engine, track.keys.last
+            engine, last_key = face.engine, track.keys.last
             self._stats.count(f"crops:{engine.name}")
-            after = last.key if last is not None and face.time - last.time <= MEMORY_S else None
-            sample.submit = lambda crop: engine.submit(crop, after)
+            memory = last_key.key if last_key is not None and face.time - last_key.time <= MEMORY_S else None
+            sample.submit = lambda crop: engine.submit(crop, memory)
         track.keys.add(sample)
 
     def _submit(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
-        """Submits a crop to an engine. The track keeps its answer for the next frame."""
+        """Submits a crop to an engine. The track stores the answer, from which a recurrent engine continues."""
         self._stats.count(f"crops:{engine.name}")
         return face.track.ask(engine, crops.pixels, face.time)
 
-    def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
+    def _shaping_options(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(
             face.strength.applied,
             self._options.grain,
-            # Recurrent engines and blended keyframes are steady without the temporal average.
+            # Recurrent engines and blended keyframes need no temporal average: they do not flicker.
             average=not (face.light or face.engine.recurrent or task.frame.new),
             keep=task.device.carries and (self.mode is Mode.LIVE or bool(learnt_persons(self._options.person))),
             # An engine that restores only the face never changes the head.
@@ -315,10 +318,10 @@ class FaceCorrector(ABC):
                     task.shown.finish(frame)
                 if self.invented:
                     frame = self.invented.measured(frame, task.original, ())
-                frame = self._counted(frame)
+                frame = self._count_corrected(frame)
         except Exception as error:  # noqa: BLE001 - as in `submit`
-            self._failed(error, task)
-            frame = replace(self._counted(frame) if task.cleaned else frame, failed=frame.failed or "enhance")
+            self._pass_through(error, task)
+            frame = replace(self._count_corrected(frame) if task.cleaned else frame, failed=frame.failed or "enhance")
         task.seconds += perf_counter() - started
         self._stats.add("added", task.seconds)
         return frame
@@ -329,13 +332,13 @@ class FaceCorrector(ABC):
             task.resume()
         for face in task.faces:
             with stats.time("engine wait"):
-                face.restored = self._restored(task, face)
+                face.restored = self._answer_to_show(task, face)
         with stats.time("correct"):
             corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
-        if self.mode is Mode.FILM:  # a live run is endless, and reports no doubts
+        if self.mode is Mode.FILM:  # a live run reports no doubts, because it may never end
             note_doubts(task.faces, corrections, task.device)
-        shown = [face for face in task.faces if face.strength.seen]
-        for face in shown:
+        visible = [face for face in task.faces if face.strength.seen]
+        for face in visible:
             if not before.lead_in:
                 face.track.figures.apply(face.strength, face.time)
         original = task.original
@@ -345,59 +348,59 @@ class FaceCorrector(ABC):
             frame = task.device.paste(before, corrections)
         if task.shown is not None and frame.touched:
             task.shown.finish(
-                frame, settled=all(face.restored is not None or face.state.key.ready(face.time) for face in shown)
+                frame, settled=all(face.restored is not None or face.state.key.ready(face.time) for face in visible)
             )
         if self.invented and frame.touched:
             with stats.time("invented"):
                 frame = self.invented.measured(frame, original, task.faces)
         task.crops = ()
-        if not shown:  # only invisible trials of a quality level (`rtface.quality.governor`)
+        if not visible:  # only invisible trials of a quality level (`rtface.quality.governor`)
             frame = replace(frame, touched=before.touched)
-            return self._counted(frame) if task.cleaned else frame
+            return self._count_corrected(frame) if task.cleaned else frame
         if frame is not before:
             changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
             frame = replace(frame, changed=changed)
-        return self._counted(frame) if frame is not before or task.cleaned else frame
+        return self._count_corrected(frame) if frame is not before or task.cleaned else frame
 
-    def _counted(self, frame: Frame) -> Frame:
+    def _count_corrected(self, frame: Frame) -> Frame:
         """Counts a corrected frame, and returns it marked as corrected."""
         self._stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return replace(frame, corrected=True)
 
-    def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
-        """Returns the answer to show, or None if late or missing."""
+    def _answer_to_show(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
+        """Returns the answer to show. Returns None if it is late or missing."""
         if face.sample is not None:
-            box = self._box(face)
+            box = self._shown_box(face)
             face.track.keys.prepare(face.sample, box)
             return face.track.keys.restored(face.sample, box, face.share)
         return None if face.output is None else face.output.result()
 
-    def _box(self, face: FaceTask) -> Box:
-        """Returns the crop's shown part, on a grid of SIDE×SIDE samples."""
+    def _shown_box(self, face: FaceTask) -> Box:
+        """Returns the box of the crop that is shown, in SIDE×SIDE samples."""
         return shown_box(SIDE, face.mesh, face.crops.size, face.shaping.region)
 
-    def _failed(self, error: Exception, task: FrameTask) -> None:
-        """Counts the fault, and lets the frame pass through."""
-        self._fault(error, task)
+    def _pass_through(self, error: Exception, task: FrameTask) -> None:
+        """Counts the fault, and drops the corrections of the frame."""
+        self._handle_error(error, task)
         task.give_up()
 
-    def _fault(self, error: Exception, task: FrameTask) -> None:
+    def _handle_error(self, error: Exception, task: FrameTask) -> None:
         if isinstance(error, DeviceLost):
             self.switch.lost(error, task.device)
             if not self.switch.works:
                 return
-        self._count(error)
+        self._count_fault(error)
 
-    def _count(self, error: Exception) -> None:
+    def _count_fault(self, error: Exception) -> None:
         self._stats.fault("enhance", error)
 
     # -- differences between films, calls and live runs ---------------------------------------------------
 
-    def _selector(self, light: str | None) -> EngineSelector:
+    def _create_selector(self, light: str | None) -> EngineSelector:
         return EngineSelector(self._options, self._stats, self.tracks, light)
 
     def label(self, frame: Frame) -> Frame:
-        """Returns the frame with the persons recognised so far. It does not look at pixels."""
+        """Returns the frame labelled with the persons recognised so far. Does not read pixels."""
         return self.persons.label(frame) if self.persons is not None else frame
 
     @abstractmethod

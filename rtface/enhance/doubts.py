@@ -14,9 +14,9 @@ from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
-"""Cells a side of the grid on which a correction is compared with that of the previous frame."""
+"""Cells per side of the grid on which a correction is compared with the previous frame's correction."""
 _MAX_GAP_S = 0.2
-"""Longest gap between two frames that are compared, in seconds."""
+"""Maximum seconds between two frames that are compared."""
 _TIME_MARGIN_S = 1e-3
 
 
@@ -24,7 +24,7 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
     """Records the doubts of a frame's faces in their tracks' figures."""
     for face, correction in zip(faces, corrections, strict=True):
         if face.strength.seen:
-            doubt = _doubt(face, correction, device)  # in a lead-in too: the next frame is compared with it
+            doubt = _doubt(face, correction, device)  # also in a lead-in, for the comparison on the next frame
             if not face.frame.lead_in:
                 face.track.figures.note(face.time).doubt = doubt
 
@@ -32,13 +32,13 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     change, flicker, fine = 0.0, 0.0, 0.0
     if device.name == "cpu":  # reading from a GPU would mean waiting for it
-        change, flicker, fine = _change(face, *device.read(correction))
+        change, flicker, fine = _change_figures(face, *device.read(correction))
     pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
     error = hidden = 0.0
     if restored is not None and isinstance(restored.log_scale, np.ndarray):
-        error = 255.0 * float(np.exp(_middle(restored.log_scale[0])).mean())
+        error = 255.0 * float(np.exp(_central_half(restored.log_scale[0])).mean())
     if restored is not None and isinstance(restored.occlusion, np.ndarray):
-        hidden = float(_middle(restored.occlusion[0])[::4, ::4].mean())
+        hidden = float(_central_half(restored.occlusion[0])[::4, ::4].mean())
     x0, y0, x1, y1 = face.face.box.tolist()
     return Doubt(
         face.time,
@@ -59,26 +59,26 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     )
 
 
-def _middle(values: Float32) -> Float32:
-    """Returns the middle half of a map in each direction: the face."""
+def _central_half(values: Float32) -> Float32:
+    """Returns the central half of a map in each direction: the face."""
     rows, columns = (side // 4 for side in values.shape)
     return values[rows : len(values) - rows, columns : values.shape[1] - columns]
 
 
-def _change(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[float, float, float]:
-    """Returns `Doubt.change`, `flicker` and `fine`: two mean absolute changes of luma, of 255, and a share."""
+def _change_figures(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[float, float, float]:
+    """Returns `change`, `flicker` and `fine` of `Doubt`. The first two are mean absolute changes of luma, of 255."""
     luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    before, face.track.change = face.track.change or (-1e9, cells), (face.time, cells)
-    recent = 0.0 < face.time - before[0] <= _MAX_GAP_S
-    flicker = 255.0 * cv2.norm(cells, before[1], cv2.NORM_L1) / cells.size if recent else 0.0
+    previous, face.track.change = face.track.change or (-1e9, cells), (face.time, cells)
+    recent = 0.0 < face.time - previous[0] <= _MAX_GAP_S
+    flicker = 255.0 * cv2.norm(cells, previous[1], cv2.NORM_L1) / cells.size if recent else 0.0
     left, top = (face.crops.matrices[0] - matrix)[:, 2].round().astype(int)
     crop: Any = face.crops.pixels
     green, share = crop[0, 1, top : top + luma.shape[0], left : left + luma.shape[1]], 256 / face.crops.size
     fine = 0.0
     if min(luma.shape) * share >= 8:
-        # At 256 samples a side this is detail of about two samples, the finest that networks add.
-        seen, added = (cv2.resize(x, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for x in (green, luma))
-        detail = np.where(added == 0, 0.0, cv2.subtract(seen, cv2.blur(seen, (5, 5))))
+        # At 256 samples a side, this is detail of about two samples, the finest that networks add.
+        image, added = (cv2.resize(x, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for x in (green, luma))
+        detail = np.where(added == 0, 0.0, cv2.subtract(image, cv2.blur(image, (5, 5))))
         fine = float(np.vdot(added, detail) / max(1e-6, np.vdot(detail, detail)))
     return 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, flicker, fine

@@ -18,7 +18,7 @@ from rtface.quality.levels import FaceDecision, FaceDemand
 from rtface.stats import Stats
 from rtface.util.fade import faded
 
-# Seconds to blend a heavy engine's keyframe with the light engine's answer, until that is measured.
+# Assumed seconds for blending a heavy engine's keyframe with the light engine's answer, until they are measured.
 _BLEND_S = 0.008
 
 
@@ -28,11 +28,11 @@ class EngineSelector:
     Args:
         options: the options keyframe and detail.
         stats: receiver of warnings.
-        tracks: the state of every track, which the selector changes.
+        tracks: the state of every track; the selector changes it.
         light: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
 
     Attributes:
-        live: whether faces share the time of a frame; if so, it must be called for frames without faces too.
+        live: whether the faces of a frame share limited time. If so, call the selector for frames without faces too.
     """
 
     live = False
@@ -44,21 +44,22 @@ class EngineSelector:
         """Returns the faces to correct, with their engines.
 
         Args:
-            frame, faces: the frame, and its chosen faces.
-            runtime: holds the engines.
+            frame: the frame.
+            faces: the chosen faces of the frame.
+            runtime: contains the engines.
             strength: strength of the run, 0…1.
         """
-        tasks = self._selected(frame, faces, runtime, strength)
+        tasks = self._select(frame, faces, runtime, strength)
         for task in tasks:
             if person := task.face.person:
                 task.engine = runtime.engines.of_person(task.engine, person)
                 task.light = task.light and runtime.engines.of_person(task.light, person)
-            track, before, now = task.track, task.track.engine, task.engine.name
-            track.engine = now
-            if before not in (None, now):
-                if weights := bool(before) and shipped_name(before) == shipped_name(now) and not frame.new:
-                    track.weights = 0.0  # the correction fades to that of the other weights
-                if weights or self.live:
+            track, previous, engine = task.track, task.track.engine, task.engine.name
+            track.engine = engine
+            if previous not in (None, engine):
+                if same_network := bool(previous) and shipped_name(previous) == shipped_name(engine) and not frame.new:
+                    track.weights = 0.0  # the correction fades to that of the new weights
+                if same_network or self.live:
                     track.change_engine()
                 else:
                     track.forget()
@@ -66,10 +67,10 @@ class EngineSelector:
                 track.weights = faded(track.weights, 1.0, inf, 1.0)
                 task.share = min(task.share, track.weights)
             if not frame.lead_in:
-                track.figures.note(frame.time).engine = now
+                track.figures.note(frame.time).engine = engine
         return tasks
 
-    def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
+    def _select(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
         tasks: list[FaceTask] = []
         for face in faces:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
@@ -83,17 +84,17 @@ class EngineSelector:
             engine = runtime.engines.pick(face.width, len(faces) if self.live else 0, track.chosen)
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
-            lacking = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
-            # Published engines add as much detail as they were trained to.
-            detail = self._options.detail * lacking if engine.recurrent else 0.0
+            lost_detail = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
+            # `detail` applies to our recurrent engines; published ones add as much detail as they were trained to.
+            detail = self._options.detail * lost_detail if engine.recurrent else 0.0
             factors = factors.with_(vivid=track.faded("engine", target, frame.time) / decided, detail=detail)
-            light, every = self._key_frames(engine, frame, runtime)
+            light, every = self._keyframe_plan(engine, frame, runtime)
             tasks.append(FaceTask(track, face, frame, factors, engine, light=light, every=every))
         return tasks
 
-    def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
-        """Returns the engine between keyframes, and the shortest keyframe interval. The engine is None if `engine` runs
-        on every frame."""
+    def _keyframe_plan(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
+        """Returns the engine between keyframes, and the shortest keyframe interval in frames. The engine is None if
+        `engine` runs on every frame."""
         if self._light in (None, engine.name) or frame.new:
             return None, 1
         every = self._spacing(engine)
@@ -126,33 +127,33 @@ class GovernedSelector(EngineSelector):
         tasks = super().__call__(frame, faces, runtime, strength)
         for task in tasks:
             if task.light is not None:
-                self._stand_back(task.engine)
+                self._lower_priority(task.engine)
         return tasks
 
     def _spacing(self, engine: Engine) -> int:
         every = super()._spacing(engine)
         if self._options.keyframe == "auto":
-            # In effect, 2 means a new keyframe as soon as the engine has answered the last one.
+            # With 2, a new keyframe is submitted as soon as the engine has answered the last one.
             every = 1 if self._governor.costs.waits(1e-3 * engine.ms) else 2
         if every > 1:
-            self._stand_back(engine)
+            self._lower_priority(engine)
         return every
 
-    def _stand_back(self, engine: Engine) -> None:
+    def _lower_priority(self, engine: Engine) -> None:
         if engine not in self._in_background:
             self._in_background.append(engine)
             engine.stand_back()
 
-    def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
-        """Returns the faces for which there is time, with their quality."""
-        tasks = super()._selected(frame, faces, runtime, strength)
+    def _select(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
+        """Returns the faces for which there is time. The governor chooses their engines."""
+        tasks = super()._select(frame, faces, runtime, strength)
         costs = self._governor.costs
         dropped = sum(self._stats.counters[name] for name in ("dropped:late", "passed:late", "frames_late"))
         late, self._late = dropped - self._late, dropped
         for task in tasks:
             if task.light is None:
                 costs.learn(task.engine.name, 1e-3 * task.engine.ms)
-            else:  # a frame waits for the light engine only
+            else:  # a frame does not wait for the heavy engine
                 costs.learn(task.light.name, 1e-3 * task.light.ms)
                 costs.learn(task.engine.name, 1e-3 * task.light.ms + _BLEND_S)
         demands = [
@@ -182,13 +183,13 @@ class GovernedSelector(EngineSelector):
     @staticmethod
     def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
         track, heavy = task.track, task.engine.name
-        shown = shipped_name(track.engine or "")
+        previous = shipped_name(track.engine or "")
         task.strength = task.strength.with_(level=decision.strength)
         task.key, task.share = decision.key, decision.share
         if task.light is None:
             task.engine = runtime.engines.named(decision.engine)
-        elif not decision.key and shown in (heavy, decision.engine) and runtime.device.carries:
-            task.engine, task.light = runtime.engines.named(shown), None  # its last correction is carried
+        elif not decision.key and previous in (heavy, decision.engine) and runtime.device.carries:
+            task.engine, task.light = runtime.engines.named(previous), None  # its last correction moves with the face
         elif decision.engine == heavy:
             return
         elif decision.share < 1.0 and track.keys.samples and decision.key:  # the heavy engine fades out

@@ -1,4 +1,4 @@
-"""Selects the faces to enhance (`--faces`): all, the largest, or named tracks and persons."""
+"""Selects the faces to enhance (`--faces`): all, the largest, or those of listed tracks and persons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FaceFilter:
 
     Attributes:
         largest: whether only the widest face of each frame is chosen.
-        ids: ids of the tracks to choose, besides those of `persons`; None for every face.
+        ids: ids of tracks to choose, in addition to the faces of `persons`; None chooses every face.
         persons: labels of persons (`Face.person`), in lower case.
         most: maximum number of faces per frame; the widest are chosen.
     """
@@ -33,15 +33,15 @@ class FaceFilter:
 
     @property
     def before_persons(self) -> FaceFilter:
-        """Filter for every face that may be chosen after persons are recognised."""
+        """The filter to use before persons are recognised. It accepts every face that may be chosen later."""
         return replace(self, ids=None, persons=frozenset()) if self.persons else self
 
     @classmethod
     def parse(cls, text: str, most: int | None = None) -> FaceFilter:
-        """Reads "all", "largest", or ids and persons separated by commas.
+        """Parses "all", "largest", or ids and persons separated by commas.
 
         Raises:
-            UsageError: for anything else.
+            UsageError: the text is something else.
         """
         most = ALL_FACES if most is None else most
         word = text.strip().lower()
@@ -54,8 +54,7 @@ class FaceFilter:
         persons = frozenset(part for part in parts if is_person_number(part) or is_person_name(part))
         if not parts or len(ids | persons) != len(set(parts)):
             raise UsageError(
-                "{--faces:{value!r}}: give all, largest, or tracks and persons such as 1,P2 (rtface analyze lists "
-                "them)",
+                "{--faces:{value!r}}: use all, largest, or tracks and persons such as 1,P2 (rtface analyze lists them)",
                 code="faces_form",
                 value=text,
             )
@@ -74,37 +73,42 @@ class FaceFilter:
 
 
 def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:
-    """Returns a message for each option that names unseen tracks or persons.
+    """Returns a message for each option that lists absent tracks or persons.
 
     Args:
         faces: value of ``--faces``.
-        person: values of ``--person``; their names replace P2 etc. in tracks, so no number up to their count is unseen.
+        person: values of ``--person``. Their names replace numbers such as P2 in the tracks, so a number up to the
+            count of persons in the film is never reported.
         treatments: content of the treatment file.
         tracks: reports of the finished run.
     """
-    here, wanted = (
+    seen, face_filter = (
         {str(track.id) for track in tracks} | {track.person.lower() for track in tracks},
         FaceFilter.parse(faces),
     )
-    chosen = {*map(str, wanted.ids or ()), *wanted.persons}
+    chosen = {*map(str, face_filter.ids or ()), *face_filter.persons}
     treated = {*map(str, treatments.by_track), *treatments.by_person}
-    given, shown = assigned_persons(person), Counter(track.person for track in tracks)
-    shown[""] = shown[UNKNOWN_PERSON] = 0
-    most = sum(
-        min(count, 1 if is_person_number(one) else 1 + sum(name == one for name in given.values()))
-        for one, count in shown.items()
+    assignments, track_counts = assigned_persons(person), Counter(track.person for track in tracks)
+    track_counts[""] = track_counts[UNKNOWN_PERSON] = 0
+    people = sum(
+        min(count, 1 if is_person_number(label) else 1 + sum(name == label for name in assignments.values()))
+        for label, count in track_counts.items()
     )
-    gone = {one.lower() for one in given if one not in here and (one.isdecimal() or int(one[1:]) > most)}
-    named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
-    by_hand = Message("{--person}", code="person_by_hand")
-    file = Message("the treatment file", code="treatment_file")
+    absent = {key.lower() for key in assignments if key not in seen and (key.isdecimal() or int(key[1:]) > people)}
+    faces_option = Message("{--faces:{faces}}", code="faces_option", faces=faces)
+    person_option = Message("{--person}", code="person_by_hand")
+    treatment_option = Message("the treatment file", code="treatment_file")
     return [
         Message(
             "{what} had no effect for {names}: no such face appeared; 'rtface analyze' lists tracks and persons",
             code="face_absent",
             what=what,
-            names=", ".join(name.upper() if is_person_number(name) else name for name in sorted(missed)),
+            names=", ".join(name.upper() if is_person_number(name) else name for name in sorted(missing)),
         )
-        for what, missed in ((named, chosen - here), (by_hand, gone - chosen), (file, treated - here - chosen))
-        if missed
+        for what, missing in (
+            (faces_option, chosen - seen),
+            (person_option, absent - chosen),
+            (treatment_option, treated - seen - chosen),
+        )
+        if missing
     ]

@@ -1,4 +1,4 @@
-"""Enhances films: looks ahead, and keeps several frames in flight at the engines."""
+"""Enhances films: looks ahead, and lets the engines work on several frames at once."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from rtface.protocols import Item
 class FilmEnhancer(FaceCorrector):
     """`FaceCorrector` for a film, or for one segment of it.
 
-    `rtface.pipeline.chain.end_at_faults` counts faults, in order of presentation, from all chains.
+    Frames that fail pass through. `rtface.pipeline.chain.end_at_faults` ends the run after too many of them.
 
     Args:
-        begins: time in seconds of the first frame on which faces are corrected. On earlier frames, which belong to a
-            lead-in, they are only measured.
+        begins: time in seconds of the first frame on which faces are corrected. Earlier frames are a lead-in, on which
+            faces are only measured.
     """
 
     mode = Mode.FILM
-    _held = 0  # frames that are held until their next keyframe is available
+    _delay = 0  # number of frames that wait until their next keyframe is available
 
     def __init__(self, *arguments: Any, begins: float = -inf, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -38,55 +38,55 @@ class FilmEnhancer(FaceCorrector):
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yields the items in order, with their faces corrected.
 
-        A frame is held until every face on it has a treatment. Then as many frames are in
-        flight as the runtime allows, or as the next keyframe needs.
+        A frame waits until every face on it has a treatment. After that, up to `Runtime.ahead` frames are in
+        flight, or more if a face needs its next keyframe.
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
-        for item in self._begin_ahead(look_ahead(items, self._measured)):
+        for item in self._begin_ahead(look_ahead(items, self._measure_faces)):
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
                 tasks += 1
             else:
                 waiting.append(item)
-            while waiting and (tasks > max(self.runtime.ahead, self._held) or not isinstance(waiting[0], FrameTask)):
+            while waiting and (tasks > max(self.runtime.ahead, self._delay) or not isinstance(waiting[0], FrameTask)):
                 first = waiting.popleft()
                 tasks -= isinstance(first, FrameTask)
                 yield self.collect(first) if isinstance(first, FrameTask) else first
-        for rest in waiting:
-            yield self.collect(rest) if isinstance(rest, FrameTask) else rest
+        for last in waiting:
+            yield self.collect(last) if isinstance(last, FrameTask) else last
 
     def _begin_ahead(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yields the items, and starts the first stage one frame ahead."""
-        held: list[Item] = []
+        """Yields the items. Starts the first stage on each frame before the previous frame is yielded."""
+        delayed: list[Item] = []
         try:
             for item in items:
                 if isinstance(item, Frame):
-                    begun = self._coded is not None and self._coded.begin(item)
-                    yield from held
-                    held = [item] if begun else []
-                elif held:
-                    held.append(item)
-                if not held:
+                    started = self._coded is not None and self._coded.begin(item)
+                    yield from delayed
+                    delayed = [item] if started else []
+                elif delayed:
+                    delayed.append(item)
+                if not delayed:
                     yield item
         except Exception:
-            yield from held  # items from before the error
+            yield from delayed  # items from before the error
             raise
-        yield from held
+        yield from delayed
 
-    def _measured(self, frame: Frame) -> list[Undecided]:
-        """Returns the treatments and persons that a frame waits for."""
+    def _measure_faces(self, frame: Frame) -> list[Undecided]:
+        """Measures a frame's faces. Returns the treatments and persons for which the frame must wait."""
         undecided: list[Undecided] = []
         if self.persons is not None:
             undecided += self.persons(frame, self.runtime.device.view)
-        chosen = self.chosen(frame, persons_known=False)
+        faces = self.chosen(frame, persons_known=False)
         if self.shots.at(frame.time).correct != "never":
             try:
-                undecided += self._measure(frame, chosen, self.runtime.device)
+                undecided += self._measure(frame, faces, self.runtime.device)
             except DeviceLost:
-                raise  # the correction raises it too
+                raise  # not counted: the correction of this frame raises it again
             except Exception as error:
-                self._count(error)
+                self._count_fault(error)
                 raise
         return undecided
 
@@ -98,6 +98,6 @@ class FilmEnhancer(FaceCorrector):
             task.park()
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
-        # As many more frames are held as averaging needs, to give the heavy engine time.
-        self._held = max(self._held, face.every + AHEAD_FRAMES)
+        # Frames wait for the next keyframe, and for the later frames that averaging needs.
+        self._delay = max(self._delay, face.every + AHEAD_FRAMES)
         return face.track.keys.due(sample, face.every)

@@ -19,28 +19,28 @@ from rtface.protocols import Correction
 from rtface.stats import Stats
 
 FILM_S, LIVE_S = 1.0, 2.5
-"""Seconds from one comparison of a track to the next. A comparison takes two embeddings, 10 to 15 ms."""
-_SECOND_LOOK_S = 0.3
-"""Seconds from the first comparison to the second."""
+"""Seconds between comparisons of a track. A comparison computes two embeddings, which takes 10 to 15 ms."""
+_RETRY_S = 0.3
+"""Seconds from the first comparison to the second, and from an unclear face to the next attempt."""
 
 
 class IdentityGuard:
     """Compares corrected faces with the input, and weakens corrections as needed.
 
-    Every `period`, the face in the input is compared with the face at full correction, both blurred. A network that
-    recognises persons measures the distance between them, and `rtface.persons.guard.GuardedTrack` decides. The first
-    frame of a track is compared before it is shown.
+    Every `period`, a network that recognises persons measures the distance between the face in the input and the fully
+    corrected face, both blurred. `rtface.persons.guard.GuardedTrack` decides from the distance. The first frame of a
+    track is compared before the frame is shown.
 
     Not for use from several threads.
 
     Args:
-        embed: function: chip (uint8 150×150×3 RGB) → embedding of length 1.
-        limits_of: function that returns the limits of an engine by name; None if the engine is not guarded.
+        embed: function that maps a chip (uint8 150×150×3 RGB) to an embedding of length 1.
+        limits_of: function that returns the limits for an engine's name; None if the engine is not guarded.
         period: seconds between comparisons.
-        stats: timer of the work, and counter of comparisons.
+        stats: gets the seconds of the work, and the number of comparisons.
 
     Attributes:
-        weakened: faces whose correction was weakened on the last frame.
+        weakened: number of faces on the last frame whose correction was weakened.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class IdentityGuard:
         self.weakened = 0
 
     def shape(self, task: FrameTask) -> list[Correction]:
-        """Returns a frame's corrections (`Device.shape`), weakened as needed. Weakens the tasks' strengths likewise."""
+        """Returns a frame's corrections (`Device.shape`), weakened as needed. Also reduces the tasks' strengths."""
         for face in task.faces:
-            if face.frame.new:  # another still may give the same number to another person
+            if face.frame.new:  # another still may use the same track id for another person
                 face.track.guard = GuardedTrack()
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face)
@@ -66,7 +66,7 @@ class IdentityGuard:
             limits = self._limits_of(face.engine.name) if face.strength.seen else None
             if not limits or not face.track.guard.is_due(face.time):
                 continue
-            if self._look(task, face, corrections[number], limits) and face.track.guard.kept < 1.0:
+            if self._compare(task, face, corrections[number], limits) and face.track.guard.kept < 1.0:
                 face.state.reset()  # undoes the shaping of this frame
                 self._weaken(face)
                 (corrections[number],) = task.device.shape([face])
@@ -84,44 +84,44 @@ class IdentityGuard:
         face.strength = face.strength.with_(guard=face.track.guard.kept)
         face.shaping = replace(face.shaping, strength=face.strength.applied)
 
-    def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
-        """Compares input and output of a face that is clear enough. Returns whether it was the first comparison."""
+    def _compare(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
+        """Compares a face's input and output if the face is clear. Returns whether this was the first comparison."""
         guard = face.track.guard
         with self._stats.time("guard"):
             view = task.device.view(task.frame)
             matrix = chip_matrix(face.face)
             chip = view.crop(matrix, (SIDE, SIDE)) if fitness(face.face, view.width, view.height) > 0.0 else None
             if chip is None or not clear(chip):
-                guard.due = face.time + _SECOND_LOOK_S
+                guard.due = face.time + _RETRY_S
                 return False
             pixels, place = task.device.read(correction)
             changed = with_correction(chip, pixels, compose(matrix, invert(place)), guard.kept)
-            before, after = self._embed(_blurred(chip)), self._embed(_blurred(changed))
+            original, corrected = self._embed(_blur(chip)), self._embed(_blur(changed))
             self._stats.count("guard_looks")
             return guard.learn(
-                face.time, distance(before, after), limits, _SECOND_LOOK_S if guard.drift is None else self._period
+                face.time, distance(original, corrected), limits, _RETRY_S if guard.drift is None else self._period
             )
 
 
-def _blurred(chip: Bytes) -> Bytes:
+def _blur(chip: Bytes) -> Bytes:
     return cast(Bytes, cv2.GaussianBlur(chip, (0, 0), BLUR))
 
 
 def with_correction(chip: Bytes, pixels: Float32, matrix: Float, kept: float) -> Bytes:
-    """Returns a chip with the whole correction added, uint8 h×w×3.
+    """Returns a chip with the full correction added, uint8 h×w×3.
 
     Args:
         chip: the input.
-        pixels: float32 h×w×3, the correction, 1 = white.
-        matrix: 2×3, pixels of the correction → pixels of the chip; corners at integers.
-        kept: share of the whole correction that `pixels` holds, above 0.
+        pixels: the weakened correction, float32 h×w×3, 1 = white.
+        matrix: pixels of the correction → pixels of the chip, 2×3; pixel corners are at integers.
+        kept: ratio of `pixels` to the full correction, above 0.
     """
-    whole: Any = pixels
+    correction: Any = pixels
     centred = matrix.copy()
     centred[:, 2] += (matrix[:, 0] + matrix[:, 1]) / 2 - 0.5
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.95:
-        whole = cv2.GaussianBlur(whole, (0, 0), 0.42 * float(np.sqrt(1.0 / scale**2 - 1.0)))
+        correction = cv2.GaussianBlur(correction, (0, 0), 0.42 * float(np.sqrt(1.0 / scale**2 - 1.0)))
     height, width = chip.shape[:2]
-    change = cv2.warpAffine(whole, centred, (width, height), flags=cv2.INTER_LINEAR)
+    change = cv2.warpAffine(correction, centred, (width, height), flags=cv2.INTER_LINEAR)
     return np.clip(np.rint(chip + change * np.float32(255.0 / kept)), 0, 255).astype(np.uint8)

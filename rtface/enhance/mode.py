@@ -6,11 +6,11 @@ from enum import Enum, auto
 
 
 class Mode(Enum):
-    """Says which engines a frame waits for, and whether it looks ahead.
+    """Determines for which engines frames wait, and whether runs look ahead.
 
-    FILM: waits for every engine, and holds frames until the next keyframe is available.
+    FILM: waits for every engine, and delays frames until the next keyframe is available.
     CALL: waits for every engine; each frame is returned before the next one arrives.
-    LIVE: waits for the light engine only; the heavy one answers when it can.
+    LIVE: waits for the light engine only; answers of the heavy one are used when they arrive.
     """
 
     FILM = auto()

@@ -1,7 +1,7 @@
 """Recognises frames that repeat the previous one: a freeze, animation on twos, repeated fields.
 
-The state of corrections (positions, averages, grain, engine state) keeps changing while the image stands still. So a
-frame whose samples round the faces equal those of the previous frame gets the same corrected samples.
+Corrections of a still image would move, because their state (positions, averages, grain, engines) keeps changing. If
+the samples round the faces equal those of the previous frame, the corrected samples are copied from that frame.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
 from rtface.util.av_gpu import on_gpu
 
-_AROUND_SHARE = 0.8  # share of a face's box that the first stage may change on each side, plus a margin
+_AROUND_SHARE = 0.8  # the first stage may change this share of a face's box on each side, and a margin
 _MARGIN_SAMPLES = 32
-_UNSEEN_STRENGTH_DIFFERENCE = 0.02  # strength follows the pose, which jitters
+_UNSEEN_STRENGTH_DIFFERENCE = 0.02  # tolerance, because strength follows the pose, which jitters
 
 
 class RepeatedFrames:
@@ -31,12 +31,12 @@ class RepeatedFrames:
         self._last: dict[int | None, ShownSamples] = {}
 
     def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> ShownSamples | None:
-        """Returns samples of the frame, or of the frame that it repeats. None without corrections.
+        """Returns the samples of the frame, or of the repeated frame. None if nothing is corrected.
 
         Args:
             frame: the input frame.
             tasks: its faces, with their shaping.
-            cleaned: faces for the first stage, with strengths inside and round them.
+            cleaned: faces for the first stage.
         """
         tasks = [task for task in tasks if task.strength.seen]
         if frame.new or not (tasks or cleaned) or on_gpu(frame.image) or layout(frame.image.format.name) is None:

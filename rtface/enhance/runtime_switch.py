@@ -1,4 +1,4 @@
-"""Moves a run to a GPU, or off a lost one, mid-run."""
+"""Moves a run in progress to another device: to a GPU that is ready, or away from a lost one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from rtface.stats import Stats
 
 
 class RuntimeSwitch:
-    """Holds the runtime of the next frame. Not for use from several threads.
+    """Stores and replaces the runtime of a run. Not for use from several threads.
 
     Args:
         runtime: the first runtime.
         stats: gets a warning for each runtime that could not be opened.
-        upgrade: runtime that takes over between two frames as soon as it is ready (a run starts on the CPU without
-            waiting, and moves to the GPU when its plan has passed its gate).
-        fallback: opens the runtime that takes over when a GPU is lost; without it the run ends there. If it
-            fails, frames pass through as they are.
+        upgrade: runtime that takes over between two frames as soon as it is ready. A run thus starts on the CPU at
+            once, and moves to the GPU when the GPU's plan has passed its gate.
+        fallback: opens the runtime that takes over when a GPU is lost; without a fallback, the run ends. If the
+            fallback cannot be opened, frames pass through unchanged.
 
     Attributes:
         runtime: the runtime of the next frame.
-        upgrade: as above; None after it has taken over or failed.
-        moved: called after each change of `runtime`.
+        upgrade: as in Args; None after the upgrade has taken over or failed.
+        moved: function that is called after each change of `runtime`.
         works: False after a GPU was lost and the fallback could not be opened.
     """
 
@@ -48,17 +48,17 @@ class RuntimeSwitch:
     def update(self) -> None:
         """Switches to the upgrade if it is ready. Called for each frame."""
         if self.upgrade is not None and self.upgrade.done():
-            self._take_upgrade(self.upgrade)
+            self._switch_to_upgrade(self.upgrade)
 
     def lost(self, error: DeviceLost, device: Device) -> None:
-        """Switches to the fallback, because `device` stopped answering. Raises `error` if there is no fallback."""
+        """Switches to the fallback, because `device` stopped responding. Raises `error` if there is no fallback."""
         if self._fallback is None:
             raise error
         # A frame that was still on the lost GPU after the switch must not switch again.
         if device is self.runtime.device and self.works:
-            self._take_fallback(error)
+            self._switch_to_fallback(error)
 
-    def _take_upgrade(self, upgrade: Future[Runtime]) -> None:
+    def _switch_to_upgrade(self, upgrade: Future[Runtime]) -> None:
         self.upgrade = None
         if (error := upgrade.exception()) is not None:
             self._stats.warn(
@@ -71,12 +71,12 @@ class RuntimeSwitch:
                 ),
             )
             return
-        before = self.runtime
-        self._fallback = lambda: before
+        previous = self.runtime
+        self._fallback = lambda: previous
         self.move(upgrade.result())
         log.info("the run continues on the %s", self.runtime.device.name)
 
-    def _take_fallback(self, why: object) -> None:
+    def _switch_to_fallback(self, why: object) -> None:
         assert self._fallback is not None
         try:
             self.move(self._fallback())
@@ -85,8 +85,8 @@ class RuntimeSwitch:
             self._stats.warn(
                 "stranded",
                 Message(
-                    "{what}, and nothing can take its place ({why}): frames pass through as they are; free memory or "
-                    "start the run again",
+                    "{what}, and no other device can be used ({why}): frames pass through unchanged; free memory or "
+                    "restart the run",
                     code="device_gone",
                     what=why,
                     why=error,

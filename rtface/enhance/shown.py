@@ -18,9 +18,9 @@ class ShownSamples:
 
     Attributes:
         format, size: pixel format and size of the image.
-        box: bounds of the samples, on the stored rows of the frame or field.
-        settings: correction settings of the faces, which must match exactly.
-        strengths: correction strengths, which may differ a little.
+        box: bounds of the samples in the stored frame or field.
+        settings: correction settings of the faces; a repeated frame must have the same.
+        strengths: correction strengths; those of a repeated frame may differ a little.
         before: the input samples.
         after: the corrected samples; None until the correction is done.
     """
@@ -34,13 +34,13 @@ class ShownSamples:
     after: dict[Role, Samples] | None = None
 
     def finish(self, frame: Frame, *, settled: bool = True) -> None:
-        """Stores the corrected samples, or writes the stored ones to the frame.
+        """Stores the corrected samples, or writes the stored ones to the frame. The first call stores them.
 
         Args:
-            frame: the corrected frame; it may be written to.
-            settled: whether no answer is missing, so that the samples may be stored.
+            frame: the corrected frame.
+            settled: whether all answers have arrived; otherwise the samples are not stored.
         """
-        if frame.image.format.name != self.format:  # the correction converted it
+        if frame.image.format.name != self.format:  # the correction changed the pixel format
             return
         if self.after is None:
             self.after = parts(frame, self.box, copied=True) if settled else None
@@ -51,19 +51,19 @@ class ShownSamples:
 
 def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
     """Returns the samples of a box, as views or copies."""
-    form = layout(frame.image.format.name)
-    assert form is not None
+    plane_layout = layout(frame.image.format.name)
+    assert plane_layout is not None
     x0, y0, x1, y1 = box
     out: dict[Role, Any] = {}
-    for role, samples in planes(frame.image, form, field_parity(frame.display, frame.field)).items():
-        sx, sy = form.role_subsampling(role)
+    for role, samples in planes(frame.image, plane_layout, field_parity(frame.display, frame.field)).items():
+        sx, sy = plane_layout.role_subsampling(role)
         part = samples[y0 // sy : -(-y1 // sy), x0 // sx : -(-x1 // sx)]
         out[role] = part.copy() if copied else part
     return out
 
 
 def equal(before: dict[Role, Samples], now: dict[Role, Any]) -> bool:
-    """Returns whether all samples are equal. Every 16th row is compared first, which usually decides."""
+    """Returns whether all samples are equal. Every 16th row is compared first, because that usually decides."""
     return all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items()) and all(
         np.array_equal(part, now[role]) for role, part in before.items()
     )

@@ -1,4 +1,4 @@
-"""Work items of faces and frames, filled in step by step."""
+"""Work items of faces and frames. The steps of a correction fill them in."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class FaceTask:
         track, face: the track and the face to correct.
         frame: the input frame.
         strength: factors of the correction; the applied strength is above 0.
-        engine: restores the crop; with `light`, on keyframes only.
+        engine: restores the crop; if `light` is set, on keyframes only.
         key: whether `engine` runs on this frame.
-        share: share of `engine` in the correction, 0…1; the rest is the share of the previous engine.
+        share: share of `engine` in the correction, 0…1; the previous engine has the remaining share.
         light: the engine that runs on every frame between keyframes of `engine`; None without keyframes.
-        every: frames from one keyframe to the next.
-        shaping: how the answer is shaped.
-        crops: the crop of this face, after it was cut.
-        output: pending answer of `engine`, or of `light` if there is one, for this frame.
-        sample: this face for the keyframe scheduler; None without keyframes.
-        restored: the answer that is shown; None between keyframes and while it is late.
+        every: keyframe interval in frames.
+        shaping: options for shaping the answer.
+        crops: the crop of this face; set when the crop is cut.
+        output: pending answer for this frame, of `light` if it is set, else of `engine`.
+        sample: the sample for the keyframe scheduler; None without keyframes.
+        restored: the answer that is shown; None between keyframes and if the answer is late.
     """
 
     track: TrackState
@@ -58,16 +58,16 @@ class FaceTask:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sides of the crops to cut: for the engine, then for the light engine."""
+        """Sides of the crops to cut: for `engine`, then for `light` if it is set."""
         return (self.engine.size,) if self.light is None else (self.engine.size, self.light.size)
 
     def matrix(self, size: int) -> Float:
-        """Returns the matrix display → crop of this side, float64 2×3."""
+        """Returns the matrix display → crop with sides of `size` pixels, float64 2×3."""
         return crop_matrix(self.face, size)
 
     @property
     def state(self) -> CorrectionState:
-        """State of the track's correction; `Device.shape` changes it."""
+        """State of the track's correction; `Device.shape` changes the state."""
         return self.track.correction
 
     @property
@@ -80,9 +80,9 @@ class FaceTask:
 
     @property
     def changed(self) -> Box:
-        """Box in display pixels outside of which the correction is 0."""
+        """Box in display pixels; outside of it, the correction is 0."""
         size, region = self.crops.size, self.shaping.region
-        # Without an answer, another frame's mask is used.
+        # Without an answer, another frame's mask is used, so the box is the whole crop.
         box = (0, 0, size, size) if self.restored is None else shown_box(size, self.mesh, size, region)
         return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 
@@ -93,8 +93,8 @@ class FaceTask:
 
     @property
     def seed(self) -> int:
-        """Seed for synthetic grain, from the frame and the face's place. The place counts on a 64-pixel grid, so the
-        seed is the same on every machine and in every segment of a film, although track ids differ between segments."""
+        """Seed for synthetic grain, from the frame and the face's place. Places lie on a 64-pixel grid, so the seed is
+        the same on every machine and in every segment of a film; track ids would differ between segments."""
         x, y = (int(v) for v in (self.face.box[:2] + self.face.box[2:]) // 128)
         return ((x * 64 + y) * 2654435761 + self.frame.pts * 40503) & 0xFFFFFFFF
 
@@ -111,12 +111,12 @@ class FrameTask:
 
     Attributes:
         seconds: time spent on the frame so far.
-        deadline: time at which waiting for engines ends, by the monotonic clock.
-        crops: all crops that the device holds for this frame.
+        deadline: time of the monotonic clock at which waiting for engines ends.
+        crops: all crops of this frame that are stored on the device.
         parked: whether the crops were released, to be cut again later.
         cleaned: whether the first stage changed the frame.
         first_s: seconds of the first stage, if they are counted separately (live).
-        original: a copy of the image from before the first stage, if a map of invented detail is made.
+        original: copy of the image before the first stage; None if no map of invented detail is made.
         shown: samples round the faces of this frame, or of the frame that it repeats.
     """
 
@@ -133,7 +133,7 @@ class FrameTask:
     shown: ShownSamples | None = None
 
     def park(self) -> None:
-        """Releases the crops until `resume`. Frames that wait for a keyframe thus hold no GPU memory."""
+        """Releases the crops until `resume`. Frames that wait for a keyframe thus occupy no GPU memory."""
         crops, self.crops, self.parked = self.crops, (), True
         self.device.drop(crops)
 
@@ -148,7 +148,7 @@ class FrameTask:
     def give_up(self) -> None:
         """Drops all work, so that the frame passes through unchanged."""
         crops, self.crops = self.crops, ()
-        for face in self.faces:  # the engine's memory of this frame may be as wrong as its answer
+        for face in self.faces:  # an answer may be wrong, and contains the memory for the next frame
             if face.output is not None:
                 face.track.output = face.track.late = None
         self.faces.clear()

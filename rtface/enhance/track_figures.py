@@ -13,9 +13,9 @@ from rtface.analysis.treatment import Treatment
 from rtface.enhance.strength import Strength
 from rtface.frame import Face
 
-# If there are more spans than this, the shortest is merged into its neighbours.
+# Maximum number of spans; beyond it, the shortest is merged with its neighbours.
 _MAX_SPANS = 64
-# Frames of a track that are noted one by one: more than are in flight between the enhancement and the output.
+# Maximum number of frames with separate notes; more than are in flight between the enhancement and the output.
 IN_WORK = 128
 
 
@@ -24,10 +24,10 @@ class FrameNote:
     """Notes on a face on one frame, until they are counted.
 
     Attributes:
-        width: width of the face; None after the frame was counted as seen.
+        width: width of the face; None if the frame was counted already.
         treatment: the decided treatment.
         engine: name of the engine that ran; None if no engine ran.
-        strength: factors of the correction; None if the face was to be left alone.
+        strength: factors of the correction; None if the face was not to be corrected.
         applied: the strength that was applied; None if the face was not corrected.
         guarded: whether the identity guard weakened the correction.
         doubt: how doubtful the correction is; None without a correction.
@@ -44,17 +44,17 @@ class FrameNote:
 
 @dataclass(slots=True)
 class TrackFigures:
-    """Figures of one track. A frame is noted while it is in work, and counted when figures are asked for.
+    """Figures of one track. A frame in flight has a note, which is counted later (`count`).
 
     Attributes:
-        notes: notes on frames that are not counted yet, by time.
+        notes: notes on frames that are not counted yet, by frame time.
         first_s, last_s: times at which the face was seen first and last, in seconds of the input's clock.
         frames: number of frames with the face.
         width_sum: sum of the face's widths on these frames.
         corrected: number of frames on which the face was corrected.
         guarded: number of frames on which the identity guard weakened the correction.
         strength_sum: sum of the applied strengths.
-        factors: sum of each strength factor by name, also over frames with strength 0; "" counts the frames.
+        factors: sum of each strength factor by name, including frames with strength 0; "" counts the frames.
         engine: name of the engine last used.
         treatment: the last decision.
         spans: the decisions over time.
@@ -83,12 +83,12 @@ class TrackFigures:
 
     def see(self, face: Face, time: float) -> None:
         """Notes a frame with the face."""
-        if time in self.notes:  # another frame with the same time
+        if time in self.notes:  # an earlier frame with the same time
             self._count(time)
         self.note(time).width = face.width
 
     def apply(self, strength: Strength | None, time: float) -> None:
-        """Notes a frame with a corrected face. `strength` is None for the first stage alone."""
+        """Notes a frame with a corrected face. `strength` is None if only the first stage corrected the face."""
         if self.note(time).applied is not None:
             self._count(time)
         note = self.note(time)
@@ -101,7 +101,7 @@ class TrackFigures:
                 self._count(time)
 
     def split(self, time: float) -> tuple[TrackFigures, TrackFigures]:
-        """Returns figures of frames before this time, and of later ones. Later notes go to the second."""
+        """Returns the figures before this time, and those of later frames."""
         self.count(time)
         return replace(self, notes={}), TrackFigures(
             self.last_s, self.last_s, engine=self.engine, treatment=self.treatment, notes=self.notes
@@ -125,7 +125,7 @@ class TrackFigures:
             self.doubts[part] = self.doubts[part].joined(doubt) if part in self.doubts else doubt
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns counted figures as JSON values, which `converted` reads."""
+        """Returns counted figures as JSON values for `rtface.util.foreign.converted`."""
         return asdict(replace(self, notes={}))
 
     def _count(self, time: float) -> None:
@@ -167,7 +167,7 @@ class TrackFigures:
         self._continue(span)
 
     def _continue(self, span: Span) -> None:
-        """Adds a later span. It is merged with the last span if both are of one kind."""
+        """Adds a later span. Merges it with the last span if both have the same kind."""
         last = self.spans[-1] if self.spans else None
         if last is not None and last.kind == span.kind:
             span.from_s, span.frames = last.from_s, last.frames + span.frames
@@ -177,9 +177,9 @@ class TrackFigures:
             self.spans.append(span)
             if len(self.spans) > _MAX_SPANS:
                 short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
-                before, gone, after = self.spans[short - 1 : short + 2]
-                before.extend(gone)
-                before.extend(after)
+                previous, shortest, following = self.spans[short - 1 : short + 2]
+                previous.extend(shortest)
+                previous.extend(following)
                 del self.spans[short : short + 2]
 
     def report(self, number: int, decided: Treatment, scores: Mapping[str, float], origin: float) -> TrackReport:
@@ -194,7 +194,7 @@ class TrackFigures:
         self.count()
         treatment = self.treatment or decided
         on = self.corrected > 0
-        held = max(
+        longest = max(
             (span for span in self.spans if span.on == on),
             key=lambda span: span.frames,
             default=Span(
@@ -222,11 +222,11 @@ class TrackFigures:
                 "on": on,
                 "strength": strength,
                 "engine": self.engine,
-                "first": held.first,
-                "ring": held.ring,
-                "detail": held.detail,
-                "gain_db": held.gain_db,
-                "reasons": held.reasons,
+                "first": longest.first,
+                "ring": longest.ring,
+                "detail": longest.detail,
+                "gain_db": longest.gain_db,
+                "reasons": longest.reasons,
             },
             strength=strength,
             factors={name: round(total / self.factors[""], 3) for name, total in self.factors.items() if name},

@@ -1,4 +1,4 @@
-"""Stores each track of a run: analysis, treatment, and correction state."""
+"""Stores the analysis, treatment and correction state of each track."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.util.fade import faded
 
 _UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
-# A track that is unseen for this long keeps its figures for the report, but drops its images.
+# When a face has been unseen for this long, its track drops its images, but not the figures for the report.
 _FORGET_S = 5.0
 
 
 @dataclass(slots=True)
 class TrackState:
-    """One track.
+    """The state of one track.
 
     Attributes:
-        analyzer: analyzer of the face's degradation over time and the resulting treatment.
+        analyzer: measures the face's degradation over time, and decides the treatment.
         figures: figures for the report.
         correction: state of the correction from frame to frame.
         engine: name of the engine last used.
-        output: the engine's last answer, which holds a recurrent engine's memory.
-        output_from: time of the frame of that answer, and the name of the engine.
+        output: the engine's last answer; contains the memory of a recurrent engine.
+        output_from: time of the frame of `output`, and the name of the engine.
         chosen: name of the best engine for the face; another is used when time is short.
         keys: keyframes of the track.
-        late: an answer that was not waited for, and its task (live).
+        late: a pending answer for an earlier frame, and its task (live).
         guard: state that decides how much of the correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame, in the face and round it, 0…1.
-        fades: strengths on the last frame that follow the decided ones, by name, see `faded`.
-        weights: share of the engine's weights on the last frame, 0…1; the rest is the share of the previous weights.
-            It fades even in forced treatments. Not handed over: the lead-in of another process repeats the change.
-        change: time and luma of its last correction (`rtface.enhance.doubts`).
-        shown, guarded: states for `handed_over`: on the last frames, and on those of them that the guard has seen.
-        seen_s: time of the last frame with the face; NaN after it was unseen for a while.
+        fades: strengths on the last frame, by name, that follow the decided strengths slowly (`faded`).
+        weights: share of the engine's new weights on the last frame, 0…1; the previous weights have the rest.
+            Fades even in forced treatments. Not handed over, because the lead-in of another process repeats the change.
+        change: time and luma of the last correction (`rtface.enhance.doubts`).
+        shown: the analyzer's states on the last frames, for `handed_over`.
+        guarded: the identity guard's states on the last frames, for `handed_over`.
+        seen_s: time of the last frame with the face; NaN after the face was unseen for a while.
     """
 
     id: int
@@ -74,18 +75,18 @@ class TrackState:
     seen_s: float = -inf
 
     def handed_over(self, time: float, border: float) -> FaceState:
-        """Returns the state for another process to continue from, as JSON values. It holds `Analyzer.handed_over`, the
-        engine (which a face near a size limit of ``--engine auto`` keeps), and the state of the identity guard.
+        """Returns the state from which another process continues, as JSON values: `Analyzer.handed_over`, the state of
+        the identity guard, and the engine, which a face near a size limit of ``--engine auto`` must not change.
 
         Args:
             border: time of the last frame that this process shows; later ones may be in flight.
         """
 
-        def shown(states: Iterable[Any]) -> Any:
+        def last_shown(states: Iterable[Any]) -> Any:
             return next((state for state in tuple(states)[::-1] if state["time"] <= border), {})
 
-        lately = {"fades": dict(self.fades), "chosen": self.chosen}
-        state = shown(self.guarded) | lately | (shown(self.shown) or self.analyzer.state())
+        selection = {"fades": dict(self.fades), "chosen": self.chosen}
+        state = last_shown(self.guarded) | selection | (last_shown(self.shown) or self.analyzer.state())
         return self.analyzer.handed_over(time, state, border - MEMORY_S)
 
     def note_guard(self, time: float) -> None:
@@ -93,17 +94,17 @@ class TrackState:
         self.guarded.append({"time": time, "drift": self.guard.drift, "kept": self.guard.kept})
 
     def take_over(self, state: FaceState) -> None:
-        """Continues from what `handed_over` returned."""
+        """Continues from a state that `handed_over` returned."""
         self.analyzer.take_over(state)
         self.chosen, self.fades = state.get("chosen"), dict(state.get("fades", {}))
         self.guard.drift, self.guard.kept = state.get("drift"), state.get("kept", 1.0)
         self.note_guard(-inf)
 
     def decide(self, time: float, *, counted: bool, forced: Treatment | None = None) -> float:
-        """Returns the correction's strength at this time, 0…1.5. The decision is noted if `counted`.
+        """Returns the correction's strength at this time, 0…1.5. Notes the decision for the report if `counted`.
 
         Args:
-            forced: treatment of the shot, which replaces the analysis from this frame on without a ramp.
+            forced: treatment of the shot; it replaces that of the analysis at once, without a ramp.
         """
         if self.shown:
             self.shown[-1].update({"fades": dict(self.fades), "chosen": self.chosen})
@@ -118,8 +119,8 @@ class TrackState:
         return strength
 
     def faded(self, name: str, target: float, time: float) -> float:
-        """Moves the strength `name` towards its target, and returns it. It moves by at most `MOST_A_FRAME` a frame,
-        unless a shot or a treatment file decides."""
+        """Moves the strength `name` towards its target by at most `MOST_A_FRAME`. Returns it. If a shot or a
+        treatment file decides, the strength changes at once."""
         now = self.fades.get(name, target)
         self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
         return now
@@ -127,12 +128,12 @@ class TrackState:
     def ask(self, engine: Engine, pixels: PixelsT, time: float) -> Future[Restored[PixelsT]]:
         """Submits a crop (`Crops.pixels`) at this time to an engine, without waiting.
 
-        A recurrent engine continues from its last answer, done or not, unless that is older than
-        `rtface.protocols.MEMORY_S`.
+        A recurrent engine continues from its last answer, which may still be pending, unless the answer is older
+        than `rtface.protocols.MEMORY_S`.
         """
-        last, name = self.output_from
-        after = self.output if name == engine.name and time - last <= ENGINE_MEMORY_S else None
-        output = engine.submit(pixels, after)
+        last_time, name = self.output_from
+        memory = self.output if name == engine.name and time - last_time <= ENGINE_MEMORY_S else None
+        output = engine.submit(pixels, memory)
         self.output, self.output_from = output, (time, engine.name)
         return output
 
@@ -146,7 +147,7 @@ class TrackState:
         self.output = self.late = self.change = None
 
     def change_engine(self) -> None:
-        """Resets engine state, so that another engine continues from the current correction."""
+        """Drops the engine's state. Another engine then continues from the current correction."""
         self.output = self.late = None
         self.guard.due = float("-inf")
         self.correction.average.reset()
@@ -158,7 +159,7 @@ class TrackState:
 
 
 StateLookup = Callable[[Face, float], FaceState | None]
-"""Returns the state that `TrackState.handed_over` gave for a face at a time, or None."""
+"""Returns the state that another process handed over (`TrackState.handed_over`) for a face at a time, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class TrackRules:
     Attributes:
         treatments: the user's decisions (`--treatment`).
         shots: settings by shot, which replace those of the run.
-        state_of: function that looks up the state that another process handed over for a new face; None without one.
+        state_of: looks up the state that another process handed over for a new face; None without such a process.
         person_of: function that returns the label of a track's person; empty if persons are not recognised.
     """
 
@@ -186,14 +187,14 @@ class TrackStore:
 
     Args:
         rules: decisions that are made without the analysis.
-        correct: "always" treats every face fully and "never" none, except those in `rules.treatments`.
+        correct: "always" corrects every face fully, "never" none; `rules.treatments` takes precedence.
         mode: mode of the run, for keyframes.
 
     Attributes:
         states: states of all tracks seen, by track id.
         shots, person_of: as in `TrackRules`.
-        always: whether every face is corrected fully, whatever its analysis; may be changed between frames.
-        strengths: strength factor of a person's faces, 0…1, by label in lower case; may be replaced between frames.
+        always: whether every face is corrected fully, regardless of its analysis; may be changed between frames.
+        strengths: strength factors of persons, 0…1, by label in lower case; may be replaced between frames.
     """
 
     def __init__(
@@ -212,10 +213,10 @@ class TrackStore:
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
-        """Returns the state of a face's track, made on first sight."""
+        """Returns the state of a face's track. Creates the state of a new track."""
         track = self.states.get(face.track_id)
         if track is None:
-            # Shots need the analysis whatever `correct` is: a track may cross from one shot into another.
+            # With shots, no treatment is forced for the whole track, because a later shot may need the analysis.
             forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
             track = TrackState(
                 face.track_id, Analyzer(forced=forced), TrackFigures(time, time), KeyframeTrack(self._mode), seen_s=time
@@ -238,7 +239,7 @@ class TrackStore:
         return FORCED.get(correct)
 
     def strength_of(self, face: Face, time: float, asked: float) -> Strength:
-        """Returns the strength factors of the run (`asked`, 0…1) and the person."""
+        """Returns the strength factors of the run (`asked`, 0…1) and person."""
         of_person = self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
         return Strength(asked, person=of_person)
 
@@ -251,21 +252,21 @@ class TrackStore:
         return track
 
     def sweep(self, time: float) -> None:
-        """Drops the state of tracks unseen for a while, which bounds memory."""
+        """Drops the state of tracks unseen for a while, to limit memory."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time
         for track in self.states.values():
             if abs(time - track.seen_s) > _FORGET_S:
                 track.forget()
-                track.seen_s = nan  # nothing is left to drop, until it is seen again
+                track.seen_s = nan  # until the face is seen again, there is nothing to drop
                 track.shown.clear()
                 track.analyzer.rest(totals=self._mode is not Mode.LIVE)
-                if self._mode is Mode.LIVE:  # a film may still hand over frames in flight
+                if self._mode is Mode.LIVE:  # a film may still hand over frames that are in flight
                     track.figures.count()
 
     def leave_engines(self) -> None:
-        """Drops the state of engines, but not that of corrections."""
+        """Drops the state of engines, but not the state of corrections."""
         for track in self.states.values():
             track.output = track.late = track.engine = track.chosen = None
             track.keys.samples.clear()

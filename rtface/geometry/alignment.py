@@ -1,9 +1,10 @@
 """Fits and smooths the similarity from a face's points to its crop.
 
-The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) are at fixed places of a 512-pixel square. If a
-face has a mesh, 28 points that hardly move with expression or speech are used instead. Their template is their mean
-position in 695 faces aligned by the five points, made symmetric, and widened by 1.9 %: a least-squares scale loses that
-much because faces differ in shape. Thus both fits agree on average (within a pixel of 512); on one face, to some 4.
+The crop is that of FFHQ: five points (eye centres, nose tip, mouth corners) have fixed places in a 512-pixel square. If
+a face has a mesh, 28 points that hardly move with expression or speech are used instead. Their template is their mean
+position in 695 faces aligned by the five points, made symmetric, and enlarged by 1.9 %, because faces differ in shape
+and least squares then underestimates the scale. Of 512 pixels, both fits differ by less than 1 on average, by about 4
+on a single face.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def fit(source: Float, target: Float) -> Float:
     p, q = source - a, target - b
     norm = float((p * p).sum())
     if norm < 1e-12:
-        raise ValueError("cannot align a face whose points all coincide: give at least two different points")
+        raise ValueError("cannot align a face whose points all coincide: pass at least two different points")
     c = float((p * q).sum()) / norm
     s = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
     m = np.array([[c, -s], [s, c]])
@@ -88,7 +89,7 @@ def similarity(points: Float, size: int) -> Float:
 
 
 def crop_matrix(face: Face, size: int) -> Float:
-    """Returns the 2×3 matrix display → crop of `size` pixels. It is fitted to the mesh, or else to the five points."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. Fits it to the mesh, or else to the five points."""
     return similarity(face.points if face.mesh is None else face.mesh, size)
 
 
@@ -114,8 +115,9 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     return yaw, pitch, degrees(atan2(right[1], right[0]))
 
 
-# The filters run in pixels of the 512 crop. Rotation and scale count by the shift that they cause at this radius (about
-# the distance from the crop's centre to the corners of the eyes), so that all four parameters share their constants.
+# The filters work in pixels of the 512 crop. Rotation and scale are converted to the shift that they cause at this
+# radius (about the distance from the crop's centre to the corners of the eyes), so that all four parameters share
+# constants.
 _RADIUS = 130.0
 SLACK = 6.0
 """Maximum difference of a smoothed parameter from the measured one, in pixels of the 512 crop."""
@@ -132,7 +134,8 @@ class _State:
     noise: Float  # standard deviation of the unfiltered values
 
 
-# Cutoffs in Hz: of a still face (lower is steadier), per crop pixel a second (higher follows faster), of the speed.
+# Cutoffs in Hz: for a still face (lower is steadier); added per crop pixel a second (higher follows faster); for the
+# speed.
 _MIN_CUTOFF, _BETA, _SPEED_CUTOFF = 0.6, 0.08, 3.0
 
 
@@ -148,7 +151,7 @@ class Aligner:
         self._states: dict[int, _State] = {}
 
     def steady(self, face: Face, time: float) -> Face:
-        """Smooths a face's `points`, `mesh` and `box`. `raw_points` are the original ones; `time` in seconds."""
+        """Smooths a face's `points`, `mesh` and `box`. `raw_points` are the original points; `time` is in seconds."""
         raw = crop_matrix(face, TEMPLATE_SIZE)
         correction = compose(invert(self._smooth(face.track_id, raw, time)), raw)
         corners = face.box.reshape(2, 2)
@@ -172,27 +175,27 @@ class Aligner:
         scale, angle = hypot(raw[0, 0], raw[1, 0]), atan2(raw[1, 0], raw[0, 0])
         half = TEMPLATE_SIZE / 2
         centre = apply(invert(raw), np.array([[half, half]]))[0]
-        now = np.array([*centre, log(scale), angle])
-        unit = np.array([scale, scale, _RADIUS, _RADIUS])
+        measured = np.array([*centre, log(scale), angle])
+        to_crop_px = np.array([scale, scale, _RADIUS, _RADIUS])
         state = self._states.get(track_id)
         dt = time - state.time if state else 0.0
         if state is None or not 0 < dt < 1:
-            self._states[track_id] = _State(time, now, now, np.zeros(4), np.zeros(4), np.zeros(4))
+            self._states[track_id] = _State(time, measured, measured, np.zeros(4), np.zeros(4), np.zeros(4))
             return raw
-        step, error = _difference(now, state.raw) * unit, _difference(now, state.value) * unit
+        step, error = _difference(measured, state.raw) * to_crop_px, _difference(measured, state.value) * to_crop_px
         # A second difference cancels steady movement. For white noise, its mean size is 1.95 standard deviations.
         shake = np.abs(step - state.step) / 1.95
         state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
         gain = 1 / (1 + 1 / (2 * pi * _SPEED_CUTOFF * dt))  # weight of the new value in a first-order low pass
         state.speed += gain * (error / dt - state.speed)
-        # Noise alone looks like a speed; that must not raise the cutoff.
+        # Noise alone looks like a speed, which must not raise the cutoff.
         speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
         # The centre's two coordinates share one gain, to keep diagonal movements straight.
-        pace = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
-        cutoff = _MIN_CUTOFF + _BETA * pace
-        left = error / (1 + 2 * pi * cutoff * dt)
-        state.value = now - np.clip(left, -SLACK, SLACK) / unit
-        state.time, state.raw, state.step = time, now, step
+        speeds = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
+        cutoff = _MIN_CUTOFF + _BETA * speeds
+        residual = error / (1 + 2 * pi * cutoff * dt)
+        state.value = measured - np.clip(residual, -SLACK, SLACK) / to_crop_px
+        state.time, state.raw, state.step = time, measured, step
         s = exp(state.value[2])
         m = s * np.array([[cos(state.value[3]), -sin(state.value[3])], [sin(state.value[3]), cos(state.value[3])]])
         return np.column_stack([m, half - m @ state.value[:2]])

@@ -65,11 +65,11 @@ def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
 
 
 FADED_FLOOR = 0.02
-"""Added to samples (0…1) before the logarithm: below it they hold noise only."""
+"""Added to samples (0…1) before the logarithm, because smaller samples contain only noise."""
 
 
 def without_fading(values: Float, power: Float | float, gain: Float | float) -> Float:
-    """Removes fading from values 0…1. The values are of one channel, or of several with a power and a gain for each."""
+    """Removes fading from values 0…1. They belong to one channel, or to several, with a power and a gain for each."""
     return np.clip(np.exp(power * np.log(values + FADED_FLOOR) + gain) - FADED_FLOOR, 0, 1)
 
 
@@ -112,8 +112,8 @@ def _to_nits(transfer: str, e: Float) -> Float:
 class Curve:
     """Converts native R'G'B' to engine values by a monotone curve, and back.
 
-    The curve takes light in units of 203 cd/m² (reference white). Light is unchanged up to 0.75, and above rolls off
-    exponentially towards 1; then gamma 1/2.2 follows. Last, BT.2087's matrix converts BT.2020 primaries to BT.709, on
+    Light is in units of 203 cd/m² (reference white). It is unchanged up to 0.75, and rolls off exponentially towards 1
+    above; then gamma 1/2.2 follows. Last, BT.2087's matrix converts BT.2020 primaries to BT.709, on
     the gamma-coded values. That is an approximation, chosen because it is linear: the inverse is exact for corrections.
     """
 
@@ -130,7 +130,7 @@ class Curve:
         return np.clip(rgb, 0.0, 1.0, dtype=np.float32)
 
     def backward(self, correction: Float32, rgb: Float32) -> Float32:
-        """Converts a correction 3×H×W from engine to native units. It uses the slope at native `rgb` (3×H×W)."""
+        """Converts a correction 3×H×W from engine to native units. Uses the slope at native `rgb` (3×H×W)."""
         if self.gamut is not None:
             correction = np.tensordot(np.linalg.inv(self.gamut).astype(np.float32), correction, 1)
         if len(self.table):
@@ -143,15 +143,15 @@ def _look_up(table: Float32, values: Float32) -> Float32:
     h, w = values.shape[1:]
     column = np.zeros((h, w), np.float32)
     out = np.empty_like(values)
-    for plane, into in zip(values, out, strict=True):
-        at: Any = plane * np.float32(len(table) - 1)
-        cv2.remap(table[None], at, column, cv2.INTER_LINEAR, dst=into, borderMode=cv2.BORDER_REPLICATE)
+    for plane, target in zip(values, out, strict=True):
+        positions: Any = plane * np.float32(len(table) - 1)
+        cv2.remap(table[None], positions, column, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
     return out
 
 
 @lru_cache(maxsize=16)
 def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
-    """Returns the curve of a transfer family and gamut. None if engines take native values."""
+    """Returns the curve of a transfer family and gamut. None if engines accept native values."""
     gamut = _GAMUT_2020_TO_709 if wide_gamut else None
     if transfer == "sdr":
         return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)

@@ -1,9 +1,10 @@
-"""Gives numpy views of a PyAV frame's native planes, without conversion.
+"""Returns numpy views of a PyAV frame's native planes, without conversion.
 
 Supported formats: planar YUV 4:2:0, 4:2:2, 4:4:4, 4:1:1, 4:4:0, 4:1:0 (also yuvj, yuva) of 8 to 16 bits in either byte
 order; nv12, nv21, nv16, nv24, nv42, nv20, p010…p416; yuyv422, uyvy422, yvyu422, y210, y212, y216; ayuv, vuya, vuyx,
 uyva, ayuv64, xv36, xv48; gray of 8 to 16 bits, ya8, ya16; rgb24, bgr24 and all 32-bit orders; rgb48, bgr48, rgba64,
-bgra64; gbrp and gbrap of 8 to 16 bits. `fallback` names the supported format to which swscale can convert any other.
+bgra64; gbrp and gbrap of 8 to 16 bits. `fallback` returns the supported format to which swscale can convert any other
+one.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ class Layout:
     Attributes:
         kind: "yuv", "rgb" or "gray".
         bits: significant bits of a sample.
-        shift: how far the value is shifted up in its storage word (6 in p010).
+        shift: bits by which the value is shifted left in its storage word (6 in p010).
         dtype: type of a storage word, with byte order.
         subsampling: subsampling of u and v, horizontal and vertical.
-        components: for each role the plane, the first word, and the step between samples in words. Alpha is left out,
-            because it is never read or written.
+        components: for each role, index of the plane, first word, and words from one sample to the next. There is no
+            alpha, because it is never read or written.
         full_range: True if the format itself implies full range (yuvj, RGB).
     """
 
@@ -202,30 +203,30 @@ def fallback(name: str) -> str:
     return "rgba" if alpha else "rgb24"
 
 
-def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dict[Role, Samples]:
+def planes(image: av.VideoFrame, plane_layout: Layout, parity: int | None = None) -> dict[Role, Samples]:
     """Returns every component's samples as writable h×w views, in storage words.
 
     Args:
-        image: frame whose memory the views show; call `make_writable()` before writing.
-        form: `layout(image.format.name)`.
+        image: frame whose memory the views share; call `make_writable()` before writing.
+        plane_layout: `layout(image.format.name)`.
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
     """
-    out: dict[Role, Samples] = {}
+    views: dict[Role, Samples] = {}
     native = image.planes
-    for role, (index, first, step) in form.components.items():
+    for role, (index, first, step) in plane_layout.components.items():
         plane = native[index]
-        sx, sy = form.role_subsampling(role)
+        sx, sy = plane_layout.role_subsampling(role)
         shape = (-(-image.height // sy), -(-image.width // sx))
         stride = plane.line_size
-        item = form.dtype.itemsize
+        item = plane_layout.dtype.itemsize
         if stride >= 0:
             memory: Any = plane
-            view = np.ndarray(shape, form.dtype, memory, first * item, (stride, step * item))
-        else:  # bottom-up (raw RGB in AVI, vflip): the pointer is at the first row shown, the last in memory
+            view = np.ndarray(shape, plane_layout.dtype, memory, first * item, (stride, step * item))
+        else:  # bottom-up (raw RGB in AVI, vflip): the pointer is at the top row, the last one in memory
             lowest = plane.buffer_ptr + stride * (shape[0] - 1)
             memory = (ctypes.c_uint8 * (-stride * shape[0])).from_address(lowest)
-            view = np.ndarray(shape, form.dtype, memory, first * item, (-stride, step * item))[::-1]
+            view = np.ndarray(shape, plane_layout.dtype, memory, first * item, (-stride, step * item))[::-1]
         if parity is not None:
             view = view[parity::2]
-        out[role] = view
-    return out
+        views[role] = view
+    return views

@@ -40,7 +40,7 @@ FFHQ_512: Float = np.array(
 
 def compose(*matrices: Float) -> Float:
     """Composes 2×3 matrices, which apply from last to first (like functions)."""
-    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # plain floats: numpy takes three times as long for six numbers
+    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # Python floats: numpy takes three times as long for six numbers
     for m in matrices[1:]:
         (e, f, ux), (g, h, uy) = m.tolist()
         a, b, tx, c, d, ty = (
@@ -114,7 +114,7 @@ def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
 
 
 def field_parity(display: Display, field: Field | None) -> int | None:
-    """Returns which rows a field has: 0 even (top field), 1 odd; None for a whole frame.
+    """Returns the parity of a field's rows: 0 even (top field), 1 odd; None for a whole frame.
 
     `field` counts in order of time: 0 is the first field (for "tff" the top one).
     """
@@ -139,7 +139,7 @@ def plane_matrix(
         display: rotation, mirror, aspect and field order of the frame.
         subsampling: horizontal and vertical subsampling of the plane; (1, 1) for luma and RGB.
         siting: where a subsampled chroma sample sits.
-        field: None for the whole frame; 0 or 1 for the first or second field in time; the plane then has only its rows.
+        field: None for the whole frame; 0 or 1 for the first or second field in time, with only the field's rows.
     """
     parity = field_parity(display, field)
     # Row k of a field is row 2k + parity of the plane: (y − parity − 0.5)/2 + 0.5.
@@ -152,7 +152,7 @@ def plane_matrix(
 def footprint(back: Float) -> tuple[float, float]:
     """Returns a destination sample's extent in source samples, along x and y.
 
-    `back` maps destination to source. Above 1, the map shrinks along that axis, and the source needs a low-pass first.
+    `back` maps destination to source. Where it exceeds 1, the map shrinks, and the source must be low-passed first.
     For a similarity of scale s (source → destination) both extents are 1/s, whatever its rotation.
     """
     (a, b, _), (c, d, _) = back.tolist()
@@ -174,6 +174,6 @@ def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[in
 
 
 def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-    """Clips a box to width × height. If nothing is left, x1 ≤ x0 or y1 ≤ y0."""
+    """Clips a box to width × height. If the result is empty, x1 ≤ x0 or y1 ≤ y0."""
     x0, y0, x1, y1 = box
     return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)

@@ -1,4 +1,4 @@
-"""Delays between attempts to reach a lost device or peer."""
+"""Delays attempts to reach a lost device or peer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _FIRST_S, _CAP_S, _LONG_S, _LONG_CAP_S = 0.25, 1.0, 60.0, 10.0
 
 
 class Retry:
-    """Spaces out attempts to reach one peer. Create it when the peer is lost."""
+    """Delays attempts to reach one peer. Create an instance when the peer is lost."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._tries, self._lost = clock, 0, clock()
+        self._clock, self._attempts, self._lost_at = clock, 0, clock()
 
     def reached(self) -> None:
-        """Resets the delay, because the peer was reachable until now."""
-        self._tries, self._lost = 0, self._clock()
+        """Resets the delay. Call it if the peer was reachable until now."""
+        self._attempts, self._lost_at = 0, self._clock()
 
     def wait(self, stop: Event) -> bool:
         """Waits before the next attempt; returns True if `stop` is set."""
-        cap = _CAP_S if self._clock() - self._lost < _LONG_S else _LONG_CAP_S
-        delay = min(cap, _FIRST_S * 2 ** min(self._tries, 10)) * random.uniform(0.8, 1.0)
-        self._tries += 1
+        cap = _CAP_S if self._clock() - self._lost_at < _LONG_S else _LONG_CAP_S
+        delay = min(cap, _FIRST_S * 2 ** min(self._attempts, 10)) * random.uniform(0.8, 1.0)
+        self._attempts += 1
         return stop.wait(delay)

@@ -1,4 +1,4 @@
-"""Settings of a live run that can change while it runs."""
+"""Stores the settings that can change during a live run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtface.errors import UsageError
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.text import brief
 
-STEP = 0.1
+STEP = 0.1  # change by one key press
 
 
 class LiveControls:
@@ -21,7 +21,7 @@ class LiveControls:
     Args:
         locked: settings that cannot be changed, with the reason.
         stop: event that ends the run when set; None creates one.
-        values: initial values of the attributes below; defaults for those left out.
+        values: initial values of the attributes below; omitted attributes get their defaults.
 
     Attributes:
         enabled: whether faces are enhanced; if not, frames pass unchanged.
@@ -29,8 +29,8 @@ class LiveControls:
         strength: share of the correction that is added, 0…1.
         light: amount by which a dark frame is brightened, 0…1.
         cpu_budget: share of all cores that the run may use, 0…1; 1 is no limit.
-        persons: share of the strength for individual persons, 0…1, by lower-case label. All others get 1. The mapping
-            is replaced, never modified.
+        persons: share of the strength for individual persons, 0…1, by lower-case label. Persons without an
+            entry get 1. The mapping is replaced, never modified.
         stop: event that ends the run when set.
     """
 
@@ -47,9 +47,9 @@ class LiveControls:
         stop: threading.Event | None = None,
         **values: float,
     ) -> None:
-        usual = {"enabled": True, "always": False, **{name: OPTIONS[name].default for name in having(Trait.CONTROL)}}
-        self._locked, self._names = locked or {}, tuple(usual)
-        for name, value in (usual | values).items():
+        defaults = {"enabled": True, "always": False, **{name: OPTIONS[name].default for name in having(Trait.CONTROL)}}
+        self._locked, self._names = locked or {}, tuple(defaults)
+        for name, value in (defaults | values).items():
             setattr(self, name, value)
         self.persons: Mapping[str, float] = {}
         self._lock = threading.Lock()
@@ -84,12 +84,12 @@ class LiveControls:
         """Changes one value.
 
         Raises:
-            UsageError: the name is unknown or locked, or the value has another type or is out of range.
+            UsageError: the name is unknown or locked, or the value has the wrong type or is out of range.
         """
         same_type = isinstance(self.values().get(name, ""), bool) == isinstance(value, bool)
         if name not in self._names or not same_type or not 0.0 <= value <= 1.0:  # rejects NaN, too
             raise UsageError(
-                "{name} cannot be {value}: enabled and always must be true or false; {names}, numbers from 0 to 1",
+                "{name} cannot be {value}: enabled and always must be true or false, and {names} numbers from 0 to 1",
                 code="control_value",
                 name=name,
                 value=value,

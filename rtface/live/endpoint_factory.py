@@ -34,11 +34,11 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     from rtface.live.sources.open_source import open_sound_source
 
     check_addresses(source, sink)
-    named = [sink]
+    outputs = [sink]
     also = None if options.also is None else resolve_address(str(options.also))
     if also is not None:
-        named.append(LiveAddress("file", also))
-    for number, end in enumerate(ends := [source, *named]):
+        outputs.append(LiveAddress("file", also))
+    for number, end in enumerate(ends := [source, *outputs]):
         if end.kind == "stream" and end in ends[:number]:  # `_check_files` compares files
             raise UsageError(
                 "{address} is given twice; input and outputs must differ",
@@ -52,11 +52,11 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     if (unused := without_persons(engines, learnt)) is not None:
         stats.warn("person", unused)
     content = describe(live_engine(options), __version__, options.strength, metadata_options(options))
-    recorded = sink.kind == "file" or (sink.kind == "null" and also is not None)
-    whole = {"whole": True} if source.kind == "stream" and recorded else {}
-    sinks: list[LiveSink] = [plugins.load("sink", end.kind)(end, options, metadata=content, **whole) for end in named]
+    only_files = sink.kind == "file" or (sink.kind == "null" and also is not None)
+    whole = {"whole": True} if source.kind == "stream" and only_files else {}
+    sinks: list[LiveSink] = [plugins.load("sink", end.kind)(end, options, metadata=content, **whole) for end in outputs]
     source_sound, buffer = options.audio is None, buffer_of(source, options)
-    opened: LiveSource = plugins.load("source", source.kind)(
+    live_source: LiveSource = plugins.load("source", source.kind)(
         replace(source, variant=options.variant),
         size=options.size,
         fps=options.fps,
@@ -67,11 +67,11 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     )
     sound = None if source_sound else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(
-        opened,
+        live_source,
         sinks,
         sound,
         silent=not source_sound,
-        names=(str(source), *map(str, named)),
+        names=(str(source), *map(str, outputs)),
         sound_name=f"sound {shown(str(options.audio))}",
         buffer=buffer if options.delay is not None and buffer else 0.0,
         slate=Slate(options.slate),
@@ -81,9 +81,9 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
 
 
 def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
-    """Returns the source's jitter buffer in seconds; None adapts to its jitter.
+    """Returns the jitter buffer's length in seconds. None adapts it to the jitter.
 
-    With `--delay` every frame waits anyway, so the buffer uses the part of the delay not reserved for processing.
+    With `--delay`, every frame waits anyway, so the buffer uses the part of the delay not reserved for processing.
     """
     network = source.kind == "stream" and not source.scheme.startswith("http")
     if not network:  # a stream that turns out to be a film has no jitter buffer
@@ -95,9 +95,9 @@ def _check_files(
     source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions, stats: Stats
 ) -> None:
     """Checks output files for conflicts. Warns about files that killed runs left behind."""
-    written = [OutputPath(sink.name)] if sink.kind == "file" else []
-    written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
-    targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
+    outputs = [OutputPath(sink.name)] if sink.kind == "file" else []
+    outputs += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
+    targets = check_outputs(outputs, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
     for target in targets if not options.dry_run else ():
         for line in clear_leftovers(target, live=True):
             stats.warn(f"leftover:{line}", line)

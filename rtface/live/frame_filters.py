@@ -1,4 +1,4 @@
-"""Filters of a live run before and after the enhancement: brightening, stages, the preview."""
+"""Filters frames of a live run before and after the enhancement: brightening, stages, preview."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class FrameFilters:
     Args:
         options: options of the run.
         stats: statistics that receive warnings and faults.
-        recorded: whether an output is a file. The file's metadata names the stages that are active at its start.
+        recorded: whether an output is a file. Its metadata lists the stages that are active at the start, so stages
+            with other names cannot be added later.
 
     Attributes:
         preview: comparison of original and enhanced frames in a browser.
@@ -37,25 +38,25 @@ class FrameFilters:
     def __init__(self, options: Options, stats: Stats, *, recorded: bool = False) -> None:
         self.preview = Preview()
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
-        self._before: Frame | None = None
-        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held while stages draw; while they change
+        self._original: Frame | None = None
+        self._drawing, self._changing = threading.Lock(), threading.Lock()  # held to draw, and to replace the stages
         self.light, self._options = Brightening(), options
-        self._named = _names(options.stages) if recorded else None
+        self._recorded_names = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
     @property
     def needs_faces(self) -> bool:
-        """True if a stage follows faces: faces are tracked even if enhancement is off or no output has a viewer."""
+        """True if a stage follows faces. Then faces are tracked even if enhancement is off or no output has viewers."""
         return bool(self.stages)
 
     @property
     def hides(self) -> bool:
-        """True if a stage hides something: if `after` fails on a frame, the frame must not be shown."""
+        """True if a stage hides something. A frame on which `after` fails must then not be shown."""
         return self.stages.hides
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """Texts of the active stages, in the form of `Options.stages`."""
+        """Texts of the active stages, written as in `Options.stages`."""
         return self._options.stages
 
     def change(self, stages: Sequence[str]) -> None:
@@ -63,32 +64,32 @@ class FrameFilters:
         state.
 
         Args:
-            stages: texts of the new stages, in the form of `Options.stages`.
+            stages: texts of the new stages, written as in `Options.stages`.
 
         Raises:
             UsageError: a stage does not exist or cannot be used; the active stages stay in use.
-            RestartNeeded: a recording's metadata does not name one of the stages.
+            RestartNeeded: a recording's metadata does not list one of the stages.
             MissingComponent: a stage cannot be loaded.
         """
         with self._changing:
             options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
-            if self._named is not None and (more := sorted(_names(options.stages) - self._named)):
+            if self._recorded_names is not None and (missing := sorted(_names(options.stages) - self._recorded_names)):
                 raise RestartNeeded(
                     "the recording's metadata lists the stages that draw on it, and {name} is not among them; start "
                     "the run again to add it",
                     code="overlay_recording",
-                    name=more[0],
+                    name=missing[0],
                 )
-            before = self.stages
-            changed = before.changed(options.stages, commercial_use=options.commercial_use)
+            previous = self.stages
+            replacement = previous.changed(options.stages, commercial_use=options.commercial_use)
             try:
-                changed.check_tracker(options.tracker)
+                replacement.check_tracker(options.tracker)
             except RtfaceError:
-                changed.close(keep=before.stages)
+                replacement.close(keep=previous.stages)
                 raise
             with self._drawing:
-                self.stages, self._options = changed, options
-            before.close(keep=changed.stages)
+                self.stages, self._options = replacement, options
+            previous.close(keep=replacement.stages)
 
     def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """Brightens a frame from the source. Adds a copy of the original if a stage or the preview needs it.
@@ -103,21 +104,21 @@ class FrameFilters:
         return frame if light is None else self.light.apply(frame, light, faces)
 
     def after(self, frame: Frame) -> Frame:
-        """Applies the stages to an enhanced frame. Keeps the original while the preview needs it."""
+        """Applies the stages to an enhanced frame. Retains the original while the preview needs it."""
         with self._drawing:
-            drawn = self.stages.process(frame)
-        return replace(drawn, before=frame.before) if self.preview.wanted else drawn
+            result = self.stages.process(frame)
+        return replace(result, before=frame.before) if self.preview.wanted else result
 
     def shown(self, frame: Frame) -> None:
-        """Passes a written frame to the preview, repeated frames and slates included."""
+        """Passes a written frame to the preview, including repeated frames and slates."""
         if not self.preview.wanted:
             return
         if frame.before is not None:
-            self._before = replace(frame, image=frame.before, before=None)
+            self._original = replace(frame, image=frame.before, before=None)
         elif frame.captured_at is not None:
-            return  # this frame arrived before the preview was opened
-        if self._before is not None:
-            self.preview.show(self._before, frame)
+            return  # this frame was prepared before the preview was opened
+        if self._original is not None:
+            self.preview.show(self._original, frame)
 
     def close(self) -> None:
         """Releases the stages."""

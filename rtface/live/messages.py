@@ -20,28 +20,28 @@ from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
 
-# -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
+# -- sources: the run sends a SourceRequest, the worker responds with a SourceMessage -------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """Asks a read worker to open a source. A repeated request changes `resting`, and ends `held`.
+    """Asks a read worker to open a source. When sent again, it changes `resting` or ends `held`.
 
     Attributes:
         kind: "camera", "stream", "file", or "microphone".
         name: number, name or path of a device, URL, or path of a file. May contain secrets.
-        size: width and height requested from a camera, None for one suitable for calls.
+        size: width and height requested from a camera; None for a size suitable for calls.
         fps: frames a second requested from a camera.
         seek: seconds to skip at the start of a film.
         variant: variant of an HLS or DASH list to read (``--variant``).
-        format: FFmpeg's name of the device's format, "" for the platform's own.
-        video, sound: whether video and sound are wanted.
-        buffer: seconds of a network stream's jitter buffer, None to adapt to its jitter.
-        sound_format: format of the sound to send, None for one that suits the source.
+        format: FFmpeg's name of the device's input format; "" for that of the platform.
+        video, sound: whether video and sound are requested.
+        buffer: seconds of a network stream's jitter buffer; None to adapt it to the jitter.
+        sound_format: format of the sound to send; None for one that suits the source.
         resting: whether no output has a viewer; if so, the source sends only an occasional frame.
         held: whether a film, or a stream that is recorded whole, pauses after its first frame until outputs are open.
-        loop: whether a film begins again at its end.
-        live: whether the source was a stream before, and remains one even if its data arrives fast.
+        loop: whether a film restarts at its end.
+        live: whether an earlier connection was a live stream; the source then counts as one even if data arrives fast.
         whole: whether no frame may be dropped, because all outputs are files.
     """
 
@@ -71,9 +71,9 @@ class SourceOpened:
         described: codec, rate and sound, without the source's name and the frames' size: "mjpeg, 30 fps".
         rate: nominal frames a second; 0 without video.
         notes: differences from the request.
-        sound: format of its sound, None if there is none yet.
-        film: whether it has an end.
-        label: name that a device gives itself, "" for other sources.
+        sound: format of the source's sound; None if there is none yet.
+        film: whether the source has an end.
+        label: name that a device reports; "" for other sources.
     """
 
     described: str
@@ -89,10 +89,11 @@ class VideoFrameReady:
     """Reports a decoded frame in shared memory.
 
     Attributes:
-        slot, layout: place and layout in the frame ring.
-        stamp: presentation time; None if the source has no clock, or its clock is the monotonic one.
-        captured: time when the frame became available: a camera driver's timestamp; else the due time of the packet
-            that completed the frame, which is its arrival plus the jitter buffer's delay.
+        slot: number of the slot in the frame ring.
+        layout: layout of the frame in the slot.
+        stamp: presentation time; None if the source has no clock, or uses the monotonic clock (see `captured`).
+        captured: time when the frame became available: a camera driver's timestamp, or the due time of the packet that
+            completed the frame (its arrival plus the jitter buffer's delay).
         color, display: colour and orientation of the frame.
         quantisers: how coarsely the frame was quantised, if known.
     """
@@ -121,13 +122,13 @@ class Heartbeat:
     """Reports a read worker's state, four times a second even without data.
 
     Attributes:
-        quiet: seconds since the source last gave data.
+        quiet: seconds since the source last delivered data.
         counts: counts since opening, by name in the run's statistics: "bytes", "dropped:source" (frames replaced by
             newer ones), "frames_corrupt" (damaged, shown or not), "frames_missing" (never arrived),
             "packets_undecoded", "sounds_undecoded".
         buffer: delay in seconds that the jitter buffer adds at present.
-        backlog: seconds by which delivery lags the source's clock, relative to the best since opening.
-        notes: conversions that the source's frames need, a line each.
+        backlog: seconds by which delivery lags the source's clock, minus the smallest lag since opening.
+        notes: conversions that the source's frames need, one line each.
         over: whether a film has reached its end.
     """
 
@@ -140,10 +141,10 @@ class Heartbeat:
 
 
 SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | RtfaceError
-"""An error says why the source cannot be opened."""
+"""An `RtfaceError` contains the reason why the source cannot be opened."""
 
 
-# -- sinks: the run sends a job, then WriteFrame and SoundPacket; the worker answers with SinkOpened or an error -------
+# -- sinks: the run sends a job, then WriteFrame and SoundPacket; the worker responds with SinkOpened or an error -----
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,9 @@ class StreamJob:
     """Asks a worker to encode and publish a stream.
 
     Attributes:
-        url: address, secrets included.
+        url: address, including secrets.
         video: format of the frames.
-        sound: format of the sound, None for none.
+        sound: format of the sound; None without sound.
         options: encoder options: bitrate, preset, encode.
         patient: whether to retry when the first connection fails.
     """
@@ -174,9 +175,9 @@ class RecordJob:
         target: final name of the file.
         container: FFmpeg's name of the container.
         video: format of the frames.
-        sound: format of the sound, None for none.
+        sound: format of the sound; None without sound.
         options: encoder options: codec, crf, preset.
-        metadata: tags of the film.
+        metadata: tags to write.
     """
 
     work: Path
@@ -190,7 +191,7 @@ class RecordJob:
 
 @dataclass(frozen=True, slots=True)
 class WriteFrame:
-    """A frame in shared memory, due at `time`. `change` says how it was changed."""
+    """A frame in shared memory. `time` is its time in the output in seconds; `change` describes how it was changed."""
 
     time: float
     slot: int
@@ -200,7 +201,7 @@ class WriteFrame:
 
 @dataclass(frozen=True, slots=True)
 class SinkOpened:
-    """Reports an open sink: the encoder's name, and differences from the request."""
+    """Reports that the sink is open. Contains the encoder's name, and differences from the request."""
 
     encoder: str
     notes: tuple[str, ...]
@@ -211,7 +212,7 @@ class SinkReport:
     """State and counters of a sink; the fields are those of `rtface.live.protocols.EndpointHealth`.
 
     Attributes:
-        viewers: number of connected viewers if the sink is a server, else None.
+        viewers: number of connected viewers if the sink is a server; otherwise None.
         dropped: dropped frames, by cause.
     """
 
@@ -223,21 +224,21 @@ class SinkReport:
     frames: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
 
-    def after(self, before: SinkReport) -> SinkReport:
+    def after(self, earlier: SinkReport) -> SinkReport:
         """Returns the report with the counts of an earlier child added."""
         return replace(
             self,
-            bytes=before.bytes + self.bytes,
-            reopened=before.reopened + self.reopened,
-            frames=before.frames + self.frames,
-            dropped=before.dropped + self.dropped,
+            bytes=earlier.bytes + self.bytes,
+            reopened=earlier.reopened + self.reopened,
+            frames=earlier.frames + self.frames,
+            dropped=earlier.dropped + self.dropped,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingEnded:
-    """Reports the end of a recording. It is complete if `why` is empty. `path` is the remaining file, None if there is
-    none; `changed` lists the changes of each frame."""
+    """Reports the end of a recording. The recording is complete if `why` is empty. `path` is the complete or partial
+    file; None without a file. `changed` lists the changes of each frame."""
 
     path: str | None
     why: str

@@ -17,28 +17,28 @@ from rtface.live.protocols import REST_S, SoundPacket
 from rtface.live.reshape import Letterbox
 from rtface.live.run_state import RunState
 
-# The last frame is repeated after this many seconds, or periods of the source, without a new one. Viewers and servers
-# then stay connected, and HLS players do not stop at a gap.
+# The last frame is repeated after this many seconds or frame periods (the longer time) without a new frame. Viewers and
+# servers then stay connected, and HLS players do not stop at a gap.
 _HOLD_S = 0.2
 _HOLD_PERIODS = 3.0
 # The thread never waits longer than this at a time, so that an irregular clock makes no frame late.
 _SLICE_S = 0.1
 
 SLATE_S = 5.0
-"""Seconds after which the slate replaces the last frame of a lost source: viewers take a frozen face for a fault."""
+"""Seconds until the slate replaces the last frame of a lost source, because a frozen face looks like a fault."""
 
 
 class OutputScheduler:
     """Writes frames to all sinks on a separate thread.
 
-    The run's delay, if any, is constant. Frames of another format are scaled to the run's format.
-    Without a viewer the last frame is repeated only every `2 * REST_S` seconds, and at once when a viewer comes. The
-    scheduler counts frames out and dropped, and measures the latency from delivery until the sinks get the frame, plus
-    the source's backlog beyond its jitter buffer.
+    The run's delay, if any, is constant. Frames of another format are scaled to the run's format. Without a viewer, the
+    last frame is repeated only every `2 * REST_S` seconds, and at once when a viewer connects. The scheduler counts
+    written and dropped frames. It measures the latency from a frame's delivery until the sinks get the frame, plus the
+    source's backlog beyond its jitter buffer.
 
     Args:
         state: state of the run.
-        filters: filters whose preview receives every frame that was given to the sinks.
+        filters: filters whose preview receives every frame that the sinks received.
         status: status that counts the written frames.
         clock: returns seconds on the same clock as `Frame.captured_at`.
     """
@@ -54,16 +54,16 @@ class OutputScheduler:
         self._state, self._filters, self._status, self._clock = state, filters, status, clock
         self._stats, self._delay = state.stats, state.delay
         self._sinks = list(zip(state.ends.titles[1:], state.ends.sinks, strict=True))
-        self._fit = Letterbox(state.form)
+        self._letterbox = Letterbox(state.form)
         self._period = float(1 / state.form.rate)
-        self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
+        self._repeat_s = max(_HOLD_S, _HOLD_PERIODS * self._period)
         # Frames wait no longer than until they are due, so this capacity always suffices.
-        self._room = int((self._delay or 0.0) / self._period) + 8
-        self._waiting: deque[Frame] = deque()
+        self._capacity = int((self._delay or 0.0) / self._period) + 8
+        self._queue: deque[Frame] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._last: Frame | None = None
-        self._last_at = self._shown_at = clock()
+        self._newest: Frame | None = None
+        self._last_at = self._written_at = clock()
         self._pts = self._real_pts = -(1 << 62)
         self._slate: Frame | None = None
         self._thread: threading.Thread | None = None
@@ -73,13 +73,13 @@ class OutputScheduler:
         self._thread = start_thread("output", self._run)
 
     def put(self, frame: Frame) -> None:
-        """Takes a finished frame. Waits for room only if no frame may be dropped."""
+        """Queues a finished frame. Waits for room only if no frame may be dropped."""
         with self._changed:
             if self._state.ends.whole:
-                self._changed.wait_for(lambda: len(self._waiting) < self._room or self._closing)
-            self._waiting.append(frame)
-            if len(self._waiting) > self._room:
-                self._waiting.popleft()
+                self._changed.wait_for(lambda: len(self._queue) < self._capacity or self._closing)
+            self._queue.append(frame)
+            if len(self._queue) > self._capacity:
+                self._queue.popleft()
                 self._stats.count("dropped:output")
             self._changed.notify()
 
@@ -92,7 +92,7 @@ class OutputScheduler:
     def drain(self, timeout: float) -> None:
         """Waits until all queued frames are written (end of a film)."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting, timeout)
+            self._changed.wait_for(lambda: not self._queue, timeout)
 
     def close(self) -> None:
         """Stops the thread and drops waiting frames. Safe to call twice."""
@@ -103,8 +103,8 @@ class OutputScheduler:
             self._thread.join(1.0)
 
     def write_due(self) -> None:
-        """Writes every frame due now, or a repeated frame or slate. The thread that `start` begins calls it; a caller
-        that steps the clock itself may call it instead of starting the thread."""
+        """Writes every frame that is due: new, repeated or the slate. The thread from `start` calls it; a caller
+        that controls the clock can call it instead of starting the thread."""
         while (frame := self._next()) is not None:
             self._write(frame)
 
@@ -124,50 +124,50 @@ class OutputScheduler:
                 return None
             now = self._clock()
             if self._due() <= now:
-                return self._waiting.popleft()
+                return self._queue.popleft()
             return self._replacement(now) if self._repeat_due() <= now else None
 
     def _due(self) -> float:
         """Returns the time at which the next frame is due."""
-        if not self._waiting:
+        if not self._queue:
             return inf
-        captured = self._waiting[0].captured_at
+        captured = self._queue[0].captured_at
         return 0.0 if self._delay is None or captured is None else captured + self._delay - self._state.ends.buffer
 
     def _repeat_due(self) -> float:
         """Returns the time at which the last frame is to be repeated."""
-        if self._last is None or (self._state.ends.whole and not self._state.lost):
+        if self._newest is None or (self._state.ends.whole and not self._state.lost):
             return inf  # a late frame is recorded at its own time
         if not self._state.watched:
-            return self._shown_at + 2 * REST_S  # a resting source delivers its next frame sooner
-        return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)
+            return self._written_at + 2 * REST_S  # a resting source delivers its next frame sooner
+        return self._written_at + (self._repeat_s if self._written_at == self._last_at else self._period)
 
     def _replacement(self, now: float) -> Frame:
-        """Returns the frame to show while none arrives: the last one, or the slate."""
-        assert self._last is not None
+        """Returns the frame to write while none arrives: the last frame, or the slate."""
+        assert self._newest is not None
         if self._slate is None and now - self._last_at > SLATE_S and self._state.lost:
-            self._slate = replace(self._last, image=self._state.ends.slate(self._state.form), faces=(), before=None)
-        elapsed = max(1, round(1e6 * (now - self._shown_at)))
-        return replace(self._slate or self._last, pts=self._pts + elapsed, captured_at=None)
+            self._slate = replace(self._newest, image=self._state.ends.slate(self._state.form), faces=(), before=None)
+        elapsed = max(1, round(1e6 * (now - self._written_at)))
+        return replace(self._slate or self._newest, pts=self._pts + elapsed, captured_at=None)
 
     def _write(self, frame: Frame) -> None:
         if frame.pts <= self._real_pts:
             self._stats.count("dropped:order")
             return
-        # If a repetition took this frame's place, this frame is written half a period after the repetition. So are the
-        # following frames, until they have caught up.
-        soonest, ahead = self._pts + round(5e5 * self._period), self._pts > self._real_pts
+        # If a repetition has already been written at a later time, this frame follows half a period after it. The next
+        # frames follow at the same interval, until they have caught up with their own times.
+        earliest_pts, ahead = self._pts + round(5e5 * self._period), self._pts > self._real_pts
         if frame.captured_at is not None:
             self._real_pts = frame.pts
-            if ahead and frame.pts < soonest:
-                frame = replace(frame, pts=soonest)
+            if ahead and frame.pts < earliest_pts:
+                frame = replace(frame, pts=earliest_pts)
         faces = tuple(face.track_id for face in frame.faces)  # scaling to the outputs' format removes the faces
-        fitted = None
+        converted = None
         with self._stats.tolerate("fit", "a frame of another format cannot be converted for the outputs"):
-            fitted = self._fit(frame)
-        if fitted is None:
+            converted = self._letterbox(frame)
+        if converted is None:
             return
-        frame = fitted
+        frame = converted
         for name, sink in self._sinks:
             with self._stats.tolerate(f"sink {name}", name):
                 sink.write(frame)
@@ -175,7 +175,7 @@ class OutputScheduler:
             self._stats.count("dropped:sink")  # the sink counts only frames that it failed to send
         self._filters.shown(frame)
         now = self._clock()
-        self._pts, self._shown_at = frame.pts, now
+        self._pts, self._written_at = frame.pts, now
         if frame.captured_at is None:
             self._stats.count("frames_repeated")
             return
@@ -184,4 +184,4 @@ class OutputScheduler:
         self._stats.add("latency", latency)
         self._stats.count("frames_out")
         self._status.wrote(latency, faces)
-        self._last, self._last_at, self._slate = frame, now, None
+        self._newest, self._last_at, self._slate = frame, now, None

@@ -1,4 +1,4 @@
-"""Lists a live run's persons, each with face and strength."""
+"""Lists the persons in a live run, each with face and strength."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PersonsInView:
     Args:
         enhance: enhancement step; it recognises persons from the start, or after `recognise`.
         load: function that loads the recogniser.
-        controls: settings, which hold the strength of each person.
+        controls: settings, including the strength of each person.
         clock: returns seconds on the same clock as `Frame.time`.
     """
 
@@ -55,20 +55,20 @@ class PersonsInView:
                 self._enhance.use_persons(self._load())
 
     def listed(self) -> list[dict[str, Any]] | None:
-        """Lists the persons in the form of `/status`. Those seen in the last ten seconds come first. Others follow if
-        their strength is reduced. Returns None if recognition is off."""
+        """Returns the persons as `/status` lists them: first those seen in the last ten seconds, then others with a
+        reduced strength. Returns None if recognition is off."""
         if (recogniser := self._enhance.persons) is None:
             return None
         strengths = dict(self._controls.persons)
-        seen = recogniser.in_view(self._clock())
-        self._labels |= {person.label.lower(): person.label for person in seen if person.label.lower() in strengths}
+        recent = recogniser.in_view(self._clock())
+        self._labels |= {person.label.lower(): person.label for person in recent if person.label.lower() in strengths}
         in_view = [
             {
                 "name": person.label,
                 "in_view": person.seconds <= _IN_VIEW_S,
                 "strength": strengths.pop(person.label.lower(), 1.0),
             }
-            for person in seen
+            for person in recent
         ]
         return in_view + [
             {"name": self._labels.get(label, label), "in_view": False, "strength": strength}
@@ -85,6 +85,6 @@ class PersonsInView:
         recogniser = self._enhance.persons
         for person in recogniser.in_view(self._clock()) if recogniser else ():
             if person.label.lower() == name.lower() and person.face is not None:
-                small = cv2.resize(person.face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-                return cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                scaled = cv2.resize(person.face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+                return cv2.imencode(".jpg", scaled[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
         raise InputMissing("{name} was not seen in the last ten seconds", code="person_unseen", name=name[:40])

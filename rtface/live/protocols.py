@@ -55,11 +55,11 @@ class SoundFormat:
 class SoundPacket:
     """One frame of AAC with its ADTS header.
 
-    A stream can begin with any packet, and every sink accepts such packets.
+    Decoding can start at any packet. Every sink accepts this format.
 
     Attributes:
         data: header and frame.
-        time: time at which the packet is to be heard.
+        time: presentation time.
         duration: duration in seconds.
     """
 
@@ -78,14 +78,14 @@ class EndpointHealth:
         since: time at which the state began.
         frames: number of frames received from the source, or accepted by the sink.
         dropped: number of these frames that were dropped before they reached the run or the peer.
-        bytes: bytes sent to or received from a network peer so far, None for devices.
-        reopened: number of times it was lost and came back.
+        bytes: number of bytes sent to or received from a network peer; None for devices.
+        reopened: number of times that the endpoint was lost and reopened.
         causes: dropped frames of an output by cause, if known: "network" was too slow, "encoder" was still busy, "away"
             while no peer was connected.
-        buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
-        backlog: seconds by which a source's frames arrive later than at its best since opening, because they wait
-            upstream of this run.
-        size: width and height of a virtual camera that is open.
+        buffer: seconds that frames wait in the source's jitter buffer, before `Frame.captured_at`.
+        backlog: seconds by which a source's frames arrive later than the quickest ones since opening, because they
+            wait upstream of this run.
+        size: width and height of an open virtual camera; otherwise None.
     """
 
     state: EndpointState
@@ -101,7 +101,7 @@ class EndpointHealth:
     size: tuple[int, int] | None = None
 
     def turned(self, state: EndpointState, detail: str, now: float | None = None) -> EndpointHealth:
-        """Returns a copy with another state. The state begins `now` if it changes."""
+        """Returns a copy with another state and detail. `since` becomes `now` if the state changes."""
         began = time.monotonic() if now is None else now
         return replace(self, state=state, detail=detail, since=self.since if state == self.state else began)
 
@@ -113,12 +113,12 @@ class MediaDevice:
     Attributes:
         kind: type of the device.
         address: address that a user types, such as "camera:0" or "vcam:rtface".
-        name: name that the device gives itself.
-        node: path of the device, "" if it has none.
+        name: name that the device reports.
+        node: path of the device; "" if it has none.
         state: "free", "in use", "no permission" or another state in a few words; "" if unknown.
-        advice: remedy if it is unusable or works badly; "" if it is fine.
-        users: programs that have it open, with their pid.
-        modes: a line for each size and format.
+        advice: remedy if the device is unusable or works badly; otherwise "".
+        users: programs that have the device open, with their process IDs.
+        modes: one line for each format, with its sizes.
     """
 
     kind: Literal["camera", "microphone", "virtual camera", "output"]
@@ -138,18 +138,18 @@ REST_S = 0.5
 
 
 class Endpoint(Protocol):
-    """Members of every source and sink of a live run. A class that derives from it, or from a protocol below, inherits
-    default implementations."""
+    """Members of every source and sink of a live run. Classes that derive from this protocol, or from one below,
+    inherit default implementations."""
 
     @property
     def described(self) -> str:
-        """Device or address with its format. It has no secrets: "camera 0 (Integrated Camera), 1280×720 mjpeg,
+        """Device or address with its format, without secrets. Example: "camera 0 (Integrated Camera), 1280×720 mjpeg,
         30 fps"."""
         ...
 
     @property
     def notes(self) -> list[str]:
-        """Differences from the request, a line each. Valid after opening."""
+        """Differences from the request, one line each. Valid after opening."""
         return []
 
     @property
@@ -162,11 +162,11 @@ class Endpoint(Protocol):
 
 
 class SoundSource(Endpoint, Protocol):
-    """Provides sound: a microphone, a stream, silence; also frames, if a `LiveSource`."""
+    """Provides sound of a microphone or stream, or silence. A `LiveSource` also provides frames."""
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Format of all its sound, even if the source's own format changes. None without sound. Valid after `start`."""
+        """Format of all packets, even if the source's own format changes. None without sound. Valid after `start`."""
         return None
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -183,7 +183,7 @@ class LiveSource(SoundSource, Protocol):
 
     `Frame.captured_at` is the time when the frame became available: captured, decoded, and out of the jitter buffer.
     `Frame.pts` counts `TIME_BASE` units on the same clock, always rises, and stays in sync with the sound of the same
-    source. A lost source is opened again until `close`; after that its frames may have another size.
+    source. A lost source is reopened (until `close`); its frames may then have another size.
     """
 
     @property
@@ -193,23 +193,23 @@ class LiveSource(SoundSource, Protocol):
 
     @property
     def ended(self) -> bool:
-        """True after a film was played to its end. Always False for a camera or stream."""
+        """True after a film has played to its end. Always False for a camera or stream."""
         return False
 
     def hold(self, held: bool) -> None:
-        """Holds a film at its first frame until called with False. Call it before `start`. Other sources ignore it."""
+        """Pauses a film at its first frame until called with False. Call it before `start`. Other sources ignore it."""
         return
 
     def rest(self, resting: bool) -> None:
-        """Rests the source while no output has a viewer. If that saves processor time, it gives a frame only every
-        `REST_S` seconds; its sound stays complete."""
+        """Tells the source whether no output has a viewer. If that saves processor time, the source then delivers a
+        frame only every `REST_S` seconds; its sound stays complete."""
         return
 
 
 class LiveSink(Endpoint, Protocol):
-    """Takes frames and sound. `write` and `sound` never wait for a device or peer.
+    """Writes frames and sound. `write` and `sound` never wait for a device or peer.
 
-    Its constructor takes the address, the run's options, and the run's description as the keyword `metadata`.
+    The constructor gets the address, the run's options, and the run's description as the keyword `metadata`.
     """
 
     @classmethod
@@ -220,12 +220,12 @@ class LiveSink(Endpoint, Protocol):
 
     @classmethod
     def why_unusable(cls) -> str | None:
-        """Returns the reason why the sink is unusable here. One line with the remedy; None if a run can use it."""
+        """Explains in one line why the sink is unusable, with a remedy. Returns None if it is usable."""
         return None
 
     @property
     def wanted(self) -> bool:
-        """False if the output certainly has no viewer, to save work."""
+        """False if the output certainly has no viewer. Frames are then not enhanced."""
         return True
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
@@ -237,9 +237,9 @@ class LiveSink(Endpoint, Protocol):
         ...
 
     def write(self, frame: Frame) -> None:
-        """Takes a frame of the opened format. The caller may reuse the frame when this returns."""
+        """Writes a frame in the format passed to `open`. The caller may reuse the frame afterwards."""
         ...
 
     def sound(self, packet: SoundPacket) -> None:
-        """Takes a packet of sound; an output without sound ignores it."""
+        """Writes a packet of sound; an output without sound ignores it."""
         return

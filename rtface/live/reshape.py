@@ -15,7 +15,7 @@ from rtface.geometry.planes import layout, planes
 from rtface.live.protocols import VideoFormat
 from rtface.util.av_gpu import software
 
-# swscale's numbers of the colour matrices; others are read as BT.709.
+# swscale's constants for colour matrices. All other matrices are treated as BT.709.
 _SPACES = {
     "bt601": Colorspace.ITU601,
     "fcc": Colorspace.FCC,
@@ -25,14 +25,14 @@ _SPACES = {
 
 
 class Letterbox:
-    """Scales frames to a format, with black bars for other proportions."""
+    """Scales frames to a format. Adds black bars if the aspect ratio differs."""
 
     def __init__(self, form: VideoFormat) -> None:
         self._form = form
-        self._swscale, self._back = Swscale(), VideoReformatter()
+        self._swscale, self._reformatter = Swscale(), VideoReformatter()
 
     def __call__(self, frame: Frame) -> Frame:
-        """Converts the frame to the format, and removes its faces. Returns the same object if it fits."""
+        """Converts the frame to the format, and removes its faces. Returns the same object if nothing changes."""
         image, form = frame.image, self._form
         target = form.width, form.height, form.pix_fmt, form.color
         if (image.width, image.height, image.format.name, frame.color) == target:
@@ -48,17 +48,17 @@ class Letterbox:
         canvas[y : y + height, x : x + width] = small.to_ndarray()
         return replace(
             frame,
-            image=self._converted(canvas),
+            image=self._convert(canvas),
             color=form.color,
             faces=(),
             display=replace(Display(), aspect=form.aspect),
         )
 
-    def _converted(self, rgb: Bytes) -> av.VideoFrame:
+    def _convert(self, rgb: Bytes) -> av.VideoFrame:
         """Converts a uint8 height×width×3 RGB image to a frame of the format."""
         source: Any = av.VideoFrame.from_ndarray(rgb, "rgb24")
         form = self._form
-        return self._back.reformat(
+        return self._reformatter.reformat(
             source,
             form.width,
             form.height,
@@ -77,32 +77,32 @@ def _full(color: Color) -> bool:
 class Rotation:
     """Rotates and mirrors frames as their `Display` prescribes.
 
-    A frame whose chroma subsampling cannot be rotated (4:2:2) becomes 4:2:0, with 10 bits if it had more than 8. Its
-    chroma moves by at most half a sample.
+    A frame whose chroma subsampling cannot be rotated (4:2:2) becomes 4:2:0, with 10 bits if it had more than 8. This
+    shifts chroma by at most half a sample.
     """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: av.VideoFrame, display: Display) -> tuple[av.VideoFrame, Display]:
-        """Returns the rotated frame and its new display; both unchanged if upright."""
+        """Returns the rotated frame and its new display. Both are unchanged if the frame is upright."""
         turns, mirror = display.quarter_turns % 4, display.mirror
         if not turns and not mirror:
             return image, display
-        form = layout(image.format.name)
-        if form is None or (turns % 2 and form.subsampling[0] != form.subsampling[1]):
+        pixels = layout(image.format.name)
+        if pixels is None or (turns % 2 and pixels.subsampling[0] != pixels.subsampling[1]):
             image = self._reformatter.reformat(
-                image, format="yuv420p10le" if form and form.bits > 8 else "yuv420p", threads=1
+                image, format="yuv420p10le" if pixels and pixels.bits > 8 else "yuv420p", threads=1
             )
-            form = layout(image.format.name)
-        assert form is not None
+            pixels = layout(image.format.name)
+        assert pixels is not None
         size = (image.height, image.width) if turns % 2 else (image.width, image.height)
         out = av.VideoFrame(*size, image.format.name)
         out.colorspace, out.color_range = image.colorspace, image.color_range
-        to = planes(out, form)
-        for role, samples in planes(image, form).items():
-            turned = np.rot90(samples, -turns)
-            to[role][...] = turned[:, ::-1] if mirror else turned
+        out_planes = planes(out, pixels)
+        for role, samples in planes(image, pixels).items():
+            rotated = np.rot90(samples, -turns)
+            out_planes[role][...] = rotated[:, ::-1] if mirror else rotated
         aspect = 1 / display.aspect if turns % 2 else display.aspect
         return out, replace(display, quarter_turns=0, mirror=False, aspect=aspect)
 
@@ -120,9 +120,9 @@ class Turn:
 
     def __call__(self, frame: Frame) -> Frame:
         """Turns an upright frame. Returns the same object if nothing changes."""
-        before, display = frame.image, replace(frame.display, quarter_turns=self._turns, mirror=self._mirror)
-        image, display = self._rotation(before, display)
-        if image is before:
+        original, display = frame.image, replace(frame.display, quarter_turns=self._turns, mirror=self._mirror)
+        image, display = self._rotation(original, display)
+        if image is original:
             return frame
         image.pts, image.time_base, image.duration = frame.pts, frame.time_base, frame.duration
         return replace(frame, image=image, display=display, quantisers=None)

@@ -1,4 +1,4 @@
-"""Endpoints of a live run, and the state that its steps share."""
+"""Stores the endpoints and the shared state of a live run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rtface.live.slate import Slate
 from rtface.stats import Stats
 
 CLOSE_S, FILE_S = 0.9, CLOSING_S + SETTLING_S + 0.5
-"""Longest wait for all endpoints, which close at the same time, and for recordings. Completing and renaming a file
-takes longer on a busy machine."""
+"""Maximum seconds to wait for all endpoints, which close at the same time, and for recordings. On a busy machine, it
+takes longer to complete and rename a file."""
 
 
 @dataclass(slots=True)
@@ -27,10 +27,10 @@ class Endpoints:
     """Source and sinks of a live run.
 
     Attributes:
-        source: source of frames, and of sound unless `sound` is given.
-        sinks: output, followed by its recording, if any.
-        sound: another source of sound; None uses the source's own.
-        silent: whether there is no sound at all.
+        source: source of frames, and of sound unless `sound` is set.
+        sinks: the output, then its recording, if there is one.
+        sound: separate source of sound; None for the source's own sound.
+        silent: whether the run has no sound.
         buffer: part of the run's delay, in seconds, that frames wait in the source's jitter buffer.
         slate: image for viewers while the source is away.
         names: names of source and sinks in messages and metrics, without secrets.
@@ -52,7 +52,7 @@ class Endpoints:
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Format of the sinks' sound, None for none. Valid after the source's start."""
+        """Format of the sinks' sound; None without sound. Valid after the source has started."""
         if self.sound is not None:
             return self.sound.sound_format
         return None if self.silent else self.source.sound_format
@@ -64,16 +64,16 @@ class Endpoints:
 
     @property
     def titles(self) -> Sequence[str]:
-        """Names of source and sinks; their own descriptions if none were given."""
+        """Names of source and sinks; their descriptions if `names` is empty."""
         return self.names or [end.described for end in (self.source, *self.sinks)]
 
     def close(self) -> None:
-        """Closes all endpoints at the same time, within a second. Waits longer until recordings are complete."""
+        """Closes all endpoints at the same time, within a second. Recordings get more time to complete."""
         closing = {end: call_in_thread("close", methodcaller("close"), end) for end in self._all()}
-        done = wait(closing.values(), CLOSE_S).done
-        done |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done
-        for closed in done:
-            if (error := closed.exception()) is not None:
+        finished = wait(closing.values(), CLOSE_S).done
+        finished |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done
+        for future in finished:
+            if (error := future.exception()) is not None:
                 log.error("a source or sink could not be closed: %s", reason(error))
                 log.debug("closing failed", exc_info=error)
 
@@ -91,7 +91,7 @@ class RunState:
         stats: statistics that receive counters, stage times and warnings.
         preview: preview, whose viewers count like those of an output.
         form: frame format that the sinks were opened with.
-        delay: constant seconds from capture to output; with None, frames go out as soon as possible.
+        delay: constant seconds from capture to output; with None, frames are written as soon as possible.
     """
 
     ends: Endpoints

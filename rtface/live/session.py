@@ -56,7 +56,7 @@ from rtface.util.machine import cores
 class LiveSession:
     """A live run, from its construction until `close`.
 
-    Failures after the start are worked around and counted: a lost source or sink is opened again, and a frame whose
+    Failures after the start are counted, but do not end the run: a lost source or sink is reopened, and a frame whose
     step fails passes unchanged.
 
     Args:
@@ -73,42 +73,42 @@ class LiveSession:
         status: state and figures for the status line and the control endpoint.
 
     Raises:
-        UsageError, InputError, OutputError, MissingComponent, EngineError: a part cannot be opened.
+        UsageError, InputError, OutputError, MissingComponent, EngineError: an endpoint or engine cannot be opened.
     """
 
     def __init__(self, ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> None:
         self.ends, self.stats, self.controls = ends, stats, controls
-        # The controls hold "always", so that a user can turn it off again.
+        # "always" is set in the controls, where the user can turn it off again.
         correct = "auto" if controls.always else options.correct
         self.options = replace(options, max_faces=options.max_faces or LIVE_FACES, correct=correct)
-        self._begun = self._resting = False
+        self._ready = self._resting = False
         self._filler: SoundGapFiller | None = None
         self._closing, self._enlarger = ExitStack(), Enlarger(options.scale)
         self._turn = Turn(int(options.turn), options.mirror)
         try:
-            self._begin()
+            self._start()
         except BaseException:
             self.close()
             raise
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         ends, options, stats, controls, closing = self.ends, self.options, self.stats, self.controls, self._closing
-        with ThreadPoolExecutor(1, "rtface-load") as loader:  # an engine takes as long to load as a camera to open
+        with ThreadPoolExecutor(1, "rtface-load") as loader:  # loads while the camera opens, which takes as long
             loading = loader.submit(self._load)
-            if options.person:  # an unusable photo ends the run before an output is opened
+            if options.person:  # an unusable photo must end the run before an output is opened
                 loading.result()
-            ends.source.hold(True)  # else frames of a film would be lost while outputs and engine open
+            ends.source.hold(True)  # otherwise a film would lose frames while outputs and engine open
             source_sound = ends.sound is None and not ends.silent
-            ends.source.start(self._take_frame, self._take_sound if source_sound else lambda _: None)
+            ends.source.start(self._receive_frame, self._receive_sound if source_sound else lambda _: None)
             if ends.sound is not None:
-                ends.sound.start(lambda _: None, self._take_sound)
-            form, sound = self._enlarged(ends.source.video_format), ends.sound_format
+                ends.sound.start(lambda _: None, self._receive_sound)
+            video_format, sound = self._output_format(ends.source.video_format), ends.sound_format
             for sink in ends.sinks:
-                sink.open(form, sound=sound)
+                sink.open(video_format, sound=sound)
             tracker, switch, persons, guard = loading.result()
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # processing may use the whole delay
-        period = float(1 / form.rate)
+        period = float(1 / video_format.rate)
         budget = ProcessorBudget(controls, cores(), processor_seconds, period)
         self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=budget)
         self.enhance = LiveEnhancer(
@@ -124,20 +124,20 @@ class LiveSession:
         self.filters = FrameFilters(options, stats, recorded=recorded)
         closing.callback(self.filters.close)
         self.filters.stages.check_tracker(options.tracker)
-        self._state = RunState(ends, controls, stats, self.filters.preview, form, delay)
+        self._state = RunState(ends, controls, stats, self.filters.preview, video_format, delay)
         self.status = LiveStatus(self._state, self.governor, self.persons, tracks=self.enhance.tracks, guard=guard)
         self.scheduler = OutputScheduler(self._state, self.filters, self.status)
         closing.callback(self.scheduler.close)
         self.scheduler.start()
         self.loop = FrameLoop(self._state, tracker, self.enhance, self.governor, self.filters, self.scheduler)
         closing.callback(self.loop.close)
-        gc.freeze()  # loaded objects stay: garbage collections skip them
+        gc.freeze()  # garbage collections then skip the loaded objects, which stay alive
         self.loop.start()
         if sound is not None:
             self._filler = SoundGapFiller(sound, ends.sound or ends.source, self.scheduler)
             closing.callback(self._filler.close)
             self._filler.start()
-        self._begun = True
+        self._ready = True
         ends.source.hold(False)
 
     def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None, IdentityGuard | None]:
@@ -145,9 +145,9 @@ class LiveSession:
         persons = open_persons(self.options, self.stats, keep_faces=0)
         return tracker, switch, persons, open_guard(self.options, self.stats, period=LIVE_S)
 
-    def _take_frame(self, frame: Frame) -> None:
-        """Takes a frame from the source. Drops it while outputs and engine are opening."""
-        if self._begun:
+    def _receive_frame(self, frame: Frame) -> None:
+        """Forwards a frame from the source to the frame loop. Drops it while outputs and engine are opening."""
+        if self._ready:
             if self._filler is not None:
                 self._filler.begin(frame.time)
             with self.stats.tolerate("turn"):
@@ -156,28 +156,28 @@ class LiveSession:
                 frame = self._enlarger(frame)
             self.loop.put(frame)
 
-    def _enlarged(self, form: VideoFormat) -> VideoFormat:
+    def _output_format(self, form: VideoFormat) -> VideoFormat:
         """Returns the format of the source's frames after turning and enlarging."""
         image, display = av.VideoFrame(form.width, form.height, form.pix_fmt), Display(aspect=form.aspect)
-        large = self._enlarger(self._turn(Frame(image, 0, Fraction(1), color=form.color, display=display)))
-        size, aspect = (large.image.width, large.image.height), large.display.aspect
-        return replace(form, width=size[0], height=size[1], pix_fmt=large.image.format.name, aspect=aspect)
+        enlarged = self._enlarger(self._turn(Frame(image, 0, Fraction(1), color=form.color, display=display)))
+        size, aspect = (enlarged.image.width, enlarged.image.height), enlarged.display.aspect
+        return replace(form, width=size[0], height=size[1], pix_fmt=enlarged.image.format.name, aspect=aspect)
 
-    def _take_sound(self, packet: SoundPacket) -> None:
-        if self._filler is not None:  # outputs are open, and take sound
+    def _receive_sound(self, packet: SoundPacket) -> None:
+        if self._filler is not None:  # the outputs are open and accept sound
             self._filler.put(packet)
 
     def follow_viewers(self) -> None:
-        """Rests the source while neither an output nor the preview has viewers."""
+        """Lets the source rest while neither outputs nor the preview have viewers."""
         resting = not (self._state.watched or self.filters.needs_faces)
         if resting != self._resting:
             self._resting = resting
             self.ends.source.rest(resting)
 
     def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None) -> None:
-        """Waits for a stop or a film's end; meanwhile calls `monitor`.
+        """Waits until the run is stopped or a film ends. Calls `monitor` in the meantime.
 
-        If a stream is recorded whole, everything that it sent before the stop is still written.
+        If no frame of a stream may be dropped, everything that the stream sent before the stop is still written.
         """
         while not self.controls.stop.wait(0.2):
             self.follow_viewers()
@@ -198,7 +198,7 @@ class LiveSession:
             values: other fields of the report.
         """
         engine, device = self.enhance.runtime.engines.described
-        shown = self.status.snapshot()
+        status = self.status.snapshot()
         report = Report(
             *opened,
             __version__,
@@ -207,23 +207,23 @@ class LiveSession:
             decoder=self.ends.source.described,
             encoder=opened[1],
             frames_out=self.stats.counters["frames_out"],
-            tracks=self.enhance.tracks.reports(self.stats.started),  # frames carry the monotonic clock
-            passed={cause: n for cause, n in shown["passed"].items() if n},
-            ends=[end for end in (shown["source"], shown["sound"], *shown["sinks"]) if end],
+            tracks=self.enhance.tracks.reports(self.stats.started),  # frame times are on the monotonic clock
+            passed={cause: n for cause, n in status["passed"].items() if n},
+            ends=[end for end in (status["source"], status["sound"], *status["sinks"]) if end],
             cpu_share=round(self.status.processor.run_share, 3),
             ladder=[asdict(step) for step in self.governor.steps],
             **values,
         )
         report.fill(self.stats)
-        report.dropped = {cause: n for cause, n in shown["dropped"].items() if n}
+        report.dropped = {cause: n for cause, n in status["dropped"].items() if n}
         report.frames_dropped = sum(report.dropped.values())
         return report
 
     def close(self) -> None:
         """Ends the run within a second, or when recordings are complete. Safe to call twice."""
-        ends = start_thread("ends", self.ends.close)
+        thread = start_thread("ends", self.ends.close)
         self._closing.close()
-        ends.join(CLOSE_S + FILE_S)
+        thread.join(CLOSE_S + FILE_S)
 
 
 def run_live(
@@ -242,11 +242,11 @@ def run_live(
         options: options of the run; see `rtface.Options`.
         stats: receives counters, stage times and warnings.
         stop: ends the run within a second when set.
-        monitor: called when the run has begun, and then five times a second.
+        monitor: called when the run has started, and then five times a second.
 
     Raises:
         The errors of `LiveSession`, and those of `RecordingSigner.asked` before anything is opened. OutputError also if
-        a recording cannot be signed, which the report states, too. Interrupted if the run is stopped before it begins.
+        a recording cannot be signed; the report states this, too. Interrupted if the run is stopped before it starts.
     """
     target = (
         check_outputs([OutputPath(options.report, "--report")], inputs=[], overwrite=options.overwrite)[0]
@@ -260,20 +260,20 @@ def run_live(
         always=always, locked={name: locked_error(name).message for name in locked()}, stop=stop, **values
     )
     began = perf_counter()
-    with closing(_started(ends, options, stats, controls)) as live:
+    with closing(_start_session(ends, options, stats, controls)) as live:
         started = perf_counter()
-        opened = ends.source.described, ends.sinks[0].described
+        descriptions = ends.source.described, ends.sinks[0].described
         if monitor is not None:
             monitor(live)
         live.until_stopped(monitor)
         report = live.report(
-            opened,
+            descriptions,
             fps=round(stats.counters["frames_out"] / max(perf_counter() - started, 1e-3), 2),
             first_frame_s=round(started - began, 3),
             options=report_options(options),
         )
     report.seconds = round(perf_counter() - began, 3)
-    report.notes += ends.notes  # includes the remains of an incomplete recording
+    report.notes += ends.notes  # includes the path of an incomplete recording
     try:
         if signer is not None:
             report.notes += signer.sign(ends.film or ends.titles[0], report)
@@ -286,12 +286,12 @@ def run_live(
     return report
 
 
-def _started(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
-    """Starts a run. Opening and loading may take ten seconds each; a stop does not wait for them."""
-    promise = call_in_thread("begin", LiveSession, ends, options, stats, controls)
-    while not wait([promise], 0.05).done:
+def _start_session(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
+    """Starts a run. Opening and loading may take ten seconds each, but a stop takes effect at once."""
+    future = call_in_thread("begin", LiveSession, ends, options, stats, controls)
+    while not wait([future], 0.05).done:
         if controls.stop.is_set():
             ends.close()
-            promise.add_done_callback(lambda done: done.exception() or done.result().close())
+            future.add_done_callback(lambda finished: finished.exception() or finished.result().close())
             raise Interrupted("stopped before the first frame", code="live_stopped")
-    return promise.result()
+    return future.result()

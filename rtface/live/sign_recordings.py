@@ -1,4 +1,4 @@
-"""Signs complete recordings of a live run: credentials inside, or a signed sidecar (docs/trust.md)."""
+"""Signs complete recordings of a live run, inside or by sidecar (docs/trust.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RecordingSigner:
     """Signs the recordings of one run.
 
     Attributes:
-        recordings: recording sinks, each with its sidecar if the file cannot hold credentials.
+        recordings: recording sinks, each with its sidecar if the file cannot contain credentials.
     """
 
     key: SigningKey
@@ -33,7 +33,7 @@ class RecordingSigner:
 
     @classmethod
     def asked(cls, options: Options, sinks: Sequence[LiveSink]) -> RecordingSigner | None:
-        """Creates the signer before anything is opened; None if nothing is signed.
+        """Creates the signer before anything is opened. Returns None if nothing is signed.
 
         Raises:
             MissingComponent, UsageError: see `signing_key`.
@@ -68,16 +68,17 @@ class RecordingSigner:
             A line for each recording.
 
         Raises:
-            OutputError: a recording cannot be signed. It stays complete, without credentials; the others are signed.
+            OutputError: a recording cannot be signed. It stays complete, without credentials; other recordings are
+                signed.
         """
         lines: list[str] = []
         failure: OutputError | None = None
         for sink, sidecar in self.recordings:
-            ended = sink.recorded
-            if ended is None or ended.why:
+            result = sink.recorded
+            if result is None or result.why:
                 lines.append(f"{sink.path.name}: not signed, because the recording is incomplete")
                 continue
-            file_report, changes = replace(report, output=str(sink.path)), OutputDetails(ended.changed)
+            file_report, changes = replace(report, output=str(sink.path)), OutputDetails(result.changed)
             try:
                 if sidecar is None:
                     sign_file(sink.path, manifest(source, self.options, file_report, changes), source, self.key)

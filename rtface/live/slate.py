@@ -1,4 +1,4 @@
-"""Renders the slate, which viewers see while the source is away."""
+"""Renders the slate, the picture for viewers while the source is away."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ from rtface.util.text import encodable
 WORDS = "back in a moment"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _BACKGROUND, _INK = 24, (208, 208, 208)
-# Largest shares of the frame: height of a line, height of all lines, width of a line. Then: characters per line.
-_TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
+# Maxima: height of a line, height of all lines and width of a line, as shares of the frame; characters per line.
+_LINE_HEIGHT, _TEXT_HEIGHT, _TEXT_WIDTH, _COLUMNS = 0.07, 0.55, 0.86, 36
 
 
 class Slate:
-    """Renders neutral words, or the user's text or image. The slate does not name the source, whose address is private.
+    """Renders a neutral text, or the user's text or image. The neutral text does not mention the source,
+    because its address is private.
 
     Args:
-        given: words, or path of an image; None for the default words.
+        content: text, or path of an image; None for the neutral text.
 
     Raises:
         UsageError: the image is missing or cannot be read.
     """
 
-    def __init__(self, given: str | None = None) -> None:
-        self._words, self._image = given or WORDS, None
-        if given is not None and (given.lower().endswith(_SUFFIXES) or Path(given).is_file()):
-            self._image = _read(given)
+    def __init__(self, content: str | None = None) -> None:
+        self._text, self._image = content or WORDS, None
+        if content is not None and (content.lower().endswith(_SUFFIXES) or Path(content).is_file()):
+            self._image = _read(content)
 
     def __call__(self, form: VideoFormat) -> av.VideoFrame:
-        """Renders the slate in a format. An image of other proportions is letterboxed."""
+        """Renders the slate in a format. An image with another aspect ratio is letterboxed."""
         image = self._image
         if image is None:
             image = np.full((form.height, round(form.width * form.aspect), 3), _BACKGROUND, np.uint8)
-            _write(self._words, image)
+            _draw_text(self._text, image)
         picture: Any = av.VideoFrame.from_ndarray(image, "rgb24")
         color = Color("rgb", full_range=True)
         return Letterbox(form)(Frame(picture, 0, Fraction(1), color=color)).image
@@ -57,7 +58,7 @@ def _read(path: str) -> Bytes:
         data = np.frombuffer(read_regular(expanded(path, "--slate")), np.uint8)
     except OSError as error:
         raise UsageError(
-            "{--slate:{path}}: cannot be read ({why}); give an image or words",
+            "{--slate:{path}}: cannot be read ({why}); use an image or a text",
             code="slate_unreadable",
             path=path,
             why=error.strerror,
@@ -65,25 +66,25 @@ def _read(path: str) -> Bytes:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise UsageError(
-            "{--slate:{path}}: is not a readable image; give a PNG or JPEG, or words",
+            "{--slate:{path}}: is not a readable image; use a PNG or JPEG image, or a text",
             code="slate_no_image",
             path=path,
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _write(words: str, canvas: Bytes) -> None:
-    """Draws words in the middle, as large as they fit."""
+def _draw_text(text: str, canvas: Bytes) -> None:
+    """Draws text in the middle of the canvas, as large as possible."""
     height, width = canvas.shape[:2]
-    face, lines = cv2.FontFace("sans"), [part for line in words.splitlines() for part in wrap(encodable(line), _LINE)]
-    size = max(8, round(min(_TEXT_SIZE, _TEXT_HEIGHT / max(1, len(lines))) * height))
-    while size > 8 and max(_width(canvas, line, face, size) for line in lines) > _TEXT_WIDTH * width:
+    font, lines = cv2.FontFace("sans"), [row for line in text.splitlines() for row in wrap(encodable(line), _COLUMNS)]
+    size = max(8, round(min(_LINE_HEIGHT, _TEXT_HEIGHT / max(1, len(lines))) * height))
+    while size > 8 and max(_width(canvas, line, font, size) for line in lines) > _TEXT_WIDTH * width:
         size -= 1
     for number, line in enumerate(lines):
-        x = (width - _width(canvas, line, face, size)) // 2
+        x = (width - _width(canvas, line, font, size)) // 2
         y = round(height / 2 + (number - (len(lines) - 1) / 2) * 1.5 * size + size / 3)
-        cv2.putText(canvas, line, (x, y), _INK, face, size, 400)
+        cv2.putText(canvas, line, (x, y), _INK, font, size, 400)
 
 
-def _width(canvas: Bytes, line: str, face: cv2.FontFace, size: int) -> int:
-    return cv2.getTextSize(canvas.shape[1::-1], line, (0, 0), face, size, 400)[2]
+def _width(canvas: Bytes, line: str, font: cv2.FontFace, size: int) -> int:
+    return cv2.getTextSize(canvas.shape[1::-1], line, (0, 0), font, size, 400)[2]

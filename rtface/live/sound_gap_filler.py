@@ -10,10 +10,10 @@ from rtface.concurrency.threads import start_thread
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.protocols import Endpoint, SoundFormat, SoundPacket
 
-# Seconds without sound after which silence is sent, while the source is connected. Network sound may be delayed, and
-# until then a late packet still fits in its place. Silence is necessary because HLS players stop at a gap.
+# While the source is connected, silence is sent after this many seconds without sound. Sound that is delayed by less on
+# the network still gets its place. Silence is necessary because HLS players stop at a gap.
 _GAP_WAIT_S = 1.0
-# The same wait before the first sound, because a source's frames and sound do not begin at the same moment.
+# The same for the first sound, because a source's frames and sound do not start at the same moment.
 _START_WAIT_S = 0.3
 _TICK_S = 0.05
 
@@ -23,8 +23,8 @@ class SoundGapFiller:
 
     Args:
         form: format of the sound.
-        source: source of the sound; while it is away, silence begins at once.
-        output: scheduler that takes the sound.
+        source: source of the sound; while it is away, silence starts at once.
+        output: scheduler that receives the sound.
         clock: returns seconds on the clock of the packets' times.
     """
 
@@ -39,12 +39,12 @@ class SoundGapFiller:
         from rtface.live.sources.sound_to_aac import FRAME, silent_frame
 
         self._source, self._output, self._clock = source, output, clock
-        self._silence, self._step = silent_frame(form), FRAME / form.rate
+        self._silence, self._frame_s = silent_frame(form), FRAME / form.rate
         self._lock = threading.Lock()
         self._end: float | None = None  # end of the sound written so far
-        self._came: float | None = None  # arrival of the source's last packet
+        self._last_at: float | None = None  # arrival time of the source's last packet
         self._began = 0.0
-        self._silent = False
+        self._filling = False
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,12 +59,12 @@ class SoundGapFiller:
         self._thread = start_thread("silence", self._run)
 
     def put(self, sound: SoundPacket) -> None:
-        """Takes a packet from the source. Drops it if its time has passed."""
+        """Forwards a packet from the source. Drops it if its time has passed."""
         with self._lock:
-            self._came, self._silent = self._clock(), False
+            self._last_at, self._filling = self._clock(), False
             if self._end is None or sound.time + sound.duration / 2 < self._end:
                 return
-            self._fill(sound.time + self._step / 2)
+            self._fill(sound.time + self._frame_s / 2)
             self._output.sound(sound)
             self._end = sound.time + sound.duration
 
@@ -74,13 +74,13 @@ class SoundGapFiller:
             if self._end is None:
                 return
             now = self._clock()
-            since, patience = (self._began, _START_WAIT_S) if self._came is None else (self._came, _GAP_WAIT_S)
-            self._silent = (
-                self._silent
+            since, patience = (self._began, _START_WAIT_S) if self._last_at is None else (self._last_at, _GAP_WAIT_S)
+            self._filling = (
+                self._filling
                 or now - since > patience
                 or (now - since > _TICK_S and self._source.health.state == "away")
             )
-            if self._silent:
+            if self._filling:
                 self._fill(now)
 
     def close(self) -> None:
@@ -91,9 +91,9 @@ class SoundGapFiller:
 
     def _fill(self, until: float) -> None:
         assert self._end is not None
-        while self._end + self._step <= until:
-            self._output.sound(SoundPacket(self._silence, self._end, self._step))
-            self._end += self._step
+        while self._end + self._frame_s <= until:
+            self._output.sound(SoundPacket(self._silence, self._end, self._frame_s))
+            self._end += self._frame_s
 
     def _run(self) -> None:
         while not self._closed.wait(_TICK_S):

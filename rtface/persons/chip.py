@@ -1,4 +1,4 @@
-"""Cuts chips, the person network's images of faces, and rates their fitness."""
+"""Cuts chips, the person network's images of faces; rates their fitness."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DLIB = np.array(
         (0.49011231, 0.62779753),
     ]
 )
-"""The same points in dlib's mean face (``get_face_chip_details``), in sides of the chip without its padding."""
+"""The same points in dlib's mean face (``get_face_chip_details``), in units of the chip's side without padding."""
 _PADDING = 0.25
 _CHIP_OF_CROP = fit(_ANCHORS, (_DLIB + _PADDING) / (1 + 2 * _PADDING) * SIDE)
 
@@ -34,7 +34,7 @@ SMALLEST = 36.0
 _FULL_DETAIL_WIDTH_PX = 90.0
 """Width above which fitness no longer rises."""
 _YAW_DEG, _PITCH_DEG = (15.0, 45.0), (15.0, 40.0)
-"""Angles at which fitness begins to fall, and reaches 0."""
+"""Angles at which fitness starts to fall, and at which it reaches 0."""
 _MIN_CONTRAST = 10.0
 """Minimum standard deviation of brightness on a chip, code values of 255."""
 _MIN_INSIDE_SHARE = 0.9
@@ -47,7 +47,7 @@ def chip_matrix(face: Face) -> Float:
 
 
 def fitness(face: Face, width: float, height: float) -> float:
-    """Rates how recognisable a face is, 0 (not at all) … 1. Size, pose and place count, pixels do not.
+    """Rates how recognisable a face is, 0 (not at all) … 1. This depends on size, pose and position, but not on pixels.
 
     Args:
         face: face from the tracker.
@@ -62,8 +62,8 @@ def fitness(face: Face, width: float, height: float) -> float:
 
 def _inside_share(face: Face, width: float, height: float) -> float:
     """Returns the share of a chip's 9×9 points within the frame."""
-    at = (np.arange(9) + 0.5) * (SIDE / 9)
-    grid = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2).astype(np.float64)
+    offsets = (np.arange(9) + 0.5) * (SIDE / 9)
+    grid = np.stack(np.meshgrid(offsets, offsets), -1).reshape(-1, 2).astype(np.float64)
     points = apply(invert(chip_matrix(face)), grid)
     return float(((points >= 0) & (points < (width, height))).all(1).mean())
 

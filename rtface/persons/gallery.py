@@ -1,4 +1,4 @@
-"""Holds the persons of a run and their tracks, in memory only."""
+"""Stores the persons of a run and their tracks, in memory only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rtface.frame import Float32
 from rtface.util.parse import UNKNOWN_PERSON
 
 JOIN = 0.33
-"""Distance of two embeddings (of length 1) up to which they count as one person's. Of pairs of different people in
-calls 1 in 4,000 is closer (docs/persons.md)."""
+"""Maximum distance of two embeddings (of length 1) that count as one person's. 1 in 4,000 pairs of different people in
+calls is closer (docs/persons.md)."""
 JOIN_ONLY = 0.34
-"""The same for the only given name, until another person is seen: of 200 other people 0.05 to 0.07 are taken for
+"""The same if only one name is given, until another person is seen. Of 200 other people, 0.05 to 0.07 are mistaken for
 that person (benchmarks/README.md)."""
 MARGIN = 0.03
-"""Minimum additional distance of the second nearest person; else the face stays unknown."""
+"""Minimum additional distance of the second nearest person; otherwise the face stays unknown."""
 _PHOTO_WEIGHT = 4.0
 """Weight of a person's photos, in tracks."""
 
@@ -51,7 +51,7 @@ class Person:
 
     Attributes:
         number: number from 1, in order of appearance; 0 for a named person who has not appeared.
-        name: name that was given with photos; empty if none was given.
+        name: name that the user gave with photos; empty if there is none.
         photos: mean embedding of the photos.
         tracks: embedding of each of the person's tracks, by track id.
     """
@@ -80,7 +80,7 @@ class Person:
 
 
 class Gallery:
-    """Joins tracks to persons. Not for use from several threads.
+    """Joins tracks to persons. Not thread-safe.
 
     Args:
         photos: embeddings of each named person's photos.
@@ -96,10 +96,10 @@ class Gallery:
         assigned: Mapping[str, str] | None = None,
     ) -> None:
         self._named = [Person(name=name, photos=mean(embeddings)) for name, embeddings in (photos or {}).items()]
-        self._several, self._assigned = several, assigned or {}
+        self._auto_number, self._assigned = several, assigned or {}
         self._persons: list[Person] = list(self._named)
         self._by_track: dict[int, Person] = {}
-        self._together: dict[int, set[int]] = {}
+        self._seen_with: dict[int, set[int]] = {}
         self._numbers = 0
 
     @property
@@ -118,11 +118,11 @@ class Gallery:
                 }
                 for person in self.persons
             ],
-            "together": {str(track): sorted(others) for track, others in self._together.items()},
+            "together": {str(track): sorted(others) for track, others in self._seen_with.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state`. Photos must be the same, and no track may have come."""
+        """Continues from a `state`. Photos must be the same, and no track may have been added."""
         named = {person.name: person for person in self._named}
         for values in state["persons"]:
             person = named.get(values["name"]) or Person()
@@ -132,7 +132,7 @@ class Gallery:
             person.tracks = {int(track): unpacked(text) for track, text in values["tracks"].items()}
             self._by_track |= dict.fromkeys(person.tracks, person)
             self._numbers = max(self._numbers, person.number)
-        self._together = {int(track): set(others) for track, others in state["together"].items()}
+        self._seen_with = {int(track): set(others) for track, others in state["together"].items()}
 
     def person_of(self, track: int) -> Person | None:
         """Returns the person of a track; None while unknown."""
@@ -145,24 +145,24 @@ class Gallery:
         return self._assigned.get(str(track)) or self._assigned.get(label, label)
 
     def seen_together(self, tracks: Iterable[int]) -> None:
-        """Notes that tracks are on one frame. They must be of different persons.
+        """Notes that tracks are on one frame. They must therefore be of different persons.
 
-        If two of them have the same person, the poorer match is released.
+        If several tracks have the same person, all but the best match are released.
         """
         tracks = set(tracks)
         if len(tracks) < 2:
             return
         for track in tracks:
-            self._together.setdefault(track, set()).update(tracks - {track})
+            self._seen_with.setdefault(track, set()).update(tracks - {track})
         by_person: dict[int, list[int]] = {}
         for track in sorted(tracks):
             if track in self._by_track:
                 by_person.setdefault(id(self._by_track[track]), []).append(track)
-        for same in by_person.values():
-            if len(same) > 1:
-                person = self._by_track[same[0]]
-                best = min(same, key=lambda track: self._distance_of(person, track))
-                for track in same:
+        for person_tracks in by_person.values():
+            if len(person_tracks) > 1:
+                person = self._by_track[person_tracks[0]]
+                best = min(person_tracks, key=lambda track: self._distance_of(person, track))
+                for track in person_tracks:
                     if track != best:
                         self.release(track)
 
@@ -173,19 +173,19 @@ class Gallery:
             track: track that has no person.
             embedding: embedding of length 1.
         """
-        near: list[tuple[float, Person]] = []
+        candidates: list[tuple[float, Person]] = []
         for person in self._persons:
-            apart = not self._together.get(track, set()).isdisjoint(person.tracks)
-            if apart or (other := person.embedding()) is None:
+            is_other = not self._seen_with.get(track, set()).isdisjoint(person.tracks)
+            if is_other or (other := person.embedding()) is None:
                 continue
-            near.append((distance(embedding, other), person))
-        near.sort(key=lambda pair: pair[0])
-        only = self._several and len(self._named) == 1 and self._persons == self._named and not self._together
-        if near and near[0][0] <= (JOIN_ONLY if only else JOIN):
-            if len(near) > 1 and near[1][0] - near[0][0] < MARGIN:
+            candidates.append((distance(embedding, other), person))
+        candidates.sort(key=lambda pair: pair[0])
+        single = self._auto_number and len(self._named) == 1 and self._persons == self._named and not self._seen_with
+        if candidates and candidates[0][0] <= (JOIN_ONLY if single else JOIN):
+            if len(candidates) > 1 and candidates[1][0] - candidates[0][0] < MARGIN:
                 return None
-            person = near[0][1]
-        elif self._several:
+            person = candidates[0][1]
+        elif self._auto_number:
             person = Person()
             self._persons.append(person)
         else:

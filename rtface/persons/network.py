@@ -20,7 +20,7 @@ SHA256 = "af7bd78d809429822c14673c2de6651a942fa321f4829fdf3e81a8607ba326d4"
 
 
 class PersonNetwork:
-    """Maps a chip to an embedding, float32 of length 1. Not for use from several threads.
+    """Maps a chip to an embedding, float32 of length 1. Not thread-safe.
 
     Args:
         path, sha256: path and SHA-256 of the ONNX file.
@@ -30,7 +30,7 @@ class PersonNetwork:
     """
 
     def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
-        # One thread suffices: it runs a few times for each face, while tracker and engine use the other cores.
+        # One thread suffices: the network runs a few times for each face, while tracker and engine use the other cores.
         self._request = open_shipped("person", path, sha256, {"INFERENCE_NUM_THREADS": 1})
 
     def __call__(self, chip: Bytes) -> Float32:

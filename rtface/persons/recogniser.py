@@ -20,7 +20,7 @@ Embedder = Callable[[Bytes], Float32]
 DECIDING_CROPS = 3
 """Crops needed for a decision."""
 MAX_KEPT_CROPS = 6
-"""Crops kept of a track, the fittest."""
+"""Maximum number of crops stored for a track, the fittest ones."""
 _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
 """Seconds between crops until a track is decided, until it has `MAX_KEPT_CROPS`, and from then on."""
 _FACE_SIDE_PX = 256
@@ -30,10 +30,10 @@ _FORGET_S = 10.0
 _UNDECIDED_CROPS = 12
 """Crops without a decision after which a track is sampled as rarely as a decided one."""
 _CHANGED_DISTANCE = 0.45
-"""Distance of a crop from its track's mean above which it may be of another person: after 2 in a row the track
-restarts."""
+"""Distance of a crop from its track's mean above which it may be of another person: after two such crops in a row, the
+track restarts."""
 _STRAY_DISTANCE = 0.4
-"""Distance from the mean of a track's crops above which one of them (a hand before the face) does not count."""
+"""Distance from the mean of a track's crops above which one of them (a hand in front of the face) does not count."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class PersonTrack:
     """Holds the state of one track. Implements `rtface.analysis.look_ahead.Undecided`.
 
     Attributes:
-        crops: fitness and embedding of the kept crops.
+        crops: fitness and embedding of the stored crops.
         decided: whether the track has a person, or callers should no longer wait for one.
         last_s: time at which the track was last seen, in seconds.
         tries: number of crops since the track's start or restart.
@@ -72,11 +72,11 @@ class PersonTrack:
         """Returns the mean of consistent crops, weighted by fitness. None if fewer than half are consistent."""
         if not self.crops:
             return None
-        whole = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
-        agree = [(fit, embedding) for fit, embedding in self.crops if distance(embedding, whole) <= _STRAY_DISTANCE]
-        if 2 * len(agree) < len(self.crops) or not agree:
+        overall = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
+        inliers = [(fit, embedding) for fit, embedding in self.crops if distance(embedding, overall) <= _STRAY_DISTANCE]
+        if 2 * len(inliers) < len(self.crops) or not inliers:
             return None
-        return mean([embedding for _, embedding in agree], [fit for fit, _ in agree])
+        return mean([embedding for _, embedding in inliers], [fit for fit, _ in inliers])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,8 +124,8 @@ class PersonRecogniser:
                     "decided": track.decided,
                     "tries": track.tries,
                     "due": track.due,
-                    "crops": _packed(track.crops),
-                    "strays": _packed(track.strays),
+                    "crops": _encode(track.crops),
+                    "strays": _encode(track.strays),
                 }
                 for track in self.tracks.values()
             ],
@@ -149,7 +149,7 @@ class PersonRecogniser:
             )
 
     def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
-        """Takes due crops from a frame, and returns its tracks.
+        """Cuts due crops from a frame, and returns its tracks.
 
         Args:
             frame: frame with its faces.
@@ -162,7 +162,7 @@ class PersonRecogniser:
         self._last_time = frame.time
         with self._stats.time("persons"), self._lock:
             self.gallery.seen_together(face.track_id for face in frame.faces)
-            tracks, seen = list[PersonTrack](), None
+            tracks, frame_view = list[PersonTrack](), None
             for face in frame.faces:
                 track = self.tracks.get(face.track_id)
                 if track is None:
@@ -170,8 +170,8 @@ class PersonRecogniser:
                     self.tracks[face.track_id] = track
                 track.last_s = frame.time
                 if frame.time >= track.due or frame.time < track.due - _CHECK_S:
-                    seen = seen or view(frame)
-                    self._look(track, face, seen, frame)
+                    frame_view = frame_view or view(frame)
+                    self._sample(track, face, frame_view, frame)
                 tracks.append(track)
             self._sweep(frame.time)
         return tracks
@@ -208,8 +208,8 @@ class PersonRecogniser:
             frame, faces=tuple(replace(face, person=self.gallery.label_of(face.track_id)) for face in frame.faces)
         )
 
-    def _look(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
-        """Takes a crop of a face that is fit for recognition."""
+    def _sample(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
+        """Learns a crop of a face that is fit for recognition."""
         fit = fitness(face, view.width, view.height)
         chip = cut_chip(view, face) if fit > 0.0 else None
         if chip is None:
@@ -235,12 +235,12 @@ class PersonRecogniser:
             )
 
     def _learn(self, track: PersonTrack, fit: float, embedding: Float32) -> None:
-        """Keeps a crop if it is among the fittest. Restarts a track that now seems to show another person."""
-        before = track.embedding()
+        """Stores a crop if it is among the fittest. Restarts a track that now seems to show another person."""
+        mean_before = track.embedding()
         if (
-            before is not None
+            mean_before is not None
             and len(track.crops) >= DECIDING_CROPS
-            and distance(embedding, before) > _CHANGED_DISTANCE
+            and distance(embedding, mean_before) > _CHANGED_DISTANCE
         ):
             track.strays.append((fit, embedding))
             if len(track.strays) >= 2 and distance(track.strays[-1][1], track.strays[-2][1]) <= JOIN:
@@ -251,11 +251,11 @@ class PersonRecogniser:
         track.crops.append((fit, embedding))
         if len(track.crops) > MAX_KEPT_CROPS:
             track.crops.remove(min(track.crops, key=lambda crop: crop[0]))
-        if self.gallery.person_of(track.id) is not None and (now := track.embedding()) is not None:
-            self.gallery.learn(track.id, now)
+        if self.gallery.person_of(track.id) is not None and (mean_now := track.embedding()) is not None:
+            self.gallery.learn(track.id, mean_now)
 
     def _sweep(self, time: float) -> None:
-        """Forgets tracks not seen lately, to limit a live run's memory."""
+        """Forgets tracks not seen recently, to limit a live run's memory."""
         if abs(time - self._last_sweep) < _FORGET_S:
             return
         self._last_sweep = time
@@ -264,7 +264,7 @@ class PersonRecogniser:
             del self.tracks[track.id]
 
     def _keep_image(self, track: PersonTrack) -> None:
-        """Keeps a track's image. Does not if its person is unknown or has enough images."""
+        """Stores a track's image. Skips unknown persons and those with enough images."""
         person = self.gallery.person_of(track.id)
         if (
             track.face is not None
@@ -279,5 +279,5 @@ class PersonRecogniser:
             self.gallery.decide(track.id, embedding)
 
 
-def _packed(crops: list[tuple[float, Float32]]) -> list[tuple[float, str]]:
+def _encode(crops: list[tuple[float, Float32]]) -> list[tuple[float, str]]:
     return [(fit, packed(embedding)) for fit, embedding in crops]

@@ -36,20 +36,20 @@ from rtface.util.held_faces import HeldFaces
 from rtface.util.urls import Address
 
 _KEPT_FACES = 8
-"""Number of tracks of a person of which an image is kept."""
+"""Number of tracks per person for which an image of the face is stored."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """Findings of an analysis: for its `progress` function, and for the time afterwards.
+    """Findings of an analysis, for its `progress` function and its caller.
 
     Attributes:
-        keep_faces: whether to keep images of faces.
+        keep_faces: whether to store images of faces.
         scenes: the scenes of a film.
-        notes: notes on which part of the input is read.
-        picture: meter that measures the whole picture.
-        combed: function that returns the share of combed frames, 0…1, among a film's frames that can be judged.
-        curves: curves against fading: one or none for a film, one for each still; None for a still that has not faded.
+        notes: notes about the part of the input that is read.
+        picture: measures faults of the whole picture.
+        combed: function that returns the share of combed frames, 0…1, among those that can be judged.
+        curves: curves against fading: at most one for a film, one for each still. None for an input that has not faded.
         tracks: function that returns the tracks.
         faces: function that returns an image of each track's best face, by id, uint8 RGB 256×256×3.
     """
@@ -86,17 +86,17 @@ def analyze_file(
 ) -> list[TrackReport]:
     """Analyzes each face of a film or still, and decides its treatment.
 
-    It uses the tracker, analysis and look-ahead of a run, so ids and decisions are the same. Raises as `run_file`.
+    Tracker, analysis and look-ahead are those of a run, so ids and decisions are the same. Raises as `run_file`.
 
     Args:
-        persons: whether to recognise persons even if no option asks for it.
-        findings: filled while the analysis runs; None if only the tracks are wanted.
+        persons: whether to recognise persons even if no option requires it.
+        findings: filled while the analysis runs; None if only the tracks are needed.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         source = None
-        # Stills are read as in a run: through a film's decoder, a still does not tell how it was coded.
+        # Stills are read as in a run, because a film's decoder does not report how a still was coded.
         if isinstance(input, Path) and (input.is_dir() or is_image(input)) and not options.sequence:
             frames_in = (frame for _, frame in frames_of_stills(images_of(input), stats, options.scale))
             if input.is_dir():
@@ -112,8 +112,8 @@ def analyze_file(
         if findings is not None:
             frames_in = findings.picture.noted(frames_in, device)
         coded = open_coded(stats, threads.engines.engine)
-        choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
-        held_before = HeldFaces()  # for faces whose persons are not recognised yet
+        face_filter, held_faces = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
+        unlabelled = HeldFaces()  # faces whose persons are not recognised yet
         recognise = open_persons(
             options, stats, wanted=persons, keep_faces=_KEPT_FACES if findings and findings.keep_faces else None
         )
@@ -128,20 +128,20 @@ def analyze_file(
             findings.combed = lambda: round(count["frames_combed"] / max(1, count["frames_told"]), 3)
             findings.faces = recognise.faces if recognise is not None else dict
 
-        def examined(frame: Frame) -> list[Undecided]:
+        def measure_faces(frame: Frame) -> list[Undecided]:
             persons: list[Undecided] = [] if recognise is None else [*recognise(frame, device.view)]
-            return [*persons, *measure(frame, choose.before_persons(frame.faces, held_before.on(frame)), device)]
+            return [*persons, *measure(frame, face_filter.before_persons(frame.faces, unlabelled.on(frame)), device)]
 
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of, stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
-        items = look_ahead(items, examined)
+        items = look_ahead(items, measure_faces)
         frames, meter = 0, SpeedMeter()
         for item in items:
             if stop.is_set():
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
-            for face in choose((recognise.label(item) if recognise else item).faces, held.on(item)):
+            for face in face_filter((recognise.label(item) if recognise else item).faces, held_faces.on(item)):
                 track_state = tracks.see(face, item.time)
                 decided = track_state.decide(item.time, counted=True)
                 strength = strength_on(item, face, tracks.strength_of(face, item.time, options.strength), decided)
@@ -159,7 +159,7 @@ def analyze_file(
                 done = item.time - float(info.start or info.clock_start) if info else 0.0
                 progress(Progress(frames, done, info.duration_s if info else None, meter.tick(), len(item.faces)))
         if findings is not None and source is not None and isinstance(input, Path):
-            with suppress(InputError, UsageError):  # an input that can be read only once
+            with suppress(InputError, UsageError):  # the input can be read only once
                 findings.curves.append(film_curve(input, source.info, options, stop))
         if stop.is_set():
             raise Interrupted

@@ -1,14 +1,13 @@
 """Builds a run's source, device, engines, tracker and enhancement from its options.
 
-| run | built by | its steps are chained in |
+| run | built by | steps are chained in |
 | --- | --- | --- |
 | film, stills | `film_networks`, then `film_parts` | `rtface.pipeline.chain.chain` |
 | single frames | `frame_parts` (`rtface.pipeline.build_live`) | `rtface.enhancer` |
-| live | `live_tracker_and_runtime` (likewise), then `LiveEnhancer` | `rtface.live.session` |
+| live | `live_tracker_and_runtime` (`rtface.pipeline.build_live`), then `LiveEnhancer` | `rtface.live.session` |
 | analysis | `open_tracker`, `open_coded` | `rtface.pipeline.analysis` |
 
-The source of a film and of an analysis is that of `open_film`; stills, live runs and single frames have
-their own.
+`open_film` opens the source of a film or an analysis; stills, live runs and single frames have other sources.
 """
 
 from __future__ import annotations
@@ -59,14 +58,14 @@ _TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "s
 
 @dataclass(frozen=True, slots=True)
 class FilmNetworks:
-    """Networks that are kept between films, stills and segments.
+    """Networks that are reused for several films, stills and segments.
 
     Attributes:
         tracker: tracker that finds the faces.
         runtime: the device and the engines.
         threads: threads of the first stage's network; None for all cores.
-        persons: recogniser of persons; None if nothing asks for it.
-        person_of: function that returns a track's person, if the tracker gives persons; they are not recognised then.
+        persons: recogniser of persons; None if it is not needed.
+        person_of: function that returns a track's person if the tracker reports persons, so that none are recognised.
     """
 
     tracker: Tracker
@@ -77,7 +76,7 @@ class FilmNetworks:
 
 
 def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
-    """Opens a folder of stills as a film. `hold` and errors: as for `SequenceSource`."""
+    """Opens a folder of stills as a film. `hold` and errors are those of `SequenceSource`."""
     return SequenceSource(
         folder,
         fps=options.fps,
@@ -107,10 +106,11 @@ def open_film(
     """Opens a film, or a folder of stills as a film (`--sequence`).
 
     Args:
-        stop: event that ends the wait for a pipe or a network drive that sends nothing.
+        stop: event that ends waiting for a pipe or a network drive that does not respond.
         stack: stack that closes the source.
         on_gpu: whether frames may stay in the memory of the run's GPU.
-        size, fields: size and fields of all frames of a film, as in `FileSource`.
+        size: size of all frames of a film, as in `FileSource`.
+        fields: fields of all frames of a film, as in `FileSource`.
         hold: for a folder, as in `SequenceSource`.
 
     Raises:
@@ -140,7 +140,7 @@ def open_film(
     try:
         source = call_until_stopped(open_input, stop.is_set, name="open")
     except InputError:
-        if stop.is_set():  # the error is only that the data ended early
+        if stop.is_set():  # the stop ended the data early, which caused the error
             raise Interrupted from None
         raise
     if source is None:
@@ -174,17 +174,17 @@ def film_networks(
 
     Args:
         stack: stack that releases the networks.
-        progress: called with the name of the part that is built for a GPU, and the share done (0…1).
-        recognise: whether persons are recognised if the plan asks for it; False if the tracker gives the persons.
+        progress: called while engines are built for a GPU, with the name of the step and the share done (0…1).
+        recognise: whether to recognise persons if the plan needs them; False if the tracker reports persons.
 
     Raises:
-        UsageError: an unknown engine, tracker or device.
+        UsageError: the engine, tracker or device is unknown.
         MissingComponent: a package or model file is missing.
         EngineError: an engine's answers differ from its reference.
     """
     threads = plan.threads
     tracker, runtime = open_networks(plan.options, threads, stats, stack, stack, progress)
-    open_guard(plan.options, stats)  # its network loads while the film opens
+    open_guard(plan.options, stats)  # loads the guard's network while the film opens
     return FilmNetworks(
         tracker,
         runtime,
@@ -203,11 +203,12 @@ def film_parts(
     state_of: StateLookup | None = None,
     begins: float = -inf,
 ) -> FilmEnhancer:
-    """Makes the enhancement of a film, stills or segment; resets the tracker.
+    """Creates the enhancement of a film, stills or a segment. Resets the tracker.
 
     Args:
-        shots: settings by shot, which replace those of the run.
-        invented, state_of: as in `Helpers` and `TrackRules`.
+        shots: settings by shot; they replace those of the run.
+        invented: as in `Helpers`.
+        state_of: as in `TrackRules`.
         begins: as in `FilmEnhancer`.
 
     Raises:
@@ -233,16 +234,17 @@ def open_networks(
     engine_stack: ExitStack,
     progress: BuildProgress | None = None,
 ) -> tuple[Tracker, Runtime]:
-    """Loads the tracker and the engine that the options name, in parallel.
+    """Loads the tracker and the engine that the options select, in parallel.
 
     Args:
-        tracker_stack, engine_stack: stacks that release the tracker, and the engine.
+        tracker_stack: stack that releases the tracker.
+        engine_stack: stack that releases the engine.
         progress: as in `film_networks`.
 
     Raises:
         UsageError, MissingComponent, EngineError: as in `film_networks`.
     """
-    # They load in parallel, because each takes some tenths of a second.
+    # Tracker and engine load in parallel, because each takes some tenths of a second.
     loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
         create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES
     )
@@ -259,16 +261,16 @@ def open_networks(
 
 
 def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:
-    """Makes the first stage, on the CPU. Its networks load with the first face.
+    """Creates the first stage, on the CPU. Its networks are loaded for the first face.
 
     Args:
-        threads: threads of its networks.
+        threads: threads of the networks.
         light: whether to add a light network.
     """
 
     @cache
     def networks() -> tuple[CodedNetwork, ...]:
-        from rtface.engine import coded_network  # it imports OpenVINO
+        from rtface.engine import coded_network  # imports OpenVINO
 
         return (
             coded_network.CodedNetwork(threads),
@@ -285,7 +287,7 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack) -> Tracker:
-    """Opens the tracker that the options name. `stack` closes it."""
+    """Opens the tracker that the options select. `stack` closes it."""
     tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
     stack.callback(tracker.close)
     return tracker

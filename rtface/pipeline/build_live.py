@@ -1,4 +1,4 @@
-"""Builds the parts of runs on single frames: from Python, and live."""
+"""Builds the parts of runs that enhance frame by frame: from Python, and live."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from rtface.stats import Stats
 def frame_parts(
     options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
 ) -> tuple[Tracker, FrameEnhancer]:
-    """Builds the parts of `rtface.Enhancer`, which explains `analysis` and `wait`.
+    """Builds the parts of `rtface.Enhancer`. `analysis` and `wait` are explained there.
 
-    If a GPU is lost, the CPU takes over. Raises as `film_networks`.
+    If a GPU is lost, the CPU takes over. Raises the errors of `film_networks`.
     """
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
@@ -40,21 +40,21 @@ def frame_parts(
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
     """Loads a live run's tracker and engines, while its source opens.
 
-    The run begins on the CPU and moves to the GPU when that is ready. If a GPU is lost, the CPU
-    takes over. Raises as `film_networks`.
+    The run starts on the CPU, and moves to the GPU when the GPU is ready. If a GPU is lost, the CPU
+    takes over. Raises the errors of `film_networks`.
     """
     request, threads = engine_request(options), Threads.for_live(options.threads).engines
     request = replace(request, name=live_engine(options))
     fallback = replace(request, name=LIGHT) if request.name == "default" else request
     switch = _switch(request, fallback, options.device, threads, stats, stack, wait=False)
     tracker = open_tracker(options, stack)
-    open_light(switch.runtime.engines)  # the governor must not load it in the middle of a call
+    open_light(switch.runtime.engines)  # loaded now, so that the governor need not load it during a call
     return tracker, switch
 
 
 def live_engine(options: QualityOptions) -> str:
-    """Returns the engine of a live run. Without a GPU the default is the light engine, which leaves a call
-    some time on two cores."""
+    """Returns the engine of a live run. Without a GPU, the default is the light engine, so that a call has
+    some time left on two cores."""
     return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
@@ -68,7 +68,7 @@ def _switch(
     *,
     wait: bool,
 ) -> RuntimeSwitch:
-    """Opens a runtime with the CPU as fallback. Without `wait` the GPU takes over later."""
+    """Opens a runtime with the CPU as fallback. Without `wait`, the GPU takes over when it is ready."""
     upgrade = None
     if wait:
         runtime = open_runtime(request, device, stack, threads=threads, warn=stats.warn)

@@ -1,4 +1,4 @@
-"""Chains the steps of a film: decode, track, enhance, encode. `chain` builds the whole chain."""
+"""Chains the steps of a film: decode, track, enhance, encode."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
 from rtface.util.machine import give_memory_back
 
-# Memory for failed frames that are held back. With large frames, fewer failures in a row end a run, but never fewer
-# than MIN_HELD_FRAMES.
+# Maximum memory for failed frames that are held back. If frames are large, fewer failures in a row therefore end a run,
+# but never fewer than MIN_HELD_FRAMES.
 _HELD_BYTES = 512 << 20
 MIN_HELD_FRAMES = 10
 _TRIM_MEMORY_ITEMS = 100
@@ -40,9 +40,9 @@ def chain(
     waiting: int = WAITING,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Item, None, None]:
-    """Chains decode │ track │ enhance │ encode (the caller).
+    """Chains decode │ track │ enhance. The caller encodes.
 
-    Each step has a thread, with up to `waiting` items in between. If `stop` returns True while the source
+    Each step has a thread, and up to `waiting` items wait between steps. If `stop` returns True while the source
     blocks, iteration ends after the items already read.
     """
     with ExitStack() as stack:
@@ -69,7 +69,7 @@ def find_faces(
     `update` replaces the tracker's.
 
     If the tracker fails, the frame has no faces, `failed` is set, and the fault is counted.
-    DeviceLost is raised: a frame in the GPU's memory is lost for good.
+    DeviceLost is raised, because a frame in GPU memory cannot be recovered.
     """
     started = perf_counter()
     try:
@@ -82,8 +82,8 @@ def find_faces(
             stats.warn(
                 "max faces",
                 Message(
-                    "a frame has more faces than {--max-faces} allows ({most} of {count}): the others are left as "
-                    "they are; allow more with {--max-faces}",
+                    "a frame has more faces than {--max-faces} allows ({most} of {count}); the other faces are not "
+                    "corrected; increase {--max-faces} to include them",
                     code="max_faces",
                     most=len(faces),
                     count=len(faces) + tracker.beyond,
@@ -126,7 +126,7 @@ def until(stop: threading.Event | None, items: Iterable[ItemT]) -> Iterator[Item
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
-    """Yields the items and times each. Freed memory is returned to the system every 100 items."""
+    """Yields the items, and times the reading of each. Returns freed memory to the system every 100 items."""
     iterator = iter(items)
     for number in count(1):
         with stats.time("decode"):
@@ -139,18 +139,18 @@ def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
 
 
 def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> Iterator[Item]:
-    """Ends a run if frame after frame fails, in tracker or enhancement.
+    """Ends a run after too many failed frames in a row.
 
-    Failed frames are counted in order of presentation, across all chains. They are held back until a frame
-    succeeds, so that after an error the output ends before the first failed frame.
+    Failed frames are held back until a frame succeeds, so that the output of a run that ends with an error stops
+    before the first failed frame.
 
     Args:
         items: finished frames and packets, before stages draw on them.
-        stats: holds the last fault.
-        hold: False passes failed frames on at once.
+        stats: contains the last fault.
+        hold: whether failed frames are held back; otherwise they are yielded at once.
 
     Raises:
-        EngineError: `FAULTS_IN_A_ROW` frames failed without a success between them; fewer for large frames.
+        EngineError: `FAULTS_IN_A_ROW` frames failed without a success in between; fewer if frames are large.
     """
     held: list[Item] = []
     faults = held_bytes = 0
@@ -166,17 +166,17 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         step = item.failed
         faults += bool(step)
         if faults >= (FAULTS_IN_A_ROW if not size else max(MIN_HELD_FRAMES, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
-            action, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
+            action, option = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
             raise EngineError(
-                "{faults} frames in a row could not be {action}, the last because of: {why}; rtface doctor checks "
-                "trackers and engines, {option} chooses another",
+                "{faults} frames in a row could not be {action}; the last error: {why}; check trackers and engines "
+                "with rtface doctor, or choose another with {option}",
                 code="frames_failed_tracking",
                 faults=faults,
                 action=action,
                 why=stats.last_fault,
-                option=OptionFlag(other),
+                option=OptionFlag(option),
             )
-        # Undecided: the frame failed, or has no face to enhance and so does not prove that the engine works again.
+        # Undecided: the frame failed, or contains no enhanced face, and so does not prove that the engine works again.
         undecided = step or (last == "enhance" and not item.touched)
         last = step or (last if undecided else "")
         if undecided and size and (held or step) and held_bytes + size <= _HELD_BYTES:
@@ -193,11 +193,11 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
 
 
 def split_fields(items: Iterator[Item]) -> Iterator[Item]:
-    """Splits interlaced frames into their fields, in time order. Both share one image."""
+    """Splits interlaced frames into their fields, in time order. Both fields share one image."""
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
-            # The second field may be tracked while the first is written to: their shared memory must not move. (On a
-            # GPU it does not.)
+            # The second field may be tracked while the first is written to, so their shared memory must not move. GPU
+            # memory never moves.
             if not on_gpu(item.image):
                 item.make_writable()
             yield replace(item, field=0)
@@ -207,7 +207,7 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def join_fields(items: Iterator[Item]) -> Iterator[Item]:
-    """Joins the two fields of an interlaced frame, which share its image."""
+    """Joins the two fields of an interlaced frame. Both share the frame's image."""
     first: Frame | None = None
     for item in items:
         if not isinstance(item, Frame) or item.field is None:
@@ -233,5 +233,5 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                 if item.invented is None
                 else item.invented
                 if first.invented is None
-                else first.invented | item.invented,  # each map is 0 on the other field's rows
+                else first.invented | item.invented,  # a field's map is 0 on the rows of the other field
             )

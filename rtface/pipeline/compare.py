@@ -1,6 +1,6 @@
 """Makes before|after pairs (`--compare`): images as read and as written, side by side.
 
-Rows are copied as bytes in the frame's own format, so a pair holds exactly the samples of both.
+Rows are copied as bytes in the frame's pixel format, so a pair contains exactly the samples of both images.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from rtface.media.write.invented import map_frame
 from rtface.media.write.stream_plan import OutputPlan, plan_frames
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
-# Number of pairs that libx264 looks ahead: with its default preset's 30 it would hold 370 MB of 1080p.
+# Number of pairs that libx264 looks ahead. With the 30 of its default preset, 370 MB of 1080p would be in memory.
 _LOOK_AHEAD_PAIRS = 10
 
 
 def pair_frame(frame: Frame) -> Frame:
-    """Returns the pair of a frame, which holds its image as read. It is displayed twice as wide."""
+    """Returns the before|after pair of a frame with `before`. The pair is displayed twice as wide."""
     before, after, display = frame.before, frame.image, frame.display
     assert before is not None
-    if before.format.name != after.format.name:  # the correction converted it
+    if before.format.name != after.format.name:  # the correction changed the pixel format
         before = native_image(before)
     pair = av.VideoFrame(*_pair_size(after.width, after.height, display.quarter_turns), after.format.name)
     pair.pts, pair.time_base, pair.duration = frame.pts, frame.time_base, frame.duration
@@ -41,12 +41,12 @@ def pair_frame(frame: Frame) -> Frame:
 
 
 FURTHER: dict[str, FurtherFrames] = {"comparison": pair_frame, "map": map_frame}
-"""Makes the frames of each further film, by its name."""
+"""By name of an additional film: the function that makes its frames."""
 
 
 def _upright_first(display: Display) -> bool:
     """Returns whether the first stored half (left, top) is displayed left."""
-    # A clockwise quarter turn brings the stored bottom to the left; a half turn brings the right to the left.
+    # A clockwise quarter turn moves the stored bottom to the left; a half turn moves the right side to the left.
     return (display.quarter_turns % 4 in (0, 3)) != display.mirror
 
 
@@ -58,9 +58,9 @@ def _pair_size(width: int, height: int, quarter_turns: int) -> tuple[int, int]:
 def _copy_half(image: av.VideoFrame, pair: av.VideoFrame, display: Display, *, first: bool) -> None:
     side_by_side = display.quarter_turns % 2 == 0
     for source, target in zip(image.planes, pair.planes, strict=True):
-        height, used = source.height, source.width * sample_bytes(image, source)
-        top, left = (0, 0) if first else (0, used) if side_by_side else (height, 0)
-        plane_rows(target)[top : top + height, left : left + used] = plane_rows(source)[:height, :used]
+        height, row_bytes = source.height, source.width * sample_bytes(image, source)
+        top, left = (0, 0) if first else (0, row_bytes) if side_by_side else (height, 0)
+        plane_rows(target)[top : top + height, left : left + row_bytes] = plane_rows(source)[:height, :row_bytes]
 
 
 def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> OutputPlan:
@@ -75,7 +75,7 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
         UsageError: as in `rtface.media.write.stream_plan.plan_frames`.
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
-    # A tag that says "captured" about the input does not hold for a pair; a tag that says "generated" does.
+    # A "captured" tag of the input is not true of a pair; a "generated" tag is.
     metadata = {k: v for k, v in info.metadata.items() if not own_tags({k: v})} | made_by_machine(
         own_tags(info.metadata, info.xmp)
     )

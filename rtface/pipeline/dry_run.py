@@ -13,10 +13,10 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 
-# Seconds per frame on a CPU with two cores: for tracking, analysing and compositing a face; and per million pixels, for
-# decoding and encoding. Measured with the shipped engines, for one face on each frame.
+# Seconds per frame on a CPU with two cores: for tracking, analysing and compositing one face, and for decoding and
+# encoding a million pixels. Measured with the shipped engines and one face on each frame.
 _FACE_S, _MEGAPIXEL_S = 0.010, 0.035
-# Bits per pixel at an encoder's default quality: x264, more efficient codecs, codecs for editing, lossless codecs.
+# Bits per pixel at an encoder's default quality: for x264, newer codecs, editing codecs and lossless codecs.
 _X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
 
 
@@ -31,12 +31,12 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOpti
             f"{video.width}x{video.height}, {float(video.rate):g} fps, {video.pix_fmt})"
         )
         lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
-        lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
+        lines += [f"stream {stream_plan.stream.index}: {_describe_stream(stream_plan)}" for stream_plan in plan.streams]
     name = engine_names(options.engine, options.engine_control)[0]
     return [*lines, f"engine: {name} on {'an NVIDIA GPU' if may_take_gpu(options.device) else 'the CPU'}"]
 
 
-def _fate(plan: StreamPlan) -> str:
+def _describe_stream(plan: StreamPlan) -> str:
     stream = plan.stream
     text = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
     text += f", {stream.language})" if stream.language else ")"
@@ -54,8 +54,8 @@ def _fate(plan: StreamPlan) -> str:
 
 
 def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> tuple[float | None, float | None]:
-    """Estimates a run's seconds and its output's bytes, each None if unknown. One face is assumed on every frame.
-    Arguments as in `describe_plan`."""
+    """Estimates a run's seconds and its output's bytes, or None. One face is assumed on every frame.
+    The arguments are those of `describe_plan`."""
     rows = {row.name: row for row in list_engines(measure=False)}
     row, pixels = rows.get(engine_names(options.engine, options.engine_control)[0]), info.width * info.height
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)

@@ -25,11 +25,11 @@ from rtface.pipeline.film_plan import FilmPlan
 from rtface.protocols import Device
 from rtface.stats import Stats
 
-_SAMPLES, _SIDE, _LONGEST_S = 60, 128, 1e6
+_SAMPLES, _SIDE, _LONGEST_S = 60, 128, 1e6  # maximum frames of a film, their side in samples, longest film
 
 
 class FadingSearch:
-    """Estimates curves, with a tracker of its own.
+    """Estimates curves with a separate tracker.
 
     Args:
         options: options of the tracker.
@@ -48,7 +48,7 @@ class FadingSearch:
 
 
 def curve_on(frames: Iterable[Frame], device: Device) -> FadingCurve | None:
-    """Returns the curve of a film's tracked frames, or a tracked still."""
+    """Returns the curve of tracked frames: a film's, or one still."""
     lines: list[Float] = []
     skins: list[Float] = []
     for frame in frames:
@@ -80,25 +80,25 @@ def film_curve(
             frames = iter([read_image(path).frame])
         else:
             frames = (
-                _scans(path, info.color.transfer) if info.is_sequence else _sampled(path, info.color, options.variant)
+                _scans_in(path, info.color.transfer) if info.is_sequence else _sample(path, info.color, options.variant)
             )
         return FadingSearch(options, stack).curve(until(stop, frames))
 
 
 def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
-    """Adds the curve of a film to its plan, if asked for. It is estimated on the whole film, even if only a part is
-    processed. Raises as `film_curve`."""
+    """Adds the curve of a film to its plan if required. The curve is estimated on the whole film, even if
+    only a part is processed. Raises the errors of `film_curve`."""
     options, path = film.frames.options, film.frames.input
     if options.colour != "restore" or not isinstance(path, Path):
         return film
     return add_curve(film, film_curve(path, film.info, options, stop), stats)
 
 
-NONE = Message("{--colour:restore}: no fading was found, so no colour is changed", code="fading_none")
+NONE = Message("{--colour:restore}: no fading was detected, so colours are not changed", code="fading_none")
 
 
 def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
-    """Adds a curve to a film's plan. A warning in `stats` reports the curve; without `stats`, a note does."""
+    """Adds a curve to a film's plan. A warning in `stats` reports the curve; without `stats`, the plan's notes do."""
     film = replace(film, curve=curve)
     if film.frames.options.colour != "restore":
         return film
@@ -106,7 +106,7 @@ def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) ->
         NONE
         if curve is None
         else Message(
-            "{--colour:restore}: every sample of the frame is changed by one curve against fading (powers {powers})",
+            "{--colour:restore}: a curve against fading (powers {powers}) changes every sample of the frames",
             code="fading_curve",
             powers=", ".join(f"{power:.2f}" for power, _ in curve),
         )
@@ -117,10 +117,10 @@ def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) ->
     return film
 
 
-def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
+def _sample(path: Path, color: Color, variant: str) -> Iterator[Frame]:
     with closing(FrameSampler(path, variant=variant)) as sampler:
         length = sampler.duration_s
-        if length is None:  # the container lacks the length, but has the last keyframe's time
+        if length is None:  # the container lacks the length, but contains the time of the last I-frame
             last = sampler.keyframe_before(_LONGEST_S)
             length = 0.0 if last is None else float(last - sampler.clock_start)
         for place in spread(min(_SAMPLES, int(2 * length) + 1)):
@@ -128,9 +128,9 @@ def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
                 yield replace(frame, color=color)
 
 
-def _scans(folder: Path, transfer: Transfer) -> Iterator[Frame]:
+def _scans_in(folder: Path, transfer: Transfer) -> Iterator[Frame]:
     paths = list_images(folder)
     for place in sorted({int(k * len(paths)) for k in spread(min(_SAMPLES, len(paths)))}):
-        with suppress(InputError):  # the run itself reports the error
+        with suppress(InputError):  # the run reports the error
             frame = read_image(paths[place]).frame
             yield replace(frame, color=replace(frame.color, transfer=transfer))

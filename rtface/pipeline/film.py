@@ -49,16 +49,16 @@ def run_file(
 
     Args:
         input: anything that PyAV opens (`Address`), a still, or a folder of stills.
-        output: file or folder; a file's extension names its kind, and a name with a slash at the end means a folder.
+        output: file or folder. A file's extension determines its kind; a name that ends in a slash means a folder.
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings; None for a new `Stats`.
         progress: called after every frame.
-        stop: event that ends the run. The finished part stays as a whole, playable file with "partial" in its name.
-        building: called with the name of the part that is built for a GPU, and the share done (0…1).
+        stop: event that ends the run. The finished part remains as a playable file with "partial" in its name.
+        building: called while engines are built for a GPU, with the name of the step and the share done (0…1).
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
-        Interrupted: `stop` was set, or Ctrl-C came; carries the partial file and the time to resume at.
+        Interrupted: `stop` was set, or Ctrl-C was pressed; contains the partial file and the time at which to resume.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.dry_run:
@@ -82,8 +82,8 @@ def plan_file(
     stats: Stats | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[RunPlan, FilmPlan | StillsPlan]:
-    """Plans a run and its film or stills. The plan lacks the curve against fading, which takes a search. Arguments,
-    checks and errors as in `run_file`."""
+    """Plans a run and its film or stills. The plan lacks the curve against fading, because a search for it takes time
+    (`with_curve`). Arguments, checks and errors are those of `run_file`."""
     plan, stats = plan_run(input, output, options), stats or Stats()
     if plan.stills:
         return plan, plan_stills(plan, stats)
@@ -119,7 +119,7 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
-        # In a real run the sink gives this warning.
+        # In a real run, the sink gives this warning.
         warnings = [film.folder.warning] if film.folder is not None and film.folder.warning else []
         if film.streams is not None:
             warnings += [*film.streams.warnings, *film.streams.video.warnings]
@@ -139,18 +139,18 @@ def _run_film(
     building: BuildProgress | None,
 ) -> OutputDetails:
     """Enhances a film into a film or into a folder of stills."""
-    began = perf_counter()
+    started = perf_counter()
     with ExitStack() as stack:
-        # Engine and tracker take 0.3 s, during which the film is opened.
-        opened = stack.enter_context(ExitStack())
-        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_networks, plan, stats, opened, building)
+        # The film is opened while engine and tracker load, which takes 0.3 s.
+        networks = stack.enter_context(ExitStack())
+        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_networks, plan, stats, networks, building)
         source = _open(plan, stats, stop, stack)
         film = with_curve(plan_film(plan, source), stats, stop)
         film.describe(report)
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described
         sink, details = _open_sink(plan, film, source, report, stats)
-        run = FilmWriter(source, sink, stop, progress, began)
+        run = FilmWriter(source, sink, stop, progress, started)
         try:
             run.write(steps.frames(run.times.noted(source), stop=stop.is_set))
         finally:
@@ -165,7 +165,7 @@ def _run_film(
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, OutputDetails]:
-    """Opens the sinks of a film and its further films. Also returns details of the output."""
+    """Opens the sinks of a film and its additional films. Also returns details of the output."""
     details = OutputDetails(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
     details.lossless = video is not None and video.lossless and not video.convert
@@ -180,10 +180,10 @@ def _open_sink(
     else:
         assert film.streams is not None
         film.streams.metadata.update(plan.tags(report.engine))
-        sink = whole = FileSink(film.streams, stats=stats, threads=threads)
-        details.changed, details.copied = whole.changed, whole.copied
+        sink = file_sink = FileSink(film.streams, stats=stats, threads=threads)
+        details.changed, details.copied = file_sink.changed, file_sink.copied
     if "comparison" in film.further:
         film.further["comparison"].metadata.update(plan.tags(report.engine))
     if film.further:
-        sink = CompanionSink(sink, [(one, FURTHER[name]) for name, one in film.further.items()], threads)
+        sink = CompanionSink(sink, [(extra_plan, FURTHER[name]) for name, extra_plan in film.further.items()], threads)
     return sink, details

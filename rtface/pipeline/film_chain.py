@@ -1,4 +1,4 @@
-"""Builds the steps for frames of a film or stills. Callers read and write the frames."""
+"""Builds the steps between reading and writing frames."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rtface.stats import Stats
 
 
 class FilmChain:
-    """Runs frames through decode │ track │ enhance │ fault check │ `--invented show` │ stages, once.
+    """Runs frames once through decode │ track │ enhance │ fault check │ `--invented show` │ stages.
 
     Args:
         plan: plan of the frames.
@@ -38,7 +38,7 @@ class FilmChain:
         tracks: the state of every track.
 
     Raises:
-        UsageError: a shot or a map needs something that these networks cannot do, or a stage cannot begin.
+        UsageError: a shot or a map requires something that these networks do not support, or a stage cannot start.
         MissingComponent, EngineError: as in `rtface.pipeline.build.film_parts`.
     """
 
@@ -80,7 +80,7 @@ class FilmChain:
         self._stages.check_tracker(options.tracker)
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Enhances tracked frames in this thread, for previews: without stages."""
+        """Enhances tracked frames in the calling thread, without stages. For previews."""
         return join_fields(self._corrector(items))
 
     def remember(self, items: Iterator[Item]) -> Iterator[Item]:
@@ -95,42 +95,42 @@ class FilmChain:
         waiting: int = WAITING,
         hold: bool = True,
     ) -> Generator[Item]:
-        """Yields the finished frames, and the packets between them.
+        """Yields the finished frames, and packets in between.
 
         Args:
-            items: items of the source, which are read on a thread.
+            items: items of the source; a thread reads them.
             stop: if it returns True while the source blocks, iteration ends after the items already read.
             waiting: as in `rtface.pipeline.chain.chain`.
             hold: as in `rtface.pipeline.chain.end_at_faults`.
 
         Raises:
-            EngineError: frame after frame failed.
-            InputError: a pipe's only sound may be lost.
+            EngineError: too many frames in a row failed.
+            InputError: the only audio of a pipe may have been lost.
         """
-        options, left = self._plan.options, threading.Event()
+        options, ended = self._plan.options, threading.Event()
         items = all_unfaded(self.remember(items), self._curve)
 
-        def over() -> bool:
-            return left.is_set() or (stop is not None and stop())
+        def is_over() -> bool:
+            return ended.is_set() or (stop is not None and stop())
 
-        done = chain(
+        enhanced_items = chain(
             items,
             self._tracker,
             self._corrector,
             self._stats,
             watchful=self._stages.hides,
             waiting=waiting,
-            stop=over,
+            stop=is_over,
         )
-        with closing(done), ExitStack() as stack:
-            stack.callback(left.set)  # before the rest, or the steps would wait for a blocking read
-            items = end_at_faults(done, self._stats, hold=hold)
+        with closing(enhanced_items), ExitStack() as stack:
+            stack.callback(ended.set)  # called before the steps are closed, because they would wait for a blocking read
+            items = end_at_faults(enhanced_items, self._stats, hold=hold)
             yield from self._stages(show_invented(items, options.look_name) if options.invented == "show" else items)
-        silent = self._streams is not None and all(one.kind != "audio" for one in self._streams.info.streams)
+        silent = self._streams is not None and all(stream.kind != "audio" for stream in self._streams.info.streams)
         if silent and "unannounced" in self._stats.warnings and "audio" not in options.drop:
             raise InputError(
-                "{path}: a stream that the beginning of the input does not announce was left out, perhaps the only "
-                "sound; save the input as a file first, or leave the sound out: {--drop:audio}",
+                "{path}: a stream, perhaps the only audio, was left out because the start of the input did not "
+                "declare it; save the input as a file first, or use {--drop:audio}",
                 code="sound_unannounced",
                 path=self._plan.input,
             )

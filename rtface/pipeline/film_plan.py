@@ -44,8 +44,8 @@ class FolderPlan:
     Attributes:
         kind: kind of the stills, one of `rtface.media.stills.image_write.SUFFIXES`.
         timecode: timecode of the first still, or None.
-        written: first timecode to write into the headers of the stills; None keeps the timecodes that they have.
-        video: encoding that keeps the frames' samples; None if the stills hold other samples.
+        written: first timecode to write into the headers of the stills; None preserves their timecodes.
+        video: encoding that preserves the frames' samples; None if the stills contain other samples.
         warning: a warning for the user, or "".
     """
 
@@ -64,13 +64,13 @@ class FilmPlan:
         frames: plan of the work on the film's frames.
         info: properties of the input.
         shots: shots with settings.
-        streams: streams of the output; None for a folder of stills, and if no film is written.
+        streams: streams of the output; None for a folder of stills, or if no film is written.
         folder: plan of a folder of stills; None for a film.
-        video: how the frames are encoded; None if nothing is written, or if stills hold other samples.
+        video: how the frames are encoded; None if nothing is written, or as in `FolderPlan`.
         copy: how packets of the frames are copied; None if every frame is encoded.
-        further: the further films by name.
+        further: plans of the additional films by name.
         notes: notes for the user.
-        curve: curve that removes the fading (`rtface.pipeline.fading`), or None.
+        curve: curve that removes fading (`rtface.pipeline.fading`), or None.
     """
 
     frames: FramePlan
@@ -100,14 +100,14 @@ class FilmPlan:
             "video": None if self.video is None else self.video.to_dict(),
             "streams": [
                 {
-                    "index": each.stream.index,
-                    "kind": each.stream.kind,
-                    "codec": each.stream.codec,
-                    "language": each.stream.language,
-                    "action": each.action,
-                    "encoder": each.encoder,
+                    "index": stream_plan.stream.index,
+                    "kind": stream_plan.stream.kind,
+                    "codec": stream_plan.stream.codec,
+                    "language": stream_plan.stream.language,
+                    "action": stream_plan.action,
+                    "encoder": stream_plan.encoder,
                 }
-                for each in streams
+                for stream_plan in streams
             ],
             "further": {
                 name: {"container": film.format, **film.video.to_dict()} for name, film in self.further.items()
@@ -117,7 +117,7 @@ class FilmPlan:
         }
 
     def describe(self, report: Report) -> None:
-        """Adds the decisions to a report."""
+        """Adds the notes, times and encoder of the plan to a report."""
         report.notes += self.notes
         report.first_s = round(float(self.info.first - self.info.clock_start), 6)
         if (plan := self.streams) is not None:
@@ -128,7 +128,7 @@ class FilmPlan:
 
 
 def makes_folder(frames: FramePlan, output: str | None) -> bool:
-    """Returns whether a film becomes a folder of stills. Arguments as in `plan_film`."""
+    """Returns whether a film becomes a folder of stills. The arguments are those of `plan_film`."""
     return frames.folder if isinstance(frames, RunPlan) else output is not None and output.endswith("/")
 
 
@@ -138,7 +138,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     Args:
         frames: plan of the frames; a `RunPlan` if a film or a folder of stills is written.
         source: the film.
-        output: the final output if only segments are made, as by a worker of a job; a folder's name ends in a slash.
+        output: the final output if only segments are made, as by a worker of a job. A folder's name ends in a slash.
 
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
@@ -149,18 +149,18 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     if "rtface_engine" in own_tags(info.metadata):
         notes.append(
             Message(
-                "{path} was already enhanced by rtface: a second correction usually gains nothing; run the original "
+                "{path} was already enhanced by rtface; a second correction usually gains nothing; use the original "
                 "instead",
                 code="enhanced_before",
                 path=info.path,
             )
         )
     streams = folder = video = copy = None
-    named, further = dict[str, Target](), dict[str, OutputPlan]()
+    targets, further = dict[str, Target](), dict[str, OutputPlan]()
     if makes_folder(frames, output):
         folder = _plan_folder(options.codec, options.timecode, source)
         video = folder.video
-        notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
+        notes += [*info.notes, *(["a folder of stills has no audio, so it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
         packets = _find_copy(frames, info, FORMATS.get(Path(frames.output).suffix.lower(), ""))
         streams = plan_output(
@@ -181,13 +181,13 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     elif output is not None:
         container = FORMATS[Path(output).suffix.lower()]
         packets = _find_copy(frames, info, container)
-        video = _encoder(options, info, container, _codec(frames, info, packets))
+        video = _plan_encoder(options, info, container, _codec(frames, info, packets))
         copy = _plan_copy(packets, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        named = {name: target for name, target in frames.outputs.items() if name in FURTHER}
+        targets = {name: target for name, target in frames.outputs.items() if name in FURTHER}
     elif output is not None:
-        named = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-    for name, target in named.items():
+        targets = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
+    for name, target in targets.items():
         further[name] = (
             plan_map(target, info, options.look_name) if name == "map" else plan_pairs(info, target, options)
         )
@@ -200,7 +200,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
 
 
 def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:
-    """Returns how packets can be copied, or why not. None if no copy was asked for."""
+    """Returns how packets can be copied, or why not. None if copying is off."""
     if frames.options.copy == "off":
         return None
     if frames.options.colour == "restore":
@@ -215,15 +215,15 @@ def _codec(frames: FramePlan, info: MediaInfo, packets: PacketCopy | Message | N
     options = frames.options
     if options.codec is not None or info.coding.kind != "lossy" or isinstance(packets, Message | None):
         return options.codec
-    # An intra codec has neither crf nor preset, and no GPU encodes it.
-    asked = (options.crf, options.preset) != (None, None) or options.encode == "cuda"
-    return None if asked and isinstance(packets, IntraCopy) else packets.codec
+    # An intra codec has neither crf nor preset, and GPUs cannot encode it.
+    is_configured = (options.crf, options.preset) != (None, None) or options.encode == "cuda"
+    return None if is_configured and isinstance(packets, IntraCopy) else packets.codec
 
 
 def _plan_copy(
     packets: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
 ) -> PacketCopy | None:
-    """Returns how packets are copied, or notes why not. Raises UsageError if copying is required but impossible."""
+    """Returns how packets are copied; None, with a note, if impossible. Raises UsageError if copying is required."""
     copy, why = (None, packets) if isinstance(packets, Message | None) else (packets, None)
     if copy is not None and (why := fit_copy(copy, info, video)) is not None:
         copy = None
@@ -231,7 +231,7 @@ def _plan_copy(
         return copy
     if frames.options.copy == "require":
         raise UsageError(
-            "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
+            "{--copy:require}: all frames would be encoded: {why}; omit the option, or use {--copy:auto}",
             code="copy_required",
             why=reason,
         )
@@ -239,7 +239,7 @@ def _plan_copy(
     return copy
 
 
-def _encoder(options: Options, info: MediaInfo, container: str, codec: str | None) -> VideoPlan:
+def _plan_encoder(options: Options, info: MediaInfo, container: str, codec: str | None) -> VideoPlan:
     video, _ = choose_encoder(
         info,
         container,
@@ -255,25 +255,25 @@ def _encoder(options: Options, info: MediaInfo, container: str, codec: str | Non
 
 
 def _plan_folder(codec: str | None, begins: str | None, source: FileSource | SequenceSource) -> FolderPlan:
-    """Plans a folder of stills. ``--codec`` names their kind; otherwise it is the kind of INPUT's images."""
-    info, read = source.info, source if isinstance(source, SequenceSource) else None
-    if codec == "exr" and not (read is not None and read.kind == "exr"):
+    """Plans a folder of stills. ``--codec`` selects their kind; the default is the kind of INPUT's images, or PNG."""
+    info, sequence = source.info, source if isinstance(source, SequenceSource) else None
+    if codec == "exr" and not (sequence is not None and sequence.kind == "exr"):
         raise UsageError("{--codec} exr: {why}", code="codec_reason", why=ONLY_FROM_EXR)
-    kind, warning = (read.kind if read is not None and read.kind in SUFFIXES else "png"), ""
+    kind, warning = (sequence.kind if sequence is not None and sequence.kind in SUFFIXES else "png"), ""
     if codec in SUFFIXES:
         kind = codec
     elif codec is not None:
         warning = Message(
-            "{--codec:{codec}}: a folder takes images ({kinds}); {kind} is written",
+            "{--codec:{codec}}: a folder can only contain images ({kinds}); {kind} is written",
             code="folder_codec",
             codec=codec,
             kinds=", ".join(SUFFIXES),
             kind=kind.upper(),
         )
     timecode = output_timecode(info.timecode, begins, info.rate, info.skipped)
-    same = read is not None and read.kind == kind
-    # Scans of the same kind keep the timecodes in their headers.
-    written = timecode if kind in ("dpx", "exr") and (begins is not None or not same) else None
+    same_kind = sequence is not None and sequence.kind == kind
+    # Scans of the same kind retain the timecodes in their headers.
+    written = timecode if kind in ("dpx", "exr") and (begins is not None or not same_kind) else None
     video = (
         VideoPlan(
             kind,
@@ -286,7 +286,7 @@ def _plan_folder(codec: str | None, begins: str | None, source: FileSource | Seq
             info.aspect,
             lossless=True,
         )
-        if same and kind != "exr"
+        if same_kind and kind != "exr"
         else None
     )
     return FolderPlan(kind, timecode, written, video, warning)

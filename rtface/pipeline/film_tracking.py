@@ -112,7 +112,7 @@ class FilmTracking:
         judged = False
         if not cut and frame.field is None and frame.time - began <= MAX_SPAN_S:
             state = tracker.saved()
-            newest = self._find(frame, update=lambda view, time, **_: tracker.read(view, time))
+            newest = self._find(frame, update=tracker.read)
             if judged := not newest.failed:
                 self._judge(newest.faces, frame.time)
             if judged and self._steady:

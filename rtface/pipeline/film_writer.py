@@ -17,7 +17,7 @@ from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.protocols import Item, Sink
 from rtface.util.parse import format_start
 
-# Time, after a stop, to finish frames that came through a pipe.
+# Maximum time after a stop in which frames from a pipe are finished.
 _FINISH_S = 0.8
 
 
@@ -27,8 +27,8 @@ class FilmWriter:
     Attributes:
         times: times of the frames that were read.
         frames: number of frames written so far.
-        first_frame_s: seconds from the beginning to the first frame.
-        writing_s: seconds from the first item to the end.
+        first_frame_s: seconds from the start of the run to the first frame.
+        writing_s: seconds in `write`.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class FilmWriter:
         self.progress, self.began = progress, began
         self.frames = 0
         self.times = FrameTimes()
-        self._last: tuple[int, int, Fraction] | None = None  # pts, duration and unit of the last frame written
+        self._last: tuple[int, int, Fraction] | None = None  # pts, duration and time base of the last frame written
         self.first_frame_s: float | None = None
         self.writing_s = 0.0
 
     def write(self, items: Generator[Item, None, None]) -> None:
-        """Writes all `items`, and closes them on failure."""
+        """Writes all `items`. Closes `items` on failure."""
         started = perf_counter()
-        ended = False  # every frame was handed to the sink
+        ended = False  # whether every frame was passed to the sink
         try:
             self._write(items)
             ended = True
@@ -82,15 +82,14 @@ class FilmWriter:
                     meter.leave_out()
             if self.stop.is_set():
                 stopped = stopped or monotonic()
-                # Frames from a pipe cannot be read again, so as many are finished as time
-                # allows.
+                # Frames from a pipe cannot be read again, so as many as possible are finished within `_FINISH_S`.
                 if pipe is None or monotonic() - stopped > _FINISH_S:
                     raise Interrupted
         if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
             raise Interrupted
 
     def _leave_partial(self, error: BaseException, ended: bool) -> None:
-        """Ends the outputs. Adds to the error's message where they are and how to resume."""
+        """Ends the outputs. Adds to the error's message where the outputs are, and how to resume."""
         partial = self.sink.abort(keep_partial=self.frames > 0)
         if not isinstance(error, (RtfaceError, Interrupted)):
             return
@@ -101,15 +100,15 @@ class FilmWriter:
                 )
             else:
                 error.message += Message("; the finished part is in {path}", code="done_is_in", path=partial)
-        beside = self.sink.partials if isinstance(self.sink, CompanionSink) else ()
-        if beside := [path for path in beside if path not in str(error)]:
+        others = self.sink.partials if isinstance(self.sink, CompanionSink) else ()
+        if others := [path for path in others if path not in str(error)]:
             error.message += Message(
-                "; the other films so far are in {paths}", code="belonging_is_in", paths=", ".join(beside)
+                "; finished parts of the other films are in {paths}", code="belonging_is_in", paths=", ".join(others)
             )
-        kept = self.sink.kept
-        if partial and not (ended and kept == self.frames):
+        frames_kept = self.sink.kept
+        if partial and not (ended and frames_kept == self.frames):
             # Seconds from the input's start to the next frame, rounded down.
-            time = self.times.of(kept)
+            time = self.times.of(frames_kept)
             exact = (self._end if time is None else time) - self.source.info.clock_start
             resume_at = Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
             error.partial, error.resume_at = partial, float(resume_at)

@@ -1,4 +1,4 @@
-"""Carries out a planned run: steps before and after films, stills and jobs."""
+"""Carries out a planned run: the steps before and after the work on films, stills and jobs."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def carry_out(
     building: BuildProgress | None = None,
     signed: Callable[[], object] = lambda: None,
 ) -> Report:
-    """Does a run's work, finishes its output and writes its report.
+    """Performs a run, finishes its output and writes its report.
 
     Args:
         plan: plan of the run.
-        make: function that does the work. It returns the output's details, or None if an earlier call finished it.
+        make: does the work. Returns the output's details, or None if an earlier call has finished the output.
         stats: receives warnings.
         stop: event that ends the work.
-        building: called with the name of the step on the finished output, and its share done (0…1).
-        signed: called as soon as a signature is in the finished output.
+        building: called during steps on the finished output, with the name of the step and the share done (0…1).
+        signed: called as soon as the finished output contains a signature.
 
     Raises:
-        Errors of `make`; Interrupted for Ctrl-C.
+        Errors of `make`; Interrupted after Ctrl-C.
         OutputError, InputError: the output is complete, but cannot be signed or described.
     """
     options = plan.options
@@ -51,22 +51,23 @@ def carry_out(
         clear_leftovers(target)
     if plan.stills and plan.folder:
         remove_unfinished_files(filter(has_still_name, sorted(plan.outputs["film"].path.glob(".*.partial*"))))
-    report, began = plan.report(), perf_counter()
+    report, started = plan.report(), perf_counter()
     details: OutputDetails | None = None
     failure: BaseException | None = None
     try:
         details = make(report)
-        _settle(plan, report, stats, began)
+        _complete_report(plan, report, stats, started)
         if details is not None:
             report.note_uncorrected()
             lines = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
-            report.notes += little_seen([one for one in lines if one.code != "propose_always"])  # noted above
+            # `note_uncorrected` has proposed "always".
+            report.notes += little_seen([line for line in lines if line.code != "propose_always"])
             report.notes += missed_persons(options.person, report.tracks)
             report.notes += unseen(options.faces, options.person, plan.treatments, report.tracks)
         finish(plan, report, details, stop=stop, building=building, signed=signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
-        _settle(plan, report, stats, began)
+        _complete_report(plan, report, stats, started)
         report.ended_by(failure)
         if failure is error:
             raise
@@ -78,16 +79,16 @@ def carry_out(
         ):
             try:
                 report.save(plan.outputs["report"])
-            except OutputError as error:  # this must not hide the error that ended the run
+            except OutputError as error:  # must not hide the error that ended the run
                 if failure is None:
                     raise
                 stats.warn("report", str(error))
     return report
 
 
-def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
-    """Fills in the report after the work has ended."""
-    report.seconds = report.seconds or round(perf_counter() - began, 3)
+def _complete_report(plan: RunPlan, report: Report, stats: Stats, started: float) -> None:
+    """Adds times and counters to the report after the work has ended."""
+    report.seconds = report.seconds or round(perf_counter() - started, 3)
     if not plan.job:
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
     report.warn_hidden(stats)
@@ -103,7 +104,7 @@ def finish(
     building: BuildProgress | None = None,
     signed: Callable[[], object] = lambda: None,
 ) -> None:
-    """Signs a finished output and writes its sidecar, even if signing fails. Arguments as in `carry_out`."""
+    """Signs a finished output and writes its sidecar, even if signing fails. The arguments are those of `carry_out`."""
     options, outputs = plan.options, plan.outputs
     unsigned: OutputError | None = None
 
@@ -113,24 +114,24 @@ def finish(
         if building is not None:
             building(step, done)
 
-    inside = plan.stills if plan.folder else can_hold(outputs["film"].path)
-    if plan.key is not None and isinstance(plan.input, Path) and inside and details is not None:
+    embeds_signature = plan.stills if plan.folder else can_hold(outputs["film"].path)
+    if plan.key is not None and isinstance(plan.input, Path) and embeds_signature and details is not None:
         try:
             film = outputs["film"].path
             report.notes.append(sign_output(plan.key, film, plan.input, options, report, details, show))
             signed()
         except OutputError as error:
             unsigned = error
-            again = (
-                "signs it"
+            next_step = (
+                "signs the output"
                 if plan.job
-                else Message("with {--overwrite=True} makes it again and signs it", code="signs_again")
+                else Message("with {--overwrite=True} creates the output again and signs it", code="signs_again")
             )
             error.message = Message(
-                "{what}; correct the cause, and the same command {again}",
+                "{what}; correct the cause, then the same command {again}",
                 code="not_signed_again",
                 what=error.message,
-                again=again,
+                again=next_step,
                 path=outputs["film"].path,
                 why=error.values.get("why", error),
             )

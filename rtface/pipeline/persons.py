@@ -30,23 +30,23 @@ from rtface.tracking import create_tracker
 if TYPE_CHECKING:
     from rtface.persons.network import PersonNetwork
 
-_turn = threading.Lock()
+_network_lock = threading.Lock()
 _MAX_PHOTO_DISTANCE = 1.5 * JOIN
-"""Largest distance between two photos of the same person."""
+"""Maximum distance between the embeddings of two photos of the same person."""
 
 
 def open_persons(
     options: FaceOptions, stats: Stats, *, wanted: bool = False, keep_faces: int | None = None
 ) -> PersonRecogniser | None:
-    """Opens the person recogniser; None if nothing asks for it.
+    """Opens the person recogniser. Returns None if it is not needed.
 
     Args:
         options: the options `person`, `faces` and `tracker`.
-        wanted: whether a report of persons was asked for.
+        wanted: whether persons are needed even if no option requires them.
         keep_faces: see `PersonRecogniser`.
 
     Raises:
-        InputError: a photo cannot be read, or does not show one face well.
+        InputError: a photo cannot be read, or does not show exactly one clear face.
         MissingComponent: the network is missing.
     """
     if not (wanted or options.person or FaceFilter.parse(options.faces).persons):
@@ -54,10 +54,10 @@ def open_persons(
     from rtface.persons.network import PersonNetwork  # loads OpenVINO
 
     embed = PersonNetwork()
-    named = person_photos(options.person)
-    photos = {name: list(read(path_of(name)).embeddings) for name, paths in named.items() if not paths}
-    if with_photos := {name: paths for name, paths in named.items() if paths}:
-        with closing(create_tracker(options.tracker)) as tracker:  # not the run's, which must number its tracks from 1
+    paths_by_name = person_photos(options.person)
+    photos = {name: list(read(path_of(name)).embeddings) for name, paths in paths_by_name.items() if not paths}
+    if with_photos := {name: paths for name, paths in paths_by_name.items() if paths}:
+        with closing(create_tracker(options.tracker)) as tracker:  # the run's tracker must number its tracks from 1
             for name, paths in with_photos.items():
                 photos[name] = embeddings_of(
                     name,
@@ -80,7 +80,7 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
             tracker.reset()
         if len(faces) != 1:
             raise InputError(
-                "{--person:{name}}: {path} shows {found}; give a photo with one face{advice}",
+                "{--person:{name}}: {path} shows {found}; use a photo with one face{advice}",
                 code="photo_faces",
                 name=name,
                 path=path,
@@ -93,7 +93,7 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
         if chip is None:
             raise InputError(
                 "{--person:{name}}: the face in {path} is too small, turned away, cut off or without contrast; "
-                "give another photo",
+                "use another photo",
                 code="photo_poor",
                 name=name,
                 path=path,
@@ -101,7 +101,7 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
         embeddings.append(embed(chip))
         if distance(embeddings[0], embeddings[-1]) > _MAX_PHOTO_DISTANCE:
             raise InputError(
-                "{--person:{name}}: {first} and {second} seem to show two people; give photos of one",
+                "{--person:{name}}: {first} and {second} seem to show two people; use photos of one person",
                 code="photo_two",
                 name=name,
                 first=photos[0],
@@ -111,10 +111,10 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
 
 
 def open_guard(options: EnhanceOptions, stats: Stats, *, period: float = FILM_S) -> IdentityGuard | None:
-    """Opens the identity guard; None if no engine is guarded.
+    """Opens the identity guard. Returns None if no engine is guarded.
 
-    The network is loaded only once per process: here if the run's engine is guarded, otherwise with the first face of
-    a guarded engine that a treatment file or a shot names.
+    The network is loaded only once per process: now if the run's engine is guarded, otherwise when the first face gets
+    a guarded engine from a treatment file or a shot.
 
     Args:
         options: the option `guard`, and the engine.
@@ -125,13 +125,13 @@ def open_guard(options: EnhanceOptions, stats: Stats, *, period: float = FILM_S)
     """
     if options.guard == "off":
         return None
-    inventive, others = inventive_engines(), FILTERING if options.guard == "on" else None
-    if not (inventive or others):
+    inventive, limits = inventive_engines(), FILTERING if options.guard == "on" else None
+    if not (inventive or limits):
         return None
-    if others or not inventive.isdisjoint(engine_names(options.engine, options.engine_control)):
-        with _turn:
+    if limits or not inventive.isdisjoint(engine_names(options.engine, options.engine_control)):
+        with _network_lock:
             _network()
-    return IdentityGuard(_embedding, lambda name: INVENTIVE if name in inventive else others, stats, period=period)
+    return IdentityGuard(_embedding, lambda name: INVENTIVE if name in inventive else limits, stats, period=period)
 
 
 @cache
@@ -142,6 +142,6 @@ def _network() -> PersonNetwork:
 
 
 def _embedding(chip: Bytes) -> Float32:
-    """Returns the embedding of a chip. Threads of different segments of a film take turns."""
-    with _turn:
+    """Returns the embedding of a chip. Serialises calls from threads of different segments."""
+    with _network_lock:
         return _network()(chip)

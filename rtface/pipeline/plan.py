@@ -1,8 +1,8 @@
 """Plans a run: makes all its checks, and writes nothing.
 
-`plan_frames` checks the work on frames, `plan_run` also checks the outputs, both before the input is opened.
+Before the input is opened, `plan_frames` checks the work on frames, and `plan_run` also checks the outputs.
 `plan_film` (`rtface.pipeline.film_plan`) checks the output of an opened film. The code that builds and runs the steps
-takes a plan, never options, so that only planned runs are possible.
+accepts plans, not options, so that only planned runs are possible.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FramePlan:
 
     @property
     def engines(self) -> Sequence[str]:
-        """The engines from which the run chooses."""
+        """The engines that the run may use."""
         return engine_names(self.options.engine, self.options.engine_control)
 
     @property
@@ -76,7 +76,7 @@ class FramePlan:
         return Threads.for_film(self.options.threads)
 
     def tags(self, engine: str) -> dict[str, str]:
-        """Returns the output's tags about the work done. `engine` is a name with a version (see
+        """Returns the output's tags that describe the enhancement. `engine` is a name with a version (see
         `rtface.media.marks.provenance.describe`)."""
         return describe(engine, __version__, self.options.strength, metadata_options(self.options))
 
@@ -98,9 +98,9 @@ class RunPlan(FramePlan):
     """A run from file to file.
 
     Attributes:
-        output: file or folder, as the user named it.
+        output: file or folder, as the user entered it.
         outputs: targets by name: "film" (also for a still or a folder of stills), and "comparison", "map", "report" and
-            "sidecar" if there are any.
+            "sidecar" if they are written.
         stills: whether the input is separate stills.
         folder: whether the output is a folder of stills.
         job: whether the run is a job.
@@ -128,7 +128,7 @@ class RunPlan(FramePlan):
         }
 
     def report(self) -> Report:
-        """Returns the report of the run, not filled in yet."""
+        """Returns a report of the run that is not filled in yet."""
         return Report(
             str(self.input),
             os.fspath(self.output),
@@ -155,8 +155,9 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         options: options of the run.
 
     Raises:
-        UsageError: options contradict each other, or the policy locks an option that a treatment file may set.
-        InputMissing, UsageError: the treatment file cannot be used.
+        UsageError: options contradict each other, or the treatment file is invalid, or it is not allowed because the
+            policy locks an option that treatment files may set.
+        InputMissing: the treatment file does not exist.
     """
     check_invented(options, input=input)
     treatments, warnings = Treatments(), dict[str, str]()
@@ -169,8 +170,8 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
                 f"the treatment file {path} was made for {other}; its tracks may be other faces in {input}"
             )
     plan = FramePlan(input, options, treatments, warnings)
-    if (unused := without_persons(plan.engines, plan.learnt)) is not None:
-        warnings["person"] = unused
+    if (warning := without_persons(plan.engines, plan.learnt)) is not None:
+        warnings["person"] = warning
     return plan
 
 
@@ -182,21 +183,21 @@ def plan_run(
     job: bool = False,
     finished: Collection[Path] = (),
 ) -> RunPlan:
-    """Plans a run from file to file; the input is not opened.
+    """Plans a run from file to file. Does not open the input.
 
     Args:
         input: anything that PyAV opens (`Address`), a still, or a folder of stills.
-        output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
+        output: file or folder. A file's extension determines its kind; a name that ends in a slash means a folder.
         options: options of the run.
         job: whether the run is a job, which always writes a sidecar.
-        finished: films that an earlier call of the job finished; they are replaced.
+        finished: films that an earlier call of the job finished; this run replaces them.
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent: see `rtface.errors`.
     """
     if options.sequence and not input.is_dir():
         raise UsageError(
-            "{path} is not a folder: {--sequence=True} makes a film of a folder of stills",
+            "{path} is not a folder; {--sequence=True} requires a folder of stills, and makes a film of it",
             code="sequence_folder",
             path=input,
         )
@@ -205,32 +206,32 @@ def plan_run(
     if options.dry_run:
         check_persons(frames.engines, frames.learnt)
     folder = _into_folder(input, output, stills)
-    named = {"film": OutputPath(output, folder=folder, resumes=stills)}
-    named |= further_paths(options, still=stills)
+    paths = {"film": OutputPath(output, folder=folder, resumes=stills)}
+    paths |= further_paths(options, still=stills)
     if options.report is not None:
         # If this run resumes or repeats an earlier call, it replaces that call's report.
         part = {"start": options.start, "end": options.end}
-        again = is_unfinished(options.report, input, output, part, job=job)
-        named["report"] = OutputPath(options.report, "--report", replaces=again)
+        replaces = is_unfinished(options.report, input, output, part, job=job)
+        paths["report"] = OutputPath(options.report, "--report", replaces=replaces)
     key = signing_key(options, input)
     if job or options.sidecar or (key is not None and (folder or not can_hold(Path(output)))):
         # A job's sidecar replaces the sidecar of an earlier film of the same name that no longer exists.
-        old = job and has_sidecar(Path(output))
-        named["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=old)
-    read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
+        replaces_sidecar = job and has_sidecar(Path(output))
+        paths["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=replaces_sidecar)
+    inputs = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
         check_shots_file(options.shots)
-    named |= {key: replace(one, replaces=True) for key, one in named.items() if Path(one.path).resolve() in finished}
-    if named["film"].replaces:  # the film's report is replaced too
-        named |= {key: replace(named[key], replaces=True) for key in ("report",) if key in named}
-    targets = check_outputs(list(named.values()), inputs=read, overwrite=options.overwrite)
+    paths |= {key: replace(path, replaces=True) for key, path in paths.items() if Path(path.path).resolve() in finished}
+    if paths["film"].replaces:  # the film's report is replaced too
+        paths |= {key: replace(paths[key], replaces=True) for key in ("report",) if key in paths}
+    targets = check_outputs(list(paths.values()), inputs=inputs, overwrite=options.overwrite)
     return RunPlan(
         input,
         options,
         frames.treatments,
         frames.warnings,
         output=output,
-        outputs=dict(zip(named, targets, strict=True)),
+        outputs=dict(zip(paths, targets, strict=True)),
         stills=stills,
         folder=folder,
         job=job,
@@ -242,7 +243,7 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
     """Returns whether a job processes separate stills: a folder without `--sequence`, or one image.
 
     Raises:
-        UsageError: the input is a folder of stills and the output a single file.
+        UsageError: the input is a folder of stills, but the output is a single file.
     """
     if isinstance(input, Address):
         return False
@@ -250,8 +251,8 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
     if input.is_dir() and not options.sequence:
         if suffix and not folder:
             raise UsageError(
-                "{path} is a folder of stills and {output} a single file: name a folder, or make a film of them "
-                "with {--sequence=True} {--fps:RATE}",
+                "{path} is a folder of stills, but {output} is a single file; use a folder as the output, or make a "
+                "film of the stills with {--sequence=True} {--fps:RATE}",
                 code="folder_to_file",
                 path=input,
                 output=output,
@@ -261,7 +262,7 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
 
 
 def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
-    """Returns the scope of a run from file to file. Raises UsageError as `is_stills_job`."""
+    """Returns the scope of a run from file to file. Raises UsageError as in `is_stills_job`."""
     if is_stills_job(input, output, options):
         return Scope.STILLS
     scope = Scope.FILM
@@ -278,9 +279,9 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
         if isinstance(input, Path) and input.is_file():
-            open_container(input).close()  # raises if it is neither image nor film, or an unsupported image
+            open_container(input).close()  # raises if the input is neither an image nor a film, or an unsupported image
         raise UsageError(
-            "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
+            "{path} is a film; the output must be a film ({formats}) or a folder for its images, not {output}",
             code="output_not_stills",
             path=input,
             formats=", ".join(FORMATS),

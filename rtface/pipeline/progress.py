@@ -1,4 +1,4 @@
-"""Measures a run's progress, and shows it in one line."""
+"""Measures a run's progress, and shows it on one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtface.util.text import counted
 BAR = 20
 TERMINAL_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 10.0
-# With a smaller share and fewer frames done, the time to load engines would dominate the estimated time left.
+# With a smaller share and fewer frames done, no time left is estimated, because loading the engines would dominate it.
 _MIN_SHARE, _MIN_FRAMES = 0.1, 50
 
 
@@ -27,7 +27,7 @@ class Progress:
         duration_s: seconds of the film to write, None when unknown.
         fps: recent frames per second.
         faces: faces on the last frame.
-        resumed_s: seconds of the film that were written before this run, which continues it.
+        resumed_s: seconds of the film that were written by an earlier run, which this run continues.
     """
 
     frames: int
@@ -50,7 +50,7 @@ class LineOutput(Protocol):
         ...
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows a line. On a terminal it replaces the previous line. Programs get the facts."""
+        """Shows a line. On a terminal, it replaces the previous line. Programs that read events get `facts`."""
 
 
 def share(progress: Progress) -> float | None:
@@ -61,35 +61,35 @@ def share(progress: Progress) -> float | None:
 
 
 def eta(progress: Progress, elapsed: float) -> float | None:
-    """Returns the seconds left at the mean speed so far, or None."""
-    done = share(progress)
-    if not done or elapsed <= 0 or not progress.duration_s:
+    """Returns the seconds left at the mean speed, or None if unknown."""
+    share_done = share(progress)
+    if not share_done or elapsed <= 0 or not progress.duration_s:
         return None
-    here = done - progress.resumed_s / progress.duration_s
-    if here <= 0 or (here < _MIN_SHARE and progress.frames < _MIN_FRAMES):
+    share_of_run = share_done - progress.resumed_s / progress.duration_s
+    if share_of_run <= 0 or (share_of_run < _MIN_SHARE and progress.frames < _MIN_FRAMES):
         return None
-    return elapsed * (1 - done) / here
+    return elapsed * (1 - share_done) / share_of_run
 
 
 def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str:
     """Returns a line about `progress`, with a bar for a terminal. `elapsed`: seconds since the start."""
-    done, left = share(progress), eta(progress, elapsed)
+    share_done, seconds_left = share(progress), eta(progress, elapsed)
     parts = [name]
-    if done is None:
+    if share_done is None:
         parts.append(counted(progress.frames))
     else:
-        filled = int(done * BAR)
-        percent = f"{100 * done:3.0f} %" if bar else f"{100 * done:.0f} %"
+        filled = int(share_done * BAR)
+        percent = f"{100 * share_done:3.0f} %" if bar else f"{100 * share_done:.0f} %"
         parts.append(f"[{'#' * filled}{'-' * (BAR - filled)}] {percent}" if bar else percent)
     parts.append(f"{progress.fps:.1f} fps")
     parts.append(counted(progress.faces, "face"))
-    if left is not None:
-        parts.append(f"{format_clock(left)} left")
+    if seconds_left is not None:
+        parts.append(f"{format_clock(seconds_left)} left")
     return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"
 
 
 class Pace:
-    """Decides when to show a line: five times a second on a terminal, from the start on; every 10 s elsewhere."""
+    """Decides when to show a line: on a terminal at once and five times a second, else every 10 s."""
 
     def __init__(self, line: LineOutput) -> None:
         self._interval = TERMINAL_INTERVAL_S if line.live else PLAIN_INTERVAL_S
@@ -105,7 +105,7 @@ class Pace:
 
 
 class ProgressLine:
-    """Shows each `Progress` as a line, at a `Pace`."""
+    """Shows each `Progress` as a line, as often as `Pace` allows."""
 
     def __init__(self, line: LineOutput, name: str) -> None:
         self._line, self._name, self._pace = line, name, Pace(line)
@@ -131,13 +131,13 @@ class SpeedMeter:
     def tick(self) -> float:
         """Counts a frame, and returns the speed."""
         self._count, self._ticked = self._count + 1, monotonic()
-        passed = self._ticked - self._since
-        if passed >= 1.0 or not self._fps:
-            self._fps = self._count / max(passed, 1e-3)
-        if passed >= 1.0:
+        elapsed = self._ticked - self._since
+        if elapsed >= 1.0 or not self._fps:
+            self._fps = self._count / max(elapsed, 1e-3)
+        if elapsed >= 1.0:
             self._since, self._count = self._ticked, 0
         return self._fps
 
     def leave_out(self) -> None:
-        """Leaves out the time since the last `tick`, such as a pause."""
+        """Ignores the time since the last `tick`, such as a pause."""
         self._since += monotonic() - self._ticked

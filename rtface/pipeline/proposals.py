@@ -1,4 +1,4 @@
-"""Proposes options that show more if little of a correction is visible."""
+"""Proposes options that show more if corrections are hardly visible."""
 
 from __future__ import annotations
 
@@ -12,68 +12,68 @@ from rtface.errors import Message
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
 SMALL_PX, MIN_FAULT_SCORE = 130.0, 0.2
-"""Width of a face below which frames of twice the size show more of it, and the score that one of its faults must have
-for that. For a face that is soft under grain, twice the width counts."""
-_FREE_STRENGTH = 0.95  # decided strength below which *vivid* showed no benefit in blind pairs: more would harm a face
+"""Faces narrower than SMALL_PX gain from frames of twice the size if one of their faults has at least MIN_FAULT_SCORE.
+For faces that are soft under grain, the limit is twice SMALL_PX."""
+_FREE_STRENGTH = 0.95  # *vivid* is proposed above this decided strength only; below, it gained nothing in blind tests
 
 
-def _gains_of_size(face: TrackReport) -> bool:
-    """Returns whether frames of twice the size show more of a face. Soft faces up to twice as wide qualify if
-    grainy, because only a larger size separates them from their grain."""
+def _gains_from_size(face: TrackReport) -> bool:
+    """Returns whether a face gains from frames of twice the size. If it is soft and grainy, it may be twice as wide,
+    because only a larger size separates such a face from its grain."""
     faults = {name for name, score in faults_of(face.analysis) if score >= MIN_FAULT_SCORE}.difference(UNCHANGED)
     return bool(faults) and face.mean_width_px < (2 if faults >= {"low resolution", "noise"} else 1) * SMALL_PX
 
 
 def _small_width(faces: Sequence[TrackReport]) -> float | None:
-    """Returns the median width of faces that gain from a larger size. None if they make up at most half of all faces
-    on all frames."""
-    small = sorted((face.mean_width_px, face.frames) for face in faces if _gains_of_size(face))
-    frames = sum(count for _, count in small)
+    """Returns the median width of faces that gain from a larger size. None if they are not the majority of all faces on
+    all frames."""
+    widths = sorted((face.mean_width_px, face.frames) for face in faces if _gains_from_size(face))
+    frames = sum(count for _, count in widths)
     if 2 * frames <= sum(face.frames for face in faces):
         return None
-    counted = accumulate(count for _, count in small)
-    return next(width for (width, _), count in zip(small, counted, strict=True) if 2 * count >= frames)
+    totals = accumulate(count for _, count in widths)
+    return next(width for (width, _), count in zip(widths, totals, strict=True) if 2 * count >= frames)
 
 
 def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None) -> list[Message]:
-    """Proposes options that show more, such as frames of twice the size. Options that the user set are not proposed.
+    """Proposes options that show more, such as frames of twice the size. Does not propose options that the user set.
 
     Args:
         faces: faces of the whole input.
         engine, look, scale: options of the run.
 
     Returns:
-        A line for each proposal, with values "option" and "value" for programs; the most promising proposal first.
+        A message for each proposal, the most promising first. Programs read its values "option" and "value".
     """
     faces = [face for face in faces if face.verdict.asked and "never asked for" not in face.verdict.because]
-    hardly = [face for face in faces if face.verdict.word == "hardly visible"]
+    subtle = [face for face in faces if face.verdict.word == "hardly visible"]
     clean = [face for face in faces if face.verdict.word == LEFT_ALONE and "nothing to gain" in face.verdict.because]
     width = _small_width([face for face in faces if face.verdict.word != LEFT_ALONE] or clean)
     values = {"option": "scale", "value": "2", "width": round(width or 0)}
     line = "faces are small ({width} px): {--scale:2} restores them at twice the size"
-    twice = Message(line, code="propose_twice", **values)
+    scale_proposal = Message(line, code="propose_twice", **values)
     if width is not None and width >= SMALL_PX:
-        line = "faces are soft under grain: {--scale:2} takes more of it out of them"
-        twice = Message(line, code="propose_twice_grain", **values)
-    small = [twice] if scale is None and width is not None else []
-    if not (hardly or clean) or not all(face in hardly or face.verdict.word == LEFT_ALONE for face in faces):
-        return small
-    free = any(face.factors.get("decided", 1.0) > _FREE_STRENGTH for face in hardly)
-    proposed = {
-        "clear": bool(hardly) and look == "faithful",
-        "vivid": free and engine in ("default", "auto") and look == "clear",
+        line = "faces are soft under grain: {--scale:2} removes more of the grain from them"
+        scale_proposal = Message(line, code="propose_twice_grain", **values)
+    scale_proposals = [scale_proposal] if scale is None and width is not None else []
+    if not (subtle or clean) or not all(face in subtle or face.verdict.word == LEFT_ALONE for face in faces):
+        return scale_proposals
+    vivid_helps = any(face.factors.get("decided", 1.0) > _FREE_STRENGTH for face in subtle)
+    useful = {
+        "clear": bool(subtle) and look == "faithful",
+        "vivid": vivid_helps and engine in ("default", "auto") and look == "clear",
         "correct": bool(clean),
-        "engine": bool(hardly),
+        "engine": bool(subtle),
     }
-    return small + [_PROPOSALS[option] for option, wanted in proposed.items() if wanted]
+    return scale_proposals + [_PROPOSALS[option] for option, is_useful in useful.items() if is_useful]
 
 
 _PROPOSALS = {
     "clear": Message(
-        "{--look:clear} shows detail as strong as a face has", code="propose_clear", option="look", value="clear"
+        "{--look:clear} shows detail as strong as in a real face", code="propose_clear", option="look", value="clear"
     ),
     "vivid": Message(
-        "{--look:vivid} draws more detail, some of it invented", code="propose_vivid", option="look", value="vivid"
+        "{--look:vivid} draws more detail, but invents some of it", code="propose_vivid", option="look", value="vivid"
     ),
     "correct": Message(
         "{--correct:always} corrects clean faces, too", code="propose_always", option="correct", value="always"
@@ -87,7 +87,7 @@ _PROPOSALS = {
 
 
 def little_seen(lines: Sequence[Message]) -> list[Message]:
-    """Joins proposals into one line, if any. A single proposal of a larger size stays as it is."""
+    """Joins proposals into one line, if any. A single proposal of a larger size is returned unchanged."""
     if len(lines) == 1 and lines[0].values.get("option") == "scale":
         return list(lines)
     line = "little of the correction is visible; to show more: {proposals}"
@@ -95,17 +95,17 @@ def little_seen(lines: Sequence[Message]) -> list[Message]:
 
 
 _MIN_TRACK_S = 1.0
-"""Shortest track that is worth a message if the person was recognised on other tracks."""
+"""Minimum seconds of a track for a message if the person was recognised on other tracks."""
 
 
-def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
-    """Returns messages about named persons missed on tracks that may show them."""
+def missed_persons(person_options: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
+    """Returns messages about tracks that may show persons not recognised there."""
     messages = list[Message]()
-    for one in named if tracks else ():
-        head, equals, photos = one.partition("=")
-        name, at, labels = head.partition("@")
+    for argument in person_options if tracks else ():
+        person, equals, photos = argument.partition("=")
+        name, separator, labels = person.partition("@")
         matches = [track for track in tracks if track.person == name]
-        open_to = [
+        candidates = [
             track
             for track in tracks
             if (track.person == UNKNOWN_PERSON or is_person_number(track.person))
@@ -113,25 +113,25 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             and (not matches or track.last_s - track.first_s >= _MIN_TRACK_S)
         ]
         seconds = defaultdict[str, float](float)
-        for track in open_to:
+        for track in candidates:
             label = str(track.id) if track.person == UNKNOWN_PERSON else track.person
             seconds[label] += track.last_s - track.first_s
         if not seconds:
-            nowhere = Message(
+            none_found = Message(
                 "{name} was not recognised on any track; all show other persons", code="person_nowhere", name=name
             )
-            messages += [] if matches else [nowhere]
+            messages += [] if matches else [none_found]
             continue
         label = max(seconds, key=seconds.__getitem__)
-        values = {"name": name, "label": label, "option": f"{name}@{labels}{at and ','}{label}{equals}{photos}"}
-        absent = "{name} was not recognised on any track; if {label} shows this person, add {--person:{option}}"
-        some = (
-            "{name} was recognised on {count} of {all} tracks that are not seen together; if {label} shows this "
+        values = {"name": name, "label": label, "option": f"{name}@{labels}{separator and ','}{label}{equals}{photos}"}
+        maybe = "{name} was not recognised on any track; if {label} shows this person, add {--person:{option}}"
+        partly = (
+            "{name} was recognised on {count} of {all} tracks that never appear together; if {label} shows this "
             "person, too, add {--person:{option}}"
         )
         messages.append(
-            Message(some, code="person_partly", count=len(matches), all=len(matches) + len(open_to), **values)
+            Message(partly, code="person_partly", count=len(matches), all=len(matches) + len(candidates), **values)
             if matches
-            else Message(absent, code="person_missed", **values)
+            else Message(maybe, code="person_missed", **values)
         )
     return messages

@@ -22,7 +22,7 @@ from rtface.protocols import Runtime
 BuildProgress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
-# Free memory that an engine's batches and a frame's faces need.
+# Minimum of free GPU memory, for an engine's batches and a frame's faces.
 _LEAST_BYTES = 512 << 20
 
 
@@ -40,28 +40,28 @@ def open_runtime(
     Args:
         engine: the request, or just an engine's name.
         device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU if driver, packages
-            and memory are available, else the CPU; a line of the log says which device, and why.
+            and memory are available. Otherwise it is the CPU, and the log reports why.
         threads: thread budget on the CPU.
         warn: as in `CpuDevice`.
-        progress: called with the name of the part that is built for a GPU, and the share done (0…1).
+        progress: called while engines are built for a GPU, with the name of the step and the share done (0…1).
 
     Raises:
-        UsageError: an unknown engine or device.
+        UsageError: the engine or device is unknown.
         MissingComponent: a package, model file or device is missing.
         EngineError: an engine's answers on this device differ from its reference.
     """
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
-    why = None
+    gpu_fault = None
     if device == "auto":
         try:
             return _on_gpu(engine, "cuda", stack, warn, progress)
         except (MissingComponent, EngineError) as error:
-            why = str(error)
+            gpu_fault = str(error)
     elif device.startswith("cuda"):
         return _on_gpu(engine, device, stack, warn, progress)
     runtime = _on_cpu(engine, device, stack, threads, warn)
-    if why is not None:
-        log.info("frames are processed on the CPU: %s", why)
+    if gpu_fault is not None:
+        log.info("frames are processed on the CPU: %s", gpu_fault)
     return runtime
 
 
@@ -76,16 +76,16 @@ def may_take_gpu(device: str) -> bool:
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
 
 
-# Engines that are opened ahead for the next run, by request, device and threads.
+# Engines that are opened in advance for the next run, by request, device and threads.
 _ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
 
 
 def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
     """Starts to open the engines of the next `open_runtime`, on a thread. Does nothing if a GPU is tried.
 
-    This takes 0.3 s, in which the interpreter can import modules. If it fails, `open_runtime` tries again and raises.
+    Opening takes 0.3 s, during which modules can be imported. If it fails, `open_runtime` tries again and raises.
     """
-    _ahead.clear()  # drops engines of a run that was refused before it took them
+    _ahead.clear()  # drops the engines of a run that ended before it used them
     if not may_take_gpu(options.device):
         key = engine_request(options), options.device, threads
         _ahead[key] = call_in_thread("open-engines", _open_engines, *key, awaited=True)
@@ -99,7 +99,7 @@ def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -
 
 def codec_device(device: str) -> str:
     """Returns the device for a film's encoder and GPU decoder. For "auto" it is "cuda" if a GPU will be tried. If the
-    run ends up on the CPU, frames are downloaded."""
+    GPU then cannot be used, frames are downloaded."""
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
@@ -111,48 +111,48 @@ def open_cpu_then_gpu(
     threads: EngineThreads | None = None,
     warn: Warn | None = None,
 ) -> tuple[Runtime, Future[Runtime] | None]:
-    """Opens a live run's runtime on the CPU, and later the GPU.
+    """Opens a live run's runtime on the CPU, later on the GPU.
 
-    The first result, on the CPU, has the light engine if the user left the choice to rtface. The second
-    is None if `device` names no GPU. Raises as `open_runtime` for the first.
+    The first result is the runtime on the CPU; it has the light engine if the user did not choose an engine.
+    The second is the future runtime on the GPU, or None without one. Raises as `open_runtime` for the CPU.
     """
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
         return open_runtime(engine, device, stack, threads=threads, warn=warn), None
     light = replace(engine, name=LIGHT) if engine.name in ("default", "auto") else engine
-    now = _on_cpu(light, "auto", stack, threads, warn)
-    coming: Future[Runtime] = Future()
+    cpu_runtime = _on_cpu(light, "auto", stack, threads, warn)
+    gpu_runtime: Future[Runtime] = Future()
 
-    def make() -> None:
+    def open_gpu() -> None:
         gpu_stack = ExitStack()
         try:
             runtime = _on_gpu(engine, "cuda" if device == "auto" else device, gpu_stack, warn, None)
-            open_light(runtime.engines)  # so that it does not load in the middle of a call
+            open_light(runtime.engines)  # loaded now, so that it need not load during a call
         except BaseException as error:  # noqa: BLE001 - the run stays on the CPU, and reports why
             gpu_stack.close()
-            coming.set_exception(error)
+            gpu_runtime.set_exception(error)
             return
-        with handing_over:
+        with lock:
             if not closed.is_set():
-                coming.set_result(runtime)
+                gpu_runtime.set_result(runtime)
                 return
         runtime.close()  # the run has ended
-        coming.set_exception(
+        gpu_runtime.set_exception(
             EngineError("the run ended while its engine was being prepared on the GPU", code="run_ended_early")
         )
 
-    closed, handing_over = Event(), Lock()
-    start_thread("to-GPU", make)
+    closed, lock = Event(), Lock()
+    start_thread("to-GPU", open_gpu)
 
     def close() -> None:
-        # Building a plan takes minutes and cannot be stopped: the thread stays behind, and releases the GPU itself.
-        with handing_over:
+        # Building a plan takes minutes and cannot be stopped, so the thread continues, and releases the GPU at its end.
+        with lock:
             closed.set()
-        if coming.done() and coming.exception() is None:
-            coming.result().close()
+        if gpu_runtime.done() and gpu_runtime.exception() is None:
+            gpu_runtime.result().close()
 
     stack.callback(close)
-    return now, coming
+    return cpu_runtime, gpu_runtime
 
 
 def _on_cpu(
@@ -172,14 +172,14 @@ def _on_gpu(
     with ExitStack() as gpu_stack:
         streams, number = driver.take(device)
         gpu_stack.callback(streams.close)
-        # Imported only for a GPU, because these modules take a tenth of a second.
+        # Imported only for a GPU, because these imports take a tenth of a second.
         from rtface.device.cuda.device import CudaDevice
         from rtface.engine.cuda.open import open_gpu_engine
 
         free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
             raise MissingComponent(
-                "the GPU {name} has {free} MiB of memory free, and {wanted} are needed; close other programs on it",
+                "the GPU {name} has {free} MiB of free memory, but {wanted} MiB are needed; close other programs on it",
                 code="gpu_free",
                 name=streams.gpu.name,
                 free=free >> 20,
@@ -193,5 +193,5 @@ def _on_gpu(
         gpu_stack.callback(engines.close)
         closing = gpu_stack.pop_all()
     stack.callback(closing.close)
-    # Two frames ahead: one whose crops are on their way to the GPU, one that the GPU processes.
+    # Two frames ahead: one whose crops are being copied to the GPU, and one that the GPU processes.
     return Runtime(gpu, engines, ahead=2, close=closing.close)

@@ -1,4 +1,4 @@
-"""Enhances separate stills: a photo or a folder, each independent."""
+"""Enhances separate stills: a photo, or each image of a folder independently."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StillsPlan:
     """The stills of a run.
 
     Attributes:
-        pairs: each still with its output.
+        pairs: each still's path and the path of its output.
         notes: notes for the user.
     """
 
@@ -48,7 +48,7 @@ class StillsPlan:
     notes: list[str]
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the plan as JSON values, without the run's plan and notes."""
+        """Returns the plan as JSON values. They do not include the run's plan and the notes."""
         return {"images": [[str(source), str(target)] for source, target in self.pairs]}
 
 
@@ -56,20 +56,20 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
     """Plans the outputs of separate stills.
 
     Raises:
-        UsageError: a comparison or a map of a folder, or a comparison that is not named as an image.
+        UsageError: a comparison or a map of a folder was requested, or a comparison without an image's extension.
     """
     input, output, options = plan.input, Path(plan.output), plan.options
     assert isinstance(input, Path)
     if input.is_dir():
         warn_left_out(input, stats)
         for flag, path, what in (
-            ("--compare", options.compare, "before|after is made"),
-            ("--invented", options.map_file, "a map is made"),
+            ("--compare", options.compare, "before|after can be made"),
+            ("--invented", options.map_file, "a map can be made"),
         ):
             if path is not None:
                 raise UsageError(
-                    "{option:{path}}: {folder} is a folder of stills, and {what} only of one image or film; give one "
-                    "of its images as INPUT",
+                    "{option:{path}}: {folder} is a folder of stills, but {what} only of a single image or film; use "
+                    "one of the images as INPUT",
                     code="folder_one_file",
                     option=OptionFlag(flag),
                     path=path,
@@ -78,7 +78,7 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
                 )
     if options.compare and options.compare.suffix.lower() not in IMAGE_KINDS:
         raise UsageError(
-            "{--compare:{path}}: for a still, name an image ({kinds})",
+            "{--compare:{path}}: the comparison of a still must be an image ({kinds})",
             code="compare_still",
             path=options.compare,
             kinds=", ".join(IMAGE_KINDS),
@@ -100,8 +100,8 @@ def run_stills(
 ) -> OutputDetails:
     """Enhances every still, and fills the report's engine, device and notes.
 
-    Otherwise it works as `rtface.pipeline.film.run_file`. In a folder, existing outputs are skipped (unless
-    `overwrite`) and a bad image does not stop the rest; at the end, InputError says how many images failed.
+    Otherwise works like `rtface.pipeline.film.run_file`. In a folder, existing outputs are skipped (unless
+    `overwrite`), and a bad image does not stop the run; at the end, InputError reports how many images failed.
     """
     stills = plan_stills(plan, stats)
     report.notes += stills.notes
@@ -126,8 +126,8 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
     if not input.is_dir():
         return [(input, output)]
     images = list_images(input)
-    taken = Counter(path.stem for path in images)
-    # Images of kinds that cannot be written become PNG.
+    stem_counts = Counter(path.stem for path in images)
+    # Images of formats that cannot be written become PNG.
     return [
         (
             path,
@@ -135,7 +135,7 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
             / (
                 path.name
                 if path.suffix.lower() in IMAGE_KINDS
-                else f"{path.stem if taken[path.stem] == 1 else path.name}.png"
+                else f"{path.stem if stem_counts[path.stem] == 1 else path.name}.png"
             ),
         )
         for path in images
@@ -143,7 +143,7 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
 
 
 class _Stills:
-    """Runs over a list of images, each with its output."""
+    """Enhances a list of images, each with its own output."""
 
     def __init__(
         self,
@@ -164,19 +164,19 @@ class _Stills:
         self.failed: list[str] = []
         self.images: list[ImageReport] = []
         self.notes: list[str] = []
-        self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # images in the chain, in order
+        self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # images in the chain, in order, with their losses
 
     def run(self, progress: Show | None, stop: threading.Event) -> None:
         """Reads, enhances and writes every image."""
-        began = perf_counter()
-        read = self._unfaded(self.steps.remember(self._read()))
-        items = self.steps.frames(read, stop=stop.is_set, hold=False, waiting=1)  # photos are large
+        started = perf_counter()
+        frames = self._remove_fading(self.steps.remember(self._read()))
+        items = self.steps.frames(frames, stop=stop.is_set, hold=False, waiting=1)  # photos are large
         try:
             for item in items:
                 if isinstance(item, Frame):
                     self._write(item)
                     if progress:
-                        speed = self.done / max(perf_counter() - began, 1e-3)
+                        speed = self.done / max(perf_counter() - started, 1e-3)
                         progress(Progress(self.done, float(self.done), float(len(self.jobs)), speed, len(item.faces)))
                 if stop.is_set():
                     break
@@ -194,7 +194,7 @@ class _Stills:
                 NONE
                 if not self.details.unfaded
                 else Message(
-                    "{--colour:restore}: {count} of {all} images had faded, and each was corrected with its own curve",
+                    "{--colour:restore}: {count} of {all} images had faded; each was corrected with its own curve",
                     code="fading_stills",
                     count=self.details.unfaded,
                     all=self.done,
@@ -203,7 +203,7 @@ class _Stills:
         if self.skipped:
             self.notes.append(
                 Message(
-                    "{count} images already existed ({--overwrite=True} replaces them)",
+                    "the outputs of {count} images already existed ({--overwrite=True} replaces them)",
                     code="images_there",
                     count=self.skipped,
                 )
@@ -213,7 +213,7 @@ class _Stills:
                 self.failed[0]
                 if len(self.jobs) == 1
                 else f"{len(self.failed)} of {len(self.jobs)} images failed: {'; '.join(self.failed[:3])}"
-                f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, {self.skipped} already there)"
+                f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, {self.skipped} existed already)"
             )
 
     def _read(self) -> Iterator[Item]:
@@ -225,17 +225,17 @@ class _Stills:
                 still = read_image(source)
                 still.frame = self.enlarger(still.frame)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
-                if lost := losses(still, plan.kind):
+                if lost_parts := losses(still, plan.kind):
                     faults = Faults(str(source), self.stats, strict=self.options.strict)
-                    faults.count("image_parts", ", ".join(lost))
+                    faults.count("image_parts", ", ".join(lost_parts))
             except RtfaceError as error:
-                self._lost(source, error)
+                self._count_failure(source, error)
                 continue
             self.stats.count("frames_in")
-            self._waiting.append((still, plan, lost))
+            self._waiting.append((still, plan, lost_parts))
             yield still.frame
 
-    def _unfaded(self, items: Iterator[Item]) -> Iterator[Item]:
+    def _remove_fading(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
             if self.fading and isinstance(item, Frame) and (curve := self.fading.curve([item])) is not None:
                 self.details.unfaded += 1
@@ -243,7 +243,7 @@ class _Stills:
             yield item
 
     def _write(self, frame: Frame) -> None:
-        still, plan, lost = self._waiting.pop(0)
+        still, plan, lost_parts = self._waiting.pop(0)
         try:
             if self.options.map_file is not None:
                 write_image(map_frame(frame), plan_image(self.options.map_file, overwrite=self.options.overwrite))
@@ -251,12 +251,12 @@ class _Stills:
             if self.options.compare is not None:
                 self._write_pair(self.options.compare, frame, still)
         except OutputError as error:
-            if full(error.__cause__):  # every other image would fail too
+            if full(error.__cause__):  # the disk is full, so every other image would fail too
                 raise
-            self._lost(Path(still.path), error)
+            self._count_failure(Path(still.path), error)
             return
         tracks = [face.track_id for face in frame.faces]
-        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost)))
+        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost_parts)))
         self.details.changed.add(frame)
         self.details.names.append(plan.target.path.name)
         self.done += 1
@@ -266,24 +266,24 @@ class _Stills:
         plan = plan_image(path, overwrite=self.options.overwrite)
         write_image(pair_frame(frame), plan, tags=true_tags(self.tags, Change.of(frame), machine_tags))
 
-    def _lost(self, source: Path, error: RtfaceError) -> None:
-        """Counts an image that cannot be read or written. If it is the only one, the run ends."""
+    def _count_failure(self, source: Path, error: RtfaceError) -> None:
+        """Counts an image that cannot be read or written. Ends the run if there is only one image."""
         self.images.append(ImageReport(source.name, error=str(error)))
         if len(self.jobs) == 1:
             raise error
-        self.failed.append(_of_image(source, error))
+        self.failed.append(_name_image(source, error))
         self.stats.warn(f"image:{len(self.failed)}", self.failed[-1])
 
 
-def _of_image(path: Path, error: RtfaceError) -> str:
-    """Returns an error's message, with the name of its image."""
+def _name_image(path: Path, error: RtfaceError) -> str:
+    """Returns an error's message. Adds the image's name if it is missing."""
     return str(error) if path.name in str(error) else f"{path.name}: {error}"
 
 
 def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[tuple[Path, Frame]]:
-    """Yields the images, each with its frame at the size of `scale`.
+    """Yields the path and frame of each image, enlarged by `scale`.
 
-    An unreadable image gives a warning, is counted as "unreadable" and skipped. If it is alone, InputError is raised.
+    An unreadable image is skipped with a warning, and counted as "unreadable". A single one raises InputError.
     """
     enlarger = Enlarger(scale)
     for path in paths:
@@ -292,7 +292,7 @@ def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = No
         except RtfaceError as error:
             if len(paths) == 1:
                 raise
-            stats.warn(f"image:{path}", _of_image(path, error))
+            stats.warn(f"image:{path}", _name_image(path, error))
             stats.count("unreadable")
             continue
         yield path, frame

@@ -12,7 +12,7 @@ from math import inf
 _KEYFRAME_S, _CARRIED_FRAME_S = 0.0045, 0.0025
 # Weight of a new measurement that takes no longer than a frame; a longer one weighs more, up to this many periods.
 _MEASUREMENT_WEIGHT, _STALL_PERIODS = 0.15, 3.0
-# Maximum ratio of a measurement to its expectation, because a single hiccup does not mean load.
+# Maximum ratio of a measurement to its expectation, because a single stall does not mean load.
 _OUTLIER_RATIO = 2.5
 # Number of measurements that replace the estimate of an engine's cost. The result is limited to this multiple of the
 # estimate, because the computer may have been busy all the time.
@@ -35,16 +35,16 @@ _STALLS_COUNT, _STALLS_S = 5, 3.0
 _BLAMELESS_SHARE = 0.3
 
 EngineUse = tuple[str, bool]
-"""Engine name, and True where it runs on the frame; False where its last correction is carried."""
+"""Engine name, and whether it runs on the frame; if not, its last correction is carried."""
 
 
 @dataclass(slots=True)
 class _Cost:
     """Seconds for a face: recent, minimum, and estimated before any measurement. Also counts the measurements, and the
-    frames since the last one."""
+    frames since the last measurement."""
 
-    lately: float
-    least: float
+    recent: float
+    minimum: float
     nominal: float
     count: int = 0
     since: int = 0
@@ -93,15 +93,15 @@ class CostModel:
             self._costs[engine, False] = _Cost(_CARRIED_FRAME_S, _CARRIED_FRAME_S, _CARRIED_FRAME_S)
 
     def cost(self, engine: str, *, key: bool, best: bool = False) -> float:
-        """Returns the seconds for a face on a frame. Without a recent measurement, these are the minimum times the
-        current slowness. With `best`, returns the minimum: a busy computer's measurements say little about it."""
+        """Returns the seconds for a face on a frame. Without a recent measurement, returns the minimum multiplied by
+        the current slowness. With `best`, returns the minimum, which a busy computer's measurements exceed."""
         cost = self._costs.get((engine, key))
         if cost is None:
             self.learn(engine, 0.01)
             cost = self._costs[engine, key]
         if best:
-            return min(cost.least, cost.nominal)
-        return cost.lately if cost.count and cost.since < _RECENT_FRAMES else cost.least * self.slow
+            return min(cost.minimum, cost.nominal)
+        return cost.recent if cost.count and cost.since < _RECENT_FRAMES else cost.minimum * self.slow
 
     def spent(self, seconds: float, done: Sequence[EngineUse]) -> None:
         """Adds a measurement: the seconds of a frame for these faces."""
@@ -118,13 +118,13 @@ class CostModel:
         change = weight * (min(seconds / expected, _OUTLIER_RATIO) - 1.0)
         for engine, key in set(done):
             cost = self._costs[engine, key]
-            cost.lately = self.cost(engine, key=key) * (1.0 + change)
+            cost.recent = self.cost(engine, key=key) * (1.0 + change)
             cost.count, cost.since = cost.count + 1, 0
             if cost.count == _TRUSTED_MEASUREMENTS:
-                cost.least = min(cost.lately, _BASELINE_RATIO_MAX * cost.nominal)
-            cost.least = min(cost.least, cost.lately)
+                cost.minimum = min(cost.recent, _BASELINE_RATIO_MAX * cost.nominal)
+            cost.minimum = min(cost.minimum, cost.recent)
         involved = [self._costs[kind] for kind in done]
-        self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)
+        self._slow = sum(c.recent for c in involved) / sum(c.minimum for c in involved)
 
     def lend(self, cost: float) -> bool:
         """Allows faces the maximum share for a trial, and forgets late frames. Returns False, and changes nothing, if
@@ -138,9 +138,9 @@ class CostModel:
     def late(self, now: float, frames: int, cost: float) -> str:
         """Counts late or dropped frames since the last call. Faces took `cost` seconds per frame.
 
-        One stall, however many frames it costs, does not mean load: lateness has to last, or to return several times.
-        Faces that take little of a frame's time are not the cause. If faces may be the cause, returns the reason and
-        reduces their share, which recovers slowly. Otherwise returns "".
+        A single stall, however many frames it costs, does not mean load: lateness has to last, or to recur several
+        times. Faces that take little of a frame's time are not the cause. If faces may be the cause, returns the reason
+        and reduces their share, which recovers slowly. Otherwise returns "".
         """
         elapsed, self._time = max(0.0, now - self._time) if self._time is not None else 0.0, now
         if not frames:
@@ -151,9 +151,9 @@ class CostModel:
         if self._since_late >= _STREAK_GAP_FRAMES or not self._episodes:
             self._episodes.append(now)
         self._since_late = 0
-        lasts = now - self._episodes[-1] >= _STREAK_S
-        often = len(self._episodes) == _STALLS_COUNT and now - self._episodes[0] <= _STALLS_S
-        if (not lasts and not often) or cost < _BLAMELESS_SHARE * self.period:
+        is_lasting = now - self._episodes[-1] >= _STREAK_S
+        is_frequent = len(self._episodes) == _STALLS_COUNT and now - self._episodes[0] <= _STALLS_S
+        if (not is_lasting and not is_frequent) or cost < _BLAMELESS_SHARE * self.period:
             return ""
         self._reset_lateness()
         self.share = min(_SHARE_MAX, max(_SHARE_MIN, _SHARE_CUT * cost / self.period))

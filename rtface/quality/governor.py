@@ -1,19 +1,19 @@
 """Chooses each face's quality level in a live run under load.
 
 Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on keyframes
-(every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
+(every 2nd, 4th or 8th frame), between which the last result is moved along with the face
 (`rtface.correct.reproject`); the light engine on keyframes; or no correction. Frames do not wait for a heavy engine's
-answers. The governor predicts the cost of a level from measured costs, so that a new face begins at an affordable
+results. The governor predicts the cost of a level from measured costs, so that a new face begins at an affordable
 level, and a single decision suffices when time runs short. `rtface.live.output_scheduler`, not this module, decides
 how long finished frames wait for the sinks.
 
 Changes should be invisible. For a step down, faces must cost clearly more than the available time for some tenths of a
 second. A step up needs a calm time and clearly more available time. The calm time doubles after every failed step up,
-and is short again when the computer is clearly less busy than at the failure. For a face without correction the
-governor tries the lowest level, and shows it after it has held for two seconds, or longer after a failure.
+and is short again when the computer is clearly less busy than at the failure. On a face without correction, the
+governor tries the lowest level invisibly, and shows it once it has kept up for two seconds, or longer after a failure.
 
     level ── faces take too long, or frames are late ──▶ next lower level ── calm, and room ──▶ next higher level
-    lowest level ── the same, for longer ──▶ no correction ── pause ──▶ trial ── has held ──▶ lowest level, fading in
+    lowest level ── the same, for longer ──▶ no correction ── pause ──▶ trial ── succeeds ──▶ lowest level, fading in
                                                           ◀── too long ──
 
 Times and costs are arguments: this module reads no clock.
@@ -61,7 +61,7 @@ _EASED_SHARE = 0.6
 _QUIET_SLOWNESS = 1.5
 
 # -- a trial: the lowest level on a face without correction ------------------------------------------------------------
-# Pause before a trial, and time for which the level has to hold before it is shown: initial and maximum.
+# Pause before a trial, and time for which the level has to keep up before it is shown: initial and maximum.
 _TRIAL_PAUSE_S, _TRIAL_PAUSE_MAX_S = 2.0, 4.0
 _TRIAL_S, _TRIAL_MAX_S = 2.0, 5.0
 # Time after which a shown trial has succeeded, so that the next times become shorter again.
@@ -80,17 +80,17 @@ _FADE_MAX_PERIODS = 2
 # Distance between tracked frames while no face is corrected.
 _TRACK_EVERY_FRAMES = 4
 # Maximum number of stored level changes.
-_STEPS_KEPT = 64
+_MAX_STEPS = 64
 
 
 @dataclass(slots=True)
 class QualityGovernor:
-    """The controller of one live run. Not for use from several threads.
+    """The controller of one live run. Not thread-safe.
 
     Attributes:
         period: seconds from one frame to the next.
         ceiling: maximum latency of the run, seconds.
-        light: name of the engine to use if the chosen one is too slow; None for no such step.
+        light: name of the engine to use if the chosen one is too slow; None if there is none.
         budget: limits the run's processor time; None for no limit.
         costs: model of the frames' costs.
         time: time of the last frame, seconds.
@@ -105,7 +105,7 @@ class QualityGovernor:
     budget: ProcessorBudget | None = None
     costs: CostModel = field(init=False)
     time: float | None = None
-    steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_STEPS_KEPT))
+    steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_MAX_STEPS))
     _faces: dict[int, FaceQuality] = field(default_factory=dict[int, FaceQuality])
     sparing: bool = False
     track_every: int = 1
@@ -127,13 +127,13 @@ class QualityGovernor:
         self.costs = CostModel(self.period)
 
     def plan(
-        self, now: float, seen: Sequence[FaceDemand], *, late: int = 0, carries: bool = True, age: float = 0.0
+        self, now: float, demands: Sequence[FaceDemand], *, late: int = 0, carries: bool = True, age: float = 0.0
     ) -> list[FaceDecision]:
         """Returns the decisions for the faces of a frame, in their order.
 
         Args:
-            now: seconds, rising.
-            seen: the faces to correct.
+            now: time in seconds, increasing.
+            demands: the faces to correct.
             late: number of frames that were late or dropped since the last call.
             carries: whether the device needs no engine between keyframes (`Device.carries`).
             age: seconds since the frame was captured. A late frame postpones keyframes.
@@ -141,20 +141,20 @@ class QualityGovernor:
         elapsed, self.time = now - (now if self.time is None else self.time), now
         for track in [t for t, s in self._faces.items() if now - s.seen > _FACE_GONE_S]:
             del self._faces[track]
-        shown = [self._face_of(now, face, carries) for face in seen]
+        states = [self._face_of(now, face, carries) for face in demands]
         faces = self._present()
         if faces and (self._warm_until is None or carries != self._carries):
             self._warm_until, self._carries = now + _WARM_UP_S, carries
         self.costs.warming = self._warm_until is not None and now < self._warm_until
-        short = self.costs.late(now, 0 if self._settling(now) or self.costs.warming else late, self.cost(faces))
-        short = self._keep_budget(now, faces) or short
+        reason = self.costs.late(now, 0 if self._settling(now) or self.costs.warming else late, self.cost(faces))
+        reason = self._keep_budget(now, faces) or reason
         if faces:
-            self._go_down(now, faces, short)
+            self._go_down(now, faces, reason)
             self._go_up(now, faces)
         self.sparing = any(s.shown_at for s in faces)
         self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else _TRACK_EVERY_FRAMES
-        self._choose_keyframes(shown, behind=carries and age > _LATE_CEILING_SHARE * self.ceiling)
-        return [self._plan(s, elapsed, carries) for s in shown]
+        self._choose_keyframes(states, behind=carries and age > _LATE_CEILING_SHARE * self.ceiling)
+        return [self._plan(s, elapsed, carries) for s in states]
 
     def has_room(self, seconds: float) -> bool:
         """Returns whether a frame has `seconds` left after its faces."""
@@ -162,13 +162,13 @@ class QualityGovernor:
 
     def patience(self, now: float, captured_at: float | None) -> float:
         """Returns the seconds from `now`, a frame's start, to its engine deadline."""
-        left = 1.2 * self.period
+        patience_s = 1.2 * self.period
         if captured_at is not None:
-            left = min(left, captured_at + self.ceiling - now - 0.3 * self.period)
-        return max(left, 0.0)
+            patience_s = min(patience_s, captured_at + self.ceiling - now - 0.3 * self.period)
+        return max(patience_s, 0.0)
 
     def missing(self, track: int) -> None:
-        """Notes that a face was shown uncorrected. It lacked an answer, and fades in with the next one."""
+        """Notes that a face was shown uncorrected. It lacked a result; its correction fades in with the next one."""
         if track in self._faces:
             self._faces[track].strength = 0.0
 
@@ -184,16 +184,16 @@ class QualityGovernor:
 
     def _face_of(self, now: float, face: FaceDemand, carries: bool) -> FaceQuality:
         levels = levels_for(face, self.light, self.period, carries)
-        standing = self._faces.get(face.track)
-        if standing is None:
-            standing = FaceQuality(face.track, levels, 0, face.width, now)
-            self._faces[face.track] = standing
-        elif standing.levels != levels:  # the suitable engine or the device has changed: finds the nearest level
-            same = [k for k, level in enumerate(levels) if level.every >= standing.level.every or not level.engine]
-            standing.at = len(levels) - 1 if not standing.level.engine else same[0]
-            standing.levels = levels
-        standing.width, standing.seen, standing.fades = face.width, now, carries or face.heavy
-        return standing
+        quality = self._faces.get(face.track)
+        if quality is None:
+            quality = FaceQuality(face.track, levels, 0, face.width, now)
+            self._faces[face.track] = quality
+        elif quality.levels != levels:  # the suitable engine or the device has changed: uses the nearest level
+            nearest = [k for k, level in enumerate(levels) if level.every >= quality.level.every or not level.engine]
+            quality.at = len(levels) - 1 if not quality.level.engine else nearest[0]
+            quality.levels = levels
+        quality.width, quality.seen, quality.fades = face.width, now, carries or face.heavy
+        return quality
 
     def cost(self, faces: Sequence[FaceQuality], *, best: bool = False) -> float:
         """Returns the average seconds per frame for faces on their levels. `best`: see `CostModel.cost`."""
@@ -223,33 +223,33 @@ class QualityGovernor:
         self.costs.limit = self.budget.room(cost)
         return self.budget.over
 
-    def _go_down(self, now: float, faces: Sequence[FaceQuality], short: str) -> None:
+    def _go_down(self, now: float, faces: Sequence[FaceQuality], reason: str) -> None:
         """Lowers faces that have cost too much for some time. Lowers the faces on the highest level first, the largest
         face one level later than the others, until all fit into the available time."""
         cost, room = self.cost(faces), self.costs.room
-        new = any(not s.engine and not s.since_key and s.trial is None for s in faces)
-        last = all(s.height <= 1 and s.trial is None for s in faces)
-        urgent = new or (short and not last)
-        unknown = self._settling(now) or self.costs.warming
-        if cost <= (room if urgent else _STEP_DOWN_SHARE * room) or (unknown and not new):
+        is_new = any(not s.engine and not s.since_key and s.trial is None for s in faces)
+        is_last = all(s.height <= 1 and s.trial is None for s in faces)
+        is_urgent = is_new or (reason and not is_last)
+        is_unclear = self._settling(now) or self.costs.warming
+        if cost <= (room if is_urgent else _STEP_DOWN_SHARE * room) or (is_unclear and not is_new):
             self._over_since = None
             return
-        if not urgent:
+        if not is_urgent:
             self._over_since = now if self._over_since is None else self._over_since
             hold_s = _OVERLOAD_HOLD_S if cost > _OVERLOAD_SHARE * room else _STEP_DOWN_HOLD_S
-            if now - self._over_since < (_LAST_LEVEL_HOLD_S if last else hold_s):
+            if now - self._over_since < (_LAST_LEVEL_HOLD_S if is_last else hold_s):
                 return
         self._over_since, self._calm_since, self._changed_at = None, now, now
         if self._end_trials(faces) and self.cost(faces) <= room:
             return
-        why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
+        why = reason or ("a new face" if is_new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {s.track: s.at for s in faces}
-        # Only the step to no correction is visible. It is for faces that would delay frames, or exceed the processor
+        # Only the step to no correction is visible. It is used if faces would delay frames, or exceed the processor
         # budget, on the previous level.
-        most = room if new or room == self.costs.limit else max(room, _LAST_LEVEL_SHARE * self.period)
+        limit = room if is_new or room == self.costs.limit else max(room, _LAST_LEVEL_SHARE * self.period)
         while (cost := self.cost(faces)) > _STEP_DOWN_GOAL_SHARE * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
-            if highest.height == 1 and not new and (cost <= most or before[highest.track] != highest.at):
+            if highest.height == 1 and not is_new and (cost <= limit or before[highest.track] != highest.at):
                 break
             highest.at += 1
         if self._record(now, faces, before, why):
@@ -265,18 +265,18 @@ class QualityGovernor:
 
     def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:
         """Ends invisible trials; returns whether there were any."""
-        tried = [s for s in faces if s.trial is not None]
-        for s in tried:
+        trials = [s for s in faces if s.trial is not None]
+        for s in trials:
             s.at, s.trial, s.engine = len(s.levels) - 1, None, ""
-        if tried:
+        if trials:
             self._trial_pause_s = min(1.5 * self._trial_pause_s, _TRIAL_PAUSE_MAX_S)
             log.debug("a trial of the lowest quality level failed; the next one comes in %.1f s", self._trial_pause_s)
-        return bool(tried)
+        return bool(trials)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
         """Raises the lowest faces after a calm time, if time suffices."""
         self._calm_since = now if self._calm_since is None else self._calm_since
-        if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # the step up has lasted
+        if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # the step up has succeeded
             self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None
         if self._trial_shown_at is not None and now - self._trial_shown_at > _TRIAL_SUCCESS_S:
             self._trial_pause_s, self._trial_s = (
@@ -284,17 +284,17 @@ class QualityGovernor:
                 max(_TRIAL_S, self._trial_s / 2),
             )
             self._trial_shown_at = None
-        calm = now - self._calm_since
+        calm_s = now - self._calm_since
         if any(s.trial is not None for s in faces):
             self._show_trials(now, faces)
         elif any(not s.level.engine for s in faces):
-            if calm >= self._trial_pause_s:
+            if calm_s >= self._trial_pause_s:
                 self._try(now, next(s for s in faces if not s.level.engine), faces)
         elif self._failed_slowness is None:
-            self._failed_slowness = self.costs.slow if calm >= _SLOWNESS_DELAY_S else None
+            self._failed_slowness = self.costs.slow if calm_s >= _SLOWNESS_DELAY_S else None
         elif self._trial_shown_at is not None and self.costs.slow > _QUIET_SLOWNESS:
             return
-        elif calm >= (_CALM_S if self.costs.slow < _EASED_SHARE * self._failed_slowness else self._calm_s):
+        elif calm_s >= (_CALM_S if self.costs.slow < _EASED_SHARE * self._failed_slowness else self._calm_s):
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
@@ -303,18 +303,18 @@ class QualityGovernor:
         s.at -= 1
         if self.costs.lend(self.cost(faces, best=True)):
             s.trial, s.since_key, s.strength = now, 0, 0.0
-            self._changed_at = now  # postpones judgement, because earlier measurements say little
+            self._changed_at = now  # postpones judgement, because earlier measurements do not apply
         else:
             s.at += 1
             self._calm_since = now
 
     def _show_trials(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Shows trials that have held. Their corrections fade in."""
+        """Shows trials that have kept up. Their corrections fade in."""
         before = {s.track: s.shown_at for s in faces}
         for s in faces:
             if s.trial is not None and now - s.trial >= self._trial_s:
                 s.trial = None
-        if self._record(now, faces, before, "a trial has held"):
+        if self._record(now, faces, before, "a trial has succeeded"):
             self._calm_since = self._raised_at = self._trial_shown_at = now
 
     def _raise(self, now: float, faces: Sequence[FaceQuality]) -> None:
@@ -332,24 +332,24 @@ class QualityGovernor:
             self._calm_since = self._raised_at = now
 
     def _record(self, now: float, faces: Sequence[FaceQuality], before: dict[int, int], why: str) -> bool:
-        moved = [s for s in faces if s.shown_at != before[s.track]]
-        for s in moved:
+        changed = [s for s in faces if s.shown_at != before[s.track]]
+        for s in changed:
             old, new = name_of(s.levels, before[s.track]), name_of(s.levels, s.shown_at)
             self.steps.append(LevelChange(now, s.track, old, new, why))
             log.info("face %d goes from %s to %s: %s", s.track, old, new, why)
-        return bool(moved)
+        return bool(changed)
 
-    def _choose_keyframes(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
-        """Chooses the faces whose engines run. A late frame (`behind`) carries the last answers if possible. Keyframes
+    def _choose_keyframes(self, faces: Sequence[FaceQuality], *, behind: bool) -> None:
+        """Chooses the faces whose engines run. A late frame (`behind`) carries the last results if possible. Keyframes
         due on the same frame are spread: each frame takes the average number of them, the longest overdue first."""
         waiting: list[FaceQuality] = []
-        for s in shown:
+        for s in faces:
             s.since_key += 1
             every = 2 * s.level.every + 1 if behind else s.level.every
             s.due = bool(s.level.engine) and (s.since_key >= every or s.engine != s.level.engine)
             if s.due and s.level.every > 1 and s.since_key < 2 * s.level.every:
                 waiting.append(s)
-        self._credit += sum(1.0 / s.level.every for s in shown if s.level.engine and s.level.every > 1)
+        self._credit += sum(1.0 / s.level.every for s in faces if s.level.engine and s.level.every > 1)
         waiting.sort(key=lambda s: (s.engine == s.level.engine, s.level.every - s.since_key))
         allowed = int(self._credit + 1e-6)
         for s in waiting[allowed:]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rtface.protocols import MEMORY_S
 
 # Distances between keyframes, in frames. At the longest distance, a light engine replaces a larger one. New distances
-# may be inserted; docs/live.md and `rtface.quality.governor` name all of them.
+# may be inserted; docs/live.md and `rtface.quality.governor` list all of them.
 KEYFRAME_EVERY = (2, 4, 8)
 FULL, PASS_THROUGH = "full", "pass-through"
 """Names of the highest level, and of no correction."""
@@ -56,7 +56,7 @@ class FaceDecision:
         engine: name of the engine, which determines the crop; "" leaves the face unchanged.
         key: whether the engine runs.
         strength: factor of the correction, 0…1.
-        share: share of this engine in the correction, 0…1; the rest is the previous engine's.
+        share: weight of this engine in the correction, 0…1; the previous engine has 1 - `share`.
     """
 
     engine: str
@@ -67,7 +67,7 @@ class FaceDecision:
 
 @dataclass(frozen=True, slots=True)
 class LevelChange:
-    """One level change of one face, for status line and report: seconds, the track's id, level names, reason."""
+    """A level change of a face, for status line and report: time in seconds, track id, names of levels, reason."""
 
     time: float
     track: int
@@ -117,7 +117,7 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
 
     Args:
         face: the face, with the engine that suits it.
-        light: name of the engine to use if the suitable one is too slow; None for no such step.
+        light: name of the engine to use if the suitable one is too slow; None if there is none.
         period: seconds from one frame to the next.
         carries: whether the device needs no engine between keyframes (`Device.carries`). The level of a heavy engine's
             keyframes always exists, because it does not depend on this.
@@ -126,13 +126,13 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
     light = light if light != first else None
     if not carries:
         return (QualityLevel(first), *([QualityLevel(light)] if light else []), QualityLevel(""))
-    pace = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
-    low = [QualityLevel(light, n) for n in pace] if light else []
+    distances = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
+    low = [QualityLevel(light, n) for n in distances] if light else []
     if face.heavy and light:
-        # A heavy engine's answers come at any load. Only showing them costs time.
+        # A heavy engine's results arrive at any load. Only applying them costs time.
         return (QualityLevel(first), *low, QualityLevel(""))
     # A large engine on every 8th frame is not better than the light engine on every 2nd.
-    high = [QualityLevel(first, n) for n in pace if not low or n < KEYFRAME_EVERY[-1]]
+    high = [QualityLevel(first, n) for n in distances if not low or n < KEYFRAME_EVERY[-1]]
     return (QualityLevel(first), *high, *low, QualityLevel(""))
 
 
@@ -141,5 +141,5 @@ def name_of(levels: Sequence[QualityLevel], at: int) -> str:
     level = levels[at]
     if not level.engine:
         return PASS_THROUGH
-    words = ["small"] * (level.engine != levels[0].engine) + [f"key/{level.every}"] * (level.every > 1)
-    return " ".join(words) or FULL
+    parts = ["small"] * (level.engine != levels[0].engine) + [f"key/{level.every}"] * (level.every > 1)
+    return " ".join(parts) or FULL

@@ -24,12 +24,12 @@ class BudgetSetting(Protocol):
 
 @dataclass(slots=True)
 class ProcessorBudget:
-    """The processor budget of one live run. Not for use from several threads.
+    """The processor budget of one live run. Not thread-safe.
 
-    Time is an argument; the only clock read here is `spent`.
+    Times are arguments; the only clock that it reads is `spent`.
 
     Attributes:
-        setting: object that has the limit.
+        setting: object that contains the limit.
         cores: number of cores available to the run.
         spent: function that returns the processor seconds that the run has used.
         period: seconds from one frame to the next.
@@ -41,42 +41,42 @@ class ProcessorBudget:
     spent: Callable[[], float]
     period: float
     used: float | None = None
-    _read: deque[tuple[float, float]] = field(default_factory=deque[tuple[float, float]])
+    _samples: deque[tuple[float, float]] = field(default_factory=deque[tuple[float, float]])
     _rate: float | None = None  # processor seconds per second of the faces' time; None until measured
-    _before: tuple[float, float] | None = None  # busy cores, and the faces' time, before the last change
+    _before_change: tuple[float, float] | None = None  # busy cores, and the faces' time, before the last change
 
     @property
     def over(self) -> str:
-        """The reason to give faces less time. "" below the limit."""
+        """The reason to give faces less time; "" below the limit."""
         share = self.setting.cpu_budget
         if share >= 1.0 or self.used is None or self.used <= share * self.cores:
             return ""
         return f"{100 * self.used / self.cores:.0f} % of the processor in use, {100 * share:.0f} % allowed"
 
     def update(self, now: float, cost: float) -> None:
-        """Reads the processor time. Call it one time per frame; `cost` is the faces' current seconds per frame."""
+        """Reads the processor time. Call it once per frame; `cost` is the faces' current seconds per frame."""
         if self.setting.cpu_budget >= 1.0:
             self.restart()
             return
-        if self._read and now - self._read[-1][0] < _SAMPLE_S:
+        if self._samples and now - self._samples[-1][0] < _SAMPLE_S:
             return
-        self._read.append((now, self.spent()))
-        while now - self._read[0][0] > _WINDOW_MAX_S:
-            self._read.popleft()
-        (began, before), (_, spent) = self._read[0], self._read[-1]
-        if now - began >= _WINDOW_MIN_S:
-            self.used = max(0.0, spent - before) / (now - began)
+        self._samples.append((now, self.spent()))
+        while now - self._samples[0][0] > _WINDOW_MAX_S:
+            self._samples.popleft()
+        (start, spent_before), (_, spent) = self._samples[0], self._samples[-1]
+        if now - start >= _WINDOW_MIN_S:
+            self.used = max(0.0, spent - spent_before) / (now - start)
             self._learn(cost)
 
     def changed(self, cost: float) -> None:
         """Restarts after a change of the faces' time. `cost` is their seconds per frame before the change."""
         if self.used is not None:
-            self._before = self.used, cost
+            self._before_change = self.used, cost
         self.restart()
 
     def restart(self) -> None:
         """Drops the measurements, except the processor time per second of faces."""
-        self._read.clear()
+        self._samples.clear()
         self.used = None
 
     def room(self, cost: float) -> float:
@@ -90,9 +90,9 @@ class ProcessorBudget:
         return max(0.0, cost + spare * self.period / rate)
 
     def _learn(self, cost: float) -> None:
-        if self._before is None or self.used is None:
+        if self._before_change is None or self.used is None:
             return
-        (used, earlier), self._before = self._before, None
-        change = (cost - earlier) / self.period
+        (used_before, cost_before), self._before_change = self._before_change, None
+        change = (cost - cost_before) / self.period
         if abs(change) >= _CHANGE_MIN_SHARE:
-            self._rate = min(max((self.used - used) / change, _RATE_MIN), _RATE_MAX)
+            self._rate = min(max((self.used - used_before) / change, _RATE_MIN), _RATE_MAX)

@@ -23,9 +23,9 @@ class FilmClock:
         rate: frames a second.
         first: time of the first video frame, seconds of the input's own clock.
         begin: origin of film times (``--start``), seconds of the input's own clock.
-        start: timecode of the first video frame; None if neither film nor user gives it.
+        start: timecode of the first video frame; None if neither film nor user specifies it.
         length: seconds from `begin` to the end of the film; None if unknown.
-        reel: the film's name for its tape or reel; None if it has none.
+        reel: name of the tape or reel in the film's metadata; None if there is none.
     """
 
     rate: Fraction
@@ -37,11 +37,11 @@ class FilmClock:
 
     @classmethod
     def of(cls, info: MediaInfo, timecode: str | None = None) -> FilmClock:
-        """Makes the clock of an opened film.
+        """Creates the clock of an opened film.
 
         Args:
             info: information about the film.
-            timecode: timecode of the first frame, given by the user; None uses that of the film.
+            timecode: timecode of the first frame, set by the user; None: that of the film.
 
         Raises:
             UsageError: `timecode` does not fit the film's rate.
@@ -58,7 +58,7 @@ class FilmClock:
 
     @property
     def early(self) -> Fraction:
-        """A quarter of a frame in seconds: the shift of borders (`ShotList`)."""
+        """A quarter of a frame in seconds, by which borders move (`ShotList`)."""
         return Fraction(1, 4) / self.rate
 
     def time_of(self, text: str, where: str, *, drop: bool = False) -> Fraction:
@@ -71,7 +71,7 @@ class FilmClock:
             drop: see `Timecode.parse`.
 
         Raises:
-            UsageError: the text is neither of these, or the timecode does not fit the film's rate.
+            UsageError: the text is neither a timecode nor a time, or the timecode does not fit the film's rate.
         """
         if not is_timecode(text):
             try:
@@ -96,8 +96,8 @@ class FilmClock:
         if start.drop != timecode.drop:
             kinds = {True: "drop-frame", False: "non-drop"}
             raise UsageError(
-                "{where}: timecode {timecode} is {kind}, that of the film ({film_timecode}) is {film_kind}; "
-                "{--timecode} gives the film another one",
+                "{where}: timecode {timecode} is {kind}, but that of the film ({film_timecode}) is {film_kind}; "
+                "set another one for the film with {--timecode}",
                 code="timecode_kind",
                 where=where,
                 timecode=timecode,
@@ -121,7 +121,7 @@ class FilmClock:
 
     def timecode_at(self, time: Fraction) -> Timecode:
         """Returns the timecode of the frame nearest to a time. If there is no start timecode, it counts from 00:00:00,
-        with drop-frame if the rate has that."""
+        with drop-frame if the rate has it."""
         start = self.start or Timecode.at(0, self.rate, has_drop_frame(self.rate))
         return start.plus(self.frame_at(time))
 
@@ -131,5 +131,5 @@ class FilmClock:
 
 
 def is_timecode(text: str) -> bool:
-    """Returns whether a text has the form of a timecode: four numbers, not three."""
+    """Returns whether a text has the format of a timecode: four numbers, not three."""
     return _TIMECODE.fullmatch(text.strip()) is not None

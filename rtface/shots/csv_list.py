@@ -14,18 +14,19 @@ from rtface.util.spelling import hint
 
 _START, _END = ("start", "in"), ("end", "out")
 # Columns of free text.
-_FREE = ("shot", "name", "comment", "timecode")
+_FREE_TEXT = ("shot", "name", "comment", "timecode")
 _SETTINGS = (*KEYS, *GONE)
 
 
 def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     """Reads shots of a CSV table, separated by commas, semicolons or tabs.
 
-    The first row names the columns: ``start`` (or ``in``), ``end`` (or ``out``), and settings. Times are timecodes or
-    film times; ends are exclusive. A shot without an end lasts until the next row's start, or to the end of the film.
+    The first row names the columns: ``start`` (or ``in``), ``end`` (or ``out``), and settings. Times are
+    timecodes or film times; ends are exclusive. A shot without an end lasts until the next row's start, or to the end
+    of the film.
 
     Raises:
-        UsageError: the table cannot be used; the message names the file and the line.
+        UsageError: the table cannot be used; the message contains the file and the line.
     """
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.reader(io.StringIO(text), delimiter=delimiter)
@@ -33,7 +34,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
         columns = [column.strip().lower() for column in next(rows)]
     except (StopIteration, csv.Error):
         raise UsageError(
-            "{name}: is empty; the first row names the columns: start,end,strength", code="csv_empty", name=name
+            "{name} is empty; its first row must be: start,end,strength", code="csv_empty", name=name
         ) from None
     _check_columns(columns, name)
     records: list[tuple[int, dict[str, str]]] = []
@@ -42,7 +43,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
             if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
                 if len(row) > len(columns):
                     raise UsageError(
-                        "{name}, line {line}: has {count} cells for {columns} columns; put text with a comma in quotes",
+                        "{name}, line {line} has {count} cells for {columns} columns; put text with a comma in quotes",
                         code="csv_cells",
                         name=name,
                         line=rows.line_num,
@@ -52,27 +53,27 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
                 records.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
     except csv.Error as error:
         raise UsageError(
-            "{name}, line {line}: is not CSV ({why})", code="csv_damaged", name=name, line=rows.line_num, why=error
+            "{name}, line {line} is not CSV ({why})", code="csv_damaged", name=name, line=rows.line_num, why=error
         ) from error
     starts = [clock.time_of(_cell(row, _START), f"{name}, line {line}") for line, row in records]
     shots: list[Shot] = []
-    for place, (line, row) in enumerate(records):
+    for index, (line, row) in enumerate(records):
         where, end = f"{name}, line {line}", _cell(row, _END)
         settings = read_settings(
             [(key, _number(value, delimiter)) for key, value in row.items() if key in _SETTINGS], where
         )
-        until: Fraction | None = None
+        end_time: Fraction | None = None
         if end:
-            until = clock.time_of(end, where)
-        elif place + 1 < len(starts):
-            until = starts[place + 1]
-        shots.append(Shot(starts[place], until, settings, f"line {line}"))
+            end_time = clock.time_of(end, where)
+        elif index + 1 < len(starts):
+            end_time = starts[index + 1]
+        shots.append(Shot(starts[index], end_time, settings, f"line {line}"))
     return shots
 
 
 def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
-    """Returns a table with a row for each scene. Columns: film times for ``--start``, a timecode for people who read
-    it, and empty ones for settings."""
+    """Returns a table with a row for each scene. Its columns are film times as for ``--start``, a timecode for readers,
+    and empty ones for settings."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     columns = ("off", "strength")
@@ -84,29 +85,29 @@ def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
 
 
 def _check_columns(columns: list[str], name: str) -> None:
-    allowed = (*_START, *_END, *_SETTINGS, *_FREE)
+    allowed = (*_START, *_END, *_SETTINGS, *_FREE_TEXT)
     for column in columns:
         if column not in allowed:
             raise UsageError(
-                "{name}, line 1: column {column!r} is not known{hint} (columns are start, end, {columns}; free "
+                "{name}, line 1: column {column!r} is unknown{hint} (columns are start, end, {columns}; free "
                 "text: {free})",
                 code="csv_column",
                 name=name,
                 column=column[:40],
                 hint=hint(column, allowed),
                 columns=", ".join(KEYS),
-                free=", ".join(_FREE),
+                free=", ".join(_FREE_TEXT),
             )
         if columns.count(column) > 1:
             raise UsageError(
-                "{name}, line 1: column {column!r} is there twice; keep one",
+                "{name}, line 1: column {column!r} appears twice; delete one",
                 code="csv_column_twice",
                 name=name,
                 column=column,
             )
     if not set(_START) & set(columns):
         raise UsageError(
-            "{name}, line 1: there is no column start; the first row names the columns: start,end,strength",
+            "{name}, line 1: there is no column start; the first row must be: start,end,strength",
             code="csv_start",
             name=name,
         )
@@ -117,6 +118,8 @@ def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:
 
 
 def _number(value: str, delimiter: str) -> str:
-    """Converts a decimal comma to a point, in tables with semicolons. Programs that write these use decimal commas."""
-    before, comma, after = value.partition(",")
-    return f"{before}.{after}" if delimiter == ";" and comma and before == "0" and after.isdigit() else value
+    """Converts a decimal comma to a point, in tables with semicolons. Their programs use decimal commas."""
+    whole_part, comma, fraction = value.partition(",")
+    return (
+        f"{whole_part}.{fraction}" if delimiter == ";" and comma and whole_part == "0" and fraction.isdigit() else value
+    )

@@ -1,6 +1,6 @@
 """Reads settings from CMX 3600 edit decision lists (EDL), and writes scenes.
 
-Only the record times of video events are read, and comments ``* RTFACE: strength=0.5`` below them.
+Only the record times of video events, and comments ``* RTFACE: strength=0.5`` below them, are read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
     (the outgoing side of a dissolve), are left out.
 
     Raises:
-        UsageError: the list cannot be used; the message names the file and the line.
+        UsageError: the list cannot be used; the message contains the file and the line.
     """
     events: list[tuple[Shot, list[tuple[str, object]]]] = []
     current: list[tuple[str, object]] | None = None  # settings of the event that a comment belongs to
-    drop = seen = False
+    drop = has_events = False
     for number, line in enumerate(text.splitlines(), 1):
         where = f"{name}, line {number}"
         line = line.strip()
@@ -39,22 +39,22 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
         elif match := _COMMENT.match(line):
             if current is None:
                 raise UsageError(
-                    "{where}: settings belong below their video event, and there is none above this line",
+                    "{where}: settings belong below their video event, but there is none above this line",
                     code="edl_settings_place",
                     where=where,
                 )
             current += _pairs(match[1], where)
         elif event := _event(line):
-            seen = True
+            has_events = True
             channels, *times = event
             begin, end = (clock.time_of(text, where, drop=drop) for text in times)
             current = None
             if begin != end and ("V" in channels or channels == "B"):
                 current = []
                 events.append((Shot(begin, end, AS_RUN, f"line {number}"), current))
-    if not seen:
+    if not has_events:
         raise UsageError(
-            "{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four timecodes in a line)",
+            "{name} contains no event of a CMX 3600 EDL (number, reel, channel, transition, four timecodes in a line)",
             code="edl_none",
             name=name,
         )
@@ -63,29 +63,29 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
     """Returns an EDL with an event for each scene. Record and source times and the reel are those of the film."""
-    plain = re.sub(r"[^\x20-\x7e]", "_", title)
+    ascii_title = re.sub(r"[^\x20-\x7e]", "_", title)
     start = clock.timecode_at(clock.first)
     reel = f"{clock.reel:8}" if clock.reel and _REEL.fullmatch(clock.reel) else _NO_REEL
-    lines = [f"TITLE: {plain[:70]}", f"FCM: {'DROP FRAME' if start.drop else 'NON-DROP FRAME'}", ""]
+    lines = [f"TITLE: {ascii_title[:70]}", f"FCM: {'DROP FRAME' if start.drop else 'NON-DROP FRAME'}", ""]
     for number, scene in enumerate(scenes, 1):
         begin, end = clock.timecode_at(scene.begin), clock.timecode_at(scene.end)
-        if begin == end:  # frames are uneven, and two scene changes have one timecode
+        if begin == end:  # frames are not evenly spaced, and two scene changes have the same timecode
             continue
         lines += [
             f"{number:03d}  {reel} V     C        {begin} {end} {begin} {end}",
-            f"* FROM CLIP NAME: {plain}",
+            f"* FROM CLIP NAME: {ascii_title}",
         ]
     return "\n".join(lines) + "\n"
 
 
 def _event(line: str) -> tuple[str, str, str] | None:
-    """Parses an event to channels, record-in and record-out; None for other lines."""
-    words = line.split()
-    if len(words) < 8 or not words[0].isdigit() or not all(is_timecode(word) for word in words[-4:]):
+    """Parses an event: channels, record-in, record-out. Returns None for other lines."""
+    cells = line.split()
+    if len(cells) < 8 or not cells[0].isdigit() or not all(is_timecode(cell) for cell in cells[-4:]):
         return None
-    for place in range(len(words) - 5, 2, -1):
-        if _TRANSITION.fullmatch(words[place].upper()):
-            return words[place - 1].upper(), words[-2], words[-1]
+    for index in range(len(cells) - 5, 2, -1):
+        if _TRANSITION.fullmatch(cells[index].upper()):
+            return cells[index - 1].upper(), cells[-2], cells[-1]
     return None
 
 

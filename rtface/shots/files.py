@@ -1,4 +1,4 @@
-"""Reads and writes files of shots. The extension names the kind (.csv, .edl)."""
+"""Reads and writes files of shots. The extension determines the kind (.csv, .edl)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HINTS = {
 
 
 def check_shots_file(path: Path) -> None:
-    """Checks that a list of shots exists and has a known kind.
+    """Checks that a list of shots exists, in a supported format.
 
     Raises:
         InputMissing, UsageError: the file is missing, or of another kind.
@@ -38,10 +38,10 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     """Reads a list of shots for a film.
 
     Returns:
-        The shots that have settings; and notes for the user, one line each.
+        The shots that have settings, and notes for the user, one line each.
 
     Raises:
-        UsageError: the list cannot be used; the message names the line.
+        UsageError: the list cannot be used; the message contains the line.
     """
     kind, name = list_kind(path, "--shots"), path.name
     try:
@@ -76,7 +76,7 @@ def list_kind(path: Path, option: str) -> str:
     kind = path.suffix.lower()
     if kind not in _HINTS:
         raise UsageError(
-            "{option:{path}}: the extension must be that of a list: {kinds}",
+            "{option:{path}}: the extension must be one of {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,
@@ -101,16 +101,16 @@ def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
             f"{shots.name}: {len(outside)} of {len(shots)} shots with settings lie outside the film and have no "
             f"effect ({places})"
         ]
-    start = (
+    film_start = (
         f"its first frame has timecode {clock.start}"
         if clock.start
         else "it has no timecode, so its first frame is 00:00:00:00"
     )
     raise UsageError(
-        "{name}: all shots with settings lie outside the film ({places}); {film}; {--timecode} gives the timecode "
+        "{name}: all shots with settings lie outside the film ({places}); {film}; {--timecode} sets the timecode "
         "of its first frame",
         code="shots_outside",
         name=shots.name,
         places=places,
-        film=start,
+        film=film_start,
     )

@@ -50,13 +50,13 @@ class SceneRecorder:
         self._detector = CutDetector()
 
     def noted(self, items: Iterable[Item], device: Device) -> Iterator[Item]:
-        """Passes the items on, and records their scenes. `device` reads the frames."""
+        """Yields the items unchanged, and records their scenes. `device` reads the frames."""
         for item in items:
             if isinstance(item, Frame):
-                self._note(item, device)
+                self._record(item, device)
             yield item
 
-    def _note(self, frame: Frame, device: Device) -> None:
+    def _record(self, frame: Frame, device: Device) -> None:
         time = frame.pts * frame.time_base
         step = frame.duration * frame.time_base if frame.duration else Fraction(0)
         cut = self._detector.sees_cut(frame, device)
@@ -70,7 +70,7 @@ class SceneRecorder:
 
     @property
     def even(self) -> bool:
-        """True if frames are evenly spaced. Scenes then begin at their timecodes."""
+        """True if frames are evenly spaced. Scenes then start exactly at their timecodes."""
         if self.clock is None or not self.scenes:
             return True
         first = self.clock.frame_at(self.scenes[0].begin)

@@ -17,7 +17,7 @@ from rtface.util.spelling import hint
 
 @dataclass(frozen=True, slots=True)
 class ShotSettings:
-    """Holds settings that replace the run's options in a shot. None keeps the option.
+    """Holds settings that replace the run's options in a shot. None means the run's option.
 
     Attributes:
         correct: "auto", "always" or "never"; "off" in a list means "never".
@@ -38,25 +38,25 @@ class ShotSettings:
 KEYS = ("strength", "correct", "off")
 """Settings of a shot; ``off`` is short for ``correct=never``."""
 GONE = ("engine", "faces", "grain", "region", "colour", "color")
-"""Keys that old lists may have."""
+"""Removed keys that old lists may contain."""
 
 AS_RUN = ShotSettings()
 """No settings: the shot is processed with the options of the run."""
 
 
-def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettings:
+def read_settings(pairs: Iterable[tuple[str, object]], where: str) -> ShotSettings:
     """Converts keys and values of a list to settings. Empty values are skipped.
 
     Args:
-        given: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
+        pairs: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
         where: prefix of the messages, such as "cuts.edl, line 7".
 
     Raises:
         UsageError: an unknown key (the message suggests the nearest), a value that is not valid or that the policy
-            does not allow, or a key given twice.
+            does not allow, or a duplicate key.
     """
     values, policy = dict[str, object](), locked()
-    for name, value in given:
+    for name, value in pairs:
         key = name.strip().lower().replace("-", "_")
         if key not in (*KEYS, *GONE):
             raise UsageError(
@@ -77,7 +77,7 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
             key, value = "correct", "never"
         if key in values:
             raise UsageError(
-                "{where}: {key} is given twice (off is correct=never); keep one",
+                "{where}: {key} appears twice (off is correct=never); delete one",
                 code="shot_setting_twice",
                 where=where,
                 key=key,
@@ -111,11 +111,11 @@ class ShotList:
     Args:
         shots: shots in any order.
         name: name of the file, for messages.
-        early: seconds by which all borders move to an earlier time: a quarter of a frame. Timestamps that a container
-            rounded are then on the correct side of a border, and so are second fields.
+        early: seconds by which all borders are moved earlier: a quarter of a frame. Timestamps that a container
+            rounded, and second fields, are then on the correct side of a border.
 
     Raises:
-        UsageError: a shot that does not end after it begins, or two overlapping shots; the message names them.
+        UsageError: a shot that does not end after it begins, or two overlapping shots; the message lists them.
     """
 
     def __init__(self, shots: Iterable[Shot] = (), *, name: str = "", early: Fraction = Fraction(0)) -> None:

@@ -1,4 +1,4 @@
-"""Defines the base class of stages, and their facts about a run."""
+"""Defines the base class of stages, and information about their run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface.frame import Frame
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Holds facts about a run, for `Stage.begin`.
+    """Holds information about a run, for `Stage.begin`.
 
     Attributes:
         live: whether frames come from a camera or stream.
@@ -32,14 +32,14 @@ class Run:
 class Stage(ABC):
     """Draws on frames between enhancement and output. docs/stages.md specifies the interface.
 
-    A class with ``api`` and ``__call__`` need not derive from this one: missing attributes get the defaults here.
+    A class with ``api`` and ``__call__`` need not derive from this one: missing attributes get these defaults.
 
     Attributes:
-        api: the version of this interface that the class was written for, 1; required for every stage.
+        api: version of this interface for which the class was written, currently 1; required.
         needs_before: whether frames must have `Frame.before`, a copy of the decoded frame.
         hides: whether the stage hides faces; if it fails, the whole frame is blurred.
-        commercial_use: False makes ``--commercial-use`` refuse the stage.
-        licence: the stage's licence, for the message of that refusal.
+        commercial_use: False makes ``--commercial-use`` reject the stage.
+        licence: the stage's licence, for the message of the rejection.
     """
 
     api: ClassVar[int]
@@ -48,7 +48,7 @@ class Stage(ABC):
     commercial_use: ClassVar[bool] = True
     licence: ClassVar[str] = "its licence"
 
-    def begin(self, run: Run) -> None:  # noqa: B027 - a stage may leave it out
+    def begin(self, run: Run) -> None:  # noqa: B027 - optional for a stage
         """Prepares the stage. It is called once, before the first frame."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Stage(ABC):
         """Returns the frame, or a copy with a changed image. The image must keep its size and format.
 
         `frame.image` is in host memory, is writable, and has a format that `rtface.geometry.planes` supports.
-        An exception only means that this frame lacks the stage's work.
+        After an exception, this frame lacks the stage's drawing; the run continues.
         """
 
     def close(self) -> None:  # noqa: B027

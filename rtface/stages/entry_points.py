@@ -72,13 +72,13 @@ def check_stage(name: str) -> None:
 def _unknown(name: str, installed: list[str]) -> Message:
     if not installed:
         return Message(
-            "there is no stage {name}: none is installed; install some with: {repair}",
+            "there is no stage {name}, because none is installed; install some with: {repair}",
             code="stages_none",
             name=name,
             repair=plugin_line("rtface-overlays"),
         )
     return Message(
-        "there is no stage {name}{hint}; installed are {names} (a class of your own is named with its module, as "
+        "there is no stage {name}{hint}; installed are {names} (write a class of your own with its module, as "
         "mine.{title})",
         code="stage_none",
         name=name,
@@ -93,14 +93,14 @@ def check_version(name: str, kind: Any) -> None:
     version = getattr(kind, "api", None)
     if not callable(kind) or not isinstance(version, int):
         raise UsageError(
-            "{name} is not a stage: it needs to be a class with api = {api} (docs/stages.md)",
+            "{name} is not a stage: it must be a class with api = {api} (docs/stages.md)",
             code="stage_class",
             name=name,
             api=API,
         )
     if version != API:
         raise UsageError(
-            "the stage {name} uses version {version} of the stage interface, and this rtface has version {api}: update "
+            "the stage {name} uses version {version} of the stage interface, but this rtface has version {api}: update "
             "the older of the two",
             code="stage_version",
             name=name,

@@ -20,7 +20,7 @@ from rtface.util.spelling import hint
 
 _BOUND = 1e9
 _FILES = ("file", "font")
-"""Options that name a file, with any check."""
+"""Names of options that are files, whatever their check."""
 # A comma separates options only before another option, so that texts may contain commas.
 _SEPARATOR = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
 
@@ -40,7 +40,7 @@ def option(
 
 
 def state(factory: Any) -> Any:
-    """Declares a field that is no option: ``seen: dict[int, float] = state(dict)``."""
+    """Declares a field that is not an option: ``seen: dict[int, float] = state(dict)``."""
     return dataclasses.field(default_factory=factory, init=False, repr=False)
 
 
@@ -50,7 +50,7 @@ class Spec:
 
     Attributes:
         name: name of the stage.
-        values: values that the user gave, by key; None for ``NAME:help``.
+        values: values set by the user, by key; None for ``NAME:help``.
     """
 
     name: str
@@ -60,40 +60,40 @@ class Spec:
     def parse(cls, text: str) -> Spec:
         """Parses ``NAME``, ``NAME:help`` or ``NAME:key=value,key=value``.
 
-        A comma is part of a value, unless ``key=`` follows it; ``\\,`` always is part of one.
+        A comma is part of a value, unless ``key=`` follows it; ``\\,`` is always part of a value.
 
         Raises:
-            UsageError: the text has another form, or a key twice.
+            UsageError: the text has another format, or a duplicate key.
         """
-        name, _, rest = text.partition(":")
-        name, rest = name.strip(), rest.strip()
+        name, _, options = text.partition(":")
+        name, options = name.strip(), options.strip()
         if not name:
             raise UsageError(
-                "{--stage:{value!r}}: begin with a name, as in label:text=Hello; {--stage} help lists them",
+                "{--stage:{value!r}}: start with a name, as in label:text=Hello; {--stage} help lists the stages",
                 code="stage_form",
                 value=text,
             )
-        if rest == "help":
+        if options == "help":
             return cls(name, None)
-        given: dict[str, str] = {}
-        for part in _SEPARATOR.split(rest) if rest else ():
+        values: dict[str, str] = {}
+        for part in _SEPARATOR.split(options) if options else ():
             key, equals, value = part.partition("=")
             key = key.strip().replace("-", "_")
             if not equals:
-                # Only in a whole URL are secrets hidden. Its parts would show them.
+                # Secrets are hidden only in a complete URL, so no part of it is shown.
                 part = part.strip() if "://" not in text else shown(text)
                 raise UsageError("{--stage:{name}}: {part!r} is not key=value", code="stage_key", name=name, part=part)
-            if key in given:
-                raise UsageError("{--stage:{name}}: {key} is given twice", code="stage_key_twice", name=name, key=key)
-            given[key] = value.strip().replace("\\,", ",")
-        return cls(name, given)
+            if key in values:
+                raise UsageError("{--stage:{name}}: {key} appears twice", code="stage_key_twice", name=name, key=key)
+            values[key] = value.strip().replace("\\,", ",")
+        return cls(name, values)
 
 
 def make_stage(spec: Spec) -> Any:
     """Makes the stage of a spec.
 
     Raises:
-        UsageError: no such stage, an unknown key, an invalid value; for ``NAME:help``, with the list of keys.
+        UsageError: no such stage, an unknown key, an invalid value; also for ``NAME:help``, with the list of keys.
         MissingComponent: the stage cannot be loaded.
     """
     kind = load_stage(spec.name)
@@ -103,13 +103,13 @@ def make_stage(spec: Spec) -> Any:
     values: dict[str, Any] = {}
     for key, value in spec.values.items():
         if key not in fields:
-            near = f"{hint(key, fields)}; it has {', '.join(fields)}" if fields else "; it has none"
+            suggestion = f"{hint(key, fields)}; the stage has {', '.join(fields)}" if fields else "; the stage has none"
             raise UsageError(
                 "{--stage:{name}}: {key} is not an option{hint}",
                 code="stage_option",
                 name=spec.name,
                 key=key,
-                hint=near,
+                hint=suggestion,
             )
         values[key] = _convert(
             fields[key], value, Message("{--stage:{name}}: {key}", code="stage_key_of", name=spec.name, key=key)
@@ -149,8 +149,8 @@ def described(name: str) -> str:
     if name == "help":
         installed = plugins.installed("stage")
         if not installed:
-            return f"no stage is installed; get some with: {plugin_line('rtface-overlays')}"
-        return "\n".join(f"{each:<12} {summary(each)}" for each in installed)
+            return f"no stage is installed; install some with: {plugin_line('rtface-overlays')}"
+        return "\n".join(f"{stage:<12} {summary(stage)}" for stage in installed)
     kind = load_stage(name)
     lines = [f"{name}: {summary(name)}"]
     for key, field in _options(kind).items():
@@ -196,7 +196,7 @@ def option_facts(name: str) -> list[dict[str, Any]]:
 
 
 def file_options(text: str) -> dict[str, str]:
-    """Returns those options of a ``--stage`` that name a file, by key.
+    """Returns the options of a ``--stage`` that are files, by key.
 
     Raises:
         UsageError: no stage of that name is installed, or the text cannot be parsed.
@@ -233,7 +233,7 @@ def check_without_files(text: str) -> None:
     """Raises UsageError for missing stages and for stages with a file option."""
     for key, value in file_options(text).items():
         raise UsageError(
-            "{key}={value}: a stage that reads a file has to be given when the run starts",
+            "{key}={value}: a stage that reads a file must be specified when the run starts",
             code="stage_file",
             key=key,
             value=value[:60],
@@ -254,13 +254,13 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _convert(field: dataclasses.Field[Any], text: str, shown: str) -> object:
+def _convert(field: dataclasses.Field[Any], text: str, display_name: str) -> object:
     check = field.metadata.get("check")
     if check is not None:
-        return check(text, shown)
+        return check(text, display_name)
     default = field.default
     if isinstance(default, bool):
-        return v.boolean(text, shown)
+        return v.boolean(text, display_name)
     if isinstance(default, int | float):
-        return v.number(-_BOUND, _BOUND, whole=isinstance(default, int))(text, shown)
-    return v.path(text, shown) if isinstance(default, Path) else text
+        return v.number(-_BOUND, _BOUND, whole=isinstance(default, int))(text, display_name)
+    return v.path(text, display_name) if isinstance(default, Path) else text

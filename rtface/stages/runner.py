@@ -1,8 +1,8 @@
 """Runs stages after the enhancement: overlays, privacy, labels.
 
-A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. The stage is
-called once for every frame. If it raises an error, that frame lacks its work; after five errors within a minute of the
-film it is switched off. It never ends a run. If a stage hides faces, its faults hide the whole frame instead.
+A stage is a class, preferably a dataclass whose fields are its options; docs/stages.md has an example of ten lines. The
+stage is called once for every frame. If it raises an error, that frame lacks its drawing; after five errors within a
+minute of the film it is switched off. Errors of a stage that hides faces blur the whole frame. No error ends a run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rtface.util.av_gpu import software
 from rtface.util.plugins import blame
 
 FAULTS, WITHIN_S = 5, 60.0
-"""Number of errors within a time of the film after which a stage is switched off."""
+"""A stage is switched off after this number of errors within this time of the film."""
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class Stages:
     Args:
         stages: stages with their names.
         stats: receives "stage NAME" (seconds) and `stage_faults`.
-        run: facts for `Stage.begin`.
-        begun: those of `stages` that have begun already. They stay open if another one fails to begin.
+        run: information for `Stage.begin`.
+        begun: stages that have begun before; they stay open if the start of another stage fails.
 
     Attributes:
         names: names of all stages; the second label is "label 2".
@@ -72,7 +72,7 @@ class Stages:
             count = 1 + sum(other == name for other, _ in stages[:place])
             self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
         self._active = list(self._all)
-        self._kept: tuple[object, list[Bytes]] = (None, [])
+        self._saved: tuple[object, list[Bytes]] = (None, [])
         self.names = [one.name for one in self._all]
         for one in self._all:
             try:
@@ -83,7 +83,7 @@ class Stages:
             except Exception as error:
                 self.close(keep=begun)
                 raise UsageError(
-                    "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=blame(error)
+                    "the stage {name} cannot start: {why}", code="stage_unbegun", name=one.name, why=blame(error)
                 ) from error
         # Stages that restore the decoded frame run first, so that they cannot remove a veil.
         self._active.sort(key=lambda one: not one.needs_before)
@@ -107,16 +107,16 @@ class Stages:
             live: whether the run is live, and begins now.
             origin: `Frame.time` in seconds at which a film begins.
             begins: `Frame.time` in seconds at which its output begins, later than `origin` after ``--start``.
-            commercial_use: whether to refuse stages whose licence forbids commercial use.
+            commercial_use: whether to reject stages whose licence forbids commercial use.
 
         Raises:
-            UsageError: a stage does not exist or is refused, or an option does not exist or cannot be used.
+            UsageError: a stage does not exist or is rejected, or an option does not exist or cannot be used.
             MissingComponent: a stage cannot be loaded.
         """
-        begun = origin if origin is not None else time.monotonic() if live else 0.0
-        opened = cls(_make(specs, {}, commercial_use=commercial_use), stats, Run(live, begun, begins))
-        opened.specs = tuple(specs)
-        return opened
+        start_s = origin if origin is not None else time.monotonic() if live else 0.0
+        opened_stages = cls(_make(specs, {}, commercial_use=commercial_use), stats, Run(live, start_s, begins))
+        opened_stages.specs = tuple(specs)
+        return opened_stages
 
     @classmethod
     def unbegun(cls, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
@@ -131,16 +131,16 @@ class Stages:
         return [f"stages: {', '.join(names)}"] * bool(names)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
-        """Makes other stages for a live run, and begins new ones. Stages with the same text are kept with their
-        state, so that a face that they cover stays covered. Afterwards, close the old stages with
+        """Makes the stages of other specs for a live run. Starts new ones; stages with the same spec keep their state,
+        so that a face that they cover stays covered. Afterwards, close the old stages with
         ``close(keep=changed.stages)``.
 
         Raises:
-            see `open`; the present stages are then unchanged.
+            see `open`; the current stages then stay unchanged.
         """
-        kept = dict(zip(self.specs, self.stages, strict=True))
+        existing = dict(zip(self.specs, self.stages, strict=True))
         changed = Stages(
-            _make(specs, kept, commercial_use=commercial_use),
+            _make(specs, existing, commercial_use=commercial_use),
             self._stats,
             Run(True, time.monotonic()),
             begun=self.stages,
@@ -165,12 +165,12 @@ class Stages:
 
     def check_tracker(self, tracker: str) -> None:
         """Raises UsageError if a stage hides faces and the tracker is "none"."""
-        hiding = next((one.name for one in self._active if one.hides), None)
-        if hiding is not None and tracker == "none":
+        name = next((one.name for one in self._active if one.hides), None)
+        if name is not None and tracker == "none":
             raise UsageError(
-                "the stage {name} hides faces, and {--tracker:none} finds none; leave {--tracker} out",
+                "the stage {name} hides faces, but {--tracker:none} finds none; leave {--tracker} out",
                 code="stage_hides",
-                name=hiding,
+                name=name,
             )
 
     def __bool__(self) -> bool:
@@ -220,44 +220,44 @@ class Stages:
                 ),
             )
             return _blur_all(frame)
-        kept, given = self._keep(frame), frame
+        saved, stage_input = self._save(frame), frame
         if frame.faces_age and one.hides:
-            given = replace(
+            stage_input = replace(
                 frame,
                 faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
                 unfollowed=tuple(grown(f, frame.faces_age) for f in frame.unfollowed),
             )
         try:
             with self._stats.time(f"stage {one.name}"):
-                after = one.stage(given)
-            _check(after, frame)
-            drawn = (
-                (after.touched and after is not given)
-                or after.image is not frame.image
-                or any(not np.array_equal(was, now) for was, now in zip(kept, _memory(frame), strict=True))
+                result = one.stage(stage_input)
+            _check(result, frame)
+            has_drawn = (
+                (result.touched and result is not stage_input)
+                or result.image is not frame.image
+                or any(not np.array_equal(was, now) for was, now in zip(saved, _memory(frame), strict=True))
             )
             return replace(
                 frame,
-                image=after.image,
-                touched=frame.touched or drawn,
-                changed=None if drawn else frame.changed,
-                generated=frame.generated or after.generated,
+                image=result.image,
+                touched=frame.touched or has_drawn,
+                changed=None if has_drawn else frame.changed,
+                generated=frame.generated or result.generated,
             )
         except Exception as error:  # noqa: BLE001 - a plugin must not end a run
             frame.make_writable()
-            for whole, rows in zip(kept, _memory(frame), strict=True):
-                np.copyto(rows, whole)
+            for saved_rows, rows in zip(saved, _memory(frame), strict=True):
+                np.copyto(rows, saved_rows)
             return self._fault(one, error, frame)
 
-    def _keep(self, frame: Frame) -> list[Bytes]:
+    def _save(self, frame: Frame) -> list[Bytes]:
         """Copies the current samples to reused memory."""
         memory = _memory(frame)
-        like = [(part.shape, part.dtype) for part in memory]
-        if self._kept[0] != like:
-            self._kept = like, [np.empty(part.shape, part.dtype) for part in memory]
-        for part, into in zip(memory, self._kept[1], strict=True):
-            np.copyto(into, part)
-        return self._kept[1]
+        formats = [(part.shape, part.dtype) for part in memory]
+        if self._saved[0] != formats:
+            self._saved = formats, [np.empty(part.shape, part.dtype) for part in memory]
+        for part, target in zip(memory, self._saved[1], strict=True):
+            np.copyto(target, part)
+        return self._saved[1]
 
     def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
         now = frame.time
@@ -267,7 +267,7 @@ class Stages:
             f"stage {one.name}",
             message("a whole frame is blurred, because the stage {name} failed: {why}", code="stage_blurs")
             if one.hides
-            else message("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"),
+            else message("a frame stays unchanged because the stage {name} failed: {why}", code="stage_failed"),
         )
         log.debug("the stage %s failed", one.name, exc_info=error)
         if one.hides:
@@ -305,7 +305,7 @@ def _blur_all(frame: Frame) -> Frame:
     """Blurs the whole frame until nothing is recognisable."""
     canvas = Canvas(frame)
     side = max(canvas.width, canvas.height)
-    # A face may fill the frame. A blur from a fifth of its width on hides it.
+    # A face may fill the frame. A blur of at least a fifth of its width hides it.
     canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(2 * side, 2 * side)), side / 4)
     return canvas.frame
 
@@ -324,10 +324,10 @@ def check_commercial_use(name: str, hint: str) -> None:
         )
 
 
-def _check(after: object, frame: Frame) -> None:
-    if not isinstance(after, Frame):
-        raise TypeError(f"it returned {type(after).__name__}, not a Frame")
-    a, b = after.image, frame.image
+def _check(result: object, frame: Frame) -> None:
+    if not isinstance(result, Frame):
+        raise TypeError(f"it returned {type(result).__name__}, not a Frame")
+    a, b = result.image, frame.image
     if (a.width, a.height, a.format.name) != (b.width, b.height, b.format.name):
         raise ValueError(f"it returned {a.width}×{a.height} {a.format.name} for {b.width}×{b.height} {b.format.name}")
 
@@ -337,17 +337,17 @@ def _memory(frame: Frame) -> list[Any]:
     native = frame.image.planes
     if all(plane.line_size > 0 for plane in native):
         return [plane_rows(plane) for plane in native]
-    form = layout(frame.image.format.name)
-    assert form is not None
-    return list(planes(frame.image, form).values())
+    plane_layout = layout(frame.image.format.name)
+    assert plane_layout is not None
+    return list(planes(frame.image, plane_layout).values())
 
 
-def _make(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
-    """Makes named stages. Stages whose text is in `kept` are taken from there, each once."""
-    parsed, left = [(text, Spec.parse(text)) for text in specs], dict(kept)
+def _make(specs: Sequence[str], existing: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
+    """Makes stages with their names. Reuses each stage in `existing` once, if its text is the same."""
+    parsed, unused = [(text, Spec.parse(text)) for text in specs], dict(existing)
     for _, spec in parsed if commercial_use else ():
         check_commercial_use(spec.name, Message("leave it out, or {--commercial-use}", code="or_commercial_use"))
-    return [(spec.name, left.pop(text) if text in left else make_stage(spec)) for text, spec in parsed]
+    return [(spec.name, unused.pop(text) if text in unused else make_stage(spec)) for text, spec in parsed]
 
 
 def _contains(stage: Stage, others: Sequence[Stage]) -> bool:
@@ -358,5 +358,5 @@ def _close(one: _Active) -> None:
     try:
         if (close := getattr(one.stage, "close", None)) is not None:
             close()
-    except Exception as error:  # noqa: BLE001 - nothing is lost by it
+    except Exception as error:  # noqa: BLE001 - an unclosed stage does no harm
         log.debug("the stage %s could not be closed: %s", one.name, reason(error))

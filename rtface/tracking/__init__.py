@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NoTracker:
-    """Finds no faces: for frames whose faces are given, and as a base class.
+    """Finds no faces: for frames whose faces the caller supplies, and as a base class.
 
     Args:
         options: options from `create_tracker`; not used.

@@ -1,7 +1,7 @@
-"""Runs YuNet, the face detector: decoding and non-maximum suppression.
+"""Runs YuNet, the face detector, and decodes its output.
 
-Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; the weights are OpenCV Zoo's of March 2023. It
-was chosen over MediaPipe's full-range BlazeFace because it finds more (profiles, crowds, the 40-pixel face of a 720p
+Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; the weights are those of OpenCV Zoo of March 2023.
+It was chosen over MediaPipe's full-range BlazeFace because it finds more (profiles, crowds, the 40-pixel face of a 720p
 frame), has fewer false positives, and costs a third per pixel.
 """
 
@@ -27,7 +27,7 @@ class Detection:
 
     Attributes:
         box: x0, y0, x1, y1, forehead to chin; (4,).
-        points: eye left in the frame, eye right, nose tip, mouth corner left, right; (5, 2).
+        points: eyes (left in the frame first), nose tip, left and right mouth corner; (5, 2).
         score: 0…1.
         cut: whether the border of the searched region cuts the candidate, though the frame continues there.
         others: boxes of the candidates that this one suppressed (`suppress`).
@@ -53,7 +53,7 @@ class Detection:
         return union_of(self.box, *self.others)
 
     def moved(self, scale: float, x: float, y: float) -> Detection:
-        """Returns the candidate in other coordinates: pixels times `scale`, plus (x, y)."""
+        """Converts the candidate to other coordinates: pixels times `scale`, plus (x, y)."""
         shift = (x, y, x, y)
         return replace(
             self,
@@ -65,8 +65,8 @@ class Detection:
 
 def union_of(*boxes: Float) -> Float:
     """Returns the box that encloses all given boxes."""
-    every = np.stack(boxes)
-    return np.concatenate([every[:, :2].min(0), every[:, 2:].max(0)])
+    stacked = np.stack(boxes)
+    return np.concatenate([stacked[:, :2].min(0), stacked[:, 2:].max(0)])
 
 
 def overlap(a: Float, b: Float) -> Float:
@@ -77,16 +77,16 @@ def overlap(a: Float, b: Float) -> Float:
 
 
 def suppress(candidates: list[Detection], limit: float = 0.3) -> list[Detection]:
-    """Drops candidates that overlap a better one by IoU > `limit`. The better one keeps their boxes. Uncut candidates
-    come first, then the strongest."""
-    kept: list[Detection] = []
+    """Drops candidates that overlap a better one by IoU > `limit`. The better one stores their boxes. Uncut candidates
+    precede cut ones, and stronger ones weaker ones."""
+    results: list[Detection] = []
     for d in sorted(candidates, key=lambda d: (d.cut, -d.score)):
-        shares = overlap(d.box, np.stack([k.box for k in kept])) if kept else np.zeros(1)
-        if (best := int(shares.argmax())) < len(kept) and shares[best] > limit:
-            kept[best] = replace(kept[best], others=(*kept[best].others, d.box, *d.others))
+        shares = overlap(d.box, np.stack([result.box for result in results])) if results else np.zeros(1)
+        if (best := int(shares.argmax())) < len(results) and shares[best] > limit:
+            results[best] = replace(results[best], others=(*results[best].others, d.box, *d.others))
         else:
-            kept.append(d)
-    return kept
+            results.append(d)
+    return results
 
 
 class Detector:
@@ -102,11 +102,12 @@ class Detector:
         )
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
-        """Detects candidates in a uint8 384×384×3 image, strongest first. Their coordinates are its pixels."""
+        """Detects candidates in a uint8 384×384×3 image, strongest first. Coordinates are pixels of the image."""
         return self._decode(self.network(rgb), threshold)
 
     def detect_in(self, view: View, matrix: Float, threshold: float) -> list[Detection]:
-        """Detects candidates in a view's region. `matrix` maps display to its 384×384 pixels. These are the unit."""
+        """Detects candidates in a view's region. `matrix` maps display to its 384×384 pixels, the unit of the
+        results."""
         return self._decode(self.network.read(view, matrix)[0], threshold)
 
     @staticmethod

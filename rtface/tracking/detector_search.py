@@ -1,8 +1,8 @@
 """Schedules the face detector: the whole frame and its tiles in turn.
 
-The detector takes 384×384 pixels, and is sure of faces from a width of about 20 of these. It sees large faces in the
-whole frame, and faces from 40 display pixels in tiles of 720. One round over all of these takes `ROUND` seconds, so
-that a frame pays for a fraction of a round, and a new face waits less than half a second.
+The detector's input has 384×384 pixels, in which it reliably finds faces of at least 20 pixels. It finds large faces in
+the whole frame, and faces of at least 40 display pixels in tiles of 720. One round over all of these takes `ROUND`
+seconds, so that each frame needs only a fraction of a round, and a new face waits less than half a second.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _FINE_SCALE = 0.5  # side of a still's small tiles, as a share of that of the ot
 _MAX_FINE_SIDE = 4100.0  # longer side of the largest still with small tiles
 _MIN_FINE_WIDTH = 14.0  # width of the smallest face in small tiles
 SMALL = 64.0
-"""Width of the largest face of a still for the thorough search: it would take large faces of animals for human."""
+"""Maximum width of a face for a still's thorough search, which would mistake large faces of animals for human ones."""
 ROUND = 0.35
 MAX_DETECTIONS = 3
 _MIN_SCORE = 0.5  # minimum score of a face
 _UPRIGHT_SCORE = 0.91  # from this score a candidate is upright; none of 95 faces turned by 75° and more reached it
 _TURNED_SCORE = 0.8  # from this score a candidate may be turned
 _TURNED_SIDE, _MAX_OFFSET = 2.5, 0.4  # turned region's side, and a face's maximum offset in it, in boxes
-_BORDER_SHARE = 0.05  # a candidate nearer to a region's border counts as cut; share of its side
+_BORDER_SHARE = 0.05  # a candidate counts as cut if it is nearer to a region's border; share of its side
 
 
 @lru_cache(maxsize=16)
@@ -52,17 +52,18 @@ def _centres(length: float, side: float, overlap: float) -> list[float]:
     return [side / 2 + i * (length - side) / (n - 1) for i in range(n)]
 
 
-def _cut(box: Float, region: Region, view: View) -> bool:
+def _is_cut(box: Float, region: Region, view: View) -> bool:
     """Returns whether a region's border inside the frame cuts a box."""
-    reach, half, ends = _BORDER_SHARE * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
+    reach, half, limits = _BORDER_SHARE * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
     return any(
-        (at - half > 0.0 and low < at - half + reach) or (at + half < end and high > at + half - reach)
-        for at, low, high, end in zip((region.x, region.y), box[:2], box[2:], ends, strict=True)
+        (centre - half > 0.0 and low < centre - half + reach)
+        or (centre + half < limit and high > centre + half - reach)
+        for centre, low, high, limit in zip((region.x, region.y), box[:2], box[2:], limits, strict=True)
     )
 
 
 class DetectorSearch:
-    """Runs the detector over regions. Not for use from several threads."""
+    """Runs the detector over regions. Not thread-safe."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -84,10 +85,10 @@ class DetectorSearch:
         candidates = self._detector.detect_in(view, region.matrix(SIZE), _MIN_SCORE)
         x, y = region.x - region.side / 2, region.y - region.side / 2
         moved = [d.moved(region.side / SIZE, x, y) for d in candidates]
-        return [replace(d, cut=_cut(d.cover, region, view)) for d in moved]
+        return [replace(d, cut=_is_cut(d.cover, region, view)) for d in moved]
 
     def whole(self, view: View) -> list[Detection]:
-        """Detects candidates in the whole frame. It uses the thumbnail, which is faster than a crop of that size."""
+        """Detects candidates in the whole frame. Uses the thumbnail, which is faster than a crop of that size."""
         small, scale, _ = view.thumbnail(SIZE)
         square = np.zeros((SIZE, SIZE, 3), np.uint8)
         square[: small.shape[0], : small.shape[1]] = small
@@ -103,11 +104,11 @@ class DetectorSearch:
         if not candidates:  # the whole frame may be turned
             x, y = view.width / 2, view.height / 2
             for quarter in (1, 2, 3):
-                candidates += self._turned(view, Region(x, y, 2 * max(x, y), quarter * pi / 2))
+                candidates += self._detect_turned(view, Region(x, y, 2 * max(x, y), quarter * pi / 2))
         candidates = suppress(candidates)
-        return candidates + self._small(view, candidates) if thorough else candidates
+        return candidates + self._detect_small(view, candidates) if thorough else candidates
 
-    def _small(self, view: View, larger: list[Detection]) -> list[Detection]:
+    def _detect_small(self, view: View, larger: list[Detection]) -> list[Detection]:
         """Detects small candidates outside larger ones. A candidate on a larger face is only a part of it."""
         if max(view.width, view.height) > _MAX_FINE_SIDE:
             return []
@@ -121,9 +122,10 @@ class DetectorSearch:
         ]
 
     def upright(self, view: View, candidate: Detection) -> Detection:
-        """Returns the candidate at the roll with the highest score, of four.
+        """Returns the candidate at the best of four rolls.
 
-        The detector finds faces at any roll, but misreads those turned by more than 60°: it takes the mouth for eyes.
+        The detector finds faces at any roll, but misreads those turned by more than 60°: it mistakes the mouth for
+        eyes.
         """
         if candidate.score > _UPRIGHT_SCORE:
             return candidate
@@ -131,16 +133,16 @@ class DetectorSearch:
         region = Region(float(candidate.centre[0]), float(candidate.centre[1]), _TURNED_SIDE * side, 0.0)
         rolls: list[Detection] = []
         for quarter in range(4):
-            near = [
+            matches = [
                 d
-                for d in self._turned(view, replace(region, angle=quarter * pi / 2))
+                for d in self._detect_turned(view, replace(region, angle=quarter * pi / 2))
                 if float(np.linalg.norm(d.centre - candidate.centre)) < _MAX_OFFSET * side
             ]
-            rolls.append(max(near, key=lambda d: d.score, default=replace(candidate, score=0.0)))
+            rolls.append(max(matches, key=lambda d: d.score, default=replace(candidate, score=0.0)))
         best = max(rolls, key=lambda d: d.score)
         return candidate if best is rolls[0] or best.score < _TURNED_SCORE else best
 
-    def _turned(self, view: View, region: Region) -> list[Detection]:
+    def _detect_turned(self, view: View, region: Region) -> list[Detection]:
         """Detects candidates in a region turned by quarters, in display pixels."""
         turned: list[Detection] = []
         for d in self._detector.detect_in(view, region.matrix(SIZE), _MIN_SCORE):

@@ -9,14 +9,14 @@ import numpy as np
 
 from rtface.frame import Face, Float
 
-# Maximum time between two sightings for a speed, and maximum time of extrapolation.
+# Maximum time between two sightings that give a speed, and maximum time of extrapolation.
 _MAX_GAP_S, _MAX_AHEAD_S = 0.3, 0.15
-# Maximum shift of a face. A larger one is an error, not a motion.
+# Maximum shift of a face. A larger shift is an error, not a motion.
 _MAX_SHIFT_WIDTHS = 0.3
-# Growth of a covered face while it is not seen, in its own sizes. Heads turn and start moving within a tenth of a
-# second, and reach about two widths a second.
+# Growth of a covered face while it is not seen, in sizes of the face per second. Heads turn and start moving within a
+# tenth of a second, and reach about two widths a second.
 _GROWTH_PER_S = 2.0
-# For this time the margin around a covered face suffices. Its size would otherwise change on every other frame.
+# For this time, the margin around a covered face suffices. Growth would change the face's size on every other frame.
 _MARGIN_S = 0.05
 
 
@@ -45,21 +45,21 @@ def grown(face: Face, age: float) -> Face:
         return face
     centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH_PER_S * (age - _MARGIN_S)
 
-    def larger(points: Float) -> Float:
+    def enlarge(points: Float) -> Float:
         return centre + factor * (points - centre)
 
     mesh = face.mesh
     if mesh is not None:
         mesh = mesh.copy()
-        mesh[:, :2] = larger(mesh[:, :2])
-    return replace(face, box=larger(face.box.reshape(2, 2)).reshape(4), points=larger(face.points), mesh=mesh)
+        mesh[:, :2] = enlarge(mesh[:, :2])
+    return replace(face, box=enlarge(face.box.reshape(2, 2)).reshape(4), points=enlarge(face.points), mesh=mesh)
 
 
-def _move(face: Face, before: Face, share: float) -> Face:
-    shift = share * (face.points.mean(0) - before.points.mean(0))
-    far, most = float(np.linalg.norm(shift)), _MAX_SHIFT_WIDTHS * face.width
-    if far > most:
-        shift = shift * (most / far)
+def _move(face: Face, earlier: Face, share: float) -> Face:
+    shift = share * (face.points.mean(0) - earlier.points.mean(0))
+    distance, limit = float(np.linalg.norm(shift)), _MAX_SHIFT_WIDTHS * face.width
+    if distance > limit:
+        shift = shift * (limit / distance)
     mesh = face.mesh
     if mesh is not None:
         mesh = mesh.copy()

@@ -29,9 +29,9 @@ NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
 _SIDES, _ANGLE = 64, 1 / 128
 OUTER_CORNERS = (33, 263)
 _SURFACE = 468
-_SHARES = np.full(_SURFACE, 1 / _SURFACE)
+_MEAN_WEIGHTS = np.full(_SURFACE, 1 / _SURFACE)
 _GRID = 8
-"""Side of the coarse image of a face's appearance, which only distinguishes two people."""
+"""Side of the coarse image of a face's appearance, which only has to distinguish two people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Region:
     def rounded(self) -> Region:
         """Rounds the place to half a pixel of a crop of `SIZE`. Size and angle are rounded to about a pixel.
 
-        Two trackers that follow a face from different frames on differ by some hundredths of a pixel. Because of the
-        grid they soon read exactly the same region, and thus the same mesh.
+        Two trackers that started on different frames differ by some hundredths of a pixel. Because of the grid, they
+        soon read exactly the same region and compute the same mesh.
         """
         side = 2.0 ** (round(log2(max(self.side, 1.0)) * _SIDES) / _SIDES)
         step = side / (2 * SIZE)
@@ -73,8 +73,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """Holds a face's mesh on one frame: points (478, 3) in display pixels, score 0…1, and its
-    appearance (`appearance_of`)."""
+    """Holds a face's mesh on one frame: points (478, 3) in display pixels, score 0…1, and the
+    face's appearance (`appearance_of`)."""
 
     points: Float
     score: float
@@ -96,7 +96,7 @@ def box_of(mesh: Float) -> Float:
 
 def centre_of(mesh: Float) -> Float:
     """Returns the mean x, y of the 468 points of the surface."""
-    return _SHARES @ mesh[:_SURFACE, :2]
+    return _MEAN_WEIGHTS @ mesh[:_SURFACE, :2]
 
 
 def appearance_of(pixels: Bytes) -> Float:
@@ -109,7 +109,7 @@ def appearance_of(pixels: Bytes) -> Float:
 
 
 def likeness(a: Float, b: Float) -> float:
-    """Returns the similarity of two appearances, 0…1. For the same face some frames later it is 0.7 or more."""
+    """Returns the similarity of two appearances, 0…1. It is at least 0.7 for the same face some frames later."""
     n = _GRID * _GRID
     shape = float(np.dot(a[:n], b[:n]))
     colour = exp(-float(np.mean(np.abs(a[n:] - b[n:]))))

@@ -3,7 +3,7 @@
 The mesh network is the most expensive part of tracking. If a face was read reliably on the previous frame and has
 hardly moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000). The similarity
 that fits them moves the whole mesh, at a tenth of the cost. This happens at most once between two readings, so nothing
-drifts, and expression lags by one frame at most. In any doubt the mesh is read: if points do not return to their start
+drifts, and expression lags by one frame at most. The mesh is read in any doubt: if points do not return to their start
 or disagree with one similarity, or after a jump.
 """
 
@@ -23,14 +23,14 @@ from rtface.tracking.facemesh import Region, region_of_mesh
 
 _SIDE = 160
 _POINTS = np.concatenate([RIGID, [10, 338, 297, 284, 389, 454, 361, 397, 152, 172, 132, 234]])
-_MAX_RETURN_PX = 0.7  # a point that is followed back may miss its start by so many patch pixels
+_MAX_RETURN_PX = 0.7  # maximum distance of a point that was followed back from its start, patch pixels
 _MAX_ERROR_PX = 1.0  # maximum median distance of the points from the similarity, patch pixels
 _MIN_POINTS_SHARE = 0.7  # minimum share of good points
 
 
 @dataclass(slots=True)
 class FlowPatch:
-    """Holds a face as its mesh was read: luma `_SIDE`², its region, the mesh, and the time (seconds)."""
+    """Holds a face whose mesh was read: luma `_SIDE`², its region, the mesh, and the time (seconds)."""
 
     gray: Bytes
     region: Region
@@ -44,7 +44,7 @@ class FlowPatch:
         return cls(view.luma(region.matrix(_SIDE), (_SIDE, _SIDE)), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
-        """Returns the mesh on the next frame; None if it needs reading.
+        """Carries the mesh to the next frame. Returns None if it must be read instead.
 
         Args:
             view: the next frame.
@@ -69,10 +69,10 @@ class FlowPatch:
 
 def _follow(old: Bytes, new: Bytes, start: Float) -> tuple[Float, Float, np.ndarray]:
     """Follows points (N, 2) from `old` to `new` and back. Returns both positions, and which points succeeded."""
-    # In OpenCV, pixel centres have integer coordinates, here half ones.
+    # In OpenCV, pixel centres have integer coordinates; here they are at half-integers.
     a = (start - 0.5).astype(np.float32)[:, None]
-    how = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)}
-    b, there, _ = cv2.calcOpticalFlowPyrLK(old, new, a, None, **how)  # type: ignore[call-overload]
-    c, again, _ = cv2.calcOpticalFlowPyrLK(new, old, b, None, **how)  # type: ignore[call-overload]
-    good = (there[:, 0] > 0) & (again[:, 0] > 0)
+    opts = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)}
+    b, ok, _ = cv2.calcOpticalFlowPyrLK(old, new, a, None, **opts)  # type: ignore[call-overload]
+    c, ok_back, _ = cv2.calcOpticalFlowPyrLK(new, old, b, None, **opts)  # type: ignore[call-overload]
+    good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0)
     return b[:, 0].astype(np.float64) + 0.5, c[:, 0].astype(np.float64) + 0.5, good

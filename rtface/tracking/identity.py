@@ -83,26 +83,27 @@ class Track:
 
 
 def nearness(track: Track, mesh: Mesh, time: float) -> float:
-    """Rates how well a mesh fits a lost face, 0…1. Place, size and appearance count; 0 is no match."""
+    """Rates how well a mesh fits a lost face, 0…1. It compares place, size and appearance; 0 is no match."""
     gap = time - track.seen
     old, new = box_of(track.expected(time)), box_of(mesh.points)
     width = max(float(old[2] - old[0]), 1.0)
     ratio = float((new[3] - new[1]) / max(old[3] - old[1], 1.0))
-    far = float(np.linalg.norm((old[:2] + old[2:] - new[:2] - new[2:]) / 2)) / width
+    offset = float(np.linalg.norm((old[:2] + old[2:] - new[:2] - new[2:]) / 2)) / width
     reach = 0.7 + 1.5 * gap
-    if far > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
+    if offset > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
         return 0.0
-    like = likeness(track.appearance, mesh.appearance)
-    # A sighting near in place and time needs less likeness; a distant one must look like the same person.
-    if like < 0.45 + 0.25 * far / reach - (0.2 if gap < 0.3 and far < 0.3 else 0.0):
+    similarity = likeness(track.appearance, mesh.appearance)
+    # A sighting near in place and time needs less likeness; a distant sighting must look like the same person.
+    if similarity < 0.45 + 0.25 * offset / reach - (0.2 if gap < 0.3 and offset < 0.3 else 0.0):
         return 0.0
-    return like * (1 - 0.5 * far / reach)
+    return similarity * (1 - 0.5 * offset / reach)
 
 
 def same_place(a: Float, b: Float) -> bool:
-    """Returns whether boxes hold one face: centres within a third of the smaller width, or half the union shared."""
-    near = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
-    small = min(float(a[2] - a[0]), float(b[2] - b[0]))
+    """Returns whether two boxes show one face: centres within a third of the smaller width, or half the union
+    shared."""
+    offset = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
+    smaller_width = min(float(a[2] - a[0]), float(b[2] - b[0]))
     common = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
     union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - common
-    return near < 0.33 * small or float(common) > 0.5 * float(union)
+    return offset < 0.33 * smaller_width or float(common) > 0.5 * float(union)

@@ -1,8 +1,8 @@
-"""Tracks faces: YuNet finds them, MediaPipe's mesh follows them.
+"""Tracks faces: YuNet finds them, and MediaPipe's mesh follows them.
 
 On every frame the tracker reads the mesh of each tracked face at its expected place. The detector only searches for new
 and lost faces, a part of the frame at a time. A face on trial is shown as soon as it is confirmed: at once if both
-networks are sure, else after three frames.
+networks are sure, otherwise after three frames.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from rtface.util.held_faces import HeldFaces
 
 MIN_MESH_SCORE = 0.5
 """Minimum mesh score of a seen face (MediaPipe's own limit)."""
-SURE_MESH, SURE_DETECTION, FAIR_DETECTION = 0.9, 0.85, 0.6
+SURE_MESH, SURE_DETECTION, FAIR_DETECTION = 0.9, 0.85, 0.6  # scores above which a network is (fairly) sure
 MIN_LIKENESS = 0.3
 """Likeness below which the mesh is on something else: the network tends to see a face where it just saw one. Flashes,
-hands and fast turns went down to 0.35 in tests."""
+hands and fast turns lowered a face's likeness to 0.35 in tests."""
 MAX_MESH_SHIFT = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
 SECOND_LOOK_SCALES = 0.85, 1.15
@@ -50,19 +50,22 @@ MIN_INSIDE_SHARE, MIN_INSIDE_SHARE_STILL = 0.5, 0.3
 """Minimum shares of a mesh inside the frame to follow a face at the edge, and to find one in a still."""
 TRIAL_FRAMES = 3
 COAST_S, MAX_COAST_S = 0.12, 0.7
-"""Seconds for which an unseen face is still followed and shown at its expected place; at a low frame rate, for two
-frames, up to the maximum."""
+"""Seconds for which an unseen face is still followed and reported at its expected place. At a low frame rate, this
+extends to two frames, but at most to `MAX_COAST_S`."""
 MAX_CARRY_GAP_S = 0.07
 """Maximum seconds between two frames to carry a mesh instead of reading it."""
 SPARING_CARRY_S = 0.15
-"""Seconds for which it is carried where time is short."""
+"""Seconds for which a mesh is carried if time is short."""
 REFUSED_S = 0.4
 """Seconds before a place where the mesh network saw no face is read again."""
 MIN_COVER_SCORE = 0.6
 """Minimum detector score of an unfollowed face for stages that hide faces."""
 MAX_GAP_S = 2.0
 """Seconds between two frames after which all tracks are dropped."""
-_STATE = "_search", "_held", "_tracks", "_time", "_dt", "_coast", "_last_id", "_turn", "_failed", "_refused"
+_STATE = (
+    *("_search", "_chooser", "_tracks", "_time", "_dt"),
+    *("_coast_s", "_last_id", "_lost_turn", "_failed", "_rejected"),
+)
 """Attributes that `MediaPipeTracker.read` changes."""
 
 
@@ -74,17 +77,17 @@ class Reader(Protocol):
 
 
 class MediaPipeTracker:
-    """Tracks faces (a `rtface.protocols.Tracker`). Not for use from several threads.
+    """Tracks faces (a `rtface.protocols.Tracker`). Not thread-safe.
 
     Args:
         reader: reads the mesh.
         search: finds new faces.
-        max_faces: maximum number of faces in a frame, at least 1; on a first frame the largest ones. If a stage hides
-            faces, more are followed.
+        max_faces: maximum number of faces in a frame, at least 1; on a first frame, the largest ones. If a stage hides
+            faces, additional ones are followed.
         cuts: whether to detect scene changes itself, besides those passed to `update`.
 
     Attributes:
-        sparing: set when time is short: each frame then reads only one, in turn, of the faces that may be carried.
+        sparing: set when time is short; each frame then reads only one of the faces that may be carried, in turn.
         watchful, thorough, unfollowed, beyond: see `rtface.protocols.Tracker`.
     """
 
@@ -101,19 +104,19 @@ class MediaPipeTracker:
         self._max_faces = max_faces
         self._cuts = CutDetector() if cuts else None
         self._aligner = Aligner()
-        self._held = HeldFaces()
+        self._chooser = HeldFaces()
         self._tracks: list[Track] = []
         self._time: float | None = None
         self._dt = 0.0  # seconds between the last two frames
-        self._coast = COAST_S
+        self._coast_s = COAST_S
         self._last_id = 0
-        self._turn = False
+        self._lost_turn = False
         self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
         self._failed = False  # the previous update raised an error
         self.settled = False
-        self._refused: list[tuple[Float, float]] = []  # boxes without a mesh, and the time until which they are skipped
+        self._rejected: list[tuple[Float, float]] = []  # boxes without a mesh, and when their skipping ends
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on a frame, largest first; see `rtface.protocols.Tracker.update`."""
@@ -125,31 +128,31 @@ class MediaPipeTracker:
 
     def read(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on a frame before smoothing; see `rtface.protocols.FilmTracker.read`."""
-        failed, self._failed, self.unfollowed = self._failed, True, ()
+        had_failed, self._failed, self.unfollowed = self._failed, True, ()
         self.beyond = 0
         dt = 0.0 if self._time is None else time - self._time
         if self._time is not None and -0.05 < dt <= 0:  # two fields share a timestamp, or times jitter
             dt = 1e-3
             time = self._time + dt
-        first = self._time is None or cut or not 0 < dt < MAX_GAP_S
-        if first:
+        is_first = self._time is None or cut or not 0 < dt < MAX_GAP_S
+        if is_first:
             self._forget()
         # The longer of the last two intervals, so that a rising frame rate loses no face.
-        self._coast = min(max(COAST_S, 2.02 * max(dt, self._dt)), MAX_COAST_S)
-        self._dt = 0.0 if first else dt
+        self._coast_s = min(max(COAST_S, 2.02 * max(dt, self._dt)), MAX_COAST_S)
+        self._dt = 0.0 if is_first else dt
         self._synchronise(view, time)
         self._follow(view, time)
-        detections = self._find(view, time, dt, first or failed)
-        for track in [t for t in self._tracks if time - t.seen >= (MEMORY_S if t.id else self._coast)]:
+        detections = self._find(view, time, dt, is_first or had_failed)
+        for track in [t for t in self._tracks if time - t.seen >= (MEMORY_S if t.id else self._coast_s)]:
             self._tracks.remove(track)
             self._aligner.forget(track.id)
-        shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
-        faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
-        chosen = self._held.widest(faces, self._max_faces, time, new=first)
-        left = [face for face in faces if not any(face is one for one in chosen)]
+        visible = [t for t in self._tracks if t.id and time - t.seen <= self._coast_s]
+        faces = tuple(self._face(t, time) for t in sorted(visible, key=lambda t: -t.width))
+        chosen = self._chooser.widest(faces, self._max_faces, time, new=is_first)
+        surplus = [face for face in faces if not any(face is one for one in chosen)]
         if self.watchful:
-            self.unfollowed = (*left, *self._unfollowed(faces, detections, time))
-        self.beyond += len(left)
+            self.unfollowed = (*surplus, *self._unfollowed(faces, detections, time))
+        self.beyond += len(surplus)
         self._failed = False
         self.settled = all(t.id and t.seen == time for t in self._tracks)
         return chosen
@@ -181,7 +184,7 @@ class MediaPipeTracker:
 
     def _forget(self) -> None:
         self._tracks.clear()
-        self._refused.clear()
+        self._rejected.clear()
         self._aligner.forget()
         self._search.reset()
 
@@ -190,49 +193,51 @@ class MediaPipeTracker:
         before, self._time = self._time, time
         if before is not None and new_period(before, time):
             self._search.synchronise(view, time)
-            self._turn = False
+            self._lost_turn = False
             if not self.sparing:
                 for track in self._tracks:
                     track.patch = None
 
     def _follow(self, view: View, time: float) -> None:
         """Reads every tracked face at its expected place. If two tracks are on one face, the better match keeps it."""
-        sights: list[tuple[float, Track, Mesh]] = []
+        sightings: list[tuple[float, Track, Mesh]] = []
         patches = {id(t): t.patch for t in self._tracks}
         oldest = min((p.time for p in patches.values() if p is not None), default=time)
-        turn = next((t for t in self._tracks if t.patch is not None and t.patch.time == oldest), None)
+        next_track = next((t for t in self._tracks if t.patch is not None and t.patch.time == oldest), None)
         for track in self._tracks:
-            if time - track.seen > self._coast:
+            if time - track.seen > self._coast_s:
                 continue
             expected = track.expected(time)
-            if self.sparing and track is turn and len(patches) > 1:
+            if self.sparing and track is next_track and len(patches) > 1:
                 track.patch = None
             carried = self._carry(view, track, expected, time)
             if carried is not None:
-                sights.append((1.0, track, carried))
+                sightings.append((1.0, track, carried))
                 continue
             mesh = self._reader.read(view, region_of_mesh(expected).rounded())
             like = likeness(track.appearance, mesh.appearance)
             if (
                 mesh.score >= MIN_MESH_SCORE
                 and like > MIN_LIKENESS
-                and _plausible(expected, mesh.points)
+                and _is_plausible(expected, mesh.points)
                 and _inside(mesh.points, view, MIN_INSIDE_SHARE)
             ):
-                sights.append((like, track, mesh))
-        taken: list[Float] = []
-        for _, track, mesh in sorted(sights, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
+                sightings.append((like, track, mesh))
+        boxes: list[Float] = []
+        for _, track, mesh in sorted(sightings, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
             box = box_of(mesh.points)
-            if any(same_place(box, other) for other in taken):
+            if any(same_place(box, other) for other in boxes):
                 continue
-            taken.append(box)
-            read = mesh.appearance is not track.appearance
-            track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
+            boxes.append(box)
+            was_read = mesh.appearance is not track.appearance
+            track.meet(mesh, time, learn=was_read and mesh.score > SURE_MESH)
             old = patches[id(track)]
-            if read and mesh.score > SURE_MESH:
+            if was_read and mesh.score > SURE_MESH:
                 track.patch = FlowPatch.cut(view, mesh.points, time)
-            else:  # every carry begins at a reading, so nothing drifts
-                track.patch = old if self.sparing and not read and old and time - old.time < SPARING_CARRY_S else None
+            else:  # every carry starts from a reading, so nothing drifts
+                track.patch = (
+                    old if self.sparing and not was_read and old and time - old.time < SPARING_CARRY_S else None
+                )
             if not track.id and track.hits >= TRIAL_FRAMES:
                 self._confirm(track)
 
@@ -258,49 +263,49 @@ class MediaPipeTracker:
         if first:
             detections = self._search.everywhere(view, thorough=self.thorough)
         else:
-            # If only some frames are tracked, a detector round may take longer, so that it does not delay them.
+            # If only some frames are tracked, a detector round may take longer, so that it does not delay these frames.
             detections = self._search.step(
                 view, dt, watchful=self.watchful and not self.sparing, most=1 if self.sparing else MAX_DETECTIONS
             )
-            self._turn = not self._turn
+            self._lost_turn = not self._lost_turn
             for track in self._tracks:
-                if track.seen < time and self._turn:
+                if track.seen < time and self._lost_turn:
                     x0, y0, x1, y1 = box_of(track.expected(time))
                     detections += self._search.detect_in(
                         view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0)
                     )
         detections.sort(key=lambda d: -d.width if first else -d.score)
-        reads = 2 * self._max_followed if first else 3
-        self._refused = [(box, until) for box, until in self._refused if time < until]
+        reads_left = 2 * self._max_followed if first else 3
+        self._rejected = [(box, until) for box, until in self._rejected if time < until]
         for detection in detections:
-            if self._is_seen(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
+            if self._is_seen(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._rejected):
                 continue
             if self._count_seen(time) >= self._max_followed:
                 self.beyond += detection.score >= MIN_COVER_SCORE
-            elif reads:
-                reads -= 1
+            elif reads_left:
+                reads_left -= 1
                 if not self._meet(view, detection, time, first):
-                    self._refused.append((detection.box, time + REFUSED_S))
+                    self._rejected.append((detection.box, time + REFUSED_S))
         return detections
 
     def _unfollowed(self, faces: tuple[Face, ...], detections: list[Detection], time: float) -> tuple[Face, ...]:
         """Returns detections and tracks on trial that no face covers."""
-        seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
+        candidates = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
         lost = [t for t in self._tracks if t.id and t.seen < time]
         for d in detections:
             if d.score >= MIN_COVER_SCORE:
-                was = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
-                seen.append(Face(was, d.cover, d.points, score=d.score))
-        rest: list[Face] = []
-        for face in seen:
+                track_id = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
+                candidates.append(Face(track_id, d.cover, d.points, score=d.score))
+        uncovered: list[Face] = []
+        for face in candidates:
             if any(same_place(face.box, one.box) for one in faces):
                 continue
-            place = next((k for k, one in enumerate(rest) if same_place(face.box, one.box)), None)
-            if place is None:
-                rest.append(face)
-            else:  # each box may hold only half of the face
-                rest[place] = replace(rest[place], box=union_of(rest[place].box, face.box))
-        return tuple(rest)
+            index = next((k for k, one in enumerate(uncovered) if same_place(face.box, one.box)), None)
+            if index is None:
+                uncovered.append(face)
+            else:  # each box may show only half of the face
+                uncovered[index] = replace(uncovered[index], box=union_of(uncovered[index].box, face.box))
+        return tuple(uncovered)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
         """Reads a candidate's mesh until it settles. Assigns it to a lost or new track.
@@ -308,9 +313,9 @@ class MediaPipeTracker:
         Returns False if the network saw no face.
         """
         detection = self._search.upright(view, detection)
-        region, longer = region_of_detection(detection), self.thorough and detection.width < SMALL
+        region, rereads = region_of_detection(detection), self.thorough and detection.width < SMALL
         mesh, drift = self._read_settled(view, region)
-        for scale in SECOND_LOOK_SCALES if longer else ():
+        for scale in SECOND_LOOK_SCALES if rereads else ():
             if mesh.score > SURE_MESH and drift < MAX_MESH_SHIFT:
                 break
             mesh, drift = max(
@@ -339,7 +344,7 @@ class MediaPipeTracker:
         if (
             mesh.score > SURE_MESH
             and drift < MAX_MESH_SHIFT
-            and (longer or detection.score > (FAIR_DETECTION if first else SURE_DETECTION))
+            and (rereads or detection.score > (FAIR_DETECTION if first else SURE_DETECTION))
         ):
             self._confirm(track)
         return True
@@ -349,9 +354,9 @@ class MediaPipeTracker:
         mesh = self._reader.read(view, region)
         drift, tries = 1.0, 0
         while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
-            before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
+            previous, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
             x0, _, x1, _ = box_of(mesh.points).tolist()
-            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / max(x1 - x0, 1.0)
+            drift = float(np.linalg.norm(mesh.points - previous.points, axis=1).mean()) / max(x1 - x0, 1.0)
             tries += 1
         return mesh, drift
 
@@ -378,12 +383,12 @@ class MediaPipeTracker:
             box_of(mesh),
             five_points(mesh),
             mesh,
-            track.score * 0.5 ** (absent / (self._coast / 2)),
+            track.score * 0.5 ** (absent / (self._coast_s / 2)),
             pose(mesh),
         )
 
 
-def _plausible(expected: Float, mesh: Float) -> bool:
+def _is_plausible(expected: Float, mesh: Float) -> bool:
     """Returns whether a mesh may be the face 1/30 s later. It must not jump by half its width or change size fast."""
     a, b = box_of(expected), box_of(mesh)
     width = float(a[2] - a[0])
@@ -392,12 +397,12 @@ def _plausible(expected: Float, mesh: Float) -> bool:
 
 
 def _same_roll(mesh: Float, points: Float) -> bool:
-    """Returns whether a mesh has the roll of the detector's five points. They may be 70° apart."""
+    """Returns whether a mesh has the roll of the detector's five points. It may differ by up to 70°."""
     a, b = (p[3:].mean(0) - p[:2].mean(0) for p in (five_points(mesh), points))
     return float(a @ b) > 0.34 * float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
-def _inside(mesh: Float, view: View, least: float) -> bool:
-    """Returns whether over `least` of a mesh is inside the frame."""
+def _inside(mesh: Float, view: View, min_share: float) -> bool:
+    """Returns whether more than `min_share` of a mesh is inside the frame."""
     x, y = mesh[:468, 0], mesh[:468, 1]
-    return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > least
+    return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > min_share

@@ -26,8 +26,8 @@ class TrackerNetwork:
         layout: the model's layout, "NHWC" or "NCHW".
         bgr: whether the model was trained on BGR.
         divisor: number by which samples are divided.
-        exact: compute in float32. Otherwise in 16 bits if the CPU supports that. This is faster, but bfloat16 moves the
-            points of the mesh by half a pixel of its 256, a visible jitter.
+        exact: whether to compute in float32. Otherwise, 16 bits are used if the CPU supports them. That is faster, but
+            bfloat16 moves the mesh's points by half a pixel of 256, which is a visible jitter.
 
     Raises:
         MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it.
@@ -65,7 +65,8 @@ class TrackerNetwork:
         self._outputs = [self._request.get_output_tensor(i) for i in range(len(compiled.outputs))]
 
     def __call__(self, rgb: Bytes) -> list[Float32]:
-        """Returns the outputs for a uint8 size×size×3 frame, in the model's order. Valid until the next call."""
+        """Returns the outputs for a uint8 size×size×3 frame, in the model's order. They are valid until the next
+        call."""
         self._request.set_input_tensor(ov.Tensor(np.ascontiguousarray(rgb[None]), shared_memory=True))
         self._request.infer(share_outputs=True)
         return [output.data for output in self._outputs]

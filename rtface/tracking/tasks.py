@@ -1,7 +1,7 @@
 """Reads the mesh with MediaPipe's Tasks API: the reference, several times slower.
 
-Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``). That contains no models, so `bundle` zips the required
-bundle from the checked members of the original one, without the unused blendshapes.
+Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``). The package contains no models, so `bundle` zips the
+required bundle from the checked members of the original one, without the unused blendshapes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
 
 def why_unusable(name: str) -> str | None:
     """Returns why MediaPipe's Tasks API is not available; None if it is."""
-    return None if find_spec("mediapipe") else f"mediapipe is not installed; get it with: {extra_line('mediapipe')}"
+    return None if find_spec("mediapipe") else f"mediapipe is not installed; install it with: {extra_line('mediapipe')}"
 
 
 class TasksMesh:
     """Reads a mesh with ``FaceLandmarker`` from a face's region, at any size.
 
-    Its short-range detector needs a face to fill a fifth to a half of the frame; hence the region is twice as wide as
-    the mesh's own. The API returns no confidence, only whether a face is there, so the score is 1 or 0.
+    Its short-range detector requires that a face fills a fifth to a half of the frame, so the region is twice as wide
+    as the mesh's own. The API returns no confidence, only whether a face is there, so the score is 1 or 0.
 
     Raises:
         MissingComponent: ``mediapipe`` is not installed.
@@ -68,7 +68,7 @@ class TasksMesh:
         return Mesh(wide.to_display(points, size), 1.0, appearance)
 
     def close(self) -> None:
-        """Closes MediaPipe's graph. It complains if left open until the interpreter exits. Safe to call twice."""
+        """Closes MediaPipe's graph. MediaPipe complains if it is open when Python exits. Safe to call twice."""
         if self._landmarker is not None:
             self._landmarker.close()
             self._landmarker = None

@@ -1,4 +1,4 @@
-"""Checks, copies and wraps the images of callers. It never writes into them."""
+"""Checks, copies and wraps the images of callers, without writing to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_format(name: str) -> ArrayFormat:
     """
     if name not in _PIX_FMT:
         raise UsageError(
-            'format={value!r}: give "rgb", or "bgr" for images from OpenCV', code="array_format", value=name
+            'format={value!r}: use "rgb", or "bgr" for images from OpenCV', code="array_format", value=name
         )
     return cast(ArrayFormat, name)
 
@@ -34,7 +34,7 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
     """Copies an H×W×3 uint8 image into a packed RGB or BGR frame.
 
     Raises:
-        UsageError: `image` is not an array, or has a wrong dtype or shape; the message says how to mend it.
+        UsageError: `image` is not an array, or has a wrong dtype or shape; the message says how to correct it.
     """
     if not isinstance(image, np.ndarray):
         raise UsageError(
@@ -45,14 +45,14 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
         )
     if image.dtype != np.uint8:
         raise UsageError(
-            "a frame must be uint8 (0…255), this one is {dtype}; (image * 255).round().astype(numpy.uint8) converts "
+            "a frame must be uint8 (0…255), not {dtype}; (image * 255).round().astype(numpy.uint8) converts "
             "floats of 0…1, (image >> 8).astype(numpy.uint8) 16 bits",
             code="array_dtype",
             dtype=image.dtype,
         )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UsageError(
-            "a frame must be height×width×3 and not empty, this one is {shape}; "
+            "a frame must be height×width×3 and not empty, but is {shape}; "
             "numpy.repeat(image[..., None], 3, axis=2) makes gray images colour, image[..., :3] drops alpha, "
             "image.transpose(1, 2, 0) puts channels last",
             code="array_shape",
@@ -67,8 +67,8 @@ def copy_image(image: av.VideoFrame) -> av.VideoFrame:
     for source, target in zip(image.planes, copy.planes, strict=True):
         rows_in = plane_rows(source)
         rows_out = plane_rows(target)
-        used = min(rows_in.shape[1], rows_out.shape[1])
-        rows_out[:, :used] = rows_in[:, :used]
+        row_bytes = min(rows_in.shape[1], rows_out.shape[1])
+        rows_out[:, :row_bytes] = rows_in[:, :row_bytes]
     copy.pts = image.pts
     if image.time_base:  # frames that were not decoded have none
         copy.time_base = image.time_base
@@ -105,8 +105,8 @@ def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None
     context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
     context.time_base = Fraction(1, 25)
     context.options = options or {}
-    # A copy without side data: encoders would write its profile and EXIF, some of it wrongly (FFmpeg 8 aborts the
-    # process on some EXIF); rtface adds its own afterwards.
+    # Side data is dropped, because encoders would write its profile and EXIF, some of it wrongly (FFmpeg 8 aborts the
+    # process on some EXIF). rtface adds its own afterwards.
     image = copy_image(image)
     image.pts, image.time_base = 0, Fraction(1, 25)
     return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])

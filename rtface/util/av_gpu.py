@@ -1,7 +1,7 @@
-"""Gives addresses of frames in GPU memory, and copies them for encoders.
+"""Returns addresses of frames in GPU memory; copies them for encoders.
 
 Such a frame is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
-of the decoder's own surfaces, so it may be kept for any time, and may be written to.
+of the decoder's own surfaces, so it may be kept indefinitely, and may be written to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class GpuPlanes:
 
     Attributes:
         device: number of the CUDA device.
-        luma, chroma: device addresses; chroma has half as many rows, with Cb and Cr in turn.
+        luma, chroma: device addresses; chroma has half as many rows, with Cb and Cr interleaved.
         luma_pitch, chroma_pitch: bytes from one row to the next.
     """
 
@@ -41,7 +41,7 @@ def on_gpu(image: av.VideoFrame) -> bool:
 
 
 def native_format(image: av.VideoFrame) -> str:
-    """Returns FFmpeg's name of the samples' format, on host or GPU."""
+    """Returns FFmpeg's pixel format of the samples, on host or GPU."""
     samples = image.sw_format if on_gpu(image) else image.format
     assert samples is not None
     return samples.name
@@ -61,7 +61,8 @@ def surface_of(image: av.VideoFrame) -> GpuPlanes:
 
 
 def software(image: av.VideoFrame) -> av.VideoFrame:
-    """Returns the frame in host memory, with times, tags and side data. A frame in host memory is returned as it is."""
+    """Returns the frame in host memory, with times, tags and side data. A frame in host memory is returned
+    unchanged."""
     return image.reformat(format=native_format(image)) if on_gpu(image) else image
 
 
@@ -70,7 +71,7 @@ def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     if image.format.name == pix_fmt:
         return image
     # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of one slice of rows, into the
-    # first samples of the next slice. This was seen from p010le to yuv420p10le, at widths not divisible by 16.
+    # first samples of the next slice. It happened from p010le to yuv420p10le, at widths not divisible by 16.
     out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE, threads=1)
     out.color_range, out.colorspace = image.color_range, image.colorspace
     return out

@@ -12,20 +12,20 @@ from av.container import InputContainer
 _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
-def open_input(file: Any, **how: Any) -> InputContainer:
+def open_input(file: Any, **arguments: Any) -> InputContainer:
     """Opens a file with `av.open` for reading. Invalid UTF-8 in the tags of film and streams becomes U+FFFD."""
-    container = cast(InputContainer, av.open(file, "r", **how, **_TAGS))
+    container = cast(InputContainer, av.open(file, "r", **arguments, **_TAGS))
     for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
-        plain = plain_tags(tags)
+        valid_tags = plain_tags(tags)
         tags.clear()
-        tags.update(plain)
+        tags.update(valid_tags)
     return container
 
 
 def plain_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Replaces invalid UTF-8 by U+FFFD in the tags that PyAV has read."""
-    return {_plain(name): _plain(text) for name, text in tags.items()}
+    return {_replace_invalid(name): _replace_invalid(text) for name, text in tags.items()}
 
 
-def _plain(text: str) -> str:
+def _replace_invalid(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from typing import Any
 from rtface.errors import Message
 
 SCHEMA = 1
-"""The version of the events; a higher one may change names or meanings."""
+"""The version of the events; a higher one may change names or meanings of keys."""
 TO_STDERR = "--events=2"
 """The option by which a command writes its events to stderr."""
 Event = dict[str, Any]
@@ -20,7 +20,7 @@ def read_events(lines: Iterable[bytes], receive: Callable[[Event], object] = lam
 
     Args:
         lines: lines that a command with the option `TO_STDERR` writes.
-        receive: gets each event.
+        receive: called with each event.
     """
     error, other = Message(), ""
     for line in lines:

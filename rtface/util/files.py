@@ -1,4 +1,4 @@
-"""Adds file operations to the standard library's: rename, locks, fsync. Renaming never replaces a file."""
+"""Provides operations that the standard library lacks: renaming without replacing, tolerant locks and fsync."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNSUPPORTED = (
     errno.EXDEV,
 )
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-"""Flags that open a new file only."""
+"""Flags of `os.open` that create a file and fail if it exists."""
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -47,7 +47,7 @@ def rename_new(source: Path, target: Path) -> None:
     """
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    if sys.platform == "win32" or source.is_dir():  # Windows replaces nothing, others only an empty folder
+    if sys.platform == "win32" or source.is_dir():  # Windows never replaces; others replace only an empty folder
         source.rename(target)
         return
     try:
@@ -59,7 +59,7 @@ def rename_new(source: Path, target: Path) -> None:
         try:
             source.replace(target)
         except OSError:
-            if os.path.lexists(source):  # else the file was renamed, and only the server's reply was lost
+            if os.path.lexists(source):  # otherwise the file was renamed, and only the server's reply was lost
                 target.unlink()
             raise
         return
@@ -70,11 +70,11 @@ def rename_new(source: Path, target: Path) -> None:
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Writes a file under a temporary name, then renames it. No process ever sees a half-written file.
 
-    Missing folders are made. With `private`, only this user can read the file and a new folder. Raises OSError, after
-    which nothing of the file is left.
+    Creates missing folders. With `private`, only this user can read the file and a new folder. Raises OSError; no part
+    of the file is then left.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
-    # The name is random, because in containers every process may have the number 1.
+    # The name is random, because in containers every process may have the ID 1.
     work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
         with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
@@ -91,23 +91,23 @@ def sync_folder(folder: Path) -> None:
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(number)
+            os.fsync(descriptor)
         finally:
-            os.close(number)
+            os.close(descriptor)
 
 
-def sync_file(number: int) -> None:
+def sync_file(descriptor: int) -> None:
     """Syncs a file descriptor to disk. Does nothing on file systems without fsync."""
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
 
 
-def lock(number: int) -> bool:
+def lock(descriptor: int) -> bool:
     """Locks an open file or folder without waiting. Returns False if its file system has no locks.
 
     Raises:
@@ -116,7 +116,7 @@ def lock(number: int) -> bool:
     if sys.platform == "win32":
         return False
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:
@@ -125,8 +125,8 @@ def lock(number: int) -> bool:
 
 
 def now_in(folder: Path) -> float:
-    """Returns the time of the machine that stores a folder. It is read from a new file there. If none can be made, this
-    machine's time is returned."""
+    """Returns the time of the machine that stores a folder. Reads it from a new file there; if none can be created,
+    returns this machine's time."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
             file.write(b"0")

@@ -16,7 +16,7 @@ class Finding:
 
     Attributes:
         name: subject of the check.
-        state: "ok"; "warn": works below its potential; "fault": a run will fail.
+        state: "ok"; "warn": works, but not fully; "fault": a run will fail.
         detail: the result.
         repair: how to repair it; empty if no repair is needed.
     """
@@ -27,8 +27,8 @@ class Finding:
     repair: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """Returns all attributes as a table. "messages" has the texts with their codes; "command" is the command line
-        of the repair."""
+        """Returns all attributes as a table. "messages" contains the texts with their codes; "command" is the command
+        line of the repair."""
         messages = {"detail": Message(self.detail).to_dict(), "repair": Message(self.repair).to_dict()}
         command = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
         return {

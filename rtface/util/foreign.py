@@ -1,4 +1,4 @@
-"""Reads files and values that others may have written. No file blocks or fills the memory; types are checked."""
+"""Reads untrusted files and values safely: rejects pipes and devices, limits sizes, checks types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 LARGEST = 1 << 30
-"""Largest file in bytes that is read as a whole; the sidecar of a ten-hour film has a tenth of that."""
+"""Largest file in bytes that is read as a whole; the sidecar of a ten-hour film is a tenth as large."""
 _MAX_CHARACTERS = 1 << 16  # characters of an address or a password
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def read_regular(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def first_line(path: Path) -> str:
-    """Reads the first line of a secret's file or a pipe (``<(…)``).
+    """Reads a secret: the first line of a file or pipe (``<(…)``).
 
     Raises:
         OSError: the file cannot be read, or its first line is empty, not text or too long.
@@ -55,18 +55,18 @@ def first_line(path: Path) -> str:
     with path.open("rb") as file:
         line = file.readline(_MAX_CHARACTERS + 1).decode(errors="replace").strip()
     if not line or "\ufffd" in line or len(line) > _MAX_CHARACTERS:
-        why = "longer than 64 KiB" if len(line) > _MAX_CHARACTERS else "no text" if line else "empty"
+        why = "longer than 64 KiB" if len(line) > _MAX_CHARACTERS else "not text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Converts a JSON value to a type, such as a dataclass. Keys that the type lacks are dropped.
+    """Converts a JSON value to a type, such as a dataclass. Keys that the type does not have are dropped.
 
     Raises:
-        ValueError: the value does not fit; the message names the place in it.
+        ValueError: the value does not fit; the message contains the path of the faulty element.
     """
-    try:  # in JSON, fractions and paths are text
+    try:  # JSON stores fractions and paths as text, from which `dec_hook` makes them
         return msgspec.convert(value, kind, str_keys=True, dec_hook=lambda other, text: other(text))
     except (msgspec.ValidationError, ArithmeticError) as error:
         why = str(error).replace("`$.", "`")

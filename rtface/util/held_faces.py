@@ -8,29 +8,29 @@ from math import inf
 from rtface.frame import Face, Frame
 
 _MARGIN = 1.2
-"""Factor by which another face must be wider to replace a chosen one."""
+"""Factor by which a face must be wider than a chosen one to replace it."""
 _LOST_S = 1.0
-"""Seconds for which the place of a lost face stays free."""
+"""Seconds for which a lost face keeps its place among the chosen ones."""
 _NEW_S = 0.5
-"""A face that appeared less than these seconds before another's loss may be the same under another number: trackers
-still show a face for a while where it was."""
+"""A face that appeared less than these seconds before another was lost may be the same face with a new number, because
+trackers report a lost face for a while at its last place."""
 
 
 class HeldFaces:
     """Chooses the widest faces of successive frames, by track. Each sequence of frames needs its own object.
 
-    While the place of a lost face is kept, faces that were passed over do not get it. A face that appeared when the
-    other was lost gets it at once, so after a cut, or when a face gets another number, the choice does not wait.
+    A lost face keeps its place for a while; faces that were not chosen before do not get it. A face that appeared when
+    the other was lost gets it at once, so that the choice does not wait after a cut or a change of a track's number.
     """
 
     def __init__(self) -> None:
-        self._held: dict[int, Face] = {}  # last sight of each chosen face, by track
-        self._seen: dict[int, tuple[float, float]] = {}  # first and last time of each track
+        self._chosen: dict[int, Face] = {}  # last state of each chosen face, by track
+        self._times: dict[int, tuple[float, float]] = {}  # first and last time of each track
 
     @property
     def tracks(self) -> frozenset[int]:
         """The chosen tracks, including lost ones."""
-        return frozenset(self._held)
+        return frozenset(self._chosen)
 
     def on(self, frame: Frame) -> Callable[[Sequence[Face], int], tuple[Face, ...]]:
         """Returns the function that chooses on the next frame; see `widest`."""
@@ -43,19 +43,21 @@ class HeldFaces:
             time: time of the frame in seconds.
             new: whether to forget earlier faces.
         """
-        recent = {} if new else {track: seen for track, seen in self._seen.items() if 0 <= time - seen[1] < _LOST_S}
-        here = {face.track_id for face in faces}
-        first = time if recent else -inf  # faces on the first frame were there before
-        seen = {track: (recent.get(track, (first,))[0], time) for track in here}
-        newest = max((begin for begin, _ in seen.values()), default=-inf)
-        held = {
+        recent = {} if new else {track: times for track, times in self._times.items() if 0 <= time - times[1] < _LOST_S}
+        visible = {face.track_id for face in faces}
+        first = time if recent else -inf  # faces on the first frame count as old
+        times = {track: (recent.get(track, (first,))[0], time) for track in visible}
+        newest = max((begin for begin, _ in times.values()), default=-inf)
+        candidates = {
             track: face
-            for track, face in self._held.items()
-            if track in here or (track in recent and newest < recent[track][1] - _NEW_S)
+            for track, face in self._chosen.items()
+            if track in visible or (track in recent and newest < recent[track][1] - _NEW_S)
         }
-        lost = [face for track, face in held.items() if track not in here]
-        ranked = sorted([*faces, *lost], key=lambda face: -face.width * (_MARGIN if face.track_id in held else 1.0))
+        lost_faces = [face for track, face in candidates.items() if track not in visible]
+        ranked = sorted(
+            [*faces, *lost_faces], key=lambda face: -face.width * (_MARGIN if face.track_id in candidates else 1.0)
+        )
         chosen = {id(face) for face in ranked[:most]}
-        self._seen = {**recent, **seen}
-        self._held = {face.track_id: face for face in ranked[:most]}
+        self._times = {**recent, **times}
+        self._chosen = {face.track_id: face for face in ranked[:most]}
         return tuple(face for face in faces if id(face) in chosen)

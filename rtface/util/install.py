@@ -1,7 +1,7 @@
 """Returns command lines that repair or extend this installation.
 
 They use the clone or wheel of this installation, never a package index. The names ``rtface`` and ``rtface-…`` are not
-registered on any, so anyone could register them and run code on the machines of users who install by name.
+registered on any index, so anyone could register them and run code on the machines of users who install by name.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ def extra_line(extra: str) -> str:
     return f"{PIP} '{WHEEL}[{extra}]' in the folder of that wheel"
 
 
-_NEEDS = {"rtface-learn": ("rtface-engines",)}
-"""Distributions of the repository that another one needs, by its name: pip finds them on no index."""
-_PLACES = {
+_REQUIRED = {"rtface-learn": ("rtface-engines",)}
+"""Distributions of the repository that each distribution requires; pip cannot find them on an index."""
+_FOLDERS = {
     "rtface-engines": "engines",
     "rtface-learn": "engines/rtface-learn",
     "rtface-codeformer": "engines/published/codeformer",
     "rtface-hifacegan": "engines/published/hifacegan",
 }
-"""Folders in rtface's repository of distributions that are not in ``plugins``."""
+"""Folders, in rtface's repository, of the distributions outside ``plugins``."""
 
 
 def plugin_line(distribution: str, extra: str = "") -> str:
     """Returns the command that installs a distribution and those it needs."""
-    folder, names = clone(), (*_NEEDS.get(distribution, ()), distribution)
-    places = [_PLACES.get(name, f"plugins/{name}") for name in names]
-    places = [str(folder / place) if folder else f"./{place}" for place in places]
-    places[-1] += f"[{extra}]" if extra else ""
-    line = f"{PIP} {' '.join(map(shlex.quote, places))}"
+    folder, names = clone(), (*_REQUIRED.get(distribution, ()), distribution)
+    folders = [_FOLDERS.get(name, f"plugins/{name}") for name in names]
+    folders = [str(folder / subfolder) if folder else f"./{subfolder}" for subfolder in folders]
+    folders[-1] += f"[{extra}]" if extra else ""
+    line = f"{PIP} {' '.join(map(shlex.quote, folders))}"
     return line if folder else f"{line} in a clone of rtface's repository"
 
 
 def reinstall_line(damaged: Path | None = None) -> str:
-    """Returns the command that restores rtface's files: `damaged` alone where possible."""
+    """Returns the command that restores rtface's files, or only `damaged` if possible."""
     folder = clone()
     if folder is None:
         return f"{PIP} --force-reinstall --no-deps {WHEEL} in the folder of that wheel"
@@ -61,11 +61,11 @@ def reinstall_line(damaged: Path | None = None) -> str:
     name = damaged.relative_to(folder).as_posix() if damaged is not None and inside else "rtface"
     if (folder / ".git").exists():
         return f"git -C {shlex.quote(str(folder))} checkout -- {shlex.quote(name)}"
-    return f"unpack rtface's sources again into {folder}: {name} is not as it was published"
+    return f"unpack rtface's sources again into {folder}: {name} differs from the published file"
 
 
 def check_shipped(path: Path, sha256: str, what: str) -> None:
-    """Checks a file of the package; `what` names it in the error.
+    """Checks a file of the package; `what` describes it in the message.
 
     Raises:
         MissingComponent: the file is missing, or is not the one that was shipped.

@@ -20,10 +20,10 @@ def cores() -> int:
 
 
 def machine_name(system: Path = Path("/")) -> str:
-    """Returns the host name, on Linux with the machine's id. Machines with the same name may share a folder.
+    """Returns the host name, on Linux with the machine's id. Machines that share a folder may have the same name.
 
     Args:
-        system: folder that holds etc.
+        system: folder that contains etc.
     """
     try:
         return f"{platform.node()} {(system / 'etc/machine-id').read_text(encoding='ascii').strip()}"
@@ -35,7 +35,7 @@ def free_memory(system: Path = Path("/")) -> int | None:
     """Returns the free memory of this process in bytes, or None. Limits of a container or batch job (cgroup 2) apply.
 
     Args:
-        system: folder that holds proc and sys.
+        system: folder that contains proc and sys.
     """
     try:
         lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -51,29 +51,29 @@ def free_memory(system: Path = Path("/")) -> int | None:
         with suppress(OSError, ValueError):  # no cgroup, or no limit ("max")
             limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
             stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-            free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # given back on demand
+            free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # can be reclaimed
     return free
 
 
-def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
-    """Returns how many films, or parts of one, run at once.
+def how_many(requested: int | str, option: str, bytes_each: int) -> int:
+    """Returns the number of films (or parts) to process at once.
 
     Args:
-        wanted: a number, or "auto": one per four cores, limited by the free memory.
+        requested: a number, or "auto": one per four cores, limited by the free memory.
         option: name of the option, for the message.
         bytes_each: memory of each.
 
     Raises:
-        UsageError: `wanted` is neither a number nor "auto".
+        UsageError: `requested` is neither a number nor "auto".
     """
-    if wanted == "auto":
+    if requested == "auto":
         free = free_memory()
         return max(1, min(cores() // 4, 64 if free is None else free // bytes_each))
-    if not str(wanted).isdecimal() or not 1 <= int(wanted) <= 256:
+    if not str(requested).isdecimal() or not 1 <= int(requested) <= 256:
         raise UsageError(
-            '{option} {value}: give a number from 1 to 256, or "auto"', code="how_many", option=option, value=wanted
+            '{option} {value}: use a number from 1 to 256, or "auto"', code="how_many", option=option, value=requested
         )
-    return int(wanted)
+    return int(requested)
 
 
 def give_memory_back() -> None:
@@ -84,7 +84,7 @@ def give_memory_back() -> None:
 
 
 def busy_seconds() -> float | None:
-    """Returns the seconds that all cores have worked, for any process. None if the system does not tell."""
+    """Returns the seconds that all cores have worked, for any process. None if the system does not report them."""
     if sys.platform != "linux":
         return None
     try:

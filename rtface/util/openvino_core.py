@@ -1,4 +1,4 @@
-"""Compiles OpenVINO networks and caches them. Reading, quantising and compiling cost up to half a second."""
+"""Compiles OpenVINO networks and caches them. Reading, quantising and compiling take up to half a second."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def compile_once(
 
     Args:
         name: prefix of its cache file.
-        identity: everything that decides what `build` makes; its `repr` is hashed, with OpenVINO's version, the device
-            and the options.
+        identity: everything on which the result of `build` depends; its `repr` is hashed, with OpenVINO's version, the
+            device and the options.
         options: options for compiling and for loading.
         build: makes the model.
         device: OpenVINO's name of the device, such as "CPU" or "GPU.1".
@@ -56,21 +56,21 @@ def compile_once(
     """
     if not keep:
         return core().compile_model(build(), device, options)
-    where = (ov.get_version(), device, core().get_property(device, "FULL_DEVICE_NAME"), sorted(options.items()))
-    key = hashlib.sha256(repr((identity, where)).encode()).hexdigest()[:20]
+    system = (ov.get_version(), device, core().get_property(device, "FULL_DEVICE_NAME"), sorted(options.items()))
+    key = hashlib.sha256(repr((identity, system)).encode()).hexdigest()[:20]
     path = cache_dir() / "networks" / f"{name}-{key}.blob"
     network = _load(path, options, device)
     if network is None:
         network = core().compile_model(build(), device, options)
-        _keep(network, path)
+        _store(network, path)
     return network
 
 
 def halves(device: str) -> str | None:
     """Returns the 16-bit format of a device, or None. It is "bf16" on CPUs and "f16" on others."""
-    wanted = "bf16" if device == "CPU" else "f16"
+    precision = "bf16" if device == "CPU" else "f16"
     capabilities = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-    return wanted if {"bf16": "BF16", "f16": "FP16"}[wanted] in capabilities else None
+    return precision if {"bf16": "BF16", "f16": "FP16"}[precision] in capabilities else None
 
 
 def open_shipped(
@@ -80,13 +80,14 @@ def open_shipped(
     options: CompileOptions,
     changed: tuple[str, Callable[[ov.Model], None]] | None = None,
 ) -> ov.InferRequest:
-    """Opens one of rtface's networks on the CPU, for single images. It runs in fp32 unless `options` say otherwise.
+    """Opens one of rtface's networks on the CPU, for single images. It runs in fp32 unless `options` specify another
+    precision.
 
     Args:
         name: name of the network in messages.
         path, sha256: path and SHA-256 of the ONNX file.
         options: options in addition to precision and latency.
-        changed: digest of a change's parameters, and a function that changes the network before it is compiled.
+        changed: a change before the network is compiled: digest of its parameters, and the function that makes it.
 
     Raises:
         MissingComponent: the file is missing or damaged, or OpenVINO cannot use it.
@@ -115,22 +116,22 @@ def open_shipped(
 
 
 def _load(path: Path, options: CompileOptions, device: str) -> ov.CompiledModel | None:
-    """Loads a cached network. Returns None if none is whole and fits this OpenVINO."""
+    """Loads a cached network. Returns None if it is missing, damaged or for another OpenVINO."""
     blob = read_checksummed(path)
     if blob is None:
         return None
     try:
         return core().import_model(BytesIO(blob), device, options)
     except RuntimeError as error:
-        log.info("the kept network %s cannot be used and is made again: %s", path, str(error).strip().splitlines()[-1])
+        log.info("the cached network %s cannot be used; it is rebuilt: %s", path, str(error).strip().splitlines()[-1])
         return None
 
 
-def _keep(network: ov.CompiledModel, path: Path) -> None:
+def _store(network: ov.CompiledModel, path: Path) -> None:
     """Caches a network as a whole or not at all. If the cache is not writable, every start compiles."""
     try:
         stream: Any = network.export_model()
     except RuntimeError as error:
-        log.info("the compiled network %s cannot be kept: %s", path, error)
+        log.info("the compiled network %s cannot be cached: %s", path, error)
     else:
         write_checksummed(path, stream.getvalue())

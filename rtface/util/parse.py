@@ -1,6 +1,6 @@
 """Checks and converts option values from text (flag, variable), TOML or Python.
 
-Each message tells the expected and the given value, and the nearest valid value, if any.
+Each message contains the expected and the actual value, and the nearest valid value, if any.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ class Check(Generic[T]):
     metavar: str
     words: tuple[str, ...] = ()
 
-    def __call__(self, value: object, shown: str) -> T:
-        return self.convert(value, shown)
+    def __call__(self, value: object, display_name: str) -> T:
+        return self.convert(value, display_name)
 
 
 def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
     return lambda convert: Check(convert, metavar, words)
 
 
-def _parsed(metavar: str, message: str, *words: str, code: str) -> Callable[[Callable[[Any], T | None]], Check[T]]:
-    """Turns a converter into a check that raises `message`. The converter refuses a value by None or ValueError.
+def _make_check(metavar: str, message: str, *words: str, code: str) -> Callable[[Callable[[Any], T | None]], Check[T]]:
+    """Converts a function to a check. Values for which it returns None or raises ValueError are invalid.
 
-    The message has {option}, {value} and {hint}, the nearest of the words.
+    `message` may contain {option}, {value}, and {hint} for the nearest of the words.
     """
 
     def decorate(convert: Callable[[Any], T | None]) -> Check[T]:
         @_check(metavar, *words)
-        def check(value: object, shown: str) -> T:
+        def check(value: object, display_name: str) -> T:
             with suppress(ValueError, ZeroDivisionError, OverflowError):
                 if (converted := convert(value)) is not None:
                     return converted
-            near = hint(str(value).strip().lower(), words)
-            raise UsageError(message, code=code, option=shown, value=_show(value), hint=near)
+            suggestion = hint(str(value).strip().lower(), words)
+            raise UsageError(message, code=code, option=display_name, value=_show(value), hint=suggestion)
 
         return check
 
@@ -71,7 +71,7 @@ def _parsed(metavar: str, message: str, *words: str, code: str) -> Callable[[Cal
 def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
     """Returns a check for the first group of a pattern."""
 
-    @_parsed(metavar, message, *words, code=code)
+    @_make_check(metavar, message, *words, code=code)
     def check(value: Any) -> str | None:
         match = re.fullmatch(pattern, str(value).strip().lower())
         return match and match[1]
@@ -80,7 +80,7 @@ def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> C
 
 
 def parse_time(value: object) -> float:
-    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Else raises ValueError."""
+    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Raises ValueError for others."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
     if isinstance(value, str) and ":" in value:
@@ -97,21 +97,21 @@ def parse_time(value: object) -> float:
 
 def format_time(seconds: float) -> str:
     """Formats seconds as ``H:MM:SS.mmm``, which ``--start`` reads without loss."""
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60}:{minutes % 60:02d}:{milliseconds / 1000:06.3f}"
 
 
 def format_clock(seconds: float) -> str:
-    """Formats whole seconds for people, like `format_time`."""
+    """Formats seconds for display, rounded to whole seconds."""
     return format_time(round(seconds)).removesuffix(".000")
 
 
 def format_start(seconds: float | Fraction) -> str:
-    """Formats a ``--start`` that begins with the frame at `seconds`. The result is up to 1 µs earlier but never later,
-    because a time that is rounded up would skip that frame."""
+    """Formats a ``--start`` whose first frame is the one at `seconds`. The result is up to 1 µs earlier but never
+    later, because a time rounded up would skip that frame."""
     exact = seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(10**9)
-    minutes, rest = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
-    text = f"{minutes // 60}:{minutes % 60:02d}:{rest // 10**6:02d}.{rest % 10**6:06d}"
+    minutes, microseconds = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
+    text = f"{minutes // 60}:{minutes % 60:02d}:{microseconds // 10**6:02d}.{microseconds % 10**6:06d}"
     return text.removesuffix("000")
 
 
@@ -119,15 +119,15 @@ def _show(value: object) -> str:
     return brief(value) if isinstance(value, str | int | float | list | tuple | dict) else str(value)[:80]
 
 
-def _or(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
-    """Accepts one of some words, or an installed plugin's name. `extension` is the kind of plugin."""
+    """Accepts one of `choices`, or a plugin's name. `extension` is the kind of plugin."""
 
     @_check("|".join(choices), *choices)
-    def check(value: object, shown: str) -> object:
+    def check(value: object, display_name: str) -> object:
         if value in choices:
             return value
         text = str(value).strip().lower()
@@ -136,8 +136,8 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
         raise UsageError(
             "{option} must be {choices}, not {value}{hint}",
             code="value_choice",
-            option=shown,
-            choices=_or(choices),
+            option=display_name,
+            choices=_join_words(choices),
             value=_show(value),
             hint=hint(text, choices),
         )
@@ -150,25 +150,25 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     kind = "a whole number" if whole else "a number"
 
     @_check("N")
-    def check(value: object, shown: str) -> float:
-        span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+    def check(value: object, display_name: str) -> float:
+        limits = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
             number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
         except OverflowError:  # a whole number is too large
             number = math.inf
         except (TypeError, ValueError):
             number = math.nan
-        wrong = math.isnan(number) or (whole and not math.isinf(number) and number != int(number))
-        if wrong or math.isinf(number) or not low <= number <= high:
-            near = "" if wrong else f": the nearest is {low if number < low else high:g}"
+        is_invalid = math.isnan(number) or (whole and not math.isinf(number) and number != int(number))
+        if is_invalid or math.isinf(number) or not low <= number <= high:
+            suggestion = "" if is_invalid else f": the nearest is {low if number < low else high:g}"
             raise UsageError(
                 "{option} must be {kind} {range}, not {value}{hint}",
                 code="value_number",
-                option=shown,
+                option=display_name,
                 kind=kind,
-                range=span,
+                range=limits,
                 value=_show(value),
-                hint=near,
+                hint=suggestion,
             )
         return int(number) if whole else number
 
@@ -176,35 +176,35 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
 
 
 @_check("0..1")
-def share(value: object, shown: str) -> float:
+def share(value: object, display_name: str) -> float:
     """Accepts a number from 0 to 1; 50% is 0.5."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
         value = float(match[1]) / 100
-    return number(0, 1)(value, shown)
+    return number(0, 1)(value, display_name)
 
 
-@_parsed("1..100%", "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}", code="value_share")
+@_make_check("1..100%", "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}", code="value_share")
 def budget(value: Any) -> float | None:
     """Accepts a share of the whole, 0.01 to 1; 50% is 0.5."""
-    return given if (given := share(value, "")) >= 0.01 else None
+    return part if (part := share(value, "")) >= 0.01 else None
 
 
 def or_words(check: Check[T], *words: str) -> Check[object]:
     """Accepts the values of `check`, or one of `words`."""
 
     @_check("|".join((check.metavar, *words)), *words)
-    def checked(value: object, shown: str) -> object:
+    def checked(value: object, display_name: str) -> object:
         text = str(value).strip().lower()
         if text in words:
             return text
         try:
-            return check(value, shown)
+            return check(value, display_name)
         except UsageError as error:
             raise UsageError(
                 "{why}; or {words}{hint}",
                 code="value_or_words",
                 why=error,
-                words=_or(words),
+                words=_join_words(words),
                 hint=hint(text, words),
             ) from None
 
@@ -212,7 +212,7 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
 
 
 @_check("yes|no")
-def boolean(value: object, shown: str) -> object:
+def boolean(value: object, display_name: str) -> object:
     """Accepts True or False, or a word for it."""
     if isinstance(value, bool):
         return value
@@ -222,7 +222,7 @@ def boolean(value: object, shown: str) -> object:
         raise UsageError(
             "{option} must be true or false, not {value}{hint}",
             code="value_boolean",
-            option=shown,
+            option=display_name,
             value=_show(value),
             hint=hint(text, ("true", "false")),
         )
@@ -230,7 +230,7 @@ def boolean(value: object, shown: str) -> object:
 
 
 @_check("TIME")
-def time(value: object, shown: str) -> object:
+def time(value: object, display_name: str) -> object:
     """Accepts seconds into a film, see `parse_time`."""
     try:
         return parse_time(value)
@@ -238,7 +238,7 @@ def time(value: object, shown: str) -> object:
         raise UsageError(
             "{name} must be seconds or HH:MM:SS.mmm, not {value}: write 90.5 or 00:01:30.500",
             code="time_value",
-            name=shown,
+            name=display_name,
             value=_show(value),
         ) from None
 
@@ -253,16 +253,19 @@ timecode = _text(
 
 
 @_check("FILE")
-def path(value: object, shown: str) -> object:
+def path(value: object, display_name: str) -> object:
     """Accepts the path of a file."""
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(
-            "{option} must be the path of a file, not {value}", code="value_path", option=shown, value=_show(value)
+            "{option} must be the path of a file, not {value}",
+            code="value_path",
+            option=display_name,
+            value=_show(value),
         )
-    return expanded(value, shown)
+    return expanded(value, display_name)
 
 
-@_parsed(
+@_make_check(
     "RATE",
     "{option} must be frames a second as 25, 29.97 or 30000/1001, at most 1000, not {value}",
     code="value_fps",
@@ -299,7 +302,7 @@ def is_person_name(word: str) -> bool:
     )
 
 
-@_parsed(
+@_make_check(
     "all|largest|ID,...",
     "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",
     "all",
@@ -315,49 +318,49 @@ def faces(value: Any) -> str | None:
 
 
 @_check("NAME[@P2,...][=PHOTO,...]")
-def persons(value: object, shown: str) -> object:
+def persons(value: object, display_name: str) -> object:
     """Accepts names of persons, with photos unless learnt. Returns "NAME" or "NAME=PHOTO,PHOTO" for each person. After
-    a name, "@P2,5" says that person P2 and track 5 are that person."""
-    given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
-    if not isinstance(given, list | tuple):
+    a name, "@P2,5" means that person P2 and track 5 are that person."""
+    entries = [entry for entry in value.split(";") if entry.strip()] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
         raise UsageError(
             "{option} must be a name and photos of the person, as anna=photo1.jpg, not {value}",
             code="value_person",
-            option=shown,
+            option=display_name,
             value=_show(value),
         )
     by_name: dict[str, str] = {}
-    for one in given:
-        head, equals, photos = str(one).partition("=")
-        name, at, labels = (part.strip() for part in head.partition("@"))
+    for entry in entries:
+        head, equals, photos = str(entry).partition("=")
+        name, at_sign, labels = (part.strip() for part in head.partition("@"))
         labels = labels.upper().replace(" ", "")
-        given_by_hand = [label for label in labels.split(",") if is_person_number(label) or _is_track(label)]
+        valid_labels = [label for label in labels.split(",") if is_person_number(label) or _is_track(label)]
         if (
             not is_person_name(name)
-            or (at and len(given_by_hand) <= labels.count(","))
+            or (at_sign and len(valid_labels) <= labels.count(","))
             or (equals and not all(part.strip() for part in photos.split(",")))
         ):
             raise UsageError(
-                "{option} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, or a name and what "
-                "shows the person, as anna@P2, not {value}; a name begins with a letter and is none of {names}, P1",
+                "{option} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, or a name and "
+                "labels of the person, as anna@P2, not {value}; a name starts with a letter and is not {names} or P1",
                 code="value_person_name",
-                option=shown,
-                value=_show(one),
+                option=display_name,
+                value=_show(entry),
                 names=", ".join(_FACE_WORDS),
             )
         if name.lower() in by_name:
             raise UsageError(
-                "{option} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg",
+                "{option} contains {name} twice; list all photos together, as {name}=photo1.jpg,photo2.jpg",
                 code="value_person_twice",
-                option=shown,
+                option=display_name,
                 name=name,
             )
-        by_name[name.lower()] = f"{name}{at}{labels}{equals}{photos}"
+        by_name[name.lower()] = f"{name}{at_sign}{labels}{equals}{photos}"
     return tuple(by_name.values())
 
 
 DEVICES = ("auto", *plugins.BUILT_IN["backend"])
-"""Devices for engines; of several GPUs `cuda:1` and `openvino:gpu.1` name the second."""
+"""Devices for engines. `cuda:1` and `openvino:gpu.1` are the second of several GPUs."""
 _REMOVED_DEVICES = re.compile(r"coreml|directml|torch(:cuda(:\d+)?)?")
 
 
@@ -368,14 +371,14 @@ def device_kind(device: str) -> tuple[str, int]:
 
 
 @_check("auto|cpu|cuda[:N]|...", *DEVICES)
-def device(value: object, shown: str) -> str:
+def device(value: object, display_name: str) -> str:
     """Accepts one of `DEVICES` or a plugin's backend. `cuda` and `openvino:gpu` may have a GPU's number."""
     text = str(value).strip().lower()
     if _REMOVED_DEVICES.fullmatch(text):
         raise UsageError(
-            "{option} {value} is gone; choose cpu, or cuda for an NVIDIA GPU",
+            "{option} {value} was removed; choose cpu, or cuda for an NVIDIA GPU",
             code="device_removed",
-            option=shown,
+            option=display_name,
             value=text,
         )
     kind = re.sub(r"^(cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\2", text)
@@ -383,8 +386,8 @@ def device(value: object, shown: str) -> str:
         raise UsageError(
             "{option} must be {devices}, not {value}{hint}",
             code="value_device",
-            option=shown,
-            devices=_or(DEVICES),
+            option=display_name,
+            devices=_join_words(DEVICES),
             value=_show(value),
             hint=hint(text, DEVICES),
         )
@@ -413,48 +416,48 @@ variant = _text(
 """A variant of an HLS or DASH list: "best", or a height or number as text."""
 
 
-@_parsed("NAME", "{option} must be a name, not {value}", code="value_name")
+@_make_check("NAME", "{option} must be a name, not {value}", code="value_name")
 def name(value: Any) -> str | None:
     """Accepts a name. The module that uses the name checks it."""
     return (value.strip() or None) if isinstance(value, str) else None
 
 
 @_check("NAME;...")
-def names(value: object, shown: str) -> object:
-    """Accepts names: a list, or text separated by semicolons. Empty names are refused."""
-    given = value.split(";") if isinstance(value, str) else value
-    if not isinstance(given, list | tuple):
+def names(value: object, display_name: str) -> object:
+    """Accepts names: a list, or text separated by semicolons. Empty names are rejected."""
+    items = value.split(";") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
         raise UsageError(
             "{option} must be a name or a list of names, not {value}",
             code="value_names",
-            option=shown,
+            option=display_name,
             value=_show(value),
         )
-    return tuple(name(one, shown) for one in given)
+    return tuple(name(item, display_name) for item in items)
 
 
 _STREAMS = ("audio", "video", "subtitle", "data", "attachment", "cover", "chapters")
 
 
 @_check("STREAM;...", *_STREAMS)
-def streams(value: object, shown: str) -> object:
+def streams(value: object, display_name: str) -> object:
     """Accepts numbers and kinds of streams: a list, or text separated by semicolons."""
-    given = value.split(";") if isinstance(value, str) else value
-    words = [str(one).strip().lower() for one in given] if isinstance(given, list | tuple) else [""]
+    items = value.split(";") if isinstance(value, str) else value
+    words = [str(item).strip().lower() for item in items] if isinstance(items, list | tuple) else [""]
     for word in words:
         if word not in _STREAMS and not re.fullmatch(r"\d{1,4}", word):
             raise UsageError(
                 "{option} must be the number of a stream, or one of {streams}, not {value}{hint}",
                 code="value_stream",
-                option=shown,
-                streams=_or(_STREAMS),
+                option=display_name,
+                streams=_join_words(_STREAMS),
                 value=_show(word or value),
                 hint=hint(word, _STREAMS),
             )
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
 
-@_parsed("WxH", "{option} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {value}", code="value_size")
+@_make_check("WxH", "{option} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {value}", code="value_size")
 def size(value: Any) -> tuple[int, int] | None:
     """Accepts width and height in pixels, 16 to 16384."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
@@ -469,7 +472,7 @@ SCALE = r"\A([2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4}))\Z"
 
 
 @_check("N|LINESp|WIDTHxHEIGHT", "1", "2", "3", "4", "1080p", "2160p")
-def scale(value: object, shown: str) -> str | None:
+def scale(value: object, display_name: str) -> str | None:
     """Accepts a factor, lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
     text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
     if text == "1" or re.match(SCALE, text):
@@ -477,12 +480,12 @@ def scale(value: object, shown: str) -> str | None:
     raise UsageError(
         "{option} must be a factor (1 to 4), lines as 1080p, or a size as 1920x1080, not {value}",
         code="value_scale",
-        option=shown,
+        option=display_name,
         value=_show(value),
     )
 
 
-@_parsed(
+@_make_check(
     "BITS", "{option} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {value}", code="value_bitrate"
 )
 def bitrate(value: Any) -> int | None:

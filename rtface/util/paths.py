@@ -1,5 +1,5 @@
-"""Returns the folders of settings, data and cache. They are the platform's own, unless ``RTFACE_CONFIG_DIR``,
-``RTFACE_DATA`` and ``RTFACE_CACHE`` move them.
+"""Locates the folders for settings, data and cache: those set by ``RTFACE_CONFIG_DIR``, ``RTFACE_DATA`` and
+``RTFACE_CACHE``, or the platform's.
 
 A process without a home folder (a container with ``--user`` and no ``HOME``) has no settings, and a temporary cache
 that is removed when the process ends.
@@ -21,10 +21,10 @@ CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
 
 
 def _folder(variable: str, kind: str) -> Path | None:
-    """Returns the folder that `variable` names, else the platform's. None if there is no home folder."""
-    chosen = os.environ.get(variable, "").strip()
-    if chosen:
-        return expanded(chosen, variable)
+    """Returns the folder set by `variable`, or else the platform's. Returns None if there is no home folder."""
+    override = os.environ.get(variable, "").strip()
+    if override:
+        return expanded(override, variable)
     try:
         path = Path(getattr(platformdirs, f"user_{kind}_dir")("rtface", appauthor=False))
     except (RuntimeError, KeyError, OSError):  # from platformdirs, and from reading the passwd file
@@ -33,18 +33,18 @@ def _folder(variable: str, kind: str) -> Path | None:
 
 
 def config_dir() -> Path | None:
-    """Returns the folder of settings and the user's engines. It may not exist. ``RTFACE_CONFIG_DIR`` moves it. Returns
-    None if there is no home folder."""
+    """Returns the folder of settings and the user's engines. It may not exist. ``RTFACE_CONFIG_DIR`` overrides it.
+    Returns None if there is no home folder."""
     return _folder(CONFIG, "config")
 
 
 def data_dir() -> Path:
-    """Returns the folder for lasting data, such as the queue. It may not exist. ``RTFACE_DATA`` moves it. Raises
+    """Returns the folder for lasting data, such as the queue. It may not exist. ``RTFACE_DATA`` overrides it. Raises
     UsageError if there is no home folder."""
     folder = _folder(DATA, "data")
     if folder is None:
         raise UsageError(
-            "there is no home folder to keep the queue in; set {variable} to a folder of yours",
+            "there is no home folder for the queue; set {variable} to a folder of yours",
             code="no_home_queue",
             variable=DATA,
         )
@@ -52,8 +52,8 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Returns the folder for data that can be made again. It may not exist. ``RTFACE_CACHE`` moves it. If there is no
-    home folder, it is temporary and lasts as long as this process."""
+    """Returns the folder for data that can be recreated. It may not exist. ``RTFACE_CACHE`` overrides it. If there is
+    no home folder, it is temporary and exists until this process ends."""
     folder = _folder(CACHE, "cache")
     return folder or Path(_temporary_cache().name)
 
@@ -61,7 +61,7 @@ def cache_dir() -> Path:
 @functools.cache
 def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
     log.warning(
-        "there is no home folder: compiled networks are not kept, and there are no settings; set %s and %s to "
+        "there is no home folder: compiled networks are lost at the end, and there are no settings; set %s and %s to "
         "folders of yours",
         CACHE,
         CONFIG,
@@ -86,27 +86,27 @@ def check_there(path: Path) -> None:
         return
 
 
-def expanded(text: str | os.PathLike[str], shown: str) -> Path:
-    """Expands ``~`` in a path to the home folder. Raises UsageError, whose message begins with `shown`, if there is no
-    home folder or no file can have that name."""
-    if shown.startswith("--") and not isinstance(shown, Message):
-        shown = OptionFlag(shown)
+def expanded(text: str | os.PathLike[str], display_name: str) -> Path:
+    """Expands ``~`` in a path to the home folder. Raises UsageError, whose message begins with `display_name`, if there
+    is no home folder or no file can have that name."""
+    if display_name.startswith("--") and not isinstance(display_name, Message):
+        display_name = OptionFlag(display_name)
     try:
         if b"\0" in os.fsencode(text):
             raise ValueError
     except ValueError:
         raise UsageError(
-            "{option}: {value} cannot be the name of a file; write another",
+            "{option}: {value} cannot be the name of a file; choose another",
             code="path_name",
-            option=shown,
+            option=display_name,
             value=brief(os.fspath(text)),
         ) from None
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise UsageError(
-            "{option}: {value} names a home folder that is not known here; write the whole path",
+            "{option}: {value} refers to an unknown home folder; write the full path",
             code="path_home",
-            option=shown,
+            option=display_name,
             value=os.fspath(text),
         ) from None

@@ -1,7 +1,7 @@
-"""The registry of extensions: engine backends, trackers, sources, sinks, stages, engines, farms and commands.
+"""Registers extensions: engine backends, trackers, sources, sinks, stages, engines, farms and commands.
 
-One table has rtface's extensions; other distributions register theirs as entry points. An entry names a module and an
-attribute. They are imported when the extension is used, not when it is looked up. docs/extending.md has an example of
+One table has rtface's extensions; other distributions register theirs as entry points. An entry refers to an attribute
+of a module, which is imported when the extension is used, not when it is looked up. docs/extending.md has an example of
 each kind.
 """
 
@@ -71,7 +71,7 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "command": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
-extension cannot be used on this machine, or None; "" stands for the factory's own ``why_unusable``."""
+extension cannot be used on this machine, or None; "" means the factory's own ``why_unusable``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Extension:
 
 def installed(kind: str) -> dict[str, EntryPoint]:
     """Returns extensions of other distributions by name, without importing them. If two have the same name, the first
-    on the path counts."""
+    on the path is used."""
     from importlib.metadata import entry_points  # takes 30 ms
 
     points: dict[str, EntryPoint] = {}
@@ -146,9 +146,9 @@ def load_point(kind: str, point: EntryPoint) -> Any:
 
 
 def extensions(*kinds: str) -> Iterator[Extension]:
-    """Yields the extensions of all or some kinds, with their usability here.
+    """Yields the extensions of `kinds` (default: all), and whether they are usable here.
 
-    Imports them.
+    Imports them for this.
     """
     for kind in kinds or GROUPS:
         points = installed(kind)
@@ -164,32 +164,32 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
     """Calls a function of an extension's factory, without arguments.
 
     Returns:
-        The function's answer, or None if there is no such function; and why the call failed, or None.
+        The function's result (None if there is no such function), and why the call failed (None if it did not).
     """
     try:
         factory = load(kind, name)
-        if kind == "stage":  # raises where the stage does not fit this version of the interface
+        if kind == "stage":  # raises if the stage does not support this version of the interface
             _attribute("rtface.stages.entry_points:check_version")(name, factory)
         answer = getattr(factory, question, lambda: None)()
         return (tuple(answer) if isinstance(answer, Iterator) else answer), None
-    except Exception as error:  # noqa: BLE001 - a plugin's fault is an answer
+    except Exception as error:  # noqa: BLE001 - the fault is part of the result
         return None, str(error) or reason(error)
 
 
 def owner_of(error: BaseException) -> tuple[str, str]:
     """Returns the distribution of the faulty plugin, and its contact. Both are "" for rtface's own faults.
 
-    The plugin is the one whose code raised the error last, whose object lacks an attribute, or whose function takes
-    other arguments.
+    The plugin is the one whose code raised the error last, whose object lacks an attribute, or whose function does
+    not accept its arguments.
     """
-    listed = [one for kind in GROUPS for one in installed(kind).values() if one.dist]
-    points = {one.module.partition(".")[0]: one for one in listed}
-    lacking = getattr(error, "obj", None)
-    modules = [(lacking if isinstance(lacking, type) else type(lacking)).__module__]
+    all_points = [one for kind in GROUPS for one in installed(kind).values() if one.dist]
+    points = {one.module.partition(".")[0]: one for one in all_points}
+    faulty_object = getattr(error, "obj", None)
+    modules = [(faulty_object if isinstance(faulty_object, type) else type(faulty_object)).__module__]
     if isinstance(error, TypeError):
-        modules += [one.module for one in listed if str(error).startswith((f"{one.attr}.", f"{one.attr}("))]
-    raised = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
-    modules += [next((one for one in reversed(raised) if one.partition(".")[0] in {"rtface", *points}), "")]
+        modules += [one.module for one in all_points if str(error).startswith((f"{one.attr}.", f"{one.attr}("))]
+    module_trace = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    modules += [next((one for one in reversed(module_trace) if one.partition(".")[0] in {"rtface", *points}), "")]
     for point in filter(None, (points.get(one.partition(".")[0]) for one in modules)):
         assert point.dist is not None
         metadata = point.dist.metadata

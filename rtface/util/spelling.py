@@ -12,14 +12,14 @@ _MIN_RATIO = 0.75  # from this ratio of difflib, a word counts as a misspelling
 def nearest(value: str, choices: Iterable[str]) -> str | None:
     """Returns the choice that `value` likely misspells or abbreviates, or None."""
     text, names = value.lower()[:_MAX_LETTERS], {choice.lower(): choice for choice in choices}
-    near = get_close_matches(text, names, 1, _MIN_RATIO) or sorted(
+    matches = get_close_matches(text, names, 1, _MIN_RATIO) or sorted(
         (name for name in names if min(len(text), len(name)) >= 3 and (name.startswith(text) or text.startswith(name))),
         key=len,
     )
-    return names[near[0]] if near else None
+    return names[matches[0]] if matches else None
 
 
 def hint(value: str, choices: Iterable[str]) -> str:
     """Returns the end of a message, ``: the nearest is …``, or ""."""
-    near = nearest(value, choices)
-    return f": the nearest is {near}" if near else ""
+    suggestion = nearest(value, choices)
+    return f": the nearest is {suggestion}" if suggestion else ""

@@ -1,18 +1,18 @@
-"""Formats text for display: counts things, and escapes control characters in foreign text. Foreign text comes from
-media, servers, plugins and options."""
+"""Formats text for display: numbers with nouns, and foreign text (from media, servers, plugins and options) with
+escaped control characters."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Escaped are controls (Cc), line separators, and format characters that reorder or hide their neighbours (Cf:
-# bidirectional overrides, zero widths). Not escaped are these joiners, which scripts and emoji need.
-_KEPT = "\u200c\u200d\ufeff"
+# Controls (Cc), line separators, and format characters that reorder or hide their neighbours (Cf: bidirectional
+# overrides, zero widths) are escaped. These joiners are not, because scripts and emoji need them.
+_UNESCAPED = "\u200c\u200d\ufeff"
 _ESCAPES = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for code in range(0x2070)
-    if (unicodedata.category(chr(code)) in ("Cc", "Cf", "Zl", "Zp")) and chr(code) not in _KEPT + "\u00ad"
+    if (unicodedata.category(chr(code)) in ("Cc", "Cf", "Zl", "Zp")) and chr(code) not in _UNESCAPED + "\u00ad"
 }
 _ESCAPED = _ESCAPES | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "\n\t"}
@@ -20,7 +20,7 @@ _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "
 
 def printable(text: str, *, lines: bool = False) -> str:
     """Escapes control characters. The result can neither control a terminal nor imitate another line. With `lines`,
-    line feeds and tabs are kept."""
+    line feeds and tabs are preserved."""
     return text.translate(_IN_LINES if lines else _ESCAPED)
 
 
@@ -28,7 +28,8 @@ _BYTES = {code: f"\\x{code & 0xFF:02x}" for code in range(0xDC80, 0xDD00)}
 
 
 def encodable(text: str) -> str:
-    """Escapes bytes of file names that are not UTF-8. Python has lone surrogates for them, which FFmpeg refuses."""
+    """Escapes bytes of file names that are not UTF-8. Python represents them by lone surrogates, which FFmpeg
+    rejects."""
     return text.translate(_BYTES)
 
 
@@ -37,7 +38,7 @@ def brief(value: object, most: int = 80) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # for example a number of more than 4300 digits
-        return f"something ({type(value).__name__}) that is too long to show"
+        return f"a value ({type(value).__name__}) that is too long to show"
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -50,5 +51,5 @@ _PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")
 
 
 def printable_paint(line: str) -> str:
-    """Escapes a line like `printable`, but keeps its colour codes."""
+    """Escapes a line like `printable`, but preserves its colour codes."""
     return "".join(part if n % 2 else printable(part) for n, part in enumerate(_PAINT.split(line)))

@@ -8,24 +8,24 @@ from fractions import Fraction
 from typing import Self
 
 _TEXT = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})([:;,])(\d{2,3})")
-_SHAPE = "HH:MM:SS:FF, or HH:MM:SS;FF for drop-frame"
+_FORMAT = "HH:MM:SS:FF, or HH:MM:SS;FF for drop-frame"
 _DAY_S = 86_400
 
 
 def standard_rate(rate: Fraction) -> Fraction:
-    """Returns the exact rate of a rounded one. That is n or n·1000/1001 frames a second, if within 0.02 %.
+    """Returns the standard rate within 0.02 % of a rounded one.
 
-    Other rates are returned as they are.
+    Standard rates are n and n·1000/1001 frames a second. Other rates are returned unchanged.
     """
-    whole = round(rate)
-    for exact in (Fraction(whole), Fraction(whole * 1000, 1001)):
-        if whole and abs(rate / exact - 1) < Fraction(2, 10_000):
-            return exact
+    rounded = round(rate)
+    for standard in (Fraction(rounded), Fraction(rounded * 1000, 1001)):
+        if rounded and abs(rate / standard - 1) < Fraction(2, 10_000):
+            return standard
     return rate
 
 
 def counted_rate(rate: Fraction) -> int:
-    """Returns how many frame numbers a second of timecode has: 30 for 29.97 fps."""
+    """Returns the number of frame numbers in a second of timecode: 30 for 29.97 fps."""
     return max(1, round(rate))
 
 
@@ -40,9 +40,9 @@ class Timecode:
     """A timecode of one rate, from 00:00:00:00 up to 24 hours.
 
     Attributes:
-        frame: frames since 00:00:00:00, at least 0. From `at` it is less than a day of frames.
+        frame: frames since 00:00:00:00, at least 0; `at` limits it to one day.
         rate: frames a second, exact (30000/1001).
-        drop: whether it is drop-frame: each minute except every tenth begins with frame 2 (4 at 59.94).
+        drop: whether it is drop-frame: each minute except every tenth starts with frame 2 (4 at 59.94).
     """
 
     frame: int
@@ -75,44 +75,44 @@ class Timecode:
             drop: whether a colon before the frames means drop-frame, too (EDLs with FCM: DROP FRAME).
 
         Raises:
-            ValueError: one sentence with the reason why it is not a timecode of this rate.
+            ValueError: the text is not a timecode of this rate; the message is one sentence with the reason.
         """
         rate = standard_rate(Fraction(rate))
         match = _TEXT.fullmatch(text.strip())
         if match is None:
-            raise ValueError(f"{text.strip()[:40]!r} is not a timecode ({_SHAPE})")
+            raise ValueError(f"{text.strip()[:40]!r} is not a timecode ({_FORMAT})")
         hours, minutes, seconds, frames = (int(match[k]) for k in (1, 2, 3, 5))
         drop = drop or match[4] != ":"
         zero = cls.at(0, rate, drop)
-        counted = counted_rate(rate)
+        numbers_a_second = counted_rate(rate)
         if hours > 23 or minutes > 59 or seconds > 59:
             raise ValueError(f"timecode {text.strip()} is not a time of day (at most 23:59:59)")
-        if frames >= counted:
+        if frames >= numbers_a_second:
             raise ValueError(
                 f"timecode {text.strip()} has frame {frames}, but at {float(rate):.6g} frames a second a "
-                f"second has frames 00 to {counted - 1:02d}"
+                f"second has frames 00 to {numbers_a_second - 1:02d}"
             )
-        dropped = _dropped(rate) if drop else 0
+        skipped = _skipped_numbers(rate) if drop else 0
         minute = 60 * hours + minutes
-        if seconds == 0 and minute % 10 and frames < dropped:
+        if seconds == 0 and minute % 10 and frames < skipped:
             raise ValueError(
                 f"timecode {text.strip()} does not exist: drop-frame leaves out frames 00 to "
-                f"{dropped - 1:02d} of this minute"
+                f"{skipped - 1:02d} of this minute"
             )
-        frame = (60 * minute + seconds) * counted + frames - dropped * (minute - minute // 10)
+        frame = (60 * minute + seconds) * numbers_a_second + frames - skipped * (minute - minute // 10)
         return cls(frame, zero.rate, drop)
 
     def __str__(self) -> str:
-        counted, number = counted_rate(self.rate), self.frame
+        numbers_a_second, number = counted_rate(self.rate), self.frame
         if self.drop:
-            dropped = _dropped(self.rate)
-            tens, rest = divmod(number, 600 * counted - 9 * dropped)
-            minutes = max(0, rest - dropped) // (60 * counted - dropped)
-            number += dropped * (9 * tens + minutes)
-        seconds, frames = divmod(number, counted)
+            skipped = _skipped_numbers(self.rate)
+            tens, remainder = divmod(number, 600 * numbers_a_second - 9 * skipped)
+            minutes = max(0, remainder - skipped) // (60 * numbers_a_second - skipped)
+            number += skipped * (9 * tens + minutes)
+        seconds, frames = divmod(number, numbers_a_second)
         return (
             f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{';' if self.drop else ':'}"
-            f"{frames:0{max(2, len(str(counted - 1)))}d}"
+            f"{frames:0{max(2, len(str(numbers_a_second - 1)))}d}"
         )
 
     def plus(self, frames: int) -> Self:
@@ -120,14 +120,15 @@ class Timecode:
         return self.at(self.frame + frames, self.rate, self.drop)
 
     def since(self, origin: Timecode) -> int:
-        """Returns the frames from `origin` to this timecode. It may count across midnight: 0 to one day."""
+        """Returns the number of frames from `origin` to this timecode. It counts across midnight: the result is 0 to
+        one day."""
         return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
 
 
-def _dropped(rate: Fraction) -> int:
-    """Returns how many frame numbers a drop-frame minute leaves out."""
+def _skipped_numbers(rate: Fraction) -> int:
+    """Returns the number of frame numbers that a drop-frame minute skips."""
     return counted_rate(rate) // 15
 
 
 def _frames_of_a_day(rate: Fraction, drop: bool) -> int:
-    return _DAY_S * counted_rate(rate) - (_dropped(rate) * (1440 - 144) if drop else 0)
+    return _DAY_S * counted_rate(rate) - (_skipped_numbers(rate) * (1440 - 144) if drop else 0)

@@ -1,4 +1,4 @@
-"""Converts TOML or JSON tables to dataclasses, strictly. Errors name the key."""
+"""Converts TOML or JSON tables to dataclasses, strictly. Error messages contain the key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def parse_toml(text: str) -> dict[str, Any]:
 def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
     """Builds a dataclass from a TOML or JSON table, strictly. Nested dataclasses are nested tables.
 
-    Raises UsageError for a key that is unknown, missing or of the wrong type. It names the key after `where` and a dot.
+    Raises UsageError for a key that is unknown, missing or of the wrong type. The message contains the key, prefixed by
+    `where`.
     """
     hints = _type_hints(cls)
     names = [f.name for f in fields(cast(Any, cls))]
@@ -71,14 +72,14 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return from_table(cast(type[Any], kind), cast(Mapping[str, object], value), f"{where}.")
     if origin is Literal:
         if value not in arguments:
-            near = hint(value, map(str, arguments)) if isinstance(value, str) else ""
+            suggestion = hint(value, map(str, arguments)) if isinstance(value, str) else ""
             raise UsageError(
                 "{where} must be {choices}, got {value}{hint}",
                 code="toml_choice",
                 where=where,
                 choices=" or ".join(map(repr, arguments)),
                 value=brief(value),
-                hint=near,
+                hint=suggestion,
             )
         return value
     if origin in (Union, types.UnionType):
@@ -112,4 +113,4 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}

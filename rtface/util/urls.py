@@ -19,7 +19,7 @@ def check_file_name(text: str, kind: str = "file") -> None:
     """Raises UsageError for an address instead of a file or folder. The message shows only the scheme."""
     if match := _ADDRESS.match(text):
         raise UsageError(
-            "{scheme}:… is an address, not the name of a {kind}; name a {kind}",
+            "{scheme}:… is an address; write the name of a {kind} instead",
             code="name_is_address",
             scheme=match[1].lower(),
             kind=kind,
@@ -27,10 +27,10 @@ def check_file_name(text: str, kind: str = "file") -> None:
 
 
 def check_slashes(text: str) -> None:
-    """Refuses an address without its two slashes. It would name a file.
+    """Rejects an address without its two slashes. It would be read as a file name.
 
     Raises:
-        UsageError: the slashes are missing. The message hides the part after the scheme, which may hold a key.
+        UsageError: the slashes are missing. The message hides the part after the scheme, which may contain a key.
     """
     match = _ADDRESS.match(text)
     if match and not is_url(text):
@@ -59,7 +59,7 @@ class Address(os.PathLike[str]):
 
     @property
     def name(self) -> str:
-        """The last part of the path, else the host."""
+        """The last part of the path, or the host."""
         parts = urlsplit(self.url)
         return PurePosixPath(unquote(parts.path)).name or parts.hostname or parts.scheme
 
@@ -80,14 +80,14 @@ class Address(os.PathLike[str]):
 
 def file_path(path: str) -> str:
     """Returns the file name of a ``file://`` URL's path."""
-    import urllib.request  # it imports http and email, which slow the start
+    import urllib.request  # slow, because it imports http and email
 
     # On Windows the function's former module is deprecated, not the function.
     return urllib.request.url2pathname(path)  # pyright: ignore[reportDeprecated]
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:
-    """Returns an address, file or folder named by the user. ``file://`` is possible. Raises like `check_slashes`."""
+    """Converts the user's text to an address, file or folder; accepts ``file://``. Raises like `check_slashes`."""
     name = os.fspath(text)
     check_slashes(name)
     if name.startswith("file://"):

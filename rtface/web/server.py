@@ -16,11 +16,11 @@ from starlette.types import ASGIApp
 
 from rtface.errors import UsageError, log
 
-STOP_S = 0.2
+STOP_S = 0.2  # interval of checks whether to stop
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
-    """Opens a listening socket. Clients that connect early wait until a server runs on it.
+    """Opens a listening socket. Clients that connect early wait until a server uses it.
 
     Args:
         host: name or IP address.
@@ -30,7 +30,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
     Raises:
         UsageError: the port is taken, or the address is not one of this machine.
     """
-    # With an explicit protocol, asyncio sets TCP_NODELAY. Else the end of a picture may wait 40 ms for the browser.
+    # asyncio sets TCP_NODELAY only with an explicit protocol. Otherwise, the end of an image could be 40 ms late.
     listening = socket.socket(
         socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
     )
@@ -43,12 +43,12 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
             raise UsageError(
-                "{host} is no address of this machine; give one that is, or 0.0.0.0 for all",
+                "{host} is not an address of this machine; use one that is, or 0.0.0.0 for all addresses",
                 code="host_unknown",
                 host=host,
             ) from None
         raise UsageError(
-            "{option} {port}: the port is not available on {host} ({why}); give another, or 0 for a free one",
+            "{option} {port}: the port is not available on {host} ({why}); use another port, or 0 to choose a free one",
             code="port_taken",
             option=option,
             port=port,
@@ -59,11 +59,11 @@ def listen(host: str, port: int, option: str) -> socket.socket:
 
 
 class WebServer(uvicorn.Server):
-    """Serves an application on a socket. Signals are left to the caller.
+    """Serves an application on a socket. The caller handles signals.
 
     Args:
-        app: application that answers the requests.
-        options: further options of `uvicorn.Config`.
+        app: application that handles the requests.
+        options: additional options of `uvicorn.Config`.
     """
 
     def __init__(self, app: ASGIApp, **options: Any) -> None:
@@ -90,7 +90,7 @@ class WebServer(uvicorn.Server):
         with listening:
             await self.serve(sockets=[listening])
 
-    async def main_loop(self) -> None:  # uvicorn's own polls more often, for a date in each response
+    async def main_loop(self) -> None:  # uvicorn's loop runs more often, to update the date in its responses
         while not self._stop.is_set():
             await asyncio.sleep(STOP_S)
 

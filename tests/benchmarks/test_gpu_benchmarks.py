@@ -16,9 +16,10 @@ HANG = "import time; print('begun', flush=True); time.sleep(60)"
 WANTED = {
     "tensorrt": ("ways", "persons"),
     "in_place": ("1 faces",),
-    "host": ("4 faces", "aim_ms"),
+    "tracker": ("mesh", "detector"),
+    "runs": ("tracked", "given faces", "rtface run"),
     "latency": ("rtface-m", "aim_p99_ms"),
-    "path": ("rtface-m", "beside_the_gpu"),
+    "path": ("rtface-m",),
 }
 
 
@@ -38,6 +39,11 @@ def test_a_part_gives_its_figures(part: str, tmp_path: Path) -> None:
     told = json.loads((tmp_path / f"gpu_{part}.json").read_text())
     assert told["machine"]["dry"] and told["machine"]["command"].endswith(f"{part} --dry --out {tmp_path}")
     assert set(WANTED[part]) <= set(told)
+    if part == "tracker":  # the tests' GPU computes in fp32 and captures graphs
+        assert all(told[n]["f32"]["px"] < 0.01 and told[n]["f32"]["graphs"] == [1, 2, 4, 8] for n in WANTED[part])
+    if part == "runs":  # all ways, but NVENC, pass all frames on
+        ways = [way for n in WANTED[part][:2] for way in told[n].values() if "left out" not in way]
+        assert len(ways) == 6 and all(way["frames_corrected"] == told["frames"] for way in ways)
 
 
 @pytest.mark.slow
@@ -70,7 +76,7 @@ def test_the_first_contact_asks_the_deciding_questions_first() -> None:
     from benchmarks.gpu.__main__ import PARTS
 
     names = [part.name for part in first_contact.PARTS]
-    assert names[2:4] == ["tensorrt", "in_place"] and set(PARTS) <= set(names)
+    assert names[2:6] == ["tensorrt", "in_place", "tracker", "runs"] and set(PARTS) <= set(names)
     files = {
         name
         for part in first_contact.PARTS

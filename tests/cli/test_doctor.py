@@ -102,7 +102,7 @@ def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     monkeypatch.setattr(driver, "missing", lambda: ["cuda-core", "onnx"])
     finding = findings(doctor_checks.check_nvidia)["nvidia"]
     assert (finding.state, finding.repair) == ("warn", extra_line("rtx"))
-    assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
+    assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines cannot run on CUDA without cuda-core, onnx"
     monkeypatch.setattr(driver, "missing", list)
     assert findings(doctor_checks.check_nvidia)["nvidia"].detail == "NVIDIA L4, driver for CUDA 13.1: --device cuda"
 

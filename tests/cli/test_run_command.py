@@ -59,18 +59,18 @@ def test_json_prints_the_report_alone_on_stdout(pipeline, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["a.mp4"], "give an OUTPUT"),
+        (["a.mp4"], "add an OUTPUT"),
         (["a.mp4", "b.mp4", "c.mp4"], "--output-dir"),
         (["a.mp4", "b.mp4", "--strength", "3"], "the nearest is 1"),
         (["a.mp4", "b.mp4", "--start", "soon"], "HH:MM:SS.mmm"),
         (["a.mp4", "b.mp4", "--config", "absent.toml"], "absent.toml"),
         (["a.mp4", "b.mp4", "--grain", "mach"], "the nearest is match"),
         (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
-        (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
+        (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare is a single file"),
         (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
         (["a.mp4", "https://host/live"], "publishes over rtmp"),
         (["camera:0"], "rtface run camera:0 vcam:"),
-        (["camera:0", "camera:1"], "give a virtual camera (vcam:)"),
+        (["camera:0", "camera:1"], "use a virtual camera (vcam:)"),
         (["a.mp4", "env:RTFACE_NOT_SET"], "is not set"),
     ],
 )
@@ -150,7 +150,7 @@ def test_the_inputs_folder_is_no_output_dir(pipeline, tmp_path):
     for named in (["a.mp4"], ["a.mp4", "b.mp4"], ["c.flv", "b.mp4"]):
         for overwrite in ([], ["--overwrite"]):
             result = invoke("run", *[tmp_path / name for name in named], "--output-dir", tmp_path, *overwrite)
-            assert result.exit_code == 2 and "name another folder" in result.stderr
+            assert result.exit_code == 2 and "choose another folder" in result.stderr
     assert not calls and (tmp_path / "a.mp4").read_bytes() == b"film"
     assert invoke("run", tmp_path / "c.flv", "--output-dir", tmp_path).exit_code == 0
 
@@ -207,7 +207,7 @@ def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     result = invoke("run", "a.mp4", "b c.mp4", "d.mp4", "--output-dir", tmp_path)
     assert result.exit_code == 130 and len(calls) == 2
     assert "continue with --start 0:00:07.050" in result.stderr
-    assert "1 done, 0 skipped, 1 failed, 1 not begun" in result.stderr
+    assert "1 done, 0 skipped, 1 failed, 1 not started" in result.stderr
 
 
 def test_film_options_apply_to_the_films_among_the_inputs(pipeline, tmp_path):

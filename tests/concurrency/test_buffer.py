@@ -43,13 +43,13 @@ def test_the_queue_is_bounded_in_bytes_but_takes_any_one_item() -> None:
             made.release()
             yield 300
 
-    items = buffer(large(), 8, weigh=lambda weight: weight, most=700)
+    items = buffer(large(), 8, weigh=lambda weight: weight, max_bytes=700)
     assert next(items) == 300
     for _ in range(4):  # one handed out, two of 300 waiting, one in the producer's hand
         assert made.acquire(timeout=5)
     assert not made.acquire(timeout=0.1)
     assert list(items) == [300] * 4
-    assert list(buffer(iter([900, 900, 900]), 8, weigh=lambda weight: weight, most=700)) == [900] * 3
+    assert list(buffer(iter([900, 900, 900]), 8, weigh=lambda weight: weight, max_bytes=700)) == [900] * 3
 
 
 def test_an_error_is_raised_once_in_order_with_its_traceback() -> None:

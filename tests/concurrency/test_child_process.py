@@ -108,7 +108,7 @@ def test_a_function_that_returns_ends_it_without_a_reason(start: Start):
 
 
 def test_a_message_that_cannot_be_read_ends_it(start: Start):
-    assert start("says_what_cannot_be_read").reason() == "its message cannot be read (TypeError)"
+    assert start("says_what_cannot_be_read").reason() == "a message of its process cannot be read (TypeError)"
 
 
 def test_messages_sent_before_the_end_still_arrive(start: Start):
@@ -142,7 +142,7 @@ def test_a_function_that_asks_for_more_time_to_end_has_it(start: Start):
 
 
 def test_a_crash_is_named(start: Start):
-    assert start("crashes").reason() == "its process ended by SIGABRT"
+    assert start("crashes").reason() == "its process was ended by SIGABRT"
 
 
 def test_what_a_library_prints_does_not_get_between_the_messages(start: Start):
@@ -195,7 +195,7 @@ def test_children_go_with_a_parent_that_is_killed(start: Start):
     assert not gone(inner, 0.2)
     os.kill(run.child.pid, signal.SIGKILL)
     assert gone(inner, 3)
-    assert run.reason() == "its process ended by SIGKILL"
+    assert run.reason() == "its process was ended by SIGKILL"
 
 
 @linux

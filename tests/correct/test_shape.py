@@ -108,7 +108,7 @@ def test_nan_answers_are_refused_and_reset_the_track(value, pair):
     assert state.gate is not None
     broken = r.copy()
     broken[1, 3, 250] = value  # beside the mask too: nothing is known of what else is wrong
-    with pytest.raises(EngineError, match="not numbers"):
+    with pytest.raises(EngineError, match="NaN or infinite"):
         shape(broken, c, face_mask(SIZE), state, ShapingOptions(), time=0.04)
     assert state.gate is None
     again = shape(r, c, face_mask(SIZE), state, ShapingOptions(), time=0.08)

@@ -193,7 +193,7 @@ def test_without_fp16_a_gpu_runs_fp32_and_an_npu_nothing(make_engine: Maker, oth
     engine = load_engine("tiny", device="openvino:gpu")
     assert engine.precision == "f32"
     assert other.asked[0][2]["INFERENCE_PRECISION_HINT"] == "f32"
-    with pytest.raises(EngineError, match="no precision that it allows"):
+    with pytest.raises(EngineError, match="none of its precisions is available"):
         load_engine("tiny", device="openvino:npu")
 
 
@@ -235,7 +235,7 @@ def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("device", ["coreml", "DirectML", "torch", "torch:cuda:1"])
 def test_devices_that_are_gone_say_what_to_choose(device: str) -> None:
-    with pytest.raises(UsageError, match=rf"^--device {device.lower()} is gone; choose cpu, or cuda"):
+    with pytest.raises(UsageError, match=rf"^--device {device.lower()} was removed; choose cpu, or cuda"):
         load({"device": device})
 
 
@@ -286,7 +286,7 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: Library())
     assert driver.driver.__wrapped__() == driver.Driver("13.1", ("GPU 0", "GPU 1"))
     Library.status = 999
-    with pytest.raises(MissingComponent, match="cuInit with error 999"):
+    with pytest.raises(MissingComponent, match=r"cuInit .* returned error 999"):
         driver.driver.__wrapped__()
 
     def absent(name: str) -> None:
@@ -307,7 +307,7 @@ def test_crops_in_memory_are_for_the_host_s_devices(make_engine: Maker, monkeypa
     monkeypatch.setattr(driver, "driver", _driver)
     monkeypatch.setattr(driver, "missing", list)
     assert choose.order("auto") == ("cpu", "onnx")
-    with pytest.raises(UsageError, match="take crops in the GPU's memory"):
+    with pytest.raises(UsageError, match="need crops in GPU memory"):
         load_engine("tiny", device="cuda")
     monkeypatch.setattr(driver, "driver", _no_driver)
     with pytest.raises(MissingComponent, match="CUDA is not usable here because"):
@@ -326,7 +326,7 @@ def test_a_plan_that_fails_leads_to_the_next_device(make_engine: Maker, monkeypa
     monkeypatch.setattr(openvino, "OpenVinoPlan", broken)
     engine = load_engine("tiny", threads=1)
     assert engine.device == "onnx"
-    assert "device cpu gave no usable answer" in engine.reason
+    assert "device cpu returned no usable answer" in engine.reason
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError, match="no room"):
         load_engine("tiny", threads=1)

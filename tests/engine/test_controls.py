@@ -97,7 +97,7 @@ def test_the_smaller_engine_of_a_run_need_not_have_it(make_faithful: Callable[..
     ("old", "new", "message"),
     [
         ("default = 0.5", "default = 1.5", "controls.fidelity.default must be between 0 and 1, got 1.5"),
-        ('name = "w"', 'name = "input"', "controls.fidelity.name is that of another input: input"),
+        ('name = "w"', 'name = "input"', "controls.fidelity.name is the name of another input: input"),
         ('name = "w", default = 0.5', 'name = "w"', "key controls.fidelity.default is missing"),
         ('kind = "restorer"', 'family = "cnn"', "family must be 'CNN' or 'GAN'"),
         ('kind = "restorer"', "fidelity = 0.5", "unknown key fidelity"),
@@ -121,7 +121,7 @@ def test_commercial_use_refuses_and_names_what_is_allowed(make_engine: Maker) ->
     with pytest.raises(
         UsageError,
         match=r"engine tiny may not be used commercially \(code Apache-2.0, weights "
-        r"S-Lab-1.0\).*use one of: .*rtface-m, .*free$",
+        r"S-Lab-1.0\).*allowed engines: .*rtface-m, .*free$",
     ):
         EngineSet(EngineRequest("tiny", commercial_use=True), device="cpu", threads=1)
     EngineSet("tiny", device="cpu", threads=1).close()

@@ -67,7 +67,7 @@ def meta(**values: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda p: p.unlink(), "nothing was learnt of anna"),
+        (lambda p: p.unlink(), "no weights were learnt for anna"),
         (lambda p: p.write_bytes(p.read_bytes()[:300]), "zip"),
         (lambda p: p.write_bytes(b"\0" * (17 << 20)), "larger than 16 MiB"),
         (lambda p: forged(p, delta=np.array([object()])), "pickle"),
@@ -188,7 +188,7 @@ def test_what_belongs_to_other_weights_is_to_be_learnt_again(learn: Callable[...
 
 @pytest.mark.parametrize("name", ["../anna", "P1", "", "a" * 40, "\u0130x"])
 def test_a_name_that_is_none_has_no_file(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot name a person"):
+    with pytest.raises(UsageError, match="not a valid name of a person"):
         learned.path_of(name)
 
 

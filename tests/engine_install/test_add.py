@@ -76,7 +76,7 @@ def test_a_file_of_ones_own_becomes_an_engine(published: Publisher, weights: Pat
         "commercial use: forbidden",
         "Only for study.",
         "dB against its golden crops",
-        "ms a face",
+        "ms per face",
         "--engine tiny-1",
     ):
         assert words in result.stderr
@@ -167,7 +167,7 @@ def test_a_file_is_recognised_and_a_fine_tune_is_welcome(published: Publisher, t
     path = write_zip(tmp_path / "b.ckpt", {"state_dict": {f"net.{n}": t for n, t in published.tensors.items()}})
     result = call("add", "--from", path, "--accept-license")
     assert result.exit_code == 0, result.output
-    assert "b.ckpt holds the weights of other" in result.stderr
+    assert "b.ckpt contains the weights of other" in result.stderr
     assert "warning: " in result.stderr and "is not the published o.ckpt" in result.stderr
     assert "other" in find_recipes()
 
@@ -176,21 +176,21 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
     (tmp_path / "page.pth").write_bytes(b"<html>")
     bare = write_zip(tmp_path / "bare.pth", {"params": {"x": Tensor((1,))}})
     for words, message in [
-        ([], "name an engine that 'rtface engines offers' lists, or give a file with --from FILE"),
+        ([], "give the name of an engine that 'rtface engines offers' lists, or a file with --from FILE"),
         (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "engines/published/codeformer"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
-        (["--from", weights], "name the engine, as in: rtface engines add tiny-1 --from"),
+        (["--from", weights], "give the engine, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
-        (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other)"),
+        (["--from", bare], "does not contain the weights of an engine that can be added (tiny-1, tiny-2, other)"),
         (
             ["tiny-1", "--from", bare],
-            "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the first x",
+            "3 of 3 tensors are missing (first: stem.weight), 1 do not belong to the network (first: x)",
         ),
         (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth does not exist"),
-        (["tiny-1", "--from", weights, "--url", "http://x/"], "--from and --url exclude each other"),
-        (["x/../../y", "--from", weights], "is not a name for an engine"),
-        (["rtface-m", "--from", weights], "rtface has one of that name"),
+        (["tiny-1", "--from", weights, "--url", "http://x/"], "--from and --url cannot be combined"),
+        (["x/../../y", "--from", weights], "is not a valid name of an engine"),
+        (["rtface-m", "--from", weights], "rtface has an engine of that name"),
         (["tiny-1", "--from", weights, "--accept-license", "--python", tmp_path / "nopython"], "cannot be started"),
         (["tiny-1", "--url", "ftp://x/y", "--accept-license"], "give an http, https or file address"),
     ]:
@@ -201,7 +201,7 @@ def test_fetched_and_pinned(published: Publisher, weights: Path) -> None:
     url = weights.as_uri()
     result = call("add", "tiny-1", "--url", url, "--accept-license")
     assert result.exit_code == 0, result.output
-    assert f"its publisher names no SHA-256; from now on it has to be {digest(weights)}" in result.stderr
+    assert f"the publisher gives no SHA-256; later downloads must have {digest(weights)}" in result.stderr
     source = load_recipe(folder() / "tiny-1" / "recipe.toml").source
     assert source is not None and source.url == url and source.sha256 == digest(weights)
     write_zip(weights, {"params_ema": published.tensors}, b"other")
@@ -211,10 +211,10 @@ def test_fetched_and_pinned(published: Publisher, weights: Path) -> None:
 
 
 def test_remove(published: Publisher, weights: Path) -> None:
-    assert "there is no engine 'tiny-1' of yours; you have added none" in call("remove", "tiny-1").stderr
+    assert "you have not added an engine 'tiny-1'; you have added no engines" in call("remove", "tiny-1").stderr
     assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
     result = call("remove", "tiny1")
-    assert result.exit_code == 2 and ": the nearest is tiny-1; you have added: tiny-1" in result.stderr
+    assert result.exit_code == 2 and ": the nearest is tiny-1; added: tiny-1" in result.stderr
     assert "rtface-m is part of rtface and cannot be removed" in call("remove", "rtface-m").stderr
     result = call("remove", "tiny-1")
     assert result.exit_code == 0 and "tiny-1 removed" in result.stderr
@@ -227,7 +227,7 @@ def test_the_list_of_offers(published: Publisher, weights: Path) -> None:
     result = call("offers")
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert "added" in rows["tiny-1"] and "forbidden" in rows["tiny-1"] and "weights S-Lab-1.0" in rows["tiny-1"]
-    assert "to fetch" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
+    assert "to download" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
     assert "with --from" in rows["other"]
     assert "engines/published/codeformer" in result.stderr
     rows = json.loads(call("offers", "--json").stdout)
@@ -260,7 +260,7 @@ def test_a_killed_attempt_is_swept_away_later(published: Publisher, weights: Pat
 def test_the_doctor_says_how_what_was_added_is_repaired(published: Publisher, weights: Path) -> None:
     assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
     (folder() / "tiny-1" / "model.onnx").write_bytes(b"half")
-    with pytest.raises(RtfaceError, match="rtface engines add tiny-1 --overwrite, or put the right file there"):
+    with pytest.raises(RtfaceError, match="rtface engines add tiny-1 --overwrite, or restore the file"):
         load_engine("tiny-1", threads=1)
     (finding,) = [found for found in doctor_checks.check_engines() if found.name == "engine tiny-1"]
     assert (finding.state, finding.repair) == ("fault", "rtface engines add tiny-1 --overwrite")
@@ -291,7 +291,7 @@ def test_a_second_addition_waits_and_finds_the_engine(published: Publisher, weig
             (folder() / "tiny-1").mkdir(parents=True)
         with pytest.raises(UsageError, match="engine tiny-1 already exists"):
             second.result(30)
-    assert said == ["another rtface is downloading or converting tiny-1; waiting until it ends"]
+    assert said == ["another rtface is downloading or converting tiny-1; waiting for it"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
@@ -319,10 +319,10 @@ def test_over_http_what_is_no_weights_is_not_kept(
     published: Publisher, weights: Path, server: Server, tmp_path: Path
 ) -> None:
     server.data = b"<html>please log in</html>"
-    assert "is a web page, not a file of weights" in refused("tiny-1", "--url", server.url, "--accept-license")
+    assert "is a web page, not a weights file" in refused("tiny-1", "--url", server.url, "--accept-license")
     assert not list((tmp_path / "cache" / "downloads").rglob("*.pth"))
     server.data = weights.read_bytes()
     result = call("add", "tiny-1", "--url", server.url, "--accept-license")
     assert result.exit_code == 0, result.output
-    assert "is not encrypted and has no published SHA-256" in result.stderr and "fetching http://127" in result.stderr
+    assert "not encrypted and has no published SHA-256" in result.stderr and "downloading http://127" in result.stderr
     assert not (tmp_path / "cache" / "downloads" / "tiny-1").exists()

@@ -55,7 +55,7 @@ class Evil:
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path, write: Callable[[Path, Any], Path]) -> None:
     path = write(tmp_path / "a.pth", {"params": state(), "more": Evil(tmp_path / "done")})
-    with pytest.raises(InputError, match=r"a\.pth holds (posix|nt)\.system, which could run code, so it is not read"):
+    with pytest.raises(InputError, match=r"a\.pth contains (posix|nt)\.system, which could run code, so it is not"):
         read_contents(path)
     assert not (tmp_path / "done").exists()
 
@@ -64,7 +64,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path, write: Cal
 def test_only_a_handful_of_names_is_known(tmp_path: Path, name: str) -> None:
     module, _, function = name.rpartition(".")
     path = write_zip(tmp_path / "a.pth", f"c{module}\n{function}\n(S'x'\ntR.".encode())
-    with pytest.raises(InputError, match=f"holds {name}, which could run code"):
+    with pytest.raises(InputError, match=f"contains {name}, which could run code"):
         read_contents(path)
 
 
@@ -109,11 +109,11 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
+        (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is of the wrong length"),
         (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
         (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or incomplete"),
         (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or incomplete"),
-        (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
+        (lambda path: path.mkdir(), "is a folder; give the weights file in it"),
         pytest.param(
             lambda path: os.mkfifo(path),
             "is not a regular file",
@@ -121,18 +121,18 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
         ),
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
-        (_lfs, r"only a pointer to the weights \(Git LFS\)"),
+        (_lfs, r"only a Git LFS pointer"),
         (_tar, "PyTorch older than 0.2"),
-        (_zip_cut, r"damaged or incomplete .*; get it again"),
-        (_legacy_cut, r"damaged or incomplete .*; get it again"),
-        (_safetensors_cut, r"damaged or incomplete \(a\.bias lies beyond its end\)"),
-        (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its table would take"),
+        (_zip_cut, r"damaged or incomplete .*; download it again"),
+        (_legacy_cut, r"damaged or incomplete .*; download it again"),
+        (_safetensors_cut, r"damaged or incomplete \(a\.bias lies beyond the end\)"),
+        (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its header would fill"),
         (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or incomplete"),
-        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "not a file of weights that rtface knows"),
-        (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "not a file of weights that rtface knows"),
+        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "not a weights file in a known format"),
+        (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "not a weights file in a known format"),
         (_other_zip, "a zip file without PyTorch weights"),
         (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not from PyTorch"),
-        (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
+        (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "contains a list, not named weights"),
         (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or incomplete"),
     ],
 )

@@ -72,7 +72,7 @@ def test_a_connection_that_stalls_is_given_up(server: Server, tmp_path: Path) ->
 
 def test_it_goes_on_another_day(server: Server, tmp_path: Path, waits: list[float]) -> None:
     server.acts = [server.truncated] + [server.failing(503)] * 2
-    with pytest.raises(DownloadError, match=r"answers 503 .*the part received \(0.3 MB\) is kept"):
+    with pytest.raises(DownloadError, match=r"answered 503 .*the part received \(0.3 MB\) is kept"):
         fetch(server, tmp_path / "a.pth")
     assert waits == [1.0, 2.0] and len(left(tmp_path)) == 1
     assert fetch(server, tmp_path / "a.pth").read_bytes() == DATA
@@ -102,7 +102,7 @@ def test_a_wrong_size_is_said_before_anything_is_fetched(
     server: Server, tmp_path: Path, waits: list[float], length: int
 ) -> None:
     server.acts = [lambda request: server.send(request, length=length)]
-    with pytest.raises(DownloadError, match=f"the server has {length} bytes instead of {len(DATA)}"):
+    with pytest.raises(DownloadError, match=f"the server's file has {length} bytes instead of {len(DATA)}"):
         fetch(server, tmp_path / "a.pth")
     assert waits == [] and left(tmp_path) == set()
 
@@ -124,7 +124,7 @@ def test_a_length_that_is_too_small(server: Server, tmp_path: Path) -> None:
 def test_a_wrong_hash_keeps_nothing(server: Server, tmp_path: Path) -> None:
     server.data = DATA[:-1] + b"x"
     (tmp_path / "a.pth").write_bytes(b"what was there")
-    with pytest.raises(DownloadError, match=r"is not the published file: SHA-256 .*; nothing of it was kept"):
+    with pytest.raises(DownloadError, match=r"is not the published file: SHA-256 .*; the download was deleted"):
         fetch(server, tmp_path / "a.pth")
     assert left(tmp_path) == {"a.pth"} and (tmp_path / "a.pth").read_bytes() == b"what was there"
 
@@ -144,7 +144,7 @@ def test_what_is_not_there_is_not_asked_for_twice(
 ) -> None:
     server.acts = [server.failing(code)]
     with pytest.raises(
-        DownloadError, match=f"the server answers {code} .*; give another address with --url, or a file with --from"
+        DownloadError, match=f"the server answered {code} .*; pass another address with --url, or a file with --from"
     ):
         fetch(server, tmp_path / "a.pth")
     assert waits == [] and left(tmp_path) == set()
@@ -171,13 +171,13 @@ def test_redirections_are_followed_but_not_for_ever(server: Server, tmp_path: Pa
     server.acts = [redirect(f"{server.url}?{k}") for k in range(3)]
     assert fetch(server, tmp_path / "a.pth").read_bytes() == DATA
     server.acts = [redirect(f"{server.url}?{k}") for k in range(30)]
-    with pytest.raises(DownloadError, match="answers 302 "):
+    with pytest.raises(DownloadError, match="answered 302 "):
         fetch(server, tmp_path / "b.pth")
 
 
 def test_nobody_listens_and_no_password_is_shown(tmp_path: Path, waits: list[float]) -> None:
     for login, why in (("", "Connection refused"), ("me:secret@", ".*")):
-        with pytest.raises(DownloadError, match=rf"^http://127.0.0.1:9/x\.pth cannot be fetched: {why}; try"):
+        with pytest.raises(DownloadError, match=rf"^http://127.0.0.1:9/x\.pth cannot be downloaded: {why}; try"):
             download(
                 PublishedFile(f"http://{login}127.0.0.1:9/x.pth?key=1"),
                 tmp_path / "a",
@@ -195,13 +195,13 @@ def test_an_interrupted_download_is_kept_and_said(
 
     with pytest.raises(KeyboardInterrupt):
         download(PublishedFile(server.url, len(DATA), SHA256), tmp_path / "a.pth", interrupt)
-    assert "MB) is kept, and the same command resumes" in caplog.text
+    assert "MB) is kept; the same command resumes" in caplog.text
     assert fetch(server, tmp_path / "a.pth").read_bytes() == DATA and server.asked[1] is not None
 
 
 def test_a_full_disk_is_said_before(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})())
-    with pytest.raises(DownloadError, match=r"has 1\.0 MB free, and 68\.1 are needed; make room, or move the cache"):
+    with pytest.raises(DownloadError, match=r"has 1\.0 MB free, but 68\.1 MB are needed; free some space, or move"):
         fetch(server, tmp_path / "a.pth")
 
 

@@ -58,7 +58,7 @@ def test_a_set_up_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(environment.venv, "create", lambda folder, with_pip: folder.mkdir())
     monkeypatch.setattr(environment, "missing", lambda python: ["torch"])
     monkeypatch.setattr(child, "run", lambda *_: failed)
-    with pytest.raises(MissingComponent, match=r"cannot be set up: no such torch; its files were removed. Name a "):
+    with pytest.raises(MissingComponent, match=r"cannot be set up: no such torch; its files were removed. With "):
         find_python(None, Heard().teller)
     assert not environment_folder().exists()
 
@@ -103,7 +103,7 @@ def test_two_at_once_set_up_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_python_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment, "MODULES", ("json", "no_such_module"))
-    with pytest.raises(MissingComponent, match=r"--python .*: no_such_module not installed there; get it with: .* -m"):
+    with pytest.raises(MissingComponent, match=r"--python .*: no_such_module not installed there; install with: .* -m"):
         find_python(Path(sys.executable), Heard().teller)
     monkeypatch.setenv("RTFACE_TORCH_PYTHON", sys.executable)
     with pytest.raises(MissingComponent, match=r"^RTFACE_TORCH_PYTHON .*: no_such_module not installed there"):
@@ -139,7 +139,7 @@ def test_a_child_that_is_killed_is_told_from_one_that_fails() -> None:
         ended = child.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], heard.append)
         assert ended.why == "it was killed, most likely because memory ran out"
         ended = child.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"], heard.append)
-        assert ended.why == "it was ended by SIGTERM"
+        assert ended.why == "it was stopped by SIGTERM"
 
 
 def test_what_a_child_started_ends_with_it(tmp_path: Path) -> None:

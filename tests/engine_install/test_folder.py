@@ -26,7 +26,7 @@ def engine(place: Path, text: str = "old") -> Path:
 
 @pytest.mark.parametrize("error", [FULL, COPYING])
 def test_a_full_disk_is_said_and_nothing_is_left(error: OSError) -> None:
-    message = r"\.adding cannot be written to \(No space .*\); make room, or move the folder with RTFACE_CONFIG_DIR"
+    message = r"\.adding cannot be written to \(No space .*\); free some space, or move the folder with RTFACE_"
     with pytest.raises(OutputError, match=message), build_folder("a"):
         raise error
     assert list(engines_folder().iterdir()) == []

@@ -47,12 +47,12 @@ def test_a_wrong_key_is_named(
     with pytest.raises(EngineError, match=message) as caught:
         read_offers(published.folder)
     assert str(published.folder) in str(caught.value)
-    assert find_offers() == {} and "the offers of tiny are left out" in caplog.text
+    assert find_offers() == {} and "the offers of tiny are omitted" in caplog.text
 
 
 def test_a_name_that_is_not_offered(published: Publisher) -> None:
     found = find_offers()
-    with pytest.raises(UsageError, match=r"'tiny1' can be added: the nearest is tiny-1; there is: tiny-1, tiny-2"):
+    with pytest.raises(UsageError, match=r"no offer 'tiny1': the nearest is tiny-1; available: tiny-1, tiny-2"):
         offer_named("tiny1", found)
     with pytest.raises(
         MissingComponent, match=r"CodeFormer comes with .* install it with: .*engines/published/codeformer"
@@ -74,7 +74,7 @@ def test_other_distributions_offer_too(
     points = [EntryPoint(name, f"rtface_{end}", "rtface.engines") for name, end in (("tiny", "more"), ("gone", "gone"))]
     monkeypatch.setattr(plugins, "installed", lambda kind: {point.name: point for point in points if kind == "engine"})
     assert "tiny-1" in find_offers() and "rtface_more" not in sys.modules
-    assert "the offers of gone are left out: there is no package rtface_gone" in caplog.text
+    assert "the offers of gone are omitted: there is no package rtface_gone" in caplog.text
 
 
 def test_weights_are_recognised_by_their_keys(published: Publisher, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_offers_with_the_same_keys_are_told_apart_by_hash(published: Publisher, 
     contents = read_contents(weights)
     with pytest.raises(
         UsageError,
-        match=r"fits tiny-1 and tiny-2, and its SHA-256 is that of no published "
-        r"file; name the engine, as in: rtface engines add tiny-1 --from ",
+        match=r"fits tiny-1 and tiny-2, and its SHA-256 matches no published "
+        r"file; give the engine, as in: rtface engines add tiny-1 --from ",
     ):
         recognise(weights, contents, digest(weights), find_offers().values())
     published.edit('file = "tiny2.pth"', f'sha256 = "{digest(weights)}"')
@@ -105,17 +105,17 @@ def test_offers_with_the_same_keys_are_told_apart_by_hash(published: Publisher, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("stem.bias"), "1 of 3 tensors are missing, the first stem.bias"),
-        (lambda t: t.update({"x.y": Tensor((2,))}), "1 are not the network's, the first x.y"),
-        (lambda t: t.update({"stem.bias": Tensor((4,))}), "1 have another shape, the first stem.bias"),
+        (lambda t: t.pop("stem.bias"), r"1 of 3 tensors are missing \(first: stem.bias\)"),
+        (lambda t: t.update({"x.y": Tensor((2,))}), r"1 do not belong to the network \(first: x.y\)"),
+        (lambda t: t.update({"stem.bias": Tensor((4,))}), r"1 have another shape \(first: stem.bias\)"),
     ],
 )
 def test_what_does_not_fit_is_said(published: Publisher, tmp_path: Path, change: Any, message: str) -> None:
     change(published.tensors)
     path, found = write_zip(tmp_path / "a.pth", {"params": published.tensors}), find_offers()
-    with pytest.raises(InputError, match=f"does not hold the weights of tiny-1: {message}"):
+    with pytest.raises(InputError, match=f"does not contain the weights of tiny-1: {message}"):
         check(path, read_contents(path), found["tiny-1"], found)
-    with pytest.raises(InputError, match=f"no engine that rtface knows; the nearest is tiny-1: {message}"):
+    with pytest.raises(InputError, match=f"weights of a known engine; the nearest is tiny-1: {message}"):
         recognise(path, read_contents(path), "", found.values())
 
 
@@ -123,8 +123,8 @@ def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {"params": {"x": Tensor((2,))}})
     with pytest.raises(
         InputError,
-        match=r"no engine that can be added here \(tiny-1, tiny-2, other\); separate "
-        r"distributions bring codeformer \(.*/published/codeformer\) "
+        match=r"an engine that can be added \(tiny-1, tiny-2, other\); separate "
+        r"distributions contain codeformer \(.*/published/codeformer\) "
         r"and hifacegan \(",
     ):
         recognise(path, read_contents(path), "", find_offers().values())
@@ -135,7 +135,7 @@ def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: 
     found = find_offers()
     with pytest.raises(
         InputError,
-        match=r"not hold the weights of tiny-1 but those of other.*; add it with: rtface "
+        match=r"contains the weights of other.*, not of tiny-1; add it with: rtface "
         r"engines add other --from",
     ):
         check(path, read_contents(path), found["tiny-1"], found)

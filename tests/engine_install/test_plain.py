@@ -37,8 +37,8 @@ def test_a_network_of_ones_own(published: Publisher, tmp_path: Path) -> None:
     path = written(tmp_path / "a.onnx", convolutions(64, [(0.5, 0.0)]))
     result = call("mine", "--from", path)
     assert result.exit_code == 0, result.output
-    assert "mine is not an engine that rtface knows; it is added as an engine of your own" in result.stderr
-    assert "checked in f32: some seconds, of a large network minutes" in result.stderr
+    assert "rtface does not know an engine mine; it is added as your own engine" in result.stderr
+    assert "checked in f32; this takes seconds, for a large network minutes" in result.stderr
     recipe = load_recipe(folder("mine") / "recipe.toml")
     assert (recipe.input.size, recipe.batch.max, recipe.weights.parameters) == (64, 16, 12)
     assert recipe.precision.default == "f32"  # in bf16 some networks compile for a quarter of an hour
@@ -56,7 +56,7 @@ def test_a_known_name_brings_its_licence(published: Publisher, tmp_path: Path) -
     recipe = load_recipe(folder("tiny-2") / "recipe.toml")
     assert (recipe.family, recipe.licence.weights, recipe.summary) == ("GAN", "S-Lab-1.0", "the second")
     assert recipe.precision.default == "bf16"
-    assert "an ONNX file does not say whose network it is" in call("--from", path).stderr
+    assert "an ONNX file does not tell which network it contains" in call("--from", path).stderr
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
         size_threshold=0,
         location="weights.bin",
     )
-    with pytest.raises(InputError, match="has its weights in other files; join them first"):
+    with pytest.raises(InputError, match="has its weights in other files; combine the files first"):
         inspect(tmp_path / "a.onnx")
 
 
@@ -128,15 +128,15 @@ def test_without_the_onnx_package_a_rewrite_is_refused(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty; get it again"),
-        (b"<html>not found</html>", "is a web page, not a file of weights"),
+        (b"", "is empty; download it again"),
+        (b"<html>not found</html>", "is a web page, not a weights file"),
         (np.random.default_rng(3).bytes(5000), "is damaged or not an ONNX file"),
         (convolutions(64, [(0.5, 0.0)])[:-60], "is damaged or not an ONNX file"),
-        (convolutions(60, [(0.5, 0.0)]), "takes images of 60×60, and rtface needs a multiple of 16"),
-        (convolutions(4096, [(0.5, 0.0)]), "takes images of 4096×4096, and rtface needs .* from 32 to 2048"),
-        (remembering(64), "cannot be an engine: rtface needs one input .*; this network takes input N×3×64×64 float32"),
+        (convolutions(60, [(0.5, 0.0)]), "expects images of 60×60, but rtface needs a multiple of 16"),
+        (convolutions(4096, [(0.5, 0.0)]), "expects images of 4096×4096, but rtface needs .* from 32 to 2048"),
+        (remembering(64), "cannot be an engine: rtface needs one .*; this network's inputs are input N×3×64×64 float"),
         (keeping(64, 32), "cannot be an engine"),
-        (faithful(64, control=(7,)), "takes input N×3×64×64 float32, w 7 float32 and returns output N×3×64×64 float32"),
+        (faithful(64, control=(7,)), "are input N×3×64×64 float32, w 7 float32, its outputs output N×3×64×64 float32"),
     ],
 )
 def test_what_cannot_be_used_is_said(tmp_path: Path, data: bytes, message: str) -> None:
@@ -155,7 +155,7 @@ def test_without_room_nothing_is_written(published: Publisher, tmp_path: Path, m
     file = written(tmp_path / "my own.onnx", convolutions(64, [(0.5, 0.0)]))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 5})())
     result = call("mine", "--from", file)
-    assert result.exit_code == 1 and "MB free, and 0.0 are needed; make room, or move" in result.stderr
+    assert result.exit_code == 1 and "MB free, but 0.0 MB are needed; free some space, or move" in result.stderr
     assert (
         f"rtface engines add gfpgan-1.4 --from '{file}'"
         in CliRunner().invoke(app, ["engines", "add", "--from", str(file)]).stderr

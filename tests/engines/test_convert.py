@@ -148,7 +148,7 @@ class Bomb:
 def test_no_code_of_a_file_runs(case: Case, capsys: Any, monkeypatch: Any, tmp_path: Path, zipped: bool) -> None:
     monkeypatch.setenv("RTFACE_TEST_BOMB", str(tmp_path / "bomb"))
     torch.save({"params_ema": case.state, "more": Bomb()}, case.weights, _use_new_zipfile_serialization=zipped)
-    assert "damaged or not a file of weights" in case.refusal(capsys, monkeypatch)
+    assert "damaged or not a weights file" in case.refusal(capsys, monkeypatch)
     assert not (tmp_path / "bomb").exists()
 
 
@@ -170,9 +170,9 @@ def _not_a_number(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("prepare", "said"), [
-    (_half, "damaged or not a file of weights"),
-    (_cut_safetensors, "damaged or not a file of weights"),
-    (_not_a_number, "damaged: inward.bias holds values that are not numbers"),
+    (_half, "damaged or not a weights file"),
+    (_cut_safetensors, "damaged or not a weights file"),
+    (_not_a_number, "damaged: inward.bias contains values that are not numbers"),
 ])  # fmt: skip
 def test_a_damaged_file_is_named_in_a_line(case: Case, capsys: Any, monkeypatch: Any, prepare: Any, said: str) -> None:
     prepare(case)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.gpu.tracker import NETWORKS, recipe_of
+from engines.convert.tracker import to_onnx
 from rtface.engine.golden import gate
 from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.tracking import models
 from tests.engines.common import ONNX, ort, torch
 from tests.gpu import torch_plan
 
@@ -47,6 +51,12 @@ def compared(spec: Any, batch: int) -> Any:
 def test_an_engine_is_onnx_runtimes(name: str) -> None:
     recipe = load_recipe(find_recipes()[name])
     assert gate(recipe, compared(recipe, 3)).psnr > recipe.golden.psnr.f32
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_of_the_tracker_is_onnx_runtimes(name: str, tmp_path: Path) -> None:
+    file, size, layout, more = NETWORKS[name]
+    compared(recipe_of(tmp_path, name, to_onnx(models.path(file), size, layout, **more)), 3)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

@@ -176,7 +176,7 @@ def test_an_engine_that_never_answers_ends_the_run() -> None:
 def test_a_tracker_whose_gpu_is_lost_ends_the_run() -> None:
     class Lost:
         def update(self, view: object, time: float, *, cut: bool = False) -> tuple[()]:
-            raise DeviceLost("the GPU stopped answering")
+            raise DeviceLost("the GPU stopped responding")
 
     with pytest.raises(DeviceLost):
         list(track(film(3), Lost(), CpuDevice(), Stats()))  # type: ignore[arg-type]
@@ -267,7 +267,7 @@ class LosableDevice(CpuDevice):
 
     def cut(self, frame: Frame, places: Any) -> Any:
         if self.lost:
-            raise DeviceLost("the GPU stopped answering")
+            raise DeviceLost("the GPU stopped responding")
         return super().cut(frame, places)
 
 
@@ -301,7 +301,7 @@ def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
                 device.lost = k >= 3
                 done.append(step.collect(step.submit(frame)).touched)
         except DeviceLost as error:
-            assert not live and "stopped answering" in str(error)
+            assert not live and "stopped responding" in str(error)
         assert done == ([True] * 3 + [False] + [True] * 2 if live else [True] * 3)
 
 
@@ -316,7 +316,7 @@ def test_without_a_fallback_frames_pass() -> None:
     device.lost = True
     assert [step.collect(step.submit(f)).touched for f in film(3)] == [False] * 3
     assert len(asked) == 1
-    assert "pass through as they are" in stats.warnings["stranded"]
+    assert "pass through unchanged" in stats.warnings["stranded"]
     assert stats.counters["faults"] == 0
 
 

@@ -309,8 +309,16 @@ def _grid_sample(a: dict[str, Any], x: Any, grid: Any) -> Any:
 
 def _pad(a: dict[str, Any], x: Any, pads: Any) -> Any:
     before, after = np.split(np.array(_ints(pads)), 2)
-    assert a["mode"] == "edge" and not any((*before[:2], *after[:2]))
-    return functional.pad(x, [int(v) for n in (3, 2) for v in (before[n], after[n])], mode="replicate")
+    mode, axes = ("replicate", (3, 2)) if a["mode"] == "edge" else (a["mode"], (3, 2, 1, 0))
+    assert not any(np.delete((before, after), axes, 1).flat)
+    return functional.pad(x, [int(v) for n in axes for v in (before[n], after[n])], mode)
+
+
+def _conv(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
+    top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
+    if (top, left) != (bottom, right):  # PyTorch's own padding is even
+        x, a = functional.pad(x, (left, right, top, bottom)), a | {"pads": (0, 0, 0, 0)}
+    return functional.conv2d(x, weight, bias, *_window(a), a.get("group", 1))
 
 
 def _slice(a: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any, steps: Any = None) -> Any:
@@ -374,7 +382,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Concat": lambda a, *parts: torch.cat(parts, a["axis"]),
     "ConstantOfShape": _constant_of_shape,
-    "Conv": lambda a, x, weight, bias=None: functional.conv2d(x, weight, bias, *_window(a), a.get("group", 1)),
+    "Conv": _conv,
     "DepthToSpace": _depth_to_space,
     "Div": _div,
     "Gather": _gather,
@@ -382,6 +390,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "GridSample": _grid_sample,
     "MaxPool": lambda a, x: functional.max_pool2d(x, a["kernel_shape"], *_window(a)),
     "Pad": _pad,
+    "PRelu": lambda a, x, slope: functional.prelu(x, slope.flatten()),
     "ReduceMean": _reduced("mean"),
     "ReduceSum": _reduced("sum"),
     "Reshape": _reshape,

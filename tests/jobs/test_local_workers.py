@@ -26,5 +26,5 @@ def test_as_many_workers_as_cores_and_memory_hold(monkeypatch, cores: int, free:
     monkeypatch.setattr(machine, "cores", lambda: cores)
     assert count_workers("auto", Plan()) == expected  # type: ignore[arg-type]
     assert count_workers("3", Plan()) == 3  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="--workers 0: give a number from 1"):
+    with pytest.raises(UsageError, match="--workers 0: use a number from 1"):
         count_workers("0", Plan())  # type: ignore[arg-type]

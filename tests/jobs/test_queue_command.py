@@ -111,7 +111,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
         (["FILM", "rtmp://host/app/key"], "never ends", 2),
         (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], ".png is not the extension of a film container", 2),
         (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
-        (["FILM"], "give an OUTPUT", 2),
+        (["FILM"], "add an OUTPUT", 2),
     ],
 )
 def test_an_item_is_checked_when_it_is_added(

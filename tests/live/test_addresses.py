@@ -58,7 +58,7 @@ def test_one_end_that_cannot_wait_makes_a_run_live(source, sink, live):
     ("source", "sink", "said"),
     [
         ("vcam:", "a.mkv", "is an output"),
-        ("camera:0", "camera:1", "is an input; give a virtual camera"),
+        ("camera:0", "camera:1", "is an input; use a virtual camera"),
         ("camera:0", "rtsp://h/x", "publishes over rtmp, rtmps"),
     ],
 )

@@ -94,14 +94,14 @@ def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "said"),
     [
-        ("POST", "/persons?strength=1", 400, "name a person"),
+        ("POST", "/persons?strength=1", 400, "name of a person is missing"),
         ("POST", "/persons?name=all&strength=1", 400, "not a person's name"),
         ("POST", f"/persons?name={quote('../x' * 50)}&strength=1", 400, "not a person's name"),
         ("POST", "/persons?name=P1&strength=1.5", 400, "0 to 1"),
         ("POST", "/persons?name=P1&strength=nan", 400, "number"),
         ("POST", "/persons?name=P1", 400, "number"),
         ("GET", "/person.jpeg?name=P1", 404, "not seen"),
-        ("GET", "/person.jpeg", 400, "name a person"),
+        ("GET", "/person.jpeg", 400, "name of a person is missing"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -129,7 +129,7 @@ def test_a_list_that_names_itself_is_refused(tmp_path: Path, above: str) -> None
     lists = [tmp_path / "a.m3u8", tmp_path / "b.m3u8"]
     for one, other in zip(lists, reversed(lists), strict=True):
         one.write_text(f"#EXTM3U\n{above}\n{other.name}\n")
-    with pytest.raises(InputError, match="lists itself"):
+    with pytest.raises(InputError, match="refers to itself"):
         rtface.run(lists[0], tmp_path / "out.mkv", tracker="none")
 
 

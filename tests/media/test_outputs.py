@@ -31,7 +31,7 @@ PLACES = {
     "hard link": "is the input itself",
     "existing": "exists already; --overwrite",
     "no folder": "there is no folder",
-    "folder": "is a folder; name a file in it",
+    "folder": "is a folder; specify a file in it",
     "fifo": "is not a regular file",
     "file": "there is no folder",
     "loop": "exists already",
@@ -105,8 +105,8 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path):
 @pytest.mark.parametrize(
     ("output", "source", "says"),
     [
-        ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
-        ("a/better", "film.mkv", r"name better\.mkv"),
+        ("better", "film.mp4", r"use better\.mp4 for a film, or better/ for a folder"),
+        ("a/better", "film.mkv", r"use better\.mkv"),
         ("-", "film.mp4", "not to standard output"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
         with pytest.raises(UsageError, match="two slashes") as caught:
             check(text)
         assert "SECRET" not in str(caught.value) and "host/app" not in str(caught.value)
-    with pytest.raises(UsageError, match="not the name of a file") as caught:
+    with pytest.raises(UsageError, match="write the name of a file instead") as caught:
         check_outputs([OutputPath(Path("rtmp://host/live/SECRET"), "--also")], inputs=[], overwrite=False)
     assert "SECRET" not in str(caught.value)
 

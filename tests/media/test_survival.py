@@ -443,7 +443,7 @@ def test_fields_behind_progressive_frames_are_fields(media, tmp_path: Path):
 def test_an_order_of_fields_that_changes_is_said(tmp_path: Path):
     source, stats = television(tmp_path / "in.ts", ["bff"] * 2 + ["tff"] * 2), Stats()
     assert [f.display.fields for f in FileSource(source, stats=stats)] == ["bff"] * 2 + ["tff"] * 2
-    said = "the bottom field first to the top field first at 0:00:00.08"
+    said = "bottom field first to top field first at 0:00:00.08"
     assert [line for line in stats.warnings.values() if said in line]
     with pytest.raises(InputError, match="field first"):
         list(FileSource(source, strict=True))

@@ -158,14 +158,14 @@ def test_variants_that_share_their_sound_have_it(folder: Path, tmp_path: Path, v
 
 
 def test_a_variant_that_is_not_there(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no variant 720, but 1 \(64×48, 50 kbit/s\), 2 .* 4 \(96×72, 100 kbit/s\)"):
+    with pytest.raises(InputError, match=r"720; available: 1 \(64×48, 50 kbit/s\), 2 .* 4 \(96×72, 100 kbit/s\)"):
         rtface.run(folder / "master.m3u8", tmp_path / "out.mkv", tracker="none", variant=720)
 
 
 def test_a_film_has_one_variant(media, tmp_path: Path) -> None:
     film = media.make_film(tmp_path / "in.mp4", size=(96, 72))
     assert len(media.frames_of(film, variant="72")[0]) == 10
-    with pytest.raises(InputError, match=r"no variant 144, but 1 \(96×72\)"):
+    with pytest.raises(InputError, match=r"no variant 144; available: 1 \(96×72\)"):
         media.frames_of(film, variant="144")
 
 
@@ -175,7 +175,7 @@ def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> Non
     assert opened.video is not None and opened.sound is not None
     assert (opened.video.width, opened.sound.rate) == (96, 48_000)
     assert opened.notes == [
-        "has 4 variants; number 4 (96×72, 100 kbit/s) is read; of the others, at most the first segment is (--variant)"
+        "has 4 variants; number 4 (96×72, 100 kbit/s) is read; at most one segment of any other is read (--variant)"
     ]
     came = Counter(p.stream_index for p in opened.container.demux(opened.video, opened.sound) if p.size)
     assert came[opened.video.index] == 75
@@ -253,7 +253,7 @@ def two_videos(path: Path) -> Path:
 
 def test_no_variant_is_another_video_of_a_film(media, tmp_path: Path) -> None:
     film, output = two_videos(tmp_path / "in.mkv"), tmp_path / "out.mkv"
-    with pytest.raises(InputError, match=r"no variant 2, but 1 \(64×48\)"):
+    with pytest.raises(InputError, match=r"no variant 2; available: 1 \(64×48\)"):
         rtface.run(film, output, tracker="none", variant=2)
     report = rtface.run(film, output, tracker="none", variant=48)
     assert any("2 video streams; number 1 is enhanced, the others are copied" in note for note in report.notes)

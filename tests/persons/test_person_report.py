@@ -29,10 +29,10 @@ def test_a_person_has_all_tracks() -> None:
 @pytest.mark.parametrize(
     ("named", "others", "said"),
     [
-        ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that are not seen "
-         "together; if P2 shows this person, too, add --person anna@P2"),
-        ("anna@1=a.jpg", [("anna", 0.0, 5.0), ("unknown", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that are "
-         "not seen together; if 2 shows this person, too, add --person anna@1,2=a.jpg"),
+        ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that never "
+         "appear together; if P2 shows this person, too, add --person anna@P2"),
+        ("anna@1=a.jpg", [("anna", 0.0, 5.0), ("unknown", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that "
+         "never appear together; if 2 shows this person, too, add --person anna@1,2=a.jpg"),
         ("anna", [("P1", 0.0, 5.0), ("P2", 0.0, 8.0)],
          "anna was not recognised on any track; if P2 shows this person, add --person anna@P2"),
         ("anna", [("ben", 0.0, 5.0)], "anna was not recognised on any track; all show other persons"),

@@ -87,7 +87,7 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda p: rtface.run([p], "o.mp4"), "input must be a path .* not list; call rtface.run once for each"),
+        (lambda p: rtface.run([p], "o.mp4"), "input must be a path .* not list; call rtface.run once per file"),
         (lambda p: rtface.run(None, "o.mp4"), "input must be .* not None"),
         (lambda p: rtface.run(p, 3), "output must be a path .* not int"),
         (lambda p: rtface.run(p, ""), "output must be .* not ''"),
@@ -102,7 +102,7 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
         (lambda p: rtface.run(p, "null:", control=0), "^--control has no effect here"),
         (lambda p: rtface.run(p, "null:", restart=True), "^--restart has no effect here: it is for films"),
         (lambda p: rtface.run(p, "null:", end=3), "^--end has no effect here: it is for films"),
-        (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
+        (lambda p: rtface.analyze([p]), "call rtface.analyze once per file"),
         (lambda p: rtface.analyze(p, crf=3), "^--crf has no effect here"),
     ],
 )

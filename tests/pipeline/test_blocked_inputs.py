@@ -98,7 +98,7 @@ def test_sound_that_a_pipe_announces_late_is_not_lost_unasked(tmp_path: Path) ->
         for n in (300, 50)
     ]
     data = b"".join(part.read_bytes() for part in parts)
-    with fifo(tmp_path / "in", data, closes=True) as pipe, pytest.raises(InputError, match="only sound") as caught:
+    with fifo(tmp_path / "in", data, closes=True) as pipe, pytest.raises(InputError, match="only audio") as caught:
         run_file(pipe, tmp_path / "out.mkv", Options(tracker="none"))
     assert frames_in(caught.value.partial) == 350
     with fifo(tmp_path / "again", data, closes=True) as pipe:

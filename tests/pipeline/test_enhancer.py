@@ -129,7 +129,7 @@ def test_a_closed_enhancer_refuses_frames() -> None:
         (lambda e, p, q: e(p, time="now"), "time must be a number"),
         (lambda e, p, q: setattr(e, "strength", "a"), "strength must be a number between 0 and 1, not 'a'"),
         (lambda e, p, q: e(p, faces=["x"]), r"faces\[0\] must be a Face or"),
-        (lambda e, p, q: e(p, faces=[q, np.full((5, 2), 7.0)]), r"faces\[1\] must be .* which lie apart"),
+        (lambda e, p, q: e(p, faces=[q, np.full((5, 2), 7.0)]), r"faces\[1\] must be .* which do not coincide"),
         (lambda e, p, q: e(p, faces=[face_at(q * 0)]), r"faces\[0\] must be"),
     ],
 )

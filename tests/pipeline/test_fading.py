@@ -46,7 +46,7 @@ def said(path: Path) -> dict[str, object]:
 def test_a_faded_film_gets_one_curve_and_counts_as_a_whole(tmp_path: Path) -> None:
     given, out = old_film(tmp_path / "in.mkv"), tmp_path / "out.mkv"
     report = rtface.run(given, out, colour="restore", codec="ffv1", sidecar=True, compare=tmp_path / "pair.mkv")
-    assert any("one curve against fading" in note for note in report.warnings)
+    assert any("a curve against fading" in note for note in report.warnings)
     found = verify(out, input=given)
     assert (found.sidecar, found.input) == ("same", "not checked")
     assert "changed as a whole (its fading was taken out)" in str(found.gaps)
@@ -143,7 +143,7 @@ def test_each_still_of_a_folder_has_its_own_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"invented": Path("m.mkv")}, "its changes are not in the map of --invented"),
+        ({"invented": Path("m.mkv")}, "the map of --invented does not show its changes"),
         ({"copy": "require"}, "--colour restore may change every frame"),
     ],
 )

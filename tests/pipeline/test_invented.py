@@ -151,7 +151,7 @@ def test_bound_rises_with_error_and_contrast() -> None:
 
 def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CALIBRATIONS, "rtface-s", replace(CALIBRATIONS["rtface-s"], weights="0" * 64))
-    with pytest.raises(UsageError, match="network of the engine rtface-s is not the one"):
+    with pytest.raises(UsageError, match="this network of the engine rtface-s are unknown"):
         mapped(film(tmp_path / "in.mkv", frames=2))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
@@ -159,7 +159,7 @@ def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.M
 def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
     learnt(path_of("anna"), ANNA)
-    with pytest.raises(UsageError, match="leave out --person anna, or the map"):
+    with pytest.raises(UsageError, match="omit --person anna or the map"):
         mapped(film(tmp_path / "in.mkv", frames=2), person=("anna",))
     assert not list(tmp_path.glob("out*"))
 
@@ -171,6 +171,6 @@ def test_engine_that_is_never_unsure_is_refused(tmp_path: Path) -> None:
         rtface.run(source, out, invented=made)
     with pytest.raises(UsageError, match=r"the map of a film is Matroska; use the extension \.mkv"):
         rtface.run(source, out, invented=tmp_path / "map.mp4")
-    with pytest.raises(UsageError, match="leave --keyframe out"):
+    with pytest.raises(UsageError, match="omit --keyframe"):
         rtface.run(source, out, invented=made, keyframe=4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv"]

@@ -155,5 +155,5 @@ def test_stills_are_not_written_into_their_own_folder(tmp_path: Path) -> None:
 def test_a_comparison_of_a_folder_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     still(tmp_path / "in" / "a.png", face=False)
-    with pytest.raises(UsageError, match=r"in is a folder of stills.*one of its images"):
+    with pytest.raises(UsageError, match=r"in is a folder of stills.*one of the images"):
         rtface.run(tmp_path / "in", tmp_path / "out", compare=tmp_path / "c.png")

@@ -116,7 +116,7 @@ def test_a_person_who_is_not_recognised_is_said_and_assigned(
 def test_a_person_who_was_learnt_gets_own_weights(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of that person alone come out another way than with the shipped weights."""
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
-    with pytest.raises(InputError, match="nothing was learnt of anna"):
+    with pytest.raises(InputError, match="no weights were learnt for anna"):
         run_file(film, tmp_path / "none.mkv", Options(person=("anna",)))
     learnt(learned.path_of("anna"), at(CLEO, 0.05))
     made = dict[str, list[Bytes]]()
@@ -282,12 +282,12 @@ def test_what_was_learnt_and_is_not_used_is_said(
     learnt(learned.path_of("anna"), ANNA)
     for engine, unused in (("rtface-m-vivid", True), ("rtface-s", False)):
         said = say(film, Options(engine=engine, person=("anna",), correct="always"))
-        assert any("learnt of anna" in line and "rtface-m-vivid" in line for line in said) is unused
+        assert any("learnt for anna" in line and "rtface-m-vivid" in line for line in said) is unused
 
 
 def test_a_dry_run_knows_who_was_learnt(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
-    with pytest.raises(InputError, match="nothing was learnt of anna"):
+    with pytest.raises(InputError, match="no weights were learnt for anna"):
         _dry(film, Options(person=("anna",)))
     learnt(learned.path_of("anna"), ANNA)
     learnt(learned.path_of("anna"), ANNA, base="0" * 64)

@@ -95,7 +95,7 @@ def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path) -> N
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
     error = stopped(source, tmp_path / "out.mp4", 20, report=report, compare=tmp_path / "pair.mp4")
     assert str(tmp_path / "out.partial.mp4") in str(error) and "continue with --start 0:00:00.66" in str(error)
-    assert "; the other films so far are in " in str(error)
+    assert "; finished parts of the other films are in " in str(error)
     assert str(tmp_path / "pair.partial.mp4") in str(error)
     assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20
     told = json.loads(report.read_text())

@@ -140,7 +140,7 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     ("output", "says"),
     [
         ("out.ppm", r"out\.ppm"),
-        ("out", r"name out\.png for an image"),
+        ("out", r"use out\.png for an image"),
     ],
 )
 def test_a_kind_of_image_that_is_not_written_is_named(output: str, says: str, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def pictures(count):
     ("fault", "said"),
     [
         ("grey", "does not match its reference's answers"),
-        ("full", "has 100 MiB of memory free, and 512 are needed"),
+        ("full", "has 100 MiB of free memory, but 512 MiB are needed"),
         ("no driver", "there is no NVIDIA driver"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
 
     monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", breaking)
     with pytest.raises(
-        EngineError, match=r"stopped answering.*the finished part is in .*partial.*continue with --start"
+        EngineError, match=r"stopped responding.*the finished part is in .*partial.*continue with --start"
     ):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 

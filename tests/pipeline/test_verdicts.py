@@ -133,7 +133,7 @@ def test_a_decision_that_came_to_nothing_says_why() -> None:
     away = verdict_on(treatment, applied=0.0, factors=FACTORS | {"pose": 0.0}, scores={"compression": 0.6}, width=90)
     assert away.sentence() == "left alone: it is turned away"
     none = verdict_on(treatment, applied=0.0, factors=FACTORS | {"asked": 0.0}, scores={}, width=90)
-    assert none.sentence() == "left alone: the strength asked for is 0"
+    assert none.sentence() == "left alone: the requested strength is 0"
 
 
 def codes(*faces: TrackReport, **options: Any) -> list[str]:

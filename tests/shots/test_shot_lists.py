@@ -105,15 +105,15 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.csv", "start,end,strenght\n0,1,0.5\n", "line 1: column 'strenght' is not known: the nearest is strength"),
+        ("a.csv", "start,end,strenght\n0,1,0.5\n", "line 1: column 'strenght' is unknown: the nearest is strength"),
         ("a.csv", "start,end,strength\n0,1,2\n", "a.csv, line 2: strength must be a number between 0 and 1"),
         ("a.csv", "end,strength\n1,1\n", "there is no column start"),
         ("a.csv", "start,strength\nx,1\n", "line 2: 'x' is neither a timecode"),
         ("a.csv", "start,end,strength\n5,4,1\n", "line 2: a shot must end after it begins"),
         ("a.csv", "start,end,strength\n0,5,1\n4,6,1\n", "the shots of line 2 and line 3 overlap"),
         ("a.csv", "start,end,strength\n100,101,1\n", "all shots with settings lie outside the film (line 2)"),
-        ("a.csv", "start,engine\n0,rtface-s\n", "line 2: engine is gone; shots and tracks have on, off and strength"),
-        ("a.csv", "start,off,correct\n0,yes,always\n", "correct is given twice"),
+        ("a.csv", "start,engine\n0,rtface-s\n", "line 2: engine was removed; shots and tracks have on, off"),
+        ("a.csv", "start,off,correct\n0,yes,always\n", "correct appears twice"),
         ("a.csv", "start,strength\n0,1,2\n", "has 3 cells for 2 columns"),
         ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings belong below"),
         (
@@ -127,7 +127,7 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
             EVENT.format(1, "00:00:02:00", "00:00:01:00") + "* RTFACE: off",
             "line 1: a shot must end after it begins",
         ),
-        ("a.edl", "hello\n", "has no event of a CMX 3600 EDL"),
+        ("a.edl", "hello\n", "contains no event of a CMX 3600 EDL"),
         ("a.edl", "FCM: DROP FRAME\n" + EVENT.format(1, "00:00:02:00", "00:00:03:00"), "drop-frame timecode exists at"),
     ],
 )
@@ -140,7 +140,7 @@ def test_timecodes_need_the_film_to_say_where_it_begins(tmp_path: Path) -> None:
     text = EVENT.format(1, "01:00:00:00", "01:00:04:00") + "* RTFACE: off\n"
     assert "--timecode" in refused(tmp_path, "a.edl", text)
     other = FilmClock(NTSC, start=Timecode.parse("01:00:00;00", NTSC))
-    assert "is non-drop, that of the film (01:00:00;00) is drop-frame" in refused(tmp_path, "a.edl", text, other)
+    assert "is non-drop, but that of the film (01:00:00;00) is drop-frame" in refused(tmp_path, "a.edl", text, other)
 
 
 def test_some_shots_outside_are_noted(tmp_path: Path) -> None:

@@ -62,10 +62,10 @@ def test_a_spec_is_read(text: str, name: str, values: dict[str, str] | None) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (":a=1", "begin with a name"),
-        ("", "begin with a name"),
+        (":a=1", "start with a name"),
+        ("", "start with a name"),
         ("label:text", "'text' is not key=value"),
-        ("label:a=1,a=2", "a is given twice"),
+        ("label:a=1,a=2", "a appears twice"),
     ],
 )
 def test_a_spec_that_cannot_be_read(text: str, said: str) -> None:
@@ -84,18 +84,18 @@ def test_options_are_converted_by_check_and_default() -> None:
     [
         (
             "trial_stages.Bar:heigth=2",
-            "--stage trial_stages.Bar: heigth is not an option: the nearest is height; it has "
+            "--stage trial_stages.Bar: heigth is not an option: the nearest is height; the stage has "
             "red, height, where, solid, label",
         ),
         ("trial_stages.Bar:_count=2", "_count is not an option"),
         ("trial_stages.Bar:red=1.5", "--stage trial_stages.Bar: red must be a whole number"),
         ("trial_stages.Bar:where=hlaf", "the nearest is half"),
-        ("trial_stages.Plain:x=1", "x is not an option; it has none"),
+        ("trial_stages.Plain:x=1", "x is not an option; the stage has none"),
         ("trial_stages.Asks", "needs name=…: who"),
-        ("trial_stages.Future", "uses version 2 of the stage interface, and this rtface has version 1: update"),
-        ("trial_stages.Past", "uses version 0 of the stage interface, and this rtface has version 1: update the older"),
-        ("trial_stages.Without", "is not a stage: it needs to be a class with api = 1"),
-        ("trial_stages.Needy", "the stage trial_stages.Needy cannot begin: OSError: no such device"),
+        ("trial_stages.Future", "uses version 2 of the stage interface, but this rtface has version 1: update"),
+        ("trial_stages.Past", "uses version 0 of the stage interface, but this rtface has version 1: update the older"),
+        ("trial_stages.Without", "is not a stage: it must be a class with api = 1"),
+        ("trial_stages.Needy", "the stage trial_stages.Needy cannot start: OSError: no such device"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(text: str, said: str) -> None:
@@ -208,7 +208,7 @@ def test_a_fault_leaves_the_picture_as_it_was_before_that_stage(fmt: str, how: s
     out, wanted = stages.process(frame(fmt=fmt)), alone.process(frame(fmt=fmt))
     np.testing.assert_array_equal(samples(out), samples(wanted))
     assert stats.counters["stage_faults"] == 1
-    assert "stays as it is, because the stage trial_stages.Fails" in stats.warnings["stage trial_stages.Fails"]
+    assert "stays unchanged because the stage trial_stages.Fails" in stats.warnings["stage trial_stages.Fails"]
 
 
 def test_five_faults_within_a_minute_switch_a_stage_off() -> None:

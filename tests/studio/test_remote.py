@@ -74,7 +74,7 @@ def ask(
 
 def test_an_address_of_another_machine_is_not_called_a_port(pair: str, tmp_path: Path) -> None:
     (file := tmp_path / "password").write_text(PASSWORD + "\n")
-    with pytest.raises(UsageError, match=r"192\.0\.2\.1 is no address of this machine"):
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1 is not an address of this machine"):
         StudioServer(
             Studio(AllowedFolders([tmp_path]), tmp_path),
             host="192.0.2.1",

@@ -112,7 +112,7 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
     [
         ("strenght = 1", "strenght is not an option|the nearest is strength"),
         ("strength = 7", r"policy\.toml: strength must be"),
-        ("forbid = ['vivid']", "forbid is gone; set the option itself"),
+        ("forbid = ['vivid']", "forbid was removed; set the option itself"),
         ("strength = [", r"cannot be read \(Invalid value .*; ask the administrator"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, wor
 
 def test_a_policy_that_may_not_be_read_is_not_ignored(site: Path) -> None:
     site.mkdir()
-    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\), and nothing runs without it"):
+    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\), and rtface does not run without it"):
         Options.of({})
 
 
@@ -138,7 +138,7 @@ def test_no_variable_moves_the_policy_of_the_computer(tmp_path: Path, monkeypatc
     for name in ("XDG_CONFIG_DIRS", "RTFACE_CONFIG_DIR", "HOME", "PROGRAMDATA"):
         monkeypatch.setenv(name, str(tmp_path))
     assert policy.site_path() == before and before is not None and before.name == "policy.toml"
-    with pytest.raises(UsageError, match="RTFACE_POLICY is gone"):
+    with pytest.raises(UsageError, match="RTFACE_POLICY was removed"):
         load({}, environ={"RTFACE_POLICY": "mine.toml"})
 
 

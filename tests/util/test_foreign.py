@@ -99,7 +99,7 @@ def test_a_secret_is_the_first_line(tmp_path: Path):
     for content in (b" word \nmore", b"word\r\n", b"word"):
         path.write_bytes(content)
         assert first_line(path) == "word"
-    for content, why in ((b"\nword", "empty"), (b"\xff\n", "no text"), (b"x" * (1 << 18), "longer than 64 KiB")):
+    for content, why in ((b"\nword", "empty"), (b"\xff\n", "not text"), (b"x" * (1 << 18), "longer than 64 KiB")):
         path.write_bytes(content)
         with pytest.raises(OSError, match=f"its first line is {why}"):
             first_line(path)

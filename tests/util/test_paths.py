@@ -44,7 +44,7 @@ def test_without_a_home_there_are_no_settings():
 
 @pytest.mark.usefixtures("homeless")
 def test_a_home_that_is_not_known_is_said():
-    with pytest.raises(UsageError, match=r"^--report: ~nobody-here/x.json names a home folder that is not known"):
+    with pytest.raises(UsageError, match=r"^--report: ~nobody-here/x.json refers to an unknown home folder"):
         load({"report": "~nobody-here/x.json"})
 
 

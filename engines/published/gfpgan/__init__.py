@@ -1,1 +1,1 @@
-"""GFPGAN; ``engines/README.md`` explains the files."""
+"""GFPGAN; see ``engines/README.md`` for the files."""

@@ -1,9 +1,9 @@
-"""GFPGAN in its "clean" form, versions 1.2 to 1.4. A U-Net removes damage and predicts style vectors for a
+"""GFPGAN, versions 1.2 to 1.4 ("clean"). A U-Net removes degradations and predicts style vectors for a
 StyleGAN2 generator. The U-Net's features also scale and shift half of the generator's channels.
 
 Wang et al. 2021, "Towards Real-World Blind Face Restoration with Generative Facial Prior"; for the generator, Karras et
-al. 2020, "Analyzing and Improving the Image Quality of StyleGAN". The "clean" form resamples bilinearly, StyleGAN2 by
-filters. Parameters and buffers have the published names; some (``toRGB``, ``style_mlp``) are used in training only.
+al. 2020, "Analyzing and Improving the Image Quality of StyleGAN". The "clean" versions resample bilinearly, unlike
+StyleGAN2. Parameters and buffers have the published names; ``toRGB`` and ``style_mlp`` are used only in training.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SLOPE = 0.2
 """Negative slope of leaky ReLUs."""
 
 EPSILON = 1e-8
-"""Added in the demodulation."""
+"""Constant added in the demodulation."""
 
 GAIN = math.sqrt(2)
 """Factor of StyleGAN2's activation, applied in the demodulation."""
 
 
 def build(size: int = 512, narrow: float = 1.0, channel_multiplier: int = 2, styles: int = 512) -> Gfpgan:
-    """Builds a network; the defaults are those of the published ones. ``size``: the crop's side, a power of two from 16
-    to 1024; ``narrow``: factor for all numbers of channels; ``styles``: the length of a style vector."""
+    """Builds a network, by default like the published ones. ``size``: the crop's side in pixels, a power of two from 16
+    to 1024. ``narrow``: factor for all numbers of channels. ``styles``: length of a style vector."""
     return Gfpgan(size, widths(narrow, channel_multiplier), widths(narrow / 2, channel_multiplier), styles).eval()
 
 
@@ -66,7 +66,7 @@ class Down(Block):
 class Up(Block):
     def forward(self, x: Tensor) -> Tensor:
         y = larger(leaky(self.conv1(x)))
-        # A 1×1 convolution commutes with resampling. If it comes first, it costs a quarter.
+        # A 1×1 convolution commutes with resampling. Before the resampling, it costs a quarter.
         return leaky(self.conv2(y)) + larger(self.skip(x))
 
 
@@ -74,8 +74,8 @@ class Modulated(nn.Module):
     """A convolution modulated by a style (Karras et al. 2020, section 2.2).
 
     The style scales the weights of each input channel. ``demodulate`` normalises the result to length 1 per output
-    channel. The published code builds weights for each crop, which is slow and needs memory. Here the inputs are scaled
-    and the outputs divided by ``sqrt(s² · ΣW² + ε)``, with the same result. The style is divided by its largest value
+    channel. The published code builds weights for each crop, which is slow and needs memory. This code scales inputs
+    and divides outputs by ``sqrt(s² · ΣW² + ε)``, with the same result. The style is divided by its largest value
     before squaring: a square above 65,504, the largest number in fp16, would make all outputs 0.
     """
 
@@ -87,18 +87,18 @@ class Modulated(nn.Module):
         nn.init.ones_(self.modulation.bias)
 
     def forward(self, x: Tensor, style: Tensor, double: bool = False) -> Tensor:
-        """Convolves ``x`` N×inputs×H×W (or 1×…, for all crops) by ``style`` N×styles. ``double``: double the size."""
+        """Convolves ``x`` N×inputs×H×W (or 1×…, for all crops) with ``style`` N×styles. ``double`` doubles the size."""
         scale = self.modulation(style)
-        top = scale.abs().amax(1, keepdim=True)
-        scale = scale / top
+        divisor = scale.abs().amax(1, keepdim=True)
+        scale = scale / divisor
         weight = self.weight[0]
         x = x * scale[:, :, None, None]
         y = F.conv2d(larger(x) if double else x, weight, padding=self.padding)
         if self.demodulate:
-            # ε applies to the styles before their division by ``top``, so it is divided by the square of ``top``.
-            squares = F.linear(scale.square(), weight.square().sum((2, 3))) + (math.sqrt(EPSILON) / top).square()
-            top = GAIN * squares.rsqrt()
-        return y * top[:, :, None, None]
+            # ε applies to the styles before their division, so it is divided by the square of ``divisor``.
+            squares = F.linear(scale.square(), weight.square().sum((2, 3))) + (math.sqrt(EPSILON) / divisor).square()
+            divisor = GAIN * squares.rsqrt()
+        return y * divisor[:, :, None, None]
 
 
 class StyleConv(nn.Module):
@@ -135,14 +135,15 @@ class Constant(nn.Module):
 class Generator(nn.Module):
     """The StyleGAN2 generator: two modulated convolutions per size, and a growing RGB image.
 
-    The first convolution doubles height and width. Noise is that in the published file: fresh noise would flicker.
+    The first convolution doubles height and width. The noise is fixed in the weights file, because new noise in each
+    frame would flicker.
     """
 
     def __init__(self, size: int, channels: dict[int, int], styles: int) -> None:
         super().__init__()
         sides = _sides(size)
         self.halves = [channels[s] // 2 for s in sides]
-        # Unused, but the weights file has it. The style vectors come from the U-Net.
+        # Unused, because the style vectors come from the U-Net, but present in the weights file.
         layers = [m for _ in range(8) for m in (nn.Linear(styles, styles), nn.LeakyReLU(SLOPE))]
         self.style_mlp = nn.Sequential(nn.Identity(), *layers)
         self.constant_input = Constant(channels[4])

@@ -1,1 +1,1 @@
-"""RestoreFormer and RestoreFormer++. They restore faces by cross-attention to a codebook of good faces."""
+"""RestoreFormer and RestoreFormer++. Both restore faces by cross-attention to a codebook of good faces."""

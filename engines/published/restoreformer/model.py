@@ -2,9 +2,9 @@
 (Wang et al. 2023, Towards Real-World Blind Face Restoration from Undegraded Key-Value Pairs).
 
 An encoder reduces the face to a map of vectors at 1/32 of its size. Each vector is replaced by the nearest entry of a
-learnt dictionary of good faces, and a decoder builds the image from these entries. The replacement loses identity;
-cross-attention restores it: queries come from the encoder's maps, keys and values from the dictionary. RestoreFormer
-uses it at 1/32 only, RestoreFormer++ also at 1/16. Blocks and dictionary are those of VQGAN (Esser et al. 2021).
+learnt dictionary of good faces, and a decoder builds the image from these entries. The replacement loses identity.
+Cross-attention restores it: queries come from the encoder's maps, keys and values from the dictionary. RestoreFormer
+uses it only at 1/32, RestoreFormer++ also at 1/16. Blocks and dictionary are those of VQGAN (Esser et al. 2021).
 
 Parameters have the published names, including unused parameters (``norm2`` of the attention in the encoder).
 """
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = (1, 2, 2, 4, 4, 8)
-"""Channels of a level, finest first, as multiples of the first one's."""
+"""Channels of the levels, finest first, as multiples of the first level's channels."""
 
 
 def norm(width: int) -> nn.GroupNorm:
@@ -25,17 +25,17 @@ def norm(width: int) -> nn.GroupNorm:
 
 
 class Block(nn.Module):
-    """Norm, swish and a 3×3 convolution, twice, added to the input. N×before×h×w → N×after×h×w."""
+    """Norm, swish and 3×3 convolution, twice, added to the input. N×inputs×h×w → N×outputs×h×w."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = norm(before)
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.norm2 = norm(after)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
-        if before != after:
-            self.nin_shortcut = nn.Conv2d(before, after, 1)
-        self.widens = before != after
+        self.norm1 = norm(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2 = norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        if inputs != outputs:
+            self.nin_shortcut = nn.Conv2d(inputs, outputs, 1)
+        self.widens = inputs != outputs
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.silu(self.norm1(x)))
@@ -44,7 +44,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Residual multi-head attention over the places of a map.
+    """Residual multi-head attention over the positions of a map.
 
     Queries come from ``queries`` (default: ``x``), keys and values from ``x``. Maps are N×width×side×side.
     """
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves height and width by a 3×3 convolution. It pads at the bottom and right."""
+    """Halves height and width by a 3×3 convolution. Pads only at the bottom and right."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,12 +94,12 @@ class Up(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one size. Each is followed by attention unless ``heads`` is 0."""
+    """Residual blocks at one size. Attention follows each unless ``heads`` is 0."""
 
-    def __init__(self, before: int, after: int, blocks: int, heads: int, side: int) -> None:
+    def __init__(self, inputs: int, outputs: int, blocks: int, heads: int, side: int) -> None:
         super().__init__()
-        self.block = nn.ModuleList(Block(before if i == 0 else after, after) for i in range(blocks))
-        self.attn = nn.ModuleList(Attention(after, heads, side) for _ in range(blocks if heads else 0))
+        self.block = nn.ModuleList(Block(inputs if i == 0 else outputs, outputs) for i in range(blocks))
+        self.attn = nn.ModuleList(Attention(outputs, heads, side) for _ in range(blocks if heads else 0))
 
     def forward(self, x: Tensor, queries: Tensor | None = None) -> Tensor:
         for i, block in enumerate(self.block):
@@ -120,18 +120,18 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Maps crops N×3×S×S to vectors to look up, N×code×S/32×S/32. Also returns maps for queries: the middle's, and
-    a list with one map per level, finest first."""
+    """Maps crops N×3×S×S to vectors to look up, N×code×S/32×S/32. Also returns maps for queries: the map of the
+    middle, and a list with one map per level, finest first."""
 
     def __init__(self, widths: Sequence[int], code: int, heads: int, size: int) -> None:
         super().__init__()
         last = len(widths) - 1
         self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
-        for i, (before, after) in enumerate(zip((widths[0], *widths), widths, strict=False)):
-            level = Level(before, after, 2, heads if i == last else 0, size >> i)
+        for i, (inputs, outputs) in enumerate(zip((widths[0], *widths), widths, strict=False)):
+            level = Level(inputs, outputs, 2, heads if i == last else 0, size >> i)
             if i < last:
-                level.downsample = Down(after)
+                level.downsample = Down(outputs)
             self.down.append(level)
         self.mid = Middle(widths[-1], heads, size >> last)
         self.norm_out = norm(widths[-1])
@@ -160,10 +160,10 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(code, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1], heads, size >> last)
         self.up = nn.ModuleList()
-        for i, (after, before) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True)):
-            level = Level(before, after, 3, heads if i > last - asked else 0, size >> i)
+        for i, (outputs, inputs) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True)):
+            level = Level(inputs, outputs, 3, heads if i > last - asked else 0, size >> i)
             if i > 0:
-                level.upsample = Up(after)
+                level.upsample = Up(outputs)
             self.up.append(level)
         self.norm_out = norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
@@ -184,7 +184,7 @@ class Dictionary(nn.Module):
         self.embedding = nn.Embedding(entries, code)
 
     def distances(self, vectors: Tensor) -> Tensor:
-        """Computes squared distances N×h×w×entries. Leaves out the term that is the same for all entries."""
+        """Computes squared distances N×h×w×entries. Omits the term that is equal for all entries."""
         entries = self.embedding.weight
         return entries.square().sum(1) - 2 * (vectors.permute(0, 2, 3, 1) @ entries.t())
 
@@ -215,7 +215,7 @@ def build(
 ) -> RestoreFormer:
     """Builds a network with random weights, in evaluation mode.
 
-    ``heads=8, asked=1`` is RestoreFormer, ``heads=4, asked=2`` RestoreFormer++. ``asked``: number of levels with
-    cross-attention; ``entries``×``code``: size of the dictionary. ``width`` and ``size`` (pixels) are multiples of 32.
+    ``heads=8, asked=1`` is RestoreFormer, ``heads=4, asked=2`` is RestoreFormer++. ``asked``: number of levels with
+    cross-attention. ``entries``×``code``: size of the dictionary. ``width`` and ``size`` (pixels) are multiples of 32.
     """
     return RestoreFormer(heads, asked, width, entries, code, size).eval()

@@ -257,7 +257,7 @@ def test_segments_share_a_process_until_it_crashes(
         os.kill(first, 9)
 
     (killer := threading.Thread(target=kill)).start()
-    assert make_segment(folder, plan, 2, 1, "run") in (("crashed", "its process ended by SIGKILL"), ("done", ""))
+    assert make_segment(folder, plan, 2, 1, "run") in (("crashed", "its process was ended by SIGKILL"), ("done", ""))
     killer.join()
     assert ("done", "") in [make_segment(folder, plan, 3, 1, "run") for _ in range(2)]  # it may die only now
     second = process_of(3)

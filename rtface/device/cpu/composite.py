@@ -1,9 +1,9 @@
 """Adds corrections to native planes and leaves all other samples unchanged.
 
 For each face and component, the correction is converted to code values, low-passed if the map shrinks it, warped to the
-plane, dithered, added in float, rounded one time, and clipped to the wider of the legal range and the source sample.
+plane, dithered, added in float, rounded once, and clipped to the wider of the legal range and the source sample.
 
-Dither. Before rounding, a sample at column x, row y of its plane (of its field's rows, for a field) gets
+Before rounding, dither t is added to the sample at column x, row y of its plane (for a field, of the field's rows):
 
     t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
     h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
@@ -41,7 +41,7 @@ class Patch:
     """One face's correction, cut to where its mask is above 0.
 
     Attributes:
-        correction: float32 h×w×3, RGB in native code-value units of 1 = full scale, 0 outside the mask.
+        correction: float32 h×w×3, RGB in native code values (1 = full scale), 0 outside the mask.
         mask: float32 h×w.
         support: uint8 h×w, 255 where the mask is above 0.
         matrix: 2×3, display → patch (corner convention).
@@ -75,31 +75,31 @@ def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None
     part = correction[y0:y1, x0:x1]
     total = cv2.norm(part, cv2.NORM_L1)
     if not np.isfinite(total):
-        raise EngineError("a correction is not finite; the frame was left as it is", code="correction_not_finite")
+        raise EngineError("a correction contains NaN or infinity; the frame is unchanged", code="correction_not_finite")
     if total == 0.0:
         return None
     return Patch(part, mask[y0:y1, x0:x1], support[y0:y1, x0:x1], compose(translation(-x0, -y0), matrix))
 
 
 def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list[int]]:
-    """Groups the indices of overlapping patches by `display_box`. Different groups do not overlap."""
+    """Groups the indices of overlapping boxes (`Patch.display_box`). Boxes of different groups do not overlap."""
     groups: list[tuple[list[float], list[int]]] = []
     for n, (x0, y0, x1, y1) in enumerate(boxes):
         box = [x0 - 8, y0 - 8, x1 + 8, y1 + 8]  # a subsampled sample covers more than one pixel
         members = [n]
-        apart: list[tuple[list[float], list[int]]] = []
-        for other, others in groups:
-            if box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]:
-                members = others + members
-                box = [min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])]
+        separate: list[tuple[list[float], list[int]]] = []
+        for area, indices in groups:
+            if box[0] < area[2] and area[0] < box[2] and box[1] < area[3] and area[1] < box[3]:
+                members = indices + members
+                box = [min(box[0], area[0]), min(box[1], area[1]), max(box[2], area[2]), max(box[3], area[3])]
             else:
-                apart.append((other, others))
-        groups = [*apart, (box, members)]
+                separate.append((area, indices))
+        groups = [*separate, (box, members)]
     return [members for _, members in groups]
 
 
 def rows(form: Layout, color: Color) -> dict[Role, Float]:
-    """Returns each component's weights for converting RGB to codes. Three weights each; 1 = full scale."""
+    """Returns three weights per component to convert RGB to codes. 1 = full scale."""
     full = full_range(form, color)
     luma = code_range(form.bits, full, chroma=False).scale
     if form.kind == "rgb":
@@ -115,13 +115,13 @@ def rows(form: Layout, color: Color) -> dict[Role, Float]:
 def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tuple[Float32, bool]:
     """Warps one component of a patch (float32 h×w) to its plane's `box`.
 
-    `to_plane` is display → plane. The flag is True if filtering may have spread the correction beyond its mask.
+    `to_plane` is display → plane. Also returns whether filtering may have spread the correction beyond its mask.
     """
     forward = compose(to_plane, invert(patch.matrix))
     shrink = footprint(invert(forward))
     cubic = min(shrink) < 1.0 / SMOOTH_FROM
     values, undo = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
-    if cubic:  # doubling with a separable cubic, then warping linearly: 3 % from a cubic warp in a third of the time
+    if cubic:  # doubling by a cubic, then warping linearly: within 3 % of a cubic warp, in a third of the time
         values = cv2.resize(values, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         undo = compose(undo, scaling(0.5, 0.5))
     forward = compose(translation(-box[0], -box[1]), forward, undo)
@@ -173,7 +173,7 @@ class Placement:
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
-        """Returns a uint8 map, h×w, that exceeds 0 where a mask does."""
+        """Returns a uint8 map, h×w, above 0 wherever a mask is."""
         if self._gate is None:
             self._gate = np.zeros((self.box[3] - self.box[1], self.box[2] - self.box[0]), np.uint8)
             for patch, box in self._group:
@@ -185,7 +185,7 @@ class Placement:
         """Returns one component's correction in code values, and its gate.
 
         A gate of None allows writes wherever the correction is not 0. The sum of overlapping masks is limited to 1:
-        d = Σ dᵢ / max(1, Σ mᵢ), so two faces never correct a sample twice.
+        d = Σ dᵢ / max(1, Σ mᵢ), so two faces never correct a sample twice as strongly.
         """
         kernel = row.astype(np.float32)[None]
         if len(self._group) == 1:
@@ -246,7 +246,7 @@ def _mix(value: _T) -> _T:
 
 
 @lru_cache(maxsize=8)
-def _dither_sheet(width: int) -> Float32:
+def _dither_table(width: int) -> Float32:
     """Repeats the 256×256 tile to 512 rows and at least `width` columns. Values are (k + 0.5)/128 − 0.5."""
     tile = (_mix(np.arange(65536, dtype=np.uint64)) >> 25).astype(np.float32).reshape(256, 256)
     return np.tile((tile + 0.5) / 128.0 - 0.5, (2, width // 256)).astype(np.float32)
@@ -256,7 +256,7 @@ class Dither:
     """Rounding offsets of one component of one frame (see the module's docstring).
 
     Attributes:
-        offset: ox and oy of the module's docstring.
+        offset: ox and oy.
     """
 
     def __init__(self, pts: int, component: int, parity: int | None) -> None:
@@ -266,8 +266,8 @@ class Dither:
     def of(self, x: int, y: int, width: int, height: int) -> Float32:
         """Returns the offsets from column x and row y: float32 height × width, |t| < 0.5. At most 256 rows."""
         x, y = (x + self.offset[0]) & 255, (y + self.offset[1]) & 255
-        sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # multiples of 512 keep the number of sheets small
-        return sheet[y : y + height, x : x + width]
+        table = _dither_table(((x + width) // 512 + 1) * 512)  # multiples of 512 keep the number of tables small
+        return table[y : y + height, x : x + width]
 
 
 _STRIP_SAMPLES = 65536  # source, sum and result of one strip fit into a core's cache

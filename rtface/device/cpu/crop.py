@@ -24,18 +24,18 @@ from rtface.geometry.transforms import (
     translation,
 )
 
-HALF_BELOW = 0.7  # below this footprint, chroma is first sampled at half the target's size
+HALF_BELOW = 0.7  # footprint below which chroma is first sampled at half the target's size
 BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
 
 
 def smoothing(shrink: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
     """Returns the filters for a shrink in x and y: area factors, Gaussian size (1, 1: none) and sigmas."""
     nx, ny = max(1, int(shrink[0] + 0.05)), max(1, int(shrink[1] + 0.05))
-    rest = (shrink[0] / nx, shrink[1] / ny)
-    if max(rest) <= BLUR_FROM:
+    residual = (shrink[0] / nx, shrink[1] / ny)
+    if max(residual) <= BLUR_FROM:
         return (nx, ny), (1, 1), (0.0, 0.0)
-    # The variance of a box of `rest` samples minus the variance of a box of one sample.
-    sx, sy = (float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest)
+    # The variance of a box of `residual` samples minus the variance of a box of one sample.
+    sx, sy = (float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in residual)
     size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in (sx, sy)]
     return (nx, ny), (size[0], size[1]), (max(sx, 0.01), max(sy, 0.01))
 
@@ -44,7 +44,7 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
     """Filters an image before it shrinks by `shrink`.
 
     Whole factors of `shrink` (source samples per target sample) are area-averaged, and the remainder (below 2) is
-    blurred: `warpAffine` has no area filter.
+    blurred, because `warpAffine` has no area filter.
 
     Returns:
         The filtered image, reduced by the whole factors, and the matrix from its coordinates to the input's
@@ -68,7 +68,7 @@ def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _reach(matrix: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[Box, tuple[float, float]]:
+def _source_box(matrix: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[Box, tuple[float, float]]:
     """Returns the box of a plane that `sample` reads, and the footprint. Cached, because u and v share both."""
     back = invert(np.frombuffer(matrix).reshape(2, 3))
     shrink = footprint(back)
@@ -86,7 +86,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     `matrix` is plane → target (corner convention). Returns h×w code values, shifted down: uint8, or float32 above 8
     bits.
     """
-    (x0, y0, x1, y1), shrink = _reach(matrix.tobytes(), plane.shape, size)
+    (x0, y0, x1, y1), shrink = _source_box(matrix.tobytes(), plane.shape, size)
     image = plane[y0:y1, x0:x1]
     if image.strides[1] != image.itemsize or not image.dtype.isnative:
         image = np.ascontiguousarray(image, plane.dtype.newbyteorder("="))
@@ -97,7 +97,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
     forward = compose(matrix, translation(x0, y0), unshrink)
     half = chroma and halved(shrink, size)
-    if half:  # a quarter of the work
+    if half:  # costs a quarter
         forward = compose(scaling(0.5, 0.5), forward)
     out: Any = cv2.warpAffine(
         image,
@@ -110,7 +110,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
 
 
 def full_range(form: Layout, color: Color) -> bool:
-    """Returns True if black is code 0. The format takes precedence over the stream."""
+    """Returns True if the pixel format or the stream has full range. Black is then code 0."""
     return form.full_range or color.full_range
 
 

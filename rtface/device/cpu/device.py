@@ -48,7 +48,7 @@ class HostCorrection:
         pixels: float32 h×w×3, RGB, −1…1 (1 = white), masked: the crop, or the part of it that is not 0.
         mask: float32 h×w, 0…1.
         matrix: float64 2×3, display → coordinates in `pixels`.
-        dithered: whether sums are dithered before rounding; without dither, equal frames stay equal.
+        dithered: whether sums are dithered before rounding. Without dither, equal frames yield equal results.
     """
 
     pixels: Float32
@@ -68,8 +68,8 @@ class CpuDevice:
 
     Args:
         threads: limit of OpenCV's threads in this process; None leaves the limit to the pipeline's thread budget.
-        warn: function that is called with a key and a message for each frame with a problem that the user should know;
-            logs by default.
+        warn: function that is called with a key and a message for each frame with a problem that concerns the user;
+            by default, the message is logged.
     """
 
     name = "cpu"
@@ -87,7 +87,7 @@ class CpuDevice:
         view: CpuView | None = frame.views.cached.get(key)
         if view is None:
             view = CpuView(frame, self._swscale)
-            # A converted image is not cached: it would at least double the memory of queued frames.
+            # A converted image is not cached, because it would at least double the memory of queued frames.
             if view.image is frame.image:
                 frame.views.cached[key] = view
         return view
@@ -114,7 +114,7 @@ class CpuDevice:
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
         """Applies `rtface.correct.shape_part` to each face."""
-        return [_shaped(face) for face in faces]
+        return [_shape_face(face) for face in faces]
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
         """Returns the correction's array and matrix."""
@@ -122,14 +122,14 @@ class CpuDevice:
         return correction.pixels, correction.matrix
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
-        """Returns the same crops, which are in host memory."""
+        """Returns the crops unchanged: they are in host memory."""
         return [Crops(host_array(c.pixels), c.matrices) for c in crops]
 
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
-        """Does nothing: crops use no device memory."""
+        """Does nothing, because crops use no device memory."""
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
-        """Returns the same crops, which `drop` did not release."""
+        """Returns the crops unchanged: `drop` does not release them."""
         return crops
 
     def warn_converted(self, frame: Frame) -> None:
@@ -137,19 +137,19 @@ class CpuDevice:
         name = frame.image.format.name
         self._warn(
             "pixel_format",
-            f"frames with faces are converted from {name} to {fallback(name)}, to which corrections can be added",
+            f"frames with faces are converted from {name} to {fallback(name)}, because only these can be corrected",
         )
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
-        """Adds corrections to the frame's planes. Samples under no mask stay bit-identical.
+        """Adds corrections to the frame's planes. Samples outside all masks stay bit-identical.
 
         Args:
-            frame: the frame to correct. If there is something to write, `make_writable()` precedes the writing.
+            frame: the frame to correct. `make_writable()` is called before the first write.
             corrections: `HostCorrection` objects, which may differ in size.
 
         Returns:
-            The given frame if there is nothing to write, else the frame marked `touched`. If the pixel format has to be
-            converted first, the returned frame has another image, and a warning is counted.
+            The argument if there is nothing to write, else the frame marked `touched`. If its pixel format must first
+            be converted, the returned frame has a new image, and the user is warned.
 
         Raises:
             EngineError: a correction contains NaN or infinity. The frame is unchanged in this case.
@@ -219,7 +219,7 @@ class CpuDevice:
         return replace(frame, touched=True)
 
 
-def _shaped(face: ShapeTask) -> HostCorrection:
+def _shape_face(face: ShapeTask) -> HostCorrection:
     matrix, size, restored, state = face.crops.matrices[0], face.crops.size, face.restored, state_of(face)
     crop = host_array(face.crops.pixels)[0]
     if restored is None:

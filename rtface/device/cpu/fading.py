@@ -1,6 +1,6 @@
 """Removes a film's fading, with one smooth, rising curve per channel.
 
-Each step gives the same bits on every machine, so that `rtface verify` can repeat the removal on the input.
+Every step is bit-identical on all machines, so that `rtface verify` can repeat the removal on the input.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.protocols import Item
 
 _CHROMA: tuple[Role, ...] = ("u", "v")
-_STEPS, _ROWS = (1 << 16) - 1, 64  # intervals of a curve's table; luma rows processed together
+_STEPS, _ROWS = (1 << 16) - 1, 64  # intervals of a curve's table; luma rows per block
 
 
 def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
-    """Removes the fading from a frame in place, in its own format. The frame must have no other owner.
+    """Removes the fading from a frame in place, in its own format. No other code may use the frame.
 
-    Returns gray frames unchanged: they have no dyes.
+    Returns gray frames unchanged, because they have no dyes.
 
     Raises:
         InputError: the pixel format cannot be converted.
@@ -61,7 +61,7 @@ def _table(power: float, gain: float) -> Float32:
     return (np.rint(curve * (1 << 22)) / (1 << 22)).astype(np.float32)
 
 
-def _through(table: Float32, values: Float32) -> Float32:
+def _apply_curve(table: Float32, values: Float32) -> Float32:
     """Maps values through a curve. Values outside 0…1 keep their distance from the nearer end of the range."""
     inside: Float32 = np.clip(values, 0, 1, dtype=np.float32)
     return np.asarray(table[np.rint(inside * np.float32(_STEPS)).astype(np.int32)] + (values - inside), np.float32)
@@ -82,22 +82,22 @@ def _unfade_rows(views: dict[Role, Samples], row: int, form: Layout, color: Colo
     def write(role: Role, values: Float32) -> None:
         legal = code_range(form.bits, full, chroma=role in ("u", "v"))
         codes = np.rint(values * np.float32(legal.scale) + np.float32(legal.offset))
-        into: NDArray[Any] = part(role)
-        into[...] = np.clip(codes, 0, (1 << form.bits) - 1).astype(np.uint16) << form.shift
+        target: NDArray[Any] = part(role)
+        target[...] = np.clip(codes, 0, (1 << form.bits) - 1).astype(np.uint16) << form.shift
 
     if form.kind == "rgb":
         roles: tuple[Role, ...] = ("r", "g", "b")
         for role, table in zip(roles, tables, strict=True):
-            write(role, _through(table, read(role)))
+            write(role, _apply_curve(table, read(role)))
         return
-    to_rgb, back = np.linalg.inv(ycbcr_from_rgb(color.matrix)).round(12), ycbcr_from_rgb(color.matrix)
+    to_rgb, from_rgb = np.linalg.inv(ycbcr_from_rgb(color.matrix)).round(12), ycbcr_from_rgb(color.matrix)
     luma = read("y")
     across, down = form.subsampling
     height, width = luma.shape
     u, v = (np.repeat(np.repeat(read(role), down, 0), across, 1)[:height, :width] for role in _CHROMA)
-    rgb = [_through(table, _sum(weights, (luma, u, v))) for table, weights in zip(tables, to_rgb, strict=True)]
-    write("y", _sum(back[0], rgb))
-    for role, weights in zip(_CHROMA, back[1:], strict=True):
+    rgb = [_apply_curve(table, _sum(weights, (luma, u, v))) for table, weights in zip(tables, to_rgb, strict=True)]
+    write("y", _sum(from_rgb[0], rgb))
+    for role, weights in zip(_CHROMA, from_rgb[1:], strict=True):
         write(role, _mean(_sum(weights, rgb), down, across))
 
 

@@ -20,7 +20,7 @@ from rtface.util.av_gpu import software
 if TYPE_CHECKING:
     import av
 
-_EDGE = 1e-6  # maximum shift of a corner by rounding, in display pixels
+_EDGE = 1e-6  # maximum rounding error of a corner, in display pixels
 
 
 def native_image(image: av.VideoFrame) -> av.VideoFrame:
@@ -53,17 +53,17 @@ class CpuView(FrameView):
         form = layout(self.image.format.name)
         assert form is not None
         self._form: Layout = form
-        # The view must not refer to the frame, which holds the view: a cycle would free the frame's memory late.
+        # The frame caches the view. A reference back to the frame would be a cycle, which is only freed late.
         self._color, self._display = frame.color, frame.display
         self._field: Field | None = frame.field
         self._parity = field_parity(frame.display, frame.field)
         self._samples: tuple[dict[Role, Samples], Layout, Color, dict[Role, Float]] | None = None
         self._swscale = swscale
 
-    def _whole(self, width: int, height: int) -> Bytes:
+    def _render(self, width: int, height: int) -> Bytes:
         """Scales the frame with swscale, which is faster. Fields and HDR curves need the base class's method."""
         if self._parity is not None or curve_of(self._color) is not None:
-            return super()._whole(width, height)
+            return super()._render(width, height)
         display, color = self._display, self._color
         turns = display.quarter_turns % 4
         w, h = (height, width) if turns % 2 else (width, height)
@@ -84,7 +84,7 @@ class CpuView(FrameView):
     def rgb(self, matrix: Float, size: tuple[int, int], *, native: bool = False) -> Float32:
         """Returns the region that `matrix` (display → region) maps to `size` (w, h).
 
-        RGB float32 3×h×w, 0…1; edges replicate. `native` leaves HDR values as coded.
+        RGB float32 3×h×w, 0…1; edges replicate. With `native`, HDR values stay as coded.
         """
         return sample_rgb(*self._read(), matrix, size, native=native)
 

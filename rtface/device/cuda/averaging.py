@@ -1,9 +1,9 @@
 """Averages faces over time on a GPU, for non-recurrent engines (`rtface.correct.temporal`).
 
 Each crop gets a reduced copy when it is cut (`Submission.put_crops`), which is downloaded on the `urgent` stream while
-the network processes the crop. This download is the only wait. From the copy the host computes motion and gate at a
-quarter of the side, and uploads both. After the network, the `finish` stream warps the average, which stays on the GPU,
-mixes it with the answer, and stores the result. Memory is allocated only for new faces.
+the network processes the crop. The host waits only for this download. From the copy it computes motion and gate at a
+quarter of the resolution, and uploads both. After the network, the `finish` stream warps the average, which stays on
+the GPU, mixes it with the answer, and stores the result. Memory is allocated only for new faces.
 """
 
 from __future__ import annotations
@@ -32,66 +32,66 @@ class GpuAverager:
     """Averages the answers of a frame's faces over time.
 
     Args:
-        steps: the device's object that submits work to the GPU.
+        submission: the device's object that submits work to the GPU.
     """
 
-    def __init__(self, steps: Submission) -> None:
-        self._streams, self._steps = steps.streams, steps
+    def __init__(self, submission: Submission) -> None:
+        self._streams, self._submission = submission.streams, submission
         self._state_pools: dict[int, StatePool] = {}
 
     def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:
         """Enqueues the averaging of one frame's answers, in place."""
-        small, kept = self._reduced(slots, faces)
+        small_crops, states = self._download(slots, faces)
         blends: list[Blend | None] = []
-        for (face, place, _), keep in zip(faces, kept, strict=True):
+        for (face, face_slot, _), state in zip(faces, states, strict=True):
             average = state_of(face).average
-            now, rows = small_of(small[id(place)], place.size)
-            blends.append(average.follow(now, rows, face.time, face.scale, has_average=average.kept is keep))
-            average.kept = keep
-        self._mix(slots, faces, kept, blends)
+            small_crop, rows = small_of(small_crops[id(face_slot)], face_slot.size)
+            blends.append(average.follow(small_crop, rows, face.time, face.scale, has_average=average.kept is state))
+            average.kept = state
+        self._mix(slots, faces, states, blends)
 
-    def _reduced(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
-        """Downloads reduced crops, keyed by the id of their slots. Also returns the states of the faces' averages."""
+    def _download(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
+        """Downloads reduced crops, by id of their face slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
-        sizes = [shaping.small_floats(place.size) for place in slots.faces]
+        sizes = [shaping.small_floats(face_slot.size) for face_slot in slots.faces]
         nbytes = 4 * sum(sizes)
 
         def down() -> list[FaceState]:
-            kept = [self._state(face, place) for face, place, _ in faces]
+            states = [self._state(face, face_slot) for face, face_slot, _ in faces]
             streams.urgent.wait(slot.cropped)
             streams.urgent.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
             streams.urgent.record(slot.fetched)
-            return kept
+            return states
 
-        kept = streams.run(down).result()
+        states = streams.run(down).result()
         slot.fetched.synchronize()
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
-        return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, kept
+        return {id(face_slot): part for face_slot, part in zip(slots.faces, parts, strict=True)}, states
 
-    def _state(self, face: ShapeTask, place: FaceSlot) -> FaceState:
+    def _state(self, face: ShapeTask, face_slot: FaceSlot) -> FaceState:
         """Returns the state of a face's average, or creates one."""
-        size = place.size
+        size = face_slot.size
         if size not in self._state_pools:
             self._state_pools[size] = StatePool(self._streams.gpu, 12 * size * size)
-        kept = state_of(face).average.kept
-        if isinstance(kept, FaceState) and kept.home is self._state_pools[size]:
-            return kept
+        state = state_of(face).average.kept
+        if isinstance(state, FaceState) and state.home is self._state_pools[size]:
+            return state
         return self._state_pools[size].take()
 
     def _mix(
-        self, slots: FrameSlots, faces: Sequence[Averaged], kept: Sequence[FaceState], blends: Sequence[Blend | None]
+        self, slots: FrameSlots, faces: Sequence[Averaged], states: Sequence[FaceState], blends: Sequence[Blend | None]
     ) -> None:
         """Uploads and runs the blends, then stores the averages."""
         slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), AVERAGE)
-        self._steps.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
+        self._submission.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
         base = at = stage.on_gpu().address
         at += rows.nbytes
-        mixed = [(*face, blend, keep) for face, blend, keep in zip(faces, blends, kept, strict=True) if blend]
-        for row, (face, place, box, blend, keep) in zip(rows, mixed, strict=True):
+        blended = [(*face, blend, state) for face, blend, state in zip(faces, blends, states, strict=True) if blend]
+        for row, (face, face_slot, box, blend, state) in zip(rows, blended, strict=True):
             x0, y0, x1, y1 = low_box(box)
-            row["r"], row["mean"], row["size"] = place.restored, keep.at[0], place.size
+            row["r"], row["mean"], row["size"] = face_slot.restored, state.at[0], face_slot.size
             row["x"], row["y"], row["columns"], row["rows"] = SHRINK * x0, SHRINK * y0, x1 - x0, y1 - y0
             row["cubic"] = face.scale < FINE
             for name, values in (("gate", blend.gate), ("flow", blend.flow)):
@@ -102,18 +102,16 @@ class GpuAverager:
                     at += len(parts[-1])
 
         def store_averages() -> None:
-            for (_, place, _), keep in zip(faces, kept, strict=True):
-                finish.copy(
-                    keep.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
-                )
+            for (_, slot, _), state in zip(faces, states, strict=True):
+                finish.copy(state.memory, slot.memory, 12 * slot.size**2, source_at=slot.restored - slot.memory.address)
 
-        done = self._steps.put(
+        done = self._submission.put(
             slot,
             "average",
             np.concatenate([rows.view(np.uint8), *parts]),
-            shaping.average_launches(rows, base) if mixed else [],
-            reads=[keep.memory for keep in kept],
-            writes=[place.memory for _, place, _ in faces],
+            shaping.average_launches(rows, base) if blended else [],
+            reads=[state.memory for state in states],
+            writes=[face_slot.memory for _, face_slot, _ in faces],
             after=store_averages,
             waits=slots.inferred,
         )

@@ -1,6 +1,6 @@
-"""Reusable GPU buffers: one for each frame and each face in progress.
+"""Reusable GPU buffers for the frames and faces in progress.
 
-Slots keep their memory: after the largest frame and the most faces of a run, nothing more is allocated.
+Unused slots keep their memory. A run therefore allocates no more after its largest frame and maximum number of faces.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from rtface.device.cuda.stream_thread import StreamThread
 
 
 class GrowingBuffer:
-    """A growing GPU buffer, optionally with an equal pinned host buffer.
+    """A growing buffer in GPU memory, pinned host memory, or both.
 
     Attributes:
-        memory, pinned: None until the first `need`.
+        memory, pinned: the blocks on the GPU and on the host; None until the first `need` or if not requested.
     """
 
     def __init__(self, gpu: Gpu, *, pinned: bool = False, device: bool = True) -> None:
@@ -30,9 +30,9 @@ class GrowingBuffer:
         """Grows the buffer to `nbytes` or more. Growing loses the contents. Call it only on the stream thread."""
         if nbytes <= self.nbytes:
             return
-        before = self.nbytes
+        old_nbytes = self.nbytes
         self.close()
-        nbytes = aligned(max(nbytes + nbytes // 8, 2 * before))  # adds headroom: growing waits for the whole GPU
+        nbytes = aligned(max(nbytes + nbytes // 8, 2 * old_nbytes))  # with headroom, because growing waits for the GPU
         if self._with_device:
             self.memory = self._gpu.allocate(nbytes)
         if self._with_pinned:
@@ -48,9 +48,9 @@ class GrowingBuffer:
         return self.pinned
 
     def close(self) -> None:
-        for piece in (self.memory, self.pinned):
-            if piece is not None:
-                piece.close()
+        for block in (self.memory, self.pinned):
+            if block is not None:
+                block.close()
         self.memory = self.pinned = None
         self.nbytes = 0
 
@@ -63,7 +63,8 @@ class SlotPool(Generic[S]):
 
     Args:
         streams: the GPU's stream thread.
-        make, free: functions that create and free one slot; called by the stream thread.
+        make: function that creates a slot on the stream thread.
+        free: function that frees a slot.
     """
 
     def __init__(self, streams: StreamThread, make: Callable[[], S], free: Callable[[S], None]) -> None:
@@ -73,7 +74,7 @@ class SlotPool(Generic[S]):
         self._lock = threading.Lock()
 
     def take(self) -> S:
-        """Takes an idle slot, or creates one. Raises OutOfDeviceMemory."""
+        """Returns an idle slot, or creates one. Raises OutOfDeviceMemory."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -84,7 +85,7 @@ class SlotPool(Generic[S]):
 
     def give(self, slot: S) -> None:
         with self._lock:
-            assert slot not in self._idle, "a slot is given back twice"
+            assert slot not in self._idle, "the slot was already returned"
             self._idle.append(slot)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Plans corrections of native planes on a GPU: the affected samples, and the job."""
+"""Plans the addition of corrections to native planes on a GPU: the affected samples, and the job."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PastePlan:
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
             for roles in grids(form):
-                spots = self._meet(faces, groups, roles, places[roles[0]], neutral, probe, scratch)
+                spots = self._spots_on(faces, groups, roles, places[roles[0]], neutral, probe, scratch)
                 self._spots.append((roles, spots))
                 if spots:
                     self.boxes.update(dict.fromkeys(roles, union(spot.box for spot in spots)))
@@ -76,7 +76,7 @@ class PastePlan:
         weights = gray_rows if self._colourless else rows
         self._weights = {role: tuple(row.tolist()) for role, row in weights(form, frame.color).items()}
 
-    def _meet(
+    def _spots_on(
         self,
         faces: list[PasteFace],
         groups: list[list[int]],
@@ -86,21 +86,21 @@ class PastePlan:
         probe: bool,
         scratch: Scratch,
     ) -> list[Spot]:
-        """Returns spots as `composite.Placement` and `warp_patch` place them. `place` maps the plane to the display."""
+        """Returns a grid's spots like `composite.Placement` and `warp_patch`. `place` maps the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
-        backs = [compose(face.m, place) for face in faces]
+        to_parts = [compose(face.m, place) for face in faces]
         boxes: list[Box | None] = []
-        for face, back in zip(faces, backs, strict=True):
-            box = clip_box(bounds(invert(back), (0.0, 0.0, face.width, face.height), 1.0), width, height)
+        for face, to_part in zip(faces, to_parts, strict=True):
+            box = clip_box(bounds(invert(to_part), (0.0, 0.0, face.width, face.height), 1.0), width, height)
             boxes.append(box if box[0] < box[2] and box[1] < box[3] else None)
-        shared, tints = [False] * len(faces), [0] * len(faces)
+        overlapped, tints = [False] * len(faces), [0] * len(faces)
         for group in groups:
             for n in group:
-                shared[n] = len(group) > 1
-            inside = [box for n in group if (box := boxes[n]) is not None]
-            if not inside or "y" in roles:
+                overlapped[n] = len(group) > 1
+            group_boxes = [box for n in group if (box := boxes[n]) is not None]
+            if not group_boxes or "y" in roles:
                 continue
-            box = union(inside)
+            box = union(group_boxes)
             if "r" in roles:
                 self._colourless = self._colourless and neutral is not None and neutral(box)
             elif neutral is not None and neutral(box):
@@ -111,8 +111,8 @@ class PastePlan:
                 for n in group:
                     tints[n] = len(self._tints)
         return [
-            spot_of(face, box, back, group, tint, len(roles), scratch)
-            for face, box, back, group, tint in zip(faces, boxes, backs, shared, tints, strict=True)
+            spot_of(face, box, to_part, group, tint, len(roles), scratch)
+            for face, box, to_part, group, tint in zip(faces, boxes, to_parts, overlapped, tints, strict=True)
             if box is not None
         ]
 
@@ -138,33 +138,35 @@ class PastePlan:
         ]
         tints_at = self._probe(job, surface, base) if self._tints else 0
         filters.launch(job)
-        patches, near = list[bytes](), list[int]()
+        patches, neighbours = list[bytes](), list[int]()
         for target, ((_, spots), values) in enumerate(zip(self._spots, sources, strict=True)):
-            before = len(patches)
+            first_patch = len(patches)
             for spot, value in zip(spots, values, strict=True):
                 x0, y0, x1, y1 = spot.box
-                nears = [
-                    before + n
+                overlaps = [
+                    first_patch + n
                     for n, (a0, b0, a1, b1) in enumerate(other.box for other in spots)
                     if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1
                 ]
-                coloured = tints_at + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
+                result_at = tints_at + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
                 patches.append(
-                    self._patch(spot, target, value, masks[spot.face.number], (len(near), len(nears)), coloured)
+                    self._patch(
+                        spot, target, value, masks[spot.face.number], (len(neighbours), len(overlaps)), result_at
+                    )
                 )
-                near += nears
+                neighbours += overlaps
         first, second = (
-            *(self._aim(surface, base, roles) if spots else _NO_TARGET for roles, spots in self._spots),
+            *(self._target(surface, base, roles) if spots else _NO_TARGET for roles, spots in self._spots),
             _NO_TARGET,
         )[:2]
         head = packed(PASTE_JOB, len(patches), 0, *first, *second)
         boxes = [spot.box for _, spots in self._spots for spot in spots]
         extent = max(x1 - x0 for x0, _, x1, _ in boxes), max(y1 - y0 for _, y0, _, y1 in boxes)
-        job.add("paste", extent, len(patches), head, *patches, np.array(near, np.int32))
+        job.add("paste", extent, len(patches), head, *patches, np.array(neighbours, np.int32))
         return job
 
     def _probe(self, job: LaunchList, surface: SampleMap, base: int) -> int:
-        """Makes the GPU check whether chroma boxes are gray. Returns the offset of the first result in the job."""
+        """Adds a check whether chroma boxes are gray. Returns the offset of the first result in the job."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
         rows = [
@@ -219,10 +221,11 @@ class PastePlan:
         target: int,
         source: tuple[int, int, int, int, int, int],
         mask: int,
-        near: tuple[int, int],
-        coloured: int,
+        neighbours: tuple[int, int],
+        result_at: int,
     ) -> bytes:
-        """Packs a `PATCH`. `mask` is the address of the whole mask."""
+        """Packs a `PATCH`. `mask` is the address of the whole mask; `neighbours` is start and length in the list of
+        overlapping patches; `result_at` is the offset of `tint`'s result, 0 without a check."""
         face, (values, plane, pitch, width, height, channels) = spot.face, source
         weights = [self._weights[role] for role in self._spots[target][0]] if spot.lowpass is None else _UNMIXED
         weights = [*weights, *[(0.0, 0.0, 0.0)] * (3 - len(weights))]
@@ -242,29 +245,29 @@ class PastePlan:
             spot.cubic,
             target,
             *spot.box,
-            *near,
+            *neighbours,
             *weights[0],
             *weights[1],
             *weights[2],
             *spot.m,
             *spot.k,
-            coloured,
+            result_at,
         )
 
-    def _aim(self, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> tuple[float, ...]:
+    def _target(self, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> tuple[float, ...]:
         """Returns the values of a `TARGET`."""
         form, frame = self._form, self._frame
         x, y, *_ = self.boxes[roles[0]]
-        component, none = surface.maps[roles[0]], (0,) * (3 - len(roles))
+        component, padding = surface.maps[roles[0]], (0,) * (3 - len(roles))
         parity = field_parity(frame.display, frame.field)
-        legal = [code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v")) for role in roles]
+        ranges = [code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v")) for role in roles]
         dither_x, dither_y = zip(
             *(Dither(frame.pts, 0 if self._colourless else _COMPONENTS[role], parity).offset for role in roles),
             strict=True,
         )
         return (
             *(surface.address(role, base, x, y) for role in roles),
-            *none,
+            *padding,
             component.pitch,
             form.components[roles[0]][2],
             form.dtype.itemsize,
@@ -273,12 +276,12 @@ class PastePlan:
             x,
             y,
             *dither_x,
-            *none,
+            *padding,
             *dither_y,
-            *none,
-            *(each.low for each in legal),
-            *none,
-            *(each.high for each in legal),
-            *none,
+            *padding,
+            *(codes.low for codes in ranges),
+            *padding,
+            *(codes.high for codes in ranges),
+            *padding,
             0,
         )

@@ -22,7 +22,7 @@ _NO_SOURCE = (0,) * 17
 
 
 class _Cut(NamedTuple):
-    """One crop on one grid: the box of its samples, and the map from its pixels to the samples after low-pass and
+    """One crop on one grid: the box of its samples, and the map from its pixels to these samples after low-pass and
     halving."""
 
     box: Box
@@ -56,8 +56,8 @@ class CropPlan:
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
             for roles in grids(form):
                 place, (height, width) = places[roles[0]], plane_shape(frame, form, roles[0])
-                backs = [invert(compose(matrix, place)) for matrix in matrices]
-                cuts = [_cut(back, size, width, height, form, roles, scratch) for back in backs]
+                to_planes = [invert(compose(matrix, place)) for matrix in matrices]
+                cuts = [_cut(to_plane, size, width, height, form, roles, scratch) for to_plane in to_planes]
                 self._cuts.append((roles, cuts))
                 for part, cut in zip(self.parts, cuts, strict=True):
                     part.update(dict.fromkeys(roles, cut.box))
@@ -89,8 +89,8 @@ class CropPlan:
             sources.append([_NO_SOURCE] * self._count)
         faces = (
             [
-                packed(CROP_FACE, *first, *second, to, kept)
-                for first, second, to, kept in zip(*sources, pixels, native or [0] * self._count, strict=True)
+                packed(CROP_FACE, *first, *second, crop, coded)
+                for first, second, crop, coded in zip(*sources, pixels, native or [0] * self._count, strict=True)
             ]
             if sources
             else []
@@ -120,28 +120,28 @@ class CropPlan:
 
 
 def _cut(
-    back: Float, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
+    to_plane: Float, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
 ) -> _Cut:
-    """Plans a cut as `device.cpu.crop.sample` makes it. `back` maps the crop to a plane (`width` × `height`)."""
-    shrink = footprint(back)
-    most = max(shrink)
-    x0, y0, x1, y1 = bounds(back, (0, 0, size, size), 2.0 * max(most, 1.0) + 1.0)
+    """Plans a crop like `device.cpu.crop.sample`. `to_plane` maps the crop to a plane (`width` × `height`)."""
+    shrink = footprint(to_plane)
+    max_shrink = max(shrink)
+    x0, y0, x1, y1 = bounds(to_plane, (0, 0, size, size), 2.0 * max(max_shrink, 1.0) + 1.0)
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region outside the plane shows its edge
     x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
     wide, high = x1 - x0, y1 - y0
     factors, lowpass = (1, 1), None
-    if most > BLUR_FROM:
+    if max_shrink > BLUR_FROM:
         lowpass = plan_lowpass(shrink, wide, high, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
         if lowpass is not None:
             factors, wide, high = lowpass.factors, lowpass.result.width, lowpass.result.height
-    half = "u" in roles and halved((most, most), (size, size))
+    half = "u" in roles and halved((max_shrink, max_shrink), (size, size))
     if half:
-        back = compose(back, scaling(2.0, 2.0))
-    m = between_centres(back, (x0, y0), (0.0, 0.0), (1.0 / factors[0], 1.0 / factors[1]))
-    # The margin of half a sample allows for single precision.
-    end = (size // 2 if half else size) - 1
+        to_plane = compose(to_plane, scaling(2.0, 2.0))
+    m = between_centres(to_plane, (x0, y0), (0.0, 0.0), (1.0 / factors[0], 1.0 / factors[1]))
+    # The margin of half a sample allows for rounding to single precision.
+    last = (size // 2 if half else size) - 1
     inside = all(
-        first + end * (min(i, 0.0) + min(j, 0.0)) >= 0.5 and first + end * (max(i, 0.0) + max(j, 0.0)) <= side - 1.5
+        first + last * (min(i, 0.0) + min(j, 0.0)) >= 0.5 and first + last * (max(i, 0.0) + max(j, 0.0)) <= side - 1.5
         for i, j, first, side in ((*m[:3], wide), (*m[3:], high))
     )
     return _Cut((x0, y0, x1, y1), lowpass, half, inside, m)

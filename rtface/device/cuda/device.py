@@ -54,17 +54,17 @@ class CudaDevice:
     def __init__(self, streams: StreamThread, warn: Callable[[str, str], None] | None = None) -> None:
         self._streams = streams
         self._cpu = CpuDevice(warn=warn)
-        self._steps = Submission(streams)
-        self._shaper = GpuShaper(self._steps)
-        self._regions = RegionReader(self._steps)
+        self._submission = Submission(streams)
+        self._shaper = GpuShaper(self._submission)
+        self._regions = RegionReader(self._submission)
         self._closed = False
 
     def view(self, frame: Frame) -> CpuView | GpuView:
         """Returns a view of a frame (or field) in any memory. Valid until the frame is written to."""
-        # Views of GPU memory are not cached: crops are cut without them, and the frame is written to in place.
-        return GpuView(self._regions, frame) if self._here(frame.image) else self._cpu.view(frame)
+        # Views of GPU memory are not cached: crops are cut without them, and in-place writes would invalidate them.
+        return GpuView(self._regions, frame) if self._on_this_gpu(frame.image) else self._cpu.view(frame)
 
-    def _here(self, image: av.VideoFrame) -> bool:
+    def _on_this_gpu(self, image: av.VideoFrame) -> bool:
         """Returns whether an image is on this GPU, in a supported format."""
         return (
             av_gpu.on_gpu(image)
@@ -76,14 +76,14 @@ class CudaDevice:
         """Enqueues one crop for each matrix and size. Does not wait for them."""
         if not places:
             return []
-        slots = self._steps.pools.take([size for _, size in places])
+        slots = self._submission.pools.take([size for _, size in places])
         try:
-            image = frame.image if self._here(frame.image) else native_image(frame.image)
+            image = frame.image if self._on_this_gpu(frame.image) else native_image(frame.image)
             form = layout(av_gpu.native_format(image))
             assert form is not None
             self._cut(frame if image is frame.image else replace(frame, image=image), form, places, slots)
         except BaseException:
-            self._steps.release(slots)
+            self._submission.release(slots)
             raise
         return [
             GpuCrops(face, np.array(matrix, np.float64)[None], slots)
@@ -91,7 +91,7 @@ class CudaDevice:
         ]
 
     def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], slots: FrameSlots) -> None:
-        slot, steps = slots.frame, self._steps
+        slot, work = slots.frame, self._submission
         plans: list[tuple[CropPlan, list[FaceSlot]]] = []
         for size in dict.fromkeys(size for _, size in places):
             numbers = [n for n, (_, s) in enumerate(places) if s == size]
@@ -103,7 +103,7 @@ class CudaDevice:
             gpu_frame = GpuFrame(frame.image, form, samples, 0, samples.memory)
         else:
             gpu_frame, upload = self._load(frame, form, [part for plan, _ in plans for part in plan.parts], slot)
-        tables, scratch = steps.tables_of(frame.color), steps.scratch(slot, sum(plan.scratch for plan, _ in plans))
+        tables, scratch = work.tables_of(frame.color), work.scratch(slot, sum(plan.scratch for plan, _ in plans))
         job, at = LaunchList(), scratch.address if scratch else 0
         for plan, faces in plans:
             native = [face.native for face in faces] if tables else None
@@ -119,7 +119,7 @@ class CudaDevice:
             )
             at += plan.scratch
         slots.gpu_frame = gpu_frame
-        steps.put_crops(
+        work.put_crops(
             slots,
             job,
             before=upload,
@@ -132,7 +132,7 @@ class CudaDevice:
     ) -> tuple[GpuFrame, Callable[[Stream], None]]:
         """Copies samples around the faces of a host frame to pinned memory. Also returns the step that uploads them."""
         surface = StagedSamples(form, parts)
-        self._steps.pools.grow(slot.block, surface.nbytes)
+        self._submission.pools.grow(slot.block, surface.nbytes)
         block = slot.block.on_gpu()
         surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
 
@@ -147,8 +147,8 @@ class CudaDevice:
         if not crops:
             return []
         slots = _slots_of(crops[0])
-        pixels = crops_to_host(self._steps, slots, [c.pixels for c in crops if isinstance(c.pixels, FaceSlot)])
-        self._steps.check(slots.frame)
+        pixels = crops_to_host(self._submission, slots, [c.pixels for c in crops if isinstance(c.pixels, FaceSlot)])
+        self._submission.check(slots.frame)
         return [Crops(p[None], c.matrices) for p, c in zip(pixels, crops, strict=True)]
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> list[GpuCrops]:
@@ -160,7 +160,7 @@ class CudaDevice:
         if not faces:
             return []
         slots = _slots_of(faces[0].crops)
-        self._steps.check(slots.frame)
+        self._submission.check(slots.frame)
         return self._shaper.shape(slots, faces)
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
@@ -170,29 +170,29 @@ class CudaDevice:
         if correction.box is None:
             return np.zeros((size, size, 3), np.float32), correction.matrix
         slots = correction.slots
-        pixels = correction_to_host(self._steps, slots, correction.face)
-        self._steps.check(slots.frame)
+        pixels = correction_to_host(self._submission, slots, correction.face)
+        self._submission.check(slots.frame)
         x0, y0, x1, y1 = correction.box  # the kernels wrote no pixels outside this box
         return np.ascontiguousarray(pixels[y0:y1, x0:x1]), compose(translation(-x0, -y0), correction.matrix)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds all corrections to the frame and releases its slots.
 
-        Raises EngineError and DeviceLost. After an error, only a frame in GPU memory may have been written to.
+        Raises EngineError and DeviceLost. After an error, only frames in host memory are unchanged.
         """
         if not corrections:
             return frame
-        here = [c for c in corrections if isinstance(c, GpuCorrection)]
-        slots = here[0].slots
+        on_gpu = [c for c in corrections if isinstance(c, GpuCorrection)]
+        slots = on_gpu[0].slots
         try:
-            self._steps.check(slots.frame)
-            visible = [c for c in here if c.box is not None]
+            self._submission.check(slots.frame)
+            visible = [c for c in on_gpu if c.box is not None]
             if not visible:
                 return frame
             assert slots.gpu_frame is not None
             return self._paste(frame, visible, slots, slots.gpu_frame)
         finally:
-            self._steps.release(slots)
+            self._submission.release(slots)
 
     def _paste(
         self, frame: Frame, corrections: Sequence[GpuCorrection], slots: FrameSlots, gpu_frame: GpuFrame
@@ -213,7 +213,7 @@ class CudaDevice:
         )
         if not plan.boxes:
             return frame
-        tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(slot, plan.scratch)
+        tables, scratch = self._submission.tables_of(frame.color), self._submission.scratch(slot, plan.scratch)
         job = uncurve_job(
             frame.color,
             [(f.correction, f.native, f.correction, f.size) for f in faces],
@@ -230,7 +230,7 @@ class CudaDevice:
         )
         memories = list({id(f.memory): f.memory for f in faces}.values())
 
-        def end() -> None:
+        def download() -> None:
             """Downloads samples that may have changed, except for frames in GPU memory."""
             streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
@@ -238,13 +238,13 @@ class CudaDevice:
                 streams.down.copy(slot.block.on_host(), slot.block.on_gpu(), nbytes, to_at=at, source_at=at)
             streams.down.record(slot.done)
 
-        self._steps.put_job(
+        self._submission.put_job(
             slot,
             "paste",
             job,
             reads=[*memories, *([tables] if tables else [])],
             writes=[*gpu_frame.memory, *memories, *([scratch] if scratch else [])],
-            after=end,
+            after=download,
         ).result()
         slot.done.synchronize()
         slots.settled = True
@@ -261,16 +261,16 @@ class CudaDevice:
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
         """Releases the crops' slots when the GPU has finished with them."""
         for slots in {id(c.slots): c.slots for c in crops if isinstance(c, GpuCrops) and c.slots}.values():
-            self._steps.release(slots)
+            self._submission.release(slots)
 
     def close(self) -> None:
-        """Frees all memory, including frames in progress. Safe to call twice. The stream thread stays."""
+        """Frees all memory, including frames in progress. Safe to call twice. The stream thread keeps running."""
         if self._closed:
             return
         self._closed = True
 
         def free() -> None:
-            self._steps.close()
+            self._submission.close()
             self._shaper.close()
             self._regions.close()
 

@@ -8,20 +8,20 @@ from rtface.device.cuda.gpu import Event, Gpu, Memory, aligned
 from rtface.device.cuda.shaping import scratch_floats
 
 MAP_VALUES = 128 * 128
-"""The maximum number of values of an engine's head."""
+"""The maximum number of values in the map of an engine's head."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSlot:
-    """A face of side S in one block of memory: addresses of float32 arrays.
+    """The arrays of one face in one block of GPU memory. The int attributes are addresses of float32 arrays.
 
     Attributes:
-        size: S.
-        inferred: event after the last network that ran on it.
+        size: S, the side of the crop in pixels.
+        inferred: event after the last network that processed the crop.
         crop, native, restored, correction: images of 3×S×S; `native` is the crop in coded HDR values.
         mask: the mask, S×S.
         occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
-        scratch: results that shaping keeps between measuring and applying (`shaping.scratch_floats`).
+        scratch: intermediate results that shaping needs between measuring and applying (`shaping.scratch_floats`).
     """
 
     memory: Memory
@@ -43,7 +43,7 @@ class FaceSlot:
 
     @staticmethod
     def bytes_of(size: int) -> int:
-        """Returns the bytes for a face of side `size`."""
+        """Returns the bytes of a slot for a crop of side `size`."""
         return sum(_parts(size))
 
     @classmethod

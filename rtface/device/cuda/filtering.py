@@ -31,13 +31,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Lowpass:
-    """A plan to low-pass an image of one or more components.
+    """A plan to low-pass filter the components of an image.
 
     Attributes:
-        factors: whole factors in x and y.
-        kernel: 5 weights each in x and y; None without a blur.
-        result: dtype of the result, uint8 or float32.
-        means, blurs: scratch offsets of the components after each of the two steps; empty if the step is skipped.
+        factors: integer shrink factors in x and y.
+        kernel: 5 weights each in x and y; None if there is no blur.
+        result: memory layout of the result, uint8 or float32.
+        means: scratch offsets of the averaged components; empty if nothing is averaged.
+        blurs: scratch offsets of the blurred components; empty if there is no blur.
     """
 
     factors: tuple[int, int]
@@ -57,7 +58,7 @@ def plan_lowpass(
     *,
     mixed: bool = False,
 ) -> Lowpass | None:
-    """Plans a low-pass, or returns None for too small a shrink.
+    """Plans a low-pass. Returns None if the shrink is too small to need one.
 
     Args:
         shrink: source samples per target sample in x and y.
@@ -73,8 +74,8 @@ def plan_lowpass(
     pitch = -(-width * word // 64) * 64
     kernel = None if size == (1, 1) else (_gaussian(size[0], sigma[0], word), _gaussian(size[1], sigma[1], word))
 
-    def images(step: bool) -> list[int]:
-        return [scratch.take(pitch * height) for _ in range(components if step else 0)]
+    def images(needed: bool) -> list[int]:
+        return [scratch.take(pitch * height) for _ in range(components if needed else 0)]
 
     return Lowpass(
         (nx, ny),
@@ -86,24 +87,24 @@ def plan_lowpass(
 
 
 def _gaussian(size: int, sigma: float, word: int) -> Weights:
-    """Returns a Gaussian of `size` weights like cv2.GaussianBlur's, centred in 5."""
+    """Returns a Gaussian of `size` weights like cv2.GaussianBlur's. Pads it with zeros to 5."""
     half = size // 2
     weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(-half, half + 1)]
     weights = [w / sum(weights) for w in weights]
-    if word == 1:  # in 256ths, with error diffusion
-        error, left = 0.0, 256
+    if word == 1:  # multiples of 1/256, with error diffusion
+        error, remaining = 0.0, 256
         for i in range(half):
             exact = weights[i] * 256.0 + error
-            whole = round(exact)
-            error, left = exact - whole, left - 2 * whole
-            weights[i] = weights[size - 1 - i] = whole / 256.0
-        weights[half] = left / 256.0
-    rim = [0.0] * (2 - half)
-    return (*rim, *weights, *rim)
+            rounded = round(exact)
+            error, remaining = exact - rounded, remaining - 2 * rounded
+            weights[i] = weights[size - 1 - i] = rounded / 256.0
+        weights[half] = remaining / 256.0
+    padding = [0.0] * (2 - half)
+    return (*padding, *weights, *padding)
 
 
 class Filters:
-    """Collects the low-passes of a job. One launch of `area`, then one of `blur`, serves them all."""
+    """Collects the low-passes of a job. The job launches `area` once, then `blur` once."""
 
     def __init__(self, scratch: int) -> None:
         self._scratch = scratch
@@ -118,8 +119,8 @@ class Filters:
         Args:
             lowpass: the plan.
             sources: address of each component.
-            image: layout of the components. Outside the image its edge repeats or, with `weights`, samples are 0.
-            weights: three weights per component, if it is computed from three channels that are `plane` bytes apart.
+            image: layout of the components. Outside the image, the edge repeats; with `weights`, samples are 0 there.
+            weights: three weights per component, to compute it from three channels that are `plane` bytes apart.
 
         Returns:
             The addresses of the results.

@@ -22,12 +22,15 @@ class FrameSlot:
 
     Attributes:
         block: the frame's samples (`staging.StagedSamples`), on the GPU and in pinned memory.
-        steps: descriptors, in one buffer per step, because the previous step's upload may still run.
+        steps: descriptors, in separate buffers per step, because the previous step's upload may still be running.
+        measures: figures that kernels measure.
         scratch: intermediate results of the frame's kernels.
-        exchange, outputs: pinned memory for crops and corrections that the host reads, and for answers that it uploads.
+        exchange: pinned memory for downloaded crops and corrections.
+        outputs: pinned memory for answers to upload.
         small: reduced copies of the crops (`shaping.small_job`), in the order of the faces.
-        uploaded, computed, done: events on the streams that process the frame.
-        cropped, fetched: events after which crops and reduced copies are complete, and reduced copies are on the host.
+        uploaded, computed, done: events after the frame's latest upload, kernels and download.
+        cropped: event after the crops and their reduced copies.
+        fetched: event after an urgent download of crops or reduced copies.
         failure: the error of an earlier step, until `Submission.check` raises it.
     """
 
@@ -44,7 +47,7 @@ class FrameSlot:
         self.failure: BaseException | None = None
 
     def close(self) -> None:
-        for piece in (
+        for buffer in (
             self.block,
             *self.steps.values(),
             self.measures,
@@ -53,12 +56,12 @@ class FrameSlot:
             self.small,
             self.scratch,
         ):
-            piece.close()
+            buffer.close()
 
 
 @dataclass(slots=True)
 class GpuCrops(Crops[FaceSlot]):
-    """Crops on a GPU; `slots` holds them."""
+    """Crops on a GPU, in the memory of `slots`."""
 
     slots: FrameSlots | None = None
 
@@ -68,7 +71,7 @@ class GpuFrame:
     """A frame on the GPU: all samples, or only the samples around its faces.
 
     Attributes:
-        image: the frame's image; kept until the GPU no longer uses it.
+        image: the frame's image, referenced until the GPU no longer uses it.
         form: layout of the image.
         samples: positions of the frame's samples, relative to address `base`.
         memory: blocks of memory that contain the samples.
@@ -107,7 +110,8 @@ class GpuCorrection:
     """A correction on the GPU (`protocols.Correction`).
 
     Attributes:
-        slots, face: the slots that contain it.
+        slots: slots of the frame.
+        face: the slot that contains the correction.
         box: bounding box of the mask; None if the mask is 0 everywhere.
         matrix: float64 2×3, display → crop pixels.
     """
@@ -119,7 +123,7 @@ class GpuCorrection:
 
 
 class SlotPools:
-    """All slots of a GPU. Released slots stay reserved, so a run in progress allocates nothing."""
+    """All slots of a GPU. Released slots keep their memory for later frames."""
 
     def __init__(self, streams: StreamThread) -> None:
         self._streams = streams
@@ -127,7 +131,7 @@ class SlotPools:
         self._faces: dict[int, SlotPool[FaceSlot]] = {}
 
     def take(self, sizes: list[int]) -> FrameSlots:
-        """Takes the slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
+        """Returns slots for one frame with crops of these sides (px). Raises OutOfDeviceMemory."""
         slots = FrameSlots(self._frames.take())
         try:
             for size in sizes:
@@ -139,7 +143,7 @@ class SlotPools:
 
     def _of(self, size: int) -> SlotPool[FaceSlot]:
         streams = self._streams
-        if size not in self._faces:  # two threads may both create a pool: only one is kept
+        if size not in self._faces:  # if two threads create a pool, only one pool is used
             self._faces.setdefault(
                 size, SlotPool(streams, lambda: FaceSlot.reserve(streams.gpu, size), lambda slot: slot.memory.close())
             )
@@ -152,10 +156,10 @@ class SlotPools:
             self._faces[face.size].give(face)
         self._frames.give(slots.frame)
 
-    def grow(self, piece: GrowingBuffer, nbytes: int) -> None:
+    def grow(self, buffer: GrowingBuffer, nbytes: int) -> None:
         """Grows a buffer to `nbytes` or more. No GPU work may use it. Raises OutOfDeviceMemory."""
-        if nbytes > piece.nbytes:
-            self._streams.run(lambda: piece.need(nbytes)).result()
+        if nbytes > buffer.nbytes:
+            self._streams.run(lambda: buffer.need(nbytes)).result()
 
     def close(self) -> None:
         """Frees all slots. Call it only on the stream thread."""

@@ -1,11 +1,12 @@
-"""An NVIDIA GPU through cuda-python: `cuda.core`, and the driver for memory and copies.
+"""An NVIDIA GPU through cuda-python: `cuda.core`, and driver calls for memory and copies.
 
-The tests emulate this GPU. The emulation runs the same kernels on the host, as late as their order allows. It fails
-if memory is used too early or leaks, or a slot is used twice. So all code that uses this module is tested without GPUs.
+The tests emulate this module and run the same kernels on the host. The emulation defers every kernel for as long as the
+stream order permits, and fails if memory is used too early, reused too early, or leaked. Code that uses this module can
+therefore be tested without a GPU.
 
-Work is put on a stream in order and runs later. Only `Event.synchronize` waits. One thread puts work on a stream; any
-thread may wait for an event. `reads` and `writes` name the memory that a step accesses: the GPU ignores them, the tests
-check them. Every call raises EngineError, or DeviceLost if the GPU has stopped responding.
+Work submitted to a stream runs later, in order. Only `Event.synchronize` waits. One thread submits work; any thread may
+wait for an event. `reads` and `writes` list the memory that a step accesses; the GPU ignores them, but the tests check
+them. Every call raises EngineError, or DeviceLost if the GPU has stopped responding.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ Shape3 = tuple[int, int, int]
 Graph = Any
 """Captured work; see `Stream.capture`."""
 
-# After these errors the context is unusable (CUDA's documentation of CUresult: "the process must be terminated and
-# relaunched", or the context is gone).
+# Errors that make the context unusable, according to CUDA's documentation of CUresult.
 _LOST = {
     "CUDA_ERROR_ILLEGAL_ADDRESS",
     "CUDA_ERROR_LAUNCH_TIMEOUT",
@@ -46,8 +46,8 @@ _LOST = {
     "CUDA_ERROR_CONTAINED",
     "CUDA_ERROR_EXTERNAL_DEVICE",
     "CUDA_ERROR_UNKNOWN",
-    "CUDA_ERROR_LAUNCH_FAILURE",
-}  # the runtime's spelling
+    "CUDA_ERROR_LAUNCH_FAILURE",  # CUDA_ERROR_LAUNCH_FAILED as the runtime API spells it
+}
 
 ALIGNMENT = 256
 
@@ -58,20 +58,20 @@ def aligned(nbytes: int) -> int:
 
 
 def failure(text: str, action: str) -> EngineError:
-    """Returns the exception for a message of CUDA. Its text contains a CUresult or cudaError_t name."""
+    """Converts a CUDA error message to an exception. The message contains a CUresult or cudaError_t name."""
     match = re.search(r"(?:CUDA_ERROR|cudaError)\w*", text)
     name = match.group() if match else text.strip().splitlines()[0] if text.strip() else "no reason given"
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("cudaError")).upper()
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
         return OutOfDeviceMemory(
-            "the GPU has no memory left to {action}; close other programs that use it, or choose a light engine",
+            "the GPU has no memory left to {action}; close other programs that use the GPU, or choose a light engine",
             code="gpu_memory",
             action=action,
         )
     if code in _LOST:
         return DeviceLost(
-            "the GPU stopped answering ({name}) when rtface wanted to {action}",
+            "the GPU stopped responding ({name}) while rtface tried to {action}",
             code="gpu_lost",
             name=name,
             action=action,
@@ -106,7 +106,7 @@ def _core() -> Any:
 
 
 class Memory:
-    """A block of GPU memory, or of host memory for GPU copies."""
+    """A block of GPU memory; base class of `Pinned`."""
 
     address: int
     nbytes: int
@@ -116,7 +116,7 @@ class Memory:
         self.address = int(_checked(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
 
     def close(self) -> None:
-        """Frees the memory. All work that uses it must have ended. Safe to call twice."""
+        """Frees the memory. All GPU work that uses it must have ended. Safe to call twice."""
         if self.address:
             address, self.address = self.address, 0
             _driver().cuMemFree(address)
@@ -127,11 +127,13 @@ class Pinned(Memory):
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_checked(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
+        self.address = int(
+            _checked(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of host memory")[0]
+        )
         self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
 
     def bytes(self) -> Bytes:
-        """Returns the memory as uint8. Call it each time, after the GPU's work with the memory has ended."""
+        """Returns the memory as uint8. Call it only when the GPU has finished with it; do not keep the array."""
         assert self._view is not None
         return self._view
 
@@ -159,7 +161,7 @@ class Stream:
 
     def __init__(self, stream: Any, kernels: Mapping[str, Any]) -> None:
         self._stream, self._kernels = stream, kernels
-        self._into: Any = stream  # the stream itself, or a graph that is being captured on it
+        self._target: Any = stream  # the stream itself, or the graph that is being captured on it
 
     @property
     def handle(self) -> int:
@@ -182,15 +184,15 @@ class Stream:
         reads: Sequence[Memory] = (),
         writes: Sequence[Memory] = (),
     ) -> None:
-        """Runs a kernel. `args` are numpy scalars: uint64 for an address, int32, float32."""
+        """Runs a kernel. `args` are numpy scalars: uint64 for addresses, otherwise int32 or float32."""
         core = _core()
         with _cuda_errors(f"run {kernel}"):
-            core.launch(self._into, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
+            core.launch(self._target, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
 
     def call(
         self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()
     ) -> None:
-        """Lets another library put work on the stream: `enqueue(handle)`."""
+        """Calls `enqueue(handle)`, in which another library submits work to the stream."""
         enqueue(self.handle)
 
     def record(self, event: Event) -> None:
@@ -203,22 +205,22 @@ class Stream:
             self._stream.wait(event.event)
 
     def capture(self, build: Callable[[], None]) -> Graph:
-        """Captures the work that `build` puts on this stream, without running it."""
+        """Captures the work that `build` submits to this stream, without running it."""
         with _cuda_errors("capture a graph"):
             builder = self._stream.create_graph_builder()
             try:
-                self._into = builder.begin_building("relaxed")
+                self._target = builder.begin_building("relaxed")
                 try:
                     build()
                 finally:
-                    self._into = self._stream
+                    self._target = self._stream
                     builder.end_building()
                 return builder.complete()
             finally:
                 builder.close()
 
     def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
-        """Runs captured work. `reads` and `writes` add memory that the graph accesses through stored addresses."""
+        """Runs captured work. `reads` and `writes` list memory in addition to that listed at capture."""
         with _cuda_errors("run a graph"):
             graph.launch(self._stream)
 
@@ -231,7 +233,7 @@ class Gpu:
 
     Args:
         ordinal: the driver's device number; `rtface.engine.cuda.driver.unusable` checks that it exists.
-        programs: CUDA C++ sources to compile for the GPU, and the names of their kernels.
+        programs: CUDA C++ sources to compile for the GPU; for each one, the names of its kernels.
 
     Raises:
         MissingComponent: a package is not installed.
@@ -261,15 +263,15 @@ class Gpu:
     @property
     def driver(self) -> str:
         """The highest CUDA version that the driver supports, such as "13.0"."""
-        version = int(_checked(_driver().cuDriverGetVersion(), "say its version")[0])
+        version = int(_checked(_driver().cuDriverGetVersion(), "report the supported CUDA version")[0])
         return f"{version // 1000}.{version % 1000 // 10}"
 
     def enter(self) -> None:
-        """Sets the GPU's context for the calling thread, before it submits work."""
+        """Makes the GPU's context current in the calling thread. Needed before a thread uses the GPU."""
         self._device.set_current()
 
     def free_bytes(self) -> int:
-        return int(_checked(_driver().cuMemGetInfo(), "say how much memory is free")[0])
+        return int(_checked(_driver().cuMemGetInfo(), "report its free memory")[0])
 
     def allocate(self, nbytes: int) -> Memory:
         """Allocates a block of GPU memory. Raises OutOfDeviceMemory."""
@@ -279,24 +281,26 @@ class Gpu:
         return Pinned(nbytes)
 
     def stream(self, priority: int = 0) -> Stream:
-        """Creates a stream. Work on streams of higher priority starts first. 0 is the lowest priority; values above
-        the GPU's highest priority are reduced to that one."""
-        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # e.g. 0, -5
-        with _cuda_errors("make a stream"):
+        """Creates a stream. Work on streams of higher priority starts first. 0 is the lowest priority; higher values
+        are clamped to the GPU's maximum."""
+        lowest, highest = _checked(
+            _driver().cuCtxGetStreamPriorityRange(), "report its stream priorities"
+        )  # e.g. 0, -5
+        with _cuda_errors("create a stream"):
             options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = Stream(self._device.create_stream(options=options), self._kernels)
         self._streams.append(stream)
         return stream
 
     def event(self, *, timed: bool = False) -> Event:
-        # Waiting threads sleep: a spinning thread would take a core from the decoder.
+        # Waiting threads sleep, because a spinning thread would occupy a core that the decoder needs.
         options = _core().EventOptions(timing_enabled=timed, blocking_sync=True)
-        with _cuda_errors("make an event"):
+        with _cuda_errors("create an event"):
             return Event(self._device.create_event(options), self.enter)
 
     def close(self) -> None:
-        """Ends the GPU's streams. Each owner frees its own memory."""
-        with _cuda_errors("end its streams"):
+        """Closes the GPU's streams. Memory is freed by its owners."""
+        with _cuda_errors("close its streams"):
             for stream in self._streams:
                 stream.close()
         self._streams.clear()

@@ -1,6 +1,6 @@
 """The interface of the kernels in `kernels.cu`: names, argument types, launches.
 
-Each kernel takes the address of one descriptor: a header, then entries (`structs`).
+Each kernel's only argument is the address of a descriptor: a header followed by entries (`structs`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
 )
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
-CROP_COLUMNS, CROP_ROWS = 2, 4  # columns and rows of crop pixels per thread; the first thread begins at row -1
+CROP_COLUMNS, CROP_ROWS = 2, 4  # columns and rows of crop pixels per thread; the first thread starts at row -1
 TINT_ROWS = 8  # rows of samples that one thread checks
 
 
@@ -100,7 +100,7 @@ def uncurve_job(color: Color, faces: Sequence[tuple[int, int, int, int]], tables
     Args:
         color: colour tags of the frame.
         faces: per face the addresses of the correction, the native crop (`CropPlan.job(native=…)`) and the result
-            (which may be the correction's), and S.
+            (it may be the correction's address), and S.
         tables: address of `curve_tables(color)`.
     """
     job, curve = LaunchList(), curve_of(color)

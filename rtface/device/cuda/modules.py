@@ -1,4 +1,4 @@
-"""All kernels of rtface: sources and names."""
+"""Opens a GPU with all kernels of rtface."""
 
 from __future__ import annotations
 

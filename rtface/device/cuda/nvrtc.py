@@ -12,7 +12,7 @@ from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.install import extra_line
 from rtface.util.paths import cache_dir
 
-# Products and sums are fused only where the source says so, so that a GPU rounds like the CPU.
+# Only explicit fmaf calls fuse a product and a sum, so that a GPU rounds like the CPU.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
 
 
@@ -35,7 +35,7 @@ def compile(source: str, capability: tuple[int, int]) -> bytes:
 
 
 def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]:
-    """Compiles without the cache. With `verbose`, the text reports the assembler's registers and spills."""
+    """Compiles without the cache. Also returns the log; with `verbose`, it reports registers and spills."""
     try:
         core: Any = importlib.import_module("cuda.core")
     except ImportError as error:
@@ -49,7 +49,7 @@ def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]
         text = str(error).partition("compilation log:")[2] or str(error)
         lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
         raise EngineError(
-            "NVRTC does not compile for {arch}: {lines}; a newer NVRTC may: pip install -U nvidia-cuda-nvrtc",
+            "NVRTC cannot compile the kernels for {arch}: {lines}; try a newer NVRTC: pip install -U nvidia-cuda-nvrtc",
             code="nvrtc_failed",
             arch=arch,
             lines=" | ".join(lines[:4]),
@@ -69,10 +69,10 @@ def _version() -> tuple[int, int]:
 
 
 def _missing(error: Exception) -> MissingComponent:
-    first = (str(error) or type(error).__name__).splitlines()[0]
+    first_line = (str(error) or type(error).__name__).splitlines()[0]
     return MissingComponent(
         "kernels for NVIDIA GPUs need cuda-core and NVRTC ({what}); get them with: {repair}",
         code="cuda_core",
-        what=first,
+        what=first_line,
         repair=extra_line("cuda"),
     )

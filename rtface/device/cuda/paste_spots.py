@@ -15,7 +15,7 @@ from rtface.geometry.transforms import bounds, compose, footprint, invert, trans
 
 
 class PasteFace(NamedTuple):
-    """The writable part of a crop: under the mask, with a border of one zero sample.
+    """The part of a crop under the mask. It has a border of one zero sample.
 
     Attributes:
         number: index among the caller's faces.
@@ -35,17 +35,18 @@ class PasteFace(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """The area of a face on a grid.
+    """The area that a face's correction covers on a grid.
 
     Attributes:
-        face: the face that covers the area.
+        face: the face.
         box: the samples that may change.
         shared: whether parts of other faces overlap this face's part.
         tint: number, from 1, of the probed chroma box that contains the spot; 0 if there is none.
         lowpass: filter that is first applied to the correction.
         cubic: whether the correction is interpolated with a cubic.
         spread: whether the correction is shrunk, so that filtering extends it beyond its mask.
-        m, k: the maps from samples to the correction, and to the mask.
+        m: the map from samples to the correction.
+        k: the map from samples to the mask.
     """
 
     face: PasteFace
@@ -74,9 +75,11 @@ def faces_of(
     return faces, overlapping([bounds(invert(face.m), (0.0, 0.0, face.width, face.height)) for face in faces])
 
 
-def spot_of(face: PasteFace, box: Box, back: Float, shared: bool, tint: int, components: int, scratch: Scratch) -> Spot:
-    """Returns the spot of a face on a grid. `back` maps the plane to the face's part."""
-    shrink = footprint(back)
+def spot_of(
+    face: PasteFace, box: Box, to_part: Float, shared: bool, tint: int, components: int, scratch: Scratch
+) -> Spot:
+    """Returns the spot of a face on a grid. `to_part` maps the plane to the face's part."""
+    shrink = footprint(to_part)
     cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
     lowpass = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
     factors, step = lowpass.factors if lowpass is not None else (1, 1), 2.0 if cubic else 1.0
@@ -88,6 +91,6 @@ def spot_of(face: PasteFace, box: Box, back: Float, shared: bool, tint: int, com
         lowpass,
         cubic,
         spread,
-        between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
-        between_centres(back, (0.0, 0.0), box[:2], (1.0, 1.0)),
+        between_centres(to_part, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
+        between_centres(to_part, (0.0, 0.0), box[:2], (1.0, 1.0)),
     )

@@ -10,7 +10,7 @@ from rtface.correct.colour import CELLS, GRID
 from rtface.device.cuda.structs import struct_type
 
 _INT, _FLOAT, _ADDRESS = np.int32, np.float32, np.uint64
-LINES, TAPS, MIDDLE = 64, 13, 16
+LINES, TAPS, MIDDLE = 64, 13, 16  # sizes of arrays, as in `shape.cu`
 _RESULTS = (
     "cells",
     "crop_cells",

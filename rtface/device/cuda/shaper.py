@@ -1,7 +1,7 @@
-"""Shapes corrections (`rtface.correct`) on a GPU; the host only decides.
+"""Shapes corrections (`rtface.correct`) on a GPU. The host only computes the decisions from measures.
 
-For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; its images stay on the GPU.
-Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and answers for stills, are uploaded first.
+For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; the images stay on the GPU.
+Answers computed on the host (`rtface.enhance.keyframes.scheduler`) and answers for stills are uploaded first.
 """
 
 from __future__ import annotations
@@ -34,107 +34,111 @@ class GpuShaper:
     """Shapes the corrections of a frame's faces.
 
     Args:
-        steps: the device's object that submits work to the GPU.
+        submission: the device's object that submits work to the GPU.
     """
 
-    def __init__(self, steps: Submission) -> None:
-        self._steps, self._averager = steps, GpuAverager(steps)
+    def __init__(self, submission: Submission) -> None:
+        self._submission, self._averager = submission, GpuAverager(submission)
 
     def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Shapes the corrections of one frame's faces. Raises EngineError if an answer has NaN or infinity."""
-        places = [slot_of(face) for face in faces]
+        face_slots = [slot_of(face) for face in faces]
         areas = [_area(face) for face in faces]
         averaged = [
-            (face, place, area.box if area else (0, 0, place.size, place.size))
-            for face, place, area in zip(faces, places, areas, strict=True)
+            (face, face_slot, area.box if area else (0, 0, face_slot.size, face_slot.size))
+            for face, face_slot, area in zip(faces, face_slots, areas, strict=True)
             if face.shaping.average
         ]
         if averaged:
             self._averager.average(slots, averaged)
         active = [
-            (face, place, area)
-            for face, place, area in zip(faces, places, areas, strict=True)
+            (face, face_slot, area)
+            for face, face_slot, area in zip(faces, face_slots, areas, strict=True)
             if area is not None and face.shaping.strength > 0.0 and face.restored is not None
         ]
         if active:
             self._shape(slots, active)
         shaped = {id(face) for face, *_ in active}
         return [
-            GpuCorrection(slots, place, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
-            for face, place, area in zip(faces, places, areas, strict=True)
+            GpuCorrection(slots, face_slot, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
+            for face, face_slot, area in zip(faces, face_slots, areas, strict=True)
         ]
 
     def _shape(self, slots: FrameSlots, active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
-        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in active}.values())
-        largest, count = max(place.size for _, place, _ in active), len(active)
+        slot, memories = slots.frame, list({id(s.memory): s.memory for _, s, _ in active}.values())
+        largest, count = max(face_slot.size for _, face_slot, _ in active), len(active)
         match = any(face.shaping.grain != "none" for face, *_ in active)
         detail = any(face.shaping.detail for face, *_ in active)
-        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in active]
-        self._steps.pools.grow(slot.measures, sum(measured))
-        figures = slot.measures.on_gpu()
-        masks, data, steps = self._masks(active), list[bytes](), count * FACE.itemsize
-        local = [
+        measure_bytes = [4 * shaping.measure_floats(face_slot.size) for _, face_slot, _ in active]
+        self._submission.pools.grow(slot.measures, sum(measure_bytes))
+        measure_memory = slot.measures.on_gpu()
+        masks, data, offset = self._masks(active), list[bytes](), count * FACE.itemsize
+        answers = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
             for face, *_ in active
         ]  # only answers on the host need an upload
-        hidden = [out.occlusion if out and isinstance(out.occlusion, np.ndarray) else None for out in local]
-        self._steps.pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
+        occlusions = [a.occlusion if a and isinstance(a.occlusion, np.ndarray) else None for a in answers]
+        self._submission.pools.grow(
+            slot.steps["measure"], offset + sum(m.nbytes for m in (*masks, *occlusions) if m is not None)
+        )
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
-        for n, (face, place, area) in enumerate(active):
+        for n, (face, face_slot, area) in enumerate(active):
             mask = masks[n]
-            if mask is None:  # the template's mask is a constant on the GPU
-                size, region = place.size, face.shaping.region
-                kept = self._steps.constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
-                constants.append(kept)
-                at, side = kept.address, place.size
+            if mask is None:  # without a mesh: the template's mask, a constant on the GPU
+                size, region = face_slot.size, face.shaping.region
+                constant = self._submission.constants.of(
+                    (f"{region} mask", size), partial(small_mask, size, None, region)
+                )
+                constants.append(constant)
+                mask_at, mask_side = constant.address, face_slot.size
             else:
-                at, side = base + steps, len(mask)
+                mask_at, mask_side = base + offset, len(mask)
                 data.append(mask.tobytes())
-                steps += mask.nbytes
+                offset += mask.nbytes
             addresses = shaping.FaceAddresses(
-                place.restored,
-                place.crop,
-                place.correction,
-                place.mask,
-                at,
-                side,
-                figures.address + sum(measured[:n]),
-                place.scratch,
+                face_slot.restored,
+                face_slot.crop,
+                face_slot.correction,
+                face_slot.mask,
+                mask_at,
+                mask_side,
+                measure_memory.address + sum(measure_bytes[:n]),
+                face_slot.scratch,
             )
-            if local[n] is not None:
-                if (occlusion := hidden[n]) is not None:
+            if answers[n] is not None:
+                if (occlusion := occlusions[n]) is not None:
                     addresses = replace(
                         addresses,
-                        occlusion=base + steps,
+                        occlusion=base + offset,
                         maps=occlusion.shape[1:],
-                        region=(0, 0, place.size, place.size),
+                        region=(0, 0, face_slot.size, face_slot.size),
                     )
                     data.append(np.asarray(occlusion, np.float32).tobytes())
-                    steps += occlusion.nbytes
+                    offset += occlusion.nbytes
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
-                addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
+                addresses = replace(addresses, occlusion=face_slot.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
-        outputs = [
-            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(active, local, strict=True) if output
+        uploads = [
+            (face_slot, host_array(answer.pixels)[0])
+            for (_, face_slot, _), answer in zip(active, answers, strict=True)
+            if answer
         ]
-        outputs += self._without_stronger_spots(
-            slots, [(place, area) for face, place, area in active if face.shaping.still]
-        )
+        uploads += self._limit_spots(slots, [(slot, area) for face, slot, area in active if face.shaping.still])
         self._measure(
             slots,
             np.frombuffer(b"".join([*rows, *data]), np.uint8),
             shaping.measure_launches(largest, count, base, match=match, detail=detail),
             memories,
             constants,
-            sum(measured),
-            outputs_to_gpu(self._steps, slot, outputs) if outputs else None,
+            sum(measure_bytes),
+            outputs_to_gpu(self._submission, slot, uploads) if uploads else None,
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
         for n, (face, _, area) in enumerate(active):
-            measures: Float32 = values[sum(measured[:n]) : sum(measured[: n + 1])].view(np.float32)
-            decided = decide(
+            measures: Float32 = values[sum(measure_bytes[:n]) : sum(measure_bytes[: n + 1])].view(np.float32)
+            decision = decide(
                 shaping.unpack(measures, area, face.shaping),
                 area,
                 state_of(face),
@@ -142,15 +146,15 @@ class GpuShaper:
                 time=face.time,
                 seed=face.seed,
             )
-            grain, sheet_at = decided.grain, 0
+            grain, sheet_at = decision.grain, 0
             if grain and grain.synthetic:
                 name = "grain", grain.coarseness
-                constants.append(self._steps.constants.of(name, lambda k=name[1]: sheet(k)[:SHEET, :SHEET]))
+                constants.append(self._submission.constants.of(name, lambda k=name[1]: sheet(k)[:SHEET, :SHEET]))
                 sheet_at = constants[-1].address
-            controls.append(shaping.control_of(decided, sheet_at))
-        self._steps.pools.grow(slot.steps["apply"], count * CONTROL.itemsize)
+            controls.append(shaping.control_of(decision, sheet_at))
+        self._submission.pools.grow(slot.steps["apply"], count * CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
-        self._steps.put(
+        self._submission.put(
             slot,
             "apply",
             np.frombuffer(b"".join(controls), np.uint8),
@@ -159,16 +163,16 @@ class GpuShaper:
             writes=memories,
         )
 
-    def _without_stronger_spots(
+    def _limit_spots(
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
-        """Limits spots in the answers for stills, on the host."""
-        images = outputs_to_host(self._steps, slots, [place for place, _ in faces]) if faces else []
+        """Returns the answers for stills after limiting their spots on the host."""
+        images = outputs_to_host(self._submission, slots, [slot for slot, _ in faces]) if faces else []
         limited: list[tuple[FaceSlot, Float32]] = []
-        for (place, area), (crop, output) in zip(faces, images, strict=True):
+        for (face_slot, area), (crop, output) in zip(faces, images, strict=True):
             output -= crop
             hold_spots(output, crop, area)
-            limited.append((place, output + crop))
+            limited.append((face_slot, output + crop))
         return limited
 
     def _measure(
@@ -182,23 +186,23 @@ class GpuShaper:
         before: Callable[[Stream], None] | None,
     ) -> None:
         """Runs the measuring kernels and waits for their results. `before` runs before the upload, on its stream."""
-        streams, slot = self._steps.streams, slots.frame
-        figures = slot.measures.on_gpu()
+        streams, slot = self._submission.streams, slots.frame
+        measure_memory = slot.measures.on_gpu()
 
         def download() -> None:
             streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
-            streams.down.copy(slot.measures.on_host(), figures, nbytes)
+            streams.down.copy(slot.measures.on_host(), measure_memory, nbytes)
             streams.down.record(slot.done)
 
-        done = self._steps.put(
+        done = self._submission.put(
             slot,
             "measure",
             data,
             launches,
             before=before,
             reads=constants,
-            writes=[figures, *memories],
+            writes=[measure_memory, *memories],
             after=download,
             waits=slots.inferred,
         )
@@ -206,15 +210,15 @@ class GpuShaper:
         slot.done.synchronize()
 
     def close(self) -> None:
-        """Frees the state kept for faces. The GPU must be idle. Call it only on the stream thread."""
+        """Frees the averages of the faces. The GPU must be idle. Call it only on the stream thread."""
         self._averager.close()
 
     @staticmethod
     def _masks(active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
         """Draws the small masks of faces that have a mesh."""
         return [
-            None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
-            for face, place, _ in active
+            None if face.mesh is None else np.ascontiguousarray(small_mask(slot.size, face.mesh, face.shaping.region))
+            for face, slot, _ in active
         ]
 
 

@@ -1,19 +1,19 @@
 """Descriptors, launches and results of the kernels in `shape.cu`: the full-resolution steps of `correct.shape`.
 
-For a batch of faces, each with its own side S:
+A batch of faces, each with its own side S, is processed in these steps:
 
-    faces = b"".join([face_of(area, options, places), …])           # before the engine answers; to the GPU
-    measure_launches(…)                                               # figures into each face's `measures`; to the host
-    controls = b"".join([control_of(decide(unpack(…), …), …), …])   # to the GPU
-    apply_launches(…)                                                 # corrections and final masks
+    faces = b"".join([face_of(area, options, addresses), …])        # upload it before the engine answers
+    measure_launches(…)                                               # fills each face's `measures`; download them
+    controls = b"".join([control_of(decide(unpack(…), …), …), …])   # upload it
+    apply_launches(…)                                                 # computes corrections and final masks
 
-Before the measuring, for engines without memory, their answers are averaged over time:
+Answers of engines without memory are averaged over time before the measuring:
 
-    small_job(…)                    # a reduced copy of each crop; to the host, for `TemporalAverage.follow`
-    blends, average_launches(…)     # the results of `follow`, to the GPU; answers become averages
+    small_job(…)                    # reduces each crop; download the copy for `TemporalAverage.follow`
+    average_launches(…)             # replaces answers by averages; upload the results of `follow` before
 
 All sizes are fixed in advance: `FACE.itemsize` and `CONTROL.itemsize` per face, `measure_floats(S)` and
-`scratch_floats(S)`. Kernels skip entries with `size` 0, so the same launches serve fewer faces.
+`scratch_floats(S)`. Kernels skip entries with `size` 0, so the same launches also work for fewer faces.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = {
     **dict.fromkeys((*_MEASURE, *_GRAIN, *_DETAIL, "shape_small", "shape_average"), (np.uint64,)),
     "shape_apply": (np.uint64, np.uint64),
 }
-"""Argument types of every kernel: the addresses of the faces and of the controls."""
+"""Argument types of every kernel: the address of the faces; for `shape_apply`, also that of the controls."""
 BLOCK: Shape3 = (32, 8, 1)
 MIN_CROP_SIDE_PX = 64
 
@@ -59,11 +59,11 @@ class FaceAddresses:
     """Addresses of a face's images on the GPU.
 
     Attributes:
-        r, c: the engine's answer and its crop, float32 3×S×S.
+        r, c: the engine's answer and the crop, float32 3×S×S.
         correction, final: the resulting correction (3×S×S) and mask (S×S), float32; `correction` may be `r`.
-        mask: the area's mask, float32 n×n, n ≤ S; `mask_side` is n.
+        mask: the face region's mask, float32 n×n, n ≤ S; `mask_side` is n.
         measures: the measured figures, `measure_floats(S)` floats.
-        scratch: values kept between measuring and applying, `scratch_floats(S)` floats.
+        scratch: intermediate values between measuring and applying, `scratch_floats(S)` floats.
         occlusion: occlusion map (1 = occluded), float32 rows×columns (`maps`), over `region` (x, y, w, h); 0: no map.
     """
 
@@ -81,8 +81,8 @@ class FaceAddresses:
 
 
 @lru_cache(maxsize=16)
-def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """Returns the layout of a crop's measures: start and end in floats, and shape, by name in order."""
+def _measure_layout(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """Returns the layout of a crop's measures: by name, in order, start and end (in floats) and shape."""
     side = samples_of(size)
     shapes: dict[str, tuple[int, ...]] = {
         "cells": (3, CELLS, CELLS),
@@ -108,21 +108,21 @@ def samples_of(size: int) -> int:
 
 def measure_floats(size: int) -> int:
     """Returns the number of floats measured for a crop of side S."""
-    return max(end for _, end, _ in _measured(size).values())
+    return max(end for _, end, _ in _measure_layout(size).values())
 
 
 def scratch_floats(size: int) -> int:
-    """Returns the floats of scratch memory for a crop of side S."""
+    """Returns the number of scratch floats for a crop of side S."""
     return 2 * size * size + 2 * (size // 4) ** 2
 
 
-def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> bytes:
+def face_of(area: FaceRegion, options: ShapingOptions, addresses: FaceAddresses) -> bytes:
     """Packs one face as a `FACE`.
 
     S is `MIN_CROP_SIDE_PX` or more and a multiple of 4.
     """
     size, part = area.size, area.part
-    texture, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
+    texture, power = addresses.scratch + 4 * size * size, addresses.scratch + 8 * size * size
     windows, eyes = list[int](), list[float]()
     for iris, (x, y, radius) in zip(area.irises, area.eyes.tolist(), strict=True):
         windows += iris.window if iris is not None else (0, 0, 0, 0)
@@ -131,24 +131,24 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
     texture_wide, texture_taps = _taps(2.0 * max(area.scale, 1.0))
     return packed(
         FACE,
-        places.r,
-        places.c,
-        places.correction,
-        places.final,
-        places.mask,
-        places.occlusion,
-        places.scratch,
+        addresses.r,
+        addresses.c,
+        addresses.correction,
+        addresses.final,
+        addresses.mask,
+        addresses.occlusion,
+        addresses.scratch,
         texture,
         power,
         power + 4 * (size // 4) ** 2,
-        places.scratch,
-        *(places.measures + 4 * start for start, _, _ in _measured(size).values()),
+        addresses.scratch,
+        *(addresses.measures + 4 * start for start, _, _ in _measure_layout(size).values()),
         size,
         area.step,
         samples_of(size),
-        places.mask_side,
-        *places.maps,
-        *places.region,
+        addresses.mask_side,
+        *addresses.maps,
+        *addresses.region,
         *area.box,
         *part,
         *(cell_box(area.box, size) if options.detail else (0, 0, 0, 0)),
@@ -174,17 +174,17 @@ def _taps(scale: float) -> tuple[int, list[float]]:
 @lru_cache(maxsize=256)
 def _lines_of(height: int) -> tuple[int, ...]:
     """Returns `first`, `lines`, `above_rows` and `below_rows` for a part's height."""
-    above, below, nearer = cell_rows(height)
-    rest = (0,) * (MIDDLE - len(nearer))
-    return middle_rows(height).start, len(nearer), *above.tolist(), *rest, *below.tolist(), *rest
+    above, below, middle = cell_rows(height)
+    padding = (0,) * (MIDDLE - len(middle))
+    return middle_rows(height).start, len(middle), *above.tolist(), *padding, *below.tolist(), *padding
 
 
 def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures:
     """Returns a face's measures as views of `data`, `measure_floats(S)` floats or more."""
-    measured: dict[str, Float32] = {
-        name: data[start:end].reshape(shape) for name, (start, end, shape) in _measured(area.size).items()
+    arrays: dict[str, Float32] = {
+        name: data[start:end].reshape(shape) for name, (start, end, shape) in _measure_layout(area.size).items()
     }
-    sums = measured["irises"].sum(axis=1)
+    sums = arrays["irises"].sum(axis=1)
     means = sums[:, :6] / np.maximum(sums[:, 6:], np.float32(1e-9))
     part = area.rows, area.columns
 
@@ -193,20 +193,20 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
         lines, cells = len(area.middle), max(1, width // 4)
         assert lines == len(cell_rows(height)[2])
         return OwnTexture(
-            measured["grain"][part],
-            np.ascontiguousarray(measured["middle"][:lines, :width]),
-            measured["above"][:lines, :cells],
-            measured["below"][:lines, :cells],
+            arrays["grain"][part],
+            np.ascontiguousarray(arrays["middle"][:lines, :width]),
+            arrays["above"][:lines, :cells],
+            arrays["below"][:lines, :cells],
         )
 
     return Measures(
-        measured["cells"],
-        measured["crop_cells"],
-        measured["samples"],
+        arrays["cells"],
+        arrays["crop_cells"],
+        arrays["samples"],
         means[:, :3],
         means[:, 3:],
-        Texture(measured["texture"], measured["change"][part], texture) if options.grain != "none" else None,
-        measured["detail"] if options.detail else None,
+        Texture(arrays["texture"], arrays["change"][part], texture) if options.grain != "none" else None,
+        arrays["detail"] if options.detail else None,
     )
 
 
@@ -244,8 +244,7 @@ def control_of(controls: Controls, sheet: int) -> bytes:
 def measure_launches(size: int, count: int, faces: int, *, match: bool = True, detail: bool = True) -> list[KernelCall]:
     """Returns launches that measure at most `count` faces of side ≤ `size`.
 
-    `faces` is the address of their descriptors, `match` whether any gets grain, `detail` whether any gets scaled
-    detail.
+    `faces` is the address of their descriptors. `match` and `detail` are whether any face needs grain or scaled detail.
     """
     side, cells = max(samples_of(size), 2 * CELLS), size // 4
     extents = {
@@ -270,7 +269,7 @@ def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Ker
 
 
 def small_floats(size: int) -> int:
-    """Returns the floats of a crop's reduced copy: 3×n×n, n = S/4, and every 16th row of green."""
+    """Returns the number of floats of a reduced copy: 3×n×n with n = S/4, and every 16th row of green."""
     return 3 * (size // SHRINK) ** 2 + -(-size // ROWS) * size
 
 

@@ -1,4 +1,4 @@
-"""Addresses of a frame's samples in GPU memory: rectangles staged in one block, or planes in place."""
+"""Addresses of a frame's samples in GPU memory: rectangles copied to one block, or FFmpeg's planes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import field_parity
 from rtface.util import av_gpu
 
-_PITCH_BYTES = 64  # the pitch of each piece is a multiple of this
-_PIECE_BYTES = 256  # the offset of each piece is a multiple of this
+_PITCH_BYTES = 64  # alignment of the pitch of each piece
+_PIECE_BYTES = 256  # alignment of the offset of each piece
 
 
 def grids(form: Layout) -> list[tuple[Role, ...]]:
@@ -24,7 +24,7 @@ def grids(form: Layout) -> list[tuple[Role, ...]]:
 
 
 def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
-    """Returns a component's height and width in samples. A field counts its own rows only."""
+    """Returns a component's height and width in samples. For a field, only its own rows count."""
     sx, sy = form.role_subsampling(role)
     height, width = -(-frame.image.height // sy), -(-frame.image.width // sx)
     parity = field_parity(frame.display, frame.field)
@@ -42,8 +42,8 @@ class ComponentMap:
 
 @dataclass(frozen=True, slots=True)
 class PlaneRect:
-    """A rectangle of one native plane, at byte `at` of the block: rows `top` to `bottom`, bytes `left` to `right`
-    relative to the first sample of its lowest component."""
+    """A rectangle of one native plane, at byte `at` of the block. It contains rows `top` to `bottom`, bytes `left` to
+    `right`. Bytes count from the first sample of the plane's first component."""
 
     roles: tuple[Role, ...]
     top: int
@@ -58,7 +58,7 @@ class SampleMap:
     """Maps samples of components to addresses relative to a base address.
 
     Attributes:
-        form: the layout.
+        form: layout of the frame.
         maps: position of the samples, per component.
     """
 
@@ -94,15 +94,15 @@ class GpuSamples(SampleMap):
     def __init__(self, frame: Frame, form: Layout) -> None:
         surface = av_gpu.surface_of(frame.image)
         parity = field_parity(frame.display, frame.field)
-        skip, every = (0, 1) if parity is None else (parity, 2)
+        first_row, row_step = (0, 1) if parity is None else (parity, 2)
         self.form, self.maps = form, {}
         memory: dict[int, ExternalMemory] = {}
         for role, (plane, first, _) in form.components.items():
             start, pitch = (surface.chroma, surface.chroma_pitch) if plane else (surface.luma, surface.luma_pitch)
             height, width = plane_shape(frame, form, role)
-            start += skip * pitch
-            self.maps[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
-            memory[plane] = ExternalMemory(start, ((height - 1) * every + 1) * pitch, frame.image)
+            start += first_row * pitch
+            self.maps[role] = ComponentMap(start + first * form.dtype.itemsize, row_step * pitch, (0, 0, width, height))
+            memory[plane] = ExternalMemory(start, ((height - 1) * row_step + 1) * pitch, frame.image)
         self.memory = tuple(memory.values())
 
 
@@ -110,12 +110,12 @@ class StagedSamples(SampleMap):
     """Samples of a frame that are staged in one block of memory.
 
     Args:
-        form: `planes.layout` of the frame. Words in the block are little-endian, in any frame.
+        form: `planes.layout` of the frame. Words in the block are always little-endian.
         parts: one or more parts to stage. Each part is a non-empty box (x0, y0, x1, y1) per component, in samples of
             the component's plane; for a field, y counts the field's rows.
 
     Attributes:
-        parts: the staged samples, as given.
+        parts: the argument.
         maps: position in the block, per component.
         pieces: staged rectangle, per native plane.
         nbytes: size of the block.
@@ -123,7 +123,7 @@ class StagedSamples(SampleMap):
 
     def __init__(self, form: Layout, parts: Sequence[Mapping[Role, Box]]) -> None:
         self.form, self.parts = form, parts
-        boxes = reduce(_around, parts)
+        boxes = reduce(_bounding_boxes, parts)
         self.maps: dict[Role, ComponentMap] = {}
         self.pieces: list[PlaneRect] = []
         self.nbytes = 0
@@ -149,7 +149,7 @@ class StagedSamples(SampleMap):
         return (first + box[0] * step) * item, (first + (box[2] - 1) * step + 1) * item
 
     def _cut(self, piece: PlaneRect, boxes: Mapping[Role, Box]) -> Box | None:
-        """Returns the byte columns and rows of a piece that boxes cover."""
+        """Returns the bounding box (bytes and rows) of `boxes` in a piece."""
         inside: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
         if not inside:
             return None
@@ -186,7 +186,7 @@ class StagedSamples(SampleMap):
                 yield part.view(word.newbyteorder("<")), rows[top:bottom, left:right].view(word)
 
     def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
-        """Returns the byte ranges of a block with the samples of `parts`: offsets and lengths without overlap."""
+        """Returns the block's byte ranges that contain `parts`: non-overlapping offsets and lengths."""
         out: list[tuple[int, int]] = []
         for piece in self.pieces:
             for _, top, _, bottom in sorted(
@@ -199,7 +199,7 @@ class StagedSamples(SampleMap):
         return out
 
 
-def _around(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
+def _bounding_boxes(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
     """Returns the bounding box of two boxes, for each component."""
     return {
         role: (min(x0, b[role][0]), min(y0, b[role][1]), max(x1, b[role][2]), max(y1, b[role][3]))

@@ -10,7 +10,7 @@ from rtface.device.cuda.gpu import Gpu, Memory, aligned
 
 @dataclass(slots=True, weakref_slot=True)
 class FaceState:
-    """A face's recurrent state on a GPU. The memory returns to the pool with the last reference.
+    """A face's recurrent state on a GPU. Its memory returns to the pool when the last reference is dropped.
 
     Attributes:
         home: the pool that the memory returns to.
@@ -24,7 +24,7 @@ class FaceState:
 
 
 class StatePool:
-    """A pool of face states of one size. The stream thread takes states; any thread may drop them.
+    """A pool of face states of one size. Only the stream thread may take states; any thread may drop them.
 
     Args:
         gpu: the GPU that contains the states.
@@ -33,25 +33,25 @@ class StatePool:
 
     def __init__(self, gpu: Gpu, *arrays: int) -> None:
         self._gpu, self._arrays = gpu, [aligned(nbytes) for nbytes in arrays]
-        self._all: list[Memory] = []
-        self._free: list[Memory] = []
+        self._blocks: list[Memory] = []
+        self._unused: list[Memory] = []
 
     def take(self) -> FaceState:
-        """Takes unused memory, or allocates more. Raises OutOfDeviceMemory."""
-        if self._free:
-            memory = self._free.pop()
+        """Returns a state in unused memory, or allocates more. Raises OutOfDeviceMemory."""
+        if self._unused:
+            memory = self._unused.pop()
         else:
             memory = self._gpu.allocate(sum(self._arrays))
-            self._all.append(memory)
+            self._blocks.append(memory)
         state = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
-        # This need not wait for the GPU, because only later work on the same stream overwrites the memory. It must not
-        # take a lock (as a SlotPool does), because garbage collection may run it while this thread holds that lock.
-        weakref.finalize(state, self._free.append, memory).atexit = False
+        # The finalizer need not wait for the GPU, because only later work on the same stream overwrites the memory. It
+        # must not acquire a lock, because garbage collection may call it on a thread that already holds the lock.
+        weakref.finalize(state, self._unused.append, memory).atexit = False
         return state
 
     def close(self) -> None:
-        """Frees all states. No GPU work may use them. Call it only on the stream thread."""
-        for memory in self._all:
+        """Frees all states; the GPU must be idle. Call it only on the stream thread."""
+        for memory in self._blocks:
             memory.close()
-        self._all.clear()
-        self._free = []
+        self._blocks.clear()
+        self._unused = []

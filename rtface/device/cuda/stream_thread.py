@@ -1,14 +1,14 @@
 """The thread that owns a GPU: it enqueues all work on the GPU's streams, in order.
 
-Four streams: `up` uploads, `compute` cuts crops and runs networks, `finish` corrects and pastes, `down` downloads.
-Events order them, so copies of neighbouring frames overlap with computation, and a frame is finished while the network
-works on the next ones. A fifth, `urgent`, is for small downloads that a thread waits for (trackers, the average over
-time): they do not queue behind the networks.
+Stream `up` uploads, `compute` cuts crops and runs networks, `finish` corrects and pastes, and `down` downloads. Events
+synchronise these streams, so copies of neighbouring frames overlap with computation, and a frame is finished while the
+network processes the next ones. A fifth stream, `urgent`, is for small downloads that a thread waits for (trackers, the
+average over time), which therefore do not queue behind the networks.
 
-Crops for networks are queued here until the GPU can take another batch. A batch takes all queued crops; no crop waits
-for a batch to fill. A second thread waits for batches to end, so that the first thread can continue with copies and
-corrections. All GPU work that a batch depends on was enqueued before it, so the wait ends. Engines that send answers to
-the host have their own streams and threads (`engine.cuda.hosted`).
+Crops for networks are queued until the GPU can accept another batch. A batch contains all queued crops of its network;
+no crop waits for a batch to fill. A second thread waits for batches to end, so that the first can continue with copies
+and corrections. All GPU work that a batch needs is enqueued before the batch, so this wait always ends. Engines that
+send answers to the host have their own streams and threads (`engine.cuda.hosted`).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from rtface.protocols import Restored
 T = TypeVar("T")
 
 USUAL, FINISH, URGENT = 1, 2, 3
-"""Stream priorities: for frames, for the frame that the loop waits for, and for small downloads. 0 is for work that no
-frame waits for."""
+"""Stream priorities: usual work on frames, the frame that the loop waits for, and small downloads. Work that no frame
+waits for has priority 0."""
 
-# One batch runs and one is ready. A higher limit would only make batches smaller.
+# One batch runs and the next one is enqueued. A higher limit would only make batches smaller.
 _MAX_BATCHES = 2
 
 
@@ -54,7 +54,7 @@ class CropRequest:
 
     @property
     def ready(self) -> bool:
-        """True if no previous answer is needed or it is enqueued."""
+        """True if the previous answer is enqueued, or if none is needed."""
         return self.after is None or self.after.done()
 
 
@@ -63,7 +63,7 @@ class StreamThread:
 
     Attributes:
         gpu: the GPU.
-        up, compute, finish, down, urgent: the GPU's streams, only for functions that run on this thread.
+        up, compute, finish, down, urgent: the GPU's streams; use them only in functions that run on this thread.
     """
 
     def __init__(self, open_gpu: Callable[[], Gpu]) -> None:
@@ -71,9 +71,9 @@ class StreamThread:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[CropRequest] = deque()
         self._in_flight: deque[Event] = deque()
-        self._marks: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._batch_ends: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._making_room = self._ending = False
-        self._last: Callable[[], None] = lambda: None
+        self._close_gpu: Callable[[], None] = lambda: None
         self._lost: DeviceLost | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="rtface-GPU", daemon=True)
@@ -101,20 +101,20 @@ class StreamThread:
         """Calls `step` on this thread. The future returns its result or error."""
         promise: Future[T] = Future()
 
-        def do() -> None:
+        def run_step() -> None:
             try:
-                promise.set_result(self._guarded(step))
+                promise.set_result(self._checked(step))
             except BaseException as error:  # noqa: BLE001 - passed to the caller
                 promise.set_exception(error)
 
-        self._put(do)
+        self._put(run_step)
         return promise
 
     def settle(self, stream: Stream) -> None:
         """Waits for all work on a stream. Call it only on the stream thread, and not while frames are processed."""
-        done = self.gpu.event()
-        stream.record(done)
-        done.synchronize()
+        event = self.gpu.event()
+        stream.record(event)
+        event.synchronize()
 
     def submit(self, request: CropRequest) -> None:
         """Queues a crop for its network. The request's future returns the answer or error."""
@@ -125,7 +125,7 @@ class StreamThread:
             raise EngineError("the GPU was closed", code="gpu_closed")
         self._inbox.put(item)
 
-    def _guarded(self, step: Callable[[], T]) -> T:
+    def _checked(self, step: Callable[[], T]) -> T:
         if self._lost is not None:
             raise DeviceLost(self._lost.message)
         try:
@@ -136,21 +136,21 @@ class StreamThread:
 
     def _loop(self) -> None:
         while not (self._ending and not self._waiting):
-            self._do(self._inbox.get())
+            self._handle(self._inbox.get())
             while self._waiting and not self._making_room:
-                self._drain_inbox()  # requests that have arrived in the meantime join the batch
+                self._drain_inbox()  # adds requests that have just arrived to the batch
                 if len(self._in_flight) < _MAX_BATCHES:
                     self._flush()
                 else:
                     self._making_room = True
-                    self._marks.put(self._in_flight.popleft())
-        self._marks.put(None)
+                    self._batch_ends.put(self._in_flight.popleft())
+        self._batch_ends.put(None)
         try:
-            self._last()
+            self._close_gpu()
         except EngineError as error:  # no caller is left to report it to
             log.debug("the GPU was not closed: %s", error)
 
-    def _do(self, item: Callable[[], None] | None) -> None:
+    def _handle(self, item: Callable[[], None] | None) -> None:
         if item is None:
             self._ending = True
         else:
@@ -159,13 +159,13 @@ class StreamThread:
     def _drain_inbox(self) -> None:
         while True:
             try:
-                self._do(self._inbox.get_nowait())
+                self._handle(self._inbox.get_nowait())
             except queue.Empty:
                 return
 
     def _wait(self) -> None:
         """Notifies the stream thread when a batch has ended. Runs on the second thread."""
-        while (event := self._marks.get()) is not None:
+        while (event := self._batch_ends.get()) is not None:
             failure: BaseException | None = None
             try:
                 event.synchronize()
@@ -181,24 +181,24 @@ class StreamThread:
             self._lost = failure
 
     def _flush(self) -> None:
-        """Submits one batch: the oldest request and all others for the same network."""
+        """Submits one batch: the oldest request and all other ready requests for its network."""
         network = self._waiting[0].network
         batch = [r for r in self._waiting if r.network is network and r.ready][: network.max_batch] or [
             self._waiting[0]
         ]
-        taken = set(map(id, batch))
-        self._waiting = deque(r for r in self._waiting if id(r) not in taken)
+        batch_ids = set(map(id, batch))
+        self._waiting = deque(r for r in self._waiting if id(r) not in batch_ids)
         try:
-            self._in_flight.append(self._guarded(lambda: network.enqueue(batch)))
+            self._in_flight.append(self._checked(lambda: network.enqueue(batch)))
         except BaseException as error:  # noqa: BLE001 - passed to the callers
             for request in batch:
                 request.future.set_exception(error)
 
     def close(self) -> None:
-        """Finishes queued work, then ends the threads and the GPU. Safe to call twice."""
+        """Finishes queued work, then stops the threads and closes the GPU. Safe to call twice."""
         if self._closed:
             return
-        self._last = self.gpu.close
+        self._close_gpu = self.gpu.close
         self._end()
 
     def _end(self) -> None:

@@ -22,7 +22,7 @@ from rtface.geometry.color_curves import curve_of
 
 
 class Submission:
-    """Submits kernels for one device's frames. Owns their buffers and constant tables.
+    """Submits kernels for one device's frames. Owns the buffers and constant tables.
 
     Attributes:
         streams: the GPU's stream thread.
@@ -44,7 +44,8 @@ class Submission:
     ) -> Future[None]:
         """Submits the job that cuts a frame's crops and their reduced copies. Records `slot.cropped` after them.
 
-        Always makes the copies: engines that average over time are not yet known. A copy costs one read of its crop.
+        The copies are always made, because it is not yet known whether answers will be averaged over time. A copy
+        costs one read of its crop.
         """
         slot, faces, stream = slots.frame, slots.faces, self.streams.compute
         self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
@@ -61,10 +62,10 @@ class Submission:
             writes=[*{face.memory for face in faces}, small, *writes],
         )
 
-    def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **more: Any) -> Future[None]:
-        """Submits a launch list as `put` does."""
+    def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **options: Any) -> Future[None]:
+        """Submits a launch list. `options` are passed to `put`."""
         self.pools.grow(slot.steps[step], max(job.nbytes, 1))
-        return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **more)
+        return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **options)
 
     def put(
         self,
@@ -86,7 +87,7 @@ class Submission:
         of the frame failed, this step is skipped, because the slot's memory still contains another frame's data. The
         future raises that failure.
         """
-        streams, stage, to = self.streams, slot.steps[step], stream or self.streams.finish
+        streams, stage, target = self.streams, slot.steps[step], stream or self.streams.finish
         memory = stage.on_gpu()
         if len(data):
             stage.on_host().bytes()[: len(data)] = data
@@ -101,25 +102,25 @@ class Submission:
                 up.copy(memory, stage.on_host(), len(data))
             up.record(slot.uploaded)
             for event in (slot.uploaded, *waits):
-                to.wait(event)
+                target.wait(event)
             for k in kernels:
-                notes = [memory] if k.kernel == "tint" else []  # `tint` writes its results into its descriptors
-                to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=[*notes, *writes])
+                results = [memory] if k.kernel == "tint" else []  # `tint` writes its results into its descriptors
+                target.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=[*results, *writes])
             if after is not None:
                 after()
 
         promise = streams.run(put)
-        promise.add_done_callback(lambda done: _note(slot, done.exception()))
+        promise.add_done_callback(lambda done: _store_failure(slot, done.exception()))
         return promise
 
     def check(self, slot: FrameSlot) -> None:
-        """Raises the error of an earlier asynchronous step of the frame. A second call raises nothing."""
+        """Raises the error of an earlier asynchronous step of the frame. The next call does not raise it again."""
         failure, slot.failure = slot.failure, None
         if failure is not None:
             raise failure
 
     def release(self, slots: FrameSlots) -> None:
-        """Releases a frame's slots and image when the GPU is done. Safe to call twice."""
+        """Waits for the GPU, then releases a frame's slots and image. Safe to call twice."""
         if slots.released:
             return
         slots.released = True
@@ -150,7 +151,7 @@ class Submission:
         return slot.scratch.on_gpu()
 
     def tables_of(self, color: Color) -> Memory | None:
-        """Returns the curve tables of `color` on the GPU, None for SDR."""
+        """Returns the curve tables of `color` on the GPU; None for SDR."""
         if curve_of(color) is None:
             return None
         return self.constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
@@ -169,7 +170,7 @@ class Submission:
         self.constants.close()
 
 
-def _note(slot: FrameSlot, error: BaseException | None) -> None:
+def _store_failure(slot: FrameSlot, error: BaseException | None) -> None:
     if error is not None and slot.failure is None:
         slot.failure = error
 
@@ -179,30 +180,30 @@ class Constants:
 
     def __init__(self, streams: StreamThread) -> None:
         self._streams, self._lock = streams, threading.Lock()
-        self._pieces: dict[Hashable, GrowingBuffer] = {}
+        self._buffers: dict[Hashable, GrowingBuffer] = {}
 
     def of(self, name: Hashable, make: Callable[[], NDArray[Any]]) -> Memory:
         """Returns the array's GPU memory. Waits for its upload on first use. Raises OutOfDeviceMemory."""
         with self._lock:
-            if name not in self._pieces:
-                self._pieces[name] = self._bring(np.ascontiguousarray(make()).reshape(-1).view(np.uint8))
-            return self._pieces[name].on_gpu()
+            if name not in self._buffers:
+                self._buffers[name] = self._upload(np.ascontiguousarray(make()).reshape(-1).view(np.uint8))
+            return self._buffers[name].on_gpu()
 
-    def _bring(self, values: Bytes) -> GrowingBuffer:
+    def _upload(self, values: Bytes) -> GrowingBuffer:
         streams = self._streams
 
         def put() -> GrowingBuffer:
-            piece = GrowingBuffer(streams.gpu, pinned=True)
-            piece.need(len(values))
-            piece.on_host().bytes()[: len(values)] = values
-            streams.up.copy(piece.on_gpu(), piece.on_host(), len(values))
+            buffer = GrowingBuffer(streams.gpu, pinned=True)
+            buffer.need(len(values))
+            buffer.on_host().bytes()[: len(values)] = values
+            streams.up.copy(buffer.on_gpu(), buffer.on_host(), len(values))
             streams.settle(streams.up)
-            return piece
+            return buffer
 
         return streams.run(put).result()
 
     def close(self) -> None:
         """Frees all arrays; the GPU must be idle. Call it only on the stream thread."""
-        for piece in self._pieces.values():
-            piece.close()
-        self._pieces.clear()
+        for buffer in self._buffers.values():
+            buffer.close()
+        self._buffers.clear()

@@ -1,7 +1,7 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
 These crops equal an engine's crops, rounded to 8 bits. Trackers run in another thread, so views have separate slots and
-use the urgent stream: they neither wait for the networks nor delay them.
+use the urgent stream. They neither wait for the networks nor delay them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class RegionReader:
     """Renders regions of frames in GPU memory as small RGB images. Thread-safe.
 
     Args:
-        steps: the device's object that submits work to the GPU.
+        submission: the device's object that submits work to the GPU.
     """
 
-    def __init__(self, steps: Submission) -> None:
-        streams = self._streams = steps.streams
-        self._steps = steps
+    def __init__(self, submission: Submission) -> None:
+        streams = self._streams = submission.streams
+        self._submission = submission
         self._slots = SlotPool(streams, lambda: FrameSlot(streams.gpu), FrameSlot.close)
 
     def read(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
@@ -44,10 +44,10 @@ class RegionReader:
         assert form is not None
         w, h = size
         side = max(size)
-        if side % 2 == 0 and (w % 2 or h % 2):  # chroma of a crop with an odd side is sampled at full size
+        if side % 2 == 0 and (w % 2 or h % 2):  # as on the CPU, an odd side prevents half-size chroma
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
-        samples, tables = GpuSamples(frame, form), self._steps.tables_of(frame.color)
+        samples, tables = GpuSamples(frame, form), self._submission.tables_of(frame.color)
         slot = self._slots.take()
         try:
             job = self._job(slot, frame, plan, samples, tables, matrix, side, size)
@@ -69,7 +69,7 @@ class RegionReader:
             urgent.copy(out.on_host(), out.on_gpu(), nbytes)
             urgent.record(slot.done)
 
-        # After a failure the slot stays in use until `close`: the GPU may still access it.
+        # After a failure the slot stays in use until `close`, because the GPU may still access it.
         streams.run(put).result()
         slot.done.synchronize()
         pixels = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
@@ -87,7 +87,7 @@ class RegionReader:
         side: int,
         size: tuple[int, int],
     ) -> LaunchList:
-        grow, crop_bytes = self._steps.pools.grow, aligned(12 * side * side)
+        grow, crop_bytes = self._submission.pools.grow, aligned(12 * side * side)
         grow(slot.block, 3 * size[0] * size[1])
         grow(slot.scratch, crop_bytes + plan.scratch)  # contains the crop, then intermediate results
         pixels = slot.scratch.on_gpu().address

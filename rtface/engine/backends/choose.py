@@ -25,7 +25,7 @@ class Backend:
         where: the hardware, for messages: "this CPU", "this GPU".
         supported: precisions that the backend computes in, fastest first.
         identify: function that returns the identity of a plan.
-        open: function that creates a plan. Its last argument is the number of threads. Raises EngineError.
+        open: function that creates a plan; its last argument is the number of threads. Raises EngineError.
         threads: whether the backend computes on the CPU, so that the number of threads matters.
     """
 
@@ -43,21 +43,21 @@ def check_device(device: str) -> str:
 
 
 def find(device: str) -> Backend:
-    """Returns the backend of one device (not "auto"). Raises UsageError and MissingComponent. The latter's one line
-    names the missing package and the command to install it, or the missing device and those available."""
+    """Returns the backend of one device (not "auto"). Raises UsageError and MissingComponent. The latter's message
+    lists the missing package and the command that installs it, or the missing device and the available ones."""
     device = check_device(device)
     kind, number = parse.device_kind(device)
     return plugins.load("backend", kind)(device, number)
 
 
 def why_unusable(name: str) -> str | None:
-    """Returns why engines cannot run on a device, None if they can."""
+    """Returns why engines cannot run on a device; None if they can."""
     try:
         find(name)
     except MissingComponent as error:
         return str(error)
     except UsageError:
-        pass  # `find` covers only engines that take crops in host memory
+        pass  # `find` covers only engines that use crops in host memory
     return None
 
 
@@ -69,28 +69,28 @@ def order(device: str) -> tuple[str, ...]:
 
 
 def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, GoldenResult, str]:
-    """Opens the first plan for `device` that passes the gate. Also returns its backend, its verdict, and one line on
+    """Opens the first plan for `device` that passes the gate. Also returns the backend, the verdict, and one line about
     the choice. Raises UsageError and MissingComponent; if no plan passes, raises the first plan's EngineError."""
     skipped: list[str] = []
-    failed: EngineError | MissingComponent | None = None
+    first_error: EngineError | MissingComponent | None = None
     for name in order(device):
         try:
             backend = find(name)
         except MissingComponent as error:
-            failed = failed if isinstance(failed, EngineError) else error
+            first_error = first_error if isinstance(first_error, EngineError) else error
             skipped.append(str(error).split(";")[0])
             continue
         try:
             plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads))
         except EngineError as error:
-            failed = failed if isinstance(failed, EngineError) else error
-            skipped.append(f"device {name} gave no usable answer")
+            first_error = first_error if isinstance(first_error, EngineError) else error
+            skipped.append(f"device {name} returned no usable answer")
             if device == "auto":
                 log.warning("device %s: %s", name, error)
             continue
         return backend, plan, verdict, "; ".join([_why(recipe, plan.identity.precision, backend), *skipped])
-    assert failed is not None
-    raise failed
+    assert first_error is not None
+    raise first_error
 
 
 def _build(backend: Backend, recipe: Recipe, threads: int, precision: Precision) -> Plan:
@@ -100,23 +100,23 @@ def _build(backend: Backend, recipe: Recipe, threads: int, precision: Precision)
 def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
     if precision == "int8":
         return f"{backend.where} computes in int8, and the engine is calibrated for it"
-    halves: list[Precision] = [p for p in backend.supported() if p in ("fp16", "bf16")]
-    refused = candidates(recipe, halves) if precision == "f32" else []
-    if refused and recipe.precision.default != "f32":
-        return f"its answers in {' and '.join(refused)} are too far from the reference"
+    half_precisions: list[Precision] = [p for p in backend.supported() if p in ("fp16", "bf16")]
+    rejected = candidates(recipe, half_precisions) if precision == "f32" else []
+    if rejected and recipe.precision.default != "f32":
+        return f"its answers in {' and '.join(rejected)} are too far from the reference"
     return f"{backend.where} computes in {precision}"
 
 
 def cpu_backend(device: str, number: int) -> Backend:
     """Creates the backend for OpenVINO on the CPU."""
-    from rtface.engine.backends import openvino  # takes 0.2 s
+    from rtface.engine.backends import openvino  # importing takes 0.2 s
 
     return Backend(device, "this CPU", openvino.supported, openvino.identify, openvino.OpenVinoPlan, threads=True)
 
 
 def openvino_backend(device: str, number: int) -> Backend:
     """Creates the backend for OpenVINO on a GPU or NPU."""
-    from rtface.engine.backends import openvino  # takes 0.2 s
+    from rtface.engine.backends import openvino  # importing takes 0.2 s
 
     name = device.removeprefix("openvino:").upper()
     openvino.check_here(name)
@@ -143,13 +143,13 @@ def onnx_backend(device: str, number: int) -> Backend:
 
 
 def cuda_backend(device: str, number: int) -> NoReturn:
-    """Raises an error, because TensorRT takes crops in GPU memory. `find` serves crops in host memory only."""
+    """Raises an error, because TensorRT uses crops in GPU memory. `find` is for crops in host memory."""
     from rtface.engine.cuda import driver
 
     driver.check(number)
     raise UsageError(
-        "device {device} cannot be used here: its engines take crops in the GPU's memory, where rtface.run and "
-        "rtface.Enhancer put them; for crops in the computer's memory choose cpu or onnx",
+        "device {device} cannot be used here: its engines need crops in GPU memory, as in rtface.run and "
+        "rtface.Enhancer; for crops in the computer's memory, choose cpu or onnx",
         code="device_host_crops",
         device=device,
     )

@@ -1,8 +1,8 @@
-"""Calibrations: measured input ranges of convolutions, which allow int8.
+"""Reads calibrations: measured input ranges of convolutions, required to run these in int8.
 
-The package contains one set of weights. Next to the weights, ``int8.json`` (`engines/training/export/calibrate_int8.py`
-writes it) lists the convolutions to run in int8, and the range of each convolution's input on faces. Each backend
-applies them in its own way.
+The package contains one set of weights for all precisions. Next to the weights, ``int8.json`` (written by
+`engines/training/export/calibrate_int8.py`) lists the convolutions to run in int8, and the range of each one's input on
+faces. Each backend applies the ranges in its own way.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Calibration:
 
     Attributes:
         weights: SHA-256 (hex) of the measured network.
-        convolutions: the convolutions to run in int8; all others keep the precision of the rest.
-        crops: indices of the golden crops that stay within the ranges. Images without a face exceed the ranges by far;
-            wider ranges would be too coarse for faces.
+        convolutions: the convolutions to run in int8; all other operations have the network's normal precision.
+        crops: indices of the golden crops whose values stay within the ranges. Crops without a face exceed the ranges
+            by far and are not listed, because ranges for them would be too coarse for faces.
         digest: SHA-256 (hex) of the file.
     """
 
@@ -48,26 +48,26 @@ class Calibration:
 
 
 def load_calibration(recipe: Recipe) -> Calibration | None:
-    """Loads an engine's calibration. Returns None without one. If it is unusable, logs a warning and returns None."""
+    """Loads an engine's calibration. Returns None if there is none or, with a warning, if it is unusable."""
     calibration = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
     if calibration is not None and not calibration.crops:
-        log.warning("engine %s runs without int8: %s names no golden crops", recipe.name, recipe.folder / FILE)
+        log.warning("engine %s runs without int8: %s lists no golden crops", recipe.name, recipe.folder / FILE)
         return None
     return calibration
 
 
-def read_calibration(folder: Path, weights: str, name: str) -> Calibration | None:
-    """Reads the calibration in a network's folder, None without one. Logs a warning and returns None if it is unusable.
+def read_calibration(folder: Path, weights_sha256: str, name: str) -> Calibration | None:
+    """Reads the calibration in a network's folder. Returns None if there is none or, with a warning, if it is unusable.
 
     Args:
         folder: folder of the network.
-        weights: SHA-256 (hex) of the network.
+        weights_sha256: SHA-256 (hex) of the network.
         name: name of the network in the log.
     """
     path = folder / FILE
     try:
         calibration = _parse(path.read_bytes())
-        if calibration.weights != weights:
+        if calibration.weights != weights_sha256:
             raise ValueError("it was measured on other weights")
         return calibration
     except FileNotFoundError:
@@ -84,9 +84,9 @@ def _parse(text: bytes) -> Calibration:
         raise ValueError("not a calibration")
     calibration = from_table(Calibration, table | {"digest": hashlib.sha256(text).hexdigest()}, "")
     if not calibration.convolutions:
-        raise ValueError("it names no convolutions")
+        raise ValueError("it lists no convolutions")
     for c in calibration.convolutions:
-        # The range must contain zero, because convolutions pad with it.
+        # The range must contain 0, because convolutions pad with zeros.
         if not (math.isfinite(c.low) and math.isfinite(c.high) and c.low <= 0 <= c.high and c.low < c.high):
-            raise ValueError(f"the range of {c.name} must hold 0, got [{c.low}, {c.high}]")
+            raise ValueError(f"the range of {c.name} must contain 0, got [{c.low}, {c.high}]")
     return calibration

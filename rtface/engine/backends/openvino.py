@@ -1,17 +1,17 @@
 """Runs networks with OpenVINO.
 
-If the engine is calibrated for int8 and the device has int8 instructions, convolutions run in int8; on a CPU, the rest
-runs in fp32. Otherwise everything runs in 16 bits if the device supports that (bf16 on a CPU, fp16 on a GPU or NPU),
-else in fp32.
+If the engine is calibrated for int8 and the device has int8 instructions, the calibrated convolutions run in int8; on a
+CPU, all other operations then run in fp32. Otherwise everything runs in 16 bits if the device supports that (bf16 on a
+CPU, fp16 on a GPU or NPU), else in fp32.
 
-fp32, and int8 with the rest in fp32, give the same bits with one thread and with two. With the rest in bf16, the two
-results differed by up to 3 code values. The rest in fp32 takes 1.01 to 1.05 times the CPU time of bf16 per crop.
+Results in fp32, and in int8 with fp32, are bit-identical for one and two threads. In int8 with bf16, they differed by
+up to 3 code values. Per crop, int8 with fp32 takes 1.01 to 1.05 times the CPU time of int8 with bf16.
 
 Device names are OpenVINO's: "CPU", "GPU", "GPU.1", "NPU".
 
-Measured on two cores (a 1.7 M parameter U-Net at 512): bf16 takes half the time of fp32; a fixed batch of one in a loop
-is as fast per crop as a batch of four and faster than a graph of dynamic size; pinning threads to cores gains nothing
-alone, and loses next to a decoder and an encoder.
+Measured on two cores (a 1.7 M parameter U-Net at 512): bf16 takes half the time of fp32. Running single crops in a loop
+is as fast per crop as a batch of four, and faster than a graph of dynamic size. Pinning threads to cores does not help,
+and slows runs that also decode and encode.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def devices() -> dict[str, str]:
 
 def check_here(device: str) -> None:
     """Raises MissingComponent if `device` does not exist. The message lists the existing devices."""
-    here = devices()
-    if device not in here and f"{device}.0" not in here and device.removesuffix(".0") not in here:
+    available = devices()
+    if device not in available and f"{device}.0" not in available and device.removesuffix(".0") not in available:
         raise MissingComponent(
             "OpenVINO finds no {device} here (is its driver installed?); available: {devices}",
             code="openvino_device",
             device=device,
-            devices=", ".join((f"{name} ({full_name})" for name, full_name in here.items())) or "none",
+            devices=", ".join((f"{name} ({full_name})" for name, full_name in available.items())) or "none",
         )
 
 
@@ -73,8 +73,8 @@ _AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, missing in the Python module
 
 
 def spare_bits(device: str = "CPU") -> int | None:
-    """Returns the number of unused bits in int8 weights. None if int8 is no faster on this CPU (OpenVINO reports int8
-    for every CPU). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
+    """Returns the number of unused bits in int8 weights. None: int8 is no faster on this CPU, although OpenVINO reports
+    it. Without VNNI, two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
     if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
@@ -95,20 +95,19 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
 
     Adds FakeQuantize operations to their inputs (one range each, from the calibration) and to their weights (a
     symmetric range per output channel, computed here; `spare` of the 8 bits stay unused). OpenVINO turns each such pair
-    into an int8 convolution and leaves the rest unchanged (Jacob et al. 2018, "Quantization and training of neural
-    networks for efficient integer-arithmetic-only inference"). Raises EngineError if a calibrated convolution is
-    missing.
+    into an int8 convolution (Jacob et al. 2018, "Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference"). Raises EngineError if a calibrated convolution is missing.
     """
-    here = {
+    convolutions = {
         op.get_friendly_name().removesuffix("/WithoutBiases"): op
         for op in model.get_ops()
         if op.get_type_name() == "Convolution"
     }
     for convolution in calibration.convolutions:
-        op = here.get(convolution.name)
+        op = convolutions.get(convolution.name)
         if op is None:
             raise EngineError(
-                "the network has no convolution {name}, which its int8 ranges name",
+                "the network has no convolution {name}, for which int8.json lists a range",
                 code="int8_convolution",
                 name=convolution.name,
             )
@@ -118,14 +117,14 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
         quantised = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
         op.input(0).replace_source_output(quantised.output(0))
         weights = _constant(op.input_value(1))
-        top = np.float32(2**spare) * np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), np.float32(1e-9))
-        low, high = opset13.constant(-top), opset13.constant(top)
+        limit = np.float32(2**spare) * np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), np.float32(1e-9))
+        low, high = opset13.constant(-limit), opset13.constant(limit)
         rounded = opset13.fake_quantize(opset13.constant(weights), low, high, low, high, 255)
         op.input(1).replace_source_output(rounded.output(0))
 
 
 def _constant(source: openvino.Output) -> Float32:
-    """Returns a weight as float32, even if stored as converted fp16."""
+    """Returns a weight as float32. It may be stored as fp16 with a conversion."""
     node = source.get_node()
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
@@ -159,11 +158,11 @@ class OpenVinoPlan:
 
     def __init__(self, recipe: Recipe, precision: Precision, threads: int, device: str = "CPU") -> None:
         *_, w, h = recipe.region
-        rest = precision
+        hint = precision
         if precision == "int8":
-            rest = _EXACT if device == "CPU" else (*_HALF[openvino_core.halves(device)], _EXACT)[0]
+            hint = _EXACT if device == "CPU" else (*_HALF[openvino_core.halves(device)], _EXACT)[0]
         self.identity = identify(recipe, precision, device)
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[rest]}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[hint]}
         if device == "CPU":
             options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         try:
@@ -186,7 +185,7 @@ class OpenVinoPlan:
             ) from error
         if shape != [1, 3, h, w]:
             raise EngineError(
-                "engine {name}: output {output} is {found}, not {wanted}",
+                "engine {name}: output {output} has shape {found} instead of {wanted}",
                 code="openvino_output",
                 name=recipe.name,
                 output=recipe.output.name,
@@ -200,7 +199,7 @@ class OpenVinoPlan:
         request = self._request
         assert request is not None, "the engine is closed"
         try:
-            # Both tensors are views: no copies of inputs or outputs.
+            # The tensors are views, so inputs and outputs are not copied.
             for name, value in (*inputs.items(), *outputs.items()):
                 request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
             request.infer(share_outputs=True)  # otherwise OpenVINO copies the answers to an unused result

@@ -27,42 +27,42 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
-_UPLOAD_BUFFERS = 3  # one more than there are batches in flight
+_UPLOAD_BUFFERS = 3  # one more than the maximum number of batches in flight
 
 
-def batch_sizes(most: int) -> tuple[int, ...]:
-    """Returns the sizes for batches of up to `most` crops: (1, 2, 4, 8, 12) for 12."""
-    return (*(1 << k for k in range((most - 1).bit_length())), most)
+def batch_sizes(max_batch: int) -> tuple[int, ...]:
+    """Returns the sizes for batches of up to `max_batch` crops: (1, 2, 4, 8, 12) for 12."""
+    return (*(1 << k for k in range((max_batch - 1).bit_length())), max_batch)
 
 
 class Batches:
-    """The buffers and graphs of one engine, sized for its largest batch. Only the thread that owns the GPU may use
-    them. Other threads may call only `run`, one at a time.
+    """The buffers and graphs of one engine, sized for its largest batch. Use them on the thread that owns the GPU.
+    Other threads may only call `run`, one at a time.
 
     Attributes:
         sizes: batch sizes in rising order (`batch_sizes`).
-        graphs: captured graphs by batch size. Sizes that are missing here run without a graph.
+        graphs: captured graphs by batch size. Sizes without a graph launch each kernel.
     """
 
-    def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, most: int) -> None:
+    def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, max_batch: int) -> None:
         """Allocates all memory. Raises OutOfDeviceMemory."""
-        self.sizes, self._rows = batch_sizes(most), most
+        self.sizes, self._rows = batch_sizes(max_batch), max_batch
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
         self._buffers: dict[str, Memory] = {}
         self.graphs: dict[int, Graph] = {}
         self._uploads: list[tuple[Pinned, Event]] = []
-        self._turn = 0
-        self._before: tuple[Stream, Event] | None = None
+        self._next_index = 0
+        self._last_run: tuple[Stream, Event] | None = None
         gpu, ports = streams.gpu, plan.ports
         self._constants = [*recipe.constants]
         try:
             for name, (dtype, shape) in ports.items():
-                self._buffers[name] = gpu.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
-            self._buffers["rows"] = gpu.allocate(ROW.itemsize * most)
+                self._buffers[name] = gpu.allocate(aligned(max_batch * int(np.prod(shape)) * dtype.itemsize))
+            self._buffers["rows"] = gpu.allocate(ROW.itemsize * max_batch)
             self._buffers["network"] = gpu.allocate(NETWORK.itemsize)
             for _ in range(_UPLOAD_BUFFERS):
-                self._uploads.append((gpu.pin(max(ROW.itemsize * most, NETWORK.itemsize)), gpu.event()))
+                self._uploads.append((gpu.pin(max(ROW.itemsize * max_batch, NETWORK.itemsize)), gpu.event()))
             plan.bind({name: self._buffers[name] for name in ports}, self.sizes)
         except BaseException:
             self.close()
@@ -82,15 +82,15 @@ class Batches:
         self._streams.compute.record(done)
 
     def _next_upload(self) -> tuple[Pinned, Event]:
-        pinned, done = self._uploads[self._turn]
-        self._turn = (self._turn + 1) % _UPLOAD_BUFFERS
+        pinned, done = self._uploads[self._next_index]
+        self._next_index = (self._next_index + 1) % _UPLOAD_BUFFERS
         done.synchronize()  # rarely waits, because the number of batches on the GPU is limited
         return pinned, done
 
     def warm_up(self, golden: GoldenBatch) -> float:
         """Runs, captures and judges each batch size on golden crops.
 
-        So the first frames need not wait for compilation, and wrong graphs are detected before use.
+        The first frames then need not wait for compilation, and wrong graphs are detected before use.
 
         Returns:
             The minimum milliseconds for a batch of one crop.
@@ -117,16 +117,16 @@ class Batches:
     def _capture(self, batch: int) -> None:
         """Captures the graph of a batch size. The latest run must have had this size.
 
-        Without a graph the network is only slower. So a failed capture is only logged, and the engine stays on the GPU.
+        A failed capture is only logged, because without a graph the network still runs on the GPU, only slower.
         """
         stream = self._streams.compute
         try:
             if self._plan.capturable(stream.handle, batch):
-                self.graphs[batch] = stream.capture(lambda: self._steps(stream, batch, [], []))
+                self.graphs[batch] = stream.capture(lambda: self._launch(stream, batch, [], []))
         except (OutOfDeviceMemory, DeviceLost):
             raise
         except EngineError as error:
-            log.warning("%s: batches of %d run without a CUDA graph, slower: %s", self._recipe.name, batch, error)
+            log.warning("%s: batches of %d run slower, without a CUDA graph: %s", self._recipe.name, batch, error)
 
     def _run_golden(self, golden: GoldenBatch, count: int) -> float:
         """Runs a batch of golden crops. Returns its milliseconds."""
@@ -145,9 +145,9 @@ class Batches:
             stream: the stream to submit to; None for the compute stream.
         """
         stream, (pinned, done) = stream or self._streams.compute, self._next_upload()
-        if self._before is not None and self._before[0] is not stream:  # both streams use the same buffers
-            stream.wait(self._before[1])
-        self._before = stream, done
+        if self._last_run is not None and self._last_run[0] is not stream:  # both streams use the same buffers
+            stream.wait(self._last_run[1])
+        self._last_run = stream, done
         batch = next(size for size in self.sizes if size >= len(rows))
         upload = pinned.bytes()[: ROW.itemsize * batch]
         upload[: rows.nbytes], upload[rows.nbytes :] = rows.view(np.uint8), 0
@@ -155,26 +155,26 @@ class Batches:
         if (graph := self.graphs.get(batch)) is not None:
             stream.replay(graph, reads=reads, writes=writes)
         else:
-            self._steps(stream, batch, reads, writes)
+            self._launch(stream, batch, reads, writes)
         stream.record(done)
         return done
 
-    def _steps(self, stream: Stream, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
+    def _launch(self, stream: Stream, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
         buffers, (inputs, outputs) = self._buffers, self._ports
-        fixed = [buffers["rows"], buffers["network"]]
+        descriptors = [buffers["rows"], buffers["network"]]
         network_in, network_out = ([buffers[name] for name in side.values()] for side in self._ports)
 
         def at(side: Mapping[str, str], role: str) -> np.uint64:
             return np.uint64(buffers[side[role]].address if role in side else 0)
 
-        head = [np.uint64(piece.address) for piece in fixed]
+        descriptor_args = [np.uint64(memory.address) for memory in descriptors]
         stream.launch(
             "gather",
             gather_grid(self._network, batch),
             BLOCK,
-            *head,
+            *descriptor_args,
             *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
-            reads=[*fixed, *reads, *writes],
+            reads=[*descriptors, *reads, *writes],
             writes=network_in,
         )
         scratch = [self._plan.scratch] if self._plan.scratch is not None else []
@@ -186,14 +186,14 @@ class Batches:
             "scatter",
             scatter_grid(self._network, batch),
             BLOCK,
-            *head,
+            *descriptor_args,
             at(outputs, "output"),
             at(outputs, "kept"),
             at(inputs, "shrunk"),
             at(outputs, "state"),
             at(outputs, "occlusion"),
             at(outputs, "log_scale"),
-            reads=[*fixed, *network_in, *network_out],
+            reads=[*descriptors, *network_in, *network_out],
             writes=writes,
         )
 
@@ -201,13 +201,13 @@ class Batches:
         """Frees everything. All submitted work must have ended."""
         for graph in self.graphs.values():
             graph.close()
-        for piece in (*self._buffers.values(), *(pinned for pinned, _ in self._uploads)):
-            piece.close()
+        for block in (*self._buffers.values(), *(pinned for pinned, _ in self._uploads)):
+            block.close()
         self.graphs, self._buffers, self._uploads = {}, {}, []
 
 
 def _ports_of(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
-    """Returns names of the network's inputs and outputs, by role in `batch.cu`."""
+    """Returns the names of inputs and outputs, by role in `batch.cu`."""
     memory = recipe.memory
     inputs, outputs = {"crop": recipe.input.name}, {"output": recipe.output.name}
     if memory is not None:
@@ -229,7 +229,7 @@ def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
     maps = int(np.prod(memory.maps)) if memory and memory.heads else 0
     if maps > MAP_VALUES:
         raise EngineError(
-            "engine {name}: its heads' maps are larger than 128×128", code="heads_large", name=recipe.name
+            "engine {name}: the maps of its heads are larger than 128×128", code="heads_large", name=recipe.name
         )
     return np.array(
         (

@@ -14,7 +14,7 @@ from rtface.util.install import extra_line
 
 NEEDED = {"cuda.core": "cuda-core", "cuda.bindings": "cuda-bindings", "onnx": "onnx"}
 TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-cu13"}
-"""Packages by the modules that they provide. One of the second table suffices."""
+"""Packages by the modules that they provide. One package of `TENSORRT` suffices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +27,20 @@ class Driver:
 
 @functools.cache
 def driver() -> Driver:
-    """Queries the driver without any package. Raises MissingComponent, which names the missing part."""
+    """Queries the driver through ctypes. Raises MissingComponent with the missing part in its message."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         cuda = ctypes.CDLL(library)
     except OSError:
         raise MissingComponent(
-            "there is no NVIDIA driver ({name} is not found)", code="no_driver", name=library
+            "there is no NVIDIA driver ({name} was not found)", code="no_driver", name=library
         ) from None
     number = ctypes.c_int()
 
     def call(name: str, *arguments: object) -> None:
         if status := getattr(cuda, name)(*arguments):
             raise MissingComponent(
-                "the NVIDIA driver answers {function} with error {status}",
+                "{function} of the NVIDIA driver returned error {status}",
                 code="driver_error",
                 function=name,
                 status=status,
@@ -77,7 +77,7 @@ def installed(module: str) -> bool:
 
 
 def unusable(number: int) -> str | None:
-    """Returns why GPU `number` (CUDA's order) is unusable, else None."""
+    """Returns why GPU `number` (CUDA's order) is unusable; None if usable."""
     try:
         gpus = driver().gpus
     except MissingComponent as error:

@@ -22,7 +22,7 @@ class GoldenBatch:
     """Golden crops in face slots, repeated to fill a batch. Only the thread that owns the GPU may use them.
 
     Attributes:
-        rows: one `ROW` per crop, without state of earlier frames.
+        rows: one `ROW` per crop, without the state of an earlier frame.
         memories: memory that the rows' addresses refer to.
         required: minimum PSNR in dB of each answer against its reference.
     """
@@ -34,7 +34,7 @@ class GoldenBatch:
         precision: Precision,
         required: float,
         count: int,
-        places: StatePool | None,
+        states: StatePool | None,
     ) -> None:
         """Allocates and fills the slots.
 
@@ -44,18 +44,18 @@ class GoldenBatch:
             precision: precision of the engine's plan, which selects the crops to judge.
             required: minimum PSNR in dB, as in the class.
             count: number of rows.
-            places: pool for the state of recurrent engines.
+            states: pool for the state of recurrent engines.
 
         Raises:
             MissingComponent, EngineError: the golden crops are missing or damaged.
-            OutOfDeviceMemory.
+            OutOfDeviceMemory: the GPU has too little memory.
         """
         crops, expected = judged_golden(recipe, precision)
         self.required = required
         self._streams, self._size = streams, recipe.input.size
         self._expected = [expected[k % len(expected)] for k in range(count)]
         self._faces: list[FaceSlot] = []
-        self._remembered: list[FaceState] = []
+        self._states: list[FaceState] = []
         self._pinned = streams.gpu.pin(12 * self._size**2)
         try:
             for k in range(count):
@@ -63,17 +63,17 @@ class GoldenBatch:
                 self._pinned.bytes().view(np.float32)[:] = crops[k % len(crops)].ravel()
                 streams.compute.copy(face.memory, self._pinned, self._pinned.nbytes)
                 streams.settle(streams.compute)
-                if places is not None:
-                    self._remembered.append(places.take())
+                if states is not None:
+                    self._states.append(states.take())
         except BaseException:
             self.close()
             raise
-        kept: Sequence[FaceState | None] = self._remembered or [None] * count
-        self.rows = np.concatenate([row_of(face, None, new) for face, new in zip(self._faces, kept, strict=True)])
-        self.memories: list[Memory] = [piece.memory for piece in (*self._faces, *self._remembered)]
+        new_states: Sequence[FaceState | None] = self._states or [None] * count
+        self.rows = np.concatenate([row_of(face, None, new) for face, new in zip(self._faces, new_states, strict=True)])
+        self.memories: list[Memory] = [block.memory for block in (*self._faces, *self._states)]
 
     def worst(self, count: int) -> float:
-        """Returns the minimum PSNR (dB) of the first `count` answers. Their run must have ended."""
+        """Returns the minimum PSNR (dB) of the first `count` answers. The run must have ended."""
         worst, streams = 200.0, self._streams
         for face, expected in zip(self._faces[:count], self._expected, strict=False):
             streams.compute.copy(
@@ -84,23 +84,23 @@ class GoldenBatch:
         return worst
 
     def close(self) -> None:
-        """Frees the slots. No GPU work may use them."""
+        """Frees the slots. GPU work that uses them must have ended."""
         for face in self._faces:
             face.memory.close()
         self._pinned.close()
-        self._faces, self._remembered = [], []
+        self._faces, self._states = [], []
 
 
 def row_of(face: FaceSlot, old: FaceState | None, new: FaceState | None) -> NDArray[Any]:
     """Returns a `ROW` with a face and its states before and after."""
-    none = (0, 0)
+    absent = (0, 0)
     return np.array(
         [
             (
                 face.crop,
                 face.restored,
-                *(old.at if old else none),
-                *(new.at if new else none),
+                *(old.at if old else absent),
+                *(new.at if new else absent),
                 face.occlusion,
                 face.log_scale,
             )

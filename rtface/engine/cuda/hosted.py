@@ -1,6 +1,6 @@
 """Runs host crops through an engine on a GPU: upload, network, download.
 
-It serves keyframes (`rtface.enhance.keyframes.scheduler`), whose answers are needed on the host. Each engine has its
+Used for keyframes (`rtface.enhance.keyframes.scheduler`), whose answers are needed on the host. Each engine has its
 own stream and thread, so that other GPU work need not wait for a slow network.
 """
 
@@ -30,18 +30,18 @@ Run = Callable[[NDArray[Any], Sequence[Memory], Sequence[Memory], Stream], Event
 """`rtface.engine.cuda.batch.Batches.run`, callable from any thread."""
 
 
-def state_after(after: Future[Restored[Any]] | None, places: StatePool | None) -> FaceState | None:
-    """Returns a face's state after an answer, or None. None starts the face without state: the answer failed or is
-    missing, or its state is from another pool."""
+def state_after(after: Future[Restored[Any]] | None, states: StatePool | None) -> FaceState | None:
+    """Returns a face's state after an answer. Returns None, which starts a new state, if the answer failed or is
+    missing, or if its state is from another pool."""
     if after is None or not after.done() or after.cancelled() or after.exception() is not None:
         return None
     state = after.result().state
-    return state if isinstance(state, FaceState) and state.home is places else None
+    return state if isinstance(state, FaceState) and state.home is states else None
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """A slot on the GPU, and pinned memory for its copies."""
+class _HostSlot:
+    """A slot on the GPU, a stream, and pinned memory for copies."""
 
     stream: Stream
     done: Event
@@ -55,33 +55,33 @@ class Hosted:
     Args:
         streams: the GPU's stream thread.
         recipe: recipe of the engine.
-        run: function that submits a batch, see `Run`.
-        places: pool for a recurrent engine's state; None for others.
+        run: function that submits a batch (see `Run`).
+        states: pool for a recurrent engine's state; None for other engines.
 
     Attributes:
         priority: priority of the engine's stream; may be changed before the first crop.
     """
 
-    def __init__(self, streams: StreamThread, recipe: Recipe, run: Run, places: StatePool | None) -> None:
-        self._streams, self._recipe, self.run, self._places = streams, recipe, run, places
+    def __init__(self, streams: StreamThread, recipe: Recipe, run: Run, states: StatePool | None) -> None:
+        self._streams, self._recipe, self.run, self._states = streams, recipe, run, states
         self.priority = USUAL
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-GPU-{recipe.name}")
-        self.kept: _Kept | None = None
+        self.kept: _HostSlot | None = None
 
     def submit(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Future[Restored[Float32]]:
-        """Restores a crop, float32 1×3×S×S, 0…1. Do not change it before the answer is complete. The answer's arrays
-        belong to the caller. The future raises EngineError, OutOfDeviceMemory and DeviceLost."""
-        return self._worker.submit(self._answer, crop, after)
+        """Restores a crop, float32 1×3×S×S, 0…1. Do not change the crop before the answer is complete. The
+        answer's arrays belong to the caller. The future raises EngineError, OutOfDeviceMemory and DeviceLost."""
+        return self._worker.submit(self._restore, crop, after)
 
-    def _answer(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
+    def _restore(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
         if after is not None:
-            wait([after])  # safe: this thread has answered it, or the stream thread will, which never waits for this
-        streams, places = self._streams, self._places
+            wait([after])  # no deadlock: the stream thread, which may have to answer it, never waits for this thread
+        streams, states = self._streams, self._states
         streams.gpu.enter()
         if self.kept is None:
             self.kept = streams.run(self._reserve).result()
         stream, face, pinned = self.kept.stream, self.kept.face, self.kept.pinned
-        old, new = state_after(after, places), streams.run(places.take).result() if places else None
+        old, new = state_after(after, states), streams.run(states.take).result() if states else None
         pixels = np.ascontiguousarray(crop, np.float32).reshape(-1).view(np.uint8)
         try:
             pinned.bytes()[: pixels.nbytes] = pixels
@@ -92,9 +92,9 @@ class Hosted:
         finally:  # also waits after a failure, because the next crop uses the same memory
             stream.record(self.kept.done)
             self.kept.done.synchronize()
-        return self._restored(pinned.bytes().view(np.float32), crop.shape, new)
+        return self._unpack(pinned.bytes().view(np.float32), crop.shape, new)
 
-    def _reserve(self) -> _Kept:
+    def _reserve(self) -> _HostSlot:
         gpu, size, memory = self._streams.gpu, self._recipe.input.size, self._recipe.memory
         maps = 2 * int(np.prod(memory.maps)) if memory and memory.heads else 0
         pinned = gpu.pin(4 * (3 * size * size + maps))
@@ -103,7 +103,7 @@ class Hosted:
         except BaseException:
             pinned.close()
             raise
-        return _Kept(gpu.stream(self.priority), gpu.event(), face, pinned)
+        return _HostSlot(gpu.stream(self.priority), gpu.event(), face, pinned)
 
     @staticmethod
     def _fetch(face: FaceSlot, pinned: Pinned, size: int, stream: Stream) -> None:
@@ -114,12 +114,12 @@ class Hosted:
             stream.copy(pinned, face.memory, part, to_at=at, source_at=head - face.memory.address)
             at += part
 
-    def _restored(self, values: Float32, shape: tuple[int, ...], state: FaceState | None) -> Restored[Float32]:
+    def _unpack(self, values: Float32, shape: tuple[int, ...], state: FaceState | None) -> Restored[Float32]:
         count, recipe = math.prod(shape), self._recipe
         pixels, maps = values[:count].reshape(shape).copy(), values[count:].copy()
         if not math.isfinite(float(pixels.sum()) + float(maps.sum())):
             raise EngineError(
-                "engine {name}: the answer holds values that are not numbers",
+                "engine {name}: the answer contains values that are not numbers",
                 code="answer_not_finite",
                 name=recipe.name,
             )
@@ -130,7 +130,7 @@ class Hosted:
         return Restored(pixels, state, spread(occlusion, recipe.input.size, recipe.region)[None], log_scale[None])
 
     def end(self) -> None:
-        """Waits for the current crop and drops queued ones. Do not call it on the stream thread."""
+        """Waits for the current crop and drops queued crops. Do not call it on the stream thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from rtface.engine.tensorrt import open_tensorrt
 def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> GpuEngine:
     """Opens an engine with its cached plan, or builds one.
 
-    The plan has to pass the golden gate. After that the engine warms up and captures its graphs.
+    The plan must pass the golden gate. Then the engine warms up and captures its graphs.
 
     Args:
         streams: the GPU's stream thread.
@@ -31,5 +31,5 @@ def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> 
     except BaseException:
         streams.run(plan.close)
         raise
-    streams.run(plan.keep_kernels).result()  # compiled by the library during the warm-up
+    streams.run(plan.keep_kernels).result()  # caches what was compiled during the warm-up
     return engine

@@ -23,7 +23,7 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
 
     Args:
         recipe: recipe of the engine.
-        gpu: the GPU; must be current in this thread, here and whenever the plan is used.
+        gpu: the GPU; must be current in this thread, now and whenever the plan is used.
         precision: the first precision to try, before safer ones; None for fp16.
 
     Raises:
@@ -41,10 +41,10 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
 
 
 def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
-    """Opens a plan without judging it. Builds the plan if none is cached, or the cached one is refused. A plan with a
+    """Opens a plan without judging it. Builds it if there is no cached plan that the library accepts. A plan with a
     person's weights is built at each start and never cached.
 
-    Raises EngineError if library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
+    Raises EngineError if the library rejects the network or plan, OutOfDeviceMemory, DeviceLost.
     """
     identity = PlanIdentity.of(
         recipe,
@@ -66,7 +66,7 @@ def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) ->
         except (OutOfDeviceMemory, DeviceLost):
             raise
         except EngineError as error:
-            log.info("the cached plan %s cannot be used and is built again: %s", path, error)
+            log.info("the cached plan %s cannot be used and will be built again: %s", path, error)
     blob = build(recipe, precision, library, gpu.capability)
     store.keep(path, blob)
     return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)

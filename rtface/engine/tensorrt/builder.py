@@ -12,15 +12,15 @@ from rtface.errors import EngineError, MissingComponent, log
 from rtface.util.install import extra_line
 
 REVISION = 1
-"""Revision of this module and `network`. Plans of another revision are built again."""
+"""Revision of this module and of `network`. Plans of another revision are built again."""
 
 _WORKSPACE_BYTES = 8 << 30
-"""Memory that one operation of the network may use besides its tensors. Fused parts count as one: a restorer of 512
-pixels at batch 16 needs 1.2 GB (GFPGAN) to 4.4 (RestoreFormer); with less the build fails."""
+"""Memory that one operation of the network, or fused group of operations, may use besides its tensors. At 512 pixels
+and batch 16, GFPGAN needs 1.2 GB and RestoreFormer 4.4 GB; with less, the build fails."""
 
 
 def profile(recipe: Recipe) -> str:
-    """Describes how a plan was prepared, for the plan's identity. Leaves out its precision."""
+    """Describes how a plan is prepared, for its identity. Omits the precision."""
     batch = recipe.batch
     return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
 
@@ -49,7 +49,7 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
         )
     except Exception as error:  # the only common base of errors of protobuf, checker, shape inference and rtface
         raise EngineError(
-            "engine {name}: TensorRT cannot take {file}: {why}",
+            "engine {name}: TensorRT cannot use {file}: {why}",
             code="tensorrt_load",
             name=recipe.name,
             file=recipe.model_path.name,
@@ -58,10 +58,10 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
 
 
 def build(recipe: Recipe, precision: Precision, library: Library, capability: Capability) -> bytes:
-    """Builds a serialised plan. Raises EngineError if the library refuses the network."""
+    """Builds a serialised plan. Raises EngineError if the library rejects the network."""
     trt = library.module
-    log.info("a plan of %s is built for %s, which may take minutes", recipe.name, sm(capability))
-    what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(capability)}"
+    log.info("building a plan of %s for %s, which may take minutes", recipe.name, sm(capability))
+    failure = f"engine {recipe.name}: {library.name} cannot build the network in {precision} for {sm(capability)}"
     logger(library).faults.clear()
     builder: Any = trt.Builder(logger(library))
     network = builder.create_network(0)  # strongly typed, like all networks of these libraries
@@ -70,13 +70,13 @@ def build(recipe: Recipe, precision: Precision, library: Library, capability: Ca
         raise EngineError(
             "{what}: {why}",
             code="onnx_parse",
-            what=what,
-            why=_refusal(parser.get_error(0)) if parser.num_errors else fault(library),
+            what=failure,
+            why=_error_text(parser.get_error(0)) if parser.num_errors else fault(library),
         )
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 must stay fp32
-    config.max_aux_streams = 0  # run everything on the given stream, and in the graph captured from it
+    config.max_aux_streams = 0  # so that everything runs on the given stream, and in the graph captured from it
     config.add_optimization_profile(_profile(recipe, builder, network))
     if library.kind == "rtx":
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # required to capture graphs
@@ -84,11 +84,11 @@ def build(recipe: Recipe, precision: Precision, library: Library, capability: Ca
         config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm(capability)[3:]}"), 0)
     blob = builder.build_serialized_network(network, config)
     if blob is None:
-        raise EngineError("{what}: {why}", code="tensorrt_fault", what=what, why=fault(library))
+        raise EngineError("{what}: {why}", code="tensorrt_fault", what=failure, why=fault(library))
     return bytes(blob)
 
 
-def _refusal(error: Any) -> str:
+def _error_text(error: Any) -> str:
     """Returns text such as "GridSample /carry/GridSample: unsupported node (mode)"."""
     why = f"{error.code().name.lower().replace('_', ' ')} ({error.desc()})"
     return " ".join(f"{error.node_operator()} {error.node_name()}: {why}".split())

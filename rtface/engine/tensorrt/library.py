@@ -1,10 +1,10 @@
 """Chooses TensorRT or TensorRT for RTX, and receives its log.
 
-Both have nearly the same Python interface. The full TensorRT times its kernels while it builds, so it can build only on
-the target GPU. TensorRT for RTX compiles for given compute capabilities, with or without a GPU, and finishes the
-kernels on the GPU when a plan is first used.
+Both libraries have nearly the same Python interface. The full TensorRT times its kernels while it builds, so it can
+build only on the target GPU. TensorRT for RTX compiles for given compute capabilities, with or without a GPU, and
+finishes the kernels on the GPU when a plan is first used.
 
-Both are imported on demand, because each import takes a quarter of a second.
+They are imported on demand, because each import takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Library:
     """One TensorRT that can be imported.
 
     Attributes:
-        kind: the full library or the one for RTX.
+        kind: "full" for TensorRT, "rtx" for TensorRT for RTX.
         version: version such as "1.7.1.116".
         module: the imported package.
-        targets: compute capabilities that it compiles for; None for the full library, which uses the GPU's.
+        targets: compute capabilities that it compiles for; None for the full library, which builds for the current GPU.
     """
 
     kind: LibraryKind
@@ -72,9 +72,9 @@ def _targets(module: Any) -> frozenset[Capability]:
 
 
 def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> Library:
-    """Chooses the library for a GPU of that compute capability.
+    """Chooses the library for a GPU.
 
-    TensorRT for RTX supports the capabilities that it lists. It refuses plans on other GPUs, such as sm_90.
+    TensorRT for RTX supports only the capabilities that it lists, which do not include sm_90, for example.
 
     Args:
         capability: compute capability such as (8, 9).
@@ -84,7 +84,7 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
     Raises:
         MissingComponent: no installed library supports the GPU.
     """
-    where = f"{gpu} ({sm(capability)})"
+    target = f"{gpu} ({sm(capability)})"
     by_kind = {library.kind: library for library in libraries}
     rtx, full = by_kind.get("rtx"), by_kind.get("full")
     targets: frozenset[Capability] = (rtx.targets if rtx else None) or frozenset()
@@ -94,24 +94,24 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
         return full
     if rtx:
         raise MissingComponent(
-            "{name} does not run on {where}: it takes {names}; get the full TensorRT with: {repair}",
+            "{name} does not run on {where}: it supports {names}; get the full TensorRT with: {repair}",
             code="tensorrt_gpu",
             name=rtx.name,
-            where=where,
+            where=target,
             names=", ".join(map(sm, sorted(targets))),
             repair=extra_line("tensorrt"),
         )
     extra = "rtx" if "GeForce" in gpu else "tensorrt"
     raise MissingComponent(
-        "{where} needs TensorRT; get it with: {repair}", code="tensorrt_missing", where=where, repair=extra_line(extra)
+        "{where} needs TensorRT; get it with: {repair}", code="tensorrt_missing", where=target, repair=extra_line(extra)
     )
 
 
 def precisions(capability: Capability, first: Precision | None = None) -> tuple[Precision, ...]:
     """Lists precisions to try on a GPU, starting with `first` if supported.
 
-    fp16 is first: it is as fast as bf16 and closer to fp32. int8 is omitted: these networks are small, and no
-    measurement shows a gain on GPUs.
+    fp16 is first, because it is as fast as bf16 and closer to fp32. int8 is omitted, because no measurement shows a
+    gain on GPUs for such small networks.
     """
     order: tuple[Precision, ...] = ("fp16", "bf16", "f32") if capability >= (8, 0) else ("fp16", "f32")
     return order[order.index(first) :] if first in order else order
@@ -124,9 +124,9 @@ _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": log
 def logger(library: Library) -> Any:
     """Returns the library's ILogger, which writes to `rtface.tensorrt`. Each process may have only one.
 
-    The logger lowers the library's levels, because errors are raised with the library's message (`fault`), and warnings
-    only tell the library's choices, one line for each operation of a network. `faults` contains the errors since the
-    last call of `fault`.
+    The logger lowers the library's levels: errors are raised with the library's message (`fault`), and warnings only
+    report the library's choices, one line for each operation of a network. `faults` contains the errors since the last
+    call of `fault`.
     """
     trt = library.module
 
@@ -138,7 +138,7 @@ def logger(library: Library) -> Any:
         def log(self, severity: Any, msg: str) -> None:
             if "ERROR" in severity.name and len(self.faults) < 8:
                 self.faults.append(msg)
-            level = _LEVELS.get(severity.name)  # drops VERBOSE, which is hundreds of lines
+            level = _LEVELS.get(severity.name)  # None for VERBOSE, which is hundreds of lines
             if level is not None and log.isEnabledFor(level):
                 log.log(level, "%s", msg.strip())
 
@@ -149,6 +149,6 @@ def fault(library: Library) -> str:
     """Returns the library's last error in one line, and clears it."""
     faults: list[str] = logger(library).faults
     # The first error is the cause; the library's layers add the others.
-    line = " ".join(faults[0].split()) if faults else "it gives no reason"
+    line = " ".join(faults[0].split()) if faults else "no reason given"
     faults.clear()
     return line if len(line) <= 300 else f"{line[:297]}..."

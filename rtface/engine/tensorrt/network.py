@@ -1,15 +1,15 @@
-"""Converts a network to the types that it will be computed in.
+"""Converts a network to the types that TensorRT computes it in.
 
-TensorRT takes all types from the network, so precision is decided only here, in the ONNX. The shipped networks compute
+TensorRT derives all types from the ONNX network, so the precision is decided only here. The shipped networks compute
 in fp32 from weights stored in fp16. The converted network computes in fp16 or bf16, has fp32 inputs and outputs, and
 casts around the parts that stay in fp32.
 
-Measured on the golden crops with every result rounded (worst crop): rtface-s 67.4 dB in fp16 and 57.8 in bf16, rtface-m
-67.7 and 58.4. If the nodes between the author's casts, which compute positions, do not stay in fp32, rtface-s falls to
-63.5 and 47.2. Keeping `_EXACT` in fp32 changes no figure, because a CPU measured them: it prevents sums from
-overflowing inside a GPU kernel.
+Measured on the worst golden crop, with every result rounded: rtface-s has 67.4 dB in fp16 and 57.8 dB in bf16, rtface-m
+67.7 and 58.4 dB. If the nodes between the author's casts, which compute positions, do not stay in fp32, rtface-s has
+only 63.5 and 47.2 dB. Keeping `_EXACT` in fp32 does not change these figures, because they were measured on a CPU: it
+prevents sums from overflowing inside a GPU kernel.
 
-Needs the ``onnx`` package, which CPU-only installations lack: `builder` imports this module to build.
+CPU-only installations lack the ``onnx`` package, so `builder` imports this module only to build.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ _EXACT = frozenset(
         "LpNormalization",
     }
 )
-"""Operations that stay in fp32: positions in an image, sums of many values, quotients. They cost little compared to
-convolutions."""
+"""Operations that stay in fp32, because they compute positions, sums of many values or quotients. They cost little
+compared to convolutions."""
 
 _INDEPENDENT_INPUTS = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Indices of inputs whose type is independent of the other inputs."""
@@ -67,29 +67,29 @@ def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = ()) -> A
     """Converts an onnx.ModelProto from fp32 to `precision` for TensorRT. Returns a copy with the same inputs and
     outputs.
 
-    The nodes of `fp32_nodes`, operations that need it (`_EXACT`), and nodes between two casts to fp32 by the network's
-    author stay in fp32. Casts of constants are folded; integers do not change. Raises EngineError for a network that
-    contains branches or loops, or lacks a node of `fp32_nodes`.
+    The following stay in fp32: the nodes of `fp32_nodes`, the operations of `_EXACT`, and nodes between two casts to
+    fp32 by the network's author. Casts of constants are folded; integers do not change. Raises EngineError for a
+    network that contains branches or loops, or lacks a node of `fp32_nodes`.
     """
     source, model = model, ModelProto()
     model.CopyFrom(source)
     # Old files (IR version 3) also list initialisers, which are constants, among the inputs.
     model.ir_version = max(model.ir_version, _IR)
-    stored = {tensor.name for tensor in model.graph.initializer}
-    replace_all(model.graph.input, [port for port in model.graph.input if port.name not in stored])
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    replace_all(model.graph.input, [port for port in model.graph.input if port.name not in initialisers])
     if next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1) < OPSET:
         model = version_converter.convert_version(model, OPSET)
     nodes = model.graph.node
     if nested := next((n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)), None):
         raise EngineError(
-            "the network's {kind} {name} is a branch or a loop, which cannot be typed",
+            "the network's {kind} {name} is a branch or a loop, which cannot be converted",
             code="network_branch",
             kind=nested.op_type,
             name=nested.name,
         )
     if missing := set(fp32_nodes) - {n.name for n in nodes}:
         raise EngineError(
-            "the network has no node {node}, which the recipe's precision.fp32_nodes names",
+            "the network has no node {node}, which the recipe's precision.fp32_nodes lists",
             code="fp32_node",
             node=min(missing),
         )
@@ -106,7 +106,7 @@ def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = ()) -> A
 def _fold_constants(graph: Any) -> None:
     """Replaces constant nodes, and casts of constants, by initialisers."""
     constants = {i.name: i for i in graph.initializer}
-    kept: list[Any] = []
+    remaining: list[Any] = []
     for node in graph.node:
         attributes = {a.name: a for a in node.attribute}
         if node.op_type == "Constant" and "value" in attributes:
@@ -116,11 +116,11 @@ def _fold_constants(graph: Any) -> None:
             dtype = helper.tensor_dtype_to_np_dtype(attributes["to"].i)
             tensor = numpy_helper.from_array(numpy_helper.to_array(constants[node.input[0]]).astype(dtype))
         else:
-            kept.append(node)
+            remaining.append(node)
             continue
         tensor.name = node.output[0]
         constants[tensor.name] = tensor
-    replace_all(graph.node, kept)
+    replace_all(graph.node, remaining)
     keep_used(graph, constants.values())
 
 
@@ -135,10 +135,10 @@ def _is_float_cast(node: Any) -> bool:
 
 
 def _between_casts(nodes: Sequence[Any]) -> set[str]:
-    """Returns the first outputs of nodes between two casts to fp32. An exporter leaves such casts for ``.float()`` and
-    the conversion back."""
+    """Returns the first outputs of nodes between two casts to fp32. An exporter writes such casts for ``.float()`` and
+    for the conversion back."""
     inside: set[str] = set()  # tensors after an odd number of casts
-    for node in nodes:  # ONNX requires the order of computation
+    for node in nodes:  # ONNX requires nodes in the order of computation
         if _is_float_cast(node) != any(name in inside for name in node.input):
             inside.update(node.output)
     leads: set[str] = set()  # tensors that lead to a cast
@@ -153,23 +153,23 @@ def _between_casts(nodes: Sequence[Any]) -> set[str]:
 
 
 def _drop_casts(model: Any) -> None:
-    """Removes casts from fp32 to fp32. Keeps those whose result is an output of the network."""
+    """Removes casts from fp32 to fp32, except at outputs of the network."""
     types = _types(model)
     outputs = {o.name for o in model.graph.output}
-    source: dict[str, str] = {}
-    kept: list[Any] = []
+    sources: dict[str, str] = {}
+    remaining: list[Any] = []
     for node in model.graph.node:
-        _rename(node.input, source)
+        _rename(node.input, sources)
         if _is_float_cast(node) and types.get(node.input[0]) == _FLOAT and node.output[0] not in outputs:
-            source[node.output[0]] = node.input[0]
+            sources[node.output[0]] = node.input[0]
         else:
-            kept.append(node)
-    replace_all(model.graph.node, kept)
+            remaining.append(node)
+    replace_all(model.graph.node, remaining)
 
 
-def _rename(names: Any, new: dict[str, str]) -> None:
+def _rename(names: Any, new_names: dict[str, str]) -> None:
     for i, name in enumerate(names):
-        names[i] = new.get(name, name)
+        names[i] = new_names.get(name, name)
 
 
 def _types(model: Any) -> dict[str, int]:
@@ -181,14 +181,15 @@ def _types(model: Any) -> dict[str, int]:
     return types
 
 
-def _retype(model: Any, low: int, exact: set[str]) -> None:
-    """Makes nodes compute in type `low`, except those with outputs in `exact`."""
+def _retype(model: Any, low_type: int, exact: set[str]) -> None:
+    """Makes nodes compute in `low_type`, except those with outputs in `exact`."""
     graph, types = model.graph, _types(model)
 
     def lowered(name: str) -> str:
         return f"{name}.low"
 
-    # A tensor has its original name in fp32 and another one in `low`. Casts supply the type that no node computes.
+    # In fp32, a tensor keeps its name; in `low_type`, it has another name. If no node computes a tensor in a type that
+    # is read, a cast does.
     floats = {name for name, kind in types.items() if kind == _FLOAT}
     for node in graph.node:
         independent = _INDEPENDENT_INPUTS.get(node.op_type, ())
@@ -203,16 +204,16 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
     for node in graph.node:
         if node.op_type in ("Shape", "Size") and lowered(node.input[0]) in computed:
             node.input[0] = lowered(node.input[0])
-    read = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
+    read_names = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
     casts: dict[str, Any] = {}  # added casts by source tensor
     for name in floats:
-        if lowered(name) in computed and name in read:
+        if lowered(name) in computed and name in read_names:
             casts[lowered(name)] = helper.make_node("Cast", [lowered(name)], [name], f"{name}/exact", to=_FLOAT)
-        elif lowered(name) in read and lowered(name) not in computed and name in constants:
-            value = numpy_helper.to_array(constants[name]).astype(helper.tensor_dtype_to_np_dtype(low))
+        elif lowered(name) in read_names and lowered(name) not in computed and name in constants:
+            value = numpy_helper.to_array(constants[name]).astype(helper.tensor_dtype_to_np_dtype(low_type))
             constants[lowered(name)] = numpy_helper.from_array(value, lowered(name))
-        elif lowered(name) in read and lowered(name) not in computed:
-            casts[name] = helper.make_node("Cast", [name], [lowered(name)], f"{name}/low", to=low)
+        elif lowered(name) in read_names and lowered(name) not in computed:
+            casts[name] = helper.make_node("Cast", [name], [lowered(name)], f"{name}/low", to=low_type)
     nodes = [casts[i.name] for i in graph.input if i.name in casts]
     for node in graph.node:
         nodes += [node, *(casts[name] for name in node.output if name in casts)]
@@ -222,8 +223,8 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
 
 def replace_all(field: Any, values: Sequence[Any]) -> None:
     """Replaces the values of a repeated field. `values` may belong to the same field."""
-    kept = [type(v)() for v in values]
-    for copy, value in zip(kept, values, strict=True):
+    copies = [type(v)() for v in values]
+    for copy, value in zip(copies, values, strict=True):
         copy.CopyFrom(value)
     del field[:]
-    field.extend(kept)
+    field.extend(copies)

@@ -19,12 +19,12 @@ from rtface.frame import Float32
 class TensorRtPlan:
     """One network on one GPU. Not thread-safe; the GPU must be current in the calling thread.
 
-    Use it in one of two ways: with GPU memory (one `bind`, then any number of `enqueue`), or with host arrays (`run`),
-    one crop at a time, as the golden gate does.
+    Use it with GPU memory (one `bind`, then any number of `enqueue`) or, like the golden gate, with host arrays
+    (`run`), one crop at a time.
 
-    Each batch size has a separate execution context, whose shapes and addresses never change after `bind`: after a
-    change to its context, a captured CUDA graph has undefined behaviour in TensorRT. The contexts share one block of
-    scratch memory, so only one run may be on the GPU at a time.
+    Each batch size has a separate execution context, whose shapes and addresses never change after `bind`, because
+    after a change, a CUDA graph captured from the context would have undefined behaviour. The contexts share
+    one block of scratch memory, so only one run may be on the GPU at a time.
 
     Attributes:
         identity: see `rtface.engine.plan.Plan`.
@@ -55,7 +55,7 @@ class TensorRtPlan:
     def bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int] | None = None) -> None:
         """Sets the memory of all ports, each for the largest of `sizes`. Submitted work must have ended.
 
-        `sizes` are the numbers of crops per run, 1 to `max_batch` when None. Raises EngineError, and OutOfDeviceMemory
+        `sizes` are the numbers of crops per run; None means 1 to `max_batch`. Raises EngineError, and OutOfDeviceMemory
         if the GPU lacks scratch memory for such a batch.
         """
         self._release_host()
@@ -82,7 +82,7 @@ class TensorRtPlan:
         for name, shape in self._inputs.items():
             if not context.set_input_shape(name, (batch, *shape)):
                 raise EngineError(
-                    "engine {name}: no batch of {batch}: {why}",
+                    "engine {name}: batches of {batch} are not possible: {why}",
                     code="plan_no_batch",
                     name=self._name,
                     batch=batch,
@@ -91,7 +91,7 @@ class TensorRtPlan:
         return context
 
     def _share_scratch(self, contexts: Mapping[int, Any]) -> None:
-        """Gives all contexts one scratch memory, large enough for each."""
+        """Gives all contexts the same scratch memory, large enough for each."""
         need = max(int(context.update_device_memory_size_for_shapes()) for context in contexts.values())
         if self.scratch is None or self.scratch.nbytes != need:
             self._free_scratch()
@@ -101,7 +101,7 @@ class TensorRtPlan:
             self._execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
         ):
             raise EngineError(
-                "engine {name}: TensorRT does not take {need} bytes of scratch memory: {why}",
+                "engine {name}: TensorRT does not accept {need} bytes of scratch memory: {why}",
                 code="tensorrt_scratch",
                 name=self._name,
                 need=need,
@@ -111,8 +111,8 @@ class TensorRtPlan:
     def enqueue(self, handle: int, batch: int) -> None:
         """Submits a run over the first `batch` bound crops to a stream.
 
-        Neither allocates nor waits, except that TensorRT for RTX compiles kernels in the first run of a batch size: run
-        each size one time before timing matters and before it is captured. Raises EngineError.
+        Neither allocates nor waits. However, TensorRT for RTX compiles kernels in the first run of a batch size, so run
+        each size once before it is captured or must be fast. Raises EngineError.
         """
         if not self._contexts[batch].execute_async_v3(handle):
             why = self._execution.fault()
@@ -130,7 +130,7 @@ class TensorRtPlan:
         self._host.run(inputs, outputs)
 
     def keep_kernels(self) -> None:
-        """Caches kernels compiled on this GPU for the next start. Cheap if there are no new ones."""
+        """Caches kernels compiled on this GPU for the next start. Cheap if there are no new kernels."""
         self._execution.keep_kernels()
 
     def _release_host(self) -> None:
@@ -146,7 +146,7 @@ class TensorRtPlan:
 
     def close(self) -> None:
         """Frees the network and its memory. Submitted work must have ended. Safe to call twice."""
-        self._contexts = {}  # must be released before their engine
+        self._contexts = {}  # contexts must be released before their engine
         self._execution.close()
         self._release_host()
         self._free_scratch()
@@ -173,18 +173,18 @@ class _Host:
         for name, value in inputs.items():
             self._pinned[name].bytes()[:] = np.ascontiguousarray(value, np.float32).reshape(-1).view(np.uint8)
             stream.copy(memory[name], self._pinned[name], memory[name].nbytes)
-        written = [memory[name] for name in memory if name not in inputs]
+        write_memory = [memory[name] for name in memory if name not in inputs]
         if self._plan.scratch is not None:
-            written.append(self._plan.scratch)
+            write_memory.append(self._plan.scratch)
         stream.call(
-            lambda handle: self._plan.enqueue(handle, 1), reads=[memory[name] for name in inputs], writes=written
+            lambda handle: self._plan.enqueue(handle, 1), reads=[memory[name] for name in inputs], writes=write_memory
         )
         for name in outputs:
             stream.copy(self._pinned[name], memory[name], memory[name].nbytes)
         stream.record(self._done)
         self._done.synchronize()
-        for name, out in outputs.items():
-            np.copyto(out, self._pinned[name].bytes().view(np.float32).reshape(out.shape))
+        for name, array in outputs.items():
+            np.copyto(array, self._pinned[name].bytes().view(np.float32).reshape(array.shape))
 
     def close(self) -> None:
         for memory in (*self.memory.values(), *self._pinned.values()):

@@ -1,7 +1,7 @@
 """Caches plans by engine, because building one takes a second to minutes.
 
-A plan's file name is a hash of its whole identity, so any change selects another file. Next to the plan are the kernels
-that TensorRT for RTX compiled from it on one GPU. Only the `KEEP` most recently used files of each kind stay.
+A plan's file name contains a hash of its whole identity, so any change selects another file. Next to the plan are the
+kernels that TensorRT for RTX compiled from it. Only the `KEEP` most recently used files of each kind are kept.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def keep(path: Path, blob: bytes) -> None:
     """Caches a plan or its kernels. Removes the least recently used files of the same kind."""
     if not write_checksummed(path, blob):
         return
-    with contextlib.suppress(OSError):  # another process may do the same
+    with contextlib.suppress(OSError):  # another process may remove the same files
         files = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda p: p.stat().st_mtime, reverse=True)
         for old in files[KEEP:]:
-            log.debug("%s is the least recently used and is removed", old)
+            log.debug("removing %s, the least recently used file", old)
             old.unlink(missing_ok=True)

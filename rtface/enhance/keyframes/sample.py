@@ -22,18 +22,19 @@ class FaceSample:
 
     Attributes:
         time: seconds.
-        crops: input of the heavy engine on keyframes; the output has the same size.
+        crops: input of the heavy engine on keyframes; its answer has the same size.
         light_crops: input of the light engine.
         light: the light engine's answer.
-        key: the heavy engine's answer; None between keyframes, and before it is submitted.
-        submit: submits a crop, float32 1×3×S×S, to the heavy engine; None after that, and between keyframes.
+        key: the heavy engine's answer; None between keyframes, and before submission.
+        submit: submits a crop, float32 1×3×S×S, to the heavy engine; None between keyframes, and after the call.
         number: index of the frame in its track.
-        shown: time of the first frame that was shown with `key`.
+        shown: time of the first frame in which `key` was shown.
         clear: features of `light`, averaged with those of the neighbouring frames; None until needed.
-        draft: the output before it is averaged with the neighbouring frames, float32 3×S×S, and the box in which
-            it is computed; None while it is not needed.
-        shares, weight: results of `KeyframeTrack.prepare`: a share, the keyframe, the warp to it and its warped answer,
-            for each keyframe; and the weight of all keyframes together.
+        draft: the output before averaging with the neighbouring frames, float32 3×S×S, and the box in which it was
+            computed; None while no draft is needed.
+        shares: for each keyframe used: its share, the keyframe, the warp to it, and its warped answer. Set by
+            `KeyframeTrack.prepare`.
+        weight: weight of all keyframes together; set by `KeyframeTrack.prepare`.
     """
 
     time: float
@@ -53,7 +54,7 @@ class FaceSample:
     _features: FaceFeatures | None = None
 
     def features(self, *, wait: bool) -> FaceFeatures:
-        """Returns the features. With `wait` it waits for the light engine, and raises its error."""
+        """Returns the features. With `wait`, waits for the light engine, and raises the engine's error."""
         if self._features is None:
             if wait:
                 output = self.light.result().pixels[0]
@@ -63,11 +64,11 @@ class FaceSample:
         return self._features
 
     def error(self) -> Float32:
-        """Returns the light engine's mean square change, float32 SIDE×SIDE. Waits for that engine."""
+        """Returns the light engine's mean square change, float32 SIDE×SIDE. Waits for the light engine."""
         return energy(self.features(wait=True).guide - self.light_crops.pixels[0])
 
     def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
-        """Waits for the heavy engine's answer, if any, and stores it. Raises the engine's error only the first time.
+        """Waits for the heavy engine's answer, if any, and stores the answer. Raises the engine's error only once.
         `earlier`: as for `take_key_output`."""
         if self.key is not None and features.key is None:
             try:
@@ -75,7 +76,7 @@ class FaceSample:
                 output = self.key.result().pixels[0]
                 if not math.isfinite(float(output.sum())):
                     raise EngineError(
-                        "an engine's answer holds values that are not numbers; it is not used", code="crop_not_finite"
+                        "an engine's answer contains NaN or infinite values and is not used", code="crop_not_finite"
                     )
             except BaseException:
                 self.key = None

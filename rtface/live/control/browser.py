@@ -10,11 +10,11 @@ _START_S = 10.0
 
 
 def open_in_browser(url: str, *, wait: bool = False) -> bool:
-    """Opens a page in the user's graphical browser; returns False without one.
+    """Opens a page in the user's graphical browser. Returns False if there is none.
 
     Args:
         url: address of the page.
-        wait: waits until the browser has started, for callers that exit next.
+        wait: whether to wait until the browser has started, for callers that then exit.
     """
     try:
         browser = webbrowser.get()

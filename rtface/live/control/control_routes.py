@@ -40,14 +40,14 @@ def control_routes(
     Args:
         status: status of the run; POST requests change its controls.
         persons: persons in view.
-        filters: filters that hold the active stages and the preview.
-        files: whether a request may name stages that read files.
+        filters: filters with the active stages and the preview.
+        files: whether a request may add stages that read files.
     """
     controls = status.controls
 
     def change(values: _Values) -> Response:
-        for name, given in values.items():
-            controls.set(name, _new_value(name, controls.values().get(name, 0.0), given))
+        for name, new in values.items():
+            controls.set(name, _new_value(name, controls.values().get(name, 0.0), new))
         return _json(controls.values())
 
     def end(values: _Values) -> Response:
@@ -72,8 +72,8 @@ def control_routes(
 
     async def frames(request: Request) -> Response:
         pairs = filters.preview.watch()
-        await anext(pairs, None)  # from now on this viewer counts
-        return StreamingResponse(_parts(pairs), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        await anext(pairs, None)  # now this viewer is counted
+        return StreamingResponse(_mjpeg_parts(pairs), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     handlers: dict[tuple[str, str], _Handler] = {
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
@@ -97,8 +97,8 @@ def _json(value: object) -> Response:
 
 
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wraps a handler to get the values of query and JSON body. POST requests run on a thread, because they
-    may take long."""
+    """Wraps a handler to get the values of query and JSON body. POST requests run on a thread, because they may take
+    long."""
 
     async def handle(request: Request) -> Response:
         values = dict(request.query_params) | await json_body(request, BODY_BYTES)
@@ -113,39 +113,40 @@ def _set_person(controls: LiveControls, values: _Values) -> None:
     controls.set_person(name, strength)
 
 
-def _set_stages(filters: FrameFilters, wanted: Any, files: bool) -> None:
-    if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
+def _set_stages(filters: FrameFilters, stages: Any, files: bool) -> None:
+    if not isinstance(stages, list) or not all(isinstance(text, str) for text in stages):  # pyright: ignore
         raise UsageError(
-            'give all stages to draw, as {{"stages": ["label:text=Live"]}} in the body',
+            'the body must list all stages to draw, as in {{"stages": ["label:text=Live"]}}',
             code="stages_needed",
         )
-    for text in wanted if not files else ():
+    for text in stages if not files else ():
         if text not in filters.drawn:
             check_without_files(text)
-    filters.change(wanted)
+    filters.change(stages)
 
 
 def _name(values: _Values) -> str:
     name = values.get("name")
     if not isinstance(name, str) or not name:
         raise UsageError(
-            "name a person, as /persons?name=P1&strength=0.5; 'GET /status' lists the persons",
+            "the name of a person is missing, as in /persons?name=P1&strength=0.5; 'GET /status' lists the persons",
             code="person_name_needed",
         )
     return name
 
 
-def _new_value(name: str, now: float | bool, given: Any) -> Any:
-    """Returns a setting's new value. `given` is a number, or a signed step within 0…1; for a switch also "toggle"."""
-    text = str(given).lower()
-    if isinstance(now, bool):
-        return {"true": True, "false": False, "toggle": not now}.get(text, given)
-    step = text.startswith(("+", "-", " "))  # in a query a plus is a space
+def _new_value(name: str, current: float | bool, new: Any) -> Any:
+    """Returns a setting's new value. `new` is a number or a signed step, both within 0…1, or for a switch true, false
+    or "toggle"."""
+    text = str(new).lower()
+    if isinstance(current, bool):
+        return {"true": True, "false": False, "toggle": not current}.get(text, new)
+    step = text.startswith(("+", "-", " "))  # in a query, "+" means a space
     value = number_of(text, name, -1.0 if step else 0.0, 1.0)
-    return min(1.0, max(0.0, round(now + value, 4))) if step else value
+    return min(1.0, max(0.0, round(current + value, 4))) if step else value
 
 
-async def _parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
+async def _mjpeg_parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
     async for jpeg in pairs:
         if jpeg is not None:
             head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"

@@ -1,6 +1,6 @@
-"""Serves HTTP for a live run to programs of this machine.
+"""Serves HTTP for a live run to programs on this machine.
 
-Refuses web pages of other sites. `rtface.live.control.control_routes` defines the routes.
+Rejects requests from web pages of other sites. `rtface.live.control.control_routes` defines the routes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _CLOSE_S = 1.0
 class LocalHttpServer:
     """Runs an HTTP server on 127.0.0.1, on a separate thread, until `close`.
 
-    A request must name this machine as its host; a foreign DNS name that points here is refused. Requests that a page
-    of another site makes in a browser are refused, too.
+    The Host header must contain a name of this machine, so that a foreign DNS name that points here is rejected.
+    Requests that a page of another site makes in a browser are rejected, too.
 
     Args:
         routes: routes of all paths; HEAD requests use the routes of GET.
         port: port to listen on; 0 chooses an unused port.
-        key: key required in every request as ``Authorization: Bearer KEY``; "" admits every program of this machine.
+        key: key required in every request as ``Authorization: Bearer KEY``; "" admits every program on this machine.
 
     Raises:
         UsageError: the port is taken.
@@ -42,7 +42,7 @@ class LocalHttpServer:
     def __init__(self, routes: Sequence[BaseRoute], *, port: int, key: str = "") -> None:
         listening = listen(ADDRESS, port, "--control")
         self.server_port: int = listening.getsockname()[1]
-        app = _guarded(application(routes, level=logging.DEBUG), key)
+        app = _guard(application(routes, level=logging.DEBUG), key)
         self._stop = threading.Event()
         served = WebServer(app, ws="none").serve_on(listening, self._stop)
         self._thread = start_thread("http", asyncio.run, served)
@@ -53,22 +53,22 @@ class LocalHttpServer:
         return f"http://{ADDRESS}:{self.server_port}"
 
     def close(self) -> None:
-        """Stops the server; safe to call twice. Requests still running after a second end with the process."""
+        """Stops the server; safe to call twice. Requests that still run after a second end only with the process."""
         self._stop.set()
         self._thread.join(_CLOSE_S)
 
 
-def _guarded(app: ASGIApp, key: str) -> ASGIApp:
-    """Wraps `app` to admit only requests of this machine with the key."""
-    added = HEADERS | {b"cache-control": b"no-store"}
-    asked = "send the key from RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
+def _guard(app: ASGIApp, key: str) -> ASGIApp:
+    """Wraps `app` to admit only requests from this machine with the key."""
+    response_headers = HEADERS | {b"cache-control": b"no-store"}
+    key_needed = "send the key from RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
 
-    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+    async def check(scope: Scope, receive: Receive, send: Send) -> None:
         headers, respond = Headers(scope=scope), app
-        if refusal := foreign(headers, LOOPBACK.__contains__):
-            respond = error_response(refusal, HTTPStatus.FORBIDDEN)
+        if reason := foreign(headers, LOOPBACK.__contains__):
+            respond = error_response(reason, HTTPStatus.FORBIDDEN)
         elif key and not same(bearer(headers), key):
-            respond = error_response(asked, HTTPStatus.UNAUTHORIZED)
-        await respond(scope, receive, with_headers(send, added))
+            respond = error_response(key_needed, HTTPStatus.UNAUTHORIZED)
+        await respond(scope, receive, with_headers(send, response_headers))
 
-    return checked
+    return check

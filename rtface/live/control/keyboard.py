@@ -22,7 +22,7 @@ if sys.platform != "win32":
 
 HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end, ? help"
 
-# Polling interval for keys, and for whether this process is in the terminal's foreground.
+# Interval in seconds at which keys, and the terminal's foreground process, are polled.
 _WAIT_S = 0.1
 
 
@@ -68,13 +68,13 @@ class KeyBindings:
 def read_keys(controls: LiveControls, log: Callable[[str], None], stream: TextIO | None = None) -> Generator[None]:
     """Reads keys of a terminal on a thread while the block runs.
 
-    Ctrl-C and Ctrl-Z keep their meaning; a shell resets its terminal when a process is stopped. The terminal's settings
-    are restored when the run stops (as a first signal requests), after the block, and after an exception.
+    Ctrl-C and Ctrl-Z keep their meaning. The terminal's settings are restored when the run stops (as the first signal
+    requests), after the block, and after an exception.
 
     Args:
         controls: settings that the keys change.
         log: function that shows a line.
-        stream: source of the keys, None for stdin; nothing is read if it is not a terminal.
+        stream: source of the keys; None for stdin. Nothing is read if it is not a terminal.
     """
     source: TextIO | None = sys.stdin if stream is None else stream  # None if a program has no console
     if source is None or source.closed or not source.isatty():
@@ -107,25 +107,25 @@ def read_windows(keys: KeyBindings) -> None:
 if sys.platform != "win32":
 
     def _read_terminal(keys: KeyBindings, fd: int) -> None:
-        """Reads a terminal's keys without Enter and echo, while in the foreground."""
-        saved = termios.tcgetattr(fd)
-        with suppress(OSError, ValueError, termios.error):  # hung up
+        """Reads a terminal's keys, without Enter and echo, while in its foreground."""
+        settings = termios.tcgetattr(fd)
+        with suppress(OSError, ValueError, termios.error):  # the terminal was closed
             while not keys.over:
-                if not _in_front(fd):
+                if not _in_foreground(fd):
                     keys.closed.wait(_WAIT_S)
                     continue
-                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also after a shell reset the terminal (Ctrl-Z, fg)
+                if termios.tcgetattr(fd)[3] & termios.ICANON:  # at first, and after a shell has reset it (fg)
                     tty.setcbreak(fd, termios.TCSANOW)
-                if select.select([fd], [], [], _WAIT_S)[0] and _in_front(fd):
+                if select.select([fd], [], [], _WAIT_S)[0] and _in_foreground(fd):
                     if not (data := os.read(fd, 256)):
                         break
                     keys.press(data.decode("latin-1"))
         with suppress(termios.error):  # the terminal is gone
-            if _in_front(fd):
-                termios.tcsetattr(fd, termios.TCSANOW, saved)
+            if _in_foreground(fd):
+                termios.tcsetattr(fd, termios.TCSANOW, settings)
 
-    def _in_front(fd: int) -> bool:
-        """Tests for the foreground. In the background, SIGTTOU and SIGTTIN would stop the process."""
+    def _in_foreground(fd: int) -> bool:
+        """Tests for the foreground. Access from the background would stop the process (SIGTTIN, SIGTTOU)."""
         try:
             return os.tcgetpgrp(fd) == os.getpgrp()
         except OSError:  # not our controlling terminal, but a descriptor passed to us

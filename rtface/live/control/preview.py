@@ -20,7 +20,7 @@ from rtface.geometry.transforms import display_size
 from rtface.util.av_gpu import software
 
 FPS, SIDE = 30.0, 640
-"""Maximum pairs a second (every frame of a call), and maximum longer side of each half in pixels."""
+"""Maximum pairs per second (every frame of a call), and maximum longer side of each half in pixels."""
 _QUALITY = 80
 
 
@@ -34,8 +34,8 @@ class _Viewer:
 class Preview:
     """Publishes pairs of the original and the finished frame as JPEG.
 
-    The loop keeps a copy of the original if a frame is `wanted` (at most 30 times a second, and only with viewers), and
-    passes both to `show`. A thread scales and encodes only the newest pair.
+    `FrameFilters` copies the original while the preview is `wanted` (at most 30 times a second, and only with viewers),
+    and passes original and finished frame to `show`. A thread scales and encodes only the newest pair.
 
     Args:
         clock: returns monotonic time in seconds.
@@ -47,7 +47,7 @@ class Preview:
     ) -> None:
         self._clock = clock
         self._viewers: list[_Viewer] = []
-        self._due = 0.0
+        self._due = 0.0  # time from which the next pair is wanted
         self._pairs = pairs or Mailbox[tuple[Frame, Frame]]()
         self._encode = PairEncoder()
         self._lock = threading.Lock()
@@ -64,15 +64,15 @@ class Preview:
         """True if there are viewers and another frame is due."""
         return bool(self._viewers) and self._clock() >= self._due
 
-    def show(self, before: Frame, after: Frame) -> None:
-        """Takes an original and a finished frame. Neither may be changed afterwards."""
+    def show(self, original: Frame, finished: Frame) -> None:
+        """Queues an original and a finished frame. Neither may be changed afterwards."""
         if self.wanted:
             period = 1.0 / FPS
             self._due = max(self._due + period, self._clock() - period)
-            self._pairs.put((before, after))
+            self._pairs.put((original, finished))
 
     async def watch(self) -> AsyncGenerator[bytes | None]:
-        """Yields the newest pairs until `close`. First yields None, as soon as the viewer counts. A pair is a JPEG:
+        """Yields the newest pairs until `close`. First yields None, as soon as the viewer is counted. A pair is a JPEG:
         original on the left, enhanced on the right."""
         viewer = _Viewer(asyncio.get_running_loop())
         with self._lock:
@@ -80,7 +80,7 @@ class Preview:
                 return
             self._viewers.append(viewer)
             if self._thread is None:
-                self._thread = start_thread("preview", self._make)
+                self._thread = start_thread("preview", self._encode_pairs)
         try:
             while not self._closed:
                 yield viewer.newest
@@ -93,17 +93,17 @@ class Preview:
     def close(self) -> None:
         """Ends the thread and every `watch`; safe to call twice."""
         self._closed = True
-        self._give(None)
+        self._publish(None)
         self._pairs.close()
         if self._thread is not None:
             self._thread.join(2.0)
 
-    def _make(self) -> None:
-        for before, after in self._pairs:
-            self._give(self._encode(before, after, SIDE))
+    def _encode_pairs(self) -> None:
+        for original, finished in self._pairs:
+            self._publish(self._encode(original, finished, SIDE))
 
-    def _give(self, pair: bytes | None) -> None:
-        with self._lock:  # the event loop of a listed viewer is running
+    def _publish(self, pair: bytes | None) -> None:
+        with self._lock:  # while a viewer is in the list, its event loop runs
             for viewer in self._viewers:
                 viewer.newest = pair
                 viewer.loop.call_soon_threadsafe(viewer.ready.set)
@@ -115,18 +115,18 @@ class PairEncoder:
     def __init__(self) -> None:
         self._shrink, self._swscale = VideoReformatter(), Swscale()
 
-    def __call__(self, before: Frame, after: Frame, side: int) -> bytes:
-        """Encodes both frames with a longer side of at most `side`. Scales `after` to the size of `before`."""
-        width, height = display_size(before.image.width, before.image.height, before.display)
+    def __call__(self, original: Frame, finished: Frame, side: int) -> bytes:
+        """Encodes both frames with a longer side of at most `side`. Scales `finished` to the size of `original`."""
+        width, height = display_size(original.image.width, original.image.height, original.display)
         scale = min(1.0, side / max(width, height))
         size = max(2, round(width * scale)), max(2, round(height * scale))
-        pair = np.concatenate((self._rgb(before, size), self._rgb(after, size)), axis=1)
+        pair = np.concatenate((self._rgb(original, size), self._rgb(finished, size)), axis=1)
         return cv2.imencode(".jpg", pair[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
     def _rgb(self, frame: Frame, size: tuple[int, int]) -> Bytes:
         """Scales a frame to a size as RGB. Scaling before the conversion takes half the time."""
-        small = self._shrink.reformat(software(frame.image), *size, interpolation="AREA", threads=1)
+        scaled = self._shrink.reformat(software(frame.image), *size, interpolation="AREA", threads=1)
         full = frame.color.full_range or frame.color.matrix == "rgb"
         return np.asarray(
-            self._swscale.rgb(small, size, frame.color.matrix, full=full, area=False).to_ndarray(), np.uint8
+            self._swscale.rgb(scaled, size, frame.color.matrix, full=full, area=False).to_ndarray(), np.uint8
         )

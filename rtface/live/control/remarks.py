@@ -1,4 +1,4 @@
-"""Explains why a live run changes nothing, or could do more.
+"""Explains why a live run changes nothing, or what would improve it.
 
 The status line, the pages and docks in OBS show these remarks. Programs identify a remark by its code; pages translate
 it and offer a remedy (docs/control.md).
@@ -18,11 +18,11 @@ from rtface.stats import Stats
 
 _DIM = 0.3
 """Under-exposure score of a dim picture: the brightest parts of the face are below 105 of 255."""
-_OTHERS = 0.25
-"""Processor share of other programs above which the remark names them."""
+_BUSY = 0.25
+"""Minimum processor share of other programs for a remark that blames them."""
 
-# Roll in degrees above which a face counts as turned, and number of recent frames with a face that are considered.
-_TURNED, _FRAMES = 60.0, 300
+# Roll in degrees above which a face counts as turned, and number of recent frames with a face to consider.
+_MIN_ROLL, _FRAMES = 60.0, 300
 
 FaceState = tuple[Treatment, Analysis]
 """The treatment of a face, and its latest analysis."""
@@ -33,32 +33,32 @@ def pause_of(why: str, others: float) -> Message:
 
     Args:
         why: reason, as in `LiveStatus.paused`.
-        others: processor share of other programs, 0…1; 0 if they are not the reason.
+        others: processor share of other programs, 0…1; 0 if they are not to blame.
     """
-    if others >= _OTHERS:
+    if others >= _BUSY:
         percent = round(100 * others)
-        return Message("paused: other programs take {percent} % of the processor", code="live_others", percent=percent)
+        return Message("paused: other programs use {percent} % of the processor", code="live_others", percent=percent)
     return Message("paused: {why}", code="live_paused", why=why)
 
 
-def remarks_of(seen: Sequence[FaceState], *, always: bool, light: float) -> list[Message]:
+def remarks_of(faces: Sequence[FaceState], *, always: bool, light: float) -> list[Message]:
     """Returns the remarks about the faces of a picture.
 
     Args:
-        seen: faces of the picture.
+        faces: faces of the picture.
         always: whether every face is corrected, regardless of the expected gain.
         light: amount by which the picture is brightened, 0…1.
     """
     remarks: list[Message] = []
-    if not always and seen and all(not treatment.on and treatment.reasons for treatment, _ in seen):
-        reasons = [treatment.reasons[0] for treatment, _ in seen]
+    if not always and faces and all(not treatment.on and treatment.reasons for treatment, _ in faces):
+        reasons = [treatment.reasons[0] for treatment, _ in faces]
         why = next((reason for reason in reasons if reason != "nothing to gain"), "")
         remarks.append(
             Message("faces are left as they are: {why}", code="live_left", why=why)
             if why
             else Message("your picture is clear: nothing to gain", code="live_clear")
         )
-    if not light and any(analysis.under_exposure >= _DIM for _, analysis in seen):
+    if not light and any(analysis.under_exposure >= _DIM for _, analysis in faces):
         remarks.append(Message("the picture is dim: Light brightens it", code="live_dim"))
     return remarks
 
@@ -67,23 +67,23 @@ NO_FACE = Message("no face is seen", code="live_no_face")
 
 
 class TurnedFaces:
-    """Warns one time that the picture may be turned. This is assumed when the largest face lies on its side or upside
-    down on most of the recent frames with a face (ten seconds).
+    """Warns once that the picture may be rotated: if the largest face is sideways or upside down in most of the last
+    300 frames with a face (ten seconds).
 
     Args:
         stats: statistics that receive the warning.
-        degrees, mirror: rotation and mirroring that are already applied.
+        degrees, mirror: values of `--turn` and `--mirror`, which are already applied.
     """
 
     def __init__(self, stats: Stats, degrees: int, mirror: bool) -> None:
         self._stats, self._degrees, self._mirror, self._rolls = stats, degrees, mirror, deque[int](maxlen=_FRAMES)
 
     def see(self, faces: Sequence[Face]) -> None:
-        """Takes the faces of the next frame."""
+        """Records the faces of the next frame."""
         for face in sorted(faces, key=lambda face: face.width)[-1:]:
             (x0, y0), (x1, y1) = face.points[:2].mean(0), face.points[3:].mean(0)  # from the eyes to the mouth
             roll = degrees(atan2(x0 - x1, y1 - y0))  # clockwise
-            self._rolls.append(-90 * round(roll / 90) % 360 if abs(roll) > _TURNED else 0)
+            self._rolls.append(-90 * round(roll / 90) % 360 if abs(roll) > _MIN_ROLL else 0)
         for needed in (90, 180, 270):
             if self._rolls.count(needed) > _FRAMES / 2:
                 turn = (self._degrees + (-needed if self._mirror else needed)) % 360

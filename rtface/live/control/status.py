@@ -1,4 +1,4 @@
-"""Collects the status of a live run, for the terminal and HTTP."""
+"""Collects the status of a live run for the terminal and HTTP."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from rtface.util.machine import busy_seconds, cores
 
 # An output that drops at least this share of its frames is reported.
 _LOSS_SHARE = 0.02
-# Share of frames too late for enhancement above which enhancement counts as paused.
+# Enhancement counts as paused if more than this share of frames is too late for it.
 _PAUSE_SHARE = 0.9
-# Seconds without a face after which a remark says so.
+# Seconds without a face after which a remark reports this.
 _NO_FACE_S = 3.0
 
 
@@ -40,11 +40,12 @@ class LiveStatus:
         persons: persons in view.
         tracks: store with the treatment of each face; None if faces are not enhanced.
         guard: guard that counts the corrections that it currently weakens; None without a guard.
-        processor, machine: meters for the processor time of the run, and of all programs; None creates a new meter.
+        processor: meter of the run's processor time; None creates one.
+        machine: meter of the processor time of all programs; None creates one.
         clock: returns seconds on the same clock as `EndpointHealth.since`.
 
     Attributes:
-        source, sound, sinks: endpoints with their names in messages and metrics, such as ``camera:0``; `sound` is
+        source, sound, sinks: endpoints, each with its name in messages and metrics, such as ``camera:0``. `sound` is
             empty if the source provides the sound.
         ends: all endpoints.
         window: latency of the last frames.
@@ -65,8 +66,8 @@ class LiveStatus:
     ) -> None:
         self.state, self.stats, self.controls = state, state.stats, state.controls
         self._governor, self._persons, self._guard, self._clock = governor, persons, guard, clock
-        self._tracks, self._seen_at = tracks, clock()
-        self._seen: Sequence[int] = ()
+        self._tracks, self._face_at = tracks, clock()
+        self._tracks_in_view: Sequence[int] = ()
         self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
         source, *sinks = zip(ends.titles, (ends.source, *ends.sinks), strict=True)
@@ -81,22 +82,22 @@ class LiveStatus:
         self.faces = 0
 
     def wrote(self, latency: float, tracks: Sequence[int]) -> None:
-        """Counts a frame written `latency` seconds after capture, with its tracks."""
+        """Counts a written frame: its latency in seconds, and the tracks of its faces."""
         self.window.add(latency)
-        self.faces, self._seen = len(tracks), tracks
+        self.faces, self._tracks_in_view = len(tracks), tracks
         if tracks:
-            self._seen_at = self._clock()
-        self._lost_lately()
-        self._missed()
+            self._face_at = self._clock()
+        self._drop_shares()
+        self._missed_shares()
 
-    def _missed(self) -> dict[str, float]:
-        """Returns the shares of "late" and "unseen" frames in ten seconds. A late frame missed its enhancement. An
-        unseen frame was not tracked, nor was any frame in the second before it."""
+    def _missed_shares(self) -> dict[str, float]:
+        """Returns the shares of "late" and "unseen" frames in ten seconds. A late frame was not enhanced. An unseen
+        frame was not tracked, and neither was any frame in the second before it."""
         counters = self.stats.counters
         counts = {"late": counters["passed:late"], "unseen": counters["frames_unseen"]}
         return self._late.update(self._clock(), counters["frames_out"] - sum(counts.values()), counts)
 
-    def _lost_lately(self) -> dict[str, dict[str, float]]:
+    def _drop_shares(self) -> dict[str, dict[str, float]]:
         """Returns the shares of dropped frames of each output."""
         now = self._clock()
         return {name: self._losses[name].update(now, end.health.frames, end.health.causes) for name, end in self.sinks}
@@ -106,19 +107,19 @@ class LiveStatus:
         """Connected outputs that drop frames, as tables with "name", "percent" and "cause"."""
         return [
             {"name": name, "percent": round(100 * share), "cause": cause}
-            for name, losses in self._lost_lately().items()
+            for name, losses in self._drop_shares().items()
             for cause, share in losses.items()
             if cause != "away" and share >= _LOSS_SHARE
         ]
 
     @property
     def paused(self) -> str:
-        """Reason why enhancement is on but enhances no face, else ""."""
+        """Reason why enhancement is on but enhances no face; otherwise ""."""
         if not self.controls.enabled:
             return ""
         if not self.state.watched:
             return "no viewers"
-        missed = self._missed()
+        missed = self._missed_shares()
         if self.faces and missed.get("late", 0.0) > _PAUSE_SHARE:
             return "frames come too late"
         idle = set(self._governor.levels) == {PASS_THROUGH} if self.faces else missed.get("unseen", 0.0) > _PAUSE_SHARE
@@ -126,7 +127,7 @@ class LiveStatus:
 
     @property
     def levels(self) -> str:
-        """Quality levels in use; "" if all faces have the full level."""
+        """Quality levels in use; "" if all faces get the full level."""
         levels = self._governor.levels
         return ", ".join(levels) if set(levels) - {FULL} else ""
 
@@ -139,11 +140,11 @@ class LiveStatus:
         if why := self.paused:
             run_share = self.processor.share * cores() / (cpu_count() or 1)
             return [pause_of(why, self._machine.share - run_share if self.state.watched else 0.0)]
-        if not self._seen:
-            return [NO_FACE] if self._clock() - self._seen_at >= _NO_FACE_S else []
-        analyzers = [track.analyzer for number in self._seen if (track := tracks.states.get(number))]
-        seen = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
-        return remarks_of(seen, always=controls.always, light=controls.light)
+        if not self._tracks_in_view:
+            return [NO_FACE] if self._clock() - self._face_at >= _NO_FACE_S else []
+        analyzers = [track.analyzer for number in self._tracks_in_view if (track := tracks.states.get(number))]
+        faces = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
+        return remarks_of(faces, always=controls.always, light=controls.light)
 
     def snapshot(self) -> dict[str, Any]:
         """Returns the whole status as plain dictionaries, lists, numbers and strings."""
@@ -164,9 +165,9 @@ class LiveStatus:
             "damaged": counters["frames_corrupt"],
             # The usual causes are always listed; "sink" is the sum of all outputs.
             "dropped": {"late": 0, "source": 0}
-            | self._counted("dropped:")
+            | self._counters_of("dropped:")
             | {"sink": counters["dropped:sink"] + sum(end.health.dropped for _, end in self.sinks)},
-            "passed": {"late": 0} | self._counted("passed:"),
+            "passed": {"late": 0} | self._counters_of("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),
             "ladder": self.levels,
@@ -178,16 +179,16 @@ class LiveStatus:
             "backlog_ms": round(1e3 * source.health.backlog),
             "delay_ms": None if delay is None else round(1e3 * delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
-            "source": self._end(*self.source),
-            "sound": self._end(*self.sound[0]) if self.sound else None,
-            "sinks": [self._end(*sink) for sink in self.sinks],
+            "source": self._endpoint(*self.source),
+            "sound": self._endpoint(*self.sound[0]) if self.sound else None,
+            "sinks": [self._endpoint(*sink) for sink in self.sinks],
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 
-    def _counted(self, prefix: str) -> dict[str, int]:
+    def _counters_of(self, prefix: str) -> dict[str, int]:
         return {name.removeprefix(prefix): n for name, n in self.stats.counted().items() if name.startswith(prefix)}
 
-    def _end(self, name: str, end: Endpoint) -> dict[str, Any]:
+    def _endpoint(self, name: str, end: Endpoint) -> dict[str, Any]:
         health = asdict(end.health)
         return {
             "name": name,
@@ -203,6 +204,6 @@ class LiveStatus:
 
 def _unique_names(ends: Sequence[tuple[str, Endpoint]]) -> list[tuple[str, Endpoint]]:
     """Numbers endpoints with equal names, such as addresses without secrets."""
-    shown = [redacted(name) for name, _ in ends]
-    names = (f"{name} #{n + 1}" if (n := shown[:k].count(name)) else name for k, name in enumerate(shown))
+    titles = [redacted(name) for name, _ in ends]
+    names = (f"{name} #{n + 1}" if (n := titles[:k].count(name)) else name for k, name in enumerate(titles))
     return [(name, end) for name, (_, end) in zip(names, ends, strict=True)]

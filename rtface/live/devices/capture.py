@@ -1,4 +1,4 @@
-"""Opens cameras and microphones by V4L2, ALSA, AVFoundation and DirectShow."""
+"""Opens cameras and microphones through V4L2, ALSA, AVFoundation and DirectShow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE, CameraMode, choose,
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
-# PyAV's wheel searches for ALSA's configuration and plugins in the folders of its build machine.
+# PyAV's wheel would search for ALSA's configuration in folders of its build machine.
 _ALSA = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "ALSA_CONFIG_DIR": "/usr/share/alsa"}
 
 
@@ -27,10 +27,10 @@ def open_camera(request: SourceRequest) -> OpenedInput:
     """Opens a camera by number, name or device file.
 
     Raises:
-        InputMissing: the camera is not there, or access is denied.
-        InputError: the camera is in use, or gives no frames.
+        InputMissing: the camera does not exist, or access is denied.
+        InputError: the camera is in use, or delivers no frames.
     """
-    if request.format:  # a stand-in
+    if request.format:  # another FFmpeg input replaces the device
         container = av.open(request.name, "r", format=request.format)
     elif sys.platform == "linux":
         return _open_v4l2(request)
@@ -40,8 +40,8 @@ def open_camera(request: SourceRequest) -> OpenedInput:
 
 
 def device_of(name: str) -> str:
-    """Returns the device file of a Linux camera. `name` is its number, file or (part of) its name; "" and "0" mean
-    the first camera that is not virtual.
+    """Returns the device file of a Linux camera. `name` is its number, device file or (part of) its name; "" and
+    "0" mean the first camera that is not virtual.
 
     Raises:
         InputMissing: there is no such camera.
@@ -53,20 +53,20 @@ def device_of(name: str) -> str:
         return next(first, str(v4l2.DEVICES / "video0"))
     if name.isdigit():
         return str(v4l2.DEVICES / f"video{int(name)}")
-    wanted = name.lower()
+    text = name.lower()
     labels = [(int(node.name[5:]), v4l2.label(node).lower()) for node in v4l2.nodes()]
-    for number, _ in sorted((entry for entry in labels if wanted in entry[1]), key=lambda entry: entry[1] != wanted):
+    for number, _ in sorted((entry for entry in labels if text in entry[1]), key=lambda entry: entry[1] != text):
         if _captures(device := str(v4l2.DEVICES / f"video{number}")):
             return device
-    raise _gone(f"camera {name}")
+    raise _missing(f"camera {name}")
 
 
-def _gone(name: str) -> InputMissing:
-    return InputMissing("there is no {name}; rtface devices lists them", code="camera_gone", name=name)
+def _missing(name: str) -> InputMissing:
+    return InputMissing("there is no {name}; 'rtface devices' lists the available ones", code="camera_gone", name=name)
 
 
 def _captures(device: str) -> bool:
-    """Tests whether a device gives frames. A camera may have a second device for metadata."""
+    """Tests whether a device delivers frames. A camera may have a second device, which has only metadata."""
     try:
         with v4l2.opened(device) as file:
             return bool(formats(file))
@@ -78,49 +78,49 @@ def _captures(device: str) -> bool:
 
 def _open_v4l2(request: SourceRequest) -> OpenedInput:
     device = device_of(request.name)
-    called = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
+    title = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
     try:
         with v4l2.opened(device) as file:
             mode = choose(modes(file), request.size, request.fps)
             captures = mode is not None or bool(formats(file))
         if not captures:
             raise InputError(
-                "{name}: gives no frames; if it is a virtual camera, start the program that writes to it; else choose "
-                "another that rtface devices lists",
+                "{name}: delivers no frames; if it is a virtual camera, start the program that writes to it; otherwise "
+                "choose a camera that 'rtface devices' lists",
                 code="camera_silent",
-                name=called,
+                name=title,
             )
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
-        # The driver's clock is the monotonic one.
+        # The driver uses the monotonic clock.
         return _input(container, request, monotonic=True, label=v4l2.label(Path(device)))
     except (OSError, av.FFmpegError) as error:
         if error.errno == errno.EACCES:
             raise InputMissing(
                 "{name}: you have no permission to open it; add yourself to its group: {line}, then log in again",
                 code="camera_forbidden",
-                name=called,
+                name=title,
                 line=v4l2.ADD,
             ) from None
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            raise _gone(called) from None
+            raise _missing(title) from None
         if error.errno == errno.EBUSY:
             who = ", ".join(v4l2.users(Path(os.path.realpath(device))))
             raise InputError(
                 "{name}: is in use by {who}; close that program first",
                 code="camera_used",
-                name=called,
+                name=title,
                 who=who or Message("another program", code="another_program"),
             ) from None
         raise InputError(
-            "{name}: cannot be opened ({why}); rtface devices lists them",
+            "{name}: cannot be opened ({why}); 'rtface devices' lists all devices",
             code="camera_failed",
-            name=called,
+            name=title,
             why=error.strerror,
         ) from None
 
 
 def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, str]:
-    if mode is None:  # FFmpeg may support formats that are not listed here
+    if mode is None:  # FFmpeg may support formats that `modes` does not list
         width, height = request.size or USUAL_SIZE
         return {"video_size": f"{width}x{height}", "framerate": str(request.fps or USUAL_RATE)}
     options = {"input_format": mode.format, "video_size": f"{mode.width}x{mode.height}"}
@@ -135,13 +135,13 @@ def _input(
     video = container.streams.video[0]
     context = video.codec_context
     rate = Fraction(video.average_rate or USUAL_RATE)
-    wanted: list[str] = []
+    requested: list[str] = []
     if request.size and request.size != (context.width, context.height):
-        wanted.append(f"{request.size[0]}×{request.size[1]}")
+        requested.append(f"{request.size[0]}×{request.size[1]}")
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
-        wanted.append(f"{float(request.fps):g} fps")
-    given = f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps"
-    notes = [f"{given}; {' at '.join(wanted)} was requested"] if wanted else []
+        requested.append(f"{float(request.fps):g} fps")
+    actual = f"the camera delivers {context.width}×{context.height} at {float(rate):.4g} fps"
+    notes = [f"{actual}; {' at '.join(requested)} was requested"] if requested else []
     context.thread_type, context.thread_count = "SLICE", 1
     return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes, label=label)
 
@@ -164,8 +164,8 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
         except av.FFmpegError as error:
             why = error.strerror
     raise InputMissing(
-        "camera {name}: cannot be opened ({why}); rtface devices lists them; another program may be using it, or the "
-        "system's privacy settings may block it",
+        "camera {name}: cannot be opened ({why}); 'rtface devices' lists all devices; another program may be using it, "
+        "or the system's privacy settings may block it",
         code="camera_unopened",
         name=request.name or 0,
         why=why,
@@ -173,31 +173,31 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
-    """Finds a DirectShow device by number or part of its name. Raises InputMissing."""
-    listed = [entry for entry, types in ffmpeg_devices() if media in types]
+    """Finds a DirectShow device by number or part of its name. Raises InputMissing for an unknown number."""
+    names = [entry for entry, types in ffmpeg_devices() if media in types]
     if not name.isdigit():
-        return next((entry for entry in listed if name.lower() in entry.lower()), name)
-    if int(name) >= len(listed):
-        raise _gone(f"{device} {name}")
-    return listed[int(name)]
+        return next((entry for entry in names if name.lower() in entry.lower()), name)
+    if int(name) >= len(names):
+        raise _missing(f"{device} {name}")
+    return names[int(name)]
 
 
 def open_microphone(request: SourceRequest) -> OpenedInput:
-    """Opens a microphone by number, name, or its platform's own notation.
+    """Opens a microphone by number, name, or the platform's own notation.
 
     Raises:
-        InputMissing: the microphone is not there, or access is denied.
+        InputMissing: the microphone does not exist, or access is denied.
         InputError: the microphone is in use.
     """
-    if request.format:  # a stand-in
+    if request.format:  # another FFmpeg input replaces the device
         container = av.open(request.name, "r", format=request.format)
     elif sys.platform == "linux":
         container = _open_alsa(request.name)
     elif sys.platform == "darwin":
         container = _open(request.name, f":{request.name or 0}", "avfoundation", {})
     else:
-        wanted = "0" if request.name in ("", "default") else request.name
-        device = direct_show_name(wanted, "audio", "microphone")
+        name = "0" if request.name in ("", "default") else request.name
+        device = direct_show_name(name, "audio", "microphone")
         container = _open(request.name, f"audio={device}", "dshow", {"audio_buffer_size": "20"})
     return OpenedInput(container, None, container.streams.audio[0], Fraction(0))
 
@@ -215,18 +215,18 @@ def alsa_device(name: str, cards: str) -> str:
     if name in ("", "default"):
         return "default"
     entries = re.findall(r"^\s*(\d+) \[(\S+)\s*\]: (.*)$", cards, re.MULTILINE)
-    for number, short, long in entries:
-        if name == number or name.lower() in f"{short} {long}".lower():
+    for number, card_id, description in entries:
+        if name == number or name.lower() in f"{card_id} {description}".lower():
             return f"plughw:{number}"
     if ":" in name or name in ("pulse", "pipewire", "sysdefault"):
         return name
-    raise _gone(f"microphone {name}")
+    raise _missing(f"microphone {name}")
 
 
 def _open_alsa(name: str) -> InputContainer:
-    for variable, place in _ALSA.items():
-        if Path(place).exists():
-            os.environ.setdefault(variable, place)
+    for variable, path in _ALSA.items():
+        if Path(path).exists():
+            os.environ.setdefault(variable, path)
     device = alsa_device(name, read_text(Path("/proc/asound/cards")))
     try:
         return _open(name, device, "alsa", {"channels": "2", "sample_rate": "48000"})
@@ -235,7 +235,7 @@ def _open_alsa(name: str) -> InputContainer:
 
 
 def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputContainer:
-    called = f"microphone {name or 'default'}"
+    title = f"microphone {name or 'default'}"
     try:
         return av.open(device, "r", format=kind, options=options)
     except av.FFmpegError as error:
@@ -244,12 +244,12 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
                 '{name}: is in use by another program; close that program first, or use ALSA\'s "default" or "pulse", '
                 "which share it",
                 code="microphone_busy",
-                name=called,
+                name=title,
             ) from None
         raise InputMissing(
-            "{name}: cannot be opened ({why}); rtface devices lists them; without permission: sudo usermod -aG audio "
-            "$USER, then log in again",
+            "{name}: cannot be opened ({why}); 'rtface devices' lists all devices; without permission: sudo usermod "
+            "-aG audio $USER, then log in again",
             code="microphone_failed",
-            name=called,
+            name=title,
             why=error.strerror,
         ) from None

@@ -1,4 +1,4 @@
-"""Lists cameras, microphones, and the targets of sinks, including those of plugins."""
+"""Lists cameras, microphones, and the targets of sinks, including sinks of plugins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtface.live.protocols import MediaDevice
 from rtface.util import plugins
 
 ASOUND = Path("/proc/asound")
-_END = Message("close that program, or turn its camera off", code="camera_in_use_repair")
+_CLOSE_PROGRAM = Message("close that program, or turn its camera off", code="camera_in_use_repair")
 
 
 def _cameras() -> Iterator[MediaDevice]:
@@ -23,23 +23,23 @@ def _cameras() -> Iterator[MediaDevice]:
         if v4l2.is_loopback(node):
             continue
         name, users = v4l2.label(node), v4l2.users(node)
-        state, advice = (v4l2.IN_USE, _END) if users else (v4l2.FREE, "")
+        state, advice = (v4l2.IN_USE, _CLOSE_PROGRAM) if users else (v4l2.FREE, "")
         try:
             with v4l2.opened(node) as device:
-                offered = v4l2.modes(device)
+                camera_modes = v4l2.modes(device)
         except PermissionError:
-            offered, state, advice = None, v4l2.FORBIDDEN, v4l2.JOIN
+            camera_modes, state, advice = None, v4l2.FORBIDDEN, v4l2.JOIN
         except OSError:
             continue
-        if offered != []:  # a webcam has a second device, for metadata
-            lines = shown(offered or ())
+        if camera_modes != []:  # skips the second device of a webcam, which has only metadata
+            lines = shown(camera_modes or ())
             yield MediaDevice("camera", f"camera:{node.name[5:]}", name, str(node), state, advice, users, lines)
 
 
-def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
-    """Formats the modes, a line for each format: "mjpeg: 1280×720 (30 fps), 640×480 (30 fps)"."""
+def shown(camera_modes: Iterable[CameraMode]) -> tuple[str, ...]:
+    """Formats camera modes, one line for each format: "mjpeg: 1280×720 (30 fps), 640×480 (30 fps)"."""
     lines: dict[str, list[str]] = {}
-    for mode in offered:
+    for mode in camera_modes:
         lines.setdefault(mode.format, []).append(
             f"{mode.width}×{mode.height}" + (f" ({float(mode.rate):g} fps)" if mode.rate else "")
         )
@@ -47,7 +47,7 @@ def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
 
 
 def _microphones() -> Iterator[MediaDevice]:
-    """Yields ALSA's microphones on Linux, by sound card and device."""
+    """Yields the microphones that ALSA lists, by sound card and device."""
     # A line is "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1".
     for line in v4l2.read_text(ASOUND / "pcm").splitlines():
         parts = [part.strip() for part in line.split(":")]
@@ -59,7 +59,7 @@ def _microphones() -> Iterator[MediaDevice]:
 
 
 def _other_platforms() -> Iterator[MediaDevice]:
-    """Yields the devices of Windows and macOS."""
+    """Yields the cameras and microphones on Windows and macOS."""
     entries = ffmpeg_devices()
     numbered = platform.system() == "Darwin"
     for number, name in enumerate(name for name, types in entries if "video" in types):
@@ -73,20 +73,20 @@ def ffmpeg_devices() -> list[tuple[str, list[str]]]:
     from av.error import FFmpegError
 
     try:
-        listed = av.enumerate_input_devices("dshow" if platform.system() == "Windows" else "avfoundation")
+        entries = av.enumerate_input_devices("dshow" if platform.system() == "Windows" else "avfoundation")
     except (FFmpegError, ValueError, OSError):
         return []
-    return [(entry.description or entry.name, entry.media_types) for entry in listed]
+    return [(entry.description or entry.name, entry.media_types) for entry in entries]
 
 
 def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
-    """Lists all sources and targets, and the sinks that are unusable here. Opens devices to query them, but does not
-    start them."""
+    """Lists all sources and targets, and the sinks that cannot be used. Opens devices to query them, but does not start
+    them."""
     linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
-    listed = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
+    media_devices = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
     for sink in plugins.extensions("sink"):
         targets, fault = (None, None) if sink.unusable else plugins.ask("sink", sink.name, "list")
-        listed += targets or ()
+        media_devices += targets or ()
         if sink.unusable or fault:
             unusable.append(replace(sink, unusable=sink.unusable or fault))
-    return listed, unusable
+    return media_devices, unusable

@@ -21,7 +21,7 @@ DEVICES, CLASS, MODULE, PROC = Path("/dev"), Path("/sys/class/video4linux"), Pat
 
 QUERYCAP = 0x80685600
 CAPTURE, OUTPUT = 1, 2
-"""Capability bits of a device, and V4L2's numbers of its two stream types."""
+"""Capability bits of a device; also V4L2's constants for the two stream types."""
 
 ADD = "sudo usermod -aG video $USER"
 JOIN = Message("{line}, then log in again", code="repair_join", line=ADD)
@@ -34,9 +34,9 @@ class DeviceCapability(NamedTuple):
     """Capabilities of a video device, from VIDIOC_QUERYCAP.
 
     Attributes:
-        bus: bus of the device.
-        captures: whether frames can be read; on a loopback device only while it has a writer.
-        outputs: whether frames can be written; with exclusive_caps=1 only while the device has no writer.
+        bus: bus information, which contains the number of a loopback device.
+        captures: whether frames can be read (on a loopback device, only while it has a writer).
+        outputs: whether frames can be written (with exclusive_caps=1, only while the device has no writer).
     """
 
     bus: str
@@ -56,7 +56,7 @@ def opened(node: Path | str) -> Generator[int]:
 
 
 def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
-    """Returns the ioctl's answer; raises the driver's OSError."""
+    """Calls an ioctl and returns its result. Raises the driver's OSError."""
     assert sys.platform == "linux"
     import fcntl
 
@@ -64,7 +64,7 @@ def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
 
 
 def read_text(path: Path, otherwise: str = "") -> str:
-    """Reads a kernel file; returns `otherwise` if it cannot be read."""
+    """Reads a kernel file. Returns `otherwise` if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
@@ -72,7 +72,7 @@ def read_text(path: Path, otherwise: str = "") -> str:
 
 
 def nodes() -> list[Path]:
-    """Lists all video devices by number."""
+    """Lists all video devices, sorted by number."""
     paths = [path for path in DEVICES.glob("video*") if re.fullmatch(r"video\d+", path.name)]
     return sorted(paths, key=lambda path: int(path.name[5:]))
 
@@ -91,20 +91,20 @@ def query(node: Path) -> DeviceCapability:
 def capability(fd: int) -> DeviceCapability:
     """Queries an open device. Raises OSError if it is not a video device."""
     bus, _, all_bits, bits = struct.unpack_from("=32sIII", ioctl(fd, QUERYCAP, bytes(104)), 48)
-    can = bits if all_bits & 0x80000000 else all_bits
-    return DeviceCapability(bus.split(b"\0")[0].decode(errors="replace"), bool(can & CAPTURE), bool(can & OUTPUT))
+    flags = bits if all_bits & 0x80000000 else all_bits
+    return DeviceCapability(bus.split(b"\0")[0].decode(errors="replace"), bool(flags & CAPTURE), bool(flags & OUTPUT))
 
 
 def users(node: Path) -> tuple[str, ...]:
-    """Lists other processes that use a device, such as "zoom (pid 8)". Only processes of the same user are visible;
-    root sees all."""
+    """Lists other processes that use a device, such as "zoom (pid 8)". Only processes of the same user are visible,
+    except to root."""
     return tuple(user for user, path in open_files() if path == str(node))
 
 
 def open_files() -> Iterator[tuple[str, str]]:
     """Yields other processes with an open video device, and the device's path."""
     prefix, this_pid = str(DEVICES / "video"), str(os.getpid())
-    for link in glob.iglob(f"{PROC}/[0-9]*/fd/*"):  # noqa: PTH207 - no Path for each of thousands
+    for link in glob.iglob(f"{PROC}/[0-9]*/fd/*"):  # noqa: PTH207 - faster than Path for thousands of links
         pid = link.split("/")[-3]
         with contextlib.suppress(OSError):  # the process has ended
             if pid != this_pid and (path := os.readlink(link)).startswith(prefix):  # noqa: PTH115
@@ -127,7 +127,7 @@ def why(error: OSError) -> str:
 
 
 _ENUM_FMT, _ENUM_SIZES, _ENUM_RATES = 0xC0405602, 0xC02C564A, 0xC034564B
-# FFmpeg's v4l2 names of the formats, in order of preference: those without conversion, then 4:2:2, then RGB.
+# V4L2 formats and FFmpeg's names, in order of preference: without conversion, then 4:2:2, then RGB.
 RAW = {
     "NV12": "nv12",
     "YU12": "yuv420p",
@@ -139,7 +139,7 @@ RAW = {
     "GREY": "gray",
 }
 JPEG = {"MJPG": "mjpeg", "JPEG": "mjpeg"}
-# Sizes to offer for a device that accepts any.
+# Sizes to list for a device that accepts any size.
 _COMMON = (
     (160, 120),
     (320, 180),
@@ -154,7 +154,7 @@ _COMMON = (
     (2560, 1440),
     (3840, 2160),
 )
-# The default request to a camera: the mode that calls show.
+# The default request to a camera: the usual mode of video calls.
 USUAL_SIZE, USUAL_RATE = (1280, 720), Fraction(30)
 
 
@@ -165,8 +165,8 @@ class CameraMode:
     Attributes:
         format: FFmpeg's name for `input_format`: a pixel format, or "mjpeg".
         width, height: size in samples.
-        rate: highest frame rate per second; 0 if the driver does not report it.
-        rates: all frame rates that the driver lists.
+        rate: highest number of frames per second; 0 if the driver does not report it.
+        rates: all frame rates that the driver reports.
     """
 
     format: str
@@ -176,13 +176,13 @@ class CameraMode:
     rates: tuple[Fraction, ...] = ()
 
     def nearest(self, rate: Fraction) -> Fraction:
-        """Returns the slowest rate that is at least `rate`, else the highest."""
+        """Returns the lowest rate that is at least `rate`, else the highest."""
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
 
 
 def modes(fd: int) -> list[CameraMode]:
-    """Lists an open camera's modes in readable formats, in the driver's order. For sizes in steps, lists the
-    usual sizes. Empty if the device is not a camera."""
+    """Lists an open camera's modes in readable formats, in the driver's order. If the driver reports a range of
+    sizes, lists common sizes in it. Returns an empty list if the device is not a camera."""
     readable = RAW | JPEG
     return [
         CameraMode(readable[code], width, height, max(rates, default=Fraction(0)), rates)
@@ -194,7 +194,7 @@ def modes(fd: int) -> list[CameraMode]:
 
 
 def formats(fd: int) -> list[str]:
-    """Lists a capture device's pixel formats as four letters each. Empty for a codec device, which converts frames."""
+    """Lists a capture device's pixel formats as four letters each. Returns an empty list for a codec device."""
     entries = list(_each(fd, _ENUM_FMT, struct.pack("=I", CAPTURE), 64))
     captures = bool(entries) and capability(fd).captures
     return [data[44:48].decode("latin-1").rstrip() for data in entries if captures]
@@ -202,12 +202,12 @@ def formats(fd: int) -> list[str]:
 
 def sizes(fd: int, code: str) -> list[tuple[int, int]]:
     """Lists the widths and heights of a format."""
-    offered: list[tuple[int, int]] = []
+    size_list: list[tuple[int, int]] = []
     for data in _each(fd, _ENUM_SIZES, _code(code), 44):
-        kind, *numbers = struct.unpack("=I6I", data[8:36])
+        kind, *values = struct.unpack("=I6I", data[8:36])
         if kind != 1:
-            low_w, high_w, step_w, low_h, high_h, step_h = numbers
-            offered += [
+            low_w, high_w, step_w, low_h, high_h, step_h = values
+            size_list += [
                 (w, h)
                 for w, h in _COMMON
                 if low_w <= w <= high_w
@@ -216,48 +216,48 @@ def sizes(fd: int, code: str) -> list[tuple[int, int]]:
                 and (h - low_h) % max(1, step_h) == 0
             ]
             break
-        offered.append((numbers[0], numbers[1]))
-    return offered
+        size_list.append((values[0], values[1]))
+    return size_list
 
 
 def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...]:
-    """Returns a mode's frame rates, fastest first. A range is given by its two ends."""
+    """Returns a mode's frame rates, fastest first. For a range, returns its two ends."""
     rates: set[Fraction] = set()
     for data in _each(fd, _ENUM_RATES, _code(code) + struct.pack("=2I", width, height), 52):
-        kind, *numbers = struct.unpack("=I6I", data[16:44])
-        for above, below in ((0, 1),) if kind == 1 else ((0, 1), (2, 3)):
-            if numbers[above] and numbers[below]:
-                rates.add(Fraction(numbers[below], numbers[above]))
+        kind, *values = struct.unpack("=I6I", data[16:44])
+        for numerator, denominator in ((0, 1),) if kind == 1 else ((0, 1), (2, 3)):
+            if values[numerator] and values[denominator]:
+                rates.add(Fraction(values[denominator], values[numerator]))
         if kind != 1:
             break
     return tuple(sorted(rates, reverse=True))
 
 
-def choose(offered: Iterable[CameraMode], size: tuple[int, int] | None, rate: Fraction | None) -> CameraMode | None:
-    """Chooses the mode to request, None if none is offered. Prefers the nearest size, then a sufficient rate, then raw
-    frames over JPEG, which costs a core and detail. Without a requested size, the rate comes first."""
+def choose(offers: Iterable[CameraMode], size: tuple[int, int] | None, rate: Fraction | None) -> CameraMode | None:
+    """Chooses the mode to request; None if there are no modes. Prefers the nearest size, then a sufficient rate, then
+    raw frames, because JPEG costs a core and detail. Without a requested size, the rate comes first."""
     width, height = size or USUAL_SIZE
-    wanted = rate or USUAL_RATE
+    target_rate = rate or USUAL_RATE
     ranks = [*RAW.values(), *JPEG.values()]
 
     def cost(mode: CameraMode) -> tuple[float, ...]:
-        slow = float(max(Fraction(0), wanted * Fraction(99, 100) - mode.rate)) if mode.rate else 0.0
-        off = abs(mode.width - width) + abs(mode.height - height)
-        first = (off, slow) if size else (slow, off)
-        return *first, mode.format in JPEG.values(), ranks.index(mode.format)
+        slow = float(max(Fraction(0), target_rate * Fraction(99, 100) - mode.rate)) if mode.rate else 0.0
+        size_error = abs(mode.width - width) + abs(mode.height - height)
+        priorities = (size_error, slow) if size else (slow, size_error)
+        return *priorities, mode.format in JPEG.values(), ranks.index(mode.format)
 
-    return min(offered, key=cost, default=None)
+    return min(offers, key=cost, default=None)
 
 
 def _code(code: str) -> bytes:
     return code.ljust(4).encode("latin-1")
 
 
-def _each(fd: int, request: int, question: bytes, size: int) -> Iterator[bytes]:
-    """Yields the driver's answers to index 0, 1, … until the last."""
+def _each(fd: int, request: int, query: bytes, size: int) -> Iterator[bytes]:
+    """Yields the driver's responses for index 0, 1, … until the last."""
     for index in range(256):
         try:
-            yield ioctl(fd, request, (struct.pack("=I", index) + question).ljust(size, b"\0"))
+            yield ioctl(fd, request, (struct.pack("=I", index) + query).ljust(size, b"\0"))
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY, errno.ENODATA):
                 return

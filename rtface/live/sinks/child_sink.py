@@ -1,4 +1,4 @@
-"""Base class of sinks that encode and write in a child process."""
+"""Provides the base class of sinks that encode in a child process."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ from rtface.live.messages import SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
-# Time limit for the child to start, which takes long on a busy machine, and to open its sink.
+# Time limit for the child to start and open its sink; on a busy machine, the start takes long.
 OPENING_S = 30.0
-# Maximum bytes of frames that wait for the child.
+# Maximum total size of the frames that wait for the child.
 _MAX_WAITING_BYTES = 64 << 20
-# Sound may arrive here before the first frame of the same time, by up to one sound packet and a rounding error.
-_TOGETHER_S = 0.03
+# The first sound may set the start time although the first frame is earlier, by up to one sound packet and a rounding
+# error. Such frames are written at time 0.
+_EARLY_S = 0.03
 
 
 class ChildSink(LiveSink):
-    """Sends `WriteFrame` and `SoundPacket` to a child process, which encodes them. Their times are seconds of the run.
-    The child answers with `SinkOpened` or an error, then `SinkReport`.
+    """Sends `WriteFrame` and `SoundPacket` to a child process, which encodes them. Their times are seconds of the
+    output. The child responds with `SinkOpened` or an error, then sends `SinkReport` messages.
 
     Args:
         target: function that the child runs.
-        shown: name of the output, without secrets.
+        title: name of the output, without secrets.
         slots: maximum number of frames that wait for the child.
 
     Attributes:
-        began: time of the output's first frame or sound; None before it.
+        began: time of the output's first frame or sound; None before that.
         patience: seconds that a frame waits for a slow child.
+        ready: whether the child's sink is open.
+        put_at: time when the child last accepted a frame, or started.
+        encoder: name of the encoder; "" until the sink is open.
     """
 
     patience = 0.0
 
-    def __init__(self, target: str, shown: str, slots: int) -> None:
-        self._target, self._shown, self._slots = target, shown, slots
+    def __init__(self, target: str, title: str, slots: int) -> None:
+        self._target, self._title, self._slots = target, title, slots
         self._lock = threading.Lock()
         self._child: ChildProcess | None = None
         self._ring: FrameRing | None = None
@@ -50,21 +54,21 @@ class ChildSink(LiveSink):
         self.began: float | None = None
         self._responses: queue.SimpleQueue[SinkOpened | RtfaceError] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._given_up: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
         self._report = self._before = SinkReport("opening")
         self._health = EndpointHealth("opening", "not opened yet")
-        self.ready = False  # the child's sink is open
-        self.put_at = time.monotonic()  # time when the child last took a frame, or started
-        self._stuck_at: float | None = None  # time when the child stopped taking messages
+        self.ready = False
+        self.put_at = time.monotonic()
+        self._stuck_at: float | None = None  # time when the child stopped accepting messages
         self._notes: list[str] = []
         self.encoder = ""
 
     @property
     def described(self) -> str:
-        """The output's name, the frames' size and the encoder."""
+        """Name of the output, size of the frames, and encoder."""
         form = self._form
         size = f", {form.width}×{form.height}" if form else ""
-        return self._shown + size + (f", {self.encoder}" if self.encoder else "")
+        return self._title + size + (f", {self.encoder}" if self.encoder else "")
 
     @property
     def notes(self) -> list[str]:
@@ -78,9 +82,9 @@ class ChildSink(LiveSink):
 
     @property
     def health(self) -> EndpointHealth:
-        """Health, as in `rtface.live.protocols.LiveSink`."""
+        """State and counters; see `rtface.live.protocols.Endpoint`."""
         report = self._report.after(self._before)
-        causes = report.dropped + self._given_up
+        causes = report.dropped + self._dropped
         counted = {"frames": report.frames, "bytes": report.bytes, "reopened": report.reopened}
         return replace(self._health, dropped=causes.total(), causes=dict(causes), **counted)
 
@@ -92,8 +96,8 @@ class ChildSink(LiveSink):
     def write(self, frame: Frame) -> None:
         """Copies a frame for the child. Drops it if the child is late."""
         slot: int | None = None
-        seconds = self._since(frame.time)
-        if -_TOGETHER_S < seconds < 0:
+        seconds = self._output_time(frame.time)
+        if -_EARLY_S < seconds < 0:
             seconds = 0.0
         with self._lock:
             child, ring = self._child, self._ring
@@ -110,7 +114,7 @@ class ChildSink(LiveSink):
                     slot = None
             if slot is None:
                 if self._health.state != "closed":
-                    self._given_up["encoder" if child is not None and child.alive else "away"] += 1
+                    self._dropped["encoder" if child is not None and child.alive else "away"] += 1
             else:
                 self.put_at = time.monotonic()
 
@@ -127,13 +131,13 @@ class ChildSink(LiveSink):
 
     def sound(self, packet: SoundPacket) -> None:
         """Sends a packet of sound to the child."""
-        seconds = self._since(packet.time)
+        seconds = self._output_time(packet.time)
         child = self._child
         if child is not None and seconds >= 0:
             self._send(child, replace(packet, time=seconds))
 
-    def _since(self, at: float) -> float:
-        """Returns the seconds since the first frame or sound."""
+    def _output_time(self, at: float) -> float:
+        """Returns a time as seconds since the first frame or sound."""
         if self.began is None:
             self.began = at
         return at - self.began
@@ -142,7 +146,7 @@ class ChildSink(LiveSink):
         """Starts the child and waits until its sink is open.
 
         Raises:
-            OutputError, UsageError, MissingComponent: the child's error, or no answer in time.
+            OutputError, UsageError, MissingComponent: the child reported an error, or did not respond in time.
         """
         self._form = form
         self._start(job)
@@ -155,7 +159,7 @@ class ChildSink(LiveSink):
             return
         self._stop(0)
         why = response.message
-        raise type(response)("{name}: {why}", code="sink_refused", name=self._shown, why=why)
+        raise type(response)("{name}: {why}", code="sink_refused", name=self._title, why=why)
 
     def _start(self, job: object) -> None:
         assert self._form is not None
@@ -190,12 +194,12 @@ class ChildSink(LiveSink):
         elif isinstance(message, SinkReport):
             self._report = message
             if not self._closing.is_set():
-                self._state(message.state, message.detail)
+                self._set_state(message.state, message.detail)
 
     def _end(self, why: str) -> None:
         """Handles the end of the child."""
         self._responses.put(OutputError(why or "its process ended"))
-        self._state("closed" if self._closing.is_set() else "away", why or "ended")
+        self._set_state("closed" if self._closing.is_set() else "away", why or "ended")
 
-    def _state(self, state: EndpointState, detail: str) -> None:
+    def _set_state(self, state: EndpointState, detail: str) -> None:
         self._health = self._health.turned(state, detail)

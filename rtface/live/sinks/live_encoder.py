@@ -1,4 +1,4 @@
-"""Encodes a stream as H.264: constant bit rate, I-frames by time, no delay."""
+"""Encodes H.264 streams with constant bit rate, regular I-frames and no delay."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HARDWARE = {
 }
 _MATRIX = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
 _TRANSFER = {"pq": 16, "hlg": 18, "linear": 8}
-_NO_GOP = 1_000_000  # I-frames are set by time, not by number
+_NO_GOP = 1_000_000  # frames; `LiveEncoder` requests I-frames by time instead
 
 
 def usual_bitrate(form: VideoFormat) -> int:
@@ -67,7 +67,7 @@ class EncoderScaler:
     def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
         full = self._full or int(image.color_range) == 2 or image.format.is_rgb
         if full or image.format.name != self.pix_fmt or (image.width, image.height) != (self.width, self.height):
-            matrix = {1: 1, 9: 9}.get(self.tags.matrix, 5)  # swscale's numbers
+            matrix = {1: 1, 9: 9}.get(self.tags.matrix, 5)  # swscale's constants
             image = self._reformatter.reformat(
                 image,
                 self.width,
@@ -85,7 +85,7 @@ class EncoderScaler:
 
 
 class LiveEncoder:
-    """Encodes frames one by one; packets can be sent at once.
+    """Encodes frames one by one, so that packets leave at once.
 
     Attributes:
         name: FFmpeg's name of the encoder.
@@ -93,62 +93,62 @@ class LiveEncoder:
         notes: differences from the request.
 
     Raises:
-        UsageError: no encoder opens with these options.
+        UsageError: no encoder can be opened with these options.
     """
 
-    def __init__(self, form: VideoFormat, wanted: EncodeOptions) -> None:
-        self.bitrate = wanted.bitrate or usual_bitrate(form)
+    def __init__(self, form: VideoFormat, options: EncodeOptions) -> None:
+        self.bitrate = options.bitrate or usual_bitrate(form)
         self.notes: list[str] = []
         self._slack = 0.5 / float(form.rate)
         self._last: int | None = None
-        self._last_key: float | None = None
-        self.name, self._context = self._open(form, wanted)
-        self._fit = EncoderScaler(form, str(self._context.pix_fmt))
-        if (self._fit.width, self._fit.height) != (form.width, form.height):
+        self._last_i_frame: float | None = None
+        self.name, self._context = self._open(form, options)
+        self._scaler = EncoderScaler(form, str(self._context.pix_fmt))
+        if (self._scaler.width, self._scaler.height) != (form.width, form.height):
             self.notes.append(
-                f"H.264 needs even sizes: {form.width}×{form.height} becomes {self._fit.width}×{self._fit.height}"
+                f"H.264 needs even sizes: {form.width}×{form.height} becomes {self._scaler.width}×{self._scaler.height}"
             )
-        self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
+        self.width, self.height, self.rate = self._scaler.width, self._scaler.height, form.rate
 
     def encode(self, image: av.VideoFrame, seconds: float, *, key: bool) -> list[av.Packet[Any]]:
         """Returns the packets of a frame: usually one, but hardware may delay it.
 
         Args:
             image: a frame of any size and format.
-            seconds: presentation time; a time that does not rise is moved by a tick.
+            seconds: presentation time; if it does not rise, the previous time plus one tick is used.
             key: whether to make the frame an I-frame, in addition to those every `I_FRAMES_S`.
         """
         pts = round(seconds / TICKS)
         if self._last is not None and pts <= self._last:
             pts = self._last + 1
         self._last = pts
-        image = self._fit(image)
+        image = self._scaler(image)
         image.pts, image.time_base = pts, TICKS
-        if key or self._last_key is None or seconds - self._last_key >= I_FRAMES_S - self._slack:
-            image.pict_type, self._last_key = PictureType.I, seconds
+        if key or self._last_i_frame is None or seconds - self._last_i_frame >= I_FRAMES_S - self._slack:
+            image.pict_type, self._last_i_frame = PictureType.I, seconds
         else:
             image.pict_type = PictureType.NONE
         return self._context.encode(image)
 
-    def _open(self, form: VideoFormat, wanted: EncodeOptions) -> tuple[str, VideoCodecContext]:
+    def _open(self, form: VideoFormat, options: EncodeOptions) -> tuple[str, VideoCodecContext]:
         names = (
             ()
-            if wanted.encode == "software"
+            if options.encode == "software"
             else ("h264_nvenc",)
-            if wanted.encode == "cuda"
+            if options.encode == "cuda"
             else _HARDWARE.get(sys.platform, ())
         )
         for name in names:
             why = driver.absent() if name == "h264_nvenc" else None
             if why is None:
                 try:
-                    return name, self._opened(name, form, wanted)
+                    return name, self._open_encoder(name, form, options)
                 except (av.FFmpegError, ValueError, NotImplementedError) as error:
                     why = driver.error_text(error)
-            if wanted.encode == "cuda":
-                self.notes.append(f"{name} cannot be used ({why}); libx264 encodes instead")
+            if options.encode == "cuda":
+                self.notes.append(f"{name} cannot be used ({why}); libx264 is used instead")
         try:
-            return "libx264", self._opened("libx264", form, wanted)
+            return "libx264", self._open_encoder("libx264", form, options)
         except (av.FFmpegError, ValueError) as error:
             raise UsageError(
                 "libx264 cannot be opened for {width}×{height} at {bitrate} bits a second{preset}; check {--bitrate} "
@@ -157,41 +157,41 @@ class LiveEncoder:
                 width=form.width,
                 height=form.height,
                 bitrate=self.bitrate,
-                preset=f" with preset {wanted.preset}" if wanted.preset else "",
+                preset=f" with preset {options.preset}" if options.preset else "",
             ) from error
 
-    def _opened(self, name: str, form: VideoFormat, wanted: EncodeOptions) -> VideoCodecContext:
+    def _open_encoder(self, name: str, form: VideoFormat, options: EncodeOptions) -> VideoCodecContext:
         context = VideoCodecContext.create(name, "w")
         assert isinstance(context, VideoCodecContext)
-        formats = {f.name for f in Codec(name, "w").video_formats or []}
+        pix_fmts = {f.name for f in Codec(name, "w").video_formats or []}
         context.width, context.height = form.width & ~1, form.height & ~1
-        context.pix_fmt = "yuv420p" if "yuv420p" in formats or not formats else "nv12"
+        context.pix_fmt = "yuv420p" if "yuv420p" in pix_fmts or not pix_fmts else "nv12"
         context.time_base, context.framerate = TICKS, form.rate
         context.sample_aspect_ratio = form.aspect
         tags = tags_for(form.color)
         context.color_range, context.colorspace = tags.range, tags.matrix
         context.color_primaries, context.color_trc = tags.primaries, tags.transfer
         context.bit_rate, context.gop_size, context.max_b_frames = self.bitrate, _NO_GOP, 0
-        options = {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate), "profile": "high", "forced-idr": "1"}
+        params = {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate), "profile": "high", "forced-idr": "1"}
         if name == "libx264":
             context.thread_count, context.thread_type = min(4, os.cpu_count() or 1), "SLICE"
-            options |= {
-                "preset": wanted.preset or "veryfast",
+            params |= {
+                "preset": options.preset or "veryfast",
                 "tune": "zerolatency",
                 "nal-hrd": "cbr",
                 "sc_threshold": "0",
             }
         elif name == "h264_nvenc":
-            options |= {"preset": "p4", "tune": "ll", "rc": "cbr", "zerolatency": "1", "delay": "0", "no-scenecut": "1"}
+            params |= {"preset": "p4", "tune": "ll", "rc": "cbr", "zerolatency": "1", "delay": "0", "no-scenecut": "1"}
         elif name == "h264_videotoolbox":
-            options |= {"realtime": "1", "constant_bit_rate": "1", "prio_speed": "1"}
-            del options["forced-idr"]
+            params |= {"realtime": "1", "constant_bit_rate": "1", "prio_speed": "1"}
+            del params["forced-idr"]
         elif name == "h264_qsv":
-            options = {k.replace("forced-idr", "forced_idr"): v for k, v in options.items()}
-            options |= {"preset": "veryfast", "async_depth": "1", "look_ahead": "0"}
+            params = {k.replace("forced-idr", "forced_idr"): v for k, v in params.items()}
+            params |= {"preset": "veryfast", "async_depth": "1", "look_ahead": "0"}
         elif name == "h264_amf":
-            options |= {"usage": "lowlatency", "rc": "cbr", "forced_idr": "1"}
-            del options["forced-idr"]
-        context.options = options
+            params |= {"usage": "lowlatency", "rc": "cbr", "forced_idr": "1"}
+            del params["forced-idr"]
+        context.options = params
         context.open()
         return context

@@ -1,4 +1,4 @@
-"""Writes to virtual cameras of Windows and macOS (OBS, Unity Capture)."""
+"""Writes to virtual cameras on Windows and macOS (OBS, Unity Capture)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from rtface.live.devices.listing import ffmpeg_devices
 from rtface.live.protocols import MediaDevice
 
 BACKENDS = {"Windows": {"obs": "OBS", "unitycapture": "Unity Capture"}, "Darwin": {"obs": "OBS"}}
-"""pyvirtualcam's names, and the products' names."""
+"""Backends in pyvirtualcam with the names of their products, by system."""
 
 INSTALL = {
     "Windows": "install OBS Studio 28 or newer (or Unity Capture)",
     "Darwin": "install OBS Studio 30 or newer, start its virtual camera once, allow it in System Settings, stop it",
 }
-ONE = "OBS has only one virtual camera, which one program can feed: click 'Stop Virtual Camera' in OBS"
+ONE = "OBS has only one virtual camera, and only one program can feed it: click 'Stop Virtual Camera' in OBS"
 
 
 def present() -> list[MediaDevice]:
     """Lists the installed virtual cameras."""
     names = [name for name, _ in ffmpeg_devices()]
     return [
-        MediaDevice("virtual camera", f"vcam:{key}", f"{shown} ({name})")
-        for key, shown in BACKENDS.get(platform.system(), {}).items()
-        if (name := next((name for name in names if shown.split()[0] in name), None))
+        MediaDevice("virtual camera", f"vcam:{key}", f"{product} ({name})")
+        for key, product in BACKENDS.get(platform.system(), {}).items()
+        if (name := next((name for name in names if product.split()[0] in name), None))
     ]
 
 
 def why_none() -> Message | None:
-    """Explains how to install a virtual camera; None if there is one."""
+    """Explains how to install a virtual camera. Returns None if there is one."""
     system = platform.system()
     if system not in BACKENDS:
         return Message(
@@ -53,8 +53,8 @@ class PyvirtualcamOutput:
 
     Attributes:
         name: name that programs show.
-        width, height: size of the frames that the camera takes.
-        notes: notes for the user, a line each.
+        width, height: size of the frames that the camera accepts.
+        notes: notes for the user, one line each.
     """
 
     def __init__(self, name: str, width: int, height: int, rate: Fraction) -> None:
@@ -64,7 +64,7 @@ class PyvirtualcamOutput:
             name: "obs", "unitycapture", the name of a camera, or "" for the first available one.
 
         Raises:
-            MissingComponent, OutputError: the camera is not available; the message has the reason and a remedy.
+            MissingComponent, OutputError: the camera is not available; the message contains the reason and a remedy.
         """
         system = platform.system()
         try:
@@ -78,7 +78,7 @@ class PyvirtualcamOutput:
         if system not in BACKENDS and (why := why_none()) is not None:
             raise MissingComponent(why)
         backend = next(
-            (key for key, shown in BACKENDS[system].items() if name.casefold() in (key, shown.casefold())), None
+            (key for key, product in BACKENDS[system].items() if name.casefold() in (key, product.casefold())), None
         )
         try:
             self._camera: Any = pyvirtualcam.Camera(
@@ -109,7 +109,7 @@ class PyvirtualcamOutput:
             raise OSError(str(error)) from None
 
     def watch(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits, and returns None: readers are unknown here."""
+        """Waits for `seconds` or until `stop` is set. Returns None, because readers are not reported."""
         stop.wait(seconds)
         return None
 

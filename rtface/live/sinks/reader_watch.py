@@ -22,19 +22,19 @@ def read_by_others(node: Path, own_opens: int) -> bool:
 
     Args:
         node: path of the device.
-        own_opens: number of file descriptors of loopback devices that this process holds.
+        own_opens: number of loopback devices that this process has open.
     """
     opens = _opens()
     if opens is not None and opens <= own_opens:
-        return False  # the usual case, and cheap
-    held = [path for _, path in v4l2.open_files() if v4l2.is_loopback(Path(path))]
-    if str(node) in held or opens is None:
-        return str(node) in held
-    return len(held) < opens - own_opens  # a process that is invisible to this one has it open
+        return False  # the usual case, which is cheap to detect
+    open_paths = [path for _, path in v4l2.open_files() if v4l2.is_loopback(Path(path))]
+    if str(node) in open_paths or opens is None:
+        return str(node) in open_paths
+    return len(open_paths) < opens - own_opens  # a process of another user may have it open
 
 
 def _opens() -> int | None:
-    """Counts open loopback devices in all processes of all users; None: unknown."""
+    """Counts how often loopback devices are open, in processes of all users. Returns None if unknown."""
     text = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "refcnt")
     return int(text) if text.isdigit() else None
 
@@ -49,42 +49,42 @@ class ReaderWatch:
 
     def __init__(self, node: Path, fd: int) -> None:
         self._node, self._fd = node, fd
-        self._last: tuple[int | None, float, bool] | None = None
-        self._events = self._subscribed()
+        self._last: tuple[int | None, float, bool] | None = None  # open count, time, result
+        self._events = self._subscribe()
 
     def wait(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a change, at most `seconds` or until `stop`. Returns whether a program reads the
-        device, None if unknown."""
+        """Waits for a change, for `seconds` or until `stop` is set. Returns whether a program reads the device; None if
+        unknown."""
         if self._events:
-            usage = self._usage(seconds, stop)
+            usage = self._wait_for_event(seconds, stop)
             if usage is not None:
                 self._last = (None, 0.0, usage)
             return self._last[2] if self._last else None
         stop.wait(seconds)
         opens, now = _opens(), time.monotonic()
-        # Searching all processes takes milliseconds, so it is done only when the number of openers has changed.
+        # Searching all processes takes milliseconds, so this is done only when the open count has changed.
         if self._last is None or self._last[0] != opens or now - self._last[1] > (_RESCAN_S if opens else 0.5):
             self._last = (opens, now, read_by_others(self._node, own_opens=1))
         return self._last[2]
 
-    def _usage(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a driver event. Returns whether a program reads the device; None without an event."""
+    def _wait_for_event(self, seconds: float, stop: threading.Event) -> bool | None:
+        """Waits for a driver event. Returns whether a program reads the device; None if there was no event."""
         assert sys.platform == "linux"
         import select
 
-        waiting = select.poll()
-        waiting.register(self._fd, select.POLLPRI)
-        if not waiting.poll(1000 * seconds):
+        poller = select.poll()
+        poller.register(self._fd, select.POLLPRI)
+        if not poller.poll(1000 * seconds):
             return None
         usage = None
         with contextlib.suppress(OSError):
             while True:
                 usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
         if usage is None:
-            stop.wait(seconds)  # poll returns at once for a removed device
+            stop.wait(seconds)  # for a removed device, poll returns at once
         return usage
 
-    def _subscribed(self) -> bool:
+    def _subscribe(self) -> bool:
         """Subscribes to the event for readers; False before driver version 0.13."""
         try:
             v4l2.ioctl(self._fd, _SUBSCRIBE, struct.pack("III20x", _CLIENT_USAGE, 0, _SEND_INITIAL))

@@ -1,4 +1,4 @@
-"""Records to a file: ``--also FILE``, or a live INPUT with a file as OUTPUT."""
+"""Records to a file: that of ``--also FILE``, or OUTPUT."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import work_name
 from rtface.media.write.stream_plan import FORMATS
 
-# Frames that may wait to be encoded.
+# Maximum number of frames that wait for the encoder.
 _SLOTS = 16
-# Longest time for completing the file. After that, the recording is kept as a partial file.
+# Time limit for completing the file. After that, the recording is kept as a partial file.
 CLOSING_S = 9.5
-# Seconds that frames wait for the encoder if none may be dropped.
+# Seconds that a frame waits for the encoder if none may be dropped.
 _PATIENCE_S = 5.0
 SETTLING_S = 5.0
-"""Longest wait until the file of a killed child is renamed: milliseconds, unless the machine is busy."""
+"""Maximum seconds until the file of a killed child is renamed. Usually this takes milliseconds."""
 
 
 class RecordSink(ChildSink):
-    """Records into a file that gets its name when it is complete.
+    """Records into a hidden file, and renames it when it is complete.
 
-    Until then a hidden file in the same folder is playable at any time. A full disk ends the recording, not the run.
+    The hidden file is in the target's folder, and playable at any time. A full disk ends the recording, but not the
+    run.
 
     Args:
-        endpoint: file to write; its extension chooses Matroska, MP4 or another format.
+        endpoint: file to write; its extension determines the format.
         options: options of the run.
-        metadata: tags of the film.
-        whole: whether frames wait for the encoder.
+        metadata: tags to write.
+        whole: whether frames wait for a slow encoder, because none may be dropped.
 
     Raises:
-        OutputError, UsageError: a file with that name cannot be written.
+        OutputError, UsageError: the file cannot be written, or its extension is not supported.
 
     Attributes:
-        recorded: result of the recording; None while it lasts.
+        recorded: result of the recording; None until it has ended.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class RecordSink(ChildSink):
         self._work = work_name(self.path)
         self._options, self._metadata = options, metadata
         self.recorded: RecordingEnded | None = None
-        self._settled = threading.Event()  # the child has ended, and its file is renamed
+        self._settled = threading.Event()  # set when the child has ended and its file is renamed
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Starts the child; see `rtface.live.protocols.LiveSink`."""
@@ -82,11 +83,11 @@ class RecordSink(ChildSink):
         self._stop(CLOSING_S)
         if self.encoder:
             self._settled.wait(SETTLING_S)
-        self._over()
+        self._report_closed()
 
     def _receive(self, message: Any) -> None:
         if isinstance(message, RecordingEnded):
-            self._note(message)
+            self._finish(message)
         else:
             super()._receive(message)
 
@@ -94,24 +95,24 @@ class RecordSink(ChildSink):
         super()._end(why)
         if self.recorded is None and self.encoder:
             late = f"it was not complete {CLOSING_S:g} s after the end"
-            self._note(RecordingEnded(self._kept(), late if why == KILLED else why or "its process ended"))
-        self._over()
+            self._finish(RecordingEnded(self._keep_partial(), late if why == KILLED else why or "its process ended"))
+        self._report_closed()
         self._settled.set()
 
-    def _note(self, ended: RecordingEnded) -> None:
-        """Stores the result; a note names the remains of an incomplete recording."""
+    def _finish(self, ended: RecordingEnded) -> None:
+        """Stores the result. For an incomplete recording, adds a note with the path of the finished part."""
         if ended.why:
-            where = Message("; the finished part is in {path}", code="done_is_in", path=ended.path)
-            ended = replace(ended, why=Message(ended.why) + (where if ended.path else "; no file was kept"))
-            self._notes.append(f"{self._shown}: {ended.why}")
+            location = Message("; the finished part is in {path}", code="done_is_in", path=ended.path)
+            ended = replace(ended, why=Message(ended.why) + (location if ended.path else "; no file was kept"))
+            self._notes.append(f"{self._title}: {ended.why}")
         self.recorded = ended
 
-    def _over(self) -> None:
+    def _report_closed(self) -> None:
         recorded = self.recorded
         if recorded is not None:
-            self._state("closed", recorded.why or f"recorded to {self._shown}")
+            self._set_state("closed", recorded.why or f"recorded to {self._title}")
 
-    def _kept(self) -> str | None:
+    def _keep_partial(self) -> str | None:
         """Renames the working file of a killed child to a partial file."""
         if not self._work.exists():
             return None

@@ -30,8 +30,8 @@ from rtface.media.write.stream_plan import supported_encoders
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
-_GRACE_S = 20.0  # longer than `RecordSink` waits before it ends this process
-_PIECE = {"max_interleave_delta": "1000000"}
+_GRACE_S = 20.0  # longer than `RecordSink` waits before it kills this process
+_INTERLEAVING = {"max_interleave_delta": "1000000"}
 _FRAGMENTS = {
     "movflags": "hybrid_fragmented+delay_moov+use_metadata_tags",
     "use_editlist": "1",
@@ -49,17 +49,17 @@ class Recording:
         encoder: FFmpeg's name of the encoder.
         file: working file.
         frames: number of encoded frames.
-        changed: record of the frames that were changed.
+        changed: the changes of each frame.
 
     Raises:
-        UsageError: the encoder does not open with these options.
+        UsageError: the encoder cannot be opened with these options.
         OSError: the file cannot be created.
     """
 
     def __init__(self, job: RecordJob) -> None:
         self._job = job
         plan = _plan(job)
-        self.encoder, self._fit = plan.encoder, EncoderScaler(job.video, plan.pix_fmt)
+        self.encoder, self._scaler = plan.encoder, EncoderScaler(job.video, plan.pix_fmt)
         self.frames = 0
         self.changed = ChangedFrames()
         self._last: dict[int, int] = {}
@@ -69,7 +69,7 @@ class Recording:
             "w",
             format=job.container,
             buffer_size=1 << 16,
-            container_options=_PIECE | _OPTIONS.get(job.container, {}),
+            container_options=_INTERLEAVING | _OPTIONS.get(job.container, {}),
         )
         self._container.flags |= Flags.flush_packets.value
         self._container.metadata.update(job.metadata)
@@ -80,11 +80,11 @@ class Recording:
         self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
     def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:
-        """Writes the next frame, and notes its changes."""
+        """Writes the next frame, and records its changes."""
         self.changed.change |= change
         self.changed.extend(1, [(0, None)] if change else ())
-        image = self._fit(image)
-        image.pts, image.time_base = self._rising(0, seconds), TICKS
+        image = self._scaler(image)
+        image.pts, image.time_base = self._next_pts(0, seconds), TICKS
         image.duration = round(1 / self._job.video.rate / TICKS)
         image.pict_type = 0
         packets = self._video.encode(image)
@@ -93,9 +93,9 @@ class Recording:
             self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes the next packet of AAC; drops sound before the first frame."""
+        """Writes the next packet of AAC. Drops sound that arrives before the first frame."""
         if self._sound is not None and self.frames:
-            self._sound.write(sound, self._rising(1, seconds))
+            self._sound.write(sound, self._next_pts(1, seconds))
 
     def finish(self) -> None:
         """Completes and renames the file."""
@@ -107,12 +107,12 @@ class Recording:
             if job.container in ("mp4", "mov"):
                 reach_last_frame(file)
             self._mark(file)
-        # Syncing to disk takes time, so only if an older file would be lost without it.
+        # Syncing takes time, so it is done only if an older file is replaced, which a crash could otherwise destroy.
         self.file.publish(sync=job.target.path.exists())
 
     def give_up(self) -> str | None:
-        """Closes the file early and returns the playable part's path, or None."""
-        self.file.seal()  # keeps PyAV from writing the trailer
+        """Closes the incomplete file. Returns the path of its playable part, or None without frames."""
+        self.file.seal()  # prevents PyAV from writing the trailer
         with suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
         with suppress(OSError, OutputError):
@@ -127,7 +127,7 @@ class Recording:
         return str(self.file.path)
 
     def _mark(self, file: BinaryIO) -> None:
-        """Replaces the header's tags by the actual ones, and appends the XMP."""
+        """Replaces the header's tags by those that apply, and appends the XMP."""
         job = self._job
         if not job.metadata:
             return
@@ -136,7 +136,7 @@ class Recording:
         if job.container in ("mp4", "mov") and self.changed.change:
             append_xmp_box(file, xmp(tags))
 
-    def _rising(self, stream: int, seconds: float) -> int:
+    def _next_pts(self, stream: int, seconds: float) -> int:
         self._last[stream] = max(round(seconds / TICKS), self._last.get(stream, -1) + 1)
         return self._last[stream]
 
@@ -146,17 +146,17 @@ def _plan(job: RecordJob) -> VideoPlan:
     name = ALIASES.get(options.codec.lower(), options.codec) if options.codec else "libx264"
     if name not in supported_encoders(job.container):
         raise UsageError(
-            "{container} cannot hold {codec}; choose another {--codec}, or a .mkv file",
+            "{container} cannot contain {codec}; choose another {--codec}, or a .mkv file",
             code="record_codec",
             container=job.container,
             codec=name,
         )
-    fit = EncoderScaler(form, "yuv420p")
-    plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
+    scaler = EncoderScaler(form, "yuv420p")
+    plan = VideoPlan(name, scaler.pix_fmt, scaler.width, scaler.height, form.rate, TICKS, scaler.tags, form.aspect)
     set_quality(
         plan, options.crf, options.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None)
     )
-    if name == "libx264":  # without delayed frames, which a killed process would lose
+    if name == "libx264":  # no delayed frames, because a killed process would lose them
         plan.options |= {"bf": "0", "rc-lookahead": "10"}
     if job.container in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"
@@ -169,7 +169,7 @@ def _plan(job: RecordJob) -> VideoPlan:
 
 
 def record(parent: ParentProcess, job: RecordJob) -> None:
-    """Records as the child of a `RecordSink` until its parent ends it."""
+    """Runs in the child process of a `RecordSink`: records until the parent asks it to end."""
     parent.grace = _GRACE_S
     try:
         recording = Recording(job)
@@ -183,7 +183,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
     path: str | None = str(job.target.path)
     why = ""
     try:
-        _take(parent, recording)
+        _record_all(parent, recording)
         if recording.frames:
             recording.finish()
         else:
@@ -201,8 +201,8 @@ def _report(parent: ParentProcess, recording: Recording) -> None:
     parent.send(SinkReport("live", f"{size / 1e6:.1f} MB", size, frames=recording.frames))
 
 
-def _take(parent: ParentProcess, recording: Recording) -> None:
-    """Records what the parent sends until it asks to end."""
+def _record_all(parent: ParentProcess, recording: Recording) -> None:
+    """Writes frames and sound from the parent until it asks to end."""
     frames, reported = parent.frames, 0.0
     assert frames is not None
     while (message := parent.receive()) is not None:
@@ -218,8 +218,8 @@ def _take(parent: ParentProcess, recording: Recording) -> None:
 def _failure(recording: Recording, error: Exception) -> str:
     """Explains why a recording ends early."""
     cause = recording.file.fault or error
-    spent = full(cause)
-    if spent is not None:
-        return f"{spent} after {recording.file.size / 1e6:.1f} MB; the recording ended; make room before the next one"
+    full_disk = full(cause)
+    if full_disk is not None:
+        return f"{full_disk} after {recording.file.size / 1e6:.1f} MB; the recording ended; free some disk space"
     text = str(getattr(cause, "strerror", None) or cause)
     return f"writing failed ({redacted(' '.join(text.split()))})"

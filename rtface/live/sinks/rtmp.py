@@ -23,8 +23,8 @@ from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, SendQueue, reaso
 from rtface.redaction import keep_secret, redacted
 
 SILENT_S = 5.0
-"""Time limit for each answer of the server, and for it to take data."""
-# Causes by words in FFmpeg's log, for errors that do not name their cause.
+"""Time limit in seconds for each response of the server, and for the server to accept data."""
+# Causes by keywords in FFmpeg's log, for errors that do not report the cause.
 _LOG_CAUSES = {
     "resolve hostname": "the host is unknown",
     "owner does not match": "its certificate is for another host",
@@ -36,8 +36,8 @@ _CHUNK_BYTES = 8 << 10
 
 
 def checked_url(url: str) -> str:
-    """Returns an RTMP URL for FFmpeg; raises UsageError without application or stream."""
-    keep_secret(url)  # servers repeat it
+    """Returns an RTMP URL for FFmpeg. Raises UsageError if the application or the stream key is missing."""
+    keep_secret(url)  # hides the URL in messages, because servers repeat it
     parts = urlsplit(url)
     try:
         usable = parts.port != 0 and bool(parts.hostname)
@@ -46,7 +46,7 @@ def checked_url(url: str) -> str:
     path = parts.path.strip("/").split("/")
     if not usable or len(path) < 2 or not path[-1]:
         raise UsageError(
-            "an RTMP address ends in the application and the stream's key, as HOST/live/KEY", code="rtmp_key"
+            "an RTMP address must end with the application and the stream key, as in HOST/live/KEY", code="rtmp_key"
         )
     if parts.username:
         raise UsageError(
@@ -57,9 +57,9 @@ def checked_url(url: str) -> str:
 
 
 class RtmpLink(SendQueue):
-    """Publishes a stream to an RTMP server until lost or closed.
+    """Publishes to an RTMP server until the connection is lost or closed.
 
-    FFmpeg's muxer "fifo" connects and writes in its own thread, without Python's lock. Unlike PyAV, it passes options
+    FFmpeg's muxer "fifo" connects and writes in its own thread, without holding the GIL. Unlike PyAV, it passes options
     to the protocol. A thread that hangs is abandoned.
 
     Args:
@@ -67,7 +67,7 @@ class RtmpLink(SendQueue):
         bitrate: bits a second; the kernel buffers half a second of them.
 
     Raises:
-        ConnectionLost: the server does not exist, does not answer, or refuses.
+        ConnectionLost: the server does not exist, does not respond, or rejects the stream.
     """
 
     def __init__(self, url: str, bitrate: int) -> None:
@@ -78,13 +78,13 @@ class RtmpLink(SendQueue):
             "tcp_nodelay": 1,
         }
         if url.startswith("rtmps"):
-            options |= {"tls_verify": 1} | ({"ca_file": trusted} if (trusted := _trusted()) else {})
-        given = ":".join(f"{key}=" + re.sub(r"([\\:'])", r"\\\1", str(value)) for key, value in options.items())
+            options |= {"tls_verify": 1} | ({"ca_file": certificates} if (certificates := _certificate_file()) else {})
+        format_opts = ":".join(f"{key}=" + re.sub(r"([\\:'])", r"\\\1", str(value)) for key, value in options.items())
         self._container = av.open(
             url,
             "w",
             format="fifo",
-            container_options={"fifo_format": "data", "queue_size": "1", "format_opts": given},
+            container_options={"fifo_format": "data", "queue_size": "1", "format_opts": format_opts},
         )
         self._container.flags |= Flags.flush_packets.value
         self._stream = self._container.add_data_stream()
@@ -96,28 +96,28 @@ class RtmpLink(SendQueue):
             av.logging.set_level(av.logging.ERROR)
             try:
                 self._write(b"")
-                self._write(b"")  # waits until FFmpeg took the first, after the server accepted
+                self._write(b"")  # waits until FFmpeg has sent the first packet, so the server has accepted the stream
             except (av.FFmpegError, OSError) as error:
                 raise ConnectionLost(_refusal(error, " ".join(line[2] for line in lines))) from None
             finally:
                 av.logging.set_level(None)
-        self._moved = time.monotonic()
+        self._progress_at = time.monotonic()
         self._thread = start_thread("rtmp", self._send)
 
     def step(self) -> None:
-        """Waits up to `TICK`.
+        """Waits up to `TICK`, and updates `idle`.
 
         Raises:
-            ConnectionLost: the connection is gone.
+            ConnectionLost: the connection was lost.
         """
-        self.idle = time.monotonic() - self._moved if self.waiting_bytes else 0.0
+        self.idle = time.monotonic() - self._progress_at if self.waiting_bytes else 0.0
         if self._lost.wait(TICK):
             raise ConnectionLost(self._why)
 
     def close(self) -> None:
-        """Ends the stream, unless it hangs."""
+        """Ends the stream. Abandons a thread that hangs."""
         self._ending = True
-        self._there.set()
+        self._available.set()
         self._thread.join(0.0 if self._lost.is_set() else 0.2)
 
     def _write(self, data: bytes) -> None:
@@ -130,24 +130,24 @@ class RtmpLink(SendQueue):
     def _send(self) -> None:
         try:
             while not self._ending:
-                if head := self._head(_CHUNK_BYTES):
+                if head := self._next_bytes(_CHUNK_BYTES):
                     self._write(bytes(head))
-                    self._sent(len(head))
-                    self.accepted, self._moved = self.accepted + len(head), time.monotonic()
+                    self._remove(len(head))
+                    self.accepted, self._progress_at = self.accepted + len(head), time.monotonic()
                 else:
-                    self._moved = time.monotonic()
-                    self._wait()
-            if self.waiting_bytes:  # FFmpeg would continue sending; the process ends
+                    self._progress_at = time.monotonic()
+                    self._wait_for_bytes()
+            if self.waiting_bytes:  # closing would continue to send; the process ends anyway
                 return
         except (av.FFmpegError, OSError) as error:
             self._why = "it accepts no more data" if isinstance(error, TimeoutError) else _reason(error)
             self._lost.set()
-            time.sleep(4 * SILENT_S)  # PyAV closes with Python's lock held, so wait for FFmpeg's thread to end
+            time.sleep(4 * SILENT_S)  # PyAV closes while holding the GIL, so FFmpeg's thread must end first
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 
 
-def _trusted() -> str | None:
+def _certificate_file() -> str | None:
     """Returns the file of Python's trusted certificates; None uses the system's default."""
     paths = ssl.get_default_verify_paths()
     files = [paths.cafile, paths.capath and f"{paths.capath}/ca-certificates.crt"]
@@ -156,8 +156,8 @@ def _trusted() -> str | None:
 
 def _refusal(error: Exception, log: str) -> str:
     """Explains why a server was not reached, from FFmpeg's error and log."""
-    if refused := re.search(r"Server error: ([^\n]*)", log):
-        return f"it refuses the stream: {redacted(refused[1].strip())[:200]}; check application and key"
+    if match := re.search(r"Server error: ([^\n]*)", log):
+        return f"it rejects the stream: {redacted(match[1].strip())[:200]}; check application and key"
     if isinstance(error, ConnectionRefusedError | TimeoutError):
         return reason(error)
     return next((why for word, why in _LOG_CAUSES.items() if word in log), _reason(error))

@@ -17,9 +17,9 @@ from rtface.live.sinks.transports import Transport
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.formats.adts_headers import adts_config, config_for
 
-# Maximum size of a write: whole packets of MPEG-TS.
+# Maximum size of a write: a whole number of MPEG-TS packets.
 _BUFFER_BYTES = 350 * 188
-# Longest wait of a frame for sound that belongs before it.
+# Maximum time in microseconds that a frame waits for earlier sound.
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
@@ -33,15 +33,15 @@ class SoundTrack:
     """An AAC stream in a container; only MPEG-TS keeps ADTS headers."""
 
     def __init__(self, container: OutputContainer, form: SoundFormat) -> None:
-        self._container, self._bare = container, container.format.name != "mpegts"
+        self._container, self._no_headers = container, container.format.name != "mpegts"
         with av.open(io.BytesIO(silent_frame(form) * 2), format="aac") as template:
             self._stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
-        if self._bare:
+        if self._no_headers:
             self._stream.codec_context.extradata = config_for(form.rate, form.channels)
 
     def write(self, sound: SoundPacket, pts: int) -> None:
         """Writes a packet at `pts` in `TICKS`."""
-        packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1] :] if self._bare else sound.data)
+        packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1] :] if self._no_headers else sound.data)
         packet.stream, packet.time_base = self._stream, TICKS
         packet.pts = packet.dts = pts
         packet.duration = round(sound.duration / TICKS)
@@ -50,13 +50,13 @@ class SoundTrack:
 
 
 class StreamMux:
-    """Writes one container, beginning with its header.
+    """Writes one container, starting with its header.
 
     Args:
-        transport: transport that takes the bytes.
+        transport: transport that receives the bytes.
         generation: generation of the transport to which the bytes belong.
         encoder: encoder of the frames: H.264 with its parameter sets in I-frames.
-        sound: format of the sound, None for none.
+        sound: format of the sound; None without sound.
     """
 
     def __init__(

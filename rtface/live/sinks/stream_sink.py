@@ -14,20 +14,20 @@ from rtface.live.messages import SinkReport, StreamJob
 from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import OPENING_S, ChildSink
 
-# Frames that may wait for the child: more than the child lets wait (`stream_worker.BEHIND_S`) at 60 fps.
+# Maximum number of frames that wait for the child: more than the child itself queues (`BEHIND_S`) at 60 fps.
 _SLOTS = 12
-# Seconds after which a child that takes no frame is stopped, and seconds until the next child starts.
+# Seconds after which a child that accepts no frames is stopped, and seconds until the next child starts.
 STUCK_S, _RESTART_S = 3.0, 1.0
 _CLOSING_S = 0.9
 
 
 class StreamSink(ChildSink):
-    """Publishes to a server, or serves viewers (rtmp, rtmps, tcp, udp, srt). Once open, only `close` ends it.
+    """Publishes to a server, or serves viewers (rtmp, rtmps, tcp, udp, srt). Restarts the child until `close`.
 
     Args:
         endpoint: address of the stream.
         options: options of the run: bitrate, preset, encode.
-        metadata: not used.
+        metadata: ignored.
     """
 
     def __init__(self, endpoint: LiveAddress, options: EncodeOptions, *, metadata: object = None) -> None:
@@ -50,7 +50,7 @@ class StreamSink(ChildSink):
                 name=self._endpoint,
                 why=error.values.get("why", error),
             ) from None
-        start_thread("sink-keeper", self._keep, replace(job, patient=True))
+        start_thread("sink-keeper", self._restart_child, replace(job, patient=True))
 
     def close(self) -> None:
         """Flushes the stream and ends within a second; safe to call twice."""
@@ -59,23 +59,23 @@ class StreamSink(ChildSink):
         self._closing.set()
         self._ended.set()
         self._stop(_CLOSING_S)
-        self._state("closed", "closed")
+        self._set_state("closed", "closed")
 
     def _end(self, why: str) -> None:
         super()._end(why)
         self._ended.set()
 
-    def _keep(self, job: StreamJob) -> None:
-        """Restarts the child when it is lost, or stops taking frames."""
+    def _restart_child(self, job: StreamJob) -> None:
+        """Restarts the child when it has ended, or accepts no more frames."""
         while not self._closing.is_set():
-            given_up = self._given_up.total()
-            lost = self._ended.wait(0.5)
+            dropped = self._dropped.total()
+            ended = self._ended.wait(0.5)
             limit_s = STUCK_S if self.ready else OPENING_S
-            stuck = self._given_up.total() > given_up and time.monotonic() - self.put_at > limit_s
-            if self._closing.is_set() or not (lost or stuck):
+            stuck = self._dropped.total() > dropped and time.monotonic() - self.put_at > limit_s
+            if self._closing.is_set() or not (ended or stuck):
                 continue
             self._stop(0)
-            self._state("away", "the writing process ended" if lost else "the writing process does not respond")
+            self._set_state("away", "the writing process ended" if ended else "the writing process does not respond")
             total = self._report.after(self._before)
             self._before, self._report = replace(total, reopened=total.reopened + 1), SinkReport("away")
             self._closing.wait(_RESTART_S)
@@ -84,7 +84,7 @@ class StreamSink(ChildSink):
                 try:
                     self._start(job)
                 except RtfaceError as error:
-                    self._state("away", str(error))
+                    self._set_state("away", str(error))
                     self._ended.set()
         if self._child is not None:  # the child was started while `close` ran
             self._stop(0)

@@ -1,7 +1,7 @@
-"""Encodes, muxes and sends a stream, in a child process.
+"""Encodes, muxes and sends a stream in a child process.
 
-Frames come in slots of shared memory (`WriteFrame`), sound in messages (`SoundPacket`). Frames of a burst are encoded
-one after the other; none are encoded while no peer takes them.
+Frames arrive in slots of shared memory (`WriteFrame`), sound in messages (`SoundPacket`). Frames of a burst are encoded
+one after the other. No frames are encoded while no peer accepts data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rtface.live.sinks.tcp_channel import ConnectionLost
 from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport
 
 _STATUS_S = 0.25
-# Seconds of frames that may wait for the encoder, because frames come in a burst after a stall.
+# Seconds of frames that may wait for the encoder, because frames arrive in a burst after a stall.
 BEHIND_S = 0.15
 # Time limit for sending the remaining bytes at the end.
 CLOSING_S = 0.6
@@ -42,7 +42,7 @@ class StreamWriter:
     Args:
         encoder: encoder of the frames.
         transport: a started transport.
-        sound: format of the sound, None for none.
+        sound: format of the sound; None without sound.
 
     Attributes:
         frames: number of encoded frames.
@@ -58,17 +58,17 @@ class StreamWriter:
         self.dropped: Counter[str] = Counter()
 
     def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> bool:
-        """Encodes and sends a frame if a peer takes data. Calls `image` only then. Returns whether it was sent."""
+        """Encodes and sends a frame if a peer accepts data. Calls `image` only then. Returns whether it did."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:
-            if transport.status.viewers != 0:  # a server without viewers drops nothing
+            if transport.status.viewers != 0:  # without viewers, a server's frames do not count as dropped
                 self.dropped["network" if generation else "away"] += 1
             return False
         if generation != self._generation:
             self.close()
-        fresh = self._mux is None
-        packets = self._encoder.encode(image(), seconds, key=key or fresh)
+        new_container = self._mux is None
+        packets = self._encoder.encode(image(), seconds, key=key or new_container)
         self.frames += 1
         for packet in packets:
             if self._mux is None and packet.is_keyframe:
@@ -91,10 +91,10 @@ class StreamWriter:
 
 
 def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
-    """Creates the transport for a URL, not yet started.
+    """Creates the transport for a URL without starting it.
 
     Args:
-        url: address, secrets included.
+        url: address, including secrets.
         reports: receives the transport's status, as in `Transport`.
         bitrate: bits a second.
 
@@ -109,7 +109,7 @@ def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
     if scheme == "srt":
         return ServerTransport("mpegts", partial(SrtLink, url), reports, listens=query.get("mode") == ["listener"])
     if scheme != "tcp" or query.get("listen", ["0"]) == ["0"]:
-        raise UsageError("add ?listen to the address, because viewers connect to rtface", code="tcp_listen")
+        raise UsageError("add ?listen to the address, because rtface waits for viewers to connect", code="tcp_listen")
     try:
         port = parts.port
     except ValueError:
@@ -120,7 +120,7 @@ def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
 
 
 def stream(parent: ParentProcess, job: StreamJob) -> None:
-    """Publishes as the child of a `StreamSink` until its parent ends it."""
+    """Runs in the child process of a `StreamSink`: publishes until the parent asks it to end."""
     reports = Reports()
     try:
         encoder = LiveEncoder(job.video, job.options)
@@ -144,22 +144,22 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
 
 
 def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
-    """Reports every new status, and several times a second. It sends the newest; `reports` may hold older ones."""
-    more: object = True
-    while more is not None:
-        parent.send(_report_now(writer, transport))
+    """Sends the newest status for every report, at least every `_STATUS_S`."""
+    entry: object = True
+    while entry is not None:
+        parent.send(_current_report(writer, transport))
         with suppress(Empty):
-            more = reports.get(timeout=_STATUS_S)
-    parent.send(_report_now(writer, transport))
+            entry = reports.get(timeout=_STATUS_S)
+    parent.send(_current_report(writer, transport))
 
 
-def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
+def _current_report(writer: StreamWriter, transport: Transport) -> SinkReport:
     return replace(transport.status, frames=writer.frames, dropped=Counter(writer.dropped))
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:
-    """Writes the parent's sound and frames in order until it ends. If the encoder does not keep up, drops the oldest
-    frames while the waiting ones span more than `BEHIND_S`."""
+    """Writes sound and frames from the parent until it asks to end. If the encoder does not keep up, drops
+    the oldest frames while the waiting frames span more than `BEHIND_S`."""
     waiting: deque[WriteFrame] = deque()
     while True:
         message = parent.receive(0 if waiting else None)
@@ -175,6 +175,6 @@ def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> 
                 writer.sound(message, message.time)
             message = parent.receive(0) if not parent.gone else None
         if waiting:
-            shown = waiting.popleft()
-            if not writer.write_frame(partial(frames.get, shown.slot, shown.layout), shown.time):
-                frames.free(shown.slot)
+            frame = waiting.popleft()
+            if not writer.write_frame(partial(frames.get, frame.slot, frame.layout), frame.time):
+                frames.free(frame.slot)

@@ -12,67 +12,67 @@ from contextlib import suppress
 
 from rtface.errors import Message
 
-# Maximum unsent bytes in the kernel: more would be late when they are sent.
+# Maximum number of unsent bytes in the kernel; more would be too old when they are sent.
 _MAX_UNSENT_BYTES = 32 << 10
 _SEND_BYTES = 64 << 10
 TICK = 0.1
-"""Longest wait in seconds of a stream's thread before it checks its state."""
+"""Maximum seconds that a stream's thread waits before it checks its state."""
 
 
 class ConnectionLost(Exception):
-    """Raised when the peer is lost. The message has the reason, without secrets."""
+    """Raised when the peer is lost. The message contains the reason, without secrets."""
 
 
 class SendQueue:
-    """Holds the waiting bytes of a connection. One thread queues them, another sends them.
+    """Queues the bytes of a connection. One thread adds bytes; another thread sends them.
 
     Attributes:
-        waiting_bytes: number of queued bytes that are not sent yet.
+        waiting_bytes: number of queued bytes.
         accepted: number of bytes accepted by the peer, or by the kernel, which buffers only a few.
-        idle: seconds without progress while bytes wait; 0 if unknown.
+        idle: seconds without progress while bytes are queued; 0 if unknown.
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[float, memoryview]] = deque()
-        self._lock, self._there = threading.Lock(), threading.Event()
+        self._queue: deque[tuple[float, memoryview]] = deque()
+        self._lock, self._available = threading.Lock(), threading.Event()
         self.waiting_bytes = self.accepted = 0
         self.idle = 0.0
 
     def put(self, data: bytes) -> None:
         """Queues bytes, and wakes the sending thread."""
         with self._lock:
-            self._waiting.append((time.monotonic(), memoryview(data)))
+            self._queue.append((time.monotonic(), memoryview(data)))
             self.waiting_bytes += len(data)
-        self._there.set()
+        self._available.set()
 
-    def _wait(self) -> None:
+    def _wait_for_bytes(self) -> None:
         """Waits up to `TICK` for bytes."""
-        self._there.wait(TICK)
-        self._there.clear()
+        self._available.wait(TICK)
+        self._available.clear()
 
     @property
     def age(self) -> float:
         """Seconds that the oldest queued bytes have waited."""
         with self._lock:
-            return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
+            return time.monotonic() - self._queue[0][0] if self._queue else 0.0
 
     @property
     def unsent(self) -> int:
         """Amount of data that must be sent before closing; 0 for none."""
         return self.waiting_bytes
 
-    def _head(self, limit: int) -> memoryview:
+    def _next_bytes(self, limit: int) -> memoryview:
         """Returns the next bytes to send, at most `limit`; may be empty."""
         with self._lock:
-            return self._waiting[0][1][:limit] if self._waiting else memoryview(b"")
+            return self._queue[0][1][:limit] if self._queue else memoryview(b"")
 
-    def _sent(self, count: int) -> None:
+    def _remove(self, count: int) -> None:
         """Removes sent bytes from the queue."""
         with self._lock:
             self.waiting_bytes -= count
-            since, data = self._waiting.popleft()
+            since, data = self._queue.popleft()
             if count < len(data):
-                self._waiting.appendleft((since, data[count:]))
+                self._queue.appendleft((since, data[count:]))
 
 
 class TcpChannel(SendQueue):
@@ -96,26 +96,26 @@ class TcpChannel(SendQueue):
                 peer.setsockopt(socket.IPPROTO_TCP, low_water, _MAX_UNSENT_BYTES)
 
     def step(self) -> None:
-        """Receives and sends available bytes, waiting up to `TICK` for each.
+        """Receives and sends available bytes. Waits up to `TICK` for either.
 
         Raises:
-            ConnectionLost: the connection is gone.
+            ConnectionLost: the connection was lost.
         """
         if not self.waiting_bytes:
-            self._wait()
+            self._wait_for_bytes()
         try:
             if select.select([self._peer], [], [], 0)[0] and not self._peer.recv(65_536):
                 raise ConnectionLost("the other end closed the connection")
-            if head := self._head(_SEND_BYTES):
+            if head := self._next_bytes(_SEND_BYTES):
                 with suppress(TimeoutError):
                     sent = self._peer.send(head)
                     self.accepted += sent
-                    self._sent(sent)
+                    self._remove(sent)
         except OSError as error:
             raise ConnectionLost(reason(error)) from None
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         with suppress(OSError):
             self._peer.close()
 

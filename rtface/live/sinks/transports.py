@@ -1,7 +1,7 @@
-"""Transports of a stream: a connection to one peer, and a TCP server.
+"""Sends a stream to one peer, or to a TCP server's viewers.
 
-A transport carries a container's bytes to a peer, which it connects to again whenever it is lost, or to viewers that
-connect and leave. Its `write` never waits: a thread of the transport sends the bytes.
+A transport sends a container's bytes to a peer, to which it reconnects after a loss, or to viewers that connect and
+leave. `write` never waits, because a thread of the transport sends the bytes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from rtface.util.text import counted
 
 # Seconds without an accepted byte after which a peer counts as away.
 STALLED_S = 2.0
-# Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
+# Seconds that bytes may wait. While bytes wait longer, frames are dropped before they are encoded.
 LATE_S = 0.5
 # Seconds that bytes may wait for one of several viewers. After that, the viewer is disconnected.
 SLOW_S = 2.0
 
 
 Reports = SimpleQueue[SinkReport | None]
-"""A transport's reports in order; None ends them."""
+"""Reports of a transport, oldest first; None ends the reporting."""
 
 
 class Transport:
@@ -41,11 +41,11 @@ class Transport:
 
     Args:
         status: initial status.
-        reports: receives every status that differs from the last one in more than the number of bytes.
+        reports: receives every status that differs from the previous one in more than the number of bytes.
 
     Attributes:
         format: FFmpeg's name of the container.
-        generation: increases with every peer that needs a new container; 0 while no peer takes data.
+        generation: increases with every peer that needs a new container; 0 while no peer accepts data.
         status: state of the connection.
     """
 
@@ -61,17 +61,17 @@ class Transport:
         return False
 
     def start(self, *, patient: bool) -> None:
-        """Starts the transport; raises if the first attempt fails, unless `patient`.
+        """Starts the transport. `patient` retries if the first attempt fails.
 
         Raises:
-            ConnectionLost: the first attempt failed.
+            ConnectionLost: the first attempt failed, and `patient` is not set.
             UsageError: the address cannot be used.
         """
         raise NotImplementedError
 
     def wants_key(self) -> bool:
-        """Tests whether a viewer waits for an I-frame, and resets the request."""
-        return False  # every generation begins with an I-frame
+        """Tests whether a viewer needs an I-frame now, and resets the request."""
+        return False  # every generation starts with an I-frame
 
     def write(self, generation: int, data: bytes) -> None:
         """Queues bytes of a generation; drops bytes of an older generation."""
@@ -83,8 +83,8 @@ class Transport:
 
     def _set(self, *, quiet: bool = False, **fields: Any) -> None:
         """Sets fields of the status, and reports a change unless `quiet`."""
-        before, self.status = self.status, replace(self.status, **fields)
-        if self.status != before and not quiet:
+        previous, self.status = self.status, replace(self.status, **fields)
+        if self.status != previous and not quiet:
             self._reports.put(self.status)
 
 
@@ -123,7 +123,7 @@ class ServerTransport(Transport):
         if self._listens:
             self._set(state="live", detail="no viewers")
         elif not patient:
-            self._begin()
+            self._open_link()
         self._thread = start_thread("server", self._run)
 
     def write(self, generation: int, data: bytes) -> None:
@@ -140,7 +140,7 @@ class ServerTransport(Transport):
         self._closing.set()
         self._thread.join(max(TICK, until - time.monotonic()))
 
-    def _begin(self) -> None:
+    def _open_link(self) -> None:
         self._link = self._connect()
         self._count += 1
         self.generation = self._count
@@ -154,21 +154,21 @@ class ServerTransport(Transport):
         while not self._closing.is_set():
             try:
                 if self._link is None:
-                    self._begin()
+                    self._open_link()
                     began = time.monotonic()
                 self._serve()
             except (ConnectionLost, RtfaceError, OSError, ValueError, RuntimeError) as error:
                 if self._link is not None:
-                    if time.monotonic() - began > 5:  # a server that ends the stream at once does not count as reached
+                    if time.monotonic() - began > 5:  # a server that ends the stream at once was not reached
                         retry.reached()
-                    self._end()
+                    self._close_link()
                 if self._listens and self._count:
                     self._set(state="live", detail="no viewers", viewers=0)
                 else:
                     readable = isinstance(error, ConnectionLost | RtfaceError)
                     self._set(state="away", detail=str(error) if readable else "the connection was lost")
             retry.wait(self._closing)
-        self._end()
+        self._close_link()
 
     def _serve(self) -> None:
         """Sends and receives until the peer is lost or the transport closes."""
@@ -182,7 +182,7 @@ class ServerTransport(Transport):
             elif self.status.state != "live":
                 self._set(state="live", detail="connected")
 
-    def _end(self) -> None:
+    def _close_link(self) -> None:
         link, self._link, self.generation = self._link, None, 0
         if link is not None:
             self._bytes += link.accepted
@@ -190,36 +190,36 @@ class ServerTransport(Transport):
 
 
 class ListenTransport(Transport):
-    """Listens, and sends MPEG-TS to every viewer that connects. Each viewer's stream begins with the tables and an
-    I-frame, and none waits for another. A viewer that is too slow is disconnected, and may come again."""
+    """Listens, and sends MPEG-TS to every viewer that connects. Each viewer's stream starts with the tables and an
+    I-frame. Viewers do not wait for each other; one that is too slow is disconnected, and may reconnect."""
 
-    def __init__(self, place: tuple[str, int], reports: Reports) -> None:
+    def __init__(self, address: tuple[str, int], reports: Reports) -> None:
         super().__init__(SinkReport("opening", viewers=0), reports)
-        self._place = place
-        self._viewers: dict[TcpChannel, bool] = {}  # whether its stream has begun
+        self._address = address
+        self._viewers: dict[TcpChannel, bool] = {}  # whether the viewer's stream has started
         self._lock = threading.Lock()
-        self._key = False
+        self._key_requested = False
         self._bytes = 0
         self._closing = threading.Event()
 
     def start(self, *, patient: bool) -> None:
-        family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         try:
-            self._listener = socket.create_server(self._place, family=family, backlog=8)
+            self._listener = socket.create_server(self._address, family=family, backlog=8)
         except OSError as error:
-            raise ConnectionLost(f"cannot listen there: {reason(error)}") from None
+            raise ConnectionLost(f"cannot listen at this address: {reason(error)}") from None
         self._listener.settimeout(TICK)
         self._report_state()
         self._thread = start_thread("viewers", self._run)
 
     def wants_key(self) -> bool:
-        wanted, self._key = self._key, False
-        return wanted
+        requested, self._key_requested = self._key_requested, False
+        return requested
 
     def write(self, generation: int, data: bytes) -> None:
         with self._lock:
-            for viewer, begun in self._viewers.items():
-                if begun:
+            for viewer, started in self._viewers.items():
+                if started:
                     viewer.put(data)
                 elif (start := tables(data)) is not None:
                     self._viewers[viewer] = True
@@ -239,19 +239,19 @@ class ListenTransport(Transport):
                     viewer = TcpChannel(self._listener.accept()[0])
                     with self._lock:
                         self._viewers[viewer] = False
-                        self._key, self.generation = True, 1
+                        self._key_requested, self.generation = True, 1
                         self._report_state()
                     start_thread("viewer", self._serve, viewer)
 
     def _serve(self, viewer: TcpChannel) -> None:
-        taken = 0
+        counted_bytes = 0
         with suppress(ConnectionLost):
             while not self._closing.is_set():
                 viewer.step()
                 if viewer.age > SLOW_S:
                     break
                 with self._lock:
-                    self._bytes, taken = self._bytes + viewer.accepted - taken, viewer.accepted
+                    self._bytes, counted_bytes = self._bytes + viewer.accepted - counted_bytes, viewer.accepted
                     self._set(quiet=True, bytes=self._bytes)
         with self._lock:
             del self._viewers[viewer]
@@ -270,15 +270,15 @@ class ListenTransport(Transport):
 
 
 def tables(data: bytes) -> int | None:
-    """Finds where a viewer can begin in whole MPEG-TS packets. This is at the programme's tables before an I-frame.
-    Returns None if there are none."""
-    begin: int | None = None
-    for at in range(0, len(data) - 187, 188):
-        packet = data[at : at + 188]
+    """Returns the offset at which a viewer can start to decode. `data` consists of whole MPEG-TS packets. The offset is
+    that of the programme's tables before an I-frame; None if there is none."""
+    tables_at: int | None = None
+    for offset in range(0, len(data) - 187, 188):
+        packet = data[offset : offset + 188]
         if not packet[1] & 0x1F and not packet[2]:
-            begin = at
-        elif begin is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a decoder can begin here
+            tables_at = offset
+        elif tables_at is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a random access point
             body = packet[5 + packet[4] :]
-            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # a frame begins here
-                return begin
+            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # the start of a frame
+                return tables_at
     return None

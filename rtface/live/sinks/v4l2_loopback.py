@@ -1,4 +1,4 @@
-"""Writes to a v4l2loopback device (docs/design.md explains why not through pyvirtualcam)."""
+"""Writes to a v4l2loopback device, not through pyvirtualcam (docs/design.md explains why)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FORMAT = 8  # offset of the frame's fields in struct v4l2_format
 
 
 def present() -> list[MediaDevice]:
-    """Lists all loopback devices with their state; repairs nothing."""
+    """Lists all loopback devices with their state. Does not repair them."""
     labels = {node: v4l2.label(node) for node in _nodes()}
     names = list(labels.values())
     return [
@@ -47,21 +47,21 @@ def present() -> list[MediaDevice]:
 
 
 def _state(node: Path) -> tuple[str, str]:
-    """Returns the state of a loopback device, and a remedy."""
+    """Returns the state of a loopback device, and a remedy or ""."""
     try:
-        can = v4l2.query(node)
+        capability = v4l2.query(node)
     except PermissionError:
         return v4l2.FORBIDDEN, v4l2.JOIN
     except OSError as error:
         return v4l2.why(error), RELOAD
-    if not can.captures and not can.outputs:
+    if not capability.captures and not capability.outputs:
         return (
             Message("stuck (a known fault of v4l2loopback 0.12)", code="device_stuck"),
             Message("rtface repairs it by writing to it; for other programs, run: {line}", code="stuck", line=RELOAD),
         )
-    if not can.outputs:
+    if not capability.outputs:
         return v4l2.IN_USE, Message("close that program, or choose another virtual camera", code="written_repair")
-    if _mixes(can):
+    if _several_writers(capability):
         return (
             Message("open to several writers (exclusive_caps=0): browsers may not list it", code="several_writers"),
             RELOAD,
@@ -70,7 +70,7 @@ def _state(node: Path) -> tuple[str, str]:
 
 
 def why_none() -> Message | None:
-    """Returns the command that creates a loopback device; None if one exists."""
+    """Returns the command that creates a loopback device, in a message. None if a device exists."""
     if _nodes():
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
@@ -94,35 +94,35 @@ def find(name: str) -> list[Path]:
     if not name and labels:
         return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
-    named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
-    if not named:
+    matches = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
+    if not matches:
         raise UsageError(
             "there is no virtual camera {name}, only {listed}",
             code="loopback_named",
             name=name,
             listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
         )
-    return named
+    return matches
 
 
 def _nodes() -> list[Path]:
     return [node for node in v4l2.nodes() if v4l2.is_loopback(node)]
 
 
-def _mixes(can: v4l2.DeviceCapability) -> bool:
-    """Tests whether a device always shows both sides (exclusive_caps=0). An exclusive device of v4l2loopback 0.12
-    shows both only while a program still reads it after its writer has left."""
-    number = re.search(r"-(\d+)$", can.bus)
+def _several_writers(capability: v4l2.DeviceCapability) -> bool:
+    """Tests whether a device always reports both capabilities (exclusive_caps=0). With exclusive_caps=1, a device of
+    v4l2loopback 0.12 reports both only while a program still reads it after its writer has left."""
+    number = re.search(r"-(\d+)$", capability.bus)
     flags = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").split(",")
-    return can.captures and can.outputs and not (number and flags[int(number[1]) :][:1] == ["Y"])
+    return capability.captures and capability.outputs and not (number and flags[int(number[1]) :][:1] == ["Y"])
 
 
 def repair(node: Path) -> bool:
-    """Restores the output side of a v4l2loopback 0.12 device; True on success.
+    """Restores the output capability of a v4l2loopback 0.12 device. Returns True on success.
 
-    The device loses its output side when a program that wrote without a STREAMON request closes it. Call this only for
-    a device that has neither side. A STREAMON request marks an opener as the writer, and the writer's close restores
-    the device. The request itself fails (EINVAL) if nothing was written; that is normal.
+    The device loses this capability when a program that wrote without a STREAMON request closes it. Call this only for
+    a device that has neither capability. A STREAMON request marks an opener as the writer, whose close restores the
+    device. The request itself fails (EINVAL) if nothing was written, which is expected.
     """
     with contextlib.suppress(OSError):
         with v4l2.opened(node) as fd, contextlib.suppress(OSError):
@@ -136,35 +136,35 @@ class V4l2LoopbackOutput:
 
     Attributes:
         name: label and path, such as "rtface (/dev/video10)".
-        width, height: size of the frames that the device takes. It is the requested size, unless a program still reads
-            the device: the driver then keeps the old size.
-        notes: notes for the user, a line each.
-        watch: watches for readers, as `ReaderWatch.wait`.
+        width, height: size of the frames that the device accepts: the requested size, unless a program still reads the
+            device, because the driver then keeps the old size.
+        notes: notes for the user, one line each.
+        watch: watches for readers, like `ReaderWatch.wait`.
     """
 
     def __init__(self, node: Path, width: int, height: int, rate: Fraction) -> None:
         """Opens the device and sets its format.
 
         Raises:
-            OutputError: the device cannot be used; the message has the reason and a remedy.
+            OutputError: the device cannot be used; the message contains the reason and a remedy.
         """
         self._node = node
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
         self.notes: list[str] = []
-        self._fd, can = self._opened()
+        self._fd, capability = self._open()
         try:
-            self._claim(can)
+            self._claim(capability)
             self.width, self.height = self._configure(width, height, rate)
             self.watch = ReaderWatch(node, self._fd).wait
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _opened(self) -> tuple[int, v4l2.DeviceCapability]:
+    def _open(self) -> tuple[int, v4l2.DeviceCapability]:
         assert sys.platform == "linux"
         try:
-            can = v4l2.query(self._node)
-            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), can
+            capability = v4l2.query(self._node)
+            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), capability
         except PermissionError:
             raise OutputError(
                 "no permission to open {name}: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
@@ -177,12 +177,12 @@ class V4l2LoopbackOutput:
                 why=v4l2.why(error),
             ) from None
 
-    def _claim(self, can: v4l2.DeviceCapability) -> None:
-        """Locks the device; raises OutputError if another program writes to it."""
+    def _claim(self, capability: v4l2.DeviceCapability) -> None:
+        """Locks the device. Raises OutputError if another program writes to it."""
         assert sys.platform == "linux"
         import fcntl
 
-        if not can.outputs and not can.captures and not repair(self._node):
+        if not capability.outputs and not capability.captures and not repair(self._node):
             raise OutputError(
                 "{name} is stuck (a known fault of v4l2loopback 0.12); close every program that has it open, "
                 "then: {command}",
@@ -191,12 +191,12 @@ class V4l2LoopbackOutput:
                 command=RELOAD,
             )
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # keeps another rtface away
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # excludes other runs of rtface
         except OSError:
             raise self._in_use() from None
-        if can.captures and not can.outputs:
+        if capability.captures and not capability.outputs:
             raise self._in_use()
-        if _mixes(can):
+        if _several_writers(capability):
             self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it; reload it with: {RELOAD}")
 
     def _in_use(self) -> OutputError:
@@ -204,25 +204,25 @@ class V4l2LoopbackOutput:
             "{name} is in use by another writer{by}; close that program, or choose another virtual camera",
             code="virtual_camera_used",
             name=self.name,
-            by=self._by(),
+            by=self._users(),
         )
 
-    def _by(self) -> str:
+    def _users(self) -> str:
         names = ", ".join(v4l2.users(self._node))
         return Message(", open in {names}", code="open_in", names=names) if names else ""
 
     def _configure(self, width: int, height: int, rate: Fraction) -> tuple[int, int]:
-        form = bytearray(208)
-        struct.pack_into("I", form, 0, v4l2.OUTPUT)
-        struct.pack_into("II4sI", form, _FORMAT, width, height, _I420, 1)
-        parm = bytearray(204)
-        struct.pack_into("IIIII", parm, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
+        v4l2_format = bytearray(208)
+        struct.pack_into("I", v4l2_format, 0, v4l2.OUTPUT)
+        struct.pack_into("II4sI", v4l2_format, _FORMAT, width, height, _I420, 1)
+        stream_parameters = bytearray(204)
+        struct.pack_into("IIIII", stream_parameters, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
         try:
             with contextlib.suppress(OSError):  # this call only informs readers of the rate
-                v4l2.ioctl(self._fd, _S_PARM, parm)
-            granted = v4l2.ioctl(self._fd, _S_FMT, form)
+                v4l2.ioctl(self._fd, _S_PARM, stream_parameters)
+            granted = v4l2.ioctl(self._fd, _S_FMT, v4l2_format)
         except OSError as error:
-            if error.errno == errno.EBUSY:  # 0.14 and newer refuse a second writer
+            if error.errno == errno.EBUSY:  # v4l2loopback 0.14 and newer reject a second writer
                 raise self._in_use() from None
             raise OutputError(
                 "{name} does not accept {width}×{height}: {why}",
@@ -235,28 +235,28 @@ class V4l2LoopbackOutput:
         got_width, got_height, code = struct.unpack_from("II4s", granted, _FORMAT)
         if code != _I420:
             raise OutputError(
-                "{name} is held at the format {format} by a program that reads it{by}; turn its camera off and on",
+                "{name} is fixed to the format {format} by a program that reads it{by}; turn its camera off and on",
                 code="loopback_held",
                 name=self.name,
                 format=code.decode(errors="replace"),
-                by=self._by(),
+                by=self._users(),
             )
         if (got_width, got_height) != (width, height):
             self.notes.append(
-                f"{self.name} is held at {got_width}×{got_height} by a program that reads it{self._by()}: frames of "
-                f"{width}×{height} are scaled to fit"
+                f"{self.name} is fixed to {got_width}×{got_height} by a program that reads it{self._users()}: "
+                f"frames of {width}×{height} are scaled to fit"
             )
         with contextlib.suppress(OSError):
-            # Readers now see a camera, and any close leaves a reusable device. 0.14 and newer refuse this request; with
-            # them the first write has the same effect.
+            # Readers then see a camera, and the device stays usable after `close`. v4l2loopback 0.14 and newer reject
+            # this request; there, the first write has the same effect.
             v4l2.ioctl(self._fd, STREAMON, struct.pack("i", v4l2.OUTPUT))
         return got_width, got_height
 
     def write(self, frame: Bytes) -> None:
-        """Submits one frame without waiting; raises OSError on failure."""
+        """Submits one frame without waiting. Raises OSError on failure."""
         if os.write(self._fd, frame.data) != frame.nbytes:
-            raise OSError(errno.EIO, "the device now has another size")
+            raise OSError(errno.EIO, "the size of the device has changed")
 
     def close(self) -> None:
-        """Releases the device, and leaves it usable."""
+        """Releases the device, so that other programs can use it."""
         os.close(self._fd)

@@ -25,20 +25,20 @@ CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
 
 POLL = 0.25
 """Seconds between two checks for readers, if the driver does not report them."""
-_HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
+_WAIT_POLL_S, _WAIT_RATE = 1.0, Fraction(30)  # while waiting for the first reader
 
 
 def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
-    """Holds a virtual camera open until a program reads it or `stop`.
+    """Keeps a virtual camera open until it is read or stopped.
 
-    It shows a black frame, so that programs list it. Returns at once if the system does not report readers.
+    Writes a black frame, so that programs list the camera. Returns at once if the system does not report readers.
 
     Raises:
         MissingComponent, UsageError, OutputError: no camera exists, none has that name, or it is in use.
     """
-    output = _open_black(name, width, height, _HELD_RATE)
+    output = _open_black(name, width, height, _WAIT_RATE)
     try:
-        while not stop.is_set() and output.watch(_HELD_POLL, stop) is False:
+        while not stop.is_set() and output.watch(_WAIT_POLL_S, stop) is False:
             pass
     finally:
         output.close()
@@ -61,11 +61,11 @@ def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOut
 def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     if platform.system() != "Linux":
         return PyvirtualcamOutput(name, width, height, rate)
-    first, *others = v4l2_loopback.find(name)
+    first_node, *other_nodes = v4l2_loopback.find(name)
     try:
-        return V4l2LoopbackOutput(first, width, height, rate)
+        return V4l2LoopbackOutput(first_node, width, height, rate)
     except OutputError:
-        for node in others:
+        for node in other_nodes:
             with contextlib.suppress(OutputError):
                 return V4l2LoopbackOutput(node, width, height, rate)
         raise
@@ -74,17 +74,18 @@ def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
 class VirtualCamera(LiveSink):
     """A virtual camera as a `LiveSink`; `rtface.live.sinks.camera_buffer` converts the colours.
 
-    A device that fails later is opened again until `close`; frames are dropped meanwhile.
+    If the device fails later, it is reopened (until `close`); frames are dropped in between.
     """
 
     def __init__(self, endpoint: LiveAddress, *_: object, **__: object) -> None:
-        """Creates the sink, not yet open.
+        """Creates the sink without opening it.
 
         Args:
-            endpoint: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first available.
+            endpoint: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first available
+                one.
         """
         self._name = endpoint.name
-        self._lock = threading.Lock()  # never held while a device is opened, closed or waited for
+        self._lock = threading.Lock()  # not held while a device opens or closes, or while the thread waits for it
         self._output: CameraOutput | None = None
         self._canvas: CameraBuffer | None = None
         self._notes: list[str] = []
@@ -112,7 +113,7 @@ class VirtualCamera(LiveSink):
         return self._wanted
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens the device; readers see black until the first frame.
+        """Opens the device. Readers see a black picture until the first frame.
 
         Raises:
             MissingComponent, UsageError, OutputError: the camera is not available; the message has a remedy.
@@ -123,7 +124,7 @@ class VirtualCamera(LiveSink):
             self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")
         self._described = f"virtual camera {output.name}, {output.width}×{output.height}"
         self._health = replace(self._health, size=(output.width, output.height))
-        self._take(output)
+        self._use(output)
         self._thread = start_thread("vcam", self._watch, output, form)
 
     def write(self, frame: Frame) -> None:
@@ -143,7 +144,7 @@ class VirtualCamera(LiveSink):
                 log.warning("%s: %s", self._described, self._health.detail)
 
     def close(self) -> None:
-        """Releases the device, and leaves it usable."""
+        """Releases the device, so that other programs can use it."""
         with self._lock:
             self._output = None
             if self._health.state != "closed":
@@ -156,7 +157,7 @@ class VirtualCamera(LiveSink):
         width, height = even(form.width * form.aspect), even(form.height)
         return _open_black(self._name, width, height, form.rate)
 
-    def _take(self, output: CameraOutput, reopened: int = 0) -> None:
+    def _use(self, output: CameraOutput, reopened: int = 0) -> None:
         with self._lock:
             if self._health.state != "closed":
                 self._output = output
@@ -169,7 +170,7 @@ class VirtualCamera(LiveSink):
         self._health = self._health.turned(state, detail)
 
     def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
-        """Watches for readers; reopens a device that takes no frames."""
+        """Watches for readers. Reopens the device when it accepts no frames."""
         while True:
             while self._health.state == "live":
                 self._wanted = output.watch(POLL, self._stop) is not False
@@ -185,7 +186,7 @@ class VirtualCamera(LiveSink):
                             self._health = replace(self._health, detail=error.message)
             else:
                 return
-            self._take(output, self._health.reopened + 1)
+            self._use(output, self._health.reopened + 1)
 
     @classmethod
     def list(cls) -> Sequence[MediaDevice]:

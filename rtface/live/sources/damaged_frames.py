@@ -10,27 +10,27 @@ from av.video.stream import VideoStream
 
 from rtface.media.read.concealment import Concealment
 
-_RECENT_FRAMES, _MAX_LEFT_OUT_FRAMES = 30, 15
-"""Window, and the maximum of dropped frames in it; a source that is mostly damaged is shown nevertheless."""
+_RECENT_FRAMES, _MAX_DROPPED_FRAMES = 30, 15
+"""Window, and maximum number of dropped frames in it: a source that is mostly damaged is shown nevertheless."""
 
 
 class DamageFilter:
     """Decodes packets. Drops damaged frames of an intra-only source. Shows damaged frames of other sources, because
-    later frames refer to them.
+    later frames reference them.
 
     Args:
-        video: stream of which nothing has been decoded yet.
+        video: stream whose decoder has not been used yet.
         counts: receives "frames_corrupt" (shown or not) and "frames_missing" (lost, or skipped by the decoder).
     """
 
     def __init__(self, video: VideoStream, counts: Counter[str]) -> None:
         self._concealment = Concealment(video.codec_context)
-        self._alone = video.codec_context.codec.intra_only
-        self._last: deque[bool] = deque(maxlen=_RECENT_FRAMES)
+        self._intra_only = video.codec_context.codec.intra_only
+        self._recent: deque[bool] = deque(maxlen=_RECENT_FRAMES)
         self._counts = counts
 
     def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        """Returns the frames to show; raises av.FFmpegError for an undecodable packet."""
+        """Returns the frames to show. Raises av.FFmpegError for an undecodable packet."""
         self._concealment.note(packet)
         try:
             images: list[av.VideoFrame] = packet.decode()
@@ -43,5 +43,5 @@ class DamageFilter:
         count = self._concealment.damaged(image)
         self._counts["frames_corrupt"] += count
         self._counts["frames_missing"] += self._concealment.missing(image)
-        self._last.append(count > 0)
-        return not (count and self._alone) or sum(self._last) > _MAX_LEFT_OUT_FRAMES
+        self._recent.append(count > 0)
+        return not (count and self._intra_only) or sum(self._recent) > _MAX_DROPPED_FRAMES

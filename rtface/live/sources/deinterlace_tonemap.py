@@ -1,4 +1,4 @@
-"""Deinterlaces frames and tone-maps HDR to SDR, because live outputs support neither."""
+"""Deinterlaces frames and tone-maps HDR, because live outputs support neither."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ _BT709, _LIMITED, _BT2020 = 1, 1, 9
 _BWDIF = {"mode": "send_frame", "deint": "interlaced"}
 _MATRIX_2020 = (9, 10)
 # `rtface.geometry.color_curves.engine_curve` as FFmpeg expressions for code values of R'G'B', evaluated once into a
-# table. The first half stores light in units of the reference white.
-_ROLLED = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
+# table. The first part stores light in register 0, in units of the reference white.
+_ROLL_OFF = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
 _CURVES: dict[Transfer, str] = {
     "pq": (
         "st(1,pow(clipval/maxval,1/78.84375));"
-        "st(0,10000/203*pow(max(ld(1)-0.8359375,0)/(18.8515625-18.6875*ld(1)),1/0.1593017578125));" + _ROLLED
+        "st(0,10000/203*pow(max(ld(1)-0.8359375,0)/(18.8515625-18.6875*ld(1)),1/0.1593017578125));" + _ROLL_OFF
     ),
     "hlg": (
         "st(1,clipval/maxval);st(1,if(lte(ld(1),0.5),ld(1)*ld(1)/3,"
-        "(exp((ld(1)-0.55991073)/0.17883277)+0.28466892)/12));st(0,1000/203*pow(ld(1),1.2));" + _ROLLED
+        "(exp((ld(1)-0.55991073)/0.17883277)+0.28466892)/12));st(0,1000/203*pow(ld(1),1.2));" + _ROLL_OFF
     ),
 }
 
 
 class DeinterlaceToneMap:
-    """Deinterlaces and tone-maps frames that need it; others pass unchanged.
+    """Deinterlaces and tone-maps frames that need it. Other frames pass unchanged.
 
     FFmpeg's bwdif deinterlaces each frame to one frame. It needs the next frame, which adds a delay of one frame. HDR
     (PQ, HLG) is mapped by the curve of `rtface.geometry.color_curves.engine_curve`: light up to three quarters of
-    BT.2408's reference white stays, and brighter light is rolled off towards white.
+    BT.2408's reference white is unchanged, and brighter light is rolled off towards white.
     """
 
     def __init__(self) -> None:
         self._graphs: dict[str, Graph | None] = {}  # None if FFmpeg cannot create the graph: frames pass unchanged
-        self._like: tuple[object, ...] = ()
+        self._properties: tuple[object, ...] = ()
         self.notes: list[str] = []
 
     def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Yields the progressive SDR frames for a decoded frame: one, or none yet. Frames keep their own times."""
-        like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
-        if like != self._like:
-            self._like = like
+        """Yields the progressive SDR frames for a decoded frame: one, or none yet. Frames keep their timestamps."""
+        properties = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
+        if properties != self._properties:
+            self._properties = properties
             self._graphs.clear()
         for note, needed in ((HDR, int(image.color_trc) in _HDR), (INTERLACED, image.interlaced_frame)):
             if needed and note not in self._graphs:
                 self._add_graph(note, image)
         deinterlacer, tone_mapper = self._graphs.get(INTERLACED), self._graphs.get(HDR)
-        for one in [image] if deinterlacer is None else _through(deinterlacer, image):
-            yield from [one] if tone_mapper is None else _mapped(tone_mapper, one)
+        for progressive in [image] if deinterlacer is None else _filtered_frames(deinterlacer, image):
+            yield from [progressive] if tone_mapper is None else _tone_mapped_frames(tone_mapper, progressive)
 
     def _add_graph(self, note: str, image: av.VideoFrame) -> None:
         self._graphs[note] = None
@@ -67,7 +67,7 @@ class DeinterlaceToneMap:
                 self.notes.append(note)
 
 
-def _through(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
+def _filtered_frames(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
     graph.push(image)
     with suppress(av.BlockingIOError, av.EOFError):
         while True:
@@ -76,8 +76,8 @@ def _through(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
             yield out
 
 
-def _mapped(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
-    for out in _through(graph, image):
+def _tone_mapped_frames(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
+    for out in _filtered_frames(graph, image):
         out.colorspace, out.color_range, out.color_primaries, out.color_trc = _BT709, _LIMITED, _BT709, _BT709
         yield out
 

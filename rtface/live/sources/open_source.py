@@ -1,4 +1,4 @@
-"""Opens sources of a live run: frames with sound, or separate sound."""
+"""Creates sources of a live run: for frames with their sound, or for separate sound."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def open_live_source(
     whole: bool = False,
     stats: Stats | None = None,
 ) -> LiveSource:
-    """Creates the source for a camera, stream or film, not yet open.
+    """Creates the source for a camera, stream or film without opening it.
 
     Args:
         address: address of kind "camera", "stream" or "file".
         size, fps: size and rate requested from a camera.
-        sound: whether the source's own sound is wanted.
-        buffer: seconds of a stream's jitter buffer; None measures the jitter and adapts.
-        loop: whether a film begins again at its end.
+        sound: whether the source's own sound is requested.
+        buffer: seconds of a stream's jitter buffer; None adapts it to the jitter.
+        loop: whether a film restarts at its end.
         whole: whether no frame of a stream may be dropped, because all outputs are files.
         stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
     """
-    number = address.kind == "camera" and not address.name.startswith("/dev/")
+    numbered = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(
         SourceRequest(
             address.kind,
@@ -49,7 +49,7 @@ def open_live_source(
             loop=loop,
             whole=whole,
         ),
-        f"camera {address.name or 0}" if number else str(address),
+        f"camera {address.name or 0}" if numbered else str(address),
         stats=stats or Stats(),
     )
 
@@ -60,7 +60,7 @@ def open_sound_source(name: str, *, stats: Stats | None = None, format: str = ""
     Args:
         name: a microphone's number or name, "default", a URL, "silent" or "none".
         stats: receives ``packets_lost``.
-        format: FFmpeg's name of a device's format, "" for the platform's own.
+        format: FFmpeg's name of the device's input format; "" for that of the platform.
     """
     if name == "none":
         return None
@@ -71,7 +71,7 @@ def open_sound_source(name: str, *, stats: Stats | None = None, format: str = ""
 
 
 class SilentSource:
-    """Provides silence, for services that refuse a stream without sound. It gives no packets:
+    """Provides silence, for services that reject a stream without sound. Delivers no packets, because
     `rtface.live.sound_gap_filler.SoundGapFiller` produces the silence."""
 
     described, sound_format = "silence", SoundFormat()
@@ -80,7 +80,7 @@ class SilentSource:
         self.health, self.notes = EndpointHealth("live"), list[str]()
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
-        """Gives nothing."""
+        """Does nothing, because there are no frames and packets."""
 
     def close(self) -> None:
         self.health = self.health.turned("closed", "")

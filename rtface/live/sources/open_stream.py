@@ -33,15 +33,15 @@ from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
-# Formats whose frames come in batches: the pieces of a playlist.
+# Formats whose frames arrive in batches, the segments (pieces) of a playlist.
 _PIECES = ("hls", "dash")
-# Does not use "nobuffer", which discards the packets read during opening, including the I-frame waited for.
+# Without "nobuffer", which would discard the packets read during opening, including the first I-frame.
 _QUICK = {"analyzeduration": "1000000"}
-# Microseconds without an answer; `ReadProcess` has a time limit, too. FFmpeg takes up to twice as long, and returns a
-# last buffered packet. RTMP must never get the option "timeout", which makes FFmpeg a server.
+# Time limit in microseconds for a response; `ReadProcess` has a time limit, too. FFmpeg may take twice as long, and
+# then returns a last buffered packet. RTMP must never get the option "timeout", because it makes FFmpeg a server.
 _TIMEOUT_US = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    # The header names the frame rate, so no frames are counted, and the stream is open with its first I-frame.
+    # The header contains the frame rate. So no frames are counted, and the stream is open after its first I-frame.
     "rtmp": {
         "analyzeduration": "3000000",
         "fpsprobesize": "3",
@@ -56,10 +56,10 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3", "http_multiple": "0"},
 }
-# Options of a pipe: analyse half a second, by the pipe's own clock.
+# Options of a pipe: analyses half a second by timestamps.
 _PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
-# Microseconds of a second analysis, if only sound was found (RTMP does not announce video before its I-frame) or a
-# film's sound begins later.
+# Microseconds of a second analysis, if the first one finds only sound (RTMP does not announce video before its I-frame)
+# or a film's sound starts later.
 _LONGER_US = "6000000"
 # Errors of hosts that accept RTSP only within HTTP, as some cameras and proxies do.
 _NOT_RTSP = (av.InvalidDataError, av.EOFError, ConnectionResetError)
@@ -72,16 +72,17 @@ class OpenedInput:
     """An opened source.
 
     Attributes:
-        container, video, sound: PyAV's container, and the wanted streams that exist.
+        container: PyAV's container.
+        video, sound: requested streams; None if the source does not have them.
         rate: nominal frames a second.
-        by_arrival: frames arrive in real time; other sources are paced by their timestamps.
+        by_arrival: whether frames arrive in real time; other sources are paced by their timestamps.
         probed: whether the arrival of packets may prove `by_arrival` wrong.
         timed: whether the format has times; frames of other formats are stamped on arrival.
-        pieces: whether the source comes in pieces, like a playlist.
-        film: whether it has an end, and can be opened again at any position.
-        monotonic: whether its timestamps should be on the monotonic clock.
+        pieces: whether the source arrives in segments, like a playlist.
+        film: whether the source has an end, and can be reopened at any position.
+        monotonic: whether timestamps should be on the monotonic clock.
         notes: differences from the request.
-        label: name that a device gives itself.
+        label: name that a device reports.
     """
 
     container: InputContainer
@@ -104,7 +105,7 @@ class OpenedInput:
 
     @property
     def alone(self) -> bool:
-        """True if each frame is decodable without other frames."""
+        """True if each frame can be decoded without other frames."""
         return self.video is not None and self.video.codec_context.codec.intra_only
 
     @property
@@ -121,7 +122,7 @@ class OpenedInput:
 
 
 def open_stream(request: SourceRequest) -> OpenedInput:
-    """Opens a stream or a film. It may block, so call it in a process that can be killed.
+    """Opens a stream or a film. This may block, so call it in a process that can be killed.
 
     Raises:
         InputMissing, InputError, MissingComponent: the source does not exist, or cannot be used.
@@ -130,11 +131,11 @@ def open_stream(request: SourceRequest) -> OpenedInput:
         opened = _open_url(request)
     elif is_pipe(request.name):
         reader = PipeReader(request.name, Event())
-        opened = _streams(open_container(request.name, reader, _PIPE), request, live=True, probed=True)
+        opened = _select(open_container(request.name, reader, _PIPE), request, live=True, probed=True)
     else:
-        opened = _streams(open_container(request.name), request, live=False)
+        opened = _select(open_container(request.name), request, live=False)
     if opened.film and request.seek:
-        with suppress(av.FFmpegError):  # if seeking fails, reading begins at the start
+        with suppress(av.FFmpegError):  # if seeking fails, reading starts at the beginning
             opened.container.seek(round(request.seek * 1e6))
     return opened
 
@@ -156,30 +157,31 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     except av.FFmpegError as error:
         with suppress(av.FFmpegError):
             if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
-                return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
+                return _select(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
-    # A source that is not a playlist, and whose length the server does not know, is not seekable and has no end yet.
-    # For endless motion JPEG, cameras report some length. Senders of other schemes may send as fast as they are read.
-    sent, endless = scheme in LIVE_SCHEMES, container.size <= 0 or container.format.name == "mpjpeg"
-    return _streams(container, request, live=sent or endless, probed=not sent)
+    # A source that is not a playlist, and whose length the server does not report, is not seekable and has no end yet.
+    # For endless motion JPEG, cameras report an arbitrary length. Senders of other schemes may send as fast as they are
+    # read.
+    always_live, endless = scheme in LIVE_SCHEMES, container.size <= 0 or container.format.name == "mpjpeg"
+    return _select(container, request, live=always_live or endless, probed=not always_live)
 
 
-def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
-    """Selects the wanted streams of a container. With `live`, it arrives in real time unless it comes in pieces."""
+def _select(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
+    """Selects the requested streams of a container. `live` means that data arrives in real time, except segments."""
     name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
         video, note = choose_video(container, name, variant=request.variant)
         streams = kept_streams(container, video)
-        if getattr(note, "code", "") == "variant_read":  # a live run copies no other videos
+        if getattr(note, "code", "") == "variant_read":  # other notes are about copied videos; here, none are copied
             notes = [str(note).removeprefix(f"{name}: ")]
         context = video.codec_context
-        # Frame threads would delay the output: each of them holds a frame.
+        # Frame threads would delay the output, because each of them keeps a frame.
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
         usable = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
         sound = next(usable, None)
-    for stream in container.streams:  # else all streams of a list are fetched, and a damaged caption would end it
+    for stream in container.streams:  # otherwise all are fetched, and a damaged caption would end the run
         stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
@@ -195,15 +197,15 @@ def plausible(rate: Fraction, trusted: bool) -> Fraction:
     counted from a few frames is rounded to the nominal rate."""
     if not trusted or not 1 <= rate <= 240:
         return _RATE
-    whole = Fraction(round(rate))
-    slower = whole * 1000 / 1001
-    if abs(rate - slower) <= slower / 5000:
-        return slower
-    return whole if abs(rate - whole) <= whole / 50 else rate
+    integer_rate = Fraction(round(rate))
+    ntsc_rate = integer_rate * 1000 / 1001
+    if abs(rate - ntsc_rate) <= ntsc_rate / 5000:
+        return ntsc_rate
+    return integer_rate if abs(rate - integer_rate) <= integer_rate / 50 else rate
 
 
 def _refusal(url: str, error: av.FFmpegError) -> InputError:
-    """Explains why a stream did not open."""
+    """Explains why a stream could not be opened."""
     name, parts = shown(url), urlsplit(url)
     why: Any = error.strerror
     if isinstance(error, av.ConnectionRefusedError):
@@ -214,7 +216,7 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
         )
     if isinstance(error, av.HTTPNotFoundError | av.HTTPForbiddenError | av.HTTPUnauthorizedError):
         return InputMissing(
-            "{name}: the server refuses it ({why}); check the address, user and password",
+            "{name}: the server rejects the request ({why}); check the address, user and password",
             code="stream_login",
             name=name,
             why=why,

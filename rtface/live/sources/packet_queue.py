@@ -27,15 +27,15 @@ from rtface.media.read.container import is_unsized_end
 
 # Seconds that a packet may be overdue before frames are dropped to catch up.
 _MAX_LATE_S = 0.4
-# Packets that may be overdue, because some sources are as fast as they are read.
+# Number of packets that may be overdue, because some sources deliver as fast as they are read.
 _MAX_OVERDUE_PACKETS = 60
-# Video packets that may wait if none may be dropped. If more would wait, the sender has to wait.
-_MAX_WAITING = 3000
-# Seconds that a paced source is read ahead, because its frames and sound may lie apart in the file.
+# Maximum number of queued video packets if none may be dropped. If the queue is full, the sender has to wait.
+_MAX_QUEUED = 3000
+# Seconds that a film is read ahead, because frames and sound of the same time may be far apart in the file.
 _READ_AHEAD_S = 1.5
-# Packets that a server had buffered arrive faster than real time, like a film. The probe continues until they slow
-# down. Limits: seconds of their clock, number of packets, real seconds. The last value is the step of the probe.
-_KEPT_S, _KEPT_PACKETS, _KEPT_PROBE_S, _LOOK_ON_S = 20.0, 600, 3.0, 0.1
+# Packets that a server had buffered arrive faster than real time, like those of a film. The probe continues until they
+# slow down. Its limits: seconds by timestamps, number of packets, and real seconds. The last value is the probe's step.
+_STAMPS_S, _PROBE_PACKETS, _PROBE_S, _PROBE_STEP_S = 20.0, 600, 3.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class QueuedPacket:
 
     Attributes:
         due: time of decoding, on the clock of `PacketQueue.now`.
-        fresh: False for packets read while opening: they are decoded, but not shown.
+        fresh: whether the frame is shown; packets read during opening are only decoded.
     """
 
     packet: av.Packet[Any]
@@ -61,27 +61,28 @@ class QueuedSound:
 
 
 class PacketQueue:
-    """Reads packets on a thread, and returns them when they are due.
+    """Reads packets on a thread, and returns each when it is due.
 
     Args:
-        parent: parent process, which gets sound that need not wait.
-        request: request that names the source.
+        parent: parent process, which gets sound at once if the sound need not wait.
+        request: request that identifies the source.
         counts: counters of `rtface.live.messages.Heartbeat`.
 
     Attributes:
         resting: whether no output has a viewer.
-        playing: event that is set when frames and sound are no longer held.
-        held_s: seconds by which a film plays later because it was held.
-        buffer, backlog: jitter buffer and backlog of the source.
+        playing: event that is set while playback is not paused by `hold`.
+        held_s: seconds by which a film plays later because it was paused.
+        buffer: jitter buffer of the source.
+        backlog: backlog of the source.
     """
 
     def __init__(self, parent: ParentProcess, request: SourceRequest, counts: Counter[str]) -> None:
         self._parent, self._request, self._counts = parent, request, counts
-        self._pictures, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # in coding order
+        self._video, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # in coding order
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
         self._received_at = time.monotonic()
-        self._need_key = False
+        self._need_i_frame = False
         self._shown_from = -inf  # earlier packets are only decoded
         self.resting, self.playing = request.resting, threading.Event()
         if not request.held:
@@ -91,83 +92,83 @@ class PacketQueue:
 
     @property
     def quiet(self) -> float:
-        """Seconds since the source last gave data."""
+        """Seconds since the source last delivered data."""
         return max(0.0, time.monotonic() - self._received_at - self.buffer.seconds - self.held_s)
 
     def now(self) -> float:
-        """Returns the playback time, which stands still while a film is held."""
+        """Returns the playback time, which stops while a film is paused."""
         return min(time.monotonic() - self.held_s, self._held_at)
 
     def hold(self, due: float) -> None:
-        """Holds a film at a frame until it plays, and delays it."""
+        """Pauses a film at a frame until `playing` is set. Delays later frames by the pause."""
         self._held_at = due
         while not self.playing.wait(0.2) and not self._parent.gone:
             self._received_at = time.monotonic()
         self.held_s, self._held_at = time.monotonic() - due, inf
 
     def next(self) -> QueuedPacket | QueuedSound | None:
-        """Waits for the next due packet; None after source or parent ended.
+        """Waits for the next due packet. Returns None after the source or the parent has ended.
 
         Raises:
             av.FFmpegError: reading failed.
         """
         with self._changed:
             while not self._parent.gone:
-                waiting = [one for one in (self._pictures, self._sounds) if one]
-                first = min(waiting, key=lambda one: one[0].due, default=None)
-                if first is None and self._demuxing.done():
+                queues = [one for one in (self._video, self._sounds) if one]
+                next_queue = min(queues, key=lambda one: one[0].due, default=None)
+                if next_queue is None and self._demuxing.done():
                     self._demuxing.result()
                     return None
-                left = first[0].due - self.now() if first else 0.2
-                if first and left <= 0:
-                    return first.popleft()
-                self._changed.wait(min(left, 0.2))
+                remaining = next_queue[0].due - self.now() if next_queue else 0.2
+                if next_queue and remaining <= 0:
+                    return next_queue.popleft()
+                self._changed.wait(min(remaining, 0.2))
         return None
 
     def overdue(self) -> int:
-        """Counts the waiting video packets that are due already."""
+        """Counts the queued video packets that are already due."""
         now = self.now()
         with self._changed:
-            return sum(one.due <= now for one in self._pictures)
+            return sum(one.due <= now for one in self._video)
 
-    def is_decoded(self, waiting: QueuedPacket) -> bool:
-        """Decides whether to decode a packet. If it is overdue for too long, drops all packets up to the newest due
+    def is_decoded(self, queued: QueuedPacket) -> bool:
+        """Decides whether to decode a packet. If the packet is too long overdue, drops all packets up to the newest due
         I-frame, or up to the next I-frame if none is due."""
-        packet = waiting.packet
-        if self._need_key and not packet.is_keyframe:
+        packet = queued.packet
+        if self._need_i_frame and not packet.is_keyframe:
             return False
-        self._need_key, now = False, self.now()
-        waited = now - waiting.due
-        if waited < _MAX_LATE_S and self.overdue() < _MAX_OVERDUE_PACKETS:
+        self._need_i_frame, now = False, self.now()
+        late_s = now - queued.due
+        if late_s < _MAX_LATE_S and self.overdue() < _MAX_OVERDUE_PACKETS:
             return True
         with self._changed:
-            keys = [one for one in self._pictures if one.due <= now and one.packet.is_keyframe]
-            while keys and self._pictures[0] is not keys[-1]:
-                self._pictures.popleft()
+            i_frames = [one for one in self._video if one.due <= now and one.packet.is_keyframe]
+            while i_frames and self._video[0] is not i_frames[-1]:
+                self._video.popleft()
                 self._counts["dropped:source"] += 1
-        if keys:
+        if i_frames:
             return False
-        self._need_key = waited > 5 * _MAX_LATE_S and not packet.is_keyframe
-        return not (self._need_key or packet.is_disposable)
+        self._need_i_frame = late_s > 5 * _MAX_LATE_S and not packet.is_keyframe
+        return not (self._need_i_frame or packet.is_disposable)
 
     def probe(self, opened: OpenedInput) -> Iterator[Arrival]:
-        """Returns the packets. If needed, first decides by their arrival whether the source is live."""
+        """Returns the packets. If `opened` requests it, first decides by their arrival whether the source is live."""
         self._received_at = time.monotonic()
         packets, stream = self._arrivals(opened), opened.video or opened.sound
         if not opened.probed or stream is None:
             return packets
         look_at(packets, stream, first := deque[Arrival]())
-        count, until = 0, time.monotonic() + _KEPT_PROBE_S
+        count, until = 0, time.monotonic() + _PROBE_S
         while True:
             leading = [(packet, arrived) for packet, arrived in first if packet.stream is stream]
             stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
             at_once = bool(leading) and not self._request.live and is_sent_at_once(stamps, arrivals, timed=opened.timed)
             times = [stamp for stamp in stamps if stamp is not None] or [0.0]
-            much = max(times) - min(times) > _KEPT_S or len(leading) > _KEPT_PACKETS or time.monotonic() > until
-            if not at_once or self._request.whole or much or len(first) == count:
+            enough = max(times) - min(times) > _STAMPS_S or len(leading) > _PROBE_PACKETS or time.monotonic() > until
+            if not at_once or self._request.whole or enough or len(first) == count:
                 break
             count = len(first)
-            look_at(packets, stream, first, _LOOK_ON_S)
+            look_at(packets, stream, first, _PROBE_STEP_S)
         opened.by_arrival = bool(leading) and not at_once
         if opened.by_arrival:
             self._shown_from = -inf if self._request.whole else arrivals[-1]
@@ -176,7 +177,7 @@ class PacketQueue:
         return chain(first, packets)
 
     def start(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
-        """Starts reading packets, and converting sound to AAC."""
+        """Starts to read packets and to convert sound to AAC."""
         self._demuxing = call_in_thread("demux", self._demux, packets, opened, track)
 
     def send_sound(self, sound: SoundPacketReady) -> None:
@@ -184,7 +185,7 @@ class PacketQueue:
         self._parent.send(replace(sound, captured=sound.captured + self.held_s))
 
     def _arrivals(self, opened: OpenedInput) -> Iterator[Arrival]:
-        """Yields packets with their arrival times."""
+        """Yields packets with their arrival times on `time.monotonic()`."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
         try:
             for packet in (
@@ -207,7 +208,7 @@ class PacketQueue:
         leading = opened.video or opened.sound
         if burst is not None and leading is not None and self._request.whole and not self._request.live:
             packets, burst = as_sent(packets, leading), None
-        alone, taken = opened.alone, -inf
+        intra_only, queued_at = opened.alone, -inf
         for packet, arrived in packets:
             if pace is not None:
                 arrived = pace.due(packet, self.now())
@@ -219,36 +220,36 @@ class PacketQueue:
             if burst is not None and packet.stream is leading and burst.over(packet, arrived):
                 burst = None
             if opened.video is not None and packet.stream_index == opened.video.index:
-                if self.resting and alone and arrived - taken < REST_S:
+                if self.resting and intra_only and arrived - queued_at < REST_S:
                     continue
-                taken = arrived
+                queued_at = arrived
                 if opened.by_arrival and opened.timed and self._request.kind in ("stream", "file"):
                     self.backlog.note(stamp_of(packet), arrived)
                 fresh = burst is None and arrived >= self._shown_from
                 due = arrived if pace or opened.monotonic else self.buffer.due(stamp_of(packet), arrived)
                 with self._changed:
-                    self._pictures.append(QueuedPacket(packet, due if fresh else arrived, fresh))
+                    self._video.append(QueuedPacket(packet, due if fresh else arrived, fresh))
                     self._changed.notify()
-                while self._request.whole and len(self._pictures) > _MAX_WAITING and not self._parent.gone:
+                while self._request.whole and len(self._video) > _MAX_QUEUED and not self._parent.gone:
                     time.sleep(0.05)
             elif track is not None:
-                for received in track.push(packet, arrived):
+                for sound in track.push(packet, arrived):
                     if burst is None:
-                        self._take_sound(received, arrived)
+                        self._queue_sound(sound, arrived)
                 self._counts["sounds_undecoded"] = track.errors
 
-    def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
+    def _queue_sound(self, sound: SoundPacketReady, arrived: float) -> None:
         """Delays sound as much as video, so that they stay in sync."""
-        due = self.buffer.sound_due(received.stamp, arrived)
-        waits = self._request.whole and not self.playing.is_set()  # waits for the held frame of the same time
+        due = self.buffer.sound_due(sound.stamp, arrived)
+        waits = self._request.whole and not self.playing.is_set()  # waits for the paused frame of the same time
         if waits or due > self.now() or self._sounds:
             with self._changed:
-                self._sounds.append(QueuedSound(received, due))
+                self._sounds.append(QueuedSound(sound, due))
                 self._changed.notify()
         else:
-            self.send_sound(received)
+            self.send_sound(sound)
 
     def _wait_for(self, due: float) -> None:
-        while (left := due - self.now()) > 0 and not self._parent.gone:
-            time.sleep(min(left, 0.2))
+        while (remaining := due - self.now()) > 0 and not self._parent.gone:
+            time.sleep(min(remaining, 0.2))
             self._received_at = time.monotonic()

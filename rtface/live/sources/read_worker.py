@@ -1,6 +1,6 @@
-"""The child process that reads a camera, stream, film or microphone.
+"""Reads a camera, stream, film or microphone in a child process.
 
-It sends frames through shared memory, and sound as AAC. One thread takes packets as they arrive
+The process sends frames through shared memory, and sound as AAC. One thread reads packets as they arrive
 (`rtface.live.sources.packet_queue`). The main thread decodes. A third thread sends a heartbeat several times a second.
 """
 
@@ -33,18 +33,18 @@ from rtface.media.formats.color import color_of, display_matrix, display_of, ori
 from rtface.media.read.frame_details import details_of, without_profile
 from rtface.media.read.quantiser import QuantiserReader
 
-# FFmpeg's numbers of the matrices that a frame may name.
-_TAGGED = {1, 4, 5, 6, 7, 9, 10}
+# FFmpeg's colour spaces that specify a matrix.
+_SPECIFIED = {1, 4, 5, 6, 7, 9, 10}
 _HEARTBEAT_S = 0.25
-# A frame is dropped if overdue packets wait behind it: at least this many seconds, and this many packets.
+# A frame is dropped if overdue packets of more than this many seconds, and more than this many, wait behind it.
 _BEHIND_S, _BEHIND_PACKETS = 0.2, 3
-# Largest plausible difference of a driver's timestamp to a frame's arrival.
+# Maximum plausible difference between a driver's timestamp and a frame's arrival.
 _PLAUSIBLE_AGE_S = 0.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
-    """Runs in the child process. Sends `SourceOpened` or an error first, and after that `VideoFrameReady` and
-    `SoundPacketReady`, with a `Heartbeat` several times a second."""
+    """Runs in the child process. First sends `SourceOpened` or an error, then `VideoFrameReady` and `SoundPacketReady`.
+    Sends a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.follow)
@@ -75,7 +75,7 @@ class ReadWorker:
         self._conform = DeinterlaceToneMap()
         self._quantisers: QuantiserReader | None = None
         self._decoder: DamageFilter | None = None
-        self._like: tuple[Any, ...] = ()
+        self._properties: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
 
     def _heartbeat(self) -> Heartbeat:
@@ -89,7 +89,7 @@ class ReadWorker:
         )
 
     def follow(self) -> None:
-        """Sends heartbeats and follows the parent's requests, until the parent is gone."""
+        """Sends heartbeats and applies the parent's requests until the parent is gone."""
         while not self._parent.gone:
             self._parent.send(self._heartbeat())
             if (request := self._parent.receive(_HEARTBEAT_S)) is not None:
@@ -114,42 +114,42 @@ class ReadWorker:
             if opened.by_arrival:
                 video.codec_context.flags |= Flags.low_delay
         queue.start(packets, opened, track)
-        behind = max(_BEHIND_PACKETS, round(_BEHIND_S * opened.rate))
-        while (waiting := queue.next()) is not None:
-            if isinstance(waiting, QueuedSound):
-                queue.send_sound(waiting.sound)
+        max_overdue = max(_BEHIND_PACKETS, round(_BEHIND_S * opened.rate))
+        while (queued := queue.next()) is not None:
+            if isinstance(queued, QueuedSound):
+                queue.send_sound(queued.sound)
                 continue
-            fresh = waiting.fresh
-            rests = queue.resting and fresh and not opened.alone and time.monotonic() - self._handed_at < REST_S
-            hurries = fresh and not whole and (not opened.played or queue.playing.is_set())
-            if hurries and not queue.is_decoded(waiting):
+            fresh = queued.fresh
+            skipped = queue.resting and fresh and not opened.alone and time.monotonic() - self._handed_at < REST_S
+            may_drop = fresh and not whole and (not opened.played or queue.playing.is_set())
+            if may_drop and not queue.is_decoded(queued):
                 self._counts["dropped:source"] += 1
                 continue
-            for image, quantisers in self._decoded(waiting.packet):
-                if rests:
+            for image, quantisers in self._decode(queued.packet):
+                if skipped:
                     continue
-                if (opened.played or whole) and not queue.playing.is_set():  # the first frame of a film is shown
-                    self._hand_over(image, quantisers, waiting.due, opened)
-                    queue.hold(waiting.due)
-                # The decoder reorders frames. Its wait for other frames of the stream is not a delay of this run, so a
-                # frame's age counts from the packet that made the decoder output it.
-                if fresh and (whole or queue.overdue() <= behind):
-                    self._hand_over(image, quantisers, waiting.due + queue.held_s, opened)
+                if (opened.played or whole) and not queue.playing.is_set():  # shows a film's first frame, then waits
+                    self._hand_over(image, quantisers, queued.due, opened)
+                    queue.hold(queued.due)
+                # The decoder waits for other frames to reorder them. This is not a delay of this run, so a frame's age
+                # counts from the packet that made the decoder output the frame.
+                if fresh and (whole or queue.overdue() <= max_overdue):
+                    self._hand_over(image, quantisers, queued.due + queue.held_s, opened)
                 elif fresh:
                     self._counts["dropped:source"] += 1
         if opened.played or self._request.kind == "file":
             self._parent.send(replace(self._heartbeat(), over=True))
 
-    def _decoded(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
-        """Decodes a packet to progressive SDR frames, with their quantisers."""
+    def _decode(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
+        """Decodes a packet to progressive SDR frames. Returns each with its quantisers."""
         assert self._quantisers is not None and self._decoder is not None
         self._quantisers.note(packet)
         try:
             # Quantisers stay valid after deinterlacing, but not after tone mapping, which changes code values.
             return [
-                (one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
+                (frame, self._quantisers.of(frame) if frame.color_trc == image.color_trc else None)
                 for image in self._decoder.decode(without_profile(packet))
-                for one in self._conform(image)
+                for frame in self._conform(image)
             ]
         except av.FFmpegError:
             self._counts["packets_undecoded"] += 1
@@ -164,7 +164,7 @@ class ReadWorker:
                 captured = stamp
             stamp = None
         self._handed_at = time.monotonic()
-        self._describe(image, opened)
+        self._update_colors(image, opened)
         while (slot := self._parent.frames.put(image)) is None and self._request.whole and not self._parent.gone:
             time.sleep(0.005)
         if slot is None:
@@ -174,9 +174,9 @@ class ReadWorker:
             VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display, quantisers)
         )
 
-    def _describe(self, image: av.VideoFrame, opened: OpenedInput) -> None:
-        """Finds colour and display of frames, again whenever they change."""
-        like = (
+    def _update_colors(self, image: av.VideoFrame, opened: OpenedInput) -> None:
+        """Updates colour and display when the properties of the frames change."""
+        properties = (
             image.width,
             image.height,
             image.format.name,
@@ -186,15 +186,15 @@ class ReadWorker:
             int(image.color_trc),
             int(image.color_primaries),
         )
-        if like == self._like or opened.video is None:
+        if properties == self._properties or opened.video is None:
             return
-        self._like = like
+        self._properties = properties
         siting, fields = details_of(image)
         matrix = display_matrix(image)
         turns, mirror = orientation(matrix) if matrix is not None else (0, False)
         self._color = color_of(image, siting=siting, codec=opened.video.codec_context.codec.canonical_name)
-        if self._request.kind == "camera" and int(image.colorspace) not in _TAGGED and self._color.matrix == "bt709":
-            # An untagged film gets its matrix by size; a camera's frames have the default of V4L2 and UVC.
+        if self._request.kind == "camera" and int(image.colorspace) not in _SPECIFIED and self._color.matrix == "bt709":
+            # `color_of` chooses by size, as for films. For a camera, the default of V4L2 and UVC applies instead.
             self._color = replace(self._color, matrix="bt601")
         self._display = display_of(
             turns, mirror, opened.video.sample_aspect_ratio, fields if image.interlaced_frame else "progressive"

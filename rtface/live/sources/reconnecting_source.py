@@ -1,4 +1,4 @@
-"""Reads live sources in child processes, and reopens them after losses."""
+"""Reads live sources in child processes, and reopens lost sources."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
 _BRIEF_S = 20.0
-"""Seconds from the start within which a stream that ended before its first frame is reopened."""
+"""Seconds from the start during which a stream that ends before its first frame is reopened."""
 _WARNINGS = {
     "backlog": partial(
         Message,
-        "{name}: its frames arrive {seconds} s later than at first, so they are older than they seem: the network or "
-        "the sender is too slow; reduce size, frame rate or bitrate",
+        "{name}: frames arrive {seconds} s later than at first, because the network or the sender is too slow; reduce "
+        "size, frame rate or bitrate",
         code="source_backlog",
     ),
     "frames_missing": partial(
         Message,
-        "{name}: frames are missing; the report counts them; check the network",
+        "{name}: frames are missing (the report counts them); check the network",
         code="source_missing",
     ),
     "frames_corrupt": partial(
         Message,
-        "{name}: some frames are damaged; /status and the report count them; check the cable or the network",
+        "{name}: some frames are damaged (/status and the report count them); check the cable or the network",
         code="frames_damaged",
     ),
 }
@@ -57,7 +57,7 @@ class ReconnectingSource:
     """A `LiveSource` of any kind; a `SoundSource` if the request excludes video.
 
     Args:
-        request: request that names the source.
+        request: request that identifies the source.
         title: name of the source in messages.
         stats: receives ``dropped:source``, ``packets_lost``, ``frames_corrupt`` and warnings.
         clock: returns seconds, as in `ReadProcess`.
@@ -74,8 +74,8 @@ class ReconnectingSource:
         process: Callable[..., ReadProcess] = ReadProcess,
     ) -> None:
         self._request, self._title, self._stats = request, title, stats
-        self._now, self._process = clock, process
-        self._closed, self._settled = threading.Event(), threading.Event()
+        self._time, self._process = clock, process
+        self._closed, self._settled = threading.Event(), threading.Event()  # `start` waits for `_settled`
         self._thread: threading.Thread | None = None
         self._refusal: RtfaceError | None = None
         self._connection: ReadProcess | None = None
@@ -84,11 +84,11 @@ class ReconnectingSource:
         self._new_clock = partial(SourceClock, recorded=request.whole)
         self._clock, self._pts, self._sound_end = self._new_clock(), -(1 << 62), 0.0
         self.ended = self._lost = self._brief = False
-        self._noted: list[str] = []
-        self._upright = Rotation()
+        self._conversion_notes: list[str] = []
+        self._rotation = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._reopened = 0
-        self._counting, self._seen, self._counts = threading.Lock(), Heartbeat(), Counter[str]()
+        self._count_lock, self._latest, self._counts = threading.Lock(), Heartbeat(), Counter[str]()
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -102,17 +102,17 @@ class ReconnectingSource:
         if self._opened is None:
             return self._title
         label = f" ({self._opened.label})" if self._opened.label else ""
-        return f"{self._title}{label}, {self._got}"
+        return f"{self._title}{label}, {self._format_text}"
 
     @property
-    def _got(self) -> str:
+    def _format_text(self) -> str:
         size = f"{self._form.width}×{self._form.height} " if self._form else ""
         return size + self._opened.described if self._opened else ""
 
     @property
     def notes(self) -> list[str]:
-        noted = [*self._opened.notes, *self._noted] if self._opened else []
-        return [f"{self._title}: {note}" for note in noted]
+        notes = [*self._opened.notes, *self._conversion_notes] if self._opened else []
+        return [f"{self._title}: {note}" for note in notes]
 
     @property
     def sound_format(self) -> SoundFormat | None:
@@ -128,15 +128,15 @@ class ReconnectingSource:
             dropped=self._counts["dropped:source"],
             reopened=self._reopened,
             bytes=None if device else self._counts["bytes"],
-            buffer=self._seen.buffer,
-            backlog=self._seen.backlog,
+            buffer=self._latest.buffer,
+            backlog=self._latest.backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         self._frame, self._sound = frame, sound
-        self._thread = start_thread("source", self._keep)
+        self._thread = start_thread("source", self._run)
         try:
-            while not self._settled.wait(0.2):  # in slices: on some platforms an endless wait delays signals
+            while not self._settled.wait(0.2):  # in slices, because on some platforms an endless wait delays signals
                 pass
         except BaseException:
             self.close()
@@ -149,7 +149,7 @@ class ReconnectingSource:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
             if self._request.whole or (connection.opened is not None and connection.opened.film):
-                self._clock, self._frames = self._new_clock(), 0  # the first frame will come again
+                self._clock, self._frames = self._new_clock(), 0  # the first frame is delivered again
             connection.follow(self._request)
 
     def rest(self, resting: bool) -> None:
@@ -163,28 +163,28 @@ class ReconnectingSource:
             self._thread.join(0.9)
         self._report_state("closed", self._health.detail)
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         """Opens the source, and reopens it whenever it is lost, until `close`."""
-        retry, began = Retry(self._now), self._now()
+        retry, began = Retry(self._time), self._time()
         while not self._closed.is_set():
             self._clock = self._new_clock()
             connection = self._connection = self._process(
-                self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
+                self._request, self._receive_frame, self._receive_sound, partial(self._report_state, "away")
             )
-            connection.follow(self._request)  # the request may have changed meanwhile
+            connection.follow(self._request)  # the request may have changed in the meantime
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
             self._count()
-            with self._counting:
-                self._connection, self._seen = None, Heartbeat(buffer=self._seen.buffer)
+            with self._count_lock:
+                self._connection, self._latest = None, Heartbeat(buffer=self._latest.buffer)
             self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
             self._request = replace(self._request, live=live)
             if self._closed.is_set():
                 break
-            if not self._settled.is_set() and not self._is_brief(connection, why, began):
+            if not self._settled.is_set() and not self._may_reopen(connection, why, began):
                 self._refusal = connection.refusal or InputError(
                     "{name}: {why}", code="source_lost", name=self._title, why=why
                 )
@@ -193,81 +193,81 @@ class ReconnectingSource:
                 break
             if self._settled.is_set():
                 self._report_state("away", why)
-            if getattr(why, "code", "") == "no_variant":  # the list now has other variants
+            if getattr(why, "code", "") == "no_variant":  # the variants of the list have changed
                 self._request = replace(self._request, variant="best")
             self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
                 retry.reached()
-                give_memory_back()  # else each connection would leave some memory allocated
+                give_memory_back()  # otherwise each connection would leave memory allocated
             retry.wait(self._closed)
         if self.ended:
             self._report_state("closed", "it ended")
         self._settled.set()
 
-    def _is_brief(self, connection: ReadProcess, why: str, began: float) -> bool:
+    def _may_reopen(self, connection: ReadProcess, why: str, began: float) -> bool:
         """Decides whether to reopen a source that ended before its first frame."""
         if connection.opened is not None and getattr(why, "code", "") == "source_ended" and not self.ended:
-            line = "{name}: it ended before its first frame; rtface tries to open it again for up to {seconds} s"
+            line = "{name}: the stream ended before its first frame; rtface tries to reopen it for up to {seconds} s"
             self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_BRIEF_S:.0f}"))
             self._brief = True
-        return self._brief and not self.ended and self._now() - began < _BRIEF_S
+        return self._brief and not self.ended and self._time() - began < _BRIEF_S
 
     def _report_state(self, state: EndpointState, detail: str) -> None:
         if self._closed.is_set() and state != "closed":
             return
-        self._health = self._health.turned(state, detail, self._now())
+        self._health = self._health.turned(state, detail, self._time())
 
     def _count(self) -> None:
-        """Adds the process's counts since the last call."""
-        with self._counting:
+        """Adds what the process has counted since the last call."""
+        with self._count_lock:
             if self._connection is None:
                 return
-            before, self._seen = self._seen, self._connection.heartbeat
-            news = self._seen.counts - before.counts
-            self._counts += news
-        news["packets_lost"] = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
+            previous, self._latest = self._latest, self._connection.heartbeat
+            counts = self._latest.counts - previous.counts
+            self._counts += counts
+        counts["packets_lost"] = counts["packets_undecoded"] + counts["sounds_undecoded"] + counts["frames_missing"]
         for name in ("dropped:source", "packets_lost", "frames_corrupt"):
-            if news[name]:
-                self._stats.count(name, news[name])
-        news["backlog"] = self._seen.backlog > BACKLOG_S
+            if counts[name]:
+                self._stats.count(name, counts[name])
+        counts["backlog"] = self._latest.backlog > BACKLOG_S
         for name, warning in _WARNINGS.items():
-            if news[name]:
-                self._stats.warn(name, warning(name=self._title, seconds=round(self._seen.backlog, 1)))
+            if counts[name]:
+                self._stats.warn(name, warning(name=self._title, seconds=round(self._latest.backlog, 1)))
 
-    def _live(self) -> None:
+    def _mark_live(self) -> None:
         """Marks the source as live, for the first time or again."""
         if self._health.state == "live" or self._closed.is_set():
             return
         self._reopened += self._lost
         self._lost = False
-        self._report_state("live", self._got)
+        self._report_state("live", self._format_text)
 
-    def _take_description(self) -> None:
-        """Updates the description of the source. Its sound format stays that of the first opening."""
+    def _update_description(self) -> None:
+        """Updates the description of the source. The sound format stays that of the first opening."""
         connection, request = self._connection, self._request
         if connection is None or connection.opened is None:
             return
         self._opened = opened = connection.opened
-        self._noted += [text for text in connection.heartbeat.notes if text not in self._noted]
+        self._conversion_notes += [text for text in connection.heartbeat.notes if text not in self._conversion_notes]
         if request.sound and request.sound_format is None:
-            # An encoder's sound may begin long after its video: viewers get silence until then.
-            late = SoundFormat() if request.kind == "stream" and not opened.film else None
-            self._request = replace(request, sound_format=opened.sound or late)
+            # An encoder's sound may start long after its video. Viewers get silence until then.
+            default = SoundFormat() if request.kind == "stream" and not opened.film else None
+            self._request = replace(request, sound_format=opened.sound or default)
 
-    def _take_frame(self, shot: VideoFrameReady, image: av.VideoFrame) -> None:
-        self._take_description()
+    def _receive_frame(self, ready: VideoFrameReady, image: av.VideoFrame) -> None:
+        self._update_description()
         assert self._opened is not None
-        stored = image
-        image, display = self._upright(stored, shot.display)
-        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color, display.aspect)
+        decoded = image
+        image, display = self._rotation(decoded, ready.display)
+        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, ready.color, display.aspect)
         self._form = form
-        self._live()
-        pts = round(1e6 * self._clock.time("video", shot.stamp, shot.captured))
+        self._mark_live()
+        pts = round(1e6 * self._clock.time("video", ready.stamp, ready.captured))
         self._pts = pts = max(pts, self._pts + 1)  # always rises
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
-        if self._opened.film and shot.stamp is not None and not self._request.loop:
-            self._request = replace(self._request, seek=shot.stamp)  # continues there after a loss
+        if self._opened.film and ready.stamp is not None and not self._request.loop:
+            self._request = replace(self._request, seek=ready.stamp)  # position at which to continue after a loss
         self._frames += 1
         self._frame(
             Frame(
@@ -275,25 +275,25 @@ class ReconnectingSource:
                 pts,
                 TIME_BASE,
                 duration,
-                shot.color,
+                ready.color,
                 display,
-                captured_at=shot.captured,
-                quantisers=shot.quantisers if image is stored else None,
+                captured_at=ready.captured,
+                quantisers=ready.quantisers if image is decoded else None,
             )
         )
         self._settled.set()
 
-    def _take_sound(self, sound: SoundPacketReady) -> None:
+    def _receive_sound(self, sound: SoundPacketReady) -> None:
         at = self._clock.time("sound", sound.stamp, sound.captured)
         if self._request.video:
             if self._form is None or self._health.state != "live":
                 return  # the packet was read ahead during opening
         else:
-            self._take_description()
-            self._live()
+            self._update_description()
+            self._mark_live()
             self._frames += 1
             self._settled.set()
         if at + sound.duration / 2 < self._sound_end:
-            return  # it was heard before: the source's clock was set back
+            return  # it was sent before, because the source's clock was set back
         self._sound_end = at + sound.duration
         self._sound(SoundPacket(sound.data, at, sound.duration))

@@ -1,8 +1,8 @@
-"""Connects over SRT with the system's libsrt, which PyAV's wheel lacks.
+"""Connects over SRT with the system's libsrt, because PyAV's wheel has none.
 
-The library is called in the process that reads or writes the stream. This needs no bridge process with passphrase and
-stream key on its command line, and no second copy of the stream over a local port. Calls wait in the library without
-Python's lock, in a process that can be killed.
+The process that reads or writes the stream calls the library. This needs no bridge process with passphrase and stream
+key on its command line, and no second copy of the stream over a local port. Calls wait in the library without holding
+the GIL, in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ MESSAGE = 1316
 # Numbers of libsrt's options (srt.h); they have not changed since version 1.3.
 _SENDING, _CONNECT_MS, _IDLE_MS, _LATENCY, _PASSPHRASE, _KEY, _STREAM_ID, _UNSENT = 21, 36, 55, 23, 26, 27, 46, 19
 _INVALID = -1
-# Milliseconds to reach a peer, and milliseconds without data after which the peer is lost.
+# Time limit to reach a peer, and time without data after which the peer is lost.
 _TIMEOUT_MS = 3000
-# Latencies from this value on are microseconds, as in FFmpeg and OBS; smaller ones milliseconds, as in SRT's own tools.
+# Latencies of at least this value are microseconds, as in FFmpeg and OBS. Smaller values are milliseconds, as in SRT's
+# own tools.
 _MICROSECONDS = 10_000
 _BAD_SECRET, _NO_SECRET = 10, 11
 LIBRARY_NAMES = (
@@ -56,15 +57,15 @@ def library() -> Any:
     """
     for name in LIBRARY_NAMES:
         with suppress(OSError):
-            loaded = ctypes.CDLL(name)
-            loaded.srt_getlasterror_str.restype = loaded.srt_rejectreason_str.restype = ctypes.c_char_p
-            loaded.srt_startup()
-            loaded.srt_setloglevel(0)
-            return loaded
-    how = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
+            srt = ctypes.CDLL(name)
+            srt.srt_getlasterror_str.restype = srt.srt_rejectreason_str.restype = ctypes.c_char_p
+            srt.srt_startup()
+            srt.srt_setloglevel(0)
+            return srt
+    install = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
         platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)"
     )
-    raise MissingComponent("srt:// needs SRT's library: {how}", code="no_srt", how=how)
+    raise MissingComponent("srt:// needs SRT's library: {how}", code="no_srt", how=install)
 
 
 class SrtConnection:
@@ -76,8 +77,8 @@ class SrtConnection:
         sending: whether this end sends.
 
     Raises:
-        InputMissing: no peer answers.
-        InputError: the peer refuses.
+        InputMissing: no peer responds.
+        InputError: the peer rejects the connection.
         MissingComponent: libsrt is not installed.
         UsageError: the URL is invalid.
     """
@@ -95,7 +96,7 @@ class SrtConnection:
                 mode=mode,
             )
         parts = urlsplit(url.partition("?")[0])
-        host = parts.hostname or "0.0.0.0"  # a listener without host listens on all addresses
+        host = parts.hostname or "0.0.0.0"  # a listener without a host listens on all addresses
         port = None
         with suppress(ValueError):
             port = parts.port
@@ -103,23 +104,23 @@ class SrtConnection:
             raise UsageError("{name}: needs a port, such as srt://host:9000", code="srt_port", name=self._name)
         self._library = library()
         address = self._address(host, port)
-        self._socket: int = self._checked(self._library.srt_create_socket())
+        self._socket: int = self._check(self._library.srt_create_socket())
         try:
             self._configure(query, sending)
             if mode == "listener":
                 listening = self._socket
-                self._checked(self._library.srt_bind(listening, address, len(address)))
-                self._checked(self._library.srt_listen(listening, 1))
-                self._socket = self._checked(self._library.srt_accept(listening, None, None))
+                self._check(self._library.srt_bind(listening, address, len(address)))
+                self._check(self._library.srt_listen(listening, 1))
+                self._socket = self._check(self._library.srt_accept(listening, None, None))
                 self._library.srt_close(listening)
             elif self._library.srt_connect(self._socket, address, len(address)) == _INVALID:
-                raise self._refused()
+                raise self._connection_error()
         except BaseException:
             self.close()
             raise
 
     def read(self, size: int = MESSAGE) -> bytes:
-        """Waits for the next message of any size. b"" if the peer is gone."""
+        """Waits for the next message, and returns it whole; ignores `size`. Returns b"" if the peer is gone."""
         buffer = ctypes.create_string_buffer(2048)
         size = self._library.srt_recv(self._socket, buffer, len(buffer))
         return buffer.raw[:size] if size > 0 else b""
@@ -176,10 +177,10 @@ class SrtConnection:
                 self._set(option, value // 1000 if name == "latency" and value >= _MICROSECONDS else value)
 
     def _set(self, option: int, value: int) -> None:
-        self._checked(self._library.srt_setsockflag(self._socket, option, ctypes.byref(ctypes.c_int(value)), 4))
+        self._check(self._library.srt_setsockflag(self._socket, option, ctypes.byref(ctypes.c_int(value)), 4))
 
     def _address(self, host: str, port: int) -> bytes:
-        """Returns a socket address in the form of the C structure."""
+        """Returns a socket address as the bytes of the C structure."""
         try:
             info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         except (OSError, UnicodeError):
@@ -189,25 +190,25 @@ class SrtConnection:
                 name=self._name,
                 host=host,
             ) from None
-        family, place = info[0], tuple[Any, ...](info[4])
+        family, address = info[0], tuple[Any, ...](info[4])
         head = (
             struct.pack("BB", 16 if family == socket.AF_INET else 28, family)
             if sys.platform == "darwin"
             else struct.pack("=H", family)
         )
-        packed = socket.inet_pton(family, str(place[0]).partition("%")[0])
+        packed = socket.inet_pton(family, str(address[0]).partition("%")[0])
         if family == socket.AF_INET:
             return head + struct.pack("!H", port) + packed + bytes(8)
-        return head + struct.pack("!HI", port, 0) + packed + struct.pack("=I", int(place[3]))
+        return head + struct.pack("!HI", port, 0) + packed + struct.pack("=I", int(address[3]))
 
-    def _checked(self, result: int) -> int:
+    def _check(self, result: int) -> int:
         if result == _INVALID:
             raise InputError(
                 "{name}: SRT cannot be used ({why})", code="srt_unusable", name=self._name, why=self._error()
             )
         return result
 
-    def _refused(self) -> InputError:
+    def _connection_error(self) -> InputError:
         reason = self._library.srt_getrejectreason(self._socket)
         if reason in (_BAD_SECRET, _NO_SECRET):
             return InputError(
@@ -218,7 +219,7 @@ class SrtConnection:
         if reason > 0 and reason != 16:
             text = self._library.srt_rejectreason_str(reason).decode("ascii", "replace")
             return InputError(
-                "{name}: the other end refuses the connection ({why}); check streamid and settings",
+                "{name}: the other end rejects the connection ({why}); check streamid and settings",
                 code="srt_refused",
                 name=self._name,
                 why=text,

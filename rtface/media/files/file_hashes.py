@@ -9,30 +9,30 @@ from pathlib import Path
 from rtface.errors import InputMissing
 from rtface.util.foreign import open_regular
 
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None) -> str:
     """Computes the SHA-256 of a file in blocks of 1 MiB.
 
     Args:
-        tick: is called with the number of bytes after each block; its exceptions pass through.
+        tick: called after each block with the number of its bytes; may raise exceptions.
 
     Raises:
         InputMissing: the file does not exist or cannot be read.
     """
-    value = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with open_regular(path) as file:
-            while block := file.read(_BLOCK):
-                value.update(block)
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
                 if tick is not None:
                     tick(len(block))
     except OSError as error:
         raise InputMissing(
             "{path}: cannot be read ({why})", code="file_unreadable", path=path, why=error.strerror
         ) from error
-    return value.hexdigest()
+    return digest.hexdigest()
 
 
 def share_of_bytes(total: int, doing: Callable[[str, float], None] | None) -> Callable[[int], None]:

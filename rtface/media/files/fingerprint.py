@@ -11,13 +11,13 @@ from rtface.errors import InputError, InputMissing
 from rtface.media.files.image_names import list_images
 from rtface.util.foreign import open_regular
 
-_PIECE = 1 << 16
-_PIECES = 16
+_SAMPLE_BYTES = 1 << 16
+_SAMPLES = 16
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Returns size, modification time (ns) and sampled SHA-256 of a file. For a folder, all its images are taken
-    together, and their names and sizes are hashed, too.
+    """Returns size, modification time (ns) and sampled SHA-256 of a file. For a folder, the values cover all its
+    images, and their names and sizes are hashed, too.
 
     Raises:
         InputMissing: the path does not exist or may not be read.
@@ -29,11 +29,11 @@ def fingerprint(path: Path) -> dict[str, Any]:
         statuses = [(file, file.stat()) for file in files]
         if folder:
             digest.update("".join(f"{file.name}/{stat.st_size}/" for file, stat in statuses).encode(errors="replace"))
-        for k in range(_PIECES):
-            file, status = statuses[(len(statuses) - 1) * k // (_PIECES - 1)]
+        for sample in range(_SAMPLES):
+            file, status = statuses[(len(statuses) - 1) * sample // (_SAMPLES - 1)]
             with open_regular(file) as opened:
-                opened.seek(max(0, status.st_size - _PIECE) * k // (_PIECES - 1))
-                digest.update(opened.read(_PIECE))
+                opened.seek(max(0, status.st_size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+                digest.update(opened.read(_SAMPLE_BYTES))
     except OSError as error:
         if isinstance(error, InputMissing):
             raise
@@ -49,7 +49,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 def same(expected: dict[str, Any], path: Path) -> bool:
     """Returns whether a file or folder still matches a fingerprint. Ignores the modification time, because copies have
-    a different one, and because it is visible even without permission to read the file."""
+    a different one, and because it is known even if the file may not be read."""
     try:
         status = path.stat()
         if not S_ISDIR(status.st_mode) and status.st_size != expected["size"]:
@@ -64,17 +64,17 @@ def check(expected: dict[str, Any], path: Path) -> None:
 
     Raises:
         InputMissing: the file does not exist.
-        InputError: the file has other contents.
+        InputError: the contents of the file differ.
     """
     if not path.exists():
         raise InputMissing(
-            "{path}: the job's film is missing; put it back, then the same command continues",
+            "{path}: the job's film is missing; put it back, and run the same command again to continue",
             code="job_film_gone",
             path=path,
         )
     if not same(expected, path):
         raise InputError(
-            "{path}: is not the film that the job was planned for (its contents differ); put that one back, or begin "
+            "{path}: is not the film that the job was planned for (its contents differ); put that film back, or start "
             "again with {--restart=True}",
             code="job_film_changed",
             path=path,

@@ -60,14 +60,14 @@ def has_still_name(path: Path) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Returns whether a file begins like a still image."""
+    """Returns whether a file starts like a still image."""
     if not path.is_file():  # reading from a pipe would lose its first bytes
         return False
     try:
         with path.open("rb") as file:
             return kind_of(file.read(64)) is not None
     except OSError:
-        return False  # opening the source will report why
+        return False  # opening the source will report the reason
 
 
 def images_of(input: Path) -> list[Path]:

@@ -19,9 +19,9 @@ from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 
-# Locks of another host may be invisible here, and some file systems have no locks. If so, a file counts as abandoned
-# after this many seconds without a write, by the clock of the machine that stores it.
-_SILENT_S = 3600
+# Locks of another host may be invisible on this host, and some file systems have no locks. A file then counts as
+# abandoned after this many seconds without a write, by the clock of the machine that stores it.
+_ABANDONED_S = 3600
 _HEX = 6 * "[0-9a-f]"  # hexadecimal parts of `work_name`
 
 
@@ -35,44 +35,44 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
     Returns:
         One line for each recording that was kept.
     """
-    kept, stem, suffix = list[str](), glob.escape(target.path.stem), glob.escape(target.path.suffix)
+    messages, stem, suffix = list[str](), glob.escape(target.path.stem), glob.escape(target.path.suffix)
     for path in sorted(target.path.parent.glob(f".{stem}.{_HEX}-*-{_HEX}.partial{suffix}")):
-        with suppress(OSError), _taken(path) as number:
+        with suppress(OSError), _open_abandoned(path) as descriptor:
             if path.is_dir():
                 shutil.rmtree(path)
-            elif live and os.fstat(number).st_size:
-                with open(number, "rb+", closefd=False) as file:
+            elif live and os.fstat(descriptor).st_size:
+                with open(descriptor, "rb+", closefd=False) as file:
                     end_film(file)
-                kept.append(f"{target.keep(path)}: a recording of a run that was killed")
+                messages.append(f"{target.keep(path)}: a recording of a run that was killed")
             else:
                 path.unlink()
-    return kept
+    return messages
 
 
 @contextmanager
-def _taken(path: Path) -> Generator[int]:
+def _open_abandoned(path: Path) -> Generator[int]:
     """Opens and locks an abandoned file or folder. Raises OSError if it may be in use."""
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0)
-    number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
     try:
-        ours = lock(number) and host_of(path) == HOST
-        if not ours and now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S:
+        locked_here = lock(descriptor) and host_of(path) == HOST
+        if not locked_here and now_in(path.parent) - os.fstat(descriptor).st_mtime < _ABANDONED_S:
             raise BlockingIOError
-        yield number
+        yield descriptor
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def remove_unfinished_files(paths: Iterable[Path]) -> None:
     """Removes abandoned working files that the next run will write again."""
     for path in paths:
         if host_of(path):
-            with suppress(OSError), _taken(path):
+            with suppress(OSError), _open_abandoned(path):
                 path.unlink()
 
 
 def end_film(file: BinaryIO) -> None:
-    """Repairs the end of an unfinished MP4 or MOV. No run may still write to the file."""
+    """Repairs the end of an unfinished MP4 or MOV. No run may be writing to the file."""
     if next(boxes(file), (b"", 0))[0] == b"ftyp":
         cut_to_whole_fragments(file)
         reach_last_frame(file)
@@ -80,7 +80,7 @@ def end_film(file: BinaryIO) -> None:
 
 
 def frame_times(file: BinaryIO) -> list[Fraction]:
-    """Returns the sorted presentation times of a film's frames. They are in seconds; an unreadable film has none."""
+    """Returns the sorted presentation times of a film's frames, in seconds. Unreadable films have none."""
     file.seek(0)
     try:
         with open_input(file) as container:

@@ -21,7 +21,7 @@ class OutputPath:
     """A path that a run writes.
 
     Attributes:
-        path: the path as the user named it.
+        path: the path as the user specified it.
         name: name in messages: "" for OUTPUT, otherwise the option, such as "--report".
         folder: whether the output is a folder of images.
         resumes: whether existing output comes from an earlier call of the same job. A film may then exist, and only the
@@ -47,7 +47,7 @@ class OutputPath:
 
 
 def names_folder(output: AnyPath) -> bool:
-    """Returns whether an output path means a folder. It ends in a slash, or is an existing folder."""
+    """Returns whether an output path means a folder: it ends in a slash, or the folder exists."""
     text = os.fspath(output)
     return text.endswith(("/", os.sep)) or Path(text).is_dir()
 
@@ -68,17 +68,17 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
         OutputError: a path exists, is an input or another output (even by link), or its folder is missing or read-only.
     """
     targets: list[Target] = []
-    read = list(inputs)
-    folders = [Path(os.path.realpath(one.path)) for one in written if one.folder]
+    input_paths = list(inputs)
+    folders = [Path(os.path.realpath(output.path)) for output in written if output.folder]
     created = {path for folder in folders for path in (folder, *folder.parents)}
-    for one in written:
-        target = _check(one, read, overwrite or one.replaces, created)
-        for other, before in zip(written, targets, strict=False):
-            if target.path == before.path or _same(target.path, before.path):
+    for output in written:
+        target = _check(output, input_paths, overwrite or output.replaces, created)
+        for other, earlier in zip(written, targets, strict=False):
+            if target.path == earlier.path or _same_file(target.path, earlier.path):
                 raise OutputError(
                     "{path}: is the same file as {name}; choose another name",
                     code="output_same",
-                    path=one.message,
+                    path=output.message,
                     name=OptionFlag(other.name) if other.name else "OUTPUT",
                 )
         targets.append(target)
@@ -97,102 +97,104 @@ def folder_gone(path: object, folder: Path) -> OutputError:
     )
 
 
-def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, created: set[Path]) -> Target:
-    text = os.fspath(one.path)
+def _check(output: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, created: set[Path]) -> Target:
+    text = os.fspath(output.path)
     if text == "-":
         raise UsageError(
-            "{path}: rtface writes to files, not to standard output; name a file",
+            "{path}: rtface writes to files, not to standard output; specify a file",
             code="output_stdout",
-            path=one.message,
+            path=output.message,
         )
-    (check_file_name if one.name else check_slashes)(text)
-    named = Path(text)
-    path = Path(os.path.realpath(named))
-    target = Target(path, one.message, overwrite)
-    _check_kind(one, named)
+    (check_file_name if output.name else check_slashes)(text)
+    raw = Path(text)
+    path = Path(os.path.realpath(raw))
+    target = Target(path, output.message, overwrite)
+    _check_kind(output, raw)
     for name in inputs:
-        if _same(named, name):
-            what = "folder" if one.folder else "name"
+        if _same_file(raw, name):
+            what = "folder" if output.folder else "name"
             raise OutputError(
                 "{path}: is the input itself; choose another {what} for the output",
                 code="output_input",
-                path=one.message,
+                path=output.message,
                 what=what,
             )
-        if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
+        if not output.folder and raw.exists() and any(_same_file(raw, image) for image in _images(name)):
             raise OutputError(
                 "{path}: is one of the input's images; choose another name for the output",
                 code="output_is_image",
-                path=one.message,
+                path=output.message,
             )
-    if one.folder:
-        _check_folder(one, path, overwrite)
+    if output.folder:
+        _check_folder(output, path, overwrite)
         return target
     if path.parent in created and not path.parent.exists():
         return target
     if not path.parent.is_dir():
-        raise folder_gone(one.message, path.parent)
-    if os.path.lexists(path) and not overwrite and not one.resumes:  # a circular link exists, too
+        raise folder_gone(output.message, path.parent)
+    if os.path.lexists(path) and not overwrite and not output.resumes:  # also true for a circular link
         raise OutputError(
             "{path}: exists already; {--overwrite=True} replaces it once the new file is complete",
             code="output_exists",
-            path=one.message,
+            path=output.message,
         )
-    _check_writable(one, path)
+    _check_writable(output, path)
     return target
 
 
-def _check_kind(one: OutputPath, named: Path) -> None:
+def _check_kind(output: OutputPath, raw: Path) -> None:
     try:
-        mode = named.stat().st_mode
+        mode = raw.stat().st_mode
     except OSError:
         return  # the path does not exist yet
     if stat.S_ISDIR(mode):
-        if not one.folder:
+        if not output.folder:
             raise OutputError(
-                "{path}: is a folder; name a file in it, such as {example}",
+                "{path}: is a folder; specify a file in it, such as {example}",
                 code="output_folder",
-                path=one.message,
-                example=named / "enhanced.mp4",
+                path=output.message,
+                example=raw / "enhanced.mp4",
             )
     elif not stat.S_ISREG(mode):
-        raise OutputError("{path}: is not a regular file; choose another name", code="output_special", path=one.message)
-    elif one.folder:
         raise OutputError(
-            "{path}: is a file, but a folder is needed; choose another name", code="output_is_file", path=one.message
+            "{path}: is not a regular file; choose another name", code="output_special", path=output.message
+        )
+    elif output.folder:
+        raise OutputError(
+            "{path}: is a file, but a folder is needed; choose another name", code="output_is_file", path=output.message
         )
 
 
-def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
-    """Checks that a folder is new or empty. `overwrite` and `resumes` allow others."""
+def _check_folder(output: OutputPath, path: Path, overwrite: bool) -> None:
+    """Checks that a folder is new or empty. `overwrite` and `resumes` allow other folders, too."""
     if path.is_dir():
-        if not overwrite and not one.resumes and any(path.iterdir()):
+        if not overwrite and not output.resumes and any(path.iterdir()):
             raise OutputError(
                 "{path}: is a folder that is not empty; choose another, or replace stills of the same name with "
                 "{--overwrite=True}",
                 code="output_filled",
-                path=one.message,
+                path=output.message,
             )
-        _check_writable(one, path / "000001.png")
+        _check_writable(output, path / "000001.png")
         return
-    above = path.parent
-    while not above.exists():
-        above = above.parent
-    _check_writable(one, above / path.name)
+    ancestor = path.parent
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    _check_writable(output, ancestor / path.name)
 
 
-def _check_writable(one: OutputPath, path: Path) -> None:
+def _check_writable(output: OutputPath, path: Path) -> None:
     """Checks that a file can be created next to `path`."""
     probe = work_name(path)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        probe.unlink(missing_ok=True)  # another run may have taken it for abandoned
+        probe.unlink(missing_ok=True)  # another run may have removed it as abandoned
     except OSError as error:
         raise OutputError(
             "{path}: the folder {folder} cannot be written to ({why}); choose another place or a shorter name, or "
             "change its permissions",
             code="output_forbidden",
-            path=one.message,
+            path=output.message,
             folder=path.parent,
             why=error.strerror,
         ) from error
@@ -206,7 +208,7 @@ def _images(folder: AnyPath) -> list[Path]:
         return []
 
 
-def _same(one: AnyPath, other: AnyPath) -> bool:
+def _same_file(one: AnyPath, other: AnyPath) -> bool:
     try:
         return os.path.samefile(one, other)  # noqa: PTH121 - URLs are not paths
     except (OSError, ValueError):
@@ -217,7 +219,7 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
     """Returns whether a film's OUTPUT is a folder of images.
 
     Args:
-        output: OUTPUT as the user named it.
+        output: OUTPUT as the user specified it.
         suffixes: extensions of films.
         input: the input, whose extension is proposed if OUTPUT has none.
         still: whether the input is a still.
@@ -230,21 +232,21 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
     path, films = Path(text), set(suffixes)
     if text == "-":
         raise UsageError(
-            "{path}: rtface writes to files, not to standard output; name a file", code="output_stdout", path=text
+            "{path}: rtface writes to files, not to standard output; specify a file", code="output_stdout", path=text
         )
     if path.suffix.lower() in films and not text.endswith(("/", os.sep)):
         return False
     if names_folder(output):
         return True
     if not path.suffix:
-        name, given = path.name.rstrip("."), Path(os.fspath(input)).suffix.lower()
+        name, suffix = path.name.rstrip("."), Path(os.fspath(input)).suffix.lower()
         advice = (
-            f"name {name}{given if given in IMAGE_KINDS else '.png'} for an image"
+            f"use {name}{suffix if suffix in IMAGE_KINDS else '.png'} for an image"
             if still
-            else f"name {name}{given if given in films else '.mp4'} for a film, or {path.name}/ for a folder of stills"
+            else f"use {name}{suffix if suffix in films else '.mp4'} for a film, or {path.name}/ for a folder of stills"
         )
         raise UsageError(
-            "{path}: has no extension that says what to write; {advice}",
+            "{path}: has no extension, so it is unclear what to write; {advice}",
             code="output_extension",
             path=text,
             advice=advice,

@@ -24,7 +24,7 @@ _FULL = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file size limit is reached",
 }
-# Process ids are unique on one machine only; in containers every process may have number 1. So names state the host.
+# Process ids are unique on one machine only; in containers every process may have number 1. So names contain the host.
 HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
 _WORK_NAME = re.compile(r"\.([0-9a-f]{6})-\d+-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
@@ -51,7 +51,7 @@ class Target:
 
     Attributes:
         path: the final path, with links resolved.
-        shown: the path as the user named it.
+        shown: the path as the user specified it.
         overwrite: whether an existing file at the path may be replaced.
     """
 
@@ -60,7 +60,7 @@ class Target:
     overwrite: bool = False
 
     def keep(self, work: Path) -> Path:
-        """Renames a working file or folder to NAME.partial.EXT. If that exists, takes NAME.partial-2.EXT and so on.
+        """Renames a working file or folder to NAME.partial.EXT. If that exists, uses NAME.partial-2.EXT and so on.
 
         Raises:
             OSError: the file or folder cannot be renamed.
@@ -123,11 +123,11 @@ class WorkFile(io.FileIO):
             raise ValueError("write to a closed file")
         if self.fault is not None:
             raise self.fault
-        rest = memoryview(data)
-        total = len(rest)
+        remaining = memoryview(data)
+        total = len(remaining)
         try:
-            while rest:
-                rest = rest[super().write(rest) :]
+            while remaining:
+                remaining = remaining[super().write(remaining) :]
         except OSError as error:
             self.fault = error
             raise
@@ -137,7 +137,7 @@ class WorkFile(io.FileIO):
     # -- completion ---------------------------------------------------------------------------------------------
 
     def seal(self) -> None:
-        """Refuses further writes by FFmpeg. Only `edited` can still change the file."""
+        """Rejects later writes by FFmpeg. Only `edited` can still change the file."""
         self._sealed = True
 
     def edited(self) -> BinaryIO:
@@ -150,18 +150,18 @@ class WorkFile(io.FileIO):
         keeps that file's permissions.
 
         Args:
-            sync: whether to flush everything to the disk before the name changes, so that a power cut leaves the old
-                file or the new one.
+            sync: whether to flush everything to the disk before the name changes, so that a power cut leaves either
+                the old or the new file.
 
         Raises:
-            FileExistsError: somebody created a file with that name meanwhile, and it must not be replaced.
-            OSError: the file cannot be renamed, and keeps its working name.
+            FileExistsError: another program created a file with that name, which must not be replaced.
+            OSError: the file cannot be renamed. It keeps its working name.
         """
         self.seal()
         if sync:
             sync_file(self.fileno())
         path = self.target.path
-        if sys.platform == "win32":  # an open file cannot be renamed there
+        if sys.platform == "win32":  # Windows cannot rename an open file
             self.close()
         if self.target.overwrite:
             self.path.replace(path)
@@ -190,7 +190,7 @@ def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
     """Writes a small file atomically. For `sync`, see `WorkFile.publish`.
 
     Raises:
-        OutputError: the file cannot be written, or somebody created it meanwhile. No working file is left behind.
+        OutputError: the file cannot be written, or another program created it. No working file is left behind.
     """
     try:
         file = WorkFile(target)

@@ -1,4 +1,4 @@
-"""Tells how a film is coded: lossless, for editing, or lossy."""
+"""Classifies the coding of a film: lossless, made for editing (mezzanine), or lossy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMES = {
     "dnxhd": "DNxHD",
     "jpeg2000": "JPEG 2000",
 }
-# Encoder profiles of prores_ks and dnxhd, by the profile names of FFmpeg's decoders.
+# Encoder profiles of prores_ks and dnxhd, keyed by the profile names of FFmpeg's decoders.
 _PRORES = {"Proxy": "proxy", "LT": "lt", "Standard": "standard", "HQ": "hq", "4444": "4444", "XQ": "4444xq"}
 _DNX = {
     "DNXHR LB": "dnxhr_lb",
@@ -45,10 +45,10 @@ class Coding:
     """How the frames of a film are coded.
 
     Attributes:
-        kind: "lossless"; "mezzanine" for editing codecs with invisible loss (ProRes, DNxHD, DNxHR); or "lossy", also
-            if the kind is unknown.
+        kind: "lossless"; "mezzanine" for editing codecs with invisible loss (ProRes, DNxHD, DNxHR); "lossy" for all
+            others.
         name: name of the codec, for messages.
-        profile: profile of a mezzanine codec, under the encoder's name for it.
+        profile: profile of a mezzanine codec, as the encoder calls it.
     """
 
     kind: Class = "lossy"
@@ -57,7 +57,7 @@ class Coding:
 
     @property
     def described(self) -> str:
-        """Class and codec in a few words."""
+        """Class and codec name, for messages."""
         return CLASSES[self.kind] + (f" ({self.name})" if self.name else "")
 
 
@@ -65,23 +65,23 @@ def coding_of(context: av.VideoCodecContext, head: bytes = b"") -> Coding:
     """Returns the coding of an opened stream. `head` is the beginning of its first packet.
 
     H.264 and H.265 are lossless if their parameter sets bypass the quantiser, and JPEG 2000 is lossless if its header
-    names the reversible transform. Otherwise these codecs are lossy.
+    specifies the reversible wavelet. Otherwise these codecs are lossy.
     """
     codec = context.codec.canonical_name
     profile = str(context.profile or "")
     if codec == "prores":
         return Coding("mezzanine", f"ProRes {profile}".strip(), _PRORES.get(profile, "hq"))
     if codec == "dnxhd":
-        deep = pixel_format_info(context.pix_fmt).bits > 8 if context.pix_fmt else False
+        high_bit_depth = pixel_format_info(context.pix_fmt).bits > 8 if context.pix_fmt else False
         name = profile.replace("DNXHR", "DNxHR").replace("DNXHD", "DNxHD") or "DNxHD"
-        return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if deep else "dnxhr_hq"))
+        return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if high_bit_depth else "dnxhr_hq"))
     if codec in UNITS:
         extradata = bytes(context.extradata or b"")
-        # x265 also sets the bypass flag if only some blocks use it. Its settings in the header tell the cases apart.
+        # x265 also sets the bypass flag if only some blocks use it; its settings then contain no-lossless.
         if b" no-lossless" not in extradata and UNITS[codec].primed(extradata).lossless:
             return Coding("lossless", _NAMES[codec])
     elif codec == "jpeg2000":
-        # COD: length, style, order, layers, component transform, levels, block size, block style, wavelet (1: 5/3)
+        # COD marker: length, style, order, layers, colour transform, levels, block size, block style, wavelet (1: 5/3)
         at = head.find(b"\xff\x52")
         if at >= 0 and head[at + 13 : at + 14] == b"\1":
             return Coding("lossless", _NAMES[codec])

@@ -38,19 +38,19 @@ _SITING: dict[str, Siting] = {
 }
 # PyAV's names of side data that changes how players show a frame, apart from the matrix and HdrMetadata.
 _VIEWS = ("STEREO3D", "SPHERICAL", "ICC_PROFILE", "AMBIENT_VIEWING_ENVIRONMENT", "DYNAMIC_HDR_VIVID", "AFD")
-_STEREO_BYTES = 8  # stereo kind, and whether left and right are swapped; not every container stores the rest
-# Codecs whose chroma samples lie at the centre of their luma samples unless the stream says otherwise.
+_STEREO_BYTES = 8  # type of stereo and its flags; not every container stores the other fields
+# Codecs whose chroma samples are centred between luma samples unless the stream specifies otherwise.
 _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
 
 
 @dataclass(frozen=True, slots=True)
 class ColorTags:
-    """A stream's colour tags, as H.273 numbers. "unspecified" stays unspecified.
+    """A stream's colour tags, as H.273 numbers. Unspecified tags are not replaced by defaults.
 
     Attributes:
-        range: 0 unspecified, 1 limited, 2 full.
-        primaries, transfer, matrix: 2 is unspecified.
-        siting: FFmpeg's name of the chroma location, None if the stream does not say.
+        range: 0 (unspecified), 1 (limited) or 2 (full).
+        primaries, transfer, matrix: 2 means unspecified.
+        siting: FFmpeg's name for the chroma location; None if it is unspecified.
     """
 
     range: int = 0
@@ -85,8 +85,8 @@ def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
 
 
 def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
-    """Returns the tags of YCbCr converted from RGB. They have limited range, and the matrix that players assume
-    for untagged frames of this size. RGB without tags counts as sRGB, which has the primaries of BT.709."""
+    """Returns the tags of YCbCr converted from RGB. The range is limited; the matrix is the one that players
+    assume for untagged frames of this size. RGB without tags counts as sRGB, which has the primaries of BT.709."""
     return ColorTags(
         1,
         1 if tags.primaries == UNSPECIFIED else tags.primaries,
@@ -103,14 +103,14 @@ def is_hd(width: int, height: int) -> bool:
 def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = "") -> Color:
     """Returns how to read a frame's samples. Defaults follow common player behaviour.
 
-    An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601. An unspecified range is
-    full for RGB, gray and the yuvj formats, else limited. An unspecified siting is "center" for JPEG, MPEG-1, VP8 and
-    Theora, else "left".
+    An unspecified matrix is BT.709 above 576 lines or from 1280 columns, otherwise BT.601. An unspecified range is
+    full for RGB, gray and yuvj formats, otherwise limited. An unspecified siting is "center" for JPEG, MPEG-1, VP8 and
+    Theora, otherwise "left".
 
     Args:
         image: a decoded frame.
-        siting: FFmpeg's name of the frame's chroma location, if known.
-        codec: FFmpeg's name of the codec, for the default siting.
+        siting: FFmpeg's name for the frame's chroma location, if known.
+        codec: FFmpeg's name for the codec; selects the default siting.
     """
     name = image.format.name
     gray = name.startswith(("gray", "ya8", "ya16", "mono", "yaf"))
@@ -118,21 +118,21 @@ def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = ""
         matrix: Matrix = "rgb"
     else:
         matrix = _MATRIX.get(int(image.colorspace)) or ("bt709" if is_hd(image.width, image.height) else "bt601")
-    tagged = int(image.color_range)
-    full = tagged == 2 or (tagged != 1 and (matrix == "rgb" or name.startswith("yuvj")))
+    tagged_range = int(image.color_range)
+    full_range = tagged_range == 2 or (tagged_range != 1 and (matrix == "rgb" or name.startswith("yuvj")))
     if image.format.is_rgb:
-        full = True
-    place = _SITING.get(siting or "", "center" if codec in _CENTRED else "left")
-    return Color(matrix, full, _TRANSFER.get(int(image.color_trc), "sdr"), int(image.color_primaries), place)
+        full_range = True
+    chroma = _SITING.get(siting or "", "center" if codec in _CENTRED else "left")
+    return Color(matrix, full_range, _TRANSFER.get(int(image.color_trc), "sdr"), int(image.color_primaries), chroma)
 
 
 def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
     """Returns the clockwise quarter turns and the mirroring of a display matrix. Other angles are rounded to the
-    nearest quarter.
+    nearest quarter turn.
 
     Args:
         matrix: 9 numbers in FFmpeg's AV_PKT_DATA_DISPLAYMATRIX layout: a b u, c d v, x y w (16.16 fixed point), with x'
-            = a·x + c·y and y' = b·x + d·y, y down.
+            = a·x + c·y and y' = b·x + d·y; y points down.
     """
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     mirror = a * d - b * c < 0
@@ -152,9 +152,9 @@ def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
 def display_of(
     turns: int, mirror: bool, aspect: Fraction | None, fields: Literal["progressive", "tff", "bff"]
 ) -> Display:
-    """Makes a Display. Implausible aspects (0, beyond 1:16) count as square."""
-    usable = Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
-    return Display(turns, mirror, usable, fields)
+    """Creates a Display. Implausible aspects (0, or beyond 1:16) become 1."""
+    plausible = Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+    return Display(turns, mirror, plausible, fields)
 
 
 def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
@@ -182,8 +182,8 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
 
 
 def views_of(image: av.VideoFrame) -> dict[str, str]:
-    """Returns the side data for stereo, spherical, colour-managed or cropped display. Keys are PyAV's names, values
-    hexadecimal digits."""
+    """Returns the side data for stereo, spherical, colour-managed or cropped display. Keys are PyAV's type names;
+    values are hexadecimal."""
     return {
         kind: (data[:_STEREO_BYTES] if kind == "STEREO3D" else data).hex()
         for kind in _VIEWS

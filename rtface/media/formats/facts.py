@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from av.stream import Disposition
 
-# Parts of the names of tags that do not describe the film: they describe the file, or are written in other ways.
+# Tags whose names contain one of these parts describe the file, not the film, or are written in other ways.
 _TECHNICAL = (
     *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
     *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
@@ -19,8 +19,8 @@ _STREAM_TAGS = {
     "mpegts": {"language"},
     "mxf": set[str](),
 }
-_FILM_TAGS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; other containers store all tags
-_LETTERED = ("mp4", "mov", "mpegts")  # containers that store three-letter languages (ISO 639-2)
+_FILM_TAGS = {"mpegts": set[str](), "mxf": set[str]()}  # keyed by container; other containers store all tags
+_THREE_LETTERS = ("mp4", "mov", "mpegts")  # containers that store three-letter languages (ISO 639-2)
 _CODES = (
     "aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara as:asm av:ava ay:aym az:aze ba:bak be:bel bg:bul "
     "bi:bis bm:bam bn:ben bo:bod br:bre bs:bos ca:cat ce:che ch:cha co:cos cr:cre cs:ces cu:chu cv:chv cy:cym "
@@ -37,7 +37,7 @@ _CODES = (
     "za:zha zh:zho zu:zul"
 )
 _LANGUAGES = {pair[:2]: pair[3:] for pair in _CODES.split()}
-"""Codes of ISO 639-2/T by those of ISO 639-1, which HLS playlists use."""
+"""ISO 639-2/T codes of languages, keyed by their ISO 639-1 codes, which HLS playlists use."""
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
@@ -50,27 +50,25 @@ _FLAGS = {
 _DESCRIPTIVE = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposition.lyrics | Disposition.karaoke
 
 
-def stream_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
-    """Returns a stream's tags under the keys of FFmpeg's writers. A name becomes a title, a language gets three
-    letters.
+def stream_tags(tags: Mapping[str, str], format: str) -> dict[str, str]:
+    """Returns a stream's tags under the keys of FFmpeg's writers. A name becomes a title, and a
+    language gets three letters.
 
-    FFmpeg reads the name of an HLS rendition as a comment.
+    FFmpeg reads the name of an HLS rendition as a comment, so comments of HLS streams become titles.
     """
     names = ("comment",) if format == "hls" else ("name", "track_name")
-    if "language" in given:
-        given = {**given, "language": _LANGUAGES.get(given["language"].lower(), given["language"])}
-    return {"title" if key.lower() in names and "title" not in given else key: text for key, text in given.items()}
+    if "language" in tags:
+        tags = {**tags, "language": _LANGUAGES.get(tags["language"].lower(), tags["language"])}
+    return {"title" if key.lower() in names and "title" not in tags else key: text for key, text in tags.items()}
 
 
-def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
+def film_tags(tags: Mapping[str, str], format: str) -> dict[str, str]:
     """Returns a film's tags under FFmpeg's writer keys; `format` names the container."""
-    if format.startswith("matroska"):  # its writers use upper-case keys
-        return {
-            key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
-        }
+    if format.startswith("matroska"):  # Matroska writers use upper-case keys
+        return {key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in tags.items()}
     if format == "mxf":
-        return {key.removeprefix("comment_"): text for key, text in given.items()}
-    return dict(given)
+        return {key.removeprefix("comment_"): text for key, text in tags.items()}
+    return dict(tags)
 
 
 def unheld(
@@ -81,26 +79,26 @@ def unheld(
     """Lists the tags and flags that a container cannot store.
 
     Args:
-        format: FFmpeg's name of the container.
+        format: FFmpeg's name for the container.
         film: tags of the film.
         streams: number, tags and flags of each written stream.
     """
-    lost = [f"film: {key}" for key in _lacking(film, _FILM_TAGS.get(format))]
+    lost = [f"film: {key}" for key in _lost_keys(film, _FILM_TAGS.get(format))]
     for number, tags, flags in streams:
         flags_lost = flags & _DESCRIPTIVE & ~_FLAGS.get(format, Disposition(0))
         for flag, implied_by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):
             flags_lost &= ~Disposition[flag] if flags & Disposition[implied_by] else ~Disposition(0)
-        lost += [f"{number}: {key}" for key in _lacking(tags, _STREAM_TAGS.get(format), film)]
-        if format in _LETTERED and len(tags.get("language", "und")) != 3:
+        lost += [f"{number}: {key}" for key in _lost_keys(tags, _STREAM_TAGS.get(format), film)]
+        if format in _THREE_LETTERS and len(tags.get("language", "und")) != 3:
             lost.append(f"{number}: language {tags['language']}")
         lost += [f"{number}: flag {flag.name}" for flag in Disposition if flags_lost & flag]
     return lost
 
 
-def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
-    """Lists the keys that a container does not hold. If `held` is None, it holds all but the dates of streams.
+def _lost_keys(tags: Mapping[str, str], stored: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
+    """Lists the keys that a container cannot store. `stored`: keys that it can store; None if it can store all.
 
-    A stream's creation time is listed only if its day differs from the film's.
+    No container stores creation times of streams. These are listed only if the day differs from the film's.
     """
     return [
         name
@@ -110,6 +108,6 @@ def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, 
         and (
             text.partition("T")[0] != film.get(name, "").partition("T")[0]
             if name == "creation_time" and film is not None
-            else held is not None and name not in held
+            else stored is not None and name not in stored
         )
     ]

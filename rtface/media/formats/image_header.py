@@ -1,4 +1,4 @@
-"""Reads kind, size, further contents and coding from an image file's header.
+"""Reads format, size, additional contents and coding from an image file's header.
 
 PNG: W3C PNG 3rd edition; JPEG: ITU-T T.81, CIPA DC-007; AVIF: ISO/IEC 23008-12, AV1 in ISOBMFF.
 """
@@ -20,10 +20,10 @@ _KINDS = {
     **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp", b"8BPS": "psd"},
     **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "jxl"),
 }
-_PNG_PACKED = {b"iCCP", b"zTXt"}  # chunks that decoders decompress
+_PNG_COMPRESSED = {b"iCCP", b"zTXt"}  # chunks that decoders decompress
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
-_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # markers of segments with a length, and of the end
-_FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
+_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # markers of segments with a length, and the end marker
+_MOTION_PHOTO = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: images and sequences in HEVC (HEIC), and in any codec.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"mif2")
@@ -31,16 +31,17 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"mif2")
 STILL_ONLY = {"heic": "HEIC", "jxl": "JPEG XL", "psd": "PSD"}
 _SEQUENCES = (b"hevc", b"hevx", b"msf1", b"avis")
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
-"""Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
+"""Quantisation tables of luma and chroma, each with 64 steps of 1 to 255 in zigzag order."""
 
 
 def kind_of(data: bytes) -> str | None:
     """Returns an image's kind by its first bytes; None for anything else.
 
-    "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp"; "avif", "heic", "jp2", "jxl", "psd", "pnm" are only read.
+    rtface reads and writes "png", "jpeg", "webp", "tiff", "dpx", "exr" and "bmp". It only reads "avif", "heic", "jp2",
+    "jxl", "psd" and "pnm".
     """
-    for begin, kind in _KINDS.items():
-        if data.startswith(begin):
+    for signature, kind in _KINDS.items():
+        if data.startswith(signature):
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
@@ -54,8 +55,8 @@ def kind_of(data: bytes) -> str | None:
 
 
 def unread_kind(data: bytes) -> str:
-    """Returns the kind of an unsupported image, or "". FFmpeg opens some of them as films: of a single tile, of
-    one frame for each size, or of the file's contents."""
+    """Returns the kind of an unsupported image, or "". FFmpeg opens some of these as films: one tile of
+    HEIC, or each size of an ICO as a frame."""
     if data[4:8] == b"ftyp" and data[8:12] in _SEQUENCES:
         return "animated AVIF" if b"avis" in data[8:40] else "HEIC"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
@@ -86,7 +87,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
 
 
 def more_of(data: bytes) -> str:
-    """Describes a PNG's or JPEG's further frames, images or film. "" if it has none."""
+    """Describes what a PNG or JPEG contains besides its first image. Returns "" for nothing."""
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":
@@ -99,7 +100,7 @@ def more_of(data: bytes) -> str:
             )
             if images > 1:
                 return f"contains {images} images"
-            if _FILM.search(data):
+            if _MOTION_PHOTO.search(data):
                 return "contains a film (motion photo)"
     return ""
 
@@ -114,15 +115,15 @@ def _images(body: bytes) -> int:
 def avif_shape(data: bytes) -> tuple[int, bool, int]:
     """Reads rotation, mirroring and bit depth of an AVIF (ISO/IEC 23008-12).
 
-    Returns the clockwise quarter turns that make it upright, whether to mirror it afterwards, and the bits of a sample
-    (8, 10 or 12).
+    Returns the clockwise quarter turns that make the image upright, whether to mirror it afterwards, and the bits per
+    sample (8, 10 or 12).
     """
     head = data[: 1 << 20]
     turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
-    coded = re.search(rb"av1C..(.)", head, re.DOTALL)
-    flags = coded[1][0] if coded else 0
+    config = re.search(rb"av1C..(.)", head, re.DOTALL)
+    flags = config[1][0] if config else 0
     turns = -(turn[1][0] & 3) % 4 if turn else 0
-    if flip is not None and not flip[1][0] & 1:  # this mirroring swaps top and bottom
+    if flip is not None and not flip[1][0] & 1:  # swapping top and bottom equals a half turn and a mirroring
         turns = (turns + 2) % 4
     return turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
@@ -165,17 +166,17 @@ def frame_header(data: bytes) -> bytes:
 
 def quantisation_tables(data: bytes) -> Tables | None:
     """Returns a JPEG's quantisation tables. None if they are damaged, or missing before the first scan."""
-    by_number, used = dict[int, tuple[int, ...]](), list[int]()
+    tables_by_number, table_numbers = dict[int, tuple[int, ...]](), list[int]()
     try:
         for marker, body in segments(data):
             while marker == 0xDB and body:
-                wide, number = body[0] >> 4, body[0] & 15
-                steps = struct.unpack_from(">64H" if wide else ">64B", body, 1)
-                by_number[number] = tuple(min(max(step, 1), 255) for step in steps)
-                body = body[65 + 64 * bool(wide) :]  # one segment may hold several tables
+                is_16_bit, number = body[0] >> 4, body[0] & 15
+                steps = struct.unpack_from(">64H" if is_16_bit else ">64B", body, 1)
+                tables_by_number[number] = tuple(min(max(step, 1), 255) for step in steps)
+                body = body[65 + 64 * bool(is_16_bit) :]  # one segment may contain several tables
             if 0xC0 <= marker <= 0xC2:
-                used = [body[8 + 3 * n] for n in range(body[5])]
-        tables = [by_number[number] for number in used]
+                table_numbers = [body[8 + 3 * n] for n in range(body[5])]
+        tables = [tables_by_number[number] for number in table_numbers]
     except (struct.error, IndexError, KeyError):
         return None
     if not tables:
@@ -184,16 +185,16 @@ def quantisation_tables(data: bytes) -> Tables | None:
 
 
 def decodable(data: bytes) -> bytes:
-    """Drops compressed chunks (profile and text) from a PNG. Decoders would decompress them whatever their
-    size. Other kinds of images, and PNGs without such chunks, are returned unchanged."""
+    """Removes compressed chunks (profile and text) from a PNG. Decoders would decompress them without a
+    limit. Other kinds of images, and PNGs without such chunks, are returned unchanged."""
     if kind_of(data) != "png":
         return data
-    kept, at, begin = list[memoryview](), len(PNG), 0
-    whole = memoryview(data)
+    parts, at, part_start = list[memoryview](), len(PNG), 0
+    view = memoryview(data)
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
-        if kind in _PNG_PACKED:
-            kept.append(whole[begin:at])
-            begin = at + 12 + size
+        if kind in _PNG_COMPRESSED:
+            parts.append(view[part_start:at])
+            part_start = at + 12 + size
         at += 12 + size
-    return b"".join([*kept, whole[begin:]]) if kept else data
+    return b"".join([*parts, view[part_start:]]) if parts else data

@@ -14,14 +14,14 @@ from rtface.media.formats.color import HdrMetadata
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
 _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO, _BCP47 = 0x1654AE6B, 0xAE, 0x83, 0xE0, 0x22B59D
-_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
+_WIDTH, _HEIGHT, _UNIT = 0x54B0, 0x54BA, 0x54B2  # DisplayWidth, DisplayHeight, DisplayUnit
 _STEREO = 0x53B8
-_EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
-"""Displayed width of one eye's sample, relative to a sample of the whole picture, by stereo mode."""
-_FARTHEST = 1 << 62  # the largest offset to seek to
+_EYE_WIDTHS = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
+"""Displayed width of one eye's sample, relative to a sample of the whole picture, keyed by stereo mode."""
+_MAX_OFFSET = 1 << 62  # the largest offset to seek to
 _CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # hidden columns and rows: left, top, right, bottom
-_CLUSTER, _LONGEST_BYTES = 0x1F43B675, 1 << 24  # the element with frames; most bytes of a header
-_RATIO = 3  # the unit of a display size that is a ratio only
+_CLUSTER, _MAX_HEADER_BYTES = 0x1F43B675, 1 << 24  # the element with frames; maximum size of Tracks
+_RATIO = 3  # DisplayUnit of a display size that is only an aspect ratio
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # in the order of HdrMetadata: dark before bright
 
@@ -29,21 +29,21 @@ _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # in the order
 def hides_borders(data: bytes, number: int) -> bool:
     """Tells whether the Tracks element crops a video track's frames."""
     video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
-    return video is not None and any(_number(data, *video, kind) for kind in _CROP)
+    return video is not None and any(_read_uint(data, *video, kind) for kind in _CROP)
 
 
 def regional_languages(data: bytes) -> list[str]:
-    """Lists the languages of Tracks with a region or script. BCP 47, for example zh-Hant."""
-    places = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
-    tags = [data[slice(*place)].rstrip(b"\0").decode("ascii", "replace") for place in places if place]
+    """Lists languages in Tracks that have a region or script: BCP 47, for example zh-Hant."""
+    spans = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
+    tags = [data[slice(*span)].rstrip(b"\0").decode("ascii", "replace") for span in spans if span]
     return [tag for tag in dict.fromkeys(tags) if "-" in tag]
 
 
 def read_tracks(file: BinaryIO) -> bytes:
-    """Reads the body of the Tracks element. Empty if none precedes the frames."""
-    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
+    """Reads the body of the Tracks element. Returns b"" if none precedes the frames."""
+    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _MAX_OFFSET)
     for kind, body, size in level(file, origin):
-        if kind == _TRACKS and 0 < size < _LONGEST_BYTES:
+        if kind == _TRACKS and 0 < size < _MAX_HEADER_BYTES:
             file.seek(body)
             return file.read(size)
         if kind in (_TRACKS, _CLUSTER):
@@ -62,64 +62,64 @@ def note_picture(
     webm: bool = False,
 ) -> bool:
     """Writes a video track's shape, HDR and projection into a finished film. FFmpeg must have written the film. Nothing
-    after the header moves, because a Void element before Tracks gives room. If the room is too small, the HDR metadata
-    is left out, and False is returned.
+    after the header moves, because Tracks grows into a Void element before it. If the Void element is too small, the
+    HDR metadata is left out, and False is returned.
 
     Args:
         file: the film.
-        number: number of the track among the video tracks, from 0 on.
-        size: size of a frame, in samples.
-        aspect: aspect of a sample; None if it is unknown.
-        hdr: mastering display and light level.
+        number: index of the track among the video tracks.
+        size: width and height of a frame, in samples.
+        aspect: aspect ratio of a sample; None if it is unknown.
+        hdr: metadata of the mastering display and light level.
         projection: the Projection element; empty if there is none.
-        webm: whether the film is WebM, which gives sizes in pixels only.
+        webm: whether the film is WebM, which stores display sizes in pixels only.
     """
-    before = list[tuple[int, int, int]]()  # id, start and end of each element up to Tracks
+    header_elements = list[tuple[int, int, int]]()  # ID, start and end of elements up to Tracks
     at = origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
     for kind, body, length in level(file, origin):
-        before.append((kind, at, at := body + length))
+        header_elements.append((kind, at, at := body + length))
         if kind == _TRACKS:
             break
-    if not before or before[-1][0] != _TRACKS:
+    if not header_elements or header_elements[-1][0] != _TRACKS:
         return True
     file.seek(origin)
     data = file.read(at - origin)
-    parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
+    parts = [(kind, data[start - origin : end - origin]) for kind, start, end in header_elements]
     tracks = _with_video(parts[-1][1], number, size, aspect, hdr=hdr, projection=projection, webm=webm)
-    spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
-    free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
+    voids = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
+    free = len(parts[voids[0]][1]) + len(parts[-1][1]) - len(tracks) if voids else 0
     if tracks == parts[-1][1]:
         return True
     if free == 1:
         free, tracks = 0, longer(tracks)
-    if not spaces or free < 0:
+    if not voids or free < 0:
         if hdr is not None:
             note_picture(file, number, size, aspect, projection=projection, webm=webm)
         return False
     parts[-1] = _TRACKS, tracks
-    parts[spaces[0]] = _VOID, void(free) if free else b""
-    places, at = dict[int, int](), 0
+    parts[voids[0]] = _VOID, void(free) if free else b""
+    positions, at = dict[int, int](), 0
     for kind, part in parts:
-        places[kind], at = at, at + len(part)
-    whole = b"".join(_moved(part, places) if kind == _SEEK_HEAD else part for kind, part in parts)
+        positions[kind], at = at, at + len(part)
+    header = b"".join(_update_seek_head(part, positions) if kind == _SEEK_HEAD else part for kind, part in parts)
     file.seek(origin)
-    file.write(whole)
+    file.write(header)
     return True
 
 
 def _videos(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
     """Yields the video tracks of Tracks: start, body start, end."""
-    for kind, begin, body, end in elements(data, start, len(data)):
-        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
-            yield begin, body, end
+    for kind, element_start, body, end in elements(data, start, len(data)):
+        if kind == _TRACK and _read_uint(data, body, end, _TRACK_TYPE) == 1:
+            yield element_start, body, end
 
 
-def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | None:
-    return next(((body, stop) for kind, _, body, stop in elements(data, start, end) if kind == wanted), None)
+def _child(data: bytes, start: int, end: int, element_id: int) -> tuple[int, int] | None:
+    return next(((body, stop) for kind, _, body, stop in elements(data, start, end) if kind == element_id), None)
 
 
-def _number(data: bytes, start: int, end: int, wanted: int) -> int:
-    span = _child(data, start, end, wanted)
+def _read_uint(data: bytes, start: int, end: int, element_id: int) -> int:
+    span = _child(data, start, end, element_id)
     return int.from_bytes(data[slice(*span)], "big") if span else 0
 
 
@@ -127,17 +127,17 @@ def _uint(kind: int, value: int) -> bytes:
     return element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
 
 
-def _shown(size: tuple[int, int], aspect: Fraction | None, *, webm: bool) -> bytes:
+def _display_size(size: tuple[int, int], aspect: Fraction | None, *, webm: bool) -> bytes:
     """Returns the display size elements of a video track."""
     if aspect is None:
-        return b"" if webm else _uint(_SHOWN_UNIT, 4)
+        return b"" if webm else _uint(_UNIT, 4)
     if aspect == 1:
         return b""
-    shown = size[0] * aspect
-    if webm or shown.denominator == 1:
-        return _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, size[1])
-    ratio = shown / size[1]
-    return _uint(_SHOWN_WIDTH, ratio.numerator) + _uint(_SHOWN_HEIGHT, ratio.denominator) + _uint(_SHOWN_UNIT, _RATIO)
+    width = size[0] * aspect
+    if webm or width.denominator == 1:
+        return _uint(_WIDTH, round(width)) + _uint(_HEIGHT, size[1])
+    ratio = width / size[1]
+    return _uint(_WIDTH, ratio.numerator) + _uint(_HEIGHT, ratio.denominator) + _uint(_UNIT, _RATIO)
 
 
 def _with_video(
@@ -150,34 +150,34 @@ def _with_video(
     projection: bytes,
     webm: bool,
 ) -> bytes:
-    """Returns Tracks with new elements in one video track. A Void element fills the track if it gets shorter."""
+    """Returns Tracks with new elements in one video track. If the track gets shorter, a Void element fills it."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
     videos = list(_videos(tracks, body))
     if number >= len(videos):
         return tracks
-    begin, inner, stop = videos[number]
+    start, inner, stop = videos[number]
     track = [(kind, tracks[b:e], tracks[s:e]) for kind, s, b, e in elements(tracks, inner, stop)]
     new = b""
-    for kind, content, whole in track:
+    for kind, content, old in track:
         if kind == _VIDEO:
-            shape = aspect and aspect * _EYES.get(_number(content, 0, len(content), _STEREO), 1)
-            added = _shown(size, shape, webm=webm)
-            kept = b"".join(
+            shape = aspect and aspect * _EYE_WIDTHS.get(_read_uint(content, 0, len(content), _STEREO), 1)
+            display = _display_size(size, shape, webm=webm)
+            unchanged = b"".join(
                 content[s:e]
                 for k, s, _, e in elements(content, 0, len(content))
-                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR)
+                if k not in (_WIDTH, _HEIGHT, _UNIT, _VOID, _COLOUR)
             )
             colour = _child(content, 0, len(content), _COLOUR)
-            tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
-            new += element(_VIDEO, kept + added + projection + (element(_COLOUR, tones) if tones else b""))
+            tags = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
+            new += element(_VIDEO, unchanged + display + projection + (element(_COLOUR, tags) if tags else b""))
         elif kind != _VOID:
-            new += whole
+            new += old
     spare = stop - inner - len(new)
     new += void(spare) if spare > 1 else b""
-    new = element(_TRACK, new, inner - begin - 1)
-    rest = [(kind, tracks[s:e]) for kind, s, _, e in elements(tracks, body, len(tracks))]
-    data = b"".join(new if part == tracks[begin:stop] else part for kind, part in rest if kind != CRC)
-    return element(_TRACKS, (checksum(data) if rest[0][0] == CRC else b"") + data, body - 4)
+    new = element(_TRACK, new, inner - start - 1)
+    parts = [(kind, tracks[s:e]) for kind, s, _, e in elements(tracks, body, len(tracks))]
+    data = b"".join(new if part == tracks[start:stop] else part for kind, part in parts if kind != CRC)
+    return element(_TRACKS, (checksum(data) if parts[0][0] == CRC else b"") + data, body - 4)
 
 
 def _hdr(hdr: HdrMetadata) -> bytes:
@@ -188,18 +188,18 @@ def _hdr(hdr: HdrMetadata) -> bytes:
     return light + (element(_MASTERING, mastering) if mastering else b"")
 
 
-def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
-    """Returns SeekHead with new positions of moved elements, from the segment's start."""
+def _update_seek_head(seek_head: bytes, positions: dict[int, int]) -> bytes:
+    """Returns SeekHead with new positions of elements, relative to the segment's start."""
     _, body, _ = head(seek_head, 0) or (0, 0, 0)
-    new, checked = b"", False
+    new, has_checksum = b"", False
     for kind, start, inner, end in elements(seek_head, body, len(seek_head)):
         part = seek_head[start:end]
-        checked = checked or kind == CRC
-        if kind == _SEEK and (what := _number(seek_head, inner, end, _SEEK_ID)) in places:
+        has_checksum = has_checksum or kind == CRC
+        if kind == _SEEK and (target := _read_uint(seek_head, inner, end, _SEEK_ID)) in positions:
             part = element(
                 _SEEK,
                 b"".join(
-                    element(k, places[what].to_bytes(e - b, "big"), b - s - 2)
+                    element(k, positions[target].to_bytes(e - b, "big"), b - s - 2)
                     if k == _SEEK_POSITION
                     else seek_head[s:e]
                     for k, s, b, e in elements(seek_head, inner, end)
@@ -207,12 +207,12 @@ def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
                 inner - start - 2,
             )
         new += part if kind != CRC else b""
-    return element(_SEEK_HEAD, (checksum(new) if checked else b"") + new, body - 4)
+    return element(_SEEK_HEAD, (checksum(new) if has_checksum else b"") + new, body - 4)
 
 
 def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
-    """Yields consecutive elements of a file: id, body offset, size. Stops at the first invalid one."""
-    while at < _FARTHEST:
+    """Yields consecutive elements of a file: ID, body offset, size. Stops at the first invalid element."""
+    while at < _MAX_OFFSET:
         file.seek(at)
         parsed = head(file.read(12), 0)
         if parsed is None:
@@ -225,24 +225,24 @@ def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
 
 
 def head(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Returns an element's id, body offset and size (UNKNOWN if open-ended). None if the element is invalid."""
+    """Returns an element's ID, body offset and size (UNKNOWN if open-ended). Invalid elements return None."""
     if at >= len(data) or not data[at]:
         return None
     length = 9 - data[at].bit_length()
-    place = at + length
-    if length > 4 or place >= len(data) or not data[place]:
+    size_at = at + length
+    if length > 4 or size_at >= len(data) or not data[size_at]:
         return None
-    kind = int.from_bytes(data[at:place], "big")
-    width = 9 - data[place].bit_length()
-    coded = int.from_bytes(data[place : place + width], "big")
-    if place + width > len(data):
+    kind = int.from_bytes(data[at:size_at], "big")
+    width = 9 - data[size_at].bit_length()
+    size_field = int.from_bytes(data[size_at : size_at + width], "big")
+    if size_at + width > len(data):
         return None
-    size = coded & ((1 << 7 * width) - 1)
-    return kind, place + width, UNKNOWN if size == (1 << 7 * width) - 1 else size
+    size = size_field & ((1 << 7 * width) - 1)
+    return kind, size_at + width, UNKNOWN if size == (1 << 7 * width) - 1 else size
 
 
 def elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yields the elements of a body: id, start, body start, end."""
+    """Yields the elements of a body: ID, start, body start, end."""
     while start < end and (parsed := head(data, start)) is not None:
         kind, body, size = parsed
         if size < 0 or body + size > end:
@@ -258,14 +258,14 @@ def element(kind: int, body: bytes, width: int = 0) -> bytes:
     return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
 
 
-def longer(whole: bytes) -> bytes:
+def longer(encoded: bytes) -> bytes:
     """Returns an element with a length field that is one byte longer."""
-    kind, body, _ = head(whole, 0) or (0, 0, 0)
-    return element(kind, whole[body:], body - (kind.bit_length() + 7) // 8 + 1)
+    kind, body, _ = head(encoded, 0) or (0, 0, 0)
+    return element(kind, encoded[body:], body - (kind.bit_length() + 7) // 8 + 1)
 
 
 def checksum(body: bytes | bytearray) -> bytes:
-    """Returns the CRC-32 element for the rest of its parent."""
+    """Returns the CRC-32 element for the other elements of its parent."""
     return element(CRC, struct.pack("<I", zlib.crc32(body)))
 
 

@@ -14,7 +14,7 @@ _STEP_BYTES = 1 << 20
 
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yields type and size of top-level boxes. The last may be open-ended. Stops at the first invalid one."""
+    """Yields type and size of top-level boxes. The last may extend to the file's end. Stops at an invalid box."""
     at = 0
     while True:
         file.seek(at)
@@ -31,18 +31,18 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         at += size
 
 
-def find_bytes(file: BinaryIO, wanted: bytes, at: int, size: int) -> int:
-    """Returns the next offset at which bytes occur, or the file's end."""
+def find_bytes(file: BinaryIO, pattern: bytes, at: int, size: int) -> int:
+    """Returns the next offset of `pattern`, or `size` if there is none."""
     while at < size:
         file.seek(at)
-        if (offset := file.read(_STEP_BYTES).find(wanted)) >= 0:
+        if (offset := file.read(_STEP_BYTES).find(pattern)) >= 0:
             return at + offset
-        at += _STEP_BYTES - len(wanted) + 1
+        at += _STEP_BYTES - len(pattern) + 1
     return size
 
 
 def read_index(file: BinaryIO) -> tuple[int, bytearray]:
-    """Returns the offset and bytes of the first index (moov). Empty without one."""
+    """Returns the offset and bytes of the first index (moov). The bytes are empty if there is none."""
     at = 0
     for kind, length in boxes(file):
         if kind == b"moov":
@@ -63,13 +63,13 @@ def changed_index(file: BinaryIO) -> Generator[bytearray]:
 
 def cut_to_whole_fragments(file: BinaryIO) -> None:
     """Truncates a fragmented MP4 after its last whole fragment, if any."""
-    size, at, whole = file.seek(0, 2), 0, 0
+    size, at, last_end = file.seek(0, 2), 0, 0
     for kind, length in boxes(file):
         at += length
         if at <= size and kind == b"mdat":
-            whole = at
-    if at > size and whole:
-        file.truncate(whole)
+            last_end = at
+    if at > size and last_end:
+        file.truncate(last_end)
 
 
 _ENTRY_BYTES = 78  # bytes of a visual sample entry before its boxes
@@ -77,14 +77,14 @@ _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
-    """Locates a video track's first sample entry in a film from FFmpeg. Returns the boxes around the entry, and the
-    entry's body, which begins with the fixed fields."""
+    """Locates a video track's first sample entry in a film from FFmpeg. Returns the boxes that contain the entry, and
+    the entry's body, which starts with the fixed fields."""
     videos = [track for track in inner_boxes(moov, 8, len(moov), b"trak") if kind_of_track(moov, track) == b"vide"]
     if number >= len(videos):
         return None
-    inner = [find_box(moov, *videos[number], *_TO_ENTRIES[:depth]) or (0, 0) for depth in range(1, 5)]
-    start = inner[-1][0] + 8
-    return [(8, len(moov)), videos[number], *inner], (start + 8, start + struct.unpack_from(">I", moov, start)[0])
+    parents = [find_box(moov, *videos[number], *_TO_ENTRIES[:depth]) or (0, 0) for depth in range(1, 5)]
+    start = parents[-1][0] + 8
+    return [(8, len(moov)), videos[number], *parents], (start + 8, start + struct.unpack_from(">I", moov, start)[0])
 
 
 def hides_borders(file: BinaryIO, number: int) -> bool:
@@ -95,9 +95,9 @@ def hides_borders(file: BinaryIO, number: int) -> bool:
     first, end = entry[1]
     if not (clap := find_box(moov, first + _ENTRY_BYTES, end, b"clap")) or clap[1] - clap[0] < 16:
         return False
-    wide, wide_parts, high, high_parts = struct.unpack_from(">4I", moov, clap[0])
+    crop_width, width_divisor, crop_height, height_divisor = struct.unpack_from(">4I", moov, clap[0])
     width, height = struct.unpack_from(">HH", moov, first + 24)
-    return wide < width * wide_parts or high < height * high_parts
+    return crop_width < width * width_divisor or crop_height < height * height_divisor
 
 
 def note_picture(
@@ -110,39 +110,39 @@ def note_picture(
     boxes: bytes = b"",
 ) -> None:
     """Writes a video track's shape and boxes into a finished film's index. FFmpeg must have written the film. An index
-    that is not at the end of the file cannot grow; it only gets the shape.
+    that is not at the end of the file cannot grow, so it only gets the shape.
 
     Args:
         file: the film.
-        number: number of the track among the video tracks, from 0 on.
-        size: size of a frame, in samples.
-        aspect: aspect of a sample; players that ignore its box (pasp) use the width of the track.
-        hdr: mastering display and light level.
-        boxes: further boxes for the picture's sample description.
+        number: index of the track among the video tracks.
+        size: width and height of a frame, in samples.
+        aspect: aspect ratio of a sample. It sets the width of the track, for players that ignore the pasp box.
+        hdr: metadata of the mastering display and light level.
+        boxes: additional boxes for the track's sample description.
     """
     at, moov = read_index(file)
-    added, room = _light(hdr) + boxes, at + len(moov) == file.seek(0, 2)
+    new_boxes, can_grow = _hdr_boxes(hdr) + boxes, at + len(moov) == file.seek(0, 2)
     entry, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
     track = find_box(moov, *entry[0][1], b"tkhd") if entry else None
     if track and 0 < width < 1 << 32:
         struct.pack_into(">I", moov, track[1] - 8, width)
-    if entry and added and room:
-        around, (start, end) = entry
-        place = start + _ENTRY_BYTES
-        while place + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, place)[0]) <= end - place:
-            place += size_of
-        moov[place:place] = added
-        for box, _ in (*around, (start, end)):
-            struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
+    if entry and new_boxes and can_grow:
+        parents, (start, end) = entry
+        point = start + _ENTRY_BYTES
+        while point + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, point)[0]) <= end - point:
+            point += size_of
+        moov[point:point] = new_boxes
+        for box, _ in (*parents, (start, end)):
+            struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(new_boxes))
     file.seek(at)
     file.write(moov)
 
 
 def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) -> None:
-    """Writes the language of each track, and disables the tracks in `off`. Players show those only on request.
+    """Writes the language of each track, and disables the tracks in `off`. Players show disabled ones only on request.
 
-    FFmpeg's MOV writer has numbers for some languages only, and no number for codes such as deu and swe. Its MOV and
-    MP4 writers enable the first track of a kind if no track of that kind is a default.
+    FFmpeg's MOV writer omits languages for which it has no number, such as deu and swe. FFmpeg's writers enable
+    the first track of a kind if no track of this kind is a default.
     """
     with changed_index(file) as moov:
         tracks = zip(inner_boxes(moov, 8, len(moov), b"trak"), languages, strict=False)
@@ -152,12 +152,14 @@ def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) 
             media = find_box(moov, *track, b"mdia", b"mdhd")
             if media and len(language) == 3 and language.isascii() and language.islower():
                 first, second, third = (ord(letter) - 0x60 for letter in language)
-                place = clock_of(moov, media)[2]  # field of the duration; the language follows it
-                struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
+                duration = clock_of(moov, media)[2]  # field of the duration; the language follows it
+                struct.pack_into(
+                    ">H", moov, duration[0] + struct.calcsize(duration[1]), first << 10 | second << 5 | third
+                )
 
 
-def _light(hdr: HdrMetadata | None) -> bytes:
-    """Returns boxes of mastering display and light level. The primaries are in HEVC's order: green, blue, red."""
+def _hdr_boxes(hdr: HdrMetadata | None) -> bytes:
+    """Returns boxes of mastering display and light level. The primaries have HEVC's order: green, blue, red."""
     boxes = b""
     if hdr and hdr.primaries and hdr.luminance:
         rx, ry, gx, gy, bx, by, wx, wy = (round(value * 50_000) for value in hdr.primaries)
@@ -177,19 +179,19 @@ Span = tuple[int, int]
 """A box's body: start and end."""
 
 
-def inner_boxes(data: bytearray, start: int, end: int, wanted: bytes = b"") -> Iterator[Span]:
-    """Yields the boxes directly inside a body: all, or those of one type. Stops at the first invalid one."""
+def inner_boxes(data: bytearray, start: int, end: int, name: bytes = b"") -> Iterator[Span]:
+    """Yields the boxes directly inside a body, all or of type `name`. Stops at the first invalid box."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if size < 8 or start + size > end:
             return
-        if wanted in (b"", kind):
+        if name in (b"", kind):
             yield start + 8, start + size
         start += size
 
 
 def find_box(data: bytearray, start: int, end: int, *names: bytes) -> Span | None:
-    """Returns the first box of the path ``names`` inside a body."""
+    """Returns the first box at the path ``names`` inside a body."""
     for name in names:
         span = next(inner_boxes(data, start, end, name), None)
         if span is None:
@@ -199,18 +201,18 @@ def find_box(data: bytearray, start: int, end: int, *names: bytes) -> Span | Non
 
 
 Field = tuple[int, str]
-"""Offset and `struct` format of a number (32 or 64 bit by the box's version)."""
+"""Offset and `struct` format of a number, which has 32 or 64 bits depending on the box's version."""
 
 
 def kind_of_track(moov: bytearray, track: Span) -> bytes:
-    """Returns the handler type of a track: vide, soun …; b"" without one."""
+    """Returns the handler type of a track: vide, soun …; b"" if missing."""
     handler = find_box(moov, *track, b"mdia", b"hdlr")
     return bytes(moov[handler[0] + 8 : handler[0] + 12]) if handler else b""
 
 
 def clock_of(data: bytearray, head: Span) -> tuple[int, int, Field]:
-    """Returns ticks a second, duration and duration field of mvhd or mdhd."""
-    wide = data[head[0]] == 1
-    at = head[0] + (20 if wide else 12)
-    field = (at + 4, ">Q" if wide else ">I")
+    """Reads mvhd or mdhd: ticks per second, duration, field of the duration."""
+    is_64_bit = data[head[0]] == 1
+    at = head[0] + (20 if is_64_bit else 12)
+    field = (at + 4, ">Q" if is_64_bit else ">I")
     return struct.unpack_from(">I", data, at)[0], struct.unpack_from(field[1], data, field[0])[0], field

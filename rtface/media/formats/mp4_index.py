@@ -24,12 +24,12 @@ _REQUIRED: dict[bytes, set[bytes]] = {
 }
 
 
-_FRAGMENT = b"\0\0\0\x10mfhd"  # in the head of each fragment
-_PADDING_BYTES = 16  # most bytes of a fragment that its index may leave out: some writers align data
+_FRAGMENT = b"\0\0\0\x10mfhd"  # part of the header of each fragment
+_PADDING_BYTES = 16  # maximum of unlisted bytes per fragment; some writers align data
 
 
 def is_whole(file: BinaryIO) -> bool:
-    """Tells whether the index is consistent and its samples exist. In a fragmented film, it must list all data."""
+    """Tells whether the index is consistent and its samples exist. The index of a fragmented film lists all data."""
     try:
         _check(file)
     except (ValueError, struct.error):
@@ -50,8 +50,8 @@ def _check(file: BinaryIO) -> None:
             data = bytearray(file.read(length))
             _check_filled(data, 8, length, kind)
             if kind == b"moov":
-                index, rules = kind, find_box(data, 8, length, b"mvex")
-                for start, _ in inner_boxes(data, *rules, b"trex") if rules else ():
+                index, defaults = kind, find_box(data, 8, length, b"mvex")
+                for start, _ in inner_boxes(data, *defaults, b"trex") if defaults else ():
                     sizes[struct.unpack_from(">I", data, start + 4)[0]] = struct.unpack_from(">I", data, start + 16)[0]
                 indexed += sum(_in_track(data, track, size) for track in inner_boxes(data, 8, length, b"trak"))
             else:
@@ -65,14 +65,14 @@ def _check(file: BinaryIO) -> None:
 
 
 def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
-    """Raises ValueError if boxes leave gaps, exceed the end or are missing."""
+    """Raises ValueError if boxes leave gaps, exceed `end` or are missing."""
     if end > len(data):
         raise ValueError("an index that contradicts itself or the file")
     names = set[bytes]()
     while start + 8 <= end and any(data[start : start + 8]):
         size, name = struct.unpack_from(">I4s", data, start)
-        hidden = kind == b"moov" and name not in (b"trak", b"free", b"skip") and data.startswith(b"tkhd", start + 12)
-        if size < 8 or start + size > end or hidden:
+        damaged = kind == b"moov" and name not in (b"trak", b"free", b"skip") and data.startswith(b"tkhd", start + 12)
+        if size < 8 or start + size > end or damaged:
             raise ValueError("an index that contradicts itself or the file")
         if name in _REQUIRED:
             _check_filled(data, start + 8, start + size, name)
@@ -83,18 +83,18 @@ def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
 
 
 def _in_track(data: bytearray, track: Span, size: int) -> int:
-    """Counts the sample bytes that a track's tables list. 0 if the tables do not list samples one by one."""
+    """Counts the sample bytes in a track's tables. Returns 0 if sample sizes are compact (stz2)."""
     tables = find_box(data, *track, b"mdia", b"minf", b"stbl") or track
     sizes, wide = (find_box(data, *tables, name) for name in (b"stsz", b"co64"))
-    places = wide or find_box(data, *tables, b"stco")
-    if not sizes or not places:
+    offsets = wide or find_box(data, *tables, b"stco")
+    if not sizes or not offsets:
         if find_box(data, *tables, b"stz2"):
             return 0
         raise ValueError("an index that contradicts itself or the file")
-    if keys := find_box(data, *tables, b"stss"):
-        read_table(data, keys, 1)
-    each, count = struct.unpack_from(">2I", data, sizes[0] + 4)
-    starts = read_table(data, places, 1, ">u8" if wide else ">u4")[:, 0]
+    if sync_samples := find_box(data, *tables, b"stss"):
+        read_table(data, sync_samples, 1)
+    fixed, count = struct.unpack_from(">2I", data, sizes[0] + 4)
+    starts = read_table(data, offsets, 1, ">u8" if wide else ">u4")[:, 0]
     runs, times = (
         read_table(data, find_box(data, *tables, name) or sizes, n) for name, n in ((b"stsc", 3), (b"stts", 2))
     )
@@ -102,11 +102,11 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
     if (np.diff(firsts) < 0).any():
         raise ValueError("an index that contradicts itself or the file")
     chunks, timed = np.repeat(runs[:, 1], np.diff(firsts)), int(times[:, 0].sum())
-    few, many = sorted((count, int(chunks.sum())))
-    if few < many == timed or timed == 0 < count:  # two of the three counts agree on more: samples are lost
+    fewer, more = sorted((count, int(chunks.sum())))
+    if fewer < more == timed or timed == 0 < count:  # the third count lacks samples that the two others agree on
         raise ValueError("an index that contradicts itself or the file")
-    if each:
-        return each * count
+    if fixed:
+        return fixed * count
     bounds = np.append(0, np.cumsum(read_table(data, (sizes[0] + 4, sizes[1]), 1)[:, 0]))
     ends = np.append(0, np.cumsum(chunks)).clip(0, count)
     if len(starts) == len(chunks) and (starts + np.diff(bounds[ends])).max(initial=0) > size:
@@ -116,16 +116,16 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
 
 def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:
     """Counts the sample bytes that a fragment lists for a track."""
-    rules, _ = find_box(data, *track, b"tfhd") or track
-    flags, number = struct.unpack_from(">2I", data, rules)
-    each, indexed = sizes.get(number, 0), 0
+    header, _ = find_box(data, *track, b"tfhd") or track
+    flags, number = struct.unpack_from(">2I", data, header)
+    size, indexed = sizes.get(number, 0), 0
     if flags & 0x10:  # the size follows an offset, a description and a duration
-        each = struct.unpack_from(">I", data, rules + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
+        size = struct.unpack_from(">I", data, header + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
     for start, end in inner_boxes(data, *track, b"trun"):
         flags, count = struct.unpack_from(">2I", data, start)
-        width, begin = (flags & 0xF00).bit_count(), start + 8 + 4 * (flags & 1) + (flags & 4)
-        if begin + 4 * width * count != end:
+        width, entries_at = (flags & 0xF00).bit_count(), start + 8 + 4 * (flags & 1) + (flags & 4)
+        if entries_at + 4 * width * count != end:
             raise ValueError("an index that contradicts itself or the file")
-        entries = np.frombuffer(data, ">u4", width * count, begin).reshape(count, -1) if width else None
-        indexed += each * count if entries is None or not flags & 0x200 else int(entries[:, (flags & 0x100) >> 8].sum())
+        entries = np.frombuffer(data, ">u4", width * count, entries_at).reshape(count, -1) if width else None
+        indexed += size * count if entries is None or not flags & 0x200 else int(entries[:, (flags & 0x100) >> 8].sum())
     return indexed

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rtface.frame import Float32
 
-# AC quantisers of VP9 and AV1 by index (AV1 specification, 7.12.2): corners of a piecewise linear curve, whose error
-# for 10 bits is below 1 %. The curve for 12 bits differs little from that for 10, except close to lossless.
+# Points of the AC quantiser curves of VP9 and AV1 by index (AV1 specification, 7.12.2). Linear interpolation has an
+# error below 1 % at 10 bits. The curve for 10 bits also serves for 12 bits: the two differ only close to lossless.
 _AC_8 = (
     (0, 4),
     (1, 8),
@@ -75,10 +75,10 @@ _AC_10 = (
     (249, 6512),
     (255, 7312),
 )
-# The same corners for VP8 (RFC 6386, 14.1).
+# Points of the curve of VP8 (RFC 6386, 14.1).
 _AC_VP8 = ((0, 4), (54, 58), (83, 116), (102, 173), (116, 229), (118, 239), (119, 245), (120, 249), (127, 284))
-# JPEG coefficients whose steps are averaged, in zigzag order.
-_LOW = slice(1, 21)
+# Positions in zigzag order of the JPEG coefficients whose steps are averaged.
+_AVERAGED = slice(1, 21)
 
 
 def qp_steps(qp: NDArray[np.signedinteger[Any]]) -> Float32:
@@ -87,22 +87,22 @@ def qp_steps(qp: NDArray[np.signedinteger[Any]]) -> Float32:
 
 
 def vpx_steps(index: NDArray[np.signedinteger[Any]], bits: int) -> Float32:
-    """Converts VP9 or AV1 quantiser indices to steps. `bits` is the depth of a sample. Indices are clipped to 0…255."""
-    table = _between(_AC_10, 32) if bits > 8 else _between(_AC_8, 8)
+    """Converts VP9 or AV1 quantiser indices to steps. `bits`: bits per sample. Indices are clipped to 0…255."""
+    table = _interpolate(_AC_10, 32) if bits > 8 else _interpolate(_AC_8, 8)
     return table[np.clip(index, 0, 255)]
 
 
 def vp8_table() -> Float32:
     """Returns the steps of VP8's 128 quantiser indices."""
-    return _between(_AC_VP8, 2)
+    return _interpolate(_AC_VP8, 2)
 
 
 @cache
-def _between(corners: tuple[tuple[int, int], ...], unit: int) -> Float32:
-    x, y = np.array(corners).T
-    return np.asarray(np.interp(np.arange(x[-1] + 1), x, y) / unit, np.float32)
+def _interpolate(points: tuple[tuple[int, int], ...], unit: int) -> Float32:
+    index, steps = np.array(points).T
+    return np.asarray(np.interp(np.arange(index[-1] + 1), index, steps) / unit, np.float32)
 
 
 def jpeg_step(luma: Sequence[int]) -> float:
     """Returns the mean step of a JPEG's quantisation table. The table has 64 steps in zigzag order."""
-    return float(np.exp2(np.log2(np.array(luma[_LOW], np.float64)).mean()))
+    return float(np.exp2(np.log2(np.array(luma[_AVERAGED], np.float64)).mean()))

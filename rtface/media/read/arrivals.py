@@ -1,4 +1,4 @@
-"""Tells stored films from live sources by packet arrival. Frames without timestamps get their arrival times."""
+"""Distinguishes stored films from live sources by packet arrival. Frames without timestamps get their arrival times."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from rtface.media.read.pipe import PipeReader
 
 PROBE_S, PROBE_PACKETS, LEAST_PACKETS = 0.5, 2000, 4
 """Length of the arrival probe in seconds, and its maximum and minimum number of packets."""
-# The last seconds of the probe, which decide. A source is a stored film if it is faster than this multiple of real time
-# or, without timestamps, than this number of frames a second.
-_PROBE_END_S, _FILM_SPEED, _MOST_RATE = 0.3, 2.0, 240
-# Shortest gap in seconds between packets that arrived separately; usual frame rates, to which others are rounded.
-_ONE_BY_ONE_S = 0.002
-_RATES = tuple(map(Fraction, (1, 2, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60, 90, 120)))
+# Only the last seconds of the probe decide. A source is a stored film if it is faster than _FILM_SPEED times real time
+# or, without timestamps, than _MAX_LIVE_RATE frames per second.
+_PROBE_END_S, _FILM_SPEED, _MAX_LIVE_RATE = 0.3, 2.0, 240
+_SEPARATE_S = 0.002  # minimum gap between packets that arrived separately
+# Measured frame rates are rounded to one of these.
+_USUAL_RATES = tuple(map(Fraction, (1, 2, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60, 90, 120)))
 # Unit of arrival times, and limits of the buffer in packets and bytes.
-_BASE, _WAITING, _WAITING_BYTES = Fraction(1, 90_000), 8192, 256 << 20
+_BASE, _MAX_PACKETS, _MAX_BYTES = Fraction(1, 90_000), 8192, 256 << 20
 
 Arrival: TypeAlias = "tuple[av.Packet[Any], float]"
 
@@ -42,13 +42,13 @@ def stamp_of(packet: av.Packet[Any]) -> float | None:
 
 
 def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival], seconds: float = PROBE_S) -> None:
-    """Moves the first `seconds` of packets of a stream to `first`."""
-    began, count = None, 0
+    """Moves packets to `first` until those of `leading` span `seconds`."""
+    start, count = None, 0
     for packet, arrived in packets:
         first.append((packet, arrived))
         if packet.stream is leading:
-            began, count = arrived if began is None else began, count + 1
-            if arrived - began >= seconds or count >= PROBE_PACKETS:
+            start, count = arrived if start is None else start, count + 1
+            if arrived - start >= seconds or count >= PROBE_PACKETS:
                 return
 
 
@@ -61,37 +61,38 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
         arrivals: arrival times of the source's packets in seconds.
         timed: whether the source has timestamps; without them, it is a film if its rate exceeds that of any camera.
     """
-    first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # the pause before a burst counts
+    first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # includes the pause before a burst
     times = [stamp for stamp in stamps[first:] if stamp is not None]
     if len(arrivals) - first <= LEAST_PACKETS or (timed and not times):
         return False
-    passed = arrivals[-1] - arrivals[first]
-    fast = max(times) - min(times) > _FILM_SPEED * passed if timed else len(arrivals) - first > _MOST_RATE * passed
+    span = arrivals[-1] - arrivals[first]
+    fast = max(times) - min(times) > _FILM_SPEED * span if timed else len(arrivals) - first > _MAX_LIVE_RATE * span
     return fast or arrivals[-1] - arrivals[0] < PROBE_S  # `PROBE_PACKETS` came in less time
 
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
     """Returns the usual frame rate closest to the packet rate. Returns None if no packets came separately. Bursts and a
     busy computer lower measured rates, so the higher of two measurements is right."""
-    late = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
-    arrivals = late if len(late) >= LEAST_PACKETS else arrivals
-    gaps = [after - before for before, after in pairwise(arrivals)]
-    single = [gap for gap in gaps if gap > _ONE_BY_ONE_S]
-    if not single:
+    recent = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
+    arrivals = recent if len(recent) >= LEAST_PACKETS else arrivals
+    gaps = [b - a for a, b in pairwise(arrivals)]
+    separate = [gap for gap in gaps if gap > _SEPARATE_S]
+    if not separate:
         return None
-    rest = gaps[gaps.index(single[0]) :]
-    rate = max(len(rest) / sum(rest), 1 / median(single))
-    return min(_RATES, key=lambda usual: abs(log(usual / rate)))
+    from_first = gaps[gaps.index(separate[0]) :]
+    rate = max(len(from_first) / sum(from_first), 1 / median(separate))
+    return min(_USUAL_RATES, key=lambda usual: abs(log(usual / rate)))
 
 
 class ArrivingPackets:
     """Yields packets of an input without timestamps and length. A thread reads the packets from `InputContainer.demux`,
-    so that the sender need not wait for the processing. Packets of a live source get their arrival times as `dts`.
+    so that the sender does not have to wait for processing. Packets of a live source get their arrival times as `dts`.
 
     Args:
-        container, video: the input, and its only stream, whose time base is changed.
+        container: the input.
+        video: its only stream, whose time base is changed.
         stop: event that ends the input when it is set.
-        pipe: the pipe that is read, if any; it knows when the bytes arrived that FFmpeg probed.
+        pipe: the pipe that is read, if any; it knows when the bytes of a packet arrived.
 
     Attributes:
         full: whether the buffer was full, so that the live source had to wait.
@@ -102,30 +103,30 @@ class ArrivingPackets:
         video.time_base = _BASE
         self._first: deque[Arrival] = deque()
         self._rate: Fraction | None = None
-        self._zero: float | None = None
+        self._start: float | None = None
         self._idle, self.full = True, False
-        self._items = self._buffered()
+        self._items = self._start_reading()
 
     def __iter__(self) -> Iterator[av.Packet[Any]]:
         """Yields the remaining packets. After an FFmpegError, a new iteration continues after the fault."""
         try:
-            if self._zero is None:
+            if self._start is None:
                 look_at(self._items, self._video, self._first)
                 arrivals = [at for _, at in self._first] or [0.0]
-                slow = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
-                self._zero, self._rate = arrivals[0], rate_of_arrivals(arrivals) if slow else None
+                is_live = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
+                self._start, self._rate = arrivals[0], rate_of_arrivals(arrivals) if is_live else None
                 if self._rate is not None:  # packets of the backlog get times at that rate, too
                     # A sender that was blocked sends its backlog as fast as we read it.
-                    kept = next((n for n, (a, b) in enumerate(pairwise(arrivals), 1) if (b - a) * self._rate > 0.5), 1)
-                    for n in range(kept):
-                        self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
-                    self._zero = self._first[0][1]
+                    late = next((n for n, (a, b) in enumerate(pairwise(arrivals), 1) if (b - a) * self._rate > 0.5), 1)
+                    for n in range(late):
+                        self._first[n] = self._first[n][0], arrivals[late] - float((late - n) / self._rate)
+                    self._start = self._first[0][1]
             while self._first:
-                yield self._stamped(*self._first.popleft())
+                yield self._set_times(*self._first.popleft())
             for packet, arrived in self._items:
-                yield self._stamped(packet, arrived)
+                yield self._set_times(packet, arrived)
         except av.FFmpegError:
-            self._items = self._buffered()
+            self._items = self._start_reading()
             raise
 
     def close(self) -> bool:
@@ -133,19 +134,19 @@ class ArrivingPackets:
         self._items.close()
         return self._idle
 
-    def _stamped(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
-        packet.pts, packet.dts, packet.duration = None, None, 0  # packets of a stored film stay without times
+    def _set_times(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
+        packet.pts, packet.dts, packet.duration = None, None, 0  # packets of a stored film get no times
         if self._rate is not None and packet.size:
-            packet.time_base, packet.dts = _BASE, round((arrived - (self._zero or 0.0)) / _BASE)
+            packet.time_base, packet.dts = _BASE, round((arrived - (self._start or 0.0)) / _BASE)
         return packet
 
-    def _buffered(self) -> Generator[Arrival]:
+    def _start_reading(self) -> Generator[Arrival]:
         return buffer(
             self._read(),
-            _WAITING,
+            _MAX_PACKETS,
             name="arrivals",
             weigh=lambda item: item[0].size,
-            most=_WAITING_BYTES,
+            most=_MAX_BYTES,
             stop=self._stop.is_set,
         )
 

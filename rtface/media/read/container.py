@@ -28,23 +28,24 @@ from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
-# Bytes of an audio stream to probe, and largest offset of its first packet: FFmpeg keeps all data before it in memory.
+# Bytes to probe from an audio stream's first packet on; largest offset of that packet, because FFmpeg keeps all data
+# before it in memory.
 _SOUND_BYTES, FARTHEST = 1 << 20, 64 << 20
-_DEEP = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
-_UNANNOUNCED = "flv", "mpegts"  # formats whose header need not list all streams
-_USUAL_BYTES = 5_000_000  # FFmpeg's default probesize
+_DEEP_PROBE = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
+_INCOMPLETE_HEADERS = "flv", "mpegts"  # formats whose headers may omit streams
+_DEFAULT_PROBE_BYTES = 5_000_000  # FFmpeg's default probesize
 
-# 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
+# 100 megapixels: three times 8K. A frame of that size occupies 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 
 NO_TIMES = 0x80
-"""FFmpeg's flag of a format without timestamps."""
-# Timeouts of a network source in seconds: for opening it, and for reading a packet with all attempts to reconnect.
+"""FFmpeg's flag for formats without timestamps (AVFMT_NOTIMESTAMPS)."""
+# Timeouts of a network source in seconds: for opening it, and for reading a packet, including attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 NETWORK = (
     "crypto,data,ffrtmphttp,ftp,http,httpproxy,https,mmsh,mmst,rtmp,rtmps,rtmpt,rtmpts,rtp,srtp,tcp,tls,udp,udplite"
 )
-"""FFmpeg's protocols for an address: a playlist from there must not open files of this machine."""
+"""Protocols that FFmpeg may use for a URL. They exclude files, so that a remote playlist cannot open local files."""
 # If a connection ends or stalls before Content-Length bytes, FFmpeg requests the rest (a byte range) after 0, 1 and 3
 # seconds. Protocols and formats ignore options that they do not know.
 NETWORK_OPTIONS = {
@@ -54,7 +55,7 @@ NETWORK_OPTIONS = {
     "reconnect_delay_max": "3",
     "rw_timeout": "5000000",
     "seg_max_retry": "3",
-    "http_multiple": "0",  # fetch no second segment of each variant before one is chosen
+    "http_multiple": "0",  # otherwise, two segments of each variant are fetched before one is chosen
 }
 
 
@@ -63,7 +64,7 @@ def open_container(
     reader: PipeReader | FileReader | None = None,
     more: Mapping[str, str] | None = None,
 ) -> InputContainer:
-    """Opens any input that PyAV can open. Its content decides, not its name.
+    """Opens any input that PyAV can open. The content determines the format, not the name.
 
     Args:
         path: a file or URL.
@@ -72,7 +73,7 @@ def open_container(
 
     Raises:
         InputMissing: the file does not exist or may not be read.
-        InputError: the file is empty, cut off, or neither film nor image.
+        InputError: the file is empty, cut off, or neither a film nor an image.
         UsageError: the file is an image of an unsupported kind.
     """
     name = shown(path)
@@ -80,10 +81,10 @@ def open_container(
     if not is_url(path):
         _check_file(Path(path), name)
         if is_playlist(path) and names_itself(Path(path)):
-            raise InputError("{name}: lists itself as a part; correct the list", code="list_names_itself", name=name)
+            raise InputError("{name}: refers to itself; correct the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
-        url = f"file:{url}"  # else "a:b.mp4" would be taken for a protocol
-        # Local playlists and session descriptions may not open the network, and if named like a film, no files either.
+        url = f"file:{url}"  # otherwise, "a:b.mp4" would be parsed as a protocol
+        # Local playlists and session descriptions must not open the network, nor files if they are named like a film.
         files = "" if reader is not None and not is_playlist(path) else "file,"
         options = {"protocol_whitelist": f"{files}crypto,data"}
     try:
@@ -94,11 +95,11 @@ def open_container(
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
         film = None if is_playlist(path) else reader
-        if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
+        if isinstance(film, FileReader) and (probe_bytes := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = _DEEP | {"probesize": str(max(sized, _USUAL_BYTES))}
-            container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
+            probe_options = _DEEP_PROBE | {"probesize": str(max(probe_bytes, _DEFAULT_PROBE_BYTES))}
+            container = open_input(reader, container_options=options | {"export_xmp": "1"} | probe_options)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(
@@ -107,7 +108,7 @@ def open_container(
                 name=name,
                 why=error.strerror,
             ) from error
-        raise _refused(path, name, error) from error
+        raise _open_error(path, name, error) from error
     if not is_url(path) and (refusal := disguised(path, container)):
         container.close()
         raise refusal
@@ -122,28 +123,28 @@ def is_silent(stream: Stream) -> bool:
 
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """Returns how many bytes FFmpeg must probe to know all audio streams. Returns 0 if it knows them already."""
-    status, sounds = Path(path).stat(), container.streams.audio
-    if not any(map(is_silent, sounds)) and (sounds or container.format.name not in _UNANNOUNCED):
+    status, audio_streams = Path(path).stat(), container.streams.audio
+    if not any(map(is_silent, audio_streams)) and (audio_streams or container.format.name not in _INCOMPLETE_HEADERS):
         return 0
-    return _find_sounds(os.fspath(path), bool(sounds), status.st_size, status.st_mtime_ns)
+    return _bytes_to_probe(os.fspath(path), bool(audio_streams), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=16)
-def _find_sounds(path: str, announced: bool, *_: int) -> int:
-    size, deep = 0, {} if announced else _DEEP | {"probesize": str(FARTHEST)}
+def _bytes_to_probe(path: str, declared: bool, *_: int) -> int:
+    size, options = 0, {} if declared else _DEEP_PROBE | {"probesize": str(FARTHEST)}
     with (
         closing(FileReader(path)) as reader,
         suppress(av.FFmpegError),
-        open_input(reader, container_options={"protocol_whitelist": "crypto,data"} | deep) as container,
+        open_input(reader, container_options={"protocol_whitelist": "crypto,data"} | options) as container,
     ):
-        if not announced:
+        if not declared:
             return FARTHEST if container.streams.audio else 0
-        silent = {stream.index for stream in container.streams.audio if is_silent(stream)}
+        missing = {stream.index for stream in container.streams.audio if is_silent(stream)}
         for packet in container.demux():
-            if packet.size and packet.stream_index in silent:
-                silent.discard(packet.stream_index)
+            if packet.size and packet.stream_index in missing:
+                missing.discard(packet.stream_index)
                 size = (packet.pos or 0) + _SOUND_BYTES
-            if not silent or (packet.pos or 0) > FARTHEST:
+            if not missing or (packet.pos or 0) > FARTHEST:
                 break
     return size
 
@@ -158,7 +159,7 @@ def _check_file(path: Path, name: str) -> None:
             "{name}: cannot be read ({why})", code="input_unreadable", name=name, why=error.strerror
         ) from error
     if stat.S_ISDIR(status.st_mode):
-        raise InputError("{name}: is a folder; name a file", code="film_folder", name=name)
+        raise InputError("{name}: is a folder; specify a file", code="film_folder", name=name)
     if (reader := file_reader(path)) is not None:
         with closing(reader):
             head = reader.read(64)
@@ -166,7 +167,7 @@ def _check_file(path: Path, name: str) -> None:
             raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
         if kind := STILL_ONLY.get(kind_of(head) or ""):
             raise UsageError(
-                "{name} is an image ({kind}) that cannot become a film; name an image as OUTPUT, such as .png or .jpg",
+                "{name} is an image ({kind}) that cannot become a film; specify an image as OUTPUT, such as .png",
                 code="image_as_film",
                 name=name,
                 kind=kind,
@@ -180,7 +181,7 @@ def _check_file(path: Path, name: str) -> None:
             )
 
 
-def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
+def _open_error(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
     if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
         if (refusal := disguised(path)) is not None:
             return refusal
@@ -203,7 +204,7 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 
 
 def error_text(error: av.FFmpegError) -> str:
-    """Describes an error of a source. FFmpeg calls our network timeout "Immediate exit requested"."""
+    """Describes an error of a source. Replaces "Immediate exit requested", FFmpeg's text for our network timeout."""
     return "it does not answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
@@ -223,11 +224,11 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
     if not usable:
         what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
         raise InputError(
-            "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
+            "{name}: has no video (only {what}); specify a film or an image", code="no_video", name=name, what=what
         )
-    line, variants = None, variants_of(container)
+    note, variants = None, variants_of(container)
     if variants:
-        chosen, line = choose_variant(variants, variant, name)
+        chosen, note = choose_variant(variants, variant, name)
     else:
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
@@ -248,13 +249,13 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             megapixels=context.width * context.height // 1_000_000,
             most=MAX_PIXELS // 1_000_000,
         )
-    context.flags |= Flags.unaligned  # else decoders show columns that the header crops at the left
+    context.flags |= Flags.unaligned  # otherwise, decoders output columns that the header crops at the left
     if variants:
-        kept = kept_streams(container, chosen)
+        kept_by_variant = kept_streams(container, chosen)
         for stream in container.streams:  # FFmpeg reads subtitles of a playlist only on request
-            stream.discard = Discard.default if stream in kept else Discard.all
+            stream.discard = Discard.default if stream in kept_by_variant else Discard.all
     if variants or len(usable) == 1:
-        return chosen, line
+        return chosen, note
     return chosen, (
         f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, the others are copied"
     )
@@ -274,7 +275,7 @@ def time_base_of(stream: Stream) -> Fraction:
 
 
 def codec_of(stream: Stream) -> str:
-    """Returns FFmpeg's name of a stream's codec, or "" if unknown."""
+    """Returns FFmpeg's name for a stream's codec, or "" if unknown."""
     context: Any = stream.codec_context
     return (getattr(stream, "name", None) or "") if context is None else context.codec.canonical_name
 
@@ -292,15 +293,15 @@ def clock_start_of(container: InputContainer) -> Fraction:
 def expected_end(container: InputContainer, video: av.VideoStream) -> Fraction | None:
     """Returns the video's stated end in seconds of the container's clock."""
     ends, clock_start = list[Fraction](), clock_start_of(container)
-    # A fragmented film (its index lists no frames) states as its duration the time at which the last fragment ends.
-    parts = container.format.name.startswith("mov") and not video.frames
+    # The duration of a fragmented film (its index lists no frames) is the time at which the last fragment ends.
+    fragmented = container.format.name.startswith("mov") and not video.frames
     if container.duration:
-        ends.append((0 if parts else clock_start) + Fraction(container.duration, 1_000_000))
+        ends.append((0 if fragmented else clock_start) + Fraction(container.duration, 1_000_000))
     if video.duration:
-        ends.append((video.duration + (0 if parts else video.start_time or 0)) * time_base_of(video))
-    if parts and min(ends, default=Fraction(0)) <= clock_start:
+        ends.append((video.duration + (0 if fragmented else video.start_time or 0)) * time_base_of(video))
+    if fragmented and min(ends, default=Fraction(0)) <= clock_start:
         return None
-    tagged = video.metadata.get("DURATION", "").split(":")  # written by FFmpeg's Matroska muxer
-    if len(tagged) == 3 and all(p.replace(".", "", 1).isdigit() for p in tagged):
-        ends.append(Fraction(tagged[0]) * 3600 + Fraction(tagged[1]) * 60 + Fraction(tagged[2]))
+    duration_tag = video.metadata.get("DURATION", "").split(":")  # written by FFmpeg's Matroska muxer
+    if len(duration_tag) == 3 and all(part.replace(".", "", 1).isdigit() for part in duration_tag):
+        ends.append(Fraction(duration_tag[0]) * 3600 + Fraction(duration_tag[1]) * 60 + Fraction(duration_tag[2]))
     return min(ends, default=None)

@@ -52,8 +52,8 @@ class Decoder:
         container, video: the input, and its video stream.
         faults: reports the input's damage.
         cut: the part to read.
-        remote: whether the container is read over a network, so that missing parts may be fetched later.
-        sought: whether the container was seeked, so that the first frame must be checked.
+        remote: whether the container is read over a network, so that missing parts may be available later.
+        sought: whether a seek preceded, so that the first frame must be checked.
         gpu: decodes the frames instead of the stream's decoder.
         pipe: the pipe that is read, if any; if it was stopped, the end is not checked.
         size: size to scale all frames to; None for the size of the first frame.
@@ -66,8 +66,8 @@ class Decoder:
         form: common properties of the frames.
         covers: cover images read so far, by stream index.
         frames: number of frames decoded so far, including those before the cut.
-        head: the beginning of the first video packet.
-        hidden: number of units that the decoder ignores, by kind (second views, layers), up to the first frame.
+        head: the first bytes of the first video packet.
+        hidden: number of NAL units that the decoder ignores, by kind (second views, layers), up to the first frame.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
@@ -104,7 +104,7 @@ class Decoder:
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
         self.hidden, self._units = Counter[str](), UNITS.get(video.codec_context.codec.canonical_name)
-        self._done = False  # the end of the cut was reached
+        self._past_end = False  # the end of the cut was reached
 
     def items(self) -> Iterator[Item]:
         """Yields frames and packets in demux order.
@@ -115,7 +115,7 @@ class Decoder:
         for packet in self._packets():
             index = packet.stream_index
             if index == self._video.index:
-                if not self._done:
+                if not self._past_end:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
                     if self._units is not None and not self.frames:
                         self.hidden.update(
@@ -129,10 +129,10 @@ class Decoder:
             if self._decoder.failed_in_a_row >= GIVE_UP:
                 self._faults.report("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
-            if self._done and self._all_read():
+            if self._past_end and self._all_read():
                 break
         warn_if_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
-        if self._done:
+        if self._past_end:
             return
         yield from self._frames(self._decoder.flush(), end=True)
         self._count_missing(self._decoder.concealment.missing(None))
@@ -141,13 +141,13 @@ class Decoder:
     def others(self) -> Iterator[Packet | Fraction]:
         """Yields packets of the other streams without decoding video. Video packets are replaced by their times, in
         seconds of the input's clock."""
-        before: int | None = None  # previous stamp: a single damaged one must not end the reading
+        previous: int | None = None  # previous timestamp: a single damaged one must not end the reading
         for packet in self._packets():
             if packet.stream_index == self._video.index:
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is not None:
-                    time = min(stamp, before if before is not None else stamp) * self._base
-                    before = stamp
+                    time = min(stamp, previous if previous is not None else stamp) * self._base
+                    previous = stamp
                     self.reached = max(self.reached, time)
                     yield time
             elif (
@@ -166,26 +166,26 @@ class Decoder:
         """Yields all packets. Continues after faults of the demuxer.
 
         Raises:
-            InputError: a network source broke off.
+            InputError: the connection to a network source ended.
         """
         failed, clock = 0, RisingTimestamps(Fraction(self._step), Fraction(1, 2) / self._base)
-        cut: av.Packet[Stream] | None = None  # packet of which a network source may have sent only a part
+        partial: av.Packet[Stream] | None = None  # packet of which a network source may have sent only a part
         while failed < GIVE_UP:
             try:
-                for came in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
+                for demuxed in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
                     if self._received is not None:
-                        self._received.note(came)
-                    if (packet := self._edited.timed(came)) is None:
+                        self._received.note(demuxed)
+                    if (packet := self._edited.timed(demuxed)) is None:
                         continue
-                    if cut is not None:
-                        yield cut
-                        cut = None
+                    if partial is not None:
+                        yield partial
+                        partial = None
                     if packet.stream_index == self._video.index:
                         self._others.follow(packet, clock)
                     if packet.size:  # empty packets at the end only request a flush
                         failed = 0
                         if self._remote and packet.is_corrupt:
-                            cut = packet
+                            partial = packet
                         else:
                             yield packet
             except av.FFmpegError as error:
@@ -196,13 +196,13 @@ class Decoder:
                     self._broke_off(error_text(error))
                     return
                 self._faults.report("read_error", f"a part could not be read ({error.strerror}); it is left out")
-            except IndexError:  # PyAV, at the end
-                self._faults.report("unannounced", "a stream that its header does not announce is left out")
+            except IndexError:  # PyAV raises it at the end for undeclared streams
+                self._faults.report("unannounced", "a stream that the header does not declare is left out")
                 break
             else:
                 break
-        if cut is not None and failed < GIVE_UP:
-            yield cut
+        if partial is not None and failed < GIVE_UP:
+            yield partial
         if self._received is not None and failed < GIVE_UP:
             self._received.compare(self._faults)
 
@@ -224,7 +224,7 @@ class Decoder:
             if not self._cut.is_behind(frame.pts * self._base):
                 yield frame
             elif not end:
-                self._done = True
+                self._past_end = True
                 return
 
     def _frame(self, image: av.VideoFrame, following: int | None) -> Frame | None:
@@ -262,9 +262,9 @@ class Decoder:
             faults.count("frames_corrupt", "some frames are damaged; they are kept as decoded", damaged)
         self._count_missing(missing)
         quantisers = self._decoder.quantisers.of(image)
-        sized = form.sized(image)
-        if sized is not image:
-            image, quantisers = sized, None
+        scaled = form.sized(image)
+        if scaled is not image:
+            image, quantisers = scaled, None
         image = self._fields.marked(image)
         image.pts, image.time_base, image.duration = pts, self._base, duration
         display = form.display_of(image, self.reached - self._step * self._base)
@@ -276,8 +276,8 @@ class Decoder:
             self._faults.stats.count("packets_lost", missing)
             self._faults.report(
                 "frames_missing",
-                f"frames are missing near {self._cut.shown(self.reached)}; the report counts them, the others keep "
-                "their times",
+                f"frames are missing near {self._cut.shown(self.reached)}; the report counts them, and the "
+                "other frames keep their times",
             )
 
     def _check_end(self) -> None:
@@ -296,16 +296,16 @@ class Decoder:
             )
 
     def _broke_off(self, why: str) -> None:
-        """Raises InputError unless the cut is complete. The user may fetch the whole film later."""
-        if self._done:
+        """Raises InputError unless the cut is complete. The rest of the film may be available later."""
+        if self._past_end:
             return
-        whole = expected_end(self._container, self._video)
+        film_end = expected_end(self._container, self._video)
         raise InputError(
             "{name}: the connection ended after {reached}{of} ({why}), and requests for the rest failed; try again "
             "later",
             code="address_broke_off",
             name=self._faults.name,
             reached=self._cut.shown(max(self._cut.clock_start, self.reached)),
-            of="" if whole is None else f" of {self._cut.shown(whole)}",
+            of="" if film_end is None else f" of {self._cut.shown(film_end)}",
             why=why,
         )

@@ -1,4 +1,4 @@
-"""Reads a file for FFmpeg. Tells disk errors from the end of the file."""
+"""Reads a file for FFmpeg. Distinguishes disk errors from the file's end."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rtface.stats import Stats
 
 
 class FileReader:
-    """Lets FFmpeg read a file through Python. On their own, many of its demuxers take a failed read for the end of the
-    file, or continue after it.
+    """Lets FFmpeg read a file through Python. Otherwise, many of its demuxers would mistake a failed read for the
+    end of the file, or continue after it.
 
     Args:
         path: a regular file.
 
     Attributes:
-        name: FFmpeg's URL of the file.
+        name: the file's URL for FFmpeg.
 
     Raises:
         OSError: the file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = f"file:{os.fspath(path)}"  # else "a:b.mp4" would be taken for a protocol
+        self.name = f"file:{os.fspath(path)}"  # otherwise, "a:b.mp4" would be parsed as a protocol
         self._path, self._shown = path, shown(path)
         self._file = -1
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -43,7 +43,7 @@ class FileReader:
             return b""
         try:
             data = os.read(self._file, size)
-            at = os.lseek(self._file, 0, os.SEEK_CUR)
+            offset = os.lseek(self._file, 0, os.SEEK_CUR)
         except OSError as error:
             self._failed = True
             raise InputError(
@@ -52,9 +52,9 @@ class FileReader:
                 path=self._shown,
                 why=error.strerror,
             ) from error
-        if not data and at < self._opened.st_size:
+        if not data and offset < self._opened.st_size:
             self._failed = True
-            raise self._shorter(at)
+            raise self._shorter_error(offset)
         return data
 
     def check_growth(self, stats: Stats, reached: str) -> None:
@@ -67,32 +67,32 @@ class FileReader:
         Raises:
             InputError: the file became shorter.
         """
-        before = self._opened
+        opened = self._opened
         try:
-            now = os.stat(self._path)  # noqa: PTH116 - as `fstat`
+            current = os.stat(self._path)  # noqa: PTH116 - as `fstat`
         except OSError:
             return  # the file is gone
-        if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+        if (current.st_size, current.st_mtime_ns) == (opened.st_size, opened.st_mtime_ns):
             return
-        if now.st_size < before.st_size and now.st_ino == before.st_ino:
-            raise self._shorter(now.st_size)
+        if current.st_size < opened.st_size and current.st_ino == opened.st_ino:
+            raise self._shorter_error(current.st_size)
         stats.warn(
             "growing",
             f"{self._shown}: was replaced while it was read; the frames are those of the file that was opened"
-            if now.st_ino != before.st_ino
+            if current.st_ino != opened.st_ino
             else f"{self._shown}: was still being written while it was read; everything after {reached} is left out; "
             "run it again when it is complete"
-            if now.st_size > before.st_size
+            if current.st_size > opened.st_size
             else f"{self._shown}: was changed while it was read; run it again",
         )
 
-    def _shorter(self, now: int) -> InputError:
+    def _shorter_error(self, size: int) -> InputError:
         return InputError(
             "{path}: became shorter while it was read ({size} bytes before, {at} now); run again when it is complete",
             code="film_shorter",
             path=self._shown,
             size=self._opened.st_size,
-            at=now,
+            at=size,
         )
 
     def seek(self, offset: int, whence: int) -> int:

@@ -1,4 +1,4 @@
-"""Reads chroma location and field order of decoded frames, which PyAV lacks."""
+"""Reads chroma location and field order of decoded frames. PyAV lacks both."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from av.filter import Graph
 
 from rtface.media.formats.image_header import decodable
 
-# FFmpeg's AVChromaLocation, from 0; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
-_PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
+# Names of AVChromaLocation, by value; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
+_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 _INTERLACED, _TOP_FIELD_FIRST = 1 << 3, 1 << 4
 
 
@@ -21,51 +21,53 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
     """Returns chroma location and field order of a decoded frame.
 
     Both are read from FFmpeg's AVFrame. The showinfo filter logs them, but reading its log from Python can deadlock:
-    FFmpeg's threads need the interpreter lock to log, while the thread that holds it waits for them, for instance to
-    close a decoder. The stream's field order is no substitute, because parsers guess it, for some H.264 wrongly.
+    FFmpeg's threads need the GIL to log, while the thread that holds the GIL waits for them, for instance to close a
+    decoder. The stream's field order cannot be used, because parsers guess it, and are wrong for some H.264.
 
     Args:
         image: a decoded frame in host memory.
 
     Returns:
-        FFmpeg's name of the location (None if unspecified), and the field order ("tff" also for progressive frames).
+        FFmpeg's name for the location (None if unspecified), and the field order ("tff" also for progressive frames).
     """
-    layout = _layout()
-    if layout is None:
+    word_numbers = _find_words()
+    if word_numbers is None:
         return None, "tff"
-    words = _structure(image)
-    place, flags = (words[number] for number in layout)
+    words = _frame_words(image)
+    location, flags = (words[number] for number in word_numbers)
     return (
-        _PLACES[place] if 0 < place < len(_PLACES) else None,
+        _LOCATIONS[location] if 0 < location < len(_LOCATIONS) else None,
         "bff" if flags & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff",
     )
 
 
 @functools.cache
-def _layout() -> tuple[int, int] | None:
-    """Finds which 32-bit words of AVFrame hold chroma location and flags.
+def _find_words() -> tuple[int, int] | None:
+    """Finds which 32-bit words of AVFrame contain chroma location and flags.
 
     The structure differs between versions of FFmpeg, so this compares frames that differ only in these two properties.
     Returns None if this FFmpeg lacks the filter or encoder."""
-    marks = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
+    samples = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
     try:
-        columns = list(zip(*(_structure(_marked(_PLACES[place], order)) for place, order in marks), strict=True))
+        columns = list(
+            zip(*(_frame_words(_make_frame(_LOCATIONS[location], order)) for location, order in samples), strict=True)
+        )
     except (av.FFmpegError, ValueError):
         return None
-    orders = tuple(_TOP_FIELD_FIRST if order == "tff" else 0 for _, order in marks)
-    places = [k for k, words in enumerate(columns) if words == tuple(place for place, _ in marks)]
-    flags = [
+    orders = tuple(_TOP_FIELD_FIRST if order == "tff" else 0 for _, order in samples)
+    location_words = [k for k, words in enumerate(columns) if words == tuple(location for location, _ in samples)]
+    flag_words = [
         k
         for k, words in enumerate(columns)
         if tuple(word & _TOP_FIELD_FIRST for word in words) == orders
         and len({word & ~_TOP_FIELD_FIRST for word in words}) == 1
     ]
-    return (places[0], flags[0]) if len(places) == len(flags) == 1 else None
+    return (location_words[0], flag_words[0]) if len(location_words) == len(flag_words) == 1 else None
 
 
-def _marked(place: str, order: str) -> av.VideoFrame:
+def _make_frame(location: str, order: str) -> av.VideoFrame:
     image = av.VideoFrame(16, 16, "yuv420p")
-    graph = filter_for(image, "setparams", chroma_location=place, field_mode=order)
+    graph = filter_for(image, "setparams", chroma_location=location, field_mode=order)
     graph.push(image)
     return cast(av.VideoFrame, graph.pull())
 
@@ -80,12 +82,12 @@ def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
     return graph
 
 
-def _structure(image: av.VideoFrame) -> tuple[int, ...]:
+def _frame_words(image: av.VideoFrame) -> tuple[int, ...]:
     """Returns the 32-bit words of AVFrame. FFmpeg's encoder "wrapped_avframe" copies them into a packet."""
     encoder = av.CodecContext.create("wrapped_avframe", "w")
     encoder.width, encoder.height = image.width, image.height
     encoder.pix_fmt, encoder.time_base = image.format.name, image.time_base or Fraction(1, 1000)
-    [packet] = encoder.encode(image)  # in the image's time base, else PyAV would change its times
+    [packet] = encoder.encode(image)  # with another time base, PyAV would change the image's times
     data = bytes(packet)
     return struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
 

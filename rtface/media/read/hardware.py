@@ -11,7 +11,7 @@ from av.codec.hwaccel import HWAccel
 from rtface.media.cuda import driver
 from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
 
-# Codecs that specify decoding to the bit, so that GPU and software agree. MPEG-2 and MPEG-4 do not specify rounding.
+# Codecs with bit-exact decoding, so that GPU and software agree. MPEG-2 and MPEG-4 do not specify the rounding.
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
 
 
@@ -33,16 +33,16 @@ def decoding(decode: str, device: str, *, keep: bool = True) -> Decoding | None:
 
     Args:
         decode: "auto", "software", "cuda" for the run's GPU (0 if the run uses none), or "cuda:N". "auto" always means
-            software: a GPU decoder gives no quantiser map, and frames that stay on the GPU skip the first stage, so
+            software: a GPU decoder provides no quantiser map, and frames that stay on the GPU skip the first stage, so
             that faces would be corrected less.
         device: the run's device.
         keep: whether the pipeline can process frames that stay on the GPU.
     """
-    wanted, run = gpu_number(decode), gpu_number(device)
-    if wanted is None:
+    requested, run_gpu = gpu_number(decode), gpu_number(device)
+    if requested is None:
         return None
-    number = run or 0 if decode == "cuda" else wanted
-    return Decoding(number, keep and number == run)
+    number = run_gpu or 0 if decode == "cuda" else requested
+    return Decoding(number, keep and number == run_gpu)
 
 
 def gpu_number(name: str) -> int | None:
@@ -51,7 +51,7 @@ def gpu_number(name: str) -> int | None:
     return int(match[1] or 0) if match else None
 
 
-def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
+def open_on_gpu(stream: av.VideoStream, decoding_gpu: Decoding) -> GpuDecoder | str:
     """Opens a GPU decoder for an unread stream. Returns the reason if that fails."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
@@ -59,18 +59,18 @@ def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
         return f"GPUs are not used for {codec}"
     if pix_fmt not in ON_GPU:
         return f"GPUs are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
-    if why := driver.absent(wanted.device):
+    if why := driver.absent(decoding_gpu.device):
         return why
-    driver.share_primary_context(wanted.device)
+    driver.share_primary_context(decoding_gpu.device)
     try:
-        context = open_context(stream, wanted.device)
+        context = open_context(stream, decoding_gpu.device)
     except (av.FFmpegError, NotImplementedError, ValueError) as error:
         return f"the GPU's decoder cannot be opened ({driver.error_text(error)})"
-    return GpuDecoder(stream, context, ON_GPU[pix_fmt], device=wanted.device, keep=wanted.keep)
+    return GpuDecoder(stream, context, ON_GPU[pix_fmt], device=decoding_gpu.device, keep=decoding_gpu.keep)
 
 
 def open_context(stream: av.VideoStream, device: int) -> av.VideoCodecContext:
-    """Opens a second decoder of a stream, on a GPU. The stream's own one stays in software. Raises av.FFmpegError."""
+    """Opens a second decoder of a stream, on a GPU. The stream's own decoder uses software. Raises av.FFmpegError."""
     source = stream.codec_context
     # Frames share the primary context with all other libraries, and stay on the GPU until requested.
     accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)
@@ -85,5 +85,5 @@ def open_context(stream: av.VideoStream, device: int) -> av.VideoCodecContext:
     context.reorder_depth = source.reorder_depth
     context.color_range, context.colorspace = source.color_range, source.colorspace
     context.color_primaries, context.color_trc = source.color_primaries, source.color_trc
-    context.thread_count = 1  # more would only occupy surfaces
+    context.thread_count = 1  # more threads would only occupy surfaces
     return context

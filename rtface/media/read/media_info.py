@@ -31,7 +31,7 @@ class StreamInfo:
     Attributes:
         index: number of the stream in the input.
         kind: "video", "audio", "subtitle", "attachment", "data" or "unknown".
-        codec: FFmpeg's name of the codec, or "" if unknown.
+        codec: FFmpeg's name for the codec, or "" if unknown.
         language: ISO 639 code, or None.
         disposition: FFmpeg's flags (default, forced, attached_pic, …).
         metadata: tags of the stream.
@@ -67,8 +67,8 @@ class StreamInfo:
 
     @property
     def silent(self) -> bool:
-        """Whether this is an audio stream without packets near the beginning. Its sample rate and channels are unknown,
-        so that no container accepts it. An example is an unused second language of a broadcast."""
+        """Whether this is an audio stream without packets near the start. Its sample rate and channels are unknown, so
+        no container accepts it. An example is an unused second language of a broadcast."""
         return self.kind == "audio" and is_silent(self.template)
 
 
@@ -78,14 +78,14 @@ class MediaInfo:
 
     Attributes:
         path: path or URL as given, without credentials.
-        format: FFmpeg's name of the container.
-        duration_s: duration of the part from --start to --end; None if the container states none.
+        format: FFmpeg's name for the container.
+        duration_s: duration of the part from --start to --end; None if the container does not state it.
         width, height: size of a stored frame, in samples.
         display_width, display_height: size as displayed, upright, in square pixels.
         rate: nominal frame rate; the timestamps (pts) take precedence.
         time_base: seconds per pts unit of the video stream.
-        pix_fmt: FFmpeg's name of the decoded pixel format.
-        codec: FFmpeg's name of the video codec.
+        pix_fmt: FFmpeg's name for the decoded pixel format.
+        codec: FFmpeg's name for the video codec.
         coding: whether the coding is lossless, made for editing, or lossy.
         color, display: how to interpret the frames.
         tags: colour tags of the stream.
@@ -97,7 +97,7 @@ class MediaInfo:
         streams, chapters, metadata: the other contents of the container.
         unseen: parts of the frames that FFmpeg does not decode, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
-        expected_frames: estimate for progress, or None.
+        expected_frames: estimated number of frames, for progress; None if unknown.
         hdr: static HDR metadata, or None.
         views: side data that makes players show the film differently (`rtface.media.formats.color.views_of`).
         captions: whether the first frame carries closed captions.

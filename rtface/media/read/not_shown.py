@@ -28,21 +28,21 @@ _HIDDEN = {
 }
 
 _CLOCK = re.compile(r"X-TIMESTAMP-MAP=(?=.*MPEGTS:(\d+))(?=.*LOCAL:([\d:.]+))")
-_NAMED = (re.compile(r'#EXT-X-MEDIA:(?=.*TYPE=SUBTITLES).*?URI="([^"]+)"'), re.compile(r"^([^#\s].*)", re.MULTILINE))
-_MOST_KIB = 1024  # maximum size of a manifest
+_LINKS = (re.compile(r'#EXT-X-MEDIA:(?=.*TYPE=SUBTITLES).*?URI="([^"]+)"'), re.compile(r"^([^#\s].*)", re.MULTILINE))
+_MAX_KIB = 1024  # maximum size of a manifest
 
 
 def early_s(path: str | os.PathLike[str]) -> float:
-    """Reads by how many seconds an HLS manifest's subtitles are early. FFmpeg ignores X-TIMESTAMP-MAP, which states it.
+    """Reads by how many seconds an HLS manifest's subtitles are early. FFmpeg ignores their X-TIMESTAMP-MAP.
     Returns 0 if the first subtitle file has no such line."""
-    at, text = os.fspath(path), ""
+    uri, text = os.fspath(path), ""
     with suppress(av.FFmpegError, ValueError):
-        for named in (*_NAMED, None):
-            how = NETWORK_OPTIONS if is_url(at) else {"protocol_whitelist": "file"}
-            with open_input(at if is_url(at) else f"file:{at}", format="data", container_options=how) as container:
-                text = b"".join(bytes(each) for each in islice(container.demux(), _MOST_KIB)).decode("utf-8", "replace")
-            if named and (match := named.search(text)):
-                at = urljoin(at, match[1]) if is_url(at) else str(Path(at).parent / match[1])
+        for link in (*_LINKS, None):
+            opts = NETWORK_OPTIONS if is_url(uri) else {"protocol_whitelist": "file"}
+            with open_input(uri if is_url(uri) else f"file:{uri}", format="data", container_options=opts) as container:
+                text = b"".join(bytes(part) for part in islice(container.demux(), _MAX_KIB)).decode("utf-8", "replace")
+            if link and (match := link.search(text)):
+                uri = urljoin(uri, match[1]) if is_url(uri) else str(Path(uri).parent / match[1])
         if clock := _CLOCK.search(text):
             return int(clock[1]) / 90_000 - parse_time(clock[2])
     return 0.0
@@ -57,22 +57,22 @@ def not_shown(
     alpha: bool,
     header: Iterable[str],
 ) -> list[str]:
-    """Lists what outputs lack or show in excess. Each item has one line.
+    """Lists what outputs lack, or show although players hide it. Each item has one line.
 
     Args:
         metadata: tags of the stream.
-        hidden: number of units of views and layers, by kind.
+        hidden: number of NAL units of views and layers, by kind.
         tags, hdr: colour tags and HDR metadata of the first frame.
         alpha: whether transparency is decoded.
         header: lines of `unread_header`.
     """
     lines = [
-        f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
+        f"its first packets contain {_HIDDEN[kind]}, which cannot be decoded (NAL units: {count}): it is left out"
         for kind, count in hidden.items()
         if not alpha
     ]
     if {key.lower(): text for key, text in metadata.items()}.get("alpha_mode") == "1" and not alpha:
-        lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
+        lines.append("its transparency is a second stream that cannot be decoded: it is left out")
     if hdr and "Dolby Vision" in hdr.dynamic and tags.transfer == UNSPECIFIED:  # profile 5
         lines.append(
             "it is Dolby Vision without a compatible base layer (profile 5): the output will look green and purple; "
@@ -94,6 +94,6 @@ def unread_header(path: str | os.PathLike[str], container: InputContainer, video
             lines.append("its container crops the frames (clap, PixelCrop): the output shows the cropped borders")
         if tracks and (tags := matroska.regional_languages(tracks)):
             lines.append(
-                f"region and script of its languages ({', '.join(tags)}) are left out: the output has codes only"
+                f"region and script of its languages ({', '.join(tags)}) are lost: the output has only language codes"
             )
     return lines

@@ -44,7 +44,7 @@ class PacketDecoder:
     def images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
         """Decodes the next packet to images."""
         self.quantisers.note(packet)
-        self.concealment.note(packet, awaited=not self._cut.is_before(packet.pts, self._base))
+        self.concealment.note(packet, expected=not self._cut.is_before(packet.pts, self._base))
         try:
             images = self._decode(without_profile(packet))  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:

@@ -1,4 +1,4 @@
-"""Recognises playlists. Refuses those whose names look like films."""
+"""Recognises playlists. Rejects playlists with the extension of another format."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from av.container import InputContainer
 from rtface.errors import InputError
 from rtface.redaction import shown
 
-# Formats whose files refer to other files, and their extensions. A playlist with a film's extension could bring films
-# into the output that the user did not choose.
+# Formats whose files refer to other files, and their extensions. A playlist with a film's extension could bring
+# films into the output without the user's knowledge.
 _EXTENSIONS = {
     "hls": (".m3u8", ".m3u", ".mpd"),
     "concat": (".ffconcat", ".txt"),
@@ -28,13 +28,13 @@ def is_playlist(path: str | os.PathLike[str]) -> bool:
 
 
 def disguised(path: str | os.PathLike[str], container: InputContainer | None = None) -> InputError | None:
-    """Returns the error for a playlist under another extension, or None. Detects it by `container` or first bytes."""
-    kind, fitting = container.format.name if container else "", Path(path).suffix.lower()
+    """Returns the error for a playlist with a wrong extension, or None. Without `container`, reads the first bytes."""
+    kind, suffix = container.format.name if container else "", Path(path).suffix.lower()
     if container is None and not is_playlist(path):
         with Path(path).open("rb") as file:
             head = file.read(64)
         kind = next((kind for line, kind in _FIRST_LINES.items() if head.startswith(line)), "")
-    if fitting in _EXTENSIONS.get(kind, (fitting,)):
+    if suffix in _EXTENSIONS.get(kind, (suffix,)):
         return None
     return InputError(
         "{name}: is not a film but a playlist that refers to other files; if you trust it, rename it with its own "
@@ -47,19 +47,19 @@ def disguised(path: str | os.PathLike[str], container: InputContainer | None = N
 
 def names_itself(path: Path) -> bool:
     """Returns whether a playlist refers to itself, directly or indirectly."""
-    named, waiting = dict[Path, set[Path]](), [path.resolve()]
-    while waiting:
-        if (one := waiting.pop()) not in named:
-            named[one] = _lists_in(one)
-            waiting += named[one]
+    references, queue = dict[Path, set[Path]](), [path.resolve()]
+    while queue:
+        if (playlist := queue.pop()) not in references:
+            references[playlist] = _referenced_playlists(playlist)
+            queue += references[playlist]
     try:
-        TopologicalSorter(named).prepare()
-    except CycleError:  # FFmpeg would read it endlessly
+        TopologicalSorter(references).prepare()
+    except CycleError:  # FFmpeg would read such a playlist endlessly
         return True
     return False
 
 
-def _lists_in(path: Path) -> set[Path]:
+def _referenced_playlists(path: Path) -> set[Path]:
     try:
         lines = [line.strip() for line in path.read_text("utf-8", "replace").split("\n") if "\0" not in line]
     except OSError:

@@ -36,22 +36,22 @@ from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.av_input import plain_tags
 
 # Maximum number of audio packets to read in search of each stream's first packet.
-_MOST_PACKETS = 2000
+_MAX_PACKETS = 2000
 
 
 def find_first_packets(info: MediaInfo) -> None:
     """Finds the first packet of every audio stream. Opens the file again."""
-    sounds = {stream.index: stream for stream in info.streams if stream.kind == "audio"}
-    if not sounds or is_url(info.path) or not Path(info.path).is_file():
+    audio_streams = {stream.index: stream for stream in info.streams if stream.kind == "audio"}
+    if not audio_streams or is_url(info.path) or not Path(info.path).is_file():
         return
-    missing, read = set(sounds), 0
+    missing, count = set(audio_streams), 0
     with suppress(av.FFmpegError), open_container(info.path) as container:
-        for packet in container.demux([container.streams[index] for index in sounds]):
-            read += 1
+        for packet in container.demux([container.streams[index] for index in audio_streams]):
+            count += 1
             if packet.size and packet.stream_index in missing:
-                sounds[packet.stream_index].first = bytes(packet)
+                audio_streams[packet.stream_index].first = bytes(packet)
                 missing.discard(packet.stream_index)
-            if not missing or read > _MOST_PACKETS:
+            if not missing or count > _MAX_PACKETS:
                 return
 
 
@@ -83,8 +83,8 @@ def describe(
     still, (rate, _) = is_still(container), rate_of(video)
     end, length = expected_end(container, video), None
     if end is not None:
-        until = end if cut.end is None else min(end, cut.end)
-        length = max(Fraction(0), until - (cut.clock_start if cut.start is None else cut.start))
+        read_end = end if cut.end is None else min(end, cut.end)
+        length = max(Fraction(0), read_end - (cut.clock_start if cut.start is None else cut.start))
     width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
     tags, hdr = tags_of(image, decoder.form.siting), hdr_of(image)
@@ -106,11 +106,11 @@ def describe(
     ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
-        metadata.setdefault("creation_time", min(dates))  # no writer of ours dates single tracks
+        metadata.setdefault("creation_time", min(dates))  # our writers do not store dates of tracks
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
-    # A film whose clock begins late (a broadcast, or a part of a longer film) is moved to 0. A small offset is kept, so
+    # A film whose clock starts late (a broadcast, or a part of a longer film) is moved to 0. A small offset is kept, so
     # that the pts do not change.
-    late = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
+    origin = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
     info = MediaInfo(
         path=shown(path),
         format=container.format.name,
@@ -148,7 +148,7 @@ def describe(
         clock_start=cut.clock_start,
         video_start=cut.clock_start if video.start_time is None else video.start_time * time_base_of(video),
         first=first.pts * first.time_base,
-        origin=late if cut.start is None else cut.start,
+        origin=origin if cut.start is None else cut.start,
         timecode=find_timecode([video.metadata, container.metadata, *(s.metadata for s in streams)], rate),
         size=None if is_url(path) else Path(path).stat().st_size,
         notes=notes,

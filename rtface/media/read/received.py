@@ -18,9 +18,9 @@ from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
 
-# Codecs for which FFmpeg makes several packets at one position out of several blocks.
+# Codecs that cannot be compared: FFmpeg converts several blocks to several packets at one position.
 _PACKED = {"atrac3", "cook", "ra_144", "ra_288", "sipr"}
-_BUFFER = 4 << 20  # bytes; on a network drive each read takes milliseconds
+_BUFFER = 4 << 20  # large, because each read from a network drive takes milliseconds
 
 
 class Received:
@@ -38,12 +38,12 @@ class Received:
         self._size = self._path.stat().st_size if self._path else 0
         packed = {stream.codec_context.name for stream in container.streams.audio if stream.codec_context}
         self._format = "" if packed & _PACKED else container.format.name
-        self._places = array("q")  # file offsets of packets
+        self._offsets = array("q")  # file offsets of packets
 
     def note(self, packet: av.Packet[Any]) -> None:
         """Records each packet."""
         if self._path and self._format.startswith("matroska") and packet.pos is not None:
-            self._places.append(packet.pos)
+            self._offsets.append(packet.pos)
 
     def compare(self, faults: Faults) -> None:
         """Reports missing parts. Counts them if possible. Must be called after the last packet.
@@ -60,7 +60,7 @@ class Received:
                     if self._format.startswith("matroska")
                     else (0, self._format.startswith("mov") and not mp4_index.is_whole(file))
                 )
-        except OSError as error:  # the packets read are intact; the file may be gone
+        except OSError as error:  # the packets were read intact; the file may be gone now
             log.debug("%s: cannot be compared with the received packets (%s)", faults.name, error.strerror)
             return
         if missing or damaged:
@@ -73,7 +73,7 @@ class Received:
 
     def _missing(self, file: BinaryIO) -> tuple[int, bool]:
         """Counts missing Matroska blocks. Also returns whether there is invalid data."""
-        came = np.sort(np.frombuffer(self._places, np.int64))
+        received = np.sort(np.frombuffer(self._offsets, np.int64))
         track, first, end = np.fromiter(chain.from_iterable(blocks(file)), np.int64).reshape(-1, 3).T
-        lost = np.searchsorted(came, first) == np.searchsorted(came, end)
+        lost = np.searchsorted(received, first) == np.searchsorted(received, end)
         return int(lost[track != 0].sum()), bool((track == 0).any())

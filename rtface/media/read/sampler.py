@@ -28,7 +28,7 @@ class FrameSampler:
 
     Attributes:
         clock_start: start of the input's clock in seconds; times count from here.
-        duration_s: duration in seconds; None if the container states none.
+        duration_s: duration in seconds; None if the container does not state it.
 
     Raises:
         InputMissing, InputError: see `rtface.media.read.source.FileSource`.
@@ -40,7 +40,7 @@ class FrameSampler:
         self._enlarger = Enlarger(scale)
         if is_pipe(path):
             raise UsageError(
-                "{name}: is a pipe, which cannot seek; write it to a file first",
+                "{name}: is a pipe, which cannot seek; copy it to a file first",
                 code="pipe_seek",
                 name=self._name,
             )
@@ -53,13 +53,13 @@ class FrameSampler:
         # Frame threads would delay the first frame by one frame each.
         self._video.codec_context.thread_type = "SLICE"
         self._base = time_base_of(self._video)
-        self._given: set[int] = set()
+        self._returned: set[int] = set()
         self.clock_start = clock_start_of(self._container)
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
 
-    def at(self, seconds: float, start: float = 0.0) -> Frame | None:
+    def time(self, seconds: float, start: float = 0.0) -> Frame | None:
         """Returns the keyframe at or before a time, counted from the beginning. If it precedes `start` or was returned
-        before, returns the frame at that time instead; None if that one was returned before, too.
+        before, returns the frame at that time instead. Returns None if this frame was returned before, too.
 
         Raises:
             InputError: seeking in the film fails.
@@ -78,13 +78,13 @@ class FrameSampler:
         for item in decoder.items():
             if not isinstance(item, Frame):
                 continue
-            given, at = item.pts in self._given, item.pts * base
-            if at < target and (given or skipping or at < first):
+            returned, time = item.pts in self._returned, item.pts * base
+            if time < target and (returned or skipping or time < first):
                 skipping = True
                 continue
-            if given:
+            if returned:
                 return None
-            self._given.add(item.pts)
+            self._returned.add(item.pts)
             return item
         return None
 
@@ -100,13 +100,13 @@ class FrameSampler:
         return packet.pts * self._base if packet is not None and packet.pts is not None else None
 
     def _seek(self, seconds: float) -> Fraction:
-        """Seeks to the keyframe at or before a time. Returns that time on the input's clock. Raises as `at` does."""
+        """Seeks to the keyframe at or before a time. Returns that time on the input's clock. May raise InputError."""
         target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
         try:
             self._container.seek(int(target / self._base), stream=self._video)
         except av.FFmpegError as error:
             raise InputError(
-                "{name}: seeking in it failed ({why}); copy it into another container, such as MKV",
+                "{name}: seeking failed ({why}); copy it into another container, such as MKV",
                 code="seek_failed",
                 name=self._name,
                 why=error.strerror,

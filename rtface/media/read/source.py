@@ -44,12 +44,12 @@ from rtface.stats import Stats
 from rtface.util.av_gpu import on_gpu
 
 # Seconds before --start to seek to. The next number is tried if a seek lands after --start.
-_EARLIER_S = (0, 5, 30)
+_SEEK_EARLIER_S = (0, 5, 30)
 
 # If the first frame is progressive, but codec and height are among those of interlaced television, more frames are
 # checked for fields, up to this number and this size in total.
-_CODES_FIELDS, _TELEVISION = ("mpeg2video", "h264", "vc1"), (480, 486, 512, 576, 608, 1080, 1088)
-_CHECKED, _CHECKED_BYTES = 25, 64 << 20
+_BROADCAST_CODECS, _BROADCAST_HEIGHTS = ("mpeg2video", "h264", "vc1"), (480, 486, 512, 576, 608, 1080, 1088)
+_MAX_CHECKED, _MAX_CHECKED_BYTES = 25, 64 << 20
 
 # Seconds that `close` waits for a pending read.
 _CLOSE_S = 0.2
@@ -71,10 +71,10 @@ class FileSource:
         strict: raise InputError for a damaged file instead of warning.
         decode: GPU to decode with, if possible (`hardware.decoding`); None for software.
         stop: event that ends the input when it is set; for pipes only.
-        size: size to scale all frames to; None takes the size of the first frame.
+        size: size to scale all frames to; None means the size of the first frame.
         fields: expected field order, from an earlier opening of the film; another order is reported. None detects it.
         scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
-        chosen: value of ``--fields``; None trusts the flags, without looking for combed frames.
+        chosen: value of ``--fields``; None trusts the flags, and detects no combed frames.
         variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
@@ -83,7 +83,7 @@ class FileSource:
 
     Raises:
         InputMissing: the input does not exist or may not be read.
-        InputError: the input is empty, cut off before its index, no film, without video, or over the size limit.
+        InputError: the input is empty, cut off before its index, not a film, without video, or over the size limit.
         UsageError: the cut lies outside the film, or frames cannot be enlarged to `scale`.
     """
 
@@ -106,15 +106,15 @@ class FileSource:
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size, self._variant = decode, size, variant
+        self._decoding, self._size, self._variant = decode, size, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
         self._gpu: GpuDecoder | str | None = None
         self._stop = stop or Event()
         self.pipe: PipeReader | None = None
         self._arriving: ArrivingPackets | None = None
-        self._reading = Lock()
+        self._read_lock = Lock()
         if start is not None and start < 0:
-            raise UsageError("{--start:{value:g}}: give 0 or more seconds", code="start_negative", value=start)
+            raise UsageError("{--start:{value:g}}: specify 0 or more seconds", code="start_negative", value=start)
         if end is not None and end <= (start or 0):
             raise UsageError(
                 "{name}: there is nothing between {--start:{start:g}} and {--end:{end:g}}",
@@ -123,16 +123,16 @@ class FileSource:
                 start=start or 0,
                 end=end,
             )
-        self._waiting: deque[Item] = deque()
+        self._queue: deque[Item] = deque()
         self._readers: list[PipeReader | FileReader | None] = []
-        self._now: Decoder | None = None  # set as soon as the first frame is decoded
+        self._active: Decoder | None = None  # set as soon as the first frame is decoded
         self._container, self._video = self._open()
         try:
-            begin = clock_start_of(self._container)
+            clock_start = clock_start_of(self._container)
             self._cut = Cut(
-                begin,
-                None if not start else begin + Fraction(start).limit_denominator(1_000_000),
-                None if end is None else begin + Fraction(end).limit_denominator(1_000_000),
+                clock_start,
+                None if not start else clock_start + Fraction(start).limit_denominator(1_000_000),
+                None if end is None else clock_start + Fraction(end).limit_denominator(1_000_000),
             )
             duration = self._container.duration
             if start and duration and start * 1_000_000 >= duration:
@@ -143,12 +143,12 @@ class FileSource:
                     start=start,
                     duration=duration / 1e6,
                 )
-            self._now, self._items = self._begin()
-            first = self._waiting[-1]
+            self._active, self._items = self._start_decoder()
+            first = self._queue[-1]
             assert isinstance(first, Frame)
             if fields is None:
                 self._look_for_fields(first)
-            self.info = self._describe(self._now, first)
+            self.info = self._describe(self._active, first)
             if self.info.decoded is not None and self.info.interlaced and fields is None:
                 raise UsageError(
                     "{--scale}: {name} is interlaced, and enlarging would mix its fields; deinterlace it first "
@@ -156,54 +156,54 @@ class FileSource:
                     code="scale_fields",
                     name=self._name,
                 )
-            self._now.form.fields = fields or self.info.display.fields
+            self._active.form.fields = fields or self.info.display.fields
         except BaseException:
             self.close()
             raise
 
     def __iter__(self) -> Iterator[Item]:
-        while self._waiting:
-            yield self._waiting.popleft()
+        while self._queue:
+            yield self._queue.popleft()
         while True:
-            with self._reading:
+            with self._read_lock:
                 item = next(self._items, None)
             if item is None:
                 if self._arriving is not None and self._arriving.full:
                     self._stats.warn(
                         "arrivals",
-                        f"{self._name}: has no timestamps and came faster than it was processed: as its sender had to "
-                        "wait, its times are too long; record it first (--correct never), then enhance the recording",
+                        f"{self._name}: has no timestamps and arrived faster than it was processed. Its sender had to "
+                        "wait, so the times are too long; record it first (--correct never), then enhance that",
                     )
-                if isinstance(reader := self._readers[-1], FileReader) and self._cut.end is None and self._now:
-                    reader.check_growth(self._stats, self._cut.shown(self._now.reached))
+                if isinstance(reader := self._readers[-1], FileReader) and self._cut.end is None and self._active:
+                    reader.check_growth(self._stats, self._cut.shown(self._active.reached))
                 return
             yield item
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """Yields packets of the other streams without decoding video. It replaces iterating over the source. Instead of
-        each video packet, it yields the packet's time, in seconds of the input's clock."""
-        while self._waiting:
-            item = self._waiting.popleft()
+        """Yields packets of the other streams without decoding video. Call it instead of iterating over the source. For
+        each video packet, it yields only the packet's time, in seconds of the input's clock."""
+        while self._queue:
+            item = self._queue.popleft()
             yield item.pts * item.time_base if isinstance(item, Frame) else item
-        if self._now is not None:
-            yield from self._now.others()
+        if self._active is not None:
+            yield from self._active.others()
 
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
-        if not self._reading.acquire(timeout=_CLOSE_S):
+        if not self._read_lock.acquire(timeout=_CLOSE_S):
             return  # a thread is blocked in a read and cannot be stopped
         try:
-            self._waiting.clear()
+            self._queue.clear()
             self._items = iter(())
-            self._now = None
+            self._active = None
             if self._arriving is not None and not self._arriving.close():
                 return
             self._container.close()
-            for reader in self._readers:  # PyAV keeps a reader as long as a stream of it is referenced
+            for reader in self._readers:  # PyAV keeps a reader open as long as one of its streams is referenced
                 if reader is not None:
                     reader.close()
         finally:
-            self._reading.release()
+            self._read_lock.release()
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -228,15 +228,17 @@ class FileSource:
             raise
         video.codec_context.thread_count = self._threads or 0
         video.codec_context.thread_type = threads_for(video.codec_context)
-        if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else FFmpeg hides damage in slices
+        if (
+            self._strict and video.codec_context.codec.canonical_name == "hevc"
+        ):  # otherwise, FFmpeg hides damage in slices
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
         if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
             self._arriving = ArrivingPackets(container, video, self._stop, self.pipe)
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
-        still, part = is_still(self._container), self._cut.start is not None or self._cut.end is not None
-        self._gpu = open_on_gpu(self._video, self._wanted) if self._wanted and not still else None
+        still, is_cut = is_still(self._container), self._cut.start is not None or self._cut.end is not None
+        self._gpu = open_on_gpu(self._video, self._decoding) if self._decoding and not still else None
         return Decoder(
             self._container,
             self._video,
@@ -247,17 +249,17 @@ class FileSource:
             gpu=None if isinstance(self._gpu, str) else self._gpu,
             pipe=self.pipe,
             size=self._size,
-            received=None if part else Received(self._path, self._container),
+            received=None if is_cut else Received(self._path, self._container),
             enlarger=self._enlarger,
             arriving=self._arriving,
             fields=self._chosen,
         )
 
-    def _begin(self) -> tuple[Decoder, Iterator[Item]]:
-        """Starts a decoder. Puts its items up to the first frame into `_waiting`."""
+    def _start_decoder(self) -> tuple[Decoder, Iterator[Item]]:
+        """Starts a decoder. Puts its items up to the first frame into `_queue`."""
         cut = self._cut
         if cut.start is not None and self.pipe is None and self._arriving is None:  # pipes and live sources cannot seek
-            for earlier in _EARLIER_S:
+            for earlier in _SEEK_EARLIER_S:
                 target = max(cut.start - earlier, cut.clock_start)
                 # If the seek fails or misses, the container is opened again.
                 with suppress(av.FFmpegError, SeekMissed):
@@ -282,7 +284,7 @@ class FileSource:
             )
         if self.pipe is not None and self._container.format.name.startswith("mov"):
             raise InputError(
-                "{name}: has its index at its end, and a pipe cannot seek there; give the file itself, or write it "
+                "{name}: has its index at its end, and a pipe cannot seek there; use the file itself, or write it "
                 "with the index first (FFmpeg: -movflags +faststart)",
                 code="pipe_index",
                 name=self._name,
@@ -294,39 +296,39 @@ class FileSource:
         )
 
     def _first_frame(self, items: Iterator[Item]) -> bool:
-        self._waiting.clear()
+        self._queue.clear()
         for item in items:
-            self._waiting.append(item)
+            self._queue.append(item)
             if isinstance(item, Frame):
                 return True
         return False
 
     def _look_for_fields(self, first: Frame) -> None:
-        """Decodes more frames of a broadcast. Progressive and interlaced frames may alternate in it."""
+        """Decodes more frames of a broadcast to find interlaced ones. Both kinds may alternate."""
         image, codec = first.image, self._video.codec_context.codec.canonical_name
         if (
             image.interlaced_frame
-            or codec not in _CODES_FIELDS
-            or image.height not in _TELEVISION
+            or codec not in _BROADCAST_CODECS
+            or image.height not in _BROADCAST_HEIGHTS
             or self.pipe is not None
             or is_url(self._path)
             or on_gpu(image)
         ):
             return
         size = sum(plane.buffer_size for plane in image.planes)
-        most = min(_CHECKED, _CHECKED_BYTES // size) - 1
-        for item in itertools.islice(self._items, 40 * _CHECKED):
-            self._waiting.append(item)
-            most -= isinstance(item, Frame)
-            if most <= 0 or (isinstance(item, Frame) and item.image.interlaced_frame):
+        remaining = min(_MAX_CHECKED, _MAX_CHECKED_BYTES // size) - 1
+        for item in itertools.islice(self._items, 40 * _MAX_CHECKED):
+            self._queue.append(item)
+            remaining -= isinstance(item, Frame)
+            if remaining <= 0 or (isinstance(item, Frame) and item.image.interlaced_frame):
                 return
 
     def _describe(self, decoder: Decoder, first: Frame) -> MediaInfo:
-        ahead = [item for item in self._waiting if isinstance(item, Frame) and item.image.interlaced_frame]
-        fields = ahead[0].display.fields if ahead else "progressive"
+        interlaced = [item for item in self._queue if isinstance(item, Frame) and item.image.interlaced_frame]
+        fields = interlaced[0].display.fields if interlaced else "progressive"
         rate, stated = rate_of(self._video)
         if not stated and not is_still(self._container):
-            self._stats.warn("rate", f"{self._name}: does not say its frame rate; {rate} frames a second are assumed")
+            self._stats.warn("rate", f"{self._name}: does not state its frame rate; {rate} frames a second are assumed")
         notes = [self._note] if self._note else []
         return describe(
             self._path,
@@ -341,13 +343,13 @@ class FileSource:
         )
 
     def _decoded_by(self, notes: list[str]) -> str:
-        """Describes the decoder. Adds a note if a GPU decodes, or warns if the requested GPU refuses."""
-        if self._wanted is None or self._gpu is None:
+        """Describes the decoder. Adds a note if a GPU decodes, or warns if the requested GPU cannot."""
+        if self._decoding is None or self._gpu is None:
             return "software"
         refusal = self._gpu if isinstance(self._gpu, str) else self._gpu.refusal
-        by = f"software, because {refusal}" if refusal else f"NVDEC on cuda:{self._wanted.device}"
+        decoder = f"software, because {refusal}" if refusal else f"NVDEC on cuda:{self._decoding.device}"
         if refusal:
-            self._stats.warn("decode_gpu", f"{self._name}: is decoded by {by}")
+            self._stats.warn("decode_gpu", f"{self._name}: is decoded by {decoder}")
         else:
-            notes.append(f"{self._name}: is decoded by {by}")
-        return by
+            notes.append(f"{self._name}: is decoded by {decoder}")
+        return decoder

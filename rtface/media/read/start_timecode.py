@@ -1,4 +1,4 @@
-"""Finds a film's SMPTE start timecode. Computes that of an output."""
+"""Finds a film's SMPTE start timecode, and computes the output's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = "timecode"
 
 
 def find_timecode(tags: Iterable[Mapping[str, str]], rate: Fraction) -> Timecode | None:
-    """Returns the first timecode in `tags` that suits the rate, or None."""
+    """Returns the first timecode in `tags` that fits the rate, or None."""
     for group in tags:
         for name, text in group.items():
             if name.lower() == KEY:

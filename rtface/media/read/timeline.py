@@ -18,7 +18,7 @@ from rtface.protocols import Item
 from rtface.util.parse import format_time
 
 _NOTICEABLE_S = Fraction(1, 100)
-# Seconds by which moving a packet does not count as damage.
+# Maximum seconds by which packets are moved without counting as damage.
 MOVED_S = Fraction(1, 20)
 # Seconds of audio before the beginning that a decoder needs to warm up.
 PRIMING = Fraction(1, 10)
@@ -60,7 +60,7 @@ class RisingTimestamps:
 
     A repeated timestamp is moved one `step` later. After a step back of up to `near` units (jitter), only the timestamp
     itself is moved, just after the last. A longer step back counts as a splice: all later timestamps are shifted, too.
-    If one of these continues the time before the splice, a single timestamp was damaged: the shift is undone.
+    If one of these continues the time before the splice, a single timestamp was damaged, so the shift is undone.
 
     Args:
         step: usual interval in units; a missing timestamp becomes the last one plus `step`.
@@ -88,8 +88,8 @@ class RisingTimestamps:
         """
         if stamp is None:
             # Exact fractions keep steps such as 1001/30000 s from drifting in coarse units.
-            before = self.counted if self.counted is not None else self.last
-            self.counted = Fraction(0) if before is None else before + self.step
+            base = self.counted if self.counted is not None else self.last
+            self.counted = Fraction(0) if base is None else base + self.step
             value = round(self.counted) if self.last is None else max(round(self.counted), self.last + 1)
             self.last = value
             return value, "missing"
@@ -101,25 +101,25 @@ class RisingTimestamps:
                 value, self.shift, self.before = stamp + self.before, self.before, None
             elif 0 < value - self.last <= self.near:
                 self.before = None
-        late = self.ahead(following)
-        if self.last is not None and 0 < late < value - self.last:
-            value, change = self.last + max(1, min(round(self.step), late - 1)), "jumped"
+        next_ahead = self.ahead(following)
+        if self.last is not None and 0 < next_ahead < value - self.last:
+            value, change = self.last + max(1, min(round(self.step), next_ahead - 1)), "jumped"
         elif self.last is not None and value <= self.last:
             if stamp == self.came:
                 value, change = self.last + max(1, round(self.step)), "repeated"
             elif self.last - value <= self.near:
                 value, change = self.last + 1, "nudged"
             else:
-                behind = self.last + max(1, round(self.step))
+                resumed = self.last + max(1, round(self.step))
                 self.before = self.shift if self.before is None else self.before
-                self.shift += behind - value
-                value, change = behind, "jumped"
+                self.shift += resumed - value
+                value, change = resumed, "jumped"
         self.last, self.came = value, stamp
         return value, change
 
 
 class FrameClock:
-    """Gives decoded images rising times. An image whose time jumps ahead waits for the next image, whose
+    """Assigns rising times to decoded images. An image whose time jumps ahead waits for the next image, whose
     time shows whether the jump is damage.
 
     Args:
@@ -130,23 +130,23 @@ class FrameClock:
 
     def __init__(self, step: Fraction, base: Fraction, *, by_dts: bool) -> None:
         self._rising, self._base, self._by_dts = RisingTimestamps(step, step * Fraction(3, 2)), base, by_dts
-        self._waiting: av.VideoFrame | None = None
+        self._delayed: av.VideoFrame | None = None
 
     def settled(
         self, images: Iterable[av.VideoFrame], *, end: bool = False
     ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-        """Yields the images. A delayed image comes with the timestamp of the next, others with None."""
+        """Yields the images. A delayed image is paired with the next image's timestamp, others with None."""
         for image in images:
-            if self._waiting is not None:
-                waiting, self._waiting = self._waiting, None
-                yield waiting, self.stamp(image)
+            if self._delayed is not None:
+                delayed, self._delayed = self._delayed, None
+                yield delayed, self.stamp(image)
             if self._rising.ahead(self.stamp(image)) * self._base > _AHEAD_S:
-                self._waiting = image
+                self._delayed = image
             else:
                 yield image, None
-        if end and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            yield waiting, None
+        if end and self._delayed is not None:
+            delayed, self._delayed = self._delayed, None
+            yield delayed, None
 
     def stamp(self, image: av.VideoFrame) -> int | None:
         """Returns the original time of an image."""
@@ -158,7 +158,7 @@ class FrameClock:
 
 
 class OtherStreams:
-    """Gives packets rising timestamps. Drops packets outside the cut.
+    """Assigns rising timestamps to packets. Drops packets outside the cut.
 
     Args:
         cut: the part that is read.
@@ -173,12 +173,12 @@ class OtherStreams:
         # Shift of video packets after a splice in seconds; whether the last video timestamp jumped ahead, so that the
         # next one must show whether the jump is damage.
         self._shift, self._ahead = Fraction(0), False
-        self._unfounded = set[int]()  # streams whose last keyframe is hidden
-        self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's original time, and its shift
+        self._undecodable = set[int]()  # streams whose last keyframe is hidden
+        self._last: dict[int, tuple[int, int]] = {}  # keyed by stream: original time and shift of the last packet
         self.reached = Fraction(0)
 
     def follow(self, packet: av.Packet[Stream], clock: RisingTimestamps) -> None:
-        """Records the shift at a video packet. Streams that begin after a splice get the same shift."""
+        """Records the shift at a video packet. Streams that start after a splice get the same shift."""
         if packet.dts is not None and not packet.is_discard:
             self._ahead = not self._ahead and clock.ahead(packet.dts) * packet.time_base > _AHEAD_S
             if not self._ahead:
@@ -195,12 +195,12 @@ class OtherStreams:
         stamp = packet.dts if packet.dts is not None else packet.pts
         duration = packet.duration or 0
         if packet.is_keyframe:
-            (self._unfounded.add if packet.is_discard else self._unfounded.discard)(packet.stream_index)
-        if packet.stream_index in self._unfounded and packet.stream.type == "video" and not packet.is_discard:
+            (self._undecodable.add if packet.is_discard else self._undecodable.discard)(packet.stream_index)
+        if packet.stream_index in self._undecodable and packet.stream.type == "video" and not packet.is_discard:
             faults.report(
                 f"unfounded:{packet.stream_index}",
-                f"stream {packet.stream_index}: an edit list hides frames on which those from "
-                f"{self._cut.shown((packet.pts or 0) * base)} on depend; these are left out up to the next keyframe",
+                f"stream {packet.stream_index}: an edit list hides frames that those after "
+                f"{self._cut.shown((packet.pts or 0) * base)} need; these are left out up to the next keyframe",
             )
             return None
         if packet.is_discard:  # an edit list hides it; only priming for a decoder is kept
@@ -214,27 +214,27 @@ class OtherStreams:
                 step = Fraction(max(1, duration))
                 clock = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base), shift=round(self._shift / base))
                 self._clocks[packet.stream_index] = clock
-            before, moved = self._last.get(packet.stream_index, (None, 0))
+            previous, shift = self._last.get(packet.stream_index, (None, 0))
             if packet.dts is None and packet.stream.type == "video":
-                moved = 0  # Matroska's first frames have only a pts, which need not rise
-            elif stamp != before or packet.stream.type != "subtitle":  # several subtitles may begin together
-                moved = clock.next(stamp)[0] - stamp
-            self._last[packet.stream_index] = stamp, moved
-            if moved:
-                if abs(moved * base) > _NOTICEABLE_S:
-                    (faults.report if abs(moved * base) > MOVED_S else faults.warn)(
+                shift = 0  # Matroska's first frames have only a pts, which may go back
+            elif stamp != previous or packet.stream.type != "subtitle":  # several subtitles may start together
+                shift = clock.next(stamp)[0] - stamp
+            self._last[packet.stream_index] = stamp, shift
+            if shift:
+                if abs(shift * base) > _NOTICEABLE_S:
+                    (faults.report if abs(shift * base) > MOVED_S else faults.warn)(
                         f"packet_times:{packet.stream_index}",
                         f"stream {packet.stream_index}: timestamps of its packets do not increase; from "
-                        f"{self._cut.shown(stamp * base)} on they are moved by {float(moved * base):.3f} s",
+                        f"{self._cut.shown(stamp * base)} on they are moved by {float(shift * base):.3f} s",
                     )
-                packet.dts = None if packet.dts is None else packet.dts + moved
-                packet.pts = None if packet.pts is None else packet.pts + moved
-            begin = (packet.pts if packet.pts is not None else stamp + moved) * base
-            end = begin + duration * base
+                packet.dts = None if packet.dts is None else packet.dts + shift
+                packet.pts = None if packet.pts is None else packet.pts + shift
+            start = (packet.pts if packet.pts is not None else stamp + shift) * base
+            end = start + duration * base
             self.reached = max(self.reached, end)
-            if self._cut.is_behind(begin):
+            if self._cut.is_behind(start):
                 return None
-            if self._cut.start is not None and begin < self._cut.start:
+            if self._cut.start is not None and start < self._cut.start:
                 if packet.stream.type != "subtitle" or end <= self._cut.start:
                     return None
                 cut = round(self._cut.start / base)  # a subtitle that is on screen at the cut stays there
@@ -243,14 +243,14 @@ class OtherStreams:
         return Packet(packet, packet.stream_index)
 
 
-# Number of frames to remember: more than encoder, muxer and pipeline hold together.
+# Number of frames to remember: more than encoder, muxer and pipeline buffer together.
 REMEMBERED = 4096
 
 
 class FrameTimes:
-    """Records presentation times, so that stopped runs can name their next frame.
+    """Records presentation times, so that stopped runs can report their next frame.
 
-    If the frame rate varies, the next frame need not begin when the last one ends. Threads may record and read at once.
+    If the frame rate varies, the next frame may start later than the last one ends. Safe for use by several threads.
 
     Attributes:
         complete: whether the source has yielded all frames.
@@ -271,8 +271,8 @@ class FrameTimes:
         self.complete = True
 
     def of(self, number: int) -> Fraction | None:
-        """Returns a frame's time by number, in seconds of the input's clock. Returns None if the frame has not come, or
-        came too long ago."""
+        """Returns a frame's time by number, in seconds of the input's clock. Returns None if the frame was not yet
+        recorded, or was recorded too long ago."""
         with self._lock:
-            place = number - self._count + len(self._times)
-            return self._times[place] if 0 <= place < len(self._times) else None
+            index = number - self._count + len(self._times)
+            return self._times[index] if 0 <= index < len(self._times) else None

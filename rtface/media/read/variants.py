@@ -21,43 +21,43 @@ def variants_of(container: InputContainer) -> list[av.VideoStream]:
     ]
 
 
-def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -> tuple[av.VideoStream, Message | None]:
+def choose_variant(variants: Sequence[av.VideoStream], choice: str, name: str) -> tuple[av.VideoStream, Message | None]:
     """Chooses the requested variant, with a note if there are several.
 
     Args:
         variants: result of `variants_of`, or only the video stream if the input has no variants.
-        wanted: value of ``--variant``: "best", a number in the list (counted from 1), or a height.
+        choice: value of ``--variant``: "best", a number in the list (counted from 1), or a height.
         name: name of the input, for messages.
 
     Raises:
         InputError: there is no variant with that number or height.
     """
-    listed = ", ".join(f"{number} ({_called(stream)})" for number, stream in enumerate(variants, 1))
-    fitting = [
+    listed = ", ".join(f"{number} ({_label(stream)})" for number, stream in enumerate(variants, 1))
+    matching = [
         stream
         for number, stream in enumerate(variants, 1)
-        if wanted == "best" or int(wanted) == (number if int(wanted) <= len(variants) else stream.height)
+        if choice == "best" or int(choice) == (number if int(choice) <= len(variants) else stream.height)
     ]
-    if not fitting:
+    if not matching:
         raise InputError(
-            "{name}: has no variant {wanted}, but {listed}; choose one by its height or number, or the best "
+            "{name}: has no variant {wanted}; available: {listed}; choose one by its height or number, or the best "
             "({--variant:best})",
             code="no_variant",
             name=name,
-            wanted=wanted,
+            wanted=choice,
             listed=listed,
         )
-    chosen = max(fitting, key=lambda stream: (stream.width * stream.height, _bandwidth(stream)))
+    chosen = max(matching, key=lambda stream: (stream.width * stream.height, _bandwidth(stream)))
     if len(variants) == 1:
         return chosen, None
     return chosen, Message(
-        "{name}: has {count} variants; number {number} ({chosen}) is read; of the others, at most the first segment "
-        "is ({--variant})",
+        "{name}: has {count} variants; number {number} ({chosen}) is read; at most one segment "
+        "of any other is read ({--variant})",
         code="variant_read",
         name=name,
         count=len(variants),
         number=variants.index(chosen) + 1,
-        chosen=_called(chosen),
+        chosen=_label(chosen),
     )
 
 
@@ -66,27 +66,27 @@ def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Strea
     video's variant are kept."""
     if not variants_of(container):
         return list(container.streams)
-    others = ("audio", "subtitle", "data")
-    return [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
+    kinds = ("audio", "subtitle", "data")
+    return [s for s in container.streams if s is video or (s.type in kinds and _is_in_variant(container, video, s))]
 
 
 def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Stream) -> bool:
     """Returns whether an audio or subtitle stream belongs to a variant.
 
-    PyAV does not expose FFmpeg's programs. But FFmpeg can find the best stream in a video's program. So `stream` is
-    marked as the best of all: FFmpeg returns it if it belongs to the program.
+    PyAV does not expose FFmpeg's programs, but FFmpeg can find the best stream in a video's program. If `stream` is
+    marked as the best of all, FFmpeg returns it if it belongs to the program.
     """
-    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA, shared by variants; FFmpeg states the last rate
+    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA: variants share it, so its bit rate is no help
     if container.format.name == "hls" and not shared and _bandwidth(stream) not in (0, _bandwidth(video)):
-        return False  # FFmpeg would take a stream of any variant if this one has none
+        return False  # FFmpeg would return another variant's stream if this variant has none
     if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg ignores audio without packets
         return container.streams.best("video", related=stream) is video
-    marks = {one: one.disposition for one in container.streams if one.type == stream.type}
-    for one in marks:
-        one.disposition = Disposition.default if one is stream else Disposition.hearing_impaired
+    dispositions = {other: other.disposition for other in container.streams if other.type == stream.type}
+    for other in dispositions:
+        other.disposition = Disposition.default if other is stream else Disposition.hearing_impaired
     best = container.streams.best(stream.type, related=video)  # pyright: ignore[reportArgumentType]
-    for one, mark in marks.items():
-        one.disposition = mark
+    for other, disposition in dispositions.items():
+        other.disposition = disposition
     return best is stream
 
 
@@ -95,7 +95,7 @@ def _bandwidth(stream: Stream) -> int:
     return int(stream.metadata.get("variant_bitrate", 0))
 
 
-def _called(stream: av.VideoStream) -> str:
+def _label(stream: av.VideoStream) -> str:
     return f"{stream.width}×{stream.height}" + (
         f", {_bandwidth(stream) / 1000:.0f} kbit/s" if _bandwidth(stream) else ""
     )

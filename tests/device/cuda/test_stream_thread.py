@@ -120,7 +120,7 @@ def test_a_failed_batch_reports_and_blocks_no_one(streams, error):
 
 def test_after_the_loss_of_the_gpu_everything_says_so(streams):
     streams.gpu.lost = True
-    with pytest.raises(DeviceLost, match="stopped answering"):
+    with pytest.raises(DeviceLost, match="stopped responding"):
         streams.run(lambda: streams.compute.record(streams.gpu.event())).result(10)
     streams.gpu.lost = False  # whatever it says now: its contents are gone
     request = Request(Network(streams), 1)

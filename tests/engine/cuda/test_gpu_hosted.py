@@ -74,7 +74,7 @@ def test_a_nan_answer_is_an_error_and_clears_the_state(streams, engine_on):
     crops, answers = crops_of(engine.recipe)
     failed = engine.submit(crops[0])
     after = engine.submit(crops[0], failed)
-    with pytest.raises(EngineError, match="rtface-s: the answer holds values that are not numbers"):
+    with pytest.raises(EngineError, match="rtface-s: the answer contains values that are not numbers"):
         failed.result(20)
     assert psnr(after.result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
 

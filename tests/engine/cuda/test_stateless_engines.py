@@ -90,7 +90,7 @@ def test_a_step_that_fails_leaves_no_average_behind(streams, engine, device, mon
 
 def test_a_crop_too_small_for_the_gpu_is_said_at_once(streams, recipe):
     small = replace(recipe, input=replace(recipe.input, size=48))
-    with pytest.raises(EngineError, match="takes crops of 48, and on a GPU they have to be 64 or more"):
+    with pytest.raises(EngineError, match="uses crops of 48 px, but a GPU needs 64 px or more"):
         GpuEngine(streams, small, FakePlan(recipe, streams.gpu), GoldenResult(100.0, 50.0, 0.0), "for a test")
 
 

@@ -162,6 +162,6 @@ def test_a_file_that_is_no_network(make_engine: Maker) -> None:
     folder = make_engine()
     recipe = load_recipe(folder / "recipe.toml")
     (folder / "model.onnx").write_bytes(b"\x08no network at all")
-    with pytest.raises(EngineError, match=r"engine tiny: TensorRT cannot take model.onnx") as caught:
+    with pytest.raises(EngineError, match=r"engine tiny: TensorRT cannot use model.onnx") as caught:
         prepare(recipe, "fp16")
     assert "\n" not in str(caught.value)

@@ -181,7 +181,7 @@ def test_the_page_is_opened_in_a_browser_with_windows_only(monkeypatch):
 
 def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
     _, port = served
-    with pytest.raises(UsageError, match=rf"--control {port}.*or 0 for a free one"):
+    with pytest.raises(UsageError, match=rf"--control {port}.*or 0 to choose a free one"):
         control(LiveControls(), port=port)
     for line in open("/proc/net/tcp").read().splitlines() if hasattr(socket, "AF_UNIX") else []:  # noqa: PTH123, SIM115
         fields = line.split()

@@ -247,4 +247,4 @@ def test_doctor_on_srt(video, monkeypatch):
     assert "only srt:// addresses need it" in finding.detail
     assert finding.repair == "sudo apt install libsrt1.5-openssl"
     monkeypatch.setattr(srt, "library", lambda: None)
-    assert findings()["srt"].detail == "libsrt is there"
+    assert findings()["srt"].detail == "libsrt is installed"

@@ -68,7 +68,7 @@ def test_what_is_wrong_comes_with_what_to_do(video):
         assert isinstance(error, UsageError) and f"no virtual camera {name}, only vcam:stuck ({stuck})" in str(error)
     held = video.add(10, "held", held=(64, 48, b"YUYV"))
     video.process(321, "zoom", held)
-    assert "held at the format YUYV by a program that reads it, open in zoom (pid 321)" in str(refusal("held"))
+    assert "fixed to the format YUYV by a program that reads it, open in zoom (pid 321)" in str(refusal("held"))
 
 
 def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
@@ -114,7 +114,7 @@ def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
     sink = opened()
     assert "32×64" in sink.described
     assert (
-        "held at 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are scaled to fit"
+        "fixed to 32×64 by a program that reads it, open in zoom (pid 5): frames of 64×48 are scaled to fit"
         in sink.notes[0]
     )
     sink.write(frame())

@@ -36,7 +36,7 @@ def test_alsa_is_asked_for_what_the_user_names():
     assert alsa_device("snowball", CARDS) == "plughw:1"
     assert alsa_device("HDA Intel", CARDS) == "plughw:0"
     assert alsa_device("hw:1,0", CARDS) == "hw:1,0"
-    with pytest.raises(InputMissing, match="there is no microphone nobody; rtface devices lists them"):
+    with pytest.raises(InputMissing, match="there is no microphone nobody; 'rtface devices' lists the available ones"):
         alsa_device("nobody", CARDS)
 
 

@@ -213,7 +213,7 @@ def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
     rig.process().show(100.0)
     assert rig.result.get(timeout=5) is None
     (said,) = rig.stats.warned()
-    assert "ended before its first frame; rtface tries to open it again" in said
+    assert "ended before its first frame; rtface tries to reopen it" in said
     rig.source.close()
 
 
@@ -278,5 +278,5 @@ def test_a_refusal_and_a_crash_give_their_reason():
     assert watch.reason.get(timeout=5) == "nothing is listening there"
     assert isinstance(watch.process.refusal, InputMissing)
     watch = Watch()
-    watch.end("its process ended by SIGSEGV")
-    assert watch.reason.get(timeout=5) == "reading failed (its process ended by SIGSEGV)"
+    watch.end("its process was ended by SIGSEGV")
+    assert watch.reason.get(timeout=5) == "reading failed (its process was ended by SIGSEGV)"

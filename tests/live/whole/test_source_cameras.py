@@ -47,8 +47,8 @@ def test_what_is_asked_of_a_camera_and_what_is_got():
         if rate is not None:
             assert got["rate"] < rate * 1.1  # how much less depends on what emulates it
     assert found["plain"]["notes"] == found["number"]["notes"] == found["name"]["notes"] == []
-    assert found["slow"]["notes"] == ["/dev/video20: the camera gives 1280×720 at 12.5 fps; 30 fps was requested"]
-    assert found["odd"]["notes"] == ["/dev/video20: the camera gives 640×360 at 10 fps; 641×359 was requested"]
+    assert found["slow"]["notes"] == ["/dev/video20: the camera delivers 1280×720 at 12.5 fps; 30 fps was requested"]
+    assert found["odd"]["notes"] == ["/dev/video20: the camera delivers 640×360 at 10 fps; 641×359 was requested"]
     assert found["name"]["described"] == "camera vivid (vivid-000-vid-cap), 320×180 nv12, 15 fps"
 
 
@@ -57,8 +57,8 @@ def test_what_is_asked_of_a_camera_and_what_is_got():
 def test_a_camera_that_cannot_be_read_is_explained():
     found = results("missing", "no such name", "nobody writes", "nobody writes to the open one", "in use", "forbidden")
     for case, kind, words in (
-        ("missing", "InputMissing", "there is no camera 99; rtface devices lists them"),
-        ("no such name", "InputMissing", "there is no camera nobody; rtface devices lists them"),
+        ("missing", "InputMissing", "there is no camera 99; 'rtface devices' lists the available ones"),
+        ("no such name", "InputMissing", "there is no camera nobody; 'rtface devices' lists the available ones"),
         ("nobody writes", "InputError", "if it is a virtual camera, start the program that writes to it"),
         (
             "nobody writes to the open one",

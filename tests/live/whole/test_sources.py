@@ -75,7 +75,7 @@ def stand_in(name: str, **options: Any) -> ReconnectingSource:
 def test_a_camera_gives_its_pictures_at_once():
     with Watched(stand_in("testsrc2=size=640x360:rate=30,realtime", fps=Fraction(60))) as watched:
         watched.more(60, 6)
-        assert watched.source.notes == ["camera 0: the camera gives 640×360 at 30 fps; 60 fps was requested"]
+        assert watched.source.notes == ["camera 0: the camera delivers 640×360 at 30 fps; 60 fps was requested"]
         assert watched.source.health.bytes is None
     late = [at - (f.captured_at or 0) for at, f in watched.frames]
     assert statistics.median(late) < 0.02

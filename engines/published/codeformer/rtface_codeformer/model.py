@@ -1,8 +1,8 @@
 """CodeFormer (Zhou et al. 2022, Towards Robust Blind Face Restoration with Codebook Lookup Transformer).
 
-An encoder reduces a 512-px face to 16×16 features. A transformer reads them as 256 tokens. For each token, it predicts
-one of the 1024 entries of a learned codebook. A face that the generator draws from these codes alone is clean, but not
-always the same person. So encoder features also enter the generator, at four sizes, weighted by the fidelity w.
+An encoder reduces a 512-px face to 16×16 features. A transformer processes these as 256 tokens, and predicts for each
+one of the 1024 entries of a learned codebook. A face that the generator draws from these entries alone is clean, but
+not always the same person. Therefore encoder features also enter the generator, at four sizes, weighted by fidelity w.
 
 Parameters have the published names. The graph is static: sizes are fixed when the network is built. The fidelity w is a
 tensor, so that each face of a batch can have its own value.
@@ -22,18 +22,18 @@ from torch import Tensor, nn
 
 
 def build(*, size: int = 512, width: int = 64, layers: int = 9) -> CodeFormer:
-    """Builds a network with random weights, in evaluation mode. `size`: side of the crop in pixels, a multiple of 32;
-    `width`: channels at full size, a multiple of 32; `layers`: transformer layers. Tests use smaller values."""
+    """Builds a network with random weights, in evaluation mode. `size`: side of the crop in pixels, a multiple of 32.
+    `width`: channels at full size, a multiple of 32. `layers`: transformer layers. Tests use smaller values."""
     return CodeFormer(size, width, layers).eval()
 
 
 class CodeFormer(nn.Module):
-    """Restores crops N×3×S×S (RGB, −1…1; outputs about −1…1). Fidelity N×1: 0 looks best, 1 is truest to the crop."""
+    """Restores crops N×3×S×S (RGB, −1…1; outputs about −1…1). Fidelity N×1: 0 looks best, 1 is closest to the crop."""
 
     multipliers = (1, 2, 2, 4, 4, 8)
-    """Channels per size, from the largest, in multiples of the width."""
+    """Channels per size, from the largest size, as multiples of the width."""
     fused = (4, 3, 2, 1)
-    """Levels (0: full size) at which encoder features enter, in the generator's order."""
+    """Levels (0: full size) at which encoder features enter the generator, in its order."""
     codes, code_dim = 1024, 256
     token_dim, heads = 512, 8
 
@@ -54,12 +54,12 @@ class CodeFormer(nn.Module):
         self.adain = AdaIN(self.side**2)
 
     def forward(self, crop: Tensor, fidelity: Tensor) -> Tensor:
-        features, seen = self.encoder(crop)
+        features, maps = self.encoder(crop)
         codes = self.logits(features).argmax(dim=2)
-        painted = self.adain(self.quantize(codes, self.side), features)
+        entries = self.adain(self.quantize(codes, self.side), features)
         w = fidelity.reshape(-1, 1, 1, 1)
         fusions = dict(zip(self.fused, self.fuse_convs_dict.values(), strict=True))
-        return self.generator(painted, {level: partial(fuse, seen[level], w=w) for level, fuse in fusions.items()})
+        return self.generator(entries, {level: partial(fuse, maps[level], w=w) for level, fuse in fusions.items()})
 
     def logits(self, features: Tensor) -> Tensor:
         """Scores every codebook entry for each token: N×256×h×h to N×h²×1024. The entry with the highest score wins."""
@@ -82,7 +82,7 @@ class Codebook(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Gives `x` the mean and deviation of `like` per image and channel. It transfers the encoder's colours and light
+    """Gives `x` the mean and standard deviation of `like`. This transfers colours and light, per image and channel
     (adaptive instance normalisation, Huang and Belongie 2017). Both are N×C×H×W with `places` = H·W."""
 
     def __init__(self, places: int) -> None:
@@ -91,8 +91,8 @@ class AdaIN(nn.Module):
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         mean, deviation = self.statistics(x)
-        wanted_mean, wanted_deviation = self.statistics(like)
-        return (x - mean) / deviation * wanted_deviation + wanted_mean
+        like_mean, like_deviation = self.statistics(like)
+        return (x - mean) / deviation * like_deviation + like_mean
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = x.mean(dim=(2, 3), keepdim=True)
@@ -113,8 +113,8 @@ class Layer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        given = self.norm1(x)
-        x = x + self.self_attn(given + position, given)
+        normed = self.norm1(x)
+        x = x + self.self_attn(normed + position, normed)
         return x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
 
 
@@ -136,13 +136,13 @@ class Attention(nn.Module):
             for x, w, b in zip((places, places, values), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3),
                                strict=True)
         )  # fmt: skip
-        # Queries are scaled before the product because the unscaled product could overflow in fp16.
-        near = self.softmax((q * self.split[3] ** -0.5) @ k.transpose(2, 3))
-        return self.out_proj((near @ v).transpose(1, 2).reshape(self.joined))
+        # Queries are scaled before the product, because the unscaled product could overflow in fp16.
+        shares = self.softmax((q * self.split[3] ** -0.5) @ k.transpose(2, 3))
+        return self.out_proj((shares @ v).transpose(1, 2).reshape(self.joined))
 
 
 class Fusion(nn.Module):
-    """Scales and shifts generator features. Both kinds of features together predict scale and shift."""
+    """Scales and shifts generator features. Scale and shift are predicted from encoder and generator features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -151,9 +151,9 @@ class Fusion(nn.Module):
             nn.Sequential(conv3(channels, channels), nn.LeakyReLU(0.2), conv3(channels, channels)) for _ in range(2)
         )
 
-    def forward(self, seen: Tensor, painted: Tensor, w: Tensor) -> Tensor:
-        both = self.encode_enc(torch.cat([seen, painted], dim=1))
-        return painted + w * (painted * self.scale(both) + self.shift(both))
+    def forward(self, encoded: Tensor, generated: Tensor, w: Tensor) -> Tensor:
+        joined = self.encode_enc(torch.cat([encoded, generated], dim=1))
+        return generated + w * (generated * self.scale(joined) + self.shift(joined))
 
 
 class Encoder(nn.Module):
@@ -164,47 +164,47 @@ class Encoder(nn.Module):
         deepest, c = len(channels) - 1, channels[-1]
         blocks: list[nn.Module] = [conv3(3, channels[0])]
         self.ends: dict[int, int] = {}
-        for level, (before, after) in enumerate(pairwise([channels[0], *channels])):
-            for first in (before, after):
-                blocks.append(ResBlock(first, after))
+        for level, (inputs, outputs) in enumerate(pairwise([channels[0], *channels])):
+            for block_inputs in (inputs, outputs):
+                blocks.append(ResBlock(block_inputs, outputs))
                 if level == deepest:
-                    blocks.append(SelfAttention(after, side))
+                    blocks.append(SelfAttention(outputs, side))
             if level < deepest:
                 self.ends[len(blocks) - 1] = level
-                blocks.append(Downsample(after))
+                blocks.append(Downsample(outputs))
         blocks += [ResBlock(c, c), SelfAttention(c, side), ResBlock(c, c), norm(c), conv3(c, out)]
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        seen: dict[int, Tensor] = {}
+        level_features: dict[int, Tensor] = {}
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self.ends:
-                seen[self.ends[i]] = x
-        return x, seen
+                level_features[self.ends[i]] = x
+        return x, level_features
 
 
 class Generator(nn.Module):
     """Maps features N×C×S/32×S/32 to pictures N×3×S×S. Encoder features enter a level after its first block."""
 
-    def __init__(self, channels: Sequence[int], given: int, side: int) -> None:
+    def __init__(self, channels: Sequence[int], features: int, side: int) -> None:
         super().__init__()
-        deepest, before = len(channels) - 1, channels[-1]
-        blocks = [conv3(given, before), ResBlock(before, before), SelfAttention(before, side), ResBlock(before, before)]
+        deepest, width = len(channels) - 1, channels[-1]
+        blocks = [conv3(features, width), ResBlock(width, width), SelfAttention(width, side), ResBlock(width, width)]
         self.starts: dict[int, int] = {}
         for level in range(deepest, -1, -1):
-            after = channels[level]
+            outputs = channels[level]
             level_blocks: list[nn.Module] = []
-            for first in (before, after):
-                level_blocks.append(ResBlock(first, after))
+            for block_inputs in (width, outputs):
+                level_blocks.append(ResBlock(block_inputs, outputs))
                 if level == deepest:
-                    level_blocks.append(SelfAttention(after, side))
+                    level_blocks.append(SelfAttention(outputs, side))
             if level > 0:
-                level_blocks.append(Upsample(after))
+                level_blocks.append(Upsample(outputs))
             self.starts[len(blocks)] = level
             blocks += level_blocks
-            before = after
-        self.blocks = nn.ModuleList([*blocks, norm(before), conv3(before, 3)])
+            width = outputs
+        self.blocks = nn.ModuleList([*blocks, norm(width), conv3(width, 3)])
 
     def forward(self, x: Tensor, changes: Mapping[int, Callable[[Tensor], Tensor]]) -> Tensor:
         for i, block in enumerate(self.blocks):
@@ -215,13 +215,13 @@ class Generator(nn.Module):
 
 
 class ResBlock(nn.Module):
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = norm(before)
-        self.conv1 = conv3(before, after)
-        self.norm2 = norm(after)
-        self.conv2 = conv3(after, after)
-        self.conv_out = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
+        self.norm1 = norm(inputs)
+        self.conv1 = conv3(inputs, outputs)
+        self.norm2 = norm(outputs)
+        self.conv2 = conv3(outputs, outputs)
+        self.conv_out = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.silu(self.norm1(x)))
@@ -241,8 +241,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x)
         q, k, v = (project(y).reshape(self.flat) for project in (self.q, self.k, self.v))
-        near = self.softmax((q * self.flat[1] ** -0.5).transpose(1, 2) @ k)  # N×queries×keys
-        return x + self.proj_out((v @ near.transpose(1, 2)).reshape(self.square))
+        shares = self.softmax((q * self.flat[1] ** -0.5).transpose(1, 2) @ k)  # N×queries×keys
+        return x + self.proj_out((v @ shares.transpose(1, 2)).reshape(self.square))
 
 
 class Downsample(nn.Module):
@@ -263,8 +263,8 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def conv3(before: int, after: int) -> nn.Conv2d:
-    return nn.Conv2d(before, after, 3, padding=1)
+def conv3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def norm(channels: int) -> nn.GroupNorm:

@@ -1,14 +1,14 @@
 """HiFaceGAN (Yang et al. 2020, HiFaceGAN: Face Renovation via Collaborative Suppression and Replenishment).
 
-An encoder makes features at six sizes. Starting from the smallest, a generator builds the face. Each block normalises
-its features, and the encoder's features determine how it scales and shifts them at every place (SPADE, Park et al.
-2019). The encoder halves maps by local importance, a mean with learned weights (LIP, Gao et al. 2019).
+An encoder computes features at six sizes. Starting from the smallest size, a generator builds the face. Each block
+normalises its features; the encoder's features determine scale and shift at every position (SPADE, Park et al. 2019).
+The encoder halves maps by local importance pooling, a mean with learned weights (LIP, Gao et al. 2019).
 
-In an older form, which also has published weights, the downscaled crop guides the generator instead of the features.
+In an older version, for which weights are published, the downscaled crop guides the generator instead of the features.
 
 Parameters have the published names, but `restate` folds spectral norms into the weights and drops unused parameters.
-The published code runs in training mode on one image, so its batch norms use the statistics of that image. Here they
-are instance norms.
+The published code runs in training mode on one image, so its batch norms use the statistics of that image. This code
+uses instance norms, which are equivalent.
 """
 # torch is not installed where pyright runs.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STEPS = 5
-"""How often the encoder halves."""
+"""Number of times that the encoder halves height and width."""
 
 
 def build(*, width: int = 64, nested: bool = True) -> HiFaceGAN:
-    """Builds a network with random weights, in evaluation mode. `width`: channels at full size. `nested`: True if
-    encoder features guide the generator, False if the crop does."""
+    """Builds a network with random weights, in evaluation mode. `width`: channels at full size. `nested`: whether
+    encoder features guide the generator; otherwise, the crop does."""
     return HiFaceGAN(width, nested).eval()
 
 
@@ -35,7 +35,7 @@ def restate(state: dict[str, Tensor]) -> dict[str, Tensor]:
     there is a LIP encoder, ``fc``."""
     unused = ("to_rgbs.0.", "to_rgbs.1.", "to_rgbs.2.") + (("fc.",) if "lip_encoder.model.0.weight" in state else ())
     ends = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
-    kept: dict[str, Tensor] = {}
+    converted: dict[str, Tensor] = {}
     for name, value in state.items():
         if name.startswith(unused) or name.endswith(ends):
             continue
@@ -43,8 +43,8 @@ def restate(state: dict[str, Tensor]) -> dict[str, Tensor]:
             u, v = state.get(f"{module}_u"), state.get(f"{module}_v")
             if u is not None and v is not None and (len(u), len(v)) == (len(value), value[0].numel()):
                 name, value = module, value / torch.dot(u, value.flatten(1) @ v)
-        kept[name] = value
-    return kept
+        converted[name] = value
+    return converted
 
 
 class HiFaceGAN(nn.Module):
@@ -58,7 +58,7 @@ class HiFaceGAN(nn.Module):
             self.fc = nn.Conv2d(3, channels[0], 3, padding=1)
         else:
             self.lip_encoder = LipEncoder(width)
-        # Number of channels of each block's guide: with features, that of the block's output.
+        # Number of channels of each block's guide. Features have as many as the block's output.
         guides = channels[1:] if nested else [3] * 6
         self.head_0, self.G_middle_0, self.G_middle_1 = (Block(channels[0], channels[0], guides[0]) for _ in range(3))
         self.ups = nn.ModuleList(Block(channels[i], channels[i + 1], guides[i]) for i in range(2, 6))
@@ -115,8 +115,8 @@ def steps(width: int) -> list[list[nn.Module]]:
     channels = [width * min(2**n, 16) for n in range(STEPS + 1)]
     layers: list[list[nn.Module]] = []
     for i in range(STEPS):
-        before, after = channels[i : i + 2]
-        layers.append([Lip(before), nn.Conv2d(before, after, 3, padding=1), nn.InstanceNorm2d(after)])
+        inputs, outputs = channels[i : i + 2]
+        layers.append([Lip(inputs), nn.Conv2d(inputs, outputs, 3, padding=1), nn.InstanceNorm2d(outputs)])
         if i < STEPS - 1:
             layers[-1].append(nn.ReLU())
     return layers
@@ -137,10 +137,10 @@ class Lip(nn.Module):
 
 
 class Pool(nn.Module):
-    """Averages 3×3 places with weights exp(12 σ(logit)), at every second place."""
+    """Averages 3×3 positions with weights exp(12 σ(logit)), at every second position."""
 
     def forward(self, x: Tensor, logit: Tensor) -> Tensor:
-        # Subtracting 6 does not change the quotient. Without it, weights reach e¹², which exceeds the range of fp16.
+        # Subtracting 6 does not change the quotient, but keeps the weights, up to e¹² otherwise, in the range of fp16.
         weight = (torch.sigmoid(logit) * 12 - 6).exp()
         return F.avg_pool2d(x * weight, 3, 2, 1) / F.avg_pool2d(weight, 3, 2, 1)
 
@@ -149,16 +149,16 @@ class Block(nn.Module):
     """A residual block of two convolutions, each after SPADE. The guide has the same height and width as the input. If
     the number of channels changes, a third convolution adapts the input."""
 
-    def __init__(self, before: int, after: int, guide: int) -> None:
+    def __init__(self, inputs: int, outputs: int, guide: int) -> None:
         super().__init__()
-        middle = min(before, after)
-        self.conv_0 = nn.Conv2d(before, middle, 3, padding=1)
-        self.conv_1 = nn.Conv2d(middle, after, 3, padding=1)
-        self.norm_0, self.norm_1 = Spade(before, guide), Spade(middle, guide)
-        self.changes = before != after
+        middle = min(inputs, outputs)
+        self.conv_0 = nn.Conv2d(inputs, middle, 3, padding=1)
+        self.conv_1 = nn.Conv2d(middle, outputs, 3, padding=1)
+        self.norm_0, self.norm_1 = Spade(inputs, guide), Spade(middle, guide)
+        self.changes = inputs != outputs
         if self.changes:
-            self.conv_s = nn.Conv2d(before, after, 1, bias=False)
-            self.norm_s = Spade(before, guide)
+            self.conv_s = nn.Conv2d(inputs, outputs, 1, bias=False)
+            self.norm_s = Spade(inputs, guide)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         y = self.conv_0(F.leaky_relu(self.norm_0(x, guide), 0.2))
@@ -167,7 +167,7 @@ class Block(nn.Module):
 
 
 class Spade(nn.Module):
-    """Normalises channels per image. The guide determines scale and shift at each place."""
+    """Normalises channels per image. The guide determines scale and shift at each position."""
 
     def __init__(self, channels: int, guide: int) -> None:
         super().__init__()

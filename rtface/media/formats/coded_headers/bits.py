@@ -1,4 +1,4 @@
-"""Reads bits of headers, and splits streams into units."""
+"""Reads bits of headers, and splits streams into NAL units."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import zlib
 from collections.abc import Iterator
 from typing import Literal
 
-# Leading zero bits of an Exp-Golomb code, at most.
-_MOST_ZEROS = 32
+# Maximum number of leading zero bits in an Exp-Golomb code.
+_MAX_ZEROS = 32
 
 
 class Bits:
-    """Reads bits from first to last. Raises IndexError past the end."""
+    """Reads the bits of a header in order. Methods raise IndexError past the end."""
 
     def __init__(self, data: bytes) -> None:
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+        self._value, self._remaining = int.from_bytes(data, "big"), 8 * len(data)
 
     def take(self, count: int) -> int:
         """Returns the next `count` bits as a number."""
-        if not 0 <= count <= self._left:
+        if not 0 <= count <= self._remaining:
             raise IndexError(count)
-        self._left -= count
-        return (self._value >> self._left) & ((1 << count) - 1)
+        self._remaining -= count
+        return (self._value >> self._remaining) & ((1 << count) - 1)
 
     def golomb(self) -> int:
         """Reads an unsigned Exp-Golomb code: ue(v) of H.264."""
-        zeros = self._left - (self._value & ((1 << self._left) - 1)).bit_length()
-        if zeros > _MOST_ZEROS:
+        zeros = self._remaining - (self._value & ((1 << self._remaining) - 1)).bit_length()
+        if zeros > _MAX_ZEROS:
             raise IndexError(zeros)
         return self.take(2 * zeros + 1) - 1
 
-    def unary(self, least: int, most: int) -> int:
-        """Reads a number from `least` to `most`: each 1 bit before a 0 bit adds 1."""
-        while least < most and self.take(1):
-            least += 1
-        return least
+    def unary(self, lowest: int, highest: int) -> int:
+        """Reads a unary number: `lowest` plus one for each 1 bit before a 0 bit, up to `highest`."""
+        while lowest < highest and self.take(1):
+            lowest += 1
+        return lowest
 
     def signed(self) -> int:
         """Reads a signed Exp-Golomb code: se(v) of H.264."""
@@ -46,21 +46,21 @@ class Bits:
         for _ in range(count):
             self.golomb()
 
-    def count(self, most: int) -> int:
-        """Reads ue(v) as a count of following items. Raises ValueError if it exceeds `most`."""
+    def count(self, limit: int) -> int:
+        """Reads ue(v) as the number of items that follow. Raises ValueError if it exceeds `limit`."""
         value = self.golomb()
-        if value > most:
+        if value > limit:
             raise ValueError(value)
         return value
 
 
 def unescaped(unit: bytes) -> bytes:
-    """Removes emulation prevention bytes from a unit of H.264 or HEVC."""
+    """Removes emulation prevention bytes from a NAL unit of H.264 or HEVC."""
     return unit.replace(b"\0\0\3", b"\0\0")
 
 
 def annex_b(data: bytes) -> Iterator[bytes]:
-    """Yields the units of H.264 or HEVC between start codes."""
+    """Yields the NAL units of H.264 or HEVC between start codes."""
     at = data.find(b"\0\0\1")
     while at >= 0:
         end = data.find(b"\0\0\1", at + 3)
@@ -69,7 +69,7 @@ def annex_b(data: bytes) -> Iterator[bytes]:
 
 
 def prefixed(data: bytes, size: int) -> Iterator[bytes]:
-    """Yields length-prefixed units of H.264 or HEVC. The prefix has `size` bytes; the last unit may be truncated."""
+    """Yields length-prefixed NAL units of H.264 or HEVC. `size`: bytes of a prefix. The last unit may be truncated."""
     at = 0
     while at + size <= len(data):
         length = int.from_bytes(data[at : at + size], "big")
@@ -78,7 +78,7 @@ def prefixed(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def parameter_sets(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[bytes]:
-    """Yields the parameter sets of extradata: Annex B, or a record (ISO 14496-15)."""
+    """Yields the parameter sets of extradata: Annex B, or a configuration record (ISO 14496-15)."""
     if extradata[:1] != b"\1":
         yield from (unit for unit in annex_b(extradata) if len(unit) > 3)
         return
@@ -96,9 +96,9 @@ def parameter_sets(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[by
             at += 2 + size
 
 
-_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def crc32(data: bytes) -> int:
-    """Returns an MSB-first CRC-32 that starts from 0. FFV1 and Ogg use it; it is zlib's with mirrored bits."""
-    return int(f"{zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)
+    """Returns the CRC-32 of FFV1 and Ogg: MSB first, with initial value 0. zlib computes it on reversed bits."""
+    return int(f"{zlib.crc32(data.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

@@ -1,4 +1,4 @@
-"""Reads slice QP and frame gaps of H.264. ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3."""
+"""Reads the QP of H.264 slices, and detects missing frames. ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rtface.media.formats.coded_headers.bits import Bits, unescaped
 
 # Profiles whose parameter sets have chroma format, bit depth and scaling lists.
 _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-# Entries of a loop with an end marker, at most.
-_MOST = 66
+# Maximum number of operations before an end marker.
+_MAX_OPERATIONS = 66
 _P, _B, _I, _SP, _SI = range(5)
-# The operation that resets the frame number, and how many consecutive frames need correct numbers before a gap counts
-# as a loss: some cameras and servers number arbitrarily.
-_RESET, _TRUSTED = 5, 8
+# The memory management operation that resets the frame number. A gap in the numbers counts as a loss only after
+# _MIN_CORRECT consecutive correct numbers, because some cameras and servers number frames arbitrarily.
+_RESET, _MIN_CORRECT = 5, 8
 
 
 @dataclass(slots=True)
 class Sequence:
-    """A sequence parameter set. `references` is the most frames that others may refer to."""
+    """A sequence parameter set. `references` is the maximum number of reference frames."""
 
     profile: int = 0
     constraints: int = 0
@@ -39,7 +39,7 @@ class Sequence:
 class _Picture:
     sequence: int
     cabac: bool
-    orders: bool
+    order_deltas: bool
     references: tuple[int, int]
     weighted: tuple[bool, bool]
     qp: int
@@ -47,20 +47,21 @@ class _Picture:
 
 
 class H264Slices:
-    """Reads units in stream order, and the first slice of each frame.
+    """Reads parameter sets and each frame's first slice, in stream order.
 
     Attributes:
-        missing: reference frames that are missing before the last slice, by its frame number.
-        sequences, pictures: the parameter sets by number.
+        missing: number of reference frames that are missing before the last slice, according to its frame number.
+        sequences: sequence parameter sets by ID.
+        pictures: picture parameter sets by ID.
         kind: type of the last slice: "P", "B" or "I".
-        parity: field of the last slice; None if the slice belongs to a frame.
+        parity: field of the last slice: 0 for top, 1 for bottom; None if the slice belongs to a whole frame.
     """
 
     def __init__(self) -> None:
         self.sequences: dict[int, Sequence] = {}
         self.pictures: dict[int, _Picture] = {}
-        self._number: int | None = None  # number of the last reference frame
-        self._consecutive = 0  # frames with correct numbers since the last gap
+        self._reference_number: int | None = None  # number of the last reference frame
+        self._correct_numbers = 0  # number of frames with correct numbers since the last gap
         self.missing = 0
         self.kind = "I"
         self.parity: int | None = None
@@ -71,16 +72,16 @@ class H264Slices:
         return any(sequence.bypass for sequence in self.sequences.values())
 
     def read(self, unit: bytes) -> int | None:
-        """Returns a slice's QP on the 8-bit scale; None for other units.
+        """Returns a slice's QP, on the 8-bit scale. Returns None for other NAL units.
 
         Raises:
             IndexError, ValueError, KeyError: the unit is damaged, or refers to a parameter set that did not arrive.
         """
         kind = unit[0] & 31
         if kind == 7:
-            self.sequences.update([_sequence(unescaped(unit))])
+            self.sequences.update([_read_sequence(unescaped(unit))])
         elif kind == 8:
-            self.pictures.update([_picture(Bits(unescaped(unit)[1:]))])
+            self.pictures.update([_read_picture(Bits(unescaped(unit)[1:]))])
         elif kind in (1, 2, 5):
             return self._slice(Bits(unescaped(unit)[1:]), idr=kind == 5, reference=bool(unit[0] & 0x60))
         return None
@@ -93,18 +94,18 @@ class H264Slices:
         sequence = self.sequences[picture.sequence]
         bits.take(2 * sequence.separate)
         number = bits.take(sequence.frame_number_bits)
-        before, self._number = self._number, None
-        if not idr and before is not None and not sequence.gaps:
-            self._compare(number, before, sequence.frame_number_bits)
-        field = not sequence.frames_only and bits.take(1)
-        self.parity = bits.take(1) if field else None
+        previous, self._reference_number = self._reference_number, None
+        if not idr and previous is not None and not sequence.gaps:
+            self._count_missing(number, previous, sequence.frame_number_bits)
+        is_field = not sequence.frames_only and bits.take(1)
+        self.parity = bits.take(1) if is_field else None
         bits.skip_golomb(idr)
-        orders = picture.orders and not field
+        has_order_delta = picture.order_deltas and not is_field
         if sequence.order_type == 0:
             bits.take(sequence.order_bits)
-            bits.skip_golomb(orders)
+            bits.skip_golomb(has_order_delta)
         elif sequence.order_type == 1 and not sequence.order_zero:
-            bits.skip_golomb(1 + orders)
+            bits.skip_golomb(1 + has_order_delta)
         bits.skip_golomb(picture.redundant)
         bits.take(kind == _B)
         lists = {_P: 1, _SP: 1, _B: 2}.get(kind, 0)
@@ -113,42 +114,43 @@ class H264Slices:
             counts = tuple(1 + bits.count(31) for _ in counts)
         for _ in counts:
             if bits.take(1):
-                _until(bits, 3, {0: 1, 1: 1, 2: 1})
+                _skip_list(bits, 3, {0: 1, 1: 1, 2: 1})
         if picture.weighted[lists - 1] and lists:
-            _weights(bits, counts, chroma=sequence.chroma)
+            _skip_weights(bits, counts, chroma=sequence.chroma)
         if reference and idr:
             bits.take(2)
-        elif reference and bits.take(1) and _RESET in _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
+        elif reference and bits.take(1) and _RESET in _skip_list(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
             number = 0
-        stays = reference or number == before
-        self._number = number if stays else (number - 1) % (1 << sequence.frame_number_bits)
+        # A frame that is no reference has the number of the last reference frame plus 1.
+        is_reference = reference or number == previous
+        self._reference_number = number if is_reference else (number - 1) % (1 << sequence.frame_number_bits)
         bits.skip_golomb(picture.cabac and lists > 0)
         return picture.qp + bits.signed()
 
-    def _compare(self, number: int, before: int, bits: int) -> None:
-        """Counts frames that are missing after the last reference frame."""
-        ahead = (number - before) % (1 << bits)
+    def _count_missing(self, number: int, previous: int, bits: int) -> None:
+        """Sets `missing` to the number of frames lost since `previous`."""
+        ahead = (number - previous) % (1 << bits)
         if ahead <= 1:
-            self._consecutive += 1
+            self._correct_numbers += 1
             return
-        if self._consecutive >= _TRUSTED:  # a lower number does not tell how many are missing
+        if self._correct_numbers >= _MIN_CORRECT:  # a lower number does not show how many frames are missing
             self.missing = 1 if ahead >> (bits - 1) else ahead - 1
-        self._consecutive = 0
+        self._correct_numbers = 0
 
 
-def _until(bits: Bits, end: int, arguments: dict[int, int]) -> set[int]:
-    """Skips operations and their arguments up to `end`. Returns the operations."""
-    passed: set[int] = set()
-    for _ in range(_MOST):
+def _skip_list(bits: Bits, end: int, arguments: dict[int, int]) -> set[int]:
+    """Skips a list of operations and their arguments up to `end`. Returns the operations."""
+    operations: set[int] = set()
+    for _ in range(_MAX_OPERATIONS):
         operation = bits.golomb()
         if operation == end:
-            return passed
-        passed.add(operation)
+            return operations
+        operations.add(operation)
         bits.skip_golomb(arguments[operation])
-    raise ValueError(_MOST)
+    raise ValueError(_MAX_OPERATIONS)
 
 
-def _weights(bits: Bits, counts: tuple[int, ...], *, chroma: bool) -> None:
+def _skip_weights(bits: Bits, counts: tuple[int, ...], *, chroma: bool) -> None:
     bits.skip_golomb(1 + chroma)
     for count in counts:
         for _ in range(count):
@@ -157,19 +159,19 @@ def _weights(bits: Bits, counts: tuple[int, ...], *, chroma: bool) -> None:
                 bits.skip_golomb(4 * bits.take(1))
 
 
-def _sequence(unit: bytes) -> tuple[int, Sequence]:
+def _read_sequence(unit: bytes) -> tuple[int, Sequence]:
     bits, sequence = Bits(unit[4:]), Sequence(unit[1], unit[2], unit[3])
     number = bits.count(31)
     if unit[1] in _HIGH:
-        format = bits.count(3)
-        sequence.separate = format == 3 and bool(bits.take(1))
-        sequence.chroma = format > 0 and not sequence.separate
+        chroma_format = bits.count(3)
+        sequence.separate = chroma_format == 3 and bool(bits.take(1))
+        sequence.chroma = chroma_format > 0 and not sequence.separate
         bits.skip_golomb(2)
         sequence.bypass = bool(bits.take(1))
         if bits.take(1):
-            for index in range(12 if format == 3 else 8):
+            for index in range(12 if chroma_format == 3 else 8):
                 if bits.take(1):
-                    _scaling_list(bits, 16 if index < 6 else 64)
+                    _skip_scaling_list(bits, 16 if index < 6 else 64)
     sequence.frame_number_bits = 4 + bits.count(12)
     sequence.order_type = bits.count(2)
     if sequence.order_type == 0:
@@ -185,7 +187,7 @@ def _sequence(unit: bytes) -> tuple[int, Sequence]:
     return number, sequence
 
 
-def _scaling_list(bits: Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = 8
     for _ in range(size):
         last = (last + bits.signed()) % 256
@@ -193,9 +195,9 @@ def _scaling_list(bits: Bits, size: int) -> None:
             return
 
 
-def _picture(bits: Bits) -> tuple[int, _Picture]:
+def _read_picture(bits: Bits) -> tuple[int, _Picture]:
     number, sequence = bits.count(255), bits.count(31)
-    cabac, orders = bits.take(1), bits.take(1)
+    cabac, order_deltas = bits.take(1), bits.take(1)
     if bits.golomb():
         raise ValueError("slice groups")
     references = 1 + bits.count(31), 1 + bits.count(31)
@@ -203,4 +205,4 @@ def _picture(bits: Bits) -> tuple[int, _Picture]:
     qp = 26 + bits.signed()
     bits.skip_golomb(2)
     bits.take(2)
-    return number, _Picture(sequence, bool(cabac), bool(orders), references, weighted, qp, bool(bits.take(1)))
+    return number, _Picture(sequence, bool(cabac), bool(order_deltas), references, weighted, qp, bool(bits.take(1)))

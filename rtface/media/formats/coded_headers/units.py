@@ -1,4 +1,4 @@
-"""Splits H.264 and HEVC frames into units, and edits their header records. ITU-T H.264, 7.4.1; H.265, 7.4.2."""
+"""Splits H.264 and HEVC frames into NAL units, and edits configuration records. ITU-T H.264, 7.4.1; H.265, 7.4.2."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
 BLA = 18
-"""HEVC's unit type of a frame that begins a group without leading frames."""
+"""HEVC's NAL unit type of broken link access pictures without leading pictures (BLA_N_LP)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The unit types of a codec, and how its streams store units.
+    """Describes a codec's NAL unit types, and how streams store them.
 
     Attributes:
-        record: kind of its header in containers with length prefixes (ISO 14496-15).
+        record: type of its decoder configuration record: avcC or hvcC.
         sets: types of parameter sets.
-        idr: types of slices that begin an independent group.
-        open, leading: types of slices that begin an open group, and of its leading frames, which need earlier groups.
-        slices: types of units with samples.
-        unknown: types with frame data that no encoder here writes (Dolby Vision).
-        reader: reader of its slices.
+        idr: types of slices that start a closed GOP.
+        open: types of slices that start an open GOP.
+        leading: types of the open GOP's leading slices, which may reference the previous GOP.
+        slices: types of NAL units that contain samples.
+        unknown: types with frame data that rtface's encoders do not write (Dolby Vision).
+        reader: class that reads its slices.
     """
 
     record: Literal["avc", "hvc"]
@@ -39,22 +40,22 @@ class Units:
     reader: type[H264Slices] | type[HevcSlices]
 
     def kind(self, unit: bytes) -> int:
-        """Returns the type of a unit; -1 if it is empty."""
+        """Returns the type of a NAL unit. An empty unit has type -1."""
         if not unit:
             return -1
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
 
     def length_size(self, extradata: bytes) -> int:
-        """Returns how many bytes a unit's length prefix has. 0 if the stream has start codes instead."""
+        """Returns the size of a NAL unit's length prefix in bytes. 0 means that the stream has start codes."""
         at = 4 if self.record == "avc" else 21
         return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
 
     def split(self, data: bytes, size: int) -> Iterator[bytes]:
-        """Yields the units of a coded frame. `size` is the `length_size` of its stream."""
+        """Yields the NAL units of a coded frame. `size` is the `length_size` of its stream."""
         return prefixed(data, size) if size else annex_b(data)
 
     def hidden_in(self, data: bytes, extradata: bytes) -> Iterator[str]:
-        """Yields names of layers that FFmpeg's decoder skips: MVC, SVC, "layer"."""
+        """Yields names of layers that FFmpeg's decoder skips: "MVC", "SVC" or "layer" (HEVC)."""
         for unit in self.split(data, self.length_size(extradata)):
             if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
                 yield "SVC" if unit[1] & 0x80 else "MVC"
@@ -70,13 +71,13 @@ class Units:
     def primed(self, extradata: bytes) -> H264Slices | HevcSlices:
         """Returns a slice reader that has read the parameter sets of extradata."""
         slices = self.reader()
-        with suppress(IndexError, KeyError, ValueError):  # the sets may come again in packets
+        with suppress(IndexError, KeyError, ValueError):  # packets may repeat the sets
             for unit in parameter_sets(extradata, self.record):
                 slices.read(unit)
         return slices
 
     def extended(self, record: bytes, sets: list[bytes]) -> bytes:
-        """Returns a record with further parameter sets."""
+        """Returns a decoder configuration record with additional parameter sets."""
         out, at = bytearray(record), 5
         if self.record == "hvc":
             out[12] = max([out[12], *(unescaped(unit)[14] for unit in sets if self.kind(unit) == 33)])  # the level
@@ -85,12 +86,12 @@ class Units:
             out[22] += len(sets)
             return bytes(out)
         for first in (True, False):
-            more = [unit for unit in sets if (self.kind(unit) == self.sets[0]) == first]
+            added = [unit for unit in sets if (self.kind(unit) == self.sets[0]) == first]
             count, end = out[at] & 31, at + 1
             for _ in range(count):
                 end += 2 + int.from_bytes(out[end : end + 2], "big")
-            out[at] += len(more)
-            out[end:end] = coded = b"".join(len(unit).to_bytes(2, "big") + unit for unit in more)
+            out[at] += len(added)
+            out[end:end] = coded = b"".join(len(unit).to_bytes(2, "big") + unit for unit in added)
             at = end + len(coded)
         return bytes(out)
 
@@ -99,4 +100,4 @@ UNITS = {
     "h264": Units("avc", (7, 8), (5,), (), (), range(1, 6), (), H264Slices),
     "hevc": Units("hvc", (32, 33, 34), (19, 20), (21,), (8, 9), range(32), (62, 63), HevcSlices),
 }
-"""By FFmpeg's name of the codec."""
+"""Keyed by FFmpeg's codec names."""
