@@ -1,6 +1,6 @@
 """Canonical face space: template, region of interest, oval, and cutting of crops.
 
-Constants are fractions of the crop's side ``S`` unless stated otherwise, so that they hold at 256 and 512 px.
+Unless stated otherwise, constants are fractions of the crop's side ``S``, so that they apply at 256 and 512 px.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ TEMPLATE_512 = np.array(
 """FFHQ template at 512 px: left eye, right eye, nose, left and right mouth corner; 5×2, pixels (x, y)."""
 
 ROI_256 = (40, 56, 176, 192)
-"""x, y, width, height of the region that networks process, at 256 px. It contains the whole feathered oval and is
-aligned to the 8-px cells of the colour lock's 32×32 grid. Outside, ``restored`` is the crop."""
+"""x, y, width, height of the region that networks process, at 256 px. The region contains the feathered oval and is
+aligned to the 8-px cells of the colour lock's 32×32 grid. Outside the region, ``restored`` equals the crop."""
 
 
 def roi(size: int) -> tuple[int, int, int, int]:
@@ -44,7 +44,7 @@ def roi(size: int) -> tuple[int, int, int, int]:
 
 
 def oval_mask(size: int) -> F32:
-    """Returns the feathered face oval that runs use, 0..1, float32 ``size``×``size``."""
+    """Returns the feathered face oval of runs: float32 ``size``×``size``, 0..1."""
     return face_mask(size).copy()
 
 
@@ -53,8 +53,9 @@ def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tu
     """Replaces the background of a head in a canonical picture, uint8 S×S×3.
 
     Args:
-        centre, axes: centre and half axes of an ellipse around the head, in fractions of the picture's side.
-        edge: two radii, relative to the ellipse, between which the picture fades into the background.
+        centre: centre of an ellipse around the head, in fractions of the picture's side.
+        axes: half axes of the ellipse, in the same unit.
+        edge: inner and outer radius, relative to the ellipse, between which the picture fades into the background.
     """
     y, x = (np.mgrid[: len(picture), : len(picture)] + 0.5) / len(picture)
     radius = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
@@ -72,7 +73,7 @@ def frame_matrix(face: Face) -> F64:
 def similarity(scale: float, angle: float, centre: tuple[float, float], size: int) -> F64:
     """Returns a 2×3 matrix from a ``size``-px canonical crop to the picture.
 
-    The crop's centre maps to ``centre``. ``scale``: picture pixels per canonical pixel; ``angle``: radians.
+    The crop's centre maps to ``centre``. ``scale``: picture pixels per canonical pixel. ``angle``: in radians.
     """
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     h = (size - 1) / 2.0
@@ -80,7 +81,7 @@ def similarity(scale: float, angle: float, centre: tuple[float, float], size: in
 
 
 def at(matrix: F64, size: int) -> F64:
-    """Converts the matrix of a 512-px crop for a ``size``-px crop."""
+    """Converts a 512-px crop's matrix to the matrix of a ``size``-px crop."""
     k = 512 / size
     m = matrix.copy()
     m[:, :2] *= k
@@ -91,8 +92,8 @@ def at(matrix: F64, size: int) -> F64:
 def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | None = None) -> U8:
     """Cuts a canonical crop, or a window of it, out of ``image``.
 
-    ``window``: x, y, w, h. ``matrix``, 2×3, maps canonical to picture pixels. Before downscaling, a Gaussian blurs the
-    picture, because ``warpAffine`` has no area filter. Input uint8 H×W×3, output uint8 h×w×3.
+    ``image``: uint8 H×W×3. ``window``: x, y, w, h. ``matrix``: 2×3, from canonical to picture pixels. Returns uint8
+    h×w×3. Before downscaling, a Gaussian blurs the picture, because ``warpAffine`` has no area filter.
     """
     x, y, w, h = window or (0, 0, size, size)
     m = matrix.copy()
@@ -115,7 +116,7 @@ def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | N
 
 
 def whole(part: U8, size: int) -> U8:
-    """Puts the region of interest (uint8 h×w×3) into a black crop. Networks see only the region."""
+    """Inserts the region of interest (uint8 h×w×3) into a black crop. Networks only read the region."""
     x, y, w, h = roi(size)
     crop = np.zeros((size, size, 3), np.uint8)
     crop[y : y + h, x : x + w] = part

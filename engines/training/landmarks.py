@@ -1,4 +1,4 @@
-"""Finds landmarks of a face crop by MediaPipe's face mesh."""
+"""Finds landmarks in a face crop with MediaPipe's face mesh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESH = 256
 
 
 def to_bytes(picture: npt.NDArray[np.floating] | U8) -> U8:
-    """Converts a picture of uint8 or floats 0..1 (clipped, rounded) to uint8."""
+    """Converts a picture to uint8. Floats 0..1 are scaled, clipped and rounded."""
     if picture.dtype == np.uint8:
         return np.asarray(picture, np.uint8)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
@@ -35,7 +35,7 @@ class Landmarks:
         self._mesh = FaceMesh(threads=1)
 
     def region(self, picture: F32 | U8) -> Region:
-        """Returns the region, in pixels, where a run reads the mesh."""
+        """Returns the region, in pixels, in which a run finds the mesh."""
         from rtface.tracking.facemesh import Region, region_of_mesh
 
         side = float(picture.shape[0])
@@ -43,7 +43,7 @@ class Landmarks:
         return region_of_mesh(points * (side / 512))
 
     def read(self, picture: F32 | U8, region: Region) -> tuple[F64, float]:
-        """Returns landmarks (478, 3), float64, in pixels of the 512-px canonical crop. Also returns a score, 0..1.
+        """Returns landmarks in pixels of the 512-px canonical crop, float64 478×3. Also returns a score, 0..1.
 
         ``picture``: canonical S×S×3 RGB, uint8 or float 0..1; ``region``: in pixels of the picture.
         """

@@ -1,12 +1,12 @@
-"""Numbers a film's faces and their persons, for jobs that name them.
+"""Numbers a film's faces and persons, for jobs whose options name them.
 
 A worker sees only a part of the film, so its tracks have other numbers than in a run in one piece, and it knows fewer
-persons. Where options name tracks or persons, the whole film is therefore searched for faces once, before its segments
-are made. The search stores for each segment the faces of each frame with box, number and person. A worker gives its
-are made. The search stores the faces of each frame by segment, each with box, number and person. A worker gives its
-faces the number and person of the stored face at the same place.
+persons. If options name tracks or persons, the whole film is therefore searched for faces before its segments are made.
+The search stores the faces of each frame by segment, each face with box, number and person. A worker gives its faces
+the number and person of the stored face at the same place.
+
 The search follows the film's order, because numbers depend on earlier frames. It continues after the last segment that
-was searched: exactly as without a break if a scene changes there, else by the places of the previous faces.
+was searched: exactly as without a break if a scene changes there, otherwise by the places of the previous faces.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class FaceNumbers:
         number = max(0, bisect_right(self._starts, time) - 1)
         if number not in self._segments:
             rows = self._folder.read(self._path(number)) if number < self.searched else None
-            self._segments = {near: faces for near, faces in self._segments.items() if abs(near - number) < 2}
+            self._segments = {index: faces for index, faces in self._segments.items() if abs(index - number) < 2}
             self._segments[number] = {
                 at: [NumberedFace(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces] for at, faces in rows or ()
             }
@@ -93,7 +93,7 @@ class FaceNumbers:
 
         Args:
             rows: [time, [[number, box, person], …]] of each frame with faces.
-            persons: the recogniser of persons; None without one.
+            persons: the recogniser of persons, if there is one.
         """
         self._folder.write(self._path(self.searched), rows)
         self.searched += 1
@@ -112,16 +112,16 @@ class NumberedTracker:
     A face that the search did not find gets a number above all others.
 
     Args:
-        tracker: finds the faces.
+        tracker: tracker that detects the faces.
         numbers: results of the search.
-        fresh: whether this tracker is the first; its own numbers then stay.
+        fresh: whether the search starts with this tracker; then its own numbers are kept.
     """
 
     def __init__(self, tracker: Tracker, numbers: FaceNumbers, *, fresh: bool = False) -> None:
         self._tracker, self._numbers = tracker, numbers
-        self._number: dict[int, int] = {}  # the search's number, by the tracker's number
-        self._person: dict[int, str] = {}  # by the search's number
-        self._above = 0 if fresh else None  # what is added to the tracker's number of a new face
+        self._by_track: dict[int, int] = {}  # the search's number, by track of the tracker
+        self._person_by_number: dict[int, str] = {}  # by the search's number
+        self._offset = 0 if fresh else None  # added to the tracker's number of a new face
         self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
@@ -131,7 +131,7 @@ class NumberedTracker:
         self._tracker.sparing, self._tracker.watchful = self.sparing, self.watchful
         faces, numbered = self._tracker.update(view, time, cut=cut), self._numbers.at(time)
         pairs = sorted(
-            (_apart(face, other), k, other.number)
+            (_distance(face, other), k, other.number)
             for k, face in enumerate(faces)
             for other in numbered
             if same_place(face.box, other.box)
@@ -140,39 +140,41 @@ class NumberedTracker:
         for _, k, candidate in pairs:
             if k not in number and candidate not in number.values():
                 number[k] = candidate
-        self._person |= {other.number: other.person for other in numbered}
+        self._person_by_number |= {other.number: other.person for other in numbered}
         for k, face in enumerate(faces):
-            last = self._number.get(face.track_id)
+            last = self._by_track.get(face.track_id)
             if k not in number:
-                number[k] = last if last is not None and last not in number.values() else self._new(face.track_id)
-            self._number[face.track_id] = number[k]
+                number[k] = (
+                    last if last is not None and last not in number.values() else self._new_number(face.track_id)
+                )
+            self._by_track[face.track_id] = number[k]
         self.beyond = self._tracker.beyond
         self.unfollowed = tuple(
-            replace(face, track_id=self._number.get(face.track_id, 0)) for face in self._tracker.unfollowed
+            replace(face, track_id=self._by_track.get(face.track_id, 0)) for face in self._tracker.unfollowed
         )
         return tuple(
             replace(face, track_id=number[k], person=self.person_of(number[k])) for k, face in enumerate(faces)
         )
 
     def person_of(self, number: int) -> str:
-        """Returns the last person of a face's number; empty where unknown."""
-        return self._person.get(number, "")
+        """Returns the last person with a face's number; empty if unknown."""
+        return self._person_by_number.get(number, "")
 
     def reset(self) -> None:
         self._tracker.reset()
-        self._number.clear()
+        self._by_track.clear()
         self.unfollowed = ()
 
     def close(self) -> None:
         self._tracker.close()
 
-    def _new(self, track_id: int) -> int:
-        if self._above is None:
-            self._above = self._numbers.highest + 1 - track_id
-        return track_id + self._above
+    def _new_number(self, track_id: int) -> int:
+        if self._offset is None:
+            self._offset = self._numbers.highest + 1 - track_id
+        return track_id + self._offset
 
 
-def _apart(face: Face, other: NumberedFace) -> float:
+def _distance(face: Face, other: NumberedFace) -> float:
     """Returns the distance of two centres in display pixels."""
     return float(np.linalg.norm(face.box[:2] + face.box[2:] - other.box[:2] - other.box[2:])) / 2
 
@@ -180,7 +182,7 @@ def _apart(face: Face, other: NumberedFace) -> float:
 def find_numbers(
     folder: JobFolder, plan: JobPlan, frames: FramePlan, *, progress: Show | None = None, stop: threading.Event
 ) -> None:
-    """Searches the film for faces, from where an earlier call stopped.
+    """Searches the film for faces, starting where an earlier call stopped.
 
     Args:
         folder, plan: folder and plan of the job.
@@ -199,15 +201,15 @@ def find_numbers(
     with ExitStack() as stack:
         source = open_from(plan, first, LEAD_IN_S, frames, stats, stop, stack)
         device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
-        unnumbered = open_tracker(options, stack)
+        base_tracker = open_tracker(options, stack)
         persons = open_persons(options, stats, wanted=bool(frames.treatments.by_person))
-        tracker = NumberedTracker(unnumbered, numbers, fresh=not first)
+        tracker = NumberedTracker(base_tracker, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)
         if persons is not None and numbers.persons is not None:
             persons.restore(numbers.persons)
 
-        def examined(frame: Frame) -> Sequence[Undecided]:
+        def examine(frame: Frame) -> Sequence[Undecided]:
             return persons(frame, device.view) if persons is not None else ()
 
         decoded = close_with(
@@ -215,7 +217,7 @@ def find_numbers(
             buffer(all_unfaded(source, plan.curve), WAITING, name="decode", weigh=bytes_of, stop=stop.is_set),
         )
         tracked = track(split_fields(decoded), tracker, device, stats, watchful=stages.hides)
-        items = look_ahead(end_at_faults(tracked, stats, hold=False), examined)
+        items = look_ahead(end_at_faults(tracked, stats, hold=False), examine)
         firsts = plan.first_pts(source.info.time_base)
         rows = list[Any]()
         for searched, frame in enumerate((item for item in items if isinstance(item, Frame)), 1):
@@ -226,7 +228,7 @@ def find_numbers(
                 numbers.add(rows, persons)
                 rows = []
             if number >= first:
-                _note(persons.label(frame) if persons is not None else frame, rows)
+                _add_faces(persons.label(frame) if persons is not None else frame, rows)
             if progress:
                 progress(
                     Progress(
@@ -246,13 +248,13 @@ def find_numbers(
             rows = []
 
 
-def _note(frame: Frame, rows: list[Any]) -> None:
+def _add_faces(frame: Frame, rows: list[Any]) -> None:
     """Adds the faces of a frame to the rows of its segment. The second field of a frame adds only new faces."""
     if not rows or rows[-1][0] != frame.time:
         rows.append([frame.time, []])
-    noted = {face[0] for face in rows[-1][1]}
+    present = {face[0] for face in rows[-1][1]}
     rows[-1][1].extend(
         [face.track_id, *(round(float(v), 1) for v in face.box), face.person]
         for face in frame.faces
-        if face.track_id not in noted
+        if face.track_id not in present
     )

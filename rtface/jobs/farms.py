@@ -1,4 +1,4 @@
-"""Workers of a cluster, from plugins of kind "farm". They are chosen by the scheme of ``--farm``'s address."""
+"""Workers of a cluster, from plugins of kind "farm". The scheme of ``--farm``'s address selects the plugin."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Workers(Protocol):
 
 
 Farm: TypeAlias = Callable[[JobFolder, JobPlan, str, Callable[[str], object]], Workers]
-"""The entry point of a farm: makes the workers of an address. Its `check` refuses other addresses."""
+"""The entry point of a farm plugin: starts the workers at an address. Its `check` rejects invalid addresses."""
 
 
 def farm_of(address: str) -> Farm:
-    """Returns the farm for an address, after the farm has checked it.
+    """Finds the farm plugin of an address, which validates the address.
 
     Raises:
-        UsageError: no installed farm takes such addresses.
+        UsageError: no installed plugin supports this scheme, or the address is invalid.
     """
     name = re.split(r"\+|://", address)[0]
     if not plugins.exists("farm", name):

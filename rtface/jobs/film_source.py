@@ -1,4 +1,4 @@
-"""Opens the film of a job, whole or from a segment on."""
+"""Opens the film of a job, from the start or a segment."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from rtface.stats import Stats
 # Seconds of lead-in, in which faces are tracked and measured if a worker did not process the previous segment itself:
 # `LEAD_IN_S` if that segment's record tells how each face is treated, `UNKNOWN_LEAD_IN_S` if it has no record.
 LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
-# The last seconds of a lead-in; in them faces are also corrected.
+# Seconds at the end of a lead-in in which faces are also corrected.
 CORRECTED_LEAD_IN_S = Fraction(1)
 
 
 def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = True) -> FileSource | SequenceSource:
-    """Opens a film with its cut, without decoding its frames.
+    """Opens a film with its cut, without decoding frames.
 
     Args:
         frames: plan with the film.
-        stats: receives warnings; without it they are not logged.
+        stats: receives warnings; None discards them.
         hold: see `SequenceSource`.
     """
     path, options, stats = frames.input, frames.options, stats or Stats(logs=False)

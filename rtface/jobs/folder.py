@@ -1,12 +1,12 @@
 """Manages the folder of a job. A crash or a power cut never leaves a half-written file.
 
 better.mp4.rtface/
-    plan.json            the plan (`rtface.jobs.plan`)
-  segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
+  plan.json            the plan (`rtface.jobs.plan`)
+  segments/00007.json  a finished segment, and which file contains it (`rtface.jobs.segment_file`)
   segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
-  join.json            fingerprint of each film that the join wrote whole, by path (`rtface.jobs.join`); None for a
+  join.json            fingerprint of each film that the join completed, by path (`rtface.jobs.join`); None for a
                        folder of stills
-  numbers/00007.json   numbers and persons of a segment's faces, where options name them
+  numbers/00007.json   numbers and persons of a segment's faces, if options name them
                        (`rtface.jobs.face_numbers`)
   numbers/state.json   how many segments were searched, and the state from which the search continues
   lock                 locked by the process that coordinates the work
@@ -32,14 +32,14 @@ from rtface.util.files import NEW, rename_new, sync_file, sync_folder
 from rtface.util.foreign import read_regular
 
 FORMAT = 6
-"""Version of the folder's format; other versions are refused."""
+"""Version of the folder's format; other versions are rejected."""
 SUFFIX = ".rtface"
 _NAMES = ("plan.json", "join.json", "lock", "segments", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
-    """Manages the files of one job. Only its user can access them.
+    """Manages the files of one job. Only the user who runs it can access them.
 
     Args:
         path: the folder; it need not exist.
@@ -58,10 +58,10 @@ class JobFolder:
         return os.path.isfile(self.plan)  # noqa: PTH113 - also of another user's folder
 
     def make(self) -> None:
-        """Creates the folder and its subfolders, as far as they are missing.
+        """Creates the folder and its subfolders if they are missing.
 
         Raises:
-            OutputError: the folder cannot be made.
+            OutputError: the folder cannot be created.
         """
         with self._errors("cannot be created"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class JobFolder:
     def remove(self) -> None:
         """Removes the job's files, and then the folder if it is empty.
 
-        The plan goes first. A call after a crash finds it with all segments, or removes what is left.
+        The plan is removed first. After a crash, the next call finds it with all segments, or removes what is left.
         """
         with contextlib.suppress(OSError):
             self.plan.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ class JobFolder:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    with contextlib.suppress(OSError):  # an open file does not keep the others
+                    with contextlib.suppress(OSError):  # an open file must not prevent the removal of other files
                         path.unlink(missing_ok=True)
             self.path.rmdir()
 
@@ -96,7 +96,7 @@ class JobFolder:
         path = self.path / "lock"
         with self._errors("cannot be written to"):
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-            # If the job was removed and started again meanwhile, the path now names another file.
+            # If the job has been removed and started again, the path now refers to another file.
             if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
                 return file
             file.close()
@@ -112,7 +112,7 @@ class JobFolder:
         """Reads a JSON file of the job. Returns None if the file does not exist.
 
         Raises:
-            InputError: the file cannot be read, or is no JSON.
+            InputError: the file cannot be read, or is not JSON.
         """
         try:
             return json.loads(read_regular(path))
@@ -138,8 +138,8 @@ class JobFolder:
 
         Args:
             path: path in the folder.
-            value: value that JSON can hold.
-            new: never replace a file; returns False if the file exists.
+            value: value that JSON can represent.
+            new: whether to return False, instead of replacing the file, if it exists.
 
         Raises:
             OutputError: the file cannot be written.
@@ -203,7 +203,7 @@ class JobFolder:
             raise self.failure(error, what) from error
 
     def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError:
-        """Returns the error to raise when the system refuses a file."""
+        """Returns the error to raise when a file operation fails."""
         if (cause := full(error)) is not None:
             return OutputError(
                 "{path}: {cause}; make room, then the same command continues",

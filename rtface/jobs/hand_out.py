@@ -1,4 +1,4 @@
-"""The coordinator's record of which worker makes which segment."""
+"""Assigns segments to workers in the coordinating process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection
 from rtface.jobs.folder import JobFolder
 
 Take = Callable[[int | None], int | None]
-"""Gives a worker the segment that it wants, or any free one for None. Returns None where there is none."""
+"""Assigns a worker the segment that it requests, or any free one for None. Returns None if that is not available."""
 
 
 class HandOut:
-    """Assigns the segments of a job to workers. Only the coordinating process has a `HandOut`.
+    """Assigns the segments of a job to workers.
 
     Args:
         folder: folder of the job.
@@ -20,27 +20,27 @@ class HandOut:
 
     def __init__(self, folder: JobFolder, count: int) -> None:
         self._folder, self._count = folder, count
-        self._at_work: dict[int, object] = {}
-        self._done = set[int]()  # finished segments, which a network file system may not list yet
+        self._assigned: dict[int, object] = {}
+        self._finished = set[int]()  # finished segments, which a network file system may not list yet
 
     def take(self, worker: object, wanted: int | None = None) -> int | None:
-        """Gives a worker the segment `wanted`, or the one that `choose` returns. Returns None if it is not free."""
-        finished = self._folder.finished() | self._done
+        """Assigns a worker the segment `wanted`, by default that of `choose`. Returns None if it is not free."""
+        finished = self._folder.finished() | self._finished
         if wanted is None:
-            wanted = choose(self._count, finished, self._at_work)
-        elif wanted >= self._count or wanted in finished or wanted in self._at_work:
+            wanted = choose(self._count, finished, self._assigned)
+        elif wanted >= self._count or wanted in finished or wanted in self._assigned:
             return None
         if wanted is not None:
-            self._at_work[wanted] = worker
+            self._assigned[wanted] = worker
         return wanted
 
     def finish(self, number: int) -> None:
         """Records that a worker has finished a segment."""
-        self._done.add(number)
+        self._finished.add(number)
 
     def give_back(self, worker: object) -> None:
         """Makes the unfinished segments of a vanished worker available again."""
-        self._at_work = {number: other for number, other in self._at_work.items() if other != worker}
+        self._assigned = {number: other for number, other in self._assigned.items() if other != worker}
 
 
 def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> int | None:
@@ -52,15 +52,15 @@ def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> i
         total: number of segments.
         finished, at_work: segments that are not available.
     """
-    free: list[range] = []
+    stretches: list[range] = []
     for number in range(total):
         if number in finished or number in at_work:
             continue
-        if free and free[-1].stop == number:
-            free[-1] = range(free[-1].start, number + 1)
+        if stretches and stretches[-1].stop == number:
+            stretches[-1] = range(stretches[-1].start, number + 1)
         else:
-            free.append(range(number, number + 1))
-    longest = max(free, key=len, default=None)
+            stretches.append(range(number, number + 1))
+    longest = max(stretches, key=len, default=None)
     if longest is None:
         return None
     return longest[len(longest) // 2] if longest.start - 1 in at_work else longest.start

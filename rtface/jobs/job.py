@@ -1,4 +1,4 @@
-"""Makes a film as a job: plan, workers, join, continuation after crashes."""
+"""Processes a film as a job: plan, workers, join, continuation after crashes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FilmJob:
 
     Args:
         folder: folder of the job, with a plan.
-        options: options of this call; those that change frames are taken from the plan instead.
+        options: options of this call; options that change frames come from the plan instead.
 
     Attributes:
         folder, plan, options: folder, plan and options of the job.
@@ -75,58 +75,58 @@ class FilmJob:
             input: a film, or a folder of stills that is read as one.
             output: a film, or a folder for stills (the name may end in a slash).
             options: options of the run.
-            restart: remove an existing job, and begin a new one.
+            restart: whether to remove an existing job and start a new one.
             length: approximate length of a segment in seconds.
             stop: when set, ends the search for the curve that removes the fading.
 
         Returns:
-            The job, or one line with the reason why the film cannot be made as one.
+            The job, or one line with the reason why the film cannot be processed as a job.
 
         Raises:
             UsageError: the existing job has other options, or another film or output.
             InputError: the film cannot be read, or is not the film of the job.
-            OutputError: the job's folder cannot be made.
+            OutputError: the job's folder cannot be created.
         """
         plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
-        place = JobFolder(folder_of(target))
-        if restart and place.path.is_dir():
-            if place.planned:
-                place.lock().close()  # raises an error if a process works on the job
+        job_folder = JobFolder(folder_of(target))
+        if restart and job_folder.path.is_dir():
+            if job_folder.planned:
+                job_folder.lock().close()  # raises an error if a process works on the job
             films = [target]
             with suppress(RtfaceError):
-                films += JobPlan.load(place).films
+                films += JobPlan.load(job_folder).films
             remove_unfinished(films)
-            place.remove()
-        if not place.planned:
-            place.remove()  # files of a call that was killed before it had a plan
-            named = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
-            run = plan_run(source, named, options, job=True)
-            place.make()
+            job_folder.remove()
+        if not job_folder.planned:
+            job_folder.remove()  # files of a call that was killed before it had a plan
+            output_name = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
+            run = plan_run(source, output_name, options, job=True)
+            job_folder.make()
             try:
                 plan = make_plan(with_curve(plan_source(run), stop=stop), length)
             except BaseException:
-                place.remove()
+                job_folder.remove()
                 raise
             if isinstance(plan, str):
-                place.remove()
+                job_folder.remove()
                 return plan
-            place.write(place.plan, plan.to_json(), new=True)
-        place.make()
-        job = cls(place, options)
-        job._check_same(source, target)
+            job_folder.write(job_folder.plan, plan.to_json(), new=True)
+        job_folder.make()
+        job = cls(job_folder, options)
+        job._check_unchanged(source, target)
         return job
 
-    def _check_same(self, source: Path, target: Path) -> None:
+    def _check_unchanged(self, source: Path, target: Path) -> None:
         """Raises UsageError if this call differs from the job's plan."""
         plan, options = self.plan, self.options
-        was, now = (
+        planned, current = (
             {OPTIONS[key].flag: value for key, value in values.items()}
             for values in (plan.options, frame_options(options))
         )
-        was |= {"INPUT": str(plan.source), "OUTPUT": str(plan.target)} | plan.files
-        now |= {"INPUT": str(source), "OUTPUT": str(target)} | option_files(options)
-        differences = difference(was, now, missing="not given", when="now")
+        planned |= {"INPUT": str(plan.source), "OUTPUT": str(plan.target)} | plan.files
+        current |= {"INPUT": str(source), "OUTPUT": str(target)} | option_files(options)
+        differences = difference(planned, current, missing="not given", when="now")
         if differences:
             raise UsageError(
                 "{differences}; give the same value to continue, or begin again with {--restart=True} (job: {path})",
@@ -150,12 +150,12 @@ class FilmJob:
         """Makes missing segments, joins the film, and removes the job's folder.
 
         Args:
-            workers: processes on this machine, or "auto"; 1 works in this process.
+            workers: number of processes on this machine, or "auto"; with 1, this process does the work.
             farm: a cluster ("dask://host:8786", of rtface-farm) that does the work instead.
             stats: receives counters and warnings.
             progress: called after frames, or every second.
             stop: when set, ends the work; finished segments are kept.
-            building: called while networks are built for a GPU, with the build and its share done (0…1).
+            building: called while networks are built for a GPU, with the build and its finished share (0…1).
             notify: called with lines for the user.
 
         Raises:
@@ -168,9 +168,9 @@ class FilmJob:
                     workers, farm, stats or Stats(), progress, stop or threading.Event(), building, notify
                 )
             except KeyboardInterrupt:
-                raise self._interrupted() from None
+                raise self._interruption() from None
             if sys.platform == "win32":
-                lock.close()  # Windows does not remove an open file
+                lock.close()  # Windows cannot remove an open file
             self.folder.remove()
         return report
 
@@ -186,17 +186,17 @@ class FilmJob:
     ) -> Report:
         remove_unfinished(self.plan.films)
         self.folder.remove_unfinished()
-        named = named_films(self.folder, self.plan.films)
-        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, finished=named)
+        finished_films = named_films(self.folder, self.plan.films)
+        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, finished=finished_films)
 
         def make(report: Report) -> OutputDetails:
-            """Makes all segments, and joins them into output and further films."""
+            """Makes all segments, and joins them into the output and additional films."""
             if self.plan.damage:  # segments do not record this
                 stats.warn(self.plan.damage, self.plan.damage)
-            film = self._planned(run, stats)
-            promised = film.to_dict()
+            film = self._plan_film(run, stats)
+            planned_film = film.to_dict()
             join = Join(self.folder, self.plan, film, report, stats, stop)
-            began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
+            start, frames_before = perf_counter(), sum(self.plan.frames[number] for number in self._finished_segments())
             try:
                 self.find_numbers(progress, stop, notify)
                 for _ in range(3):  # segments that turn out to be damaged are made again
@@ -234,23 +234,23 @@ class FilmJob:
                     figures.changed,
                     bool(video.get("lossless")) and not video["convert"],
                     join.names,
-                    promised,
+                    planned_film,
                     self.plan.curve is not None,
                     figures.copied,
                 )
             except KeyboardInterrupt:
-                raise self._interrupted() from None
+                raise self._interruption() from None
             finally:
-                report.fps = round(max(0, report.frames_out - before) / max(perf_counter() - began, 1e-3), 2)
+                report.fps = round(max(0, report.frames_out - frames_before) / max(perf_counter() - start, 1e-3), 2)
 
         signed = partial(note_signed, self.folder, self.plan.target)
         return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
 
-    def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
-        """Plans the film before the work. Afterwards, files that its options name may be gone."""
-        opened = Stats(logs=False)
-        film = add_curve(plan_source(run, stats=opened), self.plan.curve, stats)
-        lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
+    def _plan_film(self, run: RunPlan, stats: Stats) -> FilmPlan:
+        """Plans the film before the run. Later, files that its options name may be gone."""
+        source_stats = Stats(logs=False)
+        film = add_curve(plan_source(run, stats=source_stats), self.plan.curve, stats)
+        lines = [*source_stats.warned(), *(film.streams.warnings if film.streams is not None else ())]
         lines += [film.folder.warning] if film.folder is not None and film.folder.warning else []
         for line in lines:
             stats.warn(line, line)
@@ -262,7 +262,7 @@ class FilmJob:
         stop: threading.Event | None = None,
         notify: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Numbers the film's faces and persons, where options name them. Does nothing if an earlier call has done this.
+        """Numbers the film's faces and persons if options name them. Does nothing if an earlier call has done this.
 
         Args:
             progress, stop, notify: see `run`.
@@ -279,12 +279,12 @@ class FilmJob:
     @property
     def complete(self) -> bool:
         """Whether all segments are finished."""
-        return len(self._finished()) >= len(self.plan)
+        return len(self._finished_segments()) >= len(self.plan)
 
-    def _finished(self) -> set[int]:
+    def _finished_segments(self) -> set[int]:
         return {number for number in self.folder.finished() if number < len(self.plan)}
 
-    def _interrupted(self) -> Interrupted:
+    def _interruption(self) -> Interrupted:
         done = 0
         with suppress(RtfaceError):
             done = len(self.folder.finished())

@@ -35,9 +35,9 @@ from rtface.pipeline.plan import RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
 
-# Seconds by which frames are written later than the other streams, as behind an encoder. The very first packet decides
-# by how much a container shifts negative times.
-_BEHIND_S = 1
+# Seconds by which frames are written later than the other streams, as if an encoder delayed them. This matters because
+# the very first packet determines by how much a container shifts negative times.
+_DELAY_S = 1
 
 
 class Join:
@@ -45,7 +45,7 @@ class Join:
 
     Args:
         folder, plan: folder and plan of the job.
-        film: plan of the film, made before the work.
+        film: plan of the film, made before the run.
         report: receives the figures of all segments.
         stats: receives counters and warnings.
         stop: ends the join when set.
@@ -94,10 +94,12 @@ class Join:
     def _join(self, source: FileSource | SequenceSource, figures: JobFigures) -> None:
         self._film.describe(self._report)
         self._report.decoder = source.info.decoder
-        note = dict[str, Any]()
+        fingerprints = dict[str, Any]()
         with ExitStack() as stack:
-            whole = self._write_stills(source, stack) if self._film.folder else self._write(source, figures, stack)
-            films: dict[str, FilmFile | FolderSink] = {"": whole}
+            output_film = (
+                self._write_stills(source, stack) if self._film.folder else self._write(source, figures, stack)
+            )
+            films: dict[str, FilmFile | FolderSink] = {"": output_film}
             for name, plan in self._film.further.items():
                 if name == "comparison":
                     plan.metadata.update(self._film.frames.tags("+".join(figures.engines)))
@@ -107,12 +109,12 @@ class Join:
                     self._check_stop()
                     film.put(packet)
                 self._pieces[name].check_header(film)
-            for path, one in zip(self._paths, films.values(), strict=True):
-                one.complete()
-                note[str(path)] = None if isinstance(one, FolderSink) else fingerprint.fingerprint(one.work)
-            self._folder.write(self._folder.joining, note)  # before any film gets its final name
-            for one in reversed(films.values()):  # the output gets its name last
-                one.finish()
+            for path, film in zip(self._paths, films.values(), strict=True):
+                film.complete()
+                fingerprints[str(path)] = None if isinstance(film, FolderSink) else fingerprint.fingerprint(film.work)
+            self._folder.write(self._folder.joining, fingerprints)  # before any film gets its final name
+            for film in reversed(films.values()):  # the output gets its name last
+                film.finish()
 
     def read(self) -> tuple[JobFigures, list[int], str]:
         """Checks all segment files. Returns the figures, the numbers of segments to make again, and the reason.
@@ -127,7 +129,7 @@ class Join:
         self._pieces = {name: Pieces(folder, film["encoder"], name) for name, film in further.items()}
         numbered = FaceNumbers(self._folder, self._plan).highest
         figures, damaged, why = JobFigures(numbered, float(self._plan.begins)), list[int](), ""
-        kinds = [self._frames, *self._pieces.values()]
+        all_pieces = [self._frames, *self._pieces.values()]
         for number in range(len(self._plan)):
             self._check_stop()
             try:
@@ -135,19 +137,19 @@ class Join:
                 figures.add(record)
                 if (number, record["counters"]["frames_out"]) != (record["segment"], record["frames"]):
                     raise ValueError("it belongs to another segment, or its frame counts differ")
-                for kind in kinds if record["frames"] else ():
-                    kind.file(record).check()
+                for pieces in all_pieces if record["frames"] else ():
+                    pieces.file(record).check()
             except InputError as error:
                 if isinstance(error.__cause__, OSError) and not isinstance(error, InputMissing):
-                    raise  # the disk fails; the file itself may be whole
+                    raise  # the disk fails; the file itself may be intact
                 damaged.append(number)
                 why = str(error)
             except UNUSABLE as error:
                 damaged.append(number)
                 why = f"{self._folder.record(number)}: is missing or cannot be used ({error!r})"
             else:
-                for kind in kinds if record["frames"] else ():
-                    kind.add(number, record)
+                for pieces in all_pieces if record["frames"] else ():
+                    pieces.add(number, record)
         if not damaged and not self._frames.base:
             raise OutputError(
                 "{path}: no frames arrived, so nothing was written", code="film_no_frame", path=self._target.shown
@@ -157,7 +159,7 @@ class Join:
     def _open(self, output: OutputPlan, pieces: Pieces, stats: Stats, films: ExitStack) -> FilmFile:
         """Opens the file into which a film is written."""
         output.video.time_base = pieces.base
-        film = FilmFile(output, stats, threads=1, work=_work(output.target.path), partial=False)
+        film = FilmFile(output, stats, threads=1, work=_work_path(output.target.path), partial=False)
         films.callback(film.abort, keep_partial=False)
         return film
 
@@ -170,27 +172,27 @@ class Join:
         film = self._open(output, self._frames, self._stats, films)
         film.changed = figures.changed
         packets = self._frames.packets(film, self._records())
-        ready = next(packets, None)
+        packet = next(packets, None)
         base, origin = film.plan.video.time_base, self._plan.origin
         for item in source.others():
             self._check_stop()
             if not isinstance(item, Fraction):
                 film.take(item)
                 continue
-            time = item - origin - _BEHIND_S
-            while ready is not None and (ready.pts or 0) * base <= time:
-                film.put(ready)
-                ready = next(packets, None)
-        while ready is not None:
+            time = item - origin - _DELAY_S
+            while packet is not None and (packet.pts or 0) * base <= time:
+                film.put(packet)
+                packet = next(packets, None)
+        while packet is not None:
             self._check_stop()
-            film.put(ready)
-            ready = next(packets, None)
+            film.put(packet)
+            packet = next(packets, None)
         self._frames.check_header(film)
         return film
 
     def _write_stills(self, source: FileSource | SequenceSource, films: ExitStack) -> FolderSink:
         """Writes the stills of a folder. Unchanged stills are copied from the input."""
-        work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
+        work, scans = _work_path(self._target.path), source if isinstance(source, SequenceSource) else None
         stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
         sink = FolderSink(self._target, stills, stats=self._stats, work=work, partial=False)
         films.callback(sink.abort, keep_partial=False)
@@ -214,30 +216,30 @@ class Join:
 
 
 def note_signed(folder: JobFolder, output: Path) -> None:
-    """Records the fingerprint of a signed output. The next call recognises the output by it."""
+    """Records a signed output's fingerprint, by which the next call recognises it."""
     folder.write(folder.joining, (folder.read(folder.joining) or {}) | {str(output): fingerprint.fingerprint(output)})
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Returns the films that a killed join had already given their names. A folder of stills counts as soon as the join
-    may have begun it. The contents are compared, because inode numbers are used again."""
-    note, named = folder.read(folder.joining) or {}, set[Path]()
+    """Returns the films that a killed join had already renamed. A folder of stills counts as soon as the join may have
+    started to publish it. For films, contents are compared, because inode numbers are reused."""
+    fingerprints, published = folder.read(folder.joining) or {}, set[Path]()
     for path in (path.resolve() for path in films):
-        if str(path) in note and os.path.lexists(path):
-            mark = note[str(path)]
-            if path.is_dir() if mark is None else fingerprint.same(mark, path):
-                named.add(path)
-    return named
+        if str(path) in fingerprints and os.path.lexists(path):
+            recorded = fingerprints[str(path)]
+            if path.is_dir() if recorded is None else fingerprint.same(recorded, path):
+                published.add(path)
+    return published
 
 
 def remove_unfinished(films: Iterable[Path]) -> None:
-    """Removes the working files that a killed join left."""
-    for work in (_work(path.resolve()) for path in films):
+    """Removes the working files that a killed join left behind."""
+    for work in (_work_path(path.resolve()) for path in films):
         shutil.rmtree(work, ignore_errors=True)  # a folder of stills
         with suppress(OSError):
             work.unlink(missing_ok=True)
 
 
-def _work(path: Path) -> Path:
-    """Returns a film's name during a join. The name is always the same, so that the next call finds the file."""
+def _work_path(path: Path) -> Path:
+    """Returns a film's path during a join. It is always the same, so that the next call finds the file."""
     return path.with_name(f".{path.stem}.joining{path.suffix}")

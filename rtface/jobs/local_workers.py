@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rtface.jobs.farms import Workers
 
 # Seconds between two checks of `stop` while workers send nothing.
-_LOOK_S = 0.5
+_POLL_S = 0.5
 # Memory of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
 # Seconds that a worker gets to remove its unfinished files when it is asked to end.
@@ -33,7 +33,7 @@ _QUEUED_FRAMES = 90
 
 
 def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
-    """Works on a job in a child process. The number in the task is that of CPU threads."""
+    """Works on a job in a child process. The number in the task is the number of CPU threads."""
     folder, plan, threads = task
     stop, parent.grace = threading.Event(), _GRACE_S
 
@@ -43,7 +43,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
             stop.set()
 
     def take(wanted: int | None) -> int | None:
-        """Requests the segment `wanted`, or any if None. The parent answers with a tuple of `HandOut.take`'s result."""
+        """Requests the segment `wanted`, or any if None. The parent answers with `HandOut.take`'s result in a tuple."""
         parent.send((wanted,))
         answer = parent.receive()
         if answer is None:  # the parent has ended
@@ -60,7 +60,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
 
 
 class LocalWorkers:
-    """Runs child processes that work on a job. A crashed worker is restarted as long as segments get finished.
+    """Runs child processes that work on a job. A crashed worker is restarted if segments were finished since.
 
     Args:
         folder, plan: folder and plan of the job.
@@ -77,7 +77,7 @@ class LocalWorkers:
         self._tasks = [(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
-        self._finished = dict[int, int]()  # segments finished when a worker last crashed, by worker
+        self._finished = dict[int, int]()  # by worker: finished segments of the job at its last crash
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
@@ -90,7 +90,7 @@ class LocalWorkers:
         )
 
     def wait(self, timeout: float) -> bool:
-        """Handles the next message of a worker. Returns whether any worker is left.
+        """Handles the next message of a worker. Returns whether any worker is still running.
 
         Raises:
             RtfaceError: raised by a worker.
@@ -107,10 +107,10 @@ class LocalWorkers:
         elif isinstance(event, RtfaceError):
             raise event
         else:
-            self._ended(number, str(event))
+            self._handle_end(number, str(event))
         return bool(self._children)
 
-    def _ended(self, number: int, why: str) -> None:
+    def _handle_end(self, number: int, why: str) -> None:
         """Returns the segments of an ended worker to the job. Restarts the worker after a crash."""
         del self._children[number]
         self.steps.pop(number, None)
@@ -157,7 +157,7 @@ def make_segments(
     building: BuildProgress | None,
     notify: Callable[[str], object],
 ) -> None:
-    """Works until no segment is missing.
+    """Makes segments until none is missing.
 
     Args:
         folder, plan: folder and plan of the job.
@@ -172,9 +172,9 @@ def make_segments(
     if farm is not None:
         from rtface.jobs.farms import farm_of
 
-        others: Workers = farm_of(farm)(folder, plan, farm, notify)
+        pool: Workers = farm_of(farm)(folder, plan, farm, notify)
     elif (count := count_workers(workers, plan)) > 1:
-        others = LocalWorkers(folder, plan, count, threads)
+        pool = LocalWorkers(folder, plan, count, threads)
     else:
         with Worker(
             folder, plan, threads=threads, stop=stop, on_step=lambda step: show([step]), building=building
@@ -182,9 +182,9 @@ def make_segments(
             worker.work(partial(HandOut(folder, len(plan)).take, ""))
         return
     try:
-        while others.wait(_LOOK_S):
+        while pool.wait(_POLL_S):
             if stop.is_set():
                 raise Interrupted
-            show(others.steps.values())
+            show(pool.steps.values())
     finally:
-        others.end()
+        pool.end()

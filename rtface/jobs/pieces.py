@@ -17,7 +17,7 @@ from rtface.media.write.muxer import AnyPacket
 
 
 class Pieces:
-    """The segment files that become one film: the output, or a further film.
+    """The segment files that become one film: the output, or an additional film.
 
     Args:
         folder: the job's folder.
@@ -26,30 +26,30 @@ class Pieces:
 
     Attributes:
         header: the encoder's header.
-        base: time base: seconds per unit of the times; 0 before the first file.
-        delay: maximum number of frames by which decoding runs ahead of presentation.
+        base: time base in seconds; 0 before the first file.
+        delay: maximum number of frames by which decoding precedes presentation.
     """
 
     def __init__(self, folder: JobFolder, encoder: str, key: str = "") -> None:
         self._folder, self._encoder, self._key = folder, encoder, key
         self.header, self.base, self.delay = b"", Fraction(0), 0
-        self._first = 0, ""
+        self._first_file = 0, ""
 
     def file(self, record: dict[str, Any]) -> SegmentFile:
-        """Returns the file of a record. Raises one of `figures.UNUSABLE` if the record does not describe it."""
+        """Returns the file of a record. Raises one of `figures.UNUSABLE` if the record describes none."""
         return SegmentFile.of(self._folder.segments, record[self._key] if self._key else record)
 
     def add(self, number: int, record: dict[str, Any]) -> None:
         """Adds a checked file.
 
         Raises:
-            InputError: it was encoded differently from earlier files.
+            InputError: the file was encoded differently from earlier files.
         """
         segment = self.file(record)
         if not self.base:
-            self.header, self.base, self._first = segment.header, segment.base, (number, record["run"])
+            self.header, self.base, self._first_file = segment.header, segment.base, (number, record["run"])
         elif segment.base != self.base or not same_header(segment.header, self.header, self._encoder):
-            first, run = self._first
+            first, run = self._first_file
             raise InputError(
                 "{path}: segments {first} and {second} were encoded differently (workers {first_worker} and "
                 "{second_worker}); remove {record}, then the same command encodes that segment again",
@@ -94,11 +94,11 @@ class Pieces:
 
 
 def delay_of(times: Iterable[Times]) -> int:
-    """Returns by how many frames decoding runs ahead of presentation. That is the number of entries before the first
-    whose dts reaches the lowest pts, or more if the order of the frames needs it."""
+    """Returns the number of frames by which decoding precedes presentation. This is the number of entries before the
+    first whose dts reaches the lowest pts, or more if the order of the frames requires it."""
     entries = list(times)
-    shown = sorted(entry[0] for entry in entries)
-    by_dts = next((k for k, entry in enumerate(entries) if entry[1] >= shown[0]), len(entries))
-    place = {pts: k for k, pts in enumerate(shown)}
-    needed = max((k - place[entry[0]] for k, entry in enumerate(entries)), default=0)
-    return max(by_dts, needed, 0)
+    ascending = sorted(entry[0] for entry in entries)
+    by_dts = next((k for k, entry in enumerate(entries) if entry[1] >= ascending[0]), len(entries))
+    rank = {pts: k for k, pts in enumerate(ascending)}
+    by_order = max((k - rank[entry[0]] for k, entry in enumerate(entries)), default=0)
+    return max(by_dts, by_order, 0)

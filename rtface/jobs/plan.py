@@ -27,14 +27,14 @@ class JobPlan:
     Attributes:
         id: random name, because another job may use the same folder later.
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
-        files: SHA-256 of the files that options name, by their purpose.
-        installed: versions that the frames depend on; see `rtface.jobs.planning.installed`.
+        files: SHA-256 of the files that options name, by purpose.
+        installed: versions on which the frames depend; see `rtface.jobs.planning.installed`.
         origin: time of the input's clock that becomes 0 in the output, in seconds.
         begins: time at which the input's clock starts, in seconds.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
-        frames: number of frames in each segment, counted by the packets.
-        ends: end of the last segment.
+        frames: number of frames in each segment, according to the packets.
+        ends: end of the last segment, in seconds of the input's clock.
         numbered: whether options name tracks or persons, so that faces are numbered first
             (`rtface.jobs.face_numbers`).
         damage: what a damaged container lost (`rtface.jobs.borders.FilmTimes`).
@@ -73,7 +73,7 @@ class JobPlan:
 
     @property
     def films(self) -> list[Path]:
-        """The films that the job writes: output and further films. Raises the errors of `options_of`."""
+        """The films that the job writes: output and additional films. Raises the errors of `options_of`."""
         return [self.target, *(Path(film.path) for film in further_paths(options_of(self)).values())]
 
     @property
@@ -89,7 +89,7 @@ class JobPlan:
     @property
     def options(self) -> dict[str, Any]:
         """Options that change frames and differ from the default."""
-        return _changing(self.run["options"])
+        return _without_neutral(self.run["options"])
 
     def first_pts(self, base: Fraction) -> list[int]:
         """Returns the first pts of each segment, in units of `base` seconds."""
@@ -136,14 +136,14 @@ class JobPlan:
 
 def frame_options(options: Options) -> dict[str, Any]:
     """Returns the options that change frames, as JSON values. Defaults are left out."""
-    return _changing(redacted_values(planned_options(options)))
+    return _without_neutral(redacted_values(planned_options(options)))
 
 
-def _changing(options: dict[str, Any]) -> dict[str, Any]:
-    free = having(Trait.FREE)
-    return {key: value for key, value in options.items() if key not in free}
+def _without_neutral(options: dict[str, Any]) -> dict[str, Any]:
+    neutral = having(Trait.FREE)
+    return {key: value for key, value in options.items() if key not in neutral}
 
 
 def options_of(plan: JobPlan, **more: object) -> Options:
-    """Returns the options of a plan, with the values `more`. These change no frame."""
+    """Returns the options of a plan. `more` overrides options that change no frame."""
     return Options.of(plan.options | more)

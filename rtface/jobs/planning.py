@@ -36,7 +36,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         The plan, or one line with the reason why the film cannot be divided.
 
     Raises:
-        OutputError: the container cannot take a stream of the input.
+        OutputError: the container cannot store a stream of the input.
     """
     info, run, source = film.info, film.frames, film.frames.input
     assert isinstance(run, RunPlan)
@@ -53,8 +53,8 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
             return (
                 f"{source.name} is processed without a job, because its encoder stores transparency as a second stream"
             )
-    firsts = [times.pts[0], *borders(times, length)]
-    places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
+    first_pts = [times.pts[0], *borders(times, length)]
+    offsets = [*(bisect_left(times.pts, pts) for pts in first_pts), len(times.pts)]
     step = (times.pts[-1] - times.pts[0]) // (len(times.pts) - 1) if len(times.pts) > 1 else 1
     return JobPlan(
         id=secrets.token_hex(8),
@@ -64,8 +64,8 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         origin=info.origin,
         begins=info.clock_start,
         size=info.decoded or (info.width, info.height, info.pix_fmt),
-        starts=[pts * times.base for pts in firsts],
-        frames=[after - before for before, after in pairwise(places)],
+        starts=[pts * times.base for pts in first_pts],
+        frames=[after - before for before, after in pairwise(offsets)],
         ends=(times.pts[-1] + step) * times.base,
         numbered=names_faces(options),
         damage=times.damage,
@@ -95,7 +95,7 @@ def option_files(options: FaceOptions) -> dict[str, str]:
 
 
 def names_faces(options: Options) -> bool:
-    """Checks whether options or stages name tracks or persons."""
+    """Tells whether options or stages name tracks or persons."""
     return bool(
         options.treatment
         or options.person
@@ -106,7 +106,7 @@ def names_faces(options: Options) -> bool:
                 *(
                     text
                     for values in ((Spec.parse(stage).values or {}) for stage in options.stages)
-                    # A single name is drawn for any face; several (1=Anna;P2=Ben) name tracks or persons.
+                    # A single name applies to any face; a list (1=Anna;P2=Ben) names tracks or persons.
                     for text in (values.get("faces", ""), values.get("name", "").partition("=")[1])
                 ),
             )
@@ -115,15 +115,15 @@ def names_faces(options: Options) -> bool:
 
 
 def installed(options: Options) -> dict[str, str]:
-    """Returns the versions here that a job's frames depend on. These are rtface, PyAV and FFmpeg's libraries; each
-    engine that may run, with the SHA-256 of its recipe, which names that of the network; and the stages.
+    """Returns the installed versions on which a job's frames depend: rtface, PyAV, FFmpeg's libraries, stages, and each
+    engine that may run, with the SHA-256 of its recipe, which in turn contains that of the network.
 
     Raises:
-        UsageError, MissingComponent, InputError: an engine is not there.
+        UsageError, MissingComponent, InputError: an engine is not installed.
     """
-    named = engine_names(options.engine, options.engine_control)
-    persons = names_of_persons(named, learnt_persons(options.person))
-    engines = {name: recipe_named(name) for name in (*named, *persons, LIGHT)}
+    run_engines = engine_names(options.engine, options.engine_control)
+    persons = names_of_persons(run_engines, learnt_persons(options.person))
+    engines = {name: recipe_named(name) for name in (*run_engines, *persons, LIGHT)}
     stages = {name: stage_version(name) for name in (Spec.parse(text).name for text in options.stages)}
     return {
         **{f"the version of {name}": version for name, version in codec_versions().items()},
@@ -135,12 +135,12 @@ def installed(options: Options) -> dict[str, str]:
 def difference(
     planned: Mapping[str, Any], present: Mapping[str, Any], *, missing: str = "missing", when: str = "here"
 ) -> str | None:
-    """Describes the first difference from the plan; None if there is none.
+    """Describes the first difference from the plan. Returns None if there is none.
 
     Args:
-        planned, present: the values that are compared, by name.
-        missing: word for a missing value.
-        when: words for the end of the line.
+        planned, present: the values to compare, by name.
+        missing: text for a missing value.
+        when: text for the end of the line.
     """
     for name in {**planned, **present}:
         if planned.get(name) != present.get(name):
@@ -150,29 +150,29 @@ def difference(
 
 
 class WorkerRefused(UsageError):
-    """Refuses an installation that would make other frames than the planning one."""
+    """Signals that this installation would not make the frames of the plan."""
 
 
 def check_worker(plan: JobPlan, options: Options) -> None:
-    """Checks that this installation makes the same frames as the planning one.
+    """Checks that this installation makes the frames of the plan.
 
     Raises:
-        WorkerRefused: a version, an engine, a stage or a file differs; the message names it.
+        WorkerRefused: a version, an engine, a stage or a file differs; the message states which.
     """
     try:
-        _refuse(difference(plan.installed | plan.files, installed(options) | option_files(options)))
+        _raise_if(difference(plan.installed | plan.files, installed(options) | option_files(options)))
     except WorkerRefused:
         raise
     except RtfaceError as error:
-        _refuse(str(error))
+        _raise_if(str(error))
 
 
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
-    """Checks the encoders of output and further films, like `check_worker`."""
-    here = json.loads(json.dumps(film.to_dict()))
-    _refuse(difference(*({"the encoder": each["video"], **each["further"]} for each in (plan.run, here))))
+    """Checks the encoders of output and additional films, like `check_worker`."""
+    current = json.loads(json.dumps(film.to_dict()))
+    _raise_if(difference(*({"the encoder": each["video"], **each["further"]} for each in (plan.run, current))))
 
 
-def _refuse(why: str | None) -> None:
+def _raise_if(why: str | None) -> None:
     if why is not None:
-        raise WorkerRefused(f"this worker cannot take part: {why}; its installation must match the job's")
+        raise WorkerRefused(f"this worker cannot be used: {why}; its installation must match the job's")

@@ -1,6 +1,6 @@
-"""Enhances one film, as a job or in one piece. The command line, Python, queue and studio start here.
+"""Enhances one film, as a job or in one piece. The command line, Python, queue and studio call `run_film`.
 
-Codecs are imported inside functions, because a command line reads `Resumable` before it knows which it needs.
+Functions import what needs codecs, because the command line uses `Resumable` before it knows whether it needs any.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from rtface.stats import Stats
 
 LONG_S = 120.0
-"""Films of this length or more become jobs by themselves; a shorter one is soon done again."""
+"""Films of at least this length become jobs automatically; shorter ones can quickly be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumable:
-    """Holds the flags of ``rtface run`` that concern jobs.
+    """Contains the flags of ``rtface run`` for jobs.
 
     Attributes:
         workers: ``--workers``.
@@ -61,7 +61,7 @@ class Resumable:
 
     @property
     def given(self) -> str | None:
-        """The name of a given flag for jobs, or None."""
+        """The first of these flags that the user gave, or None."""
         return next((f"--{name}" for name in self.to_dict()), None)
 
 
@@ -77,7 +77,7 @@ def run_film(
     building: BuildProgress | None = None,
     notify: Callable[[str], object] = lambda _: None,
 ) -> Report:
-    """Enhances a film as a job if possible, else in one piece. Stills are always processed in one piece.
+    """Enhances a film as a job if possible, otherwise in one piece. Stills are always processed in one piece.
 
     Args:
         input, output, options, stats, progress, stop, building: see `rtface.pipeline.film.run_file`.
@@ -90,7 +90,7 @@ def run_film(
     from rtface.pipeline.film import run_file
 
     flags.check()
-    job = _job(input, output, options, flags, notify, stop)
+    job = _open_job(input, output, options, flags, notify, stop)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)
     if job.resumed:
@@ -106,7 +106,7 @@ def run_film(
     )
 
 
-def _job(
+def _open_job(
     input: Path | Address,
     output: Path | str,
     options: Options,
@@ -121,8 +121,8 @@ def _job(
         from rtface.jobs.job import FilmJob
 
         assert isinstance(input, Path)
-        planned = os.path.isdir(folder_of(Path(output).resolve()))  # noqa: PTH112 - of too long names, too
-        if not (flags.given or planned or _seconds(input, options) >= LONG_S):
+        has_folder = os.path.isdir(folder_of(Path(output).resolve()))  # noqa: PTH112 - accepts names that are too long
+        if not (flags.given or has_folder or _seconds(input, options) >= LONG_S):
             return None
         job = FilmJob.open(input, output, options, restart=flags.restart, stop=stop)
         if not isinstance(job, str):
@@ -155,7 +155,7 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
 
 def _seconds(path: Path, options: Options) -> float:
-    """Returns the length of the selected part of a film. An unknown length is 0."""
+    """Returns the length of the selected part of a film. If the length is unknown, returns 0."""
     from rtface.media.read.container import open_container
 
     try:

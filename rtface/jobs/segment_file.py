@@ -1,8 +1,8 @@
 """Writes and reads a segment's file of encoded frames, and its record.
 
-The file begins with the encoder's header, if there is one. H.264 and H.265 therefore play as they are, unless they have
-encoded frames copied from an MP4, MOV or Matroska file. The record (JSON) has, for each frame in decoding order, its
-pts, dts, duration and bytes, and 1 if it is decoded without others.
+The file starts with the encoder's header, if there is one. Files of H.264 and H.265 are therefore playable, unless they
+contain frames copied from MP4, MOV or Matroska. The record (JSON) contains for each frame, in decoding order, its pts,
+dts, duration, number of bytes, and 1 for a keyframe, otherwise 0.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from rtface.util.files import NEW, sync_file
 from rtface.util.foreign import open_regular
 
 Times = tuple[int, int, int, int, int]
-"""pts, dts, duration, bytes, and 1 for a keyframe."""
+"""pts, dts, duration, number of bytes, and 1 for a keyframe, otherwise 0."""
 
 
 class FilmPackets:
     """Encodes a segment's frames as packets of a film.
 
     Args:
-        video: how the frames are encoded.
+        video: plan of the encoding.
         format: container of the output, which decides where the encoder's header goes.
-        origin: time of the input's clock that becomes 0.
+        origin: time on the input's clock that becomes 0 in the output, in seconds.
         stats: receives counters.
-        shown: name of the film, for messages.
+        name: name of the film, for messages.
 
     Attributes:
-        base: seconds of one unit of the packets' times.
+        base: time base of the packets, in seconds.
         copied: see `rtface.media.write.copy_encoder.CopyEncoder`.
 
     Raises:
@@ -55,10 +55,10 @@ class FilmPackets:
 
     copied = ()
 
-    def __init__(self, video: VideoPlan, format: str, origin: Fraction, stats: Stats, shown: str) -> None:
+    def __init__(self, video: VideoPlan, format: str, origin: Fraction, stats: Stats, name: str) -> None:
         self.base = video.time_base
         self._container = av.open(io.BytesIO(), "w", format=format)  # never written to
-        self._stream = add_video(self._container, video, shown)
+        self._stream = add_video(self._container, video, name)
         frames = FrameEncoder(self._stream, video, origin, stats)
         self.encode, self.flush, self.close = frames.encode, frames.flush, self._container.close
 
@@ -74,24 +74,24 @@ class StillPackets:
 
     Args:
         stills: encoder of the stills.
-        base: seconds of one unit of the packets' times.
-        shown: name of the folder, for messages.
+        base: time base of the packets, in seconds.
+        name: name of the folder, for messages.
     """
 
     header, copied = b"", ()
 
-    def __init__(self, stills: StillEncoder, base: Fraction, shown: str) -> None:
-        self._stills, self.base, self._shown = stills, base, shown
+    def __init__(self, stills: StillEncoder, base: Fraction, name: str) -> None:
+        self._stills, self.base, self._name = stills, base, name
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
         """Encodes a frame."""
-        packet: AnyPacket = av.Packet(self._stills.encode(frame, self._shown) or b"")
+        packet: AnyPacket = av.Packet(self._stills.encode(frame, self._name) or b"")
         packet.pts = packet.dts = frame.pts
         packet.time_base, packet.duration, packet.is_keyframe = frame.time_base, frame.duration, True
         return [packet]
 
     def flush(self) -> list[AnyPacket]:
-        """Returns no packet, because none is held back."""
+        """Returns no packet, because none is buffered."""
         return []
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class SegmentWriter:
         encoder: encoder of the frames.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, path: Path, encoder: SegmentEncoder) -> None:
@@ -124,8 +124,8 @@ class SegmentWriter:
         """Encodes the next frame.
 
         Raises:
-            OSError: the file cannot grow.
-            av.FFmpegError, OutputError: the encoder refuses.
+            OSError: the file cannot be written.
+            av.FFmpegError, OutputError: the encoder rejects the frame.
         """
         self._put(self._encoder.encode(frame))
         self._frames += 1
@@ -182,7 +182,7 @@ class SegmentFile:
         path: the file.
         header: the encoder's header (FFmpeg's extradata).
         times: times of every frame, in decoding order.
-        base: seconds of one unit of `times`.
+        base: time base of `times`, in seconds.
         sha256: SHA-256 of the file.
     """
 
@@ -194,8 +194,8 @@ class SegmentFile:
 
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
-        """Returns the file of a record in `folder`. Raises ValueError if the record has another shape, or lacks
-        encoded frames."""
+        """Returns the file of a record in `folder`. Raises ValueError if the record has another structure, or
+        lacks encoded frames."""
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
         header = base64.b64decode(record["header"])
         if len(times) != record["frames"] or len(header) + sum(entry[3] for entry in times) != record["bytes"]:
@@ -206,7 +206,7 @@ class SegmentFile:
         """Compares the file with its checksum.
 
         Raises:
-            InputError: it is missing, unreadable, or has other bytes.
+            InputError: the file is missing, unreadable or changed.
         """
         if sha256_of(self.path) != self.sha256:
             raise InputError("{path}: is damaged", code="segment_damaged", path=self.path)
@@ -220,8 +220,8 @@ class SegmentFile:
 
 
 def same_header(one: bytes, other: bytes, encoder: str) -> bool:
-    """Checks whether two headers of an encoder describe the same stream. The messages (SEI) of H.264 and H.265 headers,
-    which name the encoder's threads and machine, do not count."""
+    """Tells whether two headers of an encoder describe the same stream. In H.264 and H.265, SEI messages are ignored,
+    because they contain the encoder's threads and machine."""
     return _without_sei(one, encoder) == _without_sei(other, encoder)
 
 

@@ -1,9 +1,9 @@
 """Processes missing segments of a job, and writes one file for each.
 
 One chain processes as many consecutive segments as possible, so that tracks, memory and treatment continue across
-borders; only the encoder restarts there. A worker that begins in the middle of the film first processes some earlier
-seconds, the lead-in. They bring the chain into a steady state and are not written. Tracking and analysis remember more
-of the past than engines, and cost less; faces are therefore corrected only in the last second of the lead-in.
+borders; only the encoder restarts there. A worker that starts in the middle of the film first processes the
+seconds before, called the lead-in, which bring the chain into a steady state and are not written. Tracking and analysis
+depend on more of the past than engines, and cost less. Faces are therefore corrected only in its last second.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from rtface.stats import Stats
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Holds the progress of a worker, reported after every frame.
+    """Describes the progress of a worker, after every frame.
 
     Attributes:
         segment: number of the current segment.
@@ -64,11 +64,11 @@ class Worker:
         threads: number of CPU threads; None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        building: called before the first frame if networks are built for a GPU, with the build and its share done.
+        building: called before the first frame if networks are built for a GPU, with the build and its finished share.
 
     Raises:
         InputError: the film of the job is missing or differs.
-        UsageError: this installation differs from the planning one.
+        UsageError: this installation differs from the one that planned the job.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Worker:
         self._networks: FilmNetworks | None = None
         self._film: FilmPlan | None = None
         self._stack = ExitStack()
-        self._runs = self._written = 0
+        self._runs = self._frames_written = 0
 
     def __enter__(self) -> Worker:
         return self
@@ -107,7 +107,7 @@ class Worker:
         """Processes segments as long as `take` returns one.
 
         Raises:
-            InputError: the film was replaced.
+            InputError: the input file changed.
             OutputError: the folder cannot be written to.
             Interrupted: `stop` was set.
         """
@@ -125,13 +125,13 @@ class Worker:
         return None
 
     def _run(self, first: int, take: Take) -> None:
-        """Runs a chain from segment `first`, as long as `take` returns more."""
+        """Runs a chain from segment `first`, while `take` returns more segments."""
         output: RunOutput | None = None
         try:
             self._runs += 1
             run = f"{self._id}.{self._runs}"
-            log.info("%s: begins at segment %d", run, first)
-            networks, film = self._opened()
+            log.info("%s: starts at segment %d", run, first)
+            networks, film = self._open_film()
             with ExitStack() as stack:
                 last_faces = self._last_faces(first - 1, film.info.time_base)
                 source = open_from(
@@ -167,13 +167,13 @@ class Worker:
                     first,
                     take,
                     run,
-                    further={name: (further, FURTHER[name]) for name, further in film.further.items()},
-                    on_frame=self._note,
+                    extra_outputs={name: (extra, FURTHER[name]) for name, extra in film.further.items()},
+                    on_frame=self._report_step,
                     stop=self._stop,
                 )
                 items = iter(source)
                 if first:
-                    items = _marked(items, self._plan.starts[first])
+                    items = _mark_lead_in(items, self._plan.starts[first])
                 output.write(stack.enter_context(closing(steps.frames(items, stop=self._stop.is_set))))
         except BaseException as error:
             if output is not None:
@@ -182,7 +182,7 @@ class Worker:
                 raise self._folder.failure(error) from error
             raise
 
-    def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
+    def _open_film(self) -> tuple[FilmNetworks, FilmPlan]:
         """Returns networks and plan of the film, opened by the first call."""
         if self._networks is None or self._film is None:
             self._film = replace(plan_source(self._frames, self._plan.run["output"]), curve=self._plan.curve)
@@ -199,13 +199,13 @@ class Worker:
                 self._networks = replace(self._networks, tracker=tracker, person_of=tracker.person_of)
         return self._networks, self._film
 
-    def _note(self, segment: int, seconds: float, faces: int) -> None:
-        self._written += 1
+    def _report_step(self, segment: int, seconds: float, faces: int) -> None:
+        self._frames_written += 1
         if self._on_step:
-            self._on_step(Step(segment, seconds, faces, self._written))
+            self._on_step(Step(segment, seconds, faces, self._frames_written))
 
 
-def _marked(items: Iterator[Item], start: Fraction) -> Iterator[Item]:
+def _mark_lead_in(items: Iterator[Item], start: Fraction) -> Iterator[Item]:
     """Yields the items, after marking frames before `start` as lead-in."""
     for item in items:
         yield (replace(item, lead_in=True) if isinstance(item, Frame) and item.pts * item.time_base < start else item)

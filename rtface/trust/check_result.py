@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 OnProgress = Callable[[str, float], None]
-"""Called with the current step and its share done, 0…1. An exception from it ends the work."""
+"""Called with the current step and its finished share (0…1). May raise an exception to stop the work."""
 
 
 @dataclass(slots=True)
 class CheckResult:
-    """Holds the findings of a check, one line each.
+    """Contains the findings of a check, one line each.
 
     Attributes:
-        problems: what differs or is not valid.
-        proofs: facts that the check has proved.
+        problems: what differs or is invalid.
+        proofs: what the check has proved.
         gaps: comparisons that were impossible, and why.
-        notes: further information.
+        notes: additional information.
     """
 
     problems: list[str] = field(default_factory=list[str])

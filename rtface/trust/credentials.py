@@ -25,12 +25,12 @@ KINDS = {
     ".tiff": "image/tiff",
     ".webp": "image/webp",
 }
-"""Media types of files that can hold credentials, by extension."""
-FACES = "org.rtface.faces"  # the assertion with the fields of a sidecar
+"""Media types of files that can contain credentials, by extension."""
+FACES = "org.rtface.faces"  # label of the assertion with the fields of a sidecar
 SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-# c2pa's code for a signature whose certificate is on none of c2pa's lists.
+# c2pa's code for a signature whose certificate is not on any of c2pa's lists.
 _UNTRUSTED = "signingCredential.untrusted"
-_WORDS = {
+_MESSAGES = {
     "dataHash.mismatch": "its content was changed after it was signed",
     "bmffHash.mismatch": "its content was changed after it was signed",
     "hashedURI.mismatch": "its description was changed after it was signed",
@@ -40,18 +40,18 @@ _WORDS = {
 
 
 def can_hold(path: Path) -> bool:
-    """Checks whether files of this extension can hold credentials."""
+    """Tells whether files with this extension can contain credentials."""
     return path.suffix.lower() in KINDS
 
 
 @dataclass(slots=True)
 class Credentials:
-    """Holds the credentials of a file.
+    """Contains the credentials of a file.
 
     Attributes:
-        valid: whether the signature fits the content.
+        valid: whether the signature matches the content.
         trusted: whether c2pa's list, or one of the given anchors, vouches for the certificate.
-        problems: in words, why the credentials are not valid; empty if they are valid.
+        problems: reasons why the credentials are invalid; empty if they are valid.
         manifest: manifest as c2pa returns it: signer, tool, ingredients, actions, assertions.
     """
 
@@ -73,22 +73,22 @@ class Credentials:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, without the areas of each frame."""
         fields = {name: value for name, value in self.sidecar_fields.items() if name != "changed"}
-        kept = [
+        shortened = [
             one | {"data": fields} if one.get("label") == FACES else one for one in self.manifest.get("assertions", ())
         ]
-        return {**asdict(self), "manifest": {**self.manifest, "assertions": kept}}
+        return {**asdict(self), "manifest": {**self.manifest, "assertions": shortened}}
 
     def lines(self) -> list[str]:
-        """Describes the credentials in words."""
+        """Describes the credentials for users, in lines."""
         signature = self.manifest.get("signature_info", {})
         signer = signature.get("common_name") or signature.get("issuer") or "an unnamed certificate"
-        vouched = "" if self.trusted else "; the signer is not proven: no list of c2pa has the certificate"
-        state = f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems)
+        trust_note = "" if self.trusted else "; the signer is not verified: the certificate is on no list of c2pa"
+        state = f"the content is as it was signed{trust_note}" if self.valid else "; ".join(self.problems)
         lines = [f"credentials signed by {signer}: {state}"]
         lines += [f"made with {one.get('name')}" for one in self.manifest.get("claim_generator_info", ())[:1]]
         for one in self.manifest.get("ingredients", ()):
-            has = ", which has credentials too" if one.get("active_manifest") else ""
-            lines.append(f"made of {one.get('title', 'an input')}{has}")
+            note = ", which has credentials too" if one.get("active_manifest") else ""
+            lines.append(f"made of {one.get('title', 'an input')}{note}")
         for action in self.assertion("c2pa.actions").get("actions", ()):
             kind = action.get("digitalSourceType", "").rpartition("/")[2]
             lines.append(f"action {action['action']}" + (f" ({kind})" if kind else ""))
@@ -96,7 +96,7 @@ class Credentials:
 
 
 def read_credentials(path: Path, anchors: str | None = None) -> Credentials | None:
-    """Reads the credentials in a file. Returns None if it has none, can have none, or only has their address.
+    """Reads the credentials in a file. Returns None if it has none, cannot contain any, or contains only their address.
 
     Args:
         path: the file.
@@ -133,7 +133,7 @@ def read_anchors(path: Path) -> str:
         x509.load_pem_x509_certificates(data)
     except (OSError, ValueError) as error:
         raise UsageError(
-            "--trust {path}: is no certificate in PEM form that can be read ({why})",
+            "--trust {path}: is not a readable certificate in PEM format ({why})",
             code="trust_no_pem",
             path=path,
             why=error,
@@ -152,8 +152,10 @@ def read_open(kind: str, file: Any, anchors: str | None = None) -> Credentials |
         return None
     status = [one.get("code", "") for one in values.get("validation_status", ())]
     valid = state in ("Valid", "Trusted")
-    named = [next((words for end, words in _WORDS.items() if code.endswith(end)), code) for code in status]
-    problems = [words for words in dict.fromkeys(named) if words != _UNTRUSTED]
+    messages = [
+        next((message for suffix, message in _MESSAGES.items() if code.endswith(suffix)), code) for code in status
+    ]
+    problems = [message for message in dict.fromkeys(messages) if message != _UNTRUSTED]
     return Credentials(
         valid, state == "Trusted", [] if valid else problems or ["the credentials are not valid"], active
     )

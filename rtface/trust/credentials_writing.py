@@ -1,4 +1,4 @@
-"""Signs outputs with C2PA content credentials inside them (extra ``credentials``)."""
+"""Embeds signed C2PA content credentials in outputs (extra ``credentials``)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def signing_key(options: OutputOptions, input: Path | Address | None = None) -> 
     from_extra("c2pa")
     if isinstance(input, Address):
         raise UsageError(
-            "credentials name the INPUT, so {--sign} needs a file or a folder as INPUT", code="credentials_input"
+            "credentials identify the INPUT, so {--sign} needs a file or a folder as INPUT", code="credentials_input"
         )
     key = SigningKey.load(options.sign)
     if not options.dry_run:
@@ -51,7 +51,7 @@ def signing_key(options: OutputOptions, input: Path | Address | None = None) -> 
 
 
 def _check_key(key: SigningKey) -> None:
-    """Signs an image in memory, to check a key. Raises UsageError if C2PA refuses the key or its certificate."""
+    """Checks a key by signing an image in memory. Raises UsageError if C2PA rejects the key or its certificate."""
     import av
 
     data, out = encode_by("png", av.VideoFrame(16, 16, "rgb24")), io.BytesIO()
@@ -83,7 +83,7 @@ def sign_output(
     """Signs a finished output, or the stills of a folder. Returns the line for the user.
 
     Raises:
-        OutputError: a file cannot be signed. The file itself is whole, but without credentials.
+        OutputError: a file cannot be signed. The file itself is complete, but has no credentials.
     """
     stills = [output / name for name in details.names] if output.is_dir() else [output]
     for number, path in enumerate(stills):
@@ -95,21 +95,21 @@ def sign_output(
 
 
 def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey) -> None:
-    """Adds credentials to a finished file, in one step. Until then the file keeps its old content.
+    """Adds credentials to a finished file, which is replaced in one step.
 
     Args:
         path: the file; existing credentials are replaced.
-        manifest: manifest for c2pa's builder; the opening of the parent is added to its actions.
-        parent: the input, whose credentials are kept inside; for a camera or stream only its name.
-        key: key that signs.
+        manifest: manifest for c2pa's builder; an action for opening the parent is added.
+        parent: the input, whose credentials are included; for a camera or stream, only its name.
+        key: signing key.
 
     Raises:
         OutputError: the file cannot be signed or written; it stays unchanged.
     """
-    unfinished = ExitStack()
+    cleanup = ExitStack()
     try:
         work = WorkFile(Target(path, str(path), overwrite=True))
-        unfinished.callback(work.discard)
+        cleanup.callback(work.discard)
         with ExitStack() as stack:
             source, out = stack.enter_context(path.open("rb")), stack.enter_context(work.edited())
             title, origin = str(parent), None
@@ -118,7 +118,7 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
                 origin = (stack.enter_context(parent.open("rb")), kind)
             _sign(manifest, key, (source, KINDS[path.suffix.lower()]), origin, out, title)
         work.publish()
-        unfinished.pop_all()
+        cleanup.pop_all()
     except (from_extra("c2pa").C2paError, OSError) as error:
         why = full(error) or error.strerror if isinstance(error, OSError) else message_of(error)
         raise OutputError(
@@ -128,7 +128,7 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
             why=why,
         ) from error
     finally:
-        unfinished.close()
+        cleanup.close()
 
 
 def _sign(
@@ -169,8 +169,8 @@ def manifest(
         doing: see `write_sidecar`.
     """
     agent: dict[str, Any] = {"name": "rtface", "version": __version__}
-    touched = still is None or any(number == still for number, _ in details.changed.rows())
-    change = details.changed.change if touched else Change.NOTHING
+    is_changed = still is None or any(number == still for number, _ in details.changed.rows())
+    change = details.changed.change if is_changed else Change.NOTHING
     names = ["c2pa.edited"] if change else []
     names += ["c2pa.transcoded"] if still is None else []
     actions = [{"action": name, "softwareAgent": agent} for name in names or ["c2pa.converted"]]
@@ -179,7 +179,7 @@ def manifest(
         actions[0]["digitalSourceType"] = kind
     faces = {
         **area_fields(input, options, report, details, still, doing=doing),
-        "engines": _unnamed_engines(report),
+        "engines": _anonymous_engines(report),
         "options": _without_names(options),
         "changes": change.names,
     }
@@ -193,7 +193,7 @@ def manifest(
     }
 
 
-def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
+def _anonymous_engines(report: Report) -> dict[str, dict[str, str]]:
     """Returns `engine_fields` without identifying data: names of persons, and hashes of learnt data."""
     engines = engine_fields(report).items()
     return {name: values for name, values in engines if MARK not in name} | {
@@ -204,8 +204,8 @@ def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
 
 
 def _without_names(options: Options) -> dict[str, Any]:
-    """Returns `option_fields` for those who get the output. Names of persons and texts of stages are left out."""
+    """Returns `option_fields` for recipients of the output. Names of persons and texts of stages are left out."""
     fields = option_fields(options)
     fields.pop("person", None)
-    named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
-    return fields | {key: value for key, value in named.items() if key in fields}
+    anonymous = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
+    return fields | {key: value for key, value in anonymous.items() if key in fields}

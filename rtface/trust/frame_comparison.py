@@ -19,15 +19,15 @@ from rtface.trust.check_result import CheckResult
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.text import counted
 
-# Errors of H.264, H.265, VP9 and MPEG-2 encoders. At their coarsest, the worst frame had 24.7 dB. The mean of a block
-# was off by 6 levels at usual qualities; at the coarsest by 23, or 6.1 times the error of three quarters of the blocks.
-# Frames over 1080p mix coarse and fine blocks.
+# Limits for errors of H.264, H.265, VP9 and MPEG-2 encoders. At their coarsest, the worst frame had 24.7 dB, and a
+# block's mean was off by 23 levels (at usual qualities: 6), or by 6.1 times the third quartile of the blocks' errors.
+# Frames larger than 1080p mix coarse and fine blocks.
 _FLOOR_DB, _EQUAL_DB = 22.0, 100.0
-_BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL = 16, 12.0, 28.0, 8.0
+_BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_TYPICAL = 16, 12.0, 28.0, 8.0
 _LARGE = 1920 * 1088
-# Largest error of a plane's mean, in levels (2.5 were seen). Frames whose blocks err by `_COARSE` levels do not count.
+# Largest error of a plane's mean, in levels (measured: 2.5). With block errors of `_COARSE` levels, nothing is proved.
 _SHIFT, _COARSE = 4.0, 4.0
-# Formats of four bytes a sample with one byte of padding.
+# RGB formats with four bytes per pixel, one of which is padding.
 _PADDED = ("0rgb", "rgb0", "0bgr", "bgr0")
 
 
@@ -35,8 +35,8 @@ class FrameComparison:
     """Compares frames in order, and counts the results.
 
     Args:
-        changed: by frame number or file name, the changed boxes, or why the whole frame counts as changed.
-        whole: why every frame counts as changed as a whole; empty if only boxes are changed.
+        changed: by frame number or file name: the changed boxes, or the reason why the whole frame counts as changed.
+        whole: reason why every frame counts as changed entirely; empty if only boxes are changed.
         lossless: whether the output keeps every sample.
     """
 
@@ -47,7 +47,7 @@ class FrameComparison:
         self._problems, self._gaps = list[str](), Counter[str]()
 
     def frame(self, name: Any, new: Frame, old: Frame, *, copied: bool = False) -> None:
-        """Compares the next frames of output and input. `copied` tells whether the output has the input's packet."""
+        """Compares the next frames of output and input. `copied` tells whether the packet was copied."""
         areas = self._whole or self._changed.get(name, [])
         if isinstance(areas, str):
             self._gaps[f"changed as a whole ({areas})"] += 1
@@ -65,18 +65,18 @@ class FrameComparison:
         boxes = [clip_box(box, *size) for box in areas]
         pairs = [(x, y, _outside(x.shape, size, boxes)) for x, y in zip(_planes(a), _planes(b), strict=True)]
         if self._lossless or copied:
-            count = sum(int(np.count_nonzero((x != y) & keep)) for x, y, keep in pairs)
-            wrong = f"differs from the input outside the boxes ({counted(count, 'sample')})" if count else ""
+            count = sum(int(np.count_nonzero((x != y) & mask)) for x, y, mask in pairs)
+            difference = f"differs from the input outside the boxes ({counted(count, 'sample')})" if count else ""
         else:
             scale = np.float32(255 / ((1 << a.format.components[0].bits) - 1))
-            wrong = self._beyond_encoder(
-                [(np.where(keep, x * scale - y * scale, np.float32(0)), keep) for x, y, keep in pairs], size
+            difference = self._beyond_encoder(
+                [(np.where(mask, x * scale - y * scale, np.float32(0)), mask) for x, y, mask in pairs], size
             )
-            if wrong is None:
+            if difference is None:
                 self._gaps["coded too coarsely"] += 1
                 return
-        if wrong:
-            self._problems.append(f"frame {name}: {wrong}")
+        if difference:
+            self._problems.append(f"frame {name}: {difference}")
         self._copied += copied
         self._count += 1
         if boxes:
@@ -85,48 +85,48 @@ class FrameComparison:
     def _beyond_encoder(
         self, planes: list[tuple[NDArray[np.float32], NDArray[np.bool_]]], size: tuple[int, int]
     ) -> str | None:
-        """Describes deviations beyond an encoder's error, by PSNR and block means. Returns "" if there is none, or None
-        if the encoding is too coarse to tell.
+        """Describes deviations beyond an encoder's error, by PSNR and block means. Returns "" if there is none, and
+        None if the encoding is too coarse to tell.
 
         Args:
-            planes: error of each plane in levels of 255, with the mask of the samples that count.
+            planes: error of each plane in levels of 255, with the mask of the samples to compare.
             size: width and height of the frame.
         """
-        limit = usual = 0.0
-        for number, (apart, keep) in enumerate(planes):
-            step = max(1, _BLOCK * apart.shape[0] // size[1]), max(1, _BLOCK * apart.shape[1] // size[0])
-            kept = keep.astype(np.float32)
-            samples, sums = (_sums(values, step) for values in (kept, apart))
-            enough = samples >= step[0] * step[1] / 4
-            if not enough.any():
+        limit = typical = 0.0
+        for number, (error, mask) in enumerate(planes):
+            step = max(1, _BLOCK * error.shape[0] // size[1]), max(1, _BLOCK * error.shape[1] // size[0])
+            weights = mask.astype(np.float32)
+            samples, sums = (_sums(values, step) for values in (weights, error))
+            valid = samples >= step[0] * step[1] / 4
+            if not valid.any():
                 break
             if not number:
-                squares = _sums(np.square(apart), step)
+                squares = _sums(np.square(error), step)
                 mean = float(squares.sum() / samples.sum())
                 self._errors.append(10 * math.log10(255**2 / mean) if mean else _EQUAL_DB)
                 if self._errors[-1] < _FLOOR_DB:
                     return f"outside the boxes it has {self._errors[-1]:.1f} dB (PSNR)"
-                texture = squares[enough] / samples[enough] - np.square(sums[enough] / samples[enough])
-                usual = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
-                least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
-                limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
-            shift, most, where = abs(float(sums.sum() / samples.sum())), 0.0, ""
+                texture = squares[valid] / samples[valid] - np.square(sums[valid] / samples[valid])
+                typical = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
+                minimum = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
+                limit = max(minimum, min(_TIMES_TYPICAL * typical, _LARGE_LEVELS))
+            shift, worst, place = abs(float(sums.sum() / samples.sum())), 0.0, ""
             # Three grids of blocks: they start at the origin, at half a block, or such that they end with the plane.
             for y, x in product(
                 *(
                     {0, min(block, n) // 2, max(0, n - block) % block}
-                    for n, block in zip(apart.shape, step, strict=True)
+                    for n, block in zip(error.shape, step, strict=True)
                 )
             ):
-                count = _sums(kept[y:, x:], step)
-                off = np.abs(_sums(apart[y:, x:], step)) / np.maximum(count, 1) * (count >= step[0] * step[1] / 4)
-                if float(off.max()) > most:
-                    most, (row, column) = float(off.max()), divmod(int(off.argmax()), off.shape[1])
+                count = _sums(weights[y:, x:], step)
+                errors = np.abs(_sums(error[y:, x:], step)) / np.maximum(count, 1) * (count >= step[0] * step[1] / 4)
+                if float(errors.max()) > worst:
+                    worst, (row, column) = float(errors.max()), divmod(int(errors.argmax()), errors.shape[1])
                     at = f"x {(column + x / step[1]) * _BLOCK:.0f}, y {(row + y / step[0]) * _BLOCK:.0f}"
-                    where = f"{most:.0f} of 255 levels round {at}"
-            if most > limit or shift > _SHIFT:
-                where = where if most > limit else f"{shift:.0f} of 255 levels throughout"
-                return None if usual >= _COARSE else f"outside the boxes it differs by {where}"
+                    place = f"{worst:.0f} of 255 levels around {at}"
+            if worst > limit or shift > _SHIFT:
+                place = place if worst > limit else f"{shift:.0f} of 255 levels throughout"
+                return None if typical >= _COARSE else f"outside the boxes it differs by {place}"
         return ""
 
     def end(self, result: CheckResult) -> None:
@@ -141,8 +141,8 @@ class FrameComparison:
         error = "every sample outside the boxes equals the input's"
         if self._errors:
             middle, worst = median(self._errors), min(self._errors)
-            shown = f"PSNR {middle:.1f} dB median, {worst:.1f} dB at worst" if worst < _EQUAL_DB else "equal"
-            error = f"outside the boxes they equal the input's within an encoder's error ({shown})"
+            psnr = f"PSNR {middle:.1f} dB median, {worst:.1f} dB at worst" if worst < _EQUAL_DB else "equal"
+            error = f"outside the boxes they equal the input's within an encoder's error ({psnr})"
             error += f", {counted(self._copied)} copied without change" if self._copied else ""
         result.proofs.append(f"{counted(self._count)}{boxes * bool(self._shares)}: {error}")
 

@@ -1,4 +1,4 @@
-"""Reads what a file tells about itself: credentials (C2PA), rtface's tags, sidecar."""
+"""Reads a file's provenance information: credentials (C2PA), rtface's tags, sidecar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 
 @dataclass(slots=True)
 class Inspected:
-    """Holds a file's information about itself. Fields that the file lacks are empty.
+    """Contains a file's provenance information. Fields without information are empty.
 
     Attributes:
         file: path of the file as the caller gave it.
@@ -29,7 +29,7 @@ class Inspected:
         rtface: tags that rtface wrote.
         sidecar: version, engines and changes in the sidecar next to the file, and whether it is signed; or None.
         notes: parts that were not read, and why.
-        lines: lines that describe the credentials in words.
+        lines: description of the credentials for users.
     """
 
     file: str
@@ -46,7 +46,7 @@ class Inspected:
 
 
 def inspect_file(path: Path) -> Inspected:
-    """Reads what a film, still or folder tells about itself. For a folder, only the sidecar is read.
+    """Reads the provenance information of a film, still or folder. For a folder, only the sidecar is read.
 
     This proves nothing: only credentials and signed sidecars can be checked, by `rtface.trust.verify.verify`.
 
@@ -65,7 +65,7 @@ def inspect_file(path: Path) -> Inspected:
         except InputError as error:
             info.notes.append(str(error))
     if path.is_dir():
-        info.notes.append("a folder: name the files in it to see what each of them says")
+        info.notes.append("a folder: inspect the files in it to see their own information")
         return info
     try:
         if (credentials := read_credentials(path)) is not None:

@@ -1,4 +1,4 @@
-"""Hashes packets of sound, subtitles and further pictures. Compares an output's packets with the input's."""
+"""Hashes packets of sound, subtitles and additional pictures. Compares an output's packets with the input's."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.trust.check_result import CheckResult, OnProgress
 
-_PIECE = 1024  # so many samples of PCM are compared together
-_MOVED_S = 0.02  # largest shift of a packet that a container may cause, against the picture (0.7 ms were seen)
-_AT_CUT_S = 0.25  # packets this near to a border of a cut may or may not be present
-_COMPARED = ("audio", "subtitle", "video")
+_PIECE = 1024  # number of PCM samples in a row
+_MOVED_S = 0.02  # largest shift against the picture that a container may cause (measured: 0.7 ms)
+_AT_CUT_S = 0.25  # this close to the start or end of a cut, packets may be missing
+_COMPARED_KINDS = ("audio", "subtitle", "video")
 
 
 class Row(NamedTuple):
@@ -49,7 +49,7 @@ class PacketHashes:
     def __init__(self, stream: Stream) -> None:
         self.kind, self.index, self.codec = stream.type, stream.index, codec_of(stream)
         self.rows, self.gaps, self.clock = list[Row](), False, PcmClock.of(stream)
-        self._base, self._waiting, self._begin = time_base_of(stream), bytearray(), Fraction(0)
+        self._base, self._pending, self._start = time_base_of(stream), bytearray(), Fraction(0)
         if self.clock is not None:
             context: Any = stream.codec_context
             self.codec += f", {context.sample_rate} Hz, {context.channels} channels"
@@ -59,27 +59,27 @@ class PacketHashes:
         data, begin = bytes(packet), Fraction(packet.pts or 0)
         if self.clock is None:
             md5 = _md5(data[adts_config(data)[1] :] if self.codec == "aac" else data)
-            again = self.rows and self.rows[-1].md5 == md5
-            if self.codec != "mov_text" or not (again or data == b"\0\0"):
+            is_repeated = self.rows and self.rows[-1].md5 == md5
+            if self.codec != "mov_text" or not (is_repeated or data == b"\0\0"):
                 self.rows.append(Row(float(begin * self._base), md5, packet.is_discard))
-        elif not packet.is_discard:  # hidden PCM is left out: no later packet needs it
-            self._begin = begin if self.clock.end is None else self._begin
+        elif not packet.is_discard:  # hidden PCM is left out, because no later packet needs it
+            self._start = begin if self.clock.end is None else self._start
             self.gaps |= self.clock.push(packet.pts, len(data)) != 0
-            self._waiting += data
-            while len(self._waiting) >= _PIECE * self.clock.sample:
-                self._take_piece(self.clock)
+            self._pending += data
+            while len(self._pending) >= _PIECE * self.clock.sample:
+                self._hash_piece(self.clock)
 
     def flush(self) -> None:
         """Hashes the remaining data."""
-        if self.clock is not None and self._waiting:
-            self._take_piece(self.clock)
+        if self.clock is not None and self._pending:
+            self._hash_piece(self.clock)
 
-    def _take_piece(self, clock: PcmClock) -> None:
+    def _hash_piece(self, clock: PcmClock) -> None:
         """Hashes PCM in pieces of equal length, because containers cut packets differently."""
-        data = bytes(self._waiting[: _PIECE * clock.sample])
-        del self._waiting[: len(data)]
-        self.rows.append(Row(float(self._begin * self._base), _md5(data)))
-        self._begin += len(data) // clock.sample * clock.tick
+        data = bytes(self._pending[: _PIECE * clock.sample])
+        del self._pending[: len(data)]
+        self.rows.append(Row(float(self._start * self._base), _md5(data)))
+        self._start += len(data) // clock.sample * clock.tick
 
 
 def hash_packets(
@@ -139,31 +139,31 @@ def compare_packets(
         cut: start and end of the cut, in seconds of the input's clock; None if not cut.
         dropped: values of the run's ``--drop``.
     """
-    left, converted = list(source), list[str]()
-    for stream in (one for one in output if one.kind in _COMPARED):
-        named, md5s = f"stream {stream.index} ({stream.kind}, {stream.codec})", {row.md5 for row in stream.rows}
-        shared = [len(md5s & {row.md5 for row in one.rows}) if one.codec == stream.codec else 0 for one in left]
+    remaining, converted = list(source), list[str]()
+    for stream in (one for one in output if one.kind in _COMPARED_KINDS):
+        label, md5s = f"stream {stream.index} ({stream.kind}, {stream.codec})", {row.md5 for row in stream.rows}
+        shared = [len(md5s & {row.md5 for row in one.rows}) if one.codec == stream.codec else 0 for one in remaining]
         if not any(shared):
-            result.gaps.append(f"{named}: was converted or cut into other pieces; its packets are not compared")
+            result.gaps.append(f"{label}: was converted or split differently; its packets are not compared")
             converted.append(stream.kind)
             continue
-        other = left.pop(shared.index(max(shared)))
-        wrong = _first_difference(stream, other, begins, cut)
-        if wrong and stream.clock is not None and (cut != (None, None) or stream.gaps != other.gaps):
-            result.gaps.append(f"{named}: {wrong}; it is cut into pieces elsewhere, and is not compared")
-        elif wrong:
-            result.problems.append(f"{named}: {wrong}")
+        other = remaining.pop(shared.index(max(shared)))
+        difference = _first_difference(stream, other, begins, cut)
+        if difference and stream.clock is not None and (cut != (None, None) or stream.gaps != other.gaps):
+            result.gaps.append(f"{label}: {difference}; it is split at other times, and is not compared")
+        elif difference:
+            result.problems.append(f"{label}: {difference}")
         else:
-            result.proofs.append(f"{named}: all {len(stream.rows)} packets are those of the input")
-    for other in left:
-        named = f"stream {other.index} ({other.kind}, {other.codec}) of the input is not in it"
+            result.proofs.append(f"{label}: all {len(stream.rows)} packets equal those of the input")
+    for other in remaining:
+        label = f"stream {other.index} ({other.kind}, {other.codec}) of the input is not in the output"
         cover = "cover" if other.kind == "video" and len(other.rows) == 1 else ""
         if {str(other.index), other.kind, cover} & set(dropped):
-            result.notes.append(f"{named}: the run left it out (--drop)")
+            result.notes.append(f"{label}: the run left it out (--drop)")
         elif other.kind in converted:
             converted.remove(other.kind)
-        elif other.rows and other.kind in _COMPARED:
-            result.gaps.append(named)
+        elif other.rows and other.kind in _COMPARED_KINDS:
+            result.gaps.append(label)
 
 
 def _first_difference(
@@ -172,27 +172,27 @@ def _first_difference(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
 ) -> str:
-    """Describes the first packet that differs from the other stream's. Returns "" if none differs."""
+    """Describes the first packet that differs between two streams. Returns "" if none differs."""
     start, end = (-float("inf") if cut[0] is None else cut[0]), (float("inf") if cut[1] is None else cut[1])
-    waiting = [
+    pending = [
         (row, row.hidden or row.time < start + _AT_CUT_S or row.time >= end - _AT_CUT_S) for row in reversed(other.rows)
     ]
     timed = stream.kind != "video" or len(stream.rows) > 1  # a cover has no time
     for number, row in enumerate(stream.rows):
         while True:
-            expected, free = waiting.pop() if waiting else (None, False)
+            expected, is_optional = pending.pop() if pending else (None, False)
             late = 0.0
-            if expected is not None and timed:  # a subtitle on screen at a cut may begin there
+            if expected is not None and timed:  # a subtitle that is on screen at a cut may start there
                 time, begin = row.time - begins[0], expected.time - begins[1]
                 late = min(time - begin, time - max(begin, 0.0), key=abs)
-            wrong = expected is None or expected.md5 != row.md5
-            if not free or not (wrong or abs(late) > _MOVED_S):
+            difference = expected is None or expected.md5 != row.md5
+            if not is_optional or not (difference or abs(late) > _MOVED_S):
                 break
-        if wrong:
-            return f"packet {number} is not that of the input"
+        if difference:
+            return f"packet {number} differs from that of the input"
         if abs(late) > _MOVED_S:
-            return f"packet {number} comes {abs(late):.3f} s {'later' if late > 0 else 'earlier'}"
-    missing = sum(not free for _, free in waiting)
+            return f"packet {number} is {abs(late):.3f} s {'later' if late > 0 else 'earlier'}"
+    missing = sum(not is_optional for _, is_optional in pending)
     return f"the last {missing} packets of the input are missing" if missing else ""
 
 

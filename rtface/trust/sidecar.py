@@ -37,7 +37,7 @@ FORMAT, VERSION = "rtface sidecar", 2
 # Matches the folders of a path in a stage's option.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
-_SECONDS = Annotated[float, Meta(ge=0, lt=1e9)] | UnsetType | None  # larger ones have no clock
+_SECONDS = Annotated[float, Meta(ge=0, lt=1e9)] | UnsetType | None  # finite
 _TEXT = Text | UnsetType
 _BOXES = list[tuple[Count, Count, Count, Count]]
 _HASH = defstruct("_HASH", [("name", FilePath), ("sha256", Text)])
@@ -79,15 +79,15 @@ _SIDECAR = defstruct(
 
 @dataclass(slots=True)
 class OutputDetails:
-    """Holds facts about an output that its sidecar has besides the report.
+    """Contains data about an output that its sidecar adds to the report.
 
     Attributes:
         changed: changed areas, by number of the frame or still.
         lossless: whether the output keeps every sample of the frames.
         names: file names of stills, in the order of `changed`.
-        plan: plan of a film, made before the work; empty if unknown.
+        plan: plan of a film, made before the run; empty if unknown.
         unfaded: number of films or stills whose fading was removed.
-        copied: first and last number of each run of frames whose packets were copied.
+        copied: first and last number of each series of frames whose packets were copied.
     """
 
     changed: ChangedFrames = field(default_factory=ChangedFrames)
@@ -105,7 +105,7 @@ def sidecar_path(output: Path) -> Path:
 
 
 def has_sidecar(output: Path) -> bool:
-    """Checks whether an output has a sidecar of rtface."""
+    """Tells whether an output has a sidecar of rtface."""
     try:
         read_sidecar(sidecar_path(output))
     except (InputError, InputMissing):
@@ -129,16 +129,16 @@ def write_sidecar(
     Args:
         target: the checked path of the sidecar.
         output: the film, still or folder of stills.
-        input: input of the run; for a live run its name suffices.
+        input: input of the run; for a live run, only its name.
         options, report, details: options, report and output details of the run.
-        key: signs the sidecar.
-        doing: receives progress; ends the work by raising an exception.
+        key: key that signs the sidecar; None for no signature.
+        doing: receives progress; may raise an exception to stop the work.
 
     Returns:
         A line for the user.
 
     Raises:
-        Interrupted, InputError, OutputError: no sidecar was written; the output itself is whole.
+        Interrupted, InputError, OutputError: no sidecar was written; the output itself is complete.
     """
     try:
         values: dict[str, Any] = {
@@ -175,11 +175,11 @@ def area_fields(
     *,
     doing: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Returns the fields that a comparison with the input needs. `still` is the number of one of several stills."""
+    """Returns the fields that a comparison with the input needs. `still` selects one of several stills."""
     light = "its light was changed" if options.light else "no area was noted"
-    whole = "a stage drew on it" if options.stages else light
+    reason = "a stage drew on it" if options.stages else light
     rows = [
-        [details.names[frame] if details.names else frame, whole if boxes is None else boxes]
+        [details.names[frame] if details.names else frame, reason if boxes is None else boxes]
         for frame, boxes in details.changed.rows()
         if still in (None, frame)
     ]
@@ -188,13 +188,13 @@ def area_fields(
         "output": {"lossless": details.lossless},
         "input": redacted_values({**_files(input, doing), **part}),
         "changed": rows,
-        **({"whole": "its fading was taken out"} if details.unfaded else {}),
+        **({"whole": "its fading was removed"} if details.unfaded else {}),
         **({"copied": details.copied} if details.copied else {}),
     }
 
 
 def to_bytes(values: dict[str, Any]) -> bytes:
-    """Returns a sidecar as text, one line for each value."""
+    """Returns a sidecar as JSON text with one line per field."""
     return ("{\n" + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items()) + "\n}\n").encode()
 
 
@@ -221,8 +221,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         return values
     except ValueError as error:
         raise InputError(
-            "{path}: is not a sidecar of rtface, is damaged, or is not of version {version} ({why}); name the "
-            ".rtface.json that {--sidecar=True} wrote",
+            "{path}: is not a sidecar of rtface, is damaged, or is not of version {version} ({why}); choose a "
+            ".rtface.json file that {--sidecar=True} wrote",
             code="sidecar_none",
             path=path,
             version=VERSION,
@@ -231,12 +231,12 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of the software that makes an output's frames."""
+    """Returns the versions of the software that produces an output's frames."""
     import numpy as np
     import openvino
 
-    more = {"numpy": np.__version__, "openvino": openvino.__version__}
-    return codec_versions() | {"python": platform.python_version(), "system": platform.system()} | more
+    packages = {"numpy": np.__version__, "openvino": openvino.__version__}
+    return codec_versions() | {"python": platform.python_version(), "system": platform.system()} | packages
 
 
 def codec_versions() -> dict[str, str]:
@@ -264,7 +264,7 @@ def engine_fields(report: Report) -> dict[str, dict[str, str]]:
 
 
 def _engine(name: str) -> dict[str, str]:
-    """Returns version and hashes of an engine and its learnt data. Empty if the engine can no longer be read."""
+    """Returns version and hashes of an engine and its learnt data. Returns {} if the engine can no longer be read."""
     try:
         recipe = recipe_named(name)
     except RtfaceError:
@@ -277,13 +277,15 @@ def _engine(name: str) -> dict[str, str]:
 
 def option_fields(options: Options) -> dict[str, Any]:
     """Returns the options that differ from the default. Folders, photos of persons and the signing key are left out."""
-    kept: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)
         if value != option.default and key != "sign":
-            kept[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
-    if "person" in kept:
-        kept["person"] = list(person_photos(options.person))
-    if "stages" in kept:
-        kept["stages"] = [_FOLDERS.sub(r"\1", stage) for stage in options.stages]
-    return kept
+            fields[key] = (
+                value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
+            )
+    if "person" in fields:
+        fields["person"] = list(person_photos(options.person))
+    if "stages" in fields:
+        fields["stages"] = [_FOLDERS.sub(r"\1", stage) for stage in options.stages]
+    return fields

@@ -18,7 +18,7 @@ from rtface.util.paths import expanded
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Holds a private key with its certificates.
+    """Contains a private key with its certificates.
 
     Attributes:
         certificates: certificates (PEM); the first is that of the key.
@@ -36,7 +36,7 @@ class SigningKey:
 
         Raises:
             MissingComponent: the extra is not installed.
-            UsageError: a file cannot be read, is not a certificate or key that C2PA allows, or others may read the key.
+            UsageError: a file cannot be read, is not a certificate or key for C2PA, or others may read the key.
         """
         x509 = from_extra("cryptography.x509")
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -50,7 +50,7 @@ class SigningKey:
             private: Any = load_pem_private_key(key, None)
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(
-                "{--sign:{value}}: name a certificate and its private key without a password, in PEM form: "
+                "{--sign:{value}}: give a certificate and its private key without a password, in PEM format: "
                 "CERT.pem,KEY.pem ({why})",
                 code="sign_pem",
                 value=spec,
@@ -71,7 +71,7 @@ class SigningKey:
             algorithm = "ed25519"
         if algorithm is None:
             raise UsageError(
-                "{--sign:{value}}: C2PA does not allow such a key; use P-256, P-384, P-521, Ed25519 or RSA of 2048 "
+                "{--sign:{value}}: C2PA does not allow such keys; use P-256, P-384, P-521, Ed25519 or RSA of 2048 "
                 "bits or more",
                 code="key_kind",
                 value=spec,
@@ -79,7 +79,7 @@ class SigningKey:
         return cls(certificate, key, algorithm)
 
     def sign(self, data: bytes) -> dict[str, str]:
-        """Signs bytes. Returns algorithm, certificates and value (base64, DER for ECDSA), all as text for JSON."""
+        """Signs bytes. Returns algorithm, certificates, and signature (base64; DER for ECDSA) as text for JSON."""
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         private: Any = load_pem_private_key(self.key, None)
@@ -91,7 +91,7 @@ class SigningKey:
 
 
 def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None) -> tuple[str, bool] | None:
-    """Checks a signature. Returns the certificate's name and whether an anchor vouches for it; Else None.
+    """Checks a signature. Returns the certificate's name and whether an anchor vouches for it, or None if invalid.
 
     Args:
         signature: result of `SigningKey.sign`.
@@ -111,15 +111,15 @@ def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None
         name = chain[0].subject.rfc4514_string()
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return name, anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
+    return name, anchors is not None and _is_vouched_for(chain, x509.load_pem_x509_certificates(anchors.encode()))
 
 
-def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
-    """Checks whether an anchor vouches for a chain. It is the first certificate, or issued one of an unbroken chain."""
+def _is_vouched_for(chain: list[Any], anchors: list[Any]) -> bool:
+    """Tells whether an anchor vouches for a chain: it is in the unbroken chain, or issued one of its certificates."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
-    def issued(certificate: Any, issuer: Any) -> bool:
+    def is_issued_by(certificate: Any, issuer: Any) -> bool:
         try:
             certificate.verify_directly_issued_by(issuer)
             return bool(issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
@@ -127,9 +127,9 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
             return False
 
     for certificate, issuer in zip_longest(chain, chain[1:]):
-        if certificate in anchors or any(issued(certificate, anchor) for anchor in anchors):
+        if certificate in anchors or any(is_issued_by(certificate, anchor) for anchor in anchors):
             return True
-        if issuer is None or not issued(certificate, issuer):
+        if issuer is None or not is_issued_by(certificate, issuer):
             break
     return False
 

@@ -1,4 +1,4 @@
-"""Checks an output: signature and hashes and, if the input is given, the unchanged areas."""
+"""Checks an output's signature and hashes; with the input, also unchanged areas."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SAME_S = 0.004  # containers may round the times of frames by this much
 
 @dataclass(slots=True)
 class Verified(CheckResult):
-    """Holds the result of `verify`: a line for each proof, problem, gap and note.
+    """Contains the result of `verify`: a line for each proof, problem, gap and note.
 
     Attributes:
         output: path of the output as the caller gave it.
-        sidecar: whether the output's bytes match its manifest, and the manifest its signature.
+        sidecar: whether the output's bytes match its manifest, and the manifest matches its signature.
         credentials: whether the content credentials are valid, and the content is still what was signed.
         input: whether everything outside the changed areas equals the input.
     """
@@ -76,7 +76,7 @@ def verify(
     doing: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Verified:
-    """Checks a film, still or folder by its manifest. This is the sidecar next to it, or the credentials in it.
+    """Checks a film, still or folder against its manifest: the sidecar next to it, or the credentials in it.
 
     Args:
         output: the file or folder to check.
@@ -111,14 +111,14 @@ def verify(
         values = credentials.sidecar_fields
     if values is None and credentials is None and not verified.notes:
         raise UsageError(
-            "{output}: has no manifest {name} and no credentials, so nothing says what was changed; give --sidecar or "
-            "--sign to the next run",
+            "{output}: has no manifest {name} and no credentials, so its changes are unknown; use --sidecar or --sign "
+            "for the next run",
             code="manifest_none",
             output=output,
             name=sidecar.name,
         )
     if input is not None and values is None:
-        verified.gaps.append("nothing in it says what was changed, so it is not compared with the input")
+        verified.gaps.append("it does not record what was changed, so it is not compared with the input")
     elif input is not None and values is not None:
         result = CheckResult()
         _check_files(result, input, values["input"], step)
@@ -134,16 +134,16 @@ def _check_credentials(verified: Verified, output: Path, anchors: str | None) ->
         verified.notes.append(f"its credentials are not checked: {error}")
         return None
     if credentials is not None:
-        fit = credentials.valid and (anchors is None or credentials.trusted)
+        passed = credentials.valid and (anchors is None or credentials.trusted)
         lines = credentials.lines()
-        verified.credentials = verified.add(CheckResult(proofs=lines) if fit else CheckResult(problems=lines[:1]))
+        verified.credentials = verified.add(CheckResult(proofs=lines) if passed else CheckResult(problems=lines[:1]))
     return credentials
 
 
 def _check_signature(result: CheckResult, values: dict[str, Any], anchors: str | None, *, inside: bool) -> None:
     if "signature" not in values:
         if not inside and (anchors is not None or values.get("signed")):
-            result.problems.append("the sidecar has no signature: it never had one, or it was cut out")
+            result.problems.append("the sidecar has no signature: it never had one, or it was removed")
         return
     try:
         signer = signer_of(values["signature"], signed_bytes(values), anchors)
@@ -158,7 +158,7 @@ def _check_signature(result: CheckResult, values: dict[str, Any], anchors: str |
         result.problems.append(f"the sidecar is signed by {name}, for whom no certificate of --trust vouches")
     else:
         result.proofs.append(
-            f"the sidecar is as {name} signed it" + "; whether that name is true is not checked" * (not trusted)
+            f"the sidecar is unchanged since {name} signed it" + "; this name is not verified" * (not trusted)
         )
 
 
@@ -166,18 +166,18 @@ def _check_files(result: CheckResult, path: Path, manifest: dict[str, Any], doin
     """Compares the SHA-256 of a file or folder with a manifest."""
     if "files" not in manifest and "sha256" not in manifest:
         return  # the input was a pipe or a camera
-    named = {one["name"]: one["sha256"] for one in manifest.get("files", ())} or {path.name: manifest.get("sha256")}
-    there = {file.name: file for file in (list_images(path) if path.is_dir() else [path])}
-    tick = share_of_bytes(sum(file.stat().st_size for file in there.values()), doing)
-    problems = [f"{name}: is missing" for name in named if name not in there]
-    for name, file in there.items():
-        if name not in named:
-            problems.append(f"{name}: was added, the manifest does not name it")
-        elif sha256_of(file, tick=tick) != named[name]:
-            problems.append(f"{name}: its bytes are not those that the manifest names (SHA-256)")
+    listed = {one["name"]: one["sha256"] for one in manifest.get("files", ())} or {path.name: manifest.get("sha256")}
+    present = {file.name: file for file in (list_images(path) if path.is_dir() else [path])}
+    tick = share_of_bytes(sum(file.stat().st_size for file in present.values()), doing)
+    problems = [f"{name}: is missing" for name in listed if name not in present]
+    for name, file in present.items():
+        if name not in listed:
+            problems.append(f"{name}: was added: the manifest does not list it")
+        elif sha256_of(file, tick=tick) != listed[name]:
+            problems.append(f"{name}: its bytes differ from the manifest (SHA-256)")
     result.problems += problems
     if not problems:
-        result.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(named), 'file')}, SHA-256)")
+        result.proofs.append(f"{path.name}: its bytes match the manifest ({counted(len(listed), 'file')}, SHA-256)")
 
 
 def _compare(result: CheckResult, output: Path, input: Path, values: dict[str, Any], doing: OnProgress) -> None:
@@ -188,7 +188,7 @@ def _compare(result: CheckResult, output: Path, input: Path, values: dict[str, A
         lossless=values["output"]["lossless"],
     )
     if output.is_dir() != input.is_dir():
-        result.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
+        result.gaps.append("output and input are a folder of stills and a film: their frames are not compared")
     elif output.is_dir() or (is_image(output) and is_image(input)):
         _compare_stills(result, frames, output, input, values.get("options", {}).get("scale"), doing)
     else:
@@ -203,8 +203,10 @@ def _compare_stills(
     if output.is_dir():
         sources, outputs = {path.stem: path for path in list_images(input)}, list_images(output)
         pairs = [(path, sources[path.stem]) for path in outputs if path.stem in sources]
-        if alone := {path.stem for path in outputs} ^ sources.keys():
-            result.gaps.append(f"{counted(len(alone), 'still')} of one folder only, such as {min(alone)}: not compared")
+        if unmatched := {path.stem for path in outputs} ^ sources.keys():
+            result.gaps.append(
+                f"{counted(len(unmatched), 'still')} in one folder only ({min(unmatched)}): not compared"
+            )
     for number, (path, source) in enumerate(pairs):
         doing("comparison", number / len(pairs))
         try:
@@ -223,13 +225,13 @@ def _compare_films(
 ) -> None:
     part, options = values["input"], values.get("options", {})
     start, end, variant = part.get("start_s"), part.get("end_s"), options.get("variant", "best")
-    chosen = {"scale": options.get("scale"), "chosen": options.get("fields"), "variant": variant}
-    with closing(FileSource(output)) as target, closing(FileSource(input, start=start, end=end, **chosen)) as source:
+    choices = {"scale": options.get("scale"), "chosen": options.get("fields"), "variant": variant}
+    with closing(FileSource(output)) as target, closing(FileSource(input, start=start, end=end, **choices)) as source:
         length, cut = target.info.duration_s, (source.info.start, source.info.end)
         if cut != (None, None):
-            last = "its end" if end is None else format_time(end)
+            end_text = "its end" if end is None else format_time(end)
             result.notes.append(
-                f"the part of {input.name} that the run read is compared: {format_time(start or 0.0)} to {last}"
+                f"the part of {input.name} that the run read is compared: {format_time(start or 0.0)} to {end_text}"
             )
         begins: tuple[float, float] | None = None
         pictures = ((item for item in film if isinstance(item, Frame)) for film in (target, source))

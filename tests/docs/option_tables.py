@@ -48,7 +48,7 @@ def python_lists() -> str:
     """The lists of docs/python.md."""
     callers = {"rtface.analyze": Scope.ANALYSIS, "rtface.Enhancer": Scope.ENHANCER}
     return "\n".join(
-        f"- `{caller}` takes {', '.join(f'`{o.name}`' for o in KEYWORDS if scope in o.scope)}."
+        f"- `{caller}` accepts {', '.join(f'`{o.name}`' for o in KEYWORDS if scope in o.scope)}."
         for caller, scope in callers.items()
     )
 

@@ -109,7 +109,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
         (["gone.mkv", "b.mkv"], "no such file", 1),
         (["camera:0", "b.mkv"], "never ends", 2),
         (["FILM", "rtmp://host/app/key"], "never ends", 2),
-        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], ".png is not the extension of a film container", 2),
+        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], "not a film container (.png)", 2),
         (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
         (["FILM"], "add an OUTPUT", 2),
     ],

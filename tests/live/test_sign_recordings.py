@@ -124,7 +124,7 @@ def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:
     options = replace(PASSING, sign="none.pem,none.key")
     assert RecordingSigner.asked(options, [FakeSink()]) is None
     source, sink = FakeSource(), RecordSink(parse_address(str(tmp_path / "a.mp4")), options, metadata=TAGS)
-    with pytest.raises(UsageError, match="name a certificate and its private key"):
+    with pytest.raises(UsageError, match="give a certificate and its private key"):
         run_live(Endpoints(source, [sink]), options)
     assert source.health.state == "opening" and not list(tmp_path.iterdir())
     ends = parse_address("camera:0"), parse_address("vcam:")

@@ -58,7 +58,7 @@ def test_captions_that_begin_later_are_not_lost_in_silence(media, tmp_path: Path
     captioned_h264(tmp_path / "in.h264", [b"", b"", b"\x94\x20"])
     stats, opened = Stats(), media.open(tmp_path / "in.h264")
     plan = plan_output(opened.info, tmp_path / "out.mkv", codec=codec, strict=True)
-    with pytest.raises(OutputError, match="captions later in the film") if said else nullcontext():
+    with pytest.raises(OutputError, match="captions of later frames") if said else nullcontext():
         media.feed(opened, FileSink(plan, stats))
     plan = media.passthrough(tmp_path / "in.h264", tmp_path / "out.mkv", codec=codec, stats=stats)
     assert not [line for line in plan.video.warnings if "captions" in line]

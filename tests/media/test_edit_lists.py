@@ -116,10 +116,10 @@ def test_sound_that_is_written_late_behind_a_cut_is_said(
     monkeypatch.setattr(Muxer, "wait", late)
     stats = Stats()
     media.passthrough(cut, tmp_path / f"out{suffix}", stats=stats)
-    assert "after a cut of an edit list, comes +0.3" in stats.warnings["joint"]
+    assert "after a cut in the edit list, is +0.3" in stats.warnings["joint"]
     opened = media.open(cut)
     plan = plan_output(opened.info, tmp_path / f"strict{suffix}", strict=True)
-    with pytest.raises(OutputError, match="after a cut of an edit list"):
+    with pytest.raises(OutputError, match="after a cut in the edit list"):
         media.feed(opened, FileSink(plan))
     assert not list(tmp_path.glob("*strict*"))
 
@@ -257,7 +257,7 @@ def test_the_only_sound_is_not_lost_unasked(media, tmp_path: Path, monkeypatch: 
     film = late_sound(tmp_path / "late.ts", 12)
     for module in ("read.container", "write.stream_plan"):
         monkeypatch.setattr(f"rtface.media.{module}.FARTHEST", 0)
-    with pytest.raises(OutputError, match="announces sound"):
+    with pytest.raises(OutputError, match="declares sound"):
         media.passthrough(film, tmp_path / "out.mkv")
     media.passthrough(film, tmp_path / "out.mkv", drop=("audio",))
 

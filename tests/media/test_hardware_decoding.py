@@ -296,7 +296,7 @@ def test_a_still_is_not_the_gpus(tmp_path, gpu):
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ({"wrong": 1}, "other samples"),
+        ({"wrong": 1}, "samples differ"),
         ({"silent": True}, "returns no frame"),
         ({"fails_after": 0}, "external library"),
         ({"fails_after": 1}, "external library"),

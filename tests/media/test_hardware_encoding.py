@@ -83,7 +83,7 @@ def test_quality_and_speed(info, willing, tmp_path, codec, crf, preset, want):
     ("options", "why"),
     [
         ({"codec": "h264_nvenc", "encode": Encoding("software")}, "contradict"),
-        ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a GPU"),
+        ({"codec": "libx264", "encode": Encoding("cuda")}, "has no GPU encoder"),
     ],
 )
 def test_what_cannot_be_asked_for(info, tmp_path, options, why):

@@ -184,7 +184,7 @@ def test_two_runs_to_one_film_lose_neither(media, tmp_path: Path):
     media.feed(opened[0], sinks[0])
     first = (tmp_path / "out.mp4").read_bytes()
     with pytest.raises(
-        OutputError, match=r"could not be given its final name .* the complete film is .*out\.partial\.mp4"
+        OutputError, match=r"could not be renamed to this name .* the complete film is .*out\.partial\.mp4"
     ):
         sinks[1].finish()
     assert (tmp_path / "out.mp4").read_bytes() == first

@@ -485,7 +485,7 @@ def test_sound_announced_but_absent_is_left_out(media, tmp_path: Path, suffix: s
     packets = [data[i : i + 188] for i in range(0, len(data), 188)]
     (tmp_path / "in.ts").write_bytes(b"".join(p for p in packets if (p[1] & 31) << 8 | p[2] != lost))
     plan = media.passthrough(tmp_path / "in.ts", tmp_path / f"out{suffix}")
-    assert [n for n in plan.notes if "announces" in n] == plan.notes
+    assert [n for n in plan.notes if "declares" in n] == plan.notes
     with av.open(str(tmp_path / f"out{suffix}")) as box:
         assert not box.streams.audio
     assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
@@ -498,7 +498,7 @@ def test_announced_sound_that_comes_late_is_warned_of(media, tmp_path: Path):
     sound.template = Absent()  # type: ignore[assignment]
     plan.streams[:] = [StreamPlan(sound, "drop")]
     media.feed(opened, FileSink(plan, stats))
-    assert sum("begins too late" in w for w in stats.warnings.values()) == 1
+    assert sum("starts too late" in w for w in stats.warnings.values()) == 1
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".ts", ".webm"])

@@ -158,7 +158,7 @@ def test_a_file_whose_drive_does_not_answer(film: Path, tmp_path: Path, monkeypa
         given = items(self)
         for _ in range(30):
             yield next(given)
-        with self._reading:
+        with self._read_lock:
             release.wait(60)
 
     monkeypatch.setattr(FileSource, "__iter__", blocked)
@@ -188,7 +188,7 @@ def test_a_read_that_blocks_is_left_at_the_limit_of_faults(
         given = items(self)
         for _ in range(12):
             yield next(given)
-        with self._reading:
+        with self._read_lock:
             blocked.set()
             release.wait(60)
 

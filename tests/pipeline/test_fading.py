@@ -49,7 +49,7 @@ def test_a_faded_film_gets_one_curve_and_counts_as_a_whole(tmp_path: Path) -> No
     assert any("a curve against fading" in note for note in report.warnings)
     found = verify(out, input=given)
     assert (found.sidecar, found.input) == ("same", "not checked")
-    assert "changed as a whole (its fading was taken out)" in str(found.gaps)
+    assert "changed as a whole (its fading was removed)" in str(found.gaps)
     before, after = (np.mean(decoded(path, "rgb24"), axis=(0, 1, 2)) for path in (given, out))
     assert before[0] - before[2] > after[0] - after[2] + 10
     pair = np.stack(decoded(tmp_path / "pair.mkv", "rgb24"))
@@ -133,7 +133,7 @@ def test_each_still_of_a_folder_has_its_own_curve(tmp_path: Path) -> None:
     still(folder / "sound.png")
     report = rtface.run(folder, out, colour="restore", sidecar=True)
     assert any("1 of 2 images had faded" in note for note in report.notes)
-    assert said(out)["whole"] == "its fading was taken out"
+    assert said(out)["whole"] == "its fading was removed"
     rtface.run(folder / "old.png", tmp_path / "a.png", colour="restore", compare=tmp_path / "pair.png")
     read, pair = (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (folder / "old.png", tmp_path / "pair.png"))
     assert read is not None and pair is not None and np.array_equal(pair[:, :480], read)

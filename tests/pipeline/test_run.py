@@ -78,7 +78,7 @@ def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
     report = rtface.run(source, f"{folder}/")
     assert [p.name for p in sorted(folder.iterdir())] == [f"00000{k}.png" for k in (1, 2, 3, 4)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "stills"]
-    assert any("sound" in note for note in report.notes)
+    assert any("audio" in note for note in report.notes)
     with pytest.raises(OutputError, match="not empty"):
         rtface.run(source, folder)
     with pytest.raises(UsageError, match="is a film"):

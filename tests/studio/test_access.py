@@ -23,7 +23,7 @@ from rtface.errors import RtfaceError, UsageError
 from rtface_studio.access import AccessControl, kept_token
 from rtface_studio.folders import AllowedFolders
 from rtface_studio.password import PasswordLogin
-from rtface_studio.running import found_at, running_address
+from rtface_studio.running import publish_address, running_address
 from tests.studio.conftest import RunningStudio
 
 PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
@@ -83,7 +83,7 @@ def test_who_has_no_token_is_told_how_to_go_on(studio: RunningStudio) -> None:
 
 def test_a_second_start_opens_the_studio_that_runs(studio: RunningStudio) -> None:
     assert running_address() is None
-    with found_at(studio.address):
+    with publish_address(studio.address):
         (file,) = (studio.folder.parent / "data").glob("studio-address")
         assert running_address() == studio.address and not file.stat().st_mode & 0o077
         done = subprocess.run(

@@ -334,7 +334,7 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
     open_film(page, studio)
     page.wait_for_function("() => Math.abs(document.querySelector('.wipe').dataset.time - 0.9) < 0.06")
     for said in (
-        "it is clean: nothing to gain",
+        "already clean, so nothing to gain",
         "asked 100%, applied 100%",
         "asked 100%, applied 42%, because it is turned away",
     ):
@@ -372,7 +372,7 @@ def test_what_shows_more_is_one_press_away(page: Any, studio: RunningStudio) -> 
     page.get_by_text("Faces are small (74 px)").wait_for()
     page.get_by_role("button", name="Size: twice").click()
     expect(page.get_by_label("Size", exact=True)).to_have_value("2")
-    page.get_by_text("Little of it will be visible").wait_for()
+    page.get_by_text("Little of the correction will be visible").wait_for()
     page.get_by_role("button", name="Look: vivid").click()
     page.get_by_role("radio", name="Vivid", checked=True).wait_for()
     page.get_by_role("link", name="Another engine").click()
@@ -417,7 +417,7 @@ def test_the_page_of_a_result_names_a_source_that_was_moved(page: Any, studio: R
         Queue().store.finish(item.id, "done")
     source.rename(studio.folder / "moved.mp4")
     page.evaluate(f"location.hash = '#/queue/{item.id}'")
-    page.get_by_text(f"{source} does not exist. Put it back").wait_for()
+    page.get_by_text(f"{source} does not exist. Restore the file").wait_for()
 
 
 def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: RunningStudio) -> None:
@@ -503,7 +503,7 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
     page.locator(".badge", has_text="unchanged").wait_for()
     queue.cancel(2)
     page.get_by_text("cancelled", exact=True).wait_for()
-    page.get_by_role("button", name="Remove the ended ones").click()
+    page.get_by_role("button", name="Remove ended items").click()
     page.locator("main").get_by_text("a.out.mp4").wait_for(state="detached")  # the last of them
     assert [item.id for item in queue.items()] == [3]
 
@@ -544,7 +544,7 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     page.locator("dialog code", has_text="--crf 24").wait_for()
     page.get_by_label("Quality").select_option("Lossless (FFV1)")
     page.locator("dialog code", has_text="film.enhanced.mkv --sidecar --codec ffv1").wait_for()
-    page.get_by_label("Kind of file").select_option("QuickTime")
+    page.get_by_label("Type of file").select_option("QuickTime")
     page.locator("dialog code", has_text="film.enhanced.mov").wait_for()
     page.get_by_label("Write to").fill("/elsewhere.mp4")
     page.locator("dialog").get_by_role("button", name="Start", exact=True).click()

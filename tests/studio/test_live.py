@@ -436,7 +436,7 @@ def test_how_to_get_a_virtual_camera_is_said_on_the_spot(page: Any) -> None:
     page.get_by_role("button", name="How to get one").click()
     page.get_by_text("options v4l2loopback devices=1 card_label=rtface | sudo tee").wait_for()
     page.get_by_role("button", name="Copy").first.click()
-    page.get_by_text("The line is in the clipboard.").wait_for()
+    page.get_by_text("Copied to the clipboard.").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == line
     page.get_by_role("button", name="Look again").last.click()
     page.locator(".toast", has_text="No virtual camera was found.").wait_for()
@@ -555,7 +555,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     place = page.get_by_role("listitem").filter(has=page.get_by_role("checkbox", name="Lower third"))
     place.get_by_text("lower-third needs title:").wait_for()
     page.get_by_label("Lower third: Title").fill("Anna")
-    page.get_by_role("button", name="Take Label off").wait_for()
+    page.get_by_role("button", name="Hide Label").wait_for()
     assert drawn() == ["label:text=On air\\, live"], "nothing is on the air before its button is pressed"
     page.get_by_role("button", name="Show Lower third now").click()
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
@@ -564,7 +564,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.get_by_text("lower-third needs title:").wait_for()
     assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"
     page.get_by_label("Lower third: Title").fill("\ue000")
-    place.get_by_text("Name one that does under Font").wait_for()
+    place.get_by_text("Choose another under Font").wait_for()
     page.get_by_label("Lower third: Title").fill("Ben")
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
     page.get_by_label("Label: Place").select_option("top")
@@ -591,7 +591,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
         lambda route: route.fulfill(status=400, json={"error": "start the run again", "kind": "RestartNeeded"}),
     )
     page.get_by_role("checkbox", name="Lower third").uncheck()
-    expect(page.get_by_role("button", name="Start the run again")).to_be_visible()
+    expect(page.get_by_role("button", name="Restart the run")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run has ended.").wait_for()
 
@@ -612,7 +612,7 @@ def test_a_person_is_learnt_in_the_studio(
     assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
     learning = lambda: ask(studio, "GET", "/api/persons")[1]["learning"]  # noqa: E731
     wait_for(lambda: learning()["state"] not in ("waiting", "running"), 60)
-    assert learning()["state"] == "failed" and "photos that differ" in learning()["error"]["message"]
+    assert learning()["state"] == "failed" and "photos differ from each other" in learning()["error"]["message"]
     assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
 
 
@@ -662,18 +662,18 @@ def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None
     learnt(learned.path_of("ben"), BEN)
     page.route("**/api/persons/learn", lambda route: route.fulfill(json={"learning": {"state": "waiting"}}))
     page.get_by_role("link", name="Live").click()
-    page.get_by_text("Persons who are known").click()
-    page.get_by_role("checkbox", name="Use what was learnt of ben").check()
+    page.get_by_text("Learnt persons").click()
+    page.get_by_role("checkbox", name="Use the weights learnt for ben").check()
     page.get_by_text("Whose faces").click()
     page.get_by_label("Enhance", exact=True).select_option("ben")
     page.get_by_role("button", name="Learn a person").click()
     page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Ben")
-    page.get_by_role("checkbox", name="I agree, or the person shown does").check()
-    page.get_by_role("button", name="Start to learn").click()
-    page.get_by_text("This replaces what was learnt of ben before").wait_for()
+    page.get_by_role("checkbox", name="I agree, or the person in the pictures does").check()
+    page.get_by_role("button", name="Start learning").click()
+    page.get_by_text("This replaces the earlier weights of ben").wait_for()
     page.get_by_role("button", name="Back", exact=True).last.click()
     page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Anna")
-    page.get_by_role("button", name="Start to learn").click()
+    page.get_by_role("button", name="Start learning").click()
 
     def tell(**state: Any) -> None:
         studio.studio.events.publish("persons", state, keep=True)
@@ -687,4 +687,4 @@ def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None
     tell(state="done", result={"name": "Anna", "gains": {"call": 0.41}, "seconds": 70.2})
     dialog.get_by_text("Anna was learnt in 70 s: 0.41 dB in calls").wait_for()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("checkbox", name="Use what was learnt of anna")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Use the weights learnt for anna")).to_be_checked()

@@ -147,7 +147,7 @@ def test_a_dialog_closes_by_back(page: Any) -> None:
 def test_lost_server_is_said(page: Any, studio: Any) -> None:
     page.get_by_role("link", name="Films").wait_for()
     studio.close()
-    page.get_by_text("does not answer").first.wait_for()
+    page.get_by_text("does not respond").first.wait_for()
 
 
 def imported(module: Path) -> set[Path]:

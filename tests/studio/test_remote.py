@@ -203,7 +203,7 @@ def test_attempts_at_the_same_time_are_counted(monkeypatch: pytest.MonkeyPatch) 
 
 def test_other_machines_need_tls_and_a_password(pair: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studio = Studio(AllowedFolders([tmp_path]), tmp_path)
-    with pytest.raises(UsageError, match="by TLS and with a password"):
+    with pytest.raises(UsageError, match="requires TLS and a password"):
         StudioServer(studio, host="0.0.0.0", port=0)
     with pytest.raises(UsageError, match="at least 12 characters"):
         remote_access("0.0.0.0", pair, None, [])

@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_changed_by_line_stays(studio: RunningStudio, tmp_
     file.parent.mkdir()
     file.write_text('stages = [\n  "label",\n]\n')
     status, value = call(studio, "PUT", "/api/settings/stages", value="blur")
-    assert status == 400 and "open it and write" in value["error"]
+    assert status == 400 and "edit it so that it contains" in value["error"]
     assert file.read_text() == 'stages = [\n  "label",\n]\n' and len(list(file.parent.iterdir())) == 1
 
 
@@ -298,4 +298,4 @@ def test_what_is_not_there_is_not_good_and_its_line_is_copied(page: Any) -> None
     page.get_by_role("link", name="Health").click()
     page.get_by_role("button", name="Copy").click()  # one: the other repair is no command
     assert page.evaluate("navigator.clipboard.readText()") == "sudo modprobe x"
-    assert page.locator("tbody tr").first.inner_text().startswith("○ not there")
+    assert page.locator("tbody tr").first.inner_text().startswith("○ not installed")

@@ -64,7 +64,7 @@ def test_scratches_are_upright_and_stay_for_several_frames() -> None:
     for k in range(scratches.count):
         there = np.array([k in scratches.at(t) for t in range(2 * archive_film.PERIOD)])
         runs = np.diff(np.flatnonzero(np.diff(there.astype(int)) != 0))
-        assert runs.max() >= 4 and scratches.life[k] == there[: archive_film.PERIOD].sum()
+        assert runs.max() >= 4 and scratches.duration[k] == there[: archive_film.PERIOD].sum()
     both = [len(a & b) / len(a | b) for a, b in pairwise(columns) if a and b]
     assert np.mean(both) > 0.5  # where they were on the frame before, about
 
@@ -149,8 +149,8 @@ def test_uneven_lines_are_only_moved_along_themselves() -> None:
 def test_prints_lose_contrast_and_sharpness() -> None:
     bars = flat(60)
     bars[:, ::2] = 200
-    assert bars.std() * 0.85 < archive_film.print_loss(bars, 0.0, 0.9).std() < bars.std() * 0.95
-    assert archive_film.print_loss(bars, 1.0, 1.0).std() < 0.3 * bars.std()
+    assert bars.std() * 0.85 < archive_film.degrade_print(bars, 0.0, 0.9).std() < bars.std() * 0.95
+    assert archive_film.degrade_print(bars, 1.0, 1.0).std() < 0.3 * bars.std()
     assert archive_film.fade(flat(0), 1.0, 12.0).max() == 12 and archive_film.fade(flat(255), 1.0, 12.0).min() == 255
 
 

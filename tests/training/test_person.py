@@ -39,14 +39,16 @@ def test_only_what_is_refused_of_the_pictures_is_kept(tmp_path: Path, monkeypatc
     anna = subject("anna")
     for error in tuple(raised[:2]):
         with pytest.raises(type(error)):
-            person.learnt(anna, Path("python"), 1.0)
+            person.learn_subject(anna, Path("python"), 1.0)
     for _ in range(2):
-        person.learnt(anna, Path("python"), 1.0)
+        person.learn_subject(anna, Path("python"), 1.0)
         assert anna.refused == "too dark"
 
 
 def test_refused_people_count_as_no_gain(tmp_path: Path) -> None:
     row = {"clip": "a", "protocol": "real/call", "refused": "", "shipped": 0.5, "own": 0.4, "flicker": 0.9}
-    nothing = person.measured(person.Subject("b", Path(), Clip("b", "", [], []), "dark"), "real/call", {}, tmp_path)
+    nothing = person.measure_subject(
+        person.Subject("b", Path(), Clip("b", "", [], []), "dark"), "real/call", {}, tmp_path
+    )
     line = person.table([row, nothing]).splitlines()[-1]
     assert line == "| real/call | 2 (1) | +0.50 | +0.20, +0.20, +0.00 | ×0.95, ×1.00 |"

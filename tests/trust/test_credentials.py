@@ -136,7 +136,7 @@ def test_credentials_are_trusted_by_the_anchor_that_is_named(
     (tmp_path / "text.pem").write_text("no certificate")
     for name in ("text.pem", "none.pem"):
         result = CliRunner().invoke(app, ["verify", str(out), "--trust", str(tmp_path / name)])
-        assert result.exit_code == 2 and "is no certificate in PEM form" in result.stderr
+        assert result.exit_code == 2 and "is not a readable certificate in PEM format" in result.stderr
 
 
 def test_a_job_that_is_ended_after_its_signature_continues(tmp_path: Path, newsroom: str) -> None:
@@ -169,12 +169,12 @@ def test_keys_and_certificates_that_cannot_be_used(tmp_path: Path, authority: Au
     certificate, key = newsroom.split(",")
     other, unfit = authority.issue("Other").split(","), "cannot be used for credentials"
     for spec, said in (
-        (f"{key},{key}", "name a certificate and its private key"),
-        (certificate, "name a certificate and its private key"),
+        (f"{key},{key}", "give a certificate and its private key"),
+        (certificate, "give a certificate and its private key"),
         (f"{certificate},{other[1]}", unfit),
         (authority.issue("old", ended=True), unfit),
         (authority.issue("web", web=True), unfit),
-        (authority.issue("small", rsa.generate_private_key(65537, 1024)), "C2PA does not allow such a key"),
+        (authority.issue("small", rsa.generate_private_key(65537, 1024)), "C2PA does not allow such keys"),
     ):
         with pytest.raises(UsageError, match=said):
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=spec)

@@ -23,20 +23,20 @@ from rtface_learn.takes import Take, frame_takes
 LENGTH_S = 30.0
 """Recording time; up to twice as long if poses are missing by then."""
 POSES = {"ahead": 15, "left": 5, "right": 5, "up": 5, "mouth": 5, "blink": 2}
-"""Frames needed of each pose: head turned to the person's left, right, up; mouth open; lids closed."""
+"""Required number of frames of each pose. Left and right are the person's; mouth: open; blink: lids closed."""
 _TURNED_DEG, _UP_DEG, _AHEAD_DEG = 12.0, 8.0, 8.0
 _SILENT_S = 10.0
-"""Time without a frame after which a source counts as silent."""
+"""Time without a frame after which the recording fails."""
 _LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))
 _MOUTH = (13, 14, 78, 308)
-"""Mesh points: upper and lower edge, and corners."""
+"""Mesh points of an eye or the mouth: upper edge, lower edge, and both corners."""
 _OPEN, _CLOSED = 0.12, 0.6
-"""Height thresholds: of an open mouth in its widths; of closed lids relative to this face's usual height."""
+"""Minimum height of an open mouth relative to its width; maximum height of closed lids relative to their median."""
 
 
 @dataclass(slots=True)
 class Guide:
-    """Counts how often each pose of a face was seen so far."""
+    """Counts the frames that show each pose of a face."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     _lids: list[float] = field(default_factory=list[float])
@@ -44,18 +44,18 @@ class Guide:
     def see(self, face: Face) -> None:
         """Counts the poses that a face shows in one frame."""
         yaw, pitch = face.pose[:2] if face.pose is not None else (0.0, 0.0)
-        seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD_DEG, "left": yaw > _TURNED_DEG, "right": yaw < -_TURNED_DEG,
-                "up": pitch > _UP_DEG and abs(yaw) < _TURNED_DEG}  # fmt: skip
+        visible = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD_DEG, "left": yaw > _TURNED_DEG,
+                   "right": yaw < -_TURNED_DEG, "up": pitch > _UP_DEG and abs(yaw) < _TURNED_DEG}  # fmt: skip
         if face.mesh is None:
-            seen |= {"mouth": True, "blink": True}  # these need a mesh; do not wait for them
+            visible |= {"mouth": True, "blink": True}  # not detectable without a mesh, so not waited for
         else:
             mesh = face.mesh
-            seen["mouth"] = _height(mesh, *_MOUTH) > _OPEN
-            lids = sum(_height(mesh, *points) for points in _LIDS) / 2
-            usual = float(np.median(self._lids[-300:])) if len(self._lids) >= 10 else 0.0
-            seen["blink"] = abs(yaw) < _TURNED_DEG and lids < _CLOSED * usual
-            self._lids.append(lids)
-        self.counts.update(name for name, shown in seen.items() if shown)
+            visible["mouth"] = _height(mesh, *_MOUTH) > _OPEN
+            lid_height = sum(_height(mesh, *points) for points in _LIDS) / 2
+            median_height = float(np.median(self._lids[-300:])) if len(self._lids) >= 10 else 0.0
+            visible["blink"] = abs(yaw) < _TURNED_DEG and lid_height < _CLOSED * median_height
+            self._lids.append(lid_height)
+        self.counts.update(name for name, is_visible in visible.items() if is_visible)
 
     @property
     def missing(self) -> list[str]:
@@ -64,7 +64,7 @@ class Guide:
 
     @property
     def share(self) -> float:
-        """Share of all needed poses that was seen, 0…1."""
+        """Progress of the recording: mean over all poses of the seen share of the required frames, 0…1."""
         return sum(min(1.0, self.counts[name] / count) for name, count in POSES.items()) / len(POSES)
 
 
@@ -73,11 +73,11 @@ def _height(mesh: Float, top: int, bottom: int, left: int, right: int) -> float:
 
 
 Watch = Callable[[Guide, float, View], None]
-"""Takes the guide, seconds left, and the frame."""
+"""Function called with the guide, the remaining seconds, and the frame."""
 
 
 def ignore_progress(guide: Guide, left: float, view: View) -> None:
-    """Does nothing: the default for `watch`."""
+    """Does nothing. Default of `watch`."""
 
 
 def record_takes(
@@ -103,14 +103,14 @@ def record_takes(
     """
     guide, source = Guide(), (opened or _open)(address)
 
-    def seen(view: View, faces: dict[int, Face], since: float) -> bool:
+    def process_frame(view: View, faces: dict[int, Face], since: float) -> bool:
         if faces:
             guide.see(max(faces.values(), key=lambda face: face.width))
         watch(guide, max(0.0, (length if since < length else 2 * length) - since), view)
         return since < length or (bool(guide.missing) and since < 2 * length)
 
     try:
-        return list(frame_takes(_frames(source, address), length, number, tracker, embed, seen=seen))
+        return list(frame_takes(_frames(source, address), length, number, tracker, embed, on_frame=process_frame))
     finally:
         source.close()
 
@@ -131,31 +131,31 @@ def _open(address: LiveAddress) -> LiveSource:
 
 
 def _frames(source: LiveSource, address: LiveAddress) -> Iterator[Frame]:
-    """Yields frames. Of the frames that arrive while one is processed, keeps only the last two."""
-    waiting: queue.Queue[Frame] = queue.Queue()
+    """Yields frames. Drops all but the last two of the frames that arrive while one is processed."""
+    pending: queue.Queue[Frame] = queue.Queue()
 
-    def put(frame: Frame) -> None:
-        waiting.put(frame)
-        while waiting.qsize() > 2:
+    def enqueue(frame: Frame) -> None:
+        pending.put(frame)
+        while pending.qsize() > 2:
             try:
-                waiting.get_nowait()
+                pending.get_nowait()
             except queue.Empty:
                 break
 
-    source.start(put, lambda _: None)
-    last = time.monotonic()
+    source.start(enqueue, lambda _: None)
+    last_arrival = time.monotonic()
     while True:
         try:
-            frame = waiting.get(timeout=0.2)
+            frame = pending.get(timeout=0.2)
         except queue.Empty:
             if source.ended:
                 return
-            if time.monotonic() - last > _SILENT_S:
+            if time.monotonic() - last_arrival > _SILENT_S:
                 raise InputError(
-                    "{name} gives no picture; check that it is on, and that no other program uses it",
+                    "{name} sends no picture; check that it is on, and that no other program uses it",
                     code="learn_silent",
                     name=address,
                 ) from None
             continue
-        last = time.monotonic()
+        last_arrival = time.monotonic()
         yield frame

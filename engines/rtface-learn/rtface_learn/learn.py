@@ -1,4 +1,4 @@
-"""Learns one person: collects takes, trains, measures the gain, writes the file."""
+"""Learns one person: collects takes, trains weights, measures the gain, and writes the person's file."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from rtface_learn.takes import Take
 
 PREFIXES = tuple(f"core.{part}" for part in ("stem", "enc", "down", "code", "mid", "up", "dec", "head", "place"))
 RATE, STEPS, MORE_STEPS, BATCH, OTHERS = 2e-4, 240, 160, 6, 4
-"""Learning rate; training steps; further steps that include the judging takes; pairs and faces of other people per
-step."""
+"""Learning rate; training steps; additional steps that also use the held-out takes; pairs per step; faces of other
+people per step."""
 MIN_GAIN_DB, PHOTO_SHARE = 0.075, 0.5
-"""Minimum gain over the shipped weights in a run on held-out takes; share of the change kept with photos alone, as
-all of it harms faces in calls of another camera."""
+"""Minimum gain over the shipped weights in runs on held-out takes; share of the change that is kept if all sources are
+photos, because the full change harms faces in calls from another camera."""
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -50,13 +50,14 @@ class TrainingOutcome:
     """Result of learning a person.
 
     Attributes:
-        path: the person's file; None if nothing was kept.
+        path: the person's file; None if the result was discarded.
         gains: gain over the shipped weights in dB, by kind of film (`rtface_learn.judge`). Empty if nothing was
             measured because the trained weights were no better on held-out crops.
-        takes, seconds: number of takes learnt from, and duration of the training.
-        share: share of the training that was done when its time was over, 0…1.
-        photos: True if the sources were photos only; half of the change is kept in this case.
-        stays: True if the training state was kept, so that the same command can continue the training.
+        takes: number of takes, including the held-out ones.
+        seconds: duration of the training.
+        share: share of the training that was finished when its time was over, 0…1.
+        photos: True if all sources were photos; in this case, only half of the change is kept.
+        stays: True if the training state was kept and the same command can continue the training.
     """
 
     path: Path | None
@@ -81,25 +82,25 @@ def learn(
     watch: Watch = ignore_progress,
     consent: str = "",
 ) -> TrainingOutcome:
-    """Learns a person and keeps the result if it helps. Continues an interrupted call for the same person, sources and
-    engine.
+    """Learns a person and keeps the result if it helps. Continues an interrupted call with the same person, sources
+    and engine.
 
     Args:
         python: function that finds a Python with numpy, torch and onnx. It is called after the sources are checked.
         minutes: maximum duration of the training.
         overwrite: True to replace the person's file, the sheet, and files of an interrupted call with other sources.
-        shown: image file for the sheet of takes. It is written before the training.
+        shown: image file for the sheet of takes, written before the training.
         without: numbers of takes on the sheet to leave out. Not possible with a live source.
         watch: see `selection.collect`.
         consent: who agreed, and when. This text is stored in the person's file.
 
     Raises:
-        UsageError: the person was learnt before and `overwrite` is False; the sheet has no image suffix; or `without`
-            has numbers that are not on the sheet, or leaves too few takes.
+        UsageError: the person was learnt before and `overwrite` is False; the sheet has no image suffix; `without`
+            contains numbers that are not on the sheet; or too few takes remain.
         OutputError: the sheet cannot be written.
-        InputError: see `selection.collect`. Several copies of a file count as one.
+        InputError: see `selection.collect`. Identical files count as one.
         EngineError: the training failed.
-        Interrupted: a signal arrived. The message says whether files were kept.
+        Interrupted: a signal arrived. The message reports whether files were kept.
     """
     path = learned.path_of(name)
     if path.exists() and not overwrite:
@@ -117,7 +118,7 @@ def learn(
     if shown is not None:
         if shown.suffix.lower() not in _SHEETS:
             raise UsageError(
-                "--sheet {path}: name an image with one of the extensions {sheets}",
+                "--sheet {path}: use a file name with one of the extensions {sheets}",
                 code="person_sheet",
                 path=shown,
                 sheets=", ".join(_SHEETS),
@@ -125,12 +126,12 @@ def learn(
         sheet_folder = shown.resolve().parent
         if any(isinstance(source, Path) and source.is_dir() and source.resolve() == sheet_folder for source in sources):
             raise UsageError(
-                "--sheet {path}: the next call would read the sheet as one of the photos; write it to another folder",
+                "--sheet {path}: the next call would read the sheet as a photo; write the sheet to another folder",
                 code="person_sheet_inside",
                 path=shown,
             )
-        sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote_sheet(name, shown))
-        (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
+        sheet_path = OutputPath(shown, "--sheet", replaces=work.wrote_sheet(name, shown))
+        (target,) = check_outputs([sheet_path], inputs=paths, overwrite=overwrite)
     find_python, recipe = cache(python), recipe_named(learned.BASE)
     source_records = [
         {"sha256": digest, "kind": "photo" if has_still_name(path) else "film"} for digest, path in files.items()
@@ -138,32 +139,32 @@ def learn(
     source_records += [{"kind": source.kind} for source in live]
     if live and without:
         raise UsageError(
-            "--without is for films and photos: the numbers of a camera's faces change with each call",
+            "--without works only for films and photos: with a camera, the numbers of faces change with each call",
             code="learn_without_live",
         )
-    # A live source never gives the same frames again, so its files have no key to continue by.
+    # A live source never sends the same frames again, so no later call can continue with its files.
     key = "" if live else _key(recipe, sorted(without), source_records)
     with work.work(name, key, overwrite=overwrite) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
                 check_live(address)
             if live:
-                find_python()  # this may fail, so do it before someone sits in front of the camera
-            chosen = selection.split(selection.collect([*paths, *live], notify, watch))
-            sheet = selection.sheet([take for part in chosen for take in part], without)
-            left = selection.without_numbers(*chosen, without)
+                find_python()  # may fail, so it is called before the person sits in front of the camera
+            split_takes = selection.split(selection.collect([*paths, *live], notify, watch))
+            sheet = selection.sheet([take for part in split_takes for take in part], without)
+            remaining_takes = selection.without_numbers(*split_takes, without)
             find_python()
-            _prepare(folder, recipe, *left, sheet, notify)
-        with np.load(folder / learned.PAIRS) as held:
-            count, embedded, sheet_image = int(held["takes"]), held["embeddings"], held["sheet"]
-            pictures, matrices = held["pictures"], held["matrices"]
+            _prepare(folder, recipe, *remaining_takes, sheet, notify)
+        with np.load(folder / learned.PAIRS) as arrays:
+            count, embedded, sheet_image = int(arrays["takes"]), arrays["embeddings"], arrays["sheet"]
+            pictures, matrices = arrays["pictures"], arrays["matrices"]
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), sheet_image[:, :, ::-1])[1].tobytes())
             work.note_sheet(folder, shown)
         notify_share = partial(notify, Message("learning", code="learn_step"))
-        last = _run_trainer(find_python(), _job(folder, recipe, minutes, work.spent_s(folder)), notify_share)
+        outcome = _run_trainer(find_python(), _write_job(folder, recipe, minutes, work.trained_s(folder)), notify_share)
         gains = dict[str, float]()
-        seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
+        seconds, share = outcome["seconds"], min(1.0, outcome["step"] / STEPS)
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
@@ -171,37 +172,37 @@ def learn(
             "takes": count,
             **({"consent": consent} if consent else {}),
         }
-        person_file, photos = folder / "persons" / path.name, all(one["kind"] == "photo" for one in source_records)
+        person_file, photos = folder / "persons" / path.name, all(item["kind"] == "photo" for item in source_records)
 
-        def keep(trained: str, **more: Any) -> None:
-            part = np.float16(PHOTO_SHARE if photos else 1.0)
-            with np.load(folder / trained) as held:
-                learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, person_file)
+        def write_person(trained: str, **extra: Any) -> None:
+            factor = np.float16(PHOTO_SHARE if photos else 1.0)
+            with np.load(folder / trained) as arrays:
+                learned.write(name, meta | extra, embedded, arrays["places"], arrays["delta"] * factor, person_file)
 
-        if last["better"]:
-            keep("delta.npz")
-            _check(person_file, LIGHT)  # the judging runs check the other engine
+        if outcome["better"]:
+            write_person("delta.npz")
+            _check_engines(person_file, LIGHT)  # the runs that measure the gain check the other engine
             gains = judge.gains(pictures, matrices, name, folder, notify)
         if not gains or np.mean([*gains.values()]) < MIN_GAIN_DB:
             stays = share < 1 and work.keep(folder, seconds)
             return TrainingOutcome(None, gains, count, seconds, share, photos, stays)
         notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
-        last = _run_trainer(find_python(), _job(folder, recipe, minutes, 0.0, whole=True), notify_share)
-        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE_STEPS))
-        keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
-        _check(person_file, DEFAULT, LIGHT)
+        outcome = _run_trainer(find_python(), _write_job(folder, recipe, minutes, 0.0, whole=True), notify_share)
+        share = min(1.0, (share * STEPS + outcome["step"]) / (STEPS + MORE_STEPS))
+        write_person("whole.npz" if outcome["better"] else "delta.npz", figures=gains)
+        _check_engines(person_file, DEFAULT, LIGHT)
         write_atomically(path, person_file.read_bytes(), private=True)
-        return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
+        return TrainingOutcome(path, gains, count, seconds + outcome["seconds"], share, photos)
 
 
 def _key(recipe: Any, *parts: Sequence[Any]) -> str:
-    """Hashes sources, engine and code. Calls with the same key prepare and train in the same way."""
+    """Hashes sources, engine and code. Calls with the same key have the same preparation and training."""
     code = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, parts, code]).encode()).hexdigest()
 
 
-def _check(path: Path, *engines: str) -> None:
-    """Runs the golden gates of engines with a person's weights. Raises EngineError if a gate fails."""
+def _check_engines(path: Path, *engines: str) -> None:
+    """Checks engines with a person's weights by their golden gates. Raises EngineError if a gate fails."""
     for engine in engines:
         EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
 
@@ -209,19 +210,19 @@ def _check(path: Path, *engines: str) -> None:
 def _prepare(
     folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Progress
 ) -> None:
-    """Writes the files for the training and the judging runs."""
+    """Writes the data for training and for measuring the gain."""
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
-    coding = Message("encoding the pictures to learn from", code="learn_coding")
+    coding = Message("encoding the training pictures", code="learn_coding")
     notify(coding, 0.0)
-    learning, _ = pairs.make_pairs(train, recipe, network, 1)
+    train_pairs, _ = pairs.make_pairs(train, recipe, network, 1)
     notify(coding, 0.5)
-    judging, _ = pairs.make_pairs(valid, recipe, network, 2)
-    order = np.random.default_rng(3).permutation(len(judging))
+    valid_pairs, _ = pairs.make_pairs(valid, recipe, network, 2)
+    order = np.random.default_rng(3).permutation(len(valid_pairs))
     np.savez(
         folder / "part.npz",
-        train=learning,
-        valid=judging[order],
+        train=train_pairs,
+        valid=valid_pairs[order],
         others=pairs.other_faces(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
         embeddings=np.stack([mean(take.embeddings) for take in (*train, *valid)]),
@@ -232,10 +233,10 @@ def _prepare(
     (folder / "part.npz").replace(folder / learned.PAIRS)
 
 
-def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = False) -> Path:
-    """Writes a job file for the trainer. `minutes`: time for all training; `spent`: seconds of it already used.
+def _write_job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = False) -> Path:
+    """Writes a job file for the trainer. `minutes`: limit for all training; `spent`: seconds of earlier training.
 
-    If `whole`, the job continues from the result of the first job and also trains on the judging takes.
+    If `whole`, the job starts from the result of the first job and also trains on the held-out takes.
     """
     size, memory = recipe.input.size, recipe.memory
     job = {
@@ -267,11 +268,11 @@ def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = 
 
 
 _FEATURES = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
-"""Centre and half axes of eyes and mouth, in sides of the crop, as in engines/training/losses/restoration.py."""
+"""Centre and half axes of eyes and mouth as fractions of the side, as in engines/training/losses/restoration.py."""
 
 
 def weight(size: int) -> Float32:
-    """Returns the weight of each pixel in the loss, size×size. Eyes and mouth count three times."""
+    """Returns the weight of each pixel in the loss, size×size. Eyes and mouth have triple weight."""
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
     features = np.zeros((size, size), np.float32)
     for x, y, a, b in _FEATURES:
@@ -281,19 +282,19 @@ def weight(size: int) -> Float32:
 
 def _run_trainer(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
     """Runs the trainer. Returns the last JSON line that it prints."""
-    last: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     notify_share(0.0)
 
-    def received(line: str) -> None:
+    def parse_line(line: str) -> None:
         if line.startswith("{"):
-            last.update(json.loads(line))
-            if "done" not in last:
-                notify_share(last["step"] / last["steps"])
+            result.update(json.loads(line))
+            if "done" not in result:
+                notify_share(result["step"] / result["steps"])
 
     # The script runs from a copy in an empty folder, so that it cannot import rtface by accident.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    ended = child.run([python, "-P", script, job], received, environment | {"RTFACE_STUDIO_PARENT": "stdin"})
-    if ended.code or "done" not in last:
-        raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
-    return last
+    status = child.run([python, "-P", script, job], parse_line, environment | {"RTFACE_STUDIO_PARENT": "stdin"})
+    if status.code or "done" not in result:
+        raise EngineError("learning failed: {why}", code="learn_failed", why=status.why)
+    return result

@@ -1,4 +1,4 @@
-"""Collects takes of one person, and splits them for training and judging."""
+"""Collects takes of one person, and holds some out from training."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from rtface_learn.camera import Watch, ignore_progress, record_takes
 from rtface_learn.takes import Take
 
 MIN_TAKES, MIN_PHOTOS = 3, 3
-"""Minimum number of takes of a film (each about a second), and of photos."""
+"""Minimum number of takes from films (each about a second); minimum number of photos."""
 WANTED_TAKES = 6
-"""Number of takes wanted. With fewer, judging takes are close to learnt ones, which overstates the gain."""
-JUDGING_SHARE = 0.25
-"""Share of the takes, from the end, that judge the result."""
+"""Recommended number of takes. With fewer, the held-out takes resemble learnt ones, so the gain is overestimated."""
+HELD_OUT_SHARE = 0.25
+"""Share of the takes, from the end, that are held out to measure the gain."""
 GAP_S = 3.0
-"""Seconds between the last learnt and the first judging take."""
+"""Minimum seconds between the last learnt and the first held-out take."""
 _SAME_DISTANCE, _OTHER_DISTANCE = 1.1 * JOIN, 1.5 * JOIN
-"""Distance up to which two photos show one person, and above which two. Of 34,060 pairs of two people, 1 in 2,000 is
-below the first and 1 in 8 below the second; of 131 pairs of one person, 80 from two sources, none is above."""
+"""Maximum distance of photos that show one person; minimum distance if they show two. Of 34,060 pairs of two people, 1
+in 2,000 is below the first and 1 in 8 below the second. Of 131 pairs of one person, none is above the second."""
 _MAX_NAMED = 6
-"""Maximum number of photos named with their faults."""
+"""Maximum number of rejected photos that a message lists."""
 _COPY_DIFFERENCE, _FACE_WEIGHT = 3.0, 3.0
-"""Mean difference, code values, up to which two photos are copies; weight of the faces' difference among copies. Saving
-a photo again changes its face by 0.3 to 1.1; frames of a clip half a second apart differ by 1.2 and more."""
+"""Maximum mean difference of copies of a photo, in code values; factor for the difference of their faces. Saving again
+changes the face of a photo by 0.3 to 1.1; frames of a clip half a second apart differ by at least 1.2."""
 
 Progress = Callable[[str, float], None]
-"""Takes the current step and its share done, 0…1."""
+"""Function called with the current step and the finished share of it, 0…1."""
 
 
 def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watch = ignore_progress) -> list[Take]:
@@ -53,160 +53,161 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
     tracker, embed = create_tracker(), PersonNetwork()
     files, live = list_files(sources), [source for source in sources if isinstance(source, LiveAddress)]
     photos, films = [p for p in files if has_still_name(p)], [p for p in files if not has_still_name(p)]
-    shown = list[Take]()
+    photo_takes = list[Take]()
     try:
-        refused = list[RtfaceError]()
+        errors = list[RtfaceError]()
         for number, path in enumerate(photos):
             try:
-                shown.append(takes.photo_take(path, number, tracker, embed))
+                photo_takes.append(takes.photo_take(path, number, tracker, embed))
             except RtfaceError as error:
-                refused.append(error)
+                errors.append(error)
             notify(Message("reading photos", code="learn_reading"), (number + 1) / len(photos))
-        if len(refused) == 1:
-            raise refused[0]
-        if refused:
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
             raise InputError(
                 "{count} of {all} photos cannot be used: {why}",
                 code="learn_photos",
-                count=len(refused),
+                count=len(errors),
                 all=len(photos),
-                why="; ".join(map(str, refused[:_MAX_NAMED])) + (" …" if len(refused) > _MAX_NAMED else ""),
+                why="; ".join(map(str, errors[:_MAX_NAMED])) + (" …" if len(errors) > _MAX_NAMED else ""),
             )
-        _check_one(photos, shown)
-        shown = _without_copies(shown, _difference, _face_difference)  # no photo may be both learnt and judged
-        photo_embeddings = [embedding for take in shown for embedding in take.embeddings]
-        filmed = list[Take]()
+        _check_one_person(photos, photo_takes)
+        # No photo may be used both to learn and to measure.
+        photo_takes = _without_copies(photo_takes, _difference, _face_difference)
+        photo_embeddings = [embedding for take in photo_takes for embedding in take.embeddings]
+        videos = list[Take]()
         for number, address in enumerate(live):
-            filmed += record_takes(address, len(files) + number, tracker, embed, watch)
+            videos += record_takes(address, len(files) + number, tracker, embed, watch)
         for number, path in enumerate(films):
 
             def notify_share(share: float, count: int, path: Path = path) -> None:
-                what = "looking for the face in {name}, {count} takes"
-                notify(Message(what, code="learn_looking", name=path.name, count=count), share)
+                text = "searching {name} for the face, {count} takes so far"
+                notify(Message(text, code="learn_looking", name=path.name, count=count), share)
 
-            filmed += takes.film_takes(path, len(photos) + number, tracker, embed, notify_share)
+            videos += takes.film_takes(path, len(photos) + number, tracker, embed, notify_share)
     finally:
         tracker.close()
     if films or live:
         names = dict(enumerate([*(path.name for path in films), *map(str, live)], len(photos)))
-        seen, filmed = any(take.embeddings for take in filmed), takes.person_takes(filmed, photo_embeddings)
-        if seen and (others := sorted({*names} - {take.source for take in filmed})):
+        has_faces, videos = any(take.embeddings for take in videos), takes.person_takes(videos, photo_embeddings)
+        if has_faces and (missing := sorted({*names} - {take.source for take in videos})):
             raise InputError(
-                "{name} does not clearly show the person of the other sources; give a film that does, or leave it out",
+                "{name} does not clearly show the person of the other sources; use a film that does, or omit it",
                 code="learn_other",
-                name=names[others[0]],
+                name=names[missing[0]],
             )
-        if len(filmed) < MIN_TAKES:
+        if len(videos) < MIN_TAKES:
             raise InputError(
-                "{name}: one face is large, clear and seen from the front for a second {count} times, and {least} "
-                "times are needed; give a longer film, or one in better light",
+                "{name}: a large, clear, frontal face stays in view for a second {count} times, but {least} times are "
+                "needed; use a longer film, or one in better light",
                 code="learn_short",
                 name=", ".join(names.values()),
-                count=len(filmed),
+                count=len(videos),
                 least=MIN_TAKES,
             )
-    elif len(kept := _without_copies(shown, _difference)) < MIN_PHOTOS:
+    elif len(distinct_takes := _without_copies(photo_takes, _difference)) < MIN_PHOTOS:
         raise InputError(
-            "photos that differ: {count} ({names}); the others are too similar; give at least {least} different ones, "
-            "or a film",
+            "only {count} photos differ from each other ({names}); the remaining photos are copies; use at least "
+            "{least} different photos, or a film",
             code="learn_few",
-            count=len(kept),
-            names=", ".join(photos[take.source].name for take in kept),
+            count=len(distinct_takes),
+            names=", ".join(photos[take.source].name for take in distinct_takes),
             least=MIN_PHOTOS,
         )
-    return [*shown, *filmed]
+    return [*photo_takes, *videos]
 
 
-def _without_copies(shown: Sequence[Take], *changes: Callable[[Take, Take], float]) -> list[Take]:
-    """Drops photos that are copies. A photo is a copy if it differs little from a kept photo by all measures."""
-    kept = list[Take]()
-    for take in shown:
-        if all(any(change(take, other) > _COPY_DIFFERENCE for change in changes) for other in kept):
-            kept.append(take)
-    return kept
+def _without_copies(photo_takes: Sequence[Take], *differences: Callable[[Take, Take], float]) -> list[Take]:
+    """Drops copies. A photo is a copy if all measures of its difference from a kept photo are small."""
+    originals = list[Take]()
+    for take in photo_takes:
+        if all(any(difference(take, other) > _COPY_DIFFERENCE for difference in differences) for other in originals):
+            originals.append(take)
+    return originals
 
 
 def _difference(take: Take, other: Take) -> float:
-    """Returns the mean difference of two whole photos in code values."""
+    """Computes the mean difference of two entire photos in code values."""
     a, b = take.whole, other.whole
     assert a is not None and b is not None
     return float(np.abs(a.astype(np.float32) - b).mean()) if a.shape == b.shape else 255.0
 
 
 def _face_difference(take: Take, other: Take) -> float:
-    """Returns the mean difference of two faces in code values, times `_FACE_WEIGHT`."""
-    a, b = (takes.crop_of(one, 0, 32).astype(np.float32) for one in (take, other))
+    """Computes the mean difference of two faces in code values, times `_FACE_WEIGHT`."""
+    a, b = (takes.crop_of(photo, 0, 32).astype(np.float32) for photo in (take, other))
     return _FACE_WEIGHT * float(np.abs(a - b).mean())
 
 
-def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
-    """Raises InputError if photos show several persons: two faces differ much, or the faces form several groups."""
+def _check_one_person(photos: Sequence[Path], photo_takes: Sequence[Take]) -> None:
+    """Raises InputError if photos show several persons: if two faces differ much, or the faces form several groups."""
     pairs = [
-        (distance(a.embeddings[0], b.embeddings[0]), one, other)
-        for (one, a), (other, b) in combinations(zip(photos, shown, strict=True), 2)
+        (distance(take_a.embeddings[0], take_b.embeddings[0]), path_a, path_b)
+        for (path_a, take_a), (path_b, take_b) in combinations(zip(photos, photo_takes, strict=True), 2)
     ]
-    joined = set(photos[:1])
-    while near := [(a, b) for d, a, b in pairs if d <= _SAME_DISTANCE and (a in joined) != (b in joined)]:
-        joined.update(*near)
-    apart = [pair for pair in pairs if pair[0] > _OTHER_DISTANCE or (pair[1] in joined) != (pair[2] in joined)]
-    if apart:
-        *_, path, other = max(apart)
+    group = set(photos[:1])
+    while joining := [(a, b) for d, a, b in pairs if d <= _SAME_DISTANCE and (a in group) != (b in group)]:
+        group.update(*joining)
+    conflicts = [pair for pair in pairs if pair[0] > _OTHER_DISTANCE or (pair[1] in group) != (pair[2] in group)]
+    if conflicts:
+        *_, first, second = max(conflicts)
         raise InputError(
-            "{path} and {other} seem to show two persons; give photos of one",
+            "{path} and {other} seem to show two persons; use photos of one person",
             code="learn_two",
-            path=path,
-            other=other,
+            path=first,
+            other=second,
         )
 
 
-def split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
-    """Splits takes into those for learning and those for judging: the last quarter by source and time."""
-    ordered = sorted(every, key=lambda take: (take.source, take.time))
-    count = max(1, round(JUDGING_SHARE * len(ordered)))
-    learning, judging = ordered[:-count], ordered[-count:]
-    apart = [t for t in learning if t.source != judging[0].source or judging[0].time - t.time >= GAP_S]
-    # If the gap before the judging takes would cost half of the learning takes (a short film), leave no gap.
-    return takes.most_varied(apart if 2 * len(apart) > len(learning) else learning), takes.most_varied(judging, 8)
+def split(all_takes: Sequence[Take]) -> tuple[list[Take], list[Take]]:
+    """Splits takes into learning and held-out takes. The last quarter, by source and time, is held out."""
+    ordered = sorted(all_takes, key=lambda take: (take.source, take.time))
+    held_out_count = max(1, round(HELD_OUT_SHARE * len(ordered)))
+    learning, held_out = ordered[:-held_out_count], ordered[-held_out_count:]
+    spaced = [t for t in learning if t.source != held_out[0].source or held_out[0].time - t.time >= GAP_S]
+    # In a short film, the gap before the held-out takes may cost half of the takes or more. If so, there is no gap.
+    return takes.most_varied(spaced if 2 * len(spaced) > len(learning) else learning), takes.most_varied(held_out, 8)
 
 
 def without_numbers(
-    learnt: Sequence[Take], judged: Sequence[Take], without: frozenset[int]
+    learnt: Sequence[Take], held_out: Sequence[Take], omitted_numbers: frozenset[int]
 ) -> tuple[list[Take], list[Take]]:
     """Removes takes from a `split` by their numbers on the `sheet`.
 
     Raises:
-        UsageError: a number is not on the sheet, or too few takes are left.
+        UsageError: a number is not on the sheet, or too few takes remain.
     """
-    every = [*learnt, *judged]
-    if none := sorted(without - {*range(1, len(every) + 1)}):
+    all_takes = [*learnt, *held_out]
+    if unknown_numbers := sorted(omitted_numbers - {*range(1, len(all_takes) + 1)}):
         raise UsageError(
-            "--without {number}: the sheet has the faces 1 to {count}",
+            "--without {number}: the faces on the sheet have the numbers 1 to {count}",
             code="learn_no_number",
-            number=none[0],
-            count=len(every),
+            number=unknown_numbers[0],
+            count=len(all_takes),
         )
-    gone = {every[number - 1] for number in without}
-    left = [take for take in learnt if take not in gone], [take for take in judged if take not in gone]
-    if not all(left) or sum(map(len, left)) < MIN_PHOTOS:
+    omitted = {all_takes[number - 1] for number in omitted_numbers}
+    remaining = [take for take in learnt if take not in omitted], [take for take in held_out if take not in omitted]
+    if not all(remaining) or sum(map(len, remaining)) < MIN_PHOTOS:
         raise UsageError(
-            "--without leaves {learnt} faces to learn from and {judged} to judge by; {least} in all and one of each "
-            "are needed: leave out fewer, or begin with better sources (their faces get new numbers)",
+            "--without leaves {learnt} faces for training and {judged} for measuring; at least {least} in total and "
+            "one of each kind are needed: leave out fewer, or start with better sources (with new numbers)",
             code="learn_without",
-            learnt=len(left[0]),
-            judged=len(left[1]),
+            learnt=len(remaining[0]),
+            judged=len(remaining[1]),
             least=MIN_PHOTOS,
         )
-    return left
+    return remaining
 
 
-def sheet(shown: Sequence[Take], without: frozenset[int]) -> Bytes:
-    """Draws a sheet with a numbered crop of each take: uint8, eight in a row. Omitted takes are dark."""
+def sheet(all_takes: Sequence[Take], omitted_numbers: frozenset[int]) -> Bytes:
+    """Draws a sheet (uint8 RGB) with numbered crops of all takes. Eight are in a row; omitted takes are dark."""
     crops = list[Bytes]()
-    for number, take in enumerate(shown, 1):
+    for number, take in enumerate(all_takes, 1):
         crop = takes.crop_of(take, len(take.pictures) // 2, 128)
-        crop = np.ascontiguousarray(crop // 4 if number in without else crop)
-        for ink, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(crop, str(number), (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thick, cv2.LINE_AA)
+        crop = np.ascontiguousarray(crop // 4 if number in omitted_numbers else crop)
+        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(crop, str(number), (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thickness, cv2.LINE_AA)
         crops.append(crop)
     crops += [np.zeros_like(crops[0])] * (-len(crops) % 8)
     return np.concatenate([np.concatenate(crops[k : k + 8], 1) for k in range(0, len(crops), 8)])

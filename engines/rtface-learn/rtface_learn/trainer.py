@@ -1,17 +1,17 @@
 # pyright: basic, reportMissingImports=false
-# (pyright does not find torch and onnx, which are installed in another Python.)
+# (pyright does not find torch and onnx because they are installed in another Python.)
 """Trains weights for one person. Needs numpy, torch and onnx, but does not import rtface.
 
-``python trainer.py JOB.json``: JOB names a network file, an npz file of pairs, the tensors to train and a duration. The
-script prints JSON lines: ``{"step": …, "steps": …}`` during training, ``{"done": true, …}`` at the end. It writes the
-change of weights that had the least loss on held-out pairs. Each evaluation also writes a checkpoint, from which the
-same job can continue. If `begin` of a job is the checkpoint of another job, training continues from that job's result
-and includes the held-out pairs. In this case, the loss on the held-out pairs does not measure a gain.
+``python trainer.py JOB.json``: JOB.json contains a network file, an npz file of pairs, the tensors to train and a
+duration. The script prints JSON lines: ``{"step": …, "steps": …}`` during training, ``{"done": true, …}`` at the end.
+Its output is the change of weights that had the least loss on held-out pairs. Each evaluation also writes a checkpoint,
+from which the same job can continue. If a job's `begin` is the checkpoint of another job, training starts from the
+result of that job and includes the held-out pairs, so the loss on the held-out pairs no longer measures a gain.
 
-Pairs are uint8 M×2×h×w×3 RGB (truth, engine input) of the engine's region. `others`, M×h×w×3, are faces of other
-people. For them, the network's answers must not change. The loss is the same as for the shipped engines
-(engines/training/losses/restoration.py). It is a Charbonnier loss on the corrected picture after the colour lock and on
-the bands of its Laplacian pyramid, weighted by the oval.
+Pairs are uint8 M×2×h×w×3 RGB (truth, engine input) of the engine's region. `others`, M×h×w×3, contains faces of other
+people, for which the network's output must not change. The loss is the same as for the shipped engines
+(engines/training/losses/restoration.py): a Charbonnier loss on the corrected picture after the colour lock and on the
+bands of its Laplacian pyramid, weighted by the oval.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from onnx import helper, numpy_helper
 LUMA_LIMIT, CHROMA_LIMIT, COLOURLESS = 6 / 255, 1 / 255, 0.2
 EPSILON, RAW, BANDS, LUMA = 0.02, 0.15, (0.5, 0.5, 0.5, 0.5), (0.299, 0.587, 0.114)
 CLEAN_SHARE, EVALUATION_STEPS, WARMUP_STEPS, EVALUATION_PAIRS = 0.08, 30, 20, 48
-"""Share of pairs with the truth as input; steps between evaluations; warm-up steps; held-out pairs in an evaluation."""
+"""Share of pairs whose input is the truth; steps between evaluations; warm-up steps; held-out pairs per evaluation."""
 SPARSE = {"core.mid": 2.0, "": 0.6}
-"""By part of a tensor's name: threshold for keeping values of a change, relative to its root mean square, for a small
-file. Deep layers hold two thirds of all values, and omissions matter least there."""
+"""Part of a tensor's name → threshold, relative to the root mean square, below which changes are omitted to save space.
+Deep layers contain two thirds of all values, and omissions matter least there."""
 
 
 class Network:
@@ -48,46 +48,46 @@ class Network:
         self.nodes = []
         for node in model.graph.node:
             attributes = {}
-            for one in node.attribute:
-                value = helper.get_attribute_value(one)
-                attributes[one.name] = value.decode() if isinstance(value, bytes) else value
+            for item in node.attribute:
+                value = helper.get_attribute_value(item)
+                attributes[item.name] = value.decode() if isinstance(value, bytes) else value
             self.nodes.append((node.op_type, list(node.input), list(node.output), attributes))
 
     def only(self, output, zero):
-        """Removes nodes that `output` does not need if tensor `zero` is 0. Half of the operations process the previous
-        frame, which a face's first frame does not have."""
-        nothing, same = {zero}, {}
+        """Removes nodes that do not affect `output` if tensor `zero` is 0. Half of the operations process the previous
+        frame, which does not exist for a face's first frame."""
+        zeros, aliases = {zero}, {}
         for kind, names, results, _ in self.nodes:
-            names[:] = [same.get(name, name) for name in names]
-            still = kind == "Cast" or (kind == "Conv" and len(names) == 2)
-            if (kind == "Mul" and nothing.intersection(names)) or (still and names[0] in nothing):
-                nothing.add(results[0])
-            elif kind in ("Add", "Sub") and names[1] in nothing:
-                same[results[0]] = names[0]
-            elif kind == "Add" and names[0] in nothing:
-                same[results[0]] = names[1]
-        wanted, kept = {same.get(output, output)}, []
+            names[:] = [aliases.get(name, name) for name in names]
+            keeps_zero = kind == "Cast" or (kind == "Conv" and len(names) == 2)
+            if (kind == "Mul" and zeros.intersection(names)) or (keeps_zero and names[0] in zeros):
+                zeros.add(results[0])
+            elif kind in ("Add", "Sub") and names[1] in zeros:
+                aliases[results[0]] = names[0]
+            elif kind == "Add" and names[0] in zeros:
+                aliases[results[0]] = names[1]
+        needed, needed_nodes = {aliases.get(output, output)}, []
         for node in reversed(self.nodes):
-            if wanted.intersection(node[2]):
-                wanted.update(node[1])
-                kept.append(node)
-        unknown = {kind for kind, *_ in kept} - OPERATIONS.keys()
+            if needed.intersection(node[2]):
+                needed.update(node[1])
+                needed_nodes.append(node)
+        unknown = {kind for kind, *_ in needed_nodes} - OPERATIONS.keys()
         if unknown:
-            raise SystemExit(f"the trainer does not know how to compute {', '.join(sorted(unknown))}")
-        self.nodes, self.output = kept[::-1], same.get(output, output)
+            raise SystemExit(f"the trainer cannot compute these operations: {', '.join(sorted(unknown))}")
+        self.nodes, self.output = needed_nodes[::-1], aliases.get(output, output)
         return self
 
     def __call__(self, values, trained):
-        """Runs the network. `values`: inputs by name; `trained`: tensors, by name, that replace those of the file."""
-        held = {**self.tensors, **values, **trained}
+        """Runs the network. `values`: inputs by name; `trained`: by name, tensors that replace tensors of the file."""
+        tensors = {**self.tensors, **values, **trained}
         for kind, names, results, attributes in self.nodes:
-            held[results[0]] = OPERATIONS[kind](attributes, *(held.get(name) for name in names))
-        return held[self.output]
+            tensors[results[0]] = OPERATIONS[kind](attributes, *(tensors.get(name) for name in names))
+        return tensors[self.output]
 
 
 def conv(a, x, weight, bias=None):
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
-    assert (top, left) == (bottom, right), "a convolution with uneven padding"
+    assert (top, left) == (bottom, right), "asymmetric padding is not supported"
     weight, bias = weight.to(x.dtype), bias if bias is None else bias.to(x.dtype)
     return F.conv2d(x, weight, bias, tuple(a.get("strides", (1, 1))), (top, left), tuple(a.get("dilations", (1, 1))),
                     a.get("group", 1))  # fmt: skip
@@ -113,25 +113,25 @@ def cast(a, x):
     return x.float()
 
 
-def both(operation):
+def with_common_type(operation):
     return lambda a, x, y: operation(x.float(), y.float()) if x.dtype != y.dtype else operation(x, y)
 
 
 OPERATIONS = {
-    "Add": both(torch.add),
+    "Add": with_common_type(torch.add),
     "Cast": cast,
     "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)),
     "Conv": conv,
     "DepthToSpace": depth_to_space,
     "Gemm": gemm,
-    "Mul": both(torch.mul),
+    "Mul": with_common_type(torch.mul),
     "ReduceMean": lambda a, x: x.mean(a["axes"], keepdim=bool(a["keepdims"])),
     "ReduceSum": lambda a, x, axes: x.sum(axes.tolist(), keepdim=bool(a["keepdims"])),
     "Relu": lambda a, x: x.relu(),
     "Reshape": lambda a, x, shape: x.reshape([x.shape[n] if s == 0 else s for n, s in enumerate(shape.tolist())]),
     "Resize": resize,
     "Sigmoid": lambda a, x: x.sigmoid(),
-    "Sub": both(torch.sub),
+    "Sub": with_common_type(torch.sub),
     "Transpose": lambda a, x: x.permute(a["perm"]),
     "Unsqueeze": lambda a, x, axes: x.unsqueeze(int(axes)),
 }
@@ -153,16 +153,16 @@ def lowpass(z, cell):
     return F.conv2d(F.pad(g, (0, 0, 2, 2)), k[None, None, :, None]).reshape(n, c, h // cell, w // cell)
 
 
-def locked(crop, residual, cell):
-    """Applies the colour lock to a correction, as rtface does."""
+def lock_colour(crop, residual, cell):
+    """Applies rtface's colour lock to a correction."""
     sample = crop[..., ::cell, ::cell]
     chroma = (COLOURLESS * (sample - luma(sample)).abs().mean((1, 2, 3), keepdim=True)).clamp(1e-6, CHROMA_LIMIT)
     low = lowpass(residual, cell)
     light = luma(low)
     colour = low - light
-    most = colour.abs().amax(1, keepdim=True).clamp_min(1e-9)
-    kept = LUMA_LIMIT * torch.tanh(light / LUMA_LIMIT) + colour * (chroma * torch.tanh(most / chroma) / most)
-    return residual - F.interpolate(low - kept, size=residual.shape[-2:], mode="bilinear", align_corners=False)
+    peak = colour.abs().amax(1, keepdim=True).clamp_min(1e-9)
+    limited = LUMA_LIMIT * torch.tanh(light / LUMA_LIMIT) + colour * (chroma * torch.tanh(peak / chroma) / peak)
+    return residual - F.interpolate(low - limited, size=residual.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def highpass(x):
@@ -180,9 +180,9 @@ class Loss:
         return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def __call__(self, crop, residual, truth):
-        """Computes the loss of each row."""
+        """Computes the loss of each sample."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
-        e = crop + locked(crop, residual, self.cell) - truth
+        e = crop + lock_colour(crop, residual, self.cell) - truth
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
         for weight in BANDS:
             total = total + weight * self.charbonnier(highpass(e))
@@ -194,7 +194,7 @@ class Loss:
 
 
 def trainable(model, data, prefixes):
-    """Returns tensors to train, by name: shipped values; offset, item size, rows and columns in the file; change."""
+    """Returns, by tensor name: shipped values; (offset, item size, rows, columns) in the file; change to train."""
     tensors = {}
     for t in model.graph.initializer:
         if not any(p in t.name for p in prefixes) or not t.raw_data or "onnx::" in t.name:
@@ -214,13 +214,13 @@ def weights_of(tensors):
 
 
 def sparsify(name, change):
-    """Keeps only the largest changes of a matrix. All get the same magnitude. Preserves their total effect."""
+    """Keeps only the largest changes of a matrix. All get the same magnitude, which preserves the total effect."""
     if change.dim() < 2:
         return change
-    least = next(size for part, size in SPARSE.items() if part in name)
-    kept = change.abs() > least * change.square().mean().sqrt()
-    step = change.square().sum() / change[kept].abs().sum().clamp_min(1e-12)
-    return torch.where(kept, step * change.sign(), 0.0)
+    threshold = next(size for part, size in SPARSE.items() if part in name)
+    mask = change.abs() > threshold * change.square().mean().sqrt()
+    step = change.square().sum() / change[mask].abs().sum().clamp_min(1e-12)
+    return torch.where(mask, step * change.sign(), 0.0)
 
 
 def print_json(**row):
@@ -233,15 +233,15 @@ def main(path):
     torch.set_num_threads(1)
     data = Path(job["network"]).read_bytes()
     model = onnx.load_from_string(data)
-    with np.load(job["pairs"]) as held:
-        train, valid, others = held["train"], held["valid"], held["others"]
-        weight = torch.from_numpy(held["weight"])
+    with np.load(job["pairs"]) as arrays:
+        train, valid, others = arrays["train"], arrays["valid"], arrays["others"]
+        weight = torch.from_numpy(arrays["weight"])
     train, valid = np.concatenate([train, valid]) if job["begin"] else train, valid[:EVALUATION_PAIRS]
     network = Network(model).only(job["output"], job["known"])
     loss = Loss(weight, job["cell"])
     tensors = trainable(model, data, job["prefixes"])
     parameters = [change for *_, change in tensors.values()]
-    steps, batch, kept = job["steps"], job["batch"], job["kept"] if len(others) else 0
+    steps, batch, count = job["steps"], job["batch"], job["kept"] if len(others) else 0
     optimiser = torch.optim.AdamW(parameters, lr=job["rate"], weight_decay=0.0, betas=(0.9, 0.99))
     r = np.random.default_rng(job["seed"])
     pool = ThreadPoolExecutor(job["threads"], initializer=torch.set_num_threads, initargs=(1,))
@@ -250,30 +250,30 @@ def main(path):
         t = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255
         return t.contiguous(memory_format=torch.channels_last)
 
-    def residual(x, weights, low=None):
-        given = {job["input"]: x, job["past"]: torch.zeros_like(x), job["known"]: torch.zeros(1, 1, 1, 1)}
-        given[job["state"]] = torch.zeros(len(x), *job["state_shape"])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 if low is None else low):
-            return network(given, weights).float()
+    def residual(x, weights, use_bf16=None):
+        inputs = {job["input"]: x, job["past"]: torch.zeros_like(x), job["known"]: torch.zeros(1, 1, 1, 1)}
+        inputs[job["state"]] = torch.zeros(len(x), *job["state_shape"])
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 if use_bf16 is None else use_bf16):
+            return network(inputs, weights).float()
 
-    def seconds(low):
+    def measure_run(use_bf16):
         for _ in range(2):  # the first run includes warm-up
             began = time.perf_counter()
-            residual(tensor(valid[:1, 1]), {}, low)
+            residual(tensor(valid[:1, 1]), {}, use_bf16)
         return time.perf_counter() - began
 
-    # bfloat16 takes ten times as long as fp32 on a processor that does not support it.
-    bf16 = job["bf16"] and seconds(True) < seconds(False)
+    # On a processor without bfloat16 support, bfloat16 takes ten times as long as fp32.
+    bf16 = job["bf16"] and measure_run(True) < measure_run(False)
 
-    def held_out(weights):
+    def validate(weights):
         """Returns the loss on the held-out pairs."""
 
-        def one(k):
+        def batch_loss(k):
             with torch.no_grad():
                 t, x = tensor(valid[k : k + 4, 0]), tensor(valid[k : k + 4, 1])
                 return loss(x, residual(x, weights), t)
 
-        return float(torch.cat([*pool.map(one, range(0, len(valid), 4))]).mean())
+        return float(torch.cat([*pool.map(batch_loss, range(0, len(valid), 4))]).mean())
 
     def restore(values):
         with torch.no_grad():
@@ -282,82 +282,82 @@ def main(path):
 
     if job["begin"]:
         restore(torch.load(job["begin"], weights_only=True)["best_parts"])
-    best = at_first = held_out(weights_of(tensors))
-    best_parts, before, since = None, 0.0, time.monotonic()
-    done, checkpoint, begin = 0, Path(job["checkpoint"]), Path(job["begin"])
-    # A checkpoint older than the other job's belongs to different weights, so it is not used.
-    if checkpoint.is_file() and (not job["begin"] or checkpoint.stat().st_mtime > begin.stat().st_mtime):
-        kept_of = torch.load(checkpoint, weights_only=True)
-        restore(kept_of["parameters"])
-        optimiser.load_state_dict(kept_of["optimiser"])
-        done, before, best, best_parts = (kept_of[name] for name in ("step", "seconds", "best", "best_parts"))
-        r.bit_generator.state = json.loads(kept_of["random"])
+    best = first_loss = validate(weights_of(tensors))
+    best_delta, past_s, start = None, 0.0, time.monotonic()
+    done_steps, checkpoint, previous_job = 0, Path(job["checkpoint"]), Path(job["begin"])
+    # A checkpoint older than the previous job's belongs to other weights, so it is not used.
+    if checkpoint.is_file() and (not job["begin"] or checkpoint.stat().st_mtime > previous_job.stat().st_mtime):
+        saved = torch.load(checkpoint, weights_only=True)
+        restore(saved["parameters"])
+        optimiser.load_state_dict(saved["optimiser"])
+        done_steps, past_s, best, best_delta = (saved[key] for key in ("step", "seconds", "best", "best_parts"))
+        r.bit_generator.state = json.loads(saved["random"])
 
-    def piece(x, t, weights):
-        """Computes the gradients of the loss on a part of the batch."""
+    def part_gradients(x, t, weights):
+        """Computes the gradients of the loss for a part of the batch. `t` is None for other people's faces."""
         if t is None:
             with torch.no_grad():
-                t = x + locked(x, residual(x, {}), loss.cell)
+                t = x + lock_colour(x, residual(x, {}), loss.cell)
         leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
         total = loss(x, residual(x, leaves), t).sum() * (100 / batch)
         return torch.autograd.grad(total, list(leaves.values()))
 
-    step, spent = done, before
+    step, spent = done_steps, past_s
     while step < steps and spent < job["seconds"]:
         step += 1
-        # The learning rate follows the steps or the time, whichever is nearer to its end.
-        gone = max(step / steps, spent / job["seconds"])
+        # The learning rate depends on steps or time, whichever is closer to its limit.
+        progress = max(step / steps, spent / job["seconds"])
         for group in optimiser.param_groups:
-            group["lr"] = job["rate"] * min(1, step / WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * gone)) + 1e-7
-        chosen = r.integers(0, len(train), batch)
-        t, x = tensor(train[chosen, 0]), tensor(train[chosen, 1])
+            group["lr"] = job["rate"] * min(1, step / WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-7
+        indices = r.integers(0, len(train), batch)
+        t, x = tensor(train[indices, 0]), tensor(train[indices, 1])
         for k in range(batch):
             if r.random() < CLEAN_SHARE:
                 x[k] = t[k]
             if r.random() < 0.5:
                 t[k], x[k] = t[k].flip(2), x[k].flip(2)
-        pairs_per_part, held = (-(-rows // job["threads"]) for rows in (batch, kept))
+        pairs_per_part, others_per_part = (-(-rows // job["threads"]) for rows in (batch, count))
         work = list(zip(x.split(pairs_per_part), t.split(pairs_per_part), strict=True))
-        if kept:
-            work += [(part, None) for part in tensor(others[r.integers(0, len(others), kept)]).split(held)]
+        if count:
+            work += [(x, None) for x in tensor(others[r.integers(0, len(others), count)]).split(others_per_part)]
         weights = weights_of(tensors)
         sums = []
-        for gradients in pool.map(piece, *zip(*work, strict=True), [weights] * len(work)):
+        for gradients in pool.map(part_gradients, *zip(*work, strict=True), [weights] * len(work)):
             sums = [a + b for a, b in zip(sums, gradients, strict=True)] if sums else list(gradients)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(list(weights.values()), sums)
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
         optimiser.step()
-        spent = before + time.monotonic() - since
+        spent = past_s + time.monotonic() - start
         if step % EVALUATION_STEPS == 0 or step == steps or spent >= job["seconds"]:
-            now = held_out(weights_of(tensors))
-            spent = before + time.monotonic() - since  # an evaluation takes as long as one or two steps
-            if now < best:
-                best, best_parts = now, [p.detach().clone() for p in parameters]
+            current_loss = validate(weights_of(tensors))
+            spent = past_s + time.monotonic() - start  # an evaluation takes as long as one or two steps
+            if current_loss < best:
+                best, best_delta = current_loss, [p.detach().clone() for p in parameters]
             state = {
                 "parameters": [p.detach() for p in parameters],
                 "optimiser": optimiser.state_dict(),
                 "step": step,
                 "seconds": spent,
                 "best": best,
-                "best_parts": best_parts,
+                "best_parts": best_delta,
                 "random": json.dumps(r.bit_generator.state),
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-            print_json(step=step, steps=steps, loss=round(now, 6), seconds=round(spent, 1))
-    if best_parts is not None:
+            print_json(step=step, steps=steps, loss=round(current_loss, 6), seconds=round(spent, 1))
+    if best_delta is not None:
         delta = np.concatenate(
-            [sparsify(*part).numpy().astype(np.float16).ravel() for part in zip(tensors, best_parts, strict=True)]
+            [sparsify(*part).numpy().astype(np.float16).ravel() for part in zip(tensors, best_delta, strict=True)]
         )
         np.savez(job["out"], places=np.array([place for _, place, _ in tensors.values()], np.int64), delta=delta)
-    print_json(done=True, better=best_parts is not None, step=step, seconds=round(before + time.monotonic() - since, 1),
-        loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
+    print_json(done=True, better=best_delta is not None, step=step, seconds=round(past_s + time.monotonic() - start, 1),
+        loss=[round(first_loss, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 
 def end_with_parent():
-    """Exits when standard input ends. This happens when the parent rtface process ends."""
-    while os.read(0, 1):  # a file object's lock would block interpreter shutdown
+    """Exits when standard input closes. This happens when the parent process (rtface) ends."""
+    while os.read(0, 1):  # os.read, because a file object's lock would block interpreter shutdown
         pass
     os._exit(1)
 

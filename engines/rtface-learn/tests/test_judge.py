@@ -94,7 +94,7 @@ def test_a_run_nearer_to_the_truth_gains(held: dict[str, Any], tmp_path: Path, m
 def test_a_policy_refuses_before_anything_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "policy.toml").write_text('codec = "h264"')
     monkeypatch.setattr("rtface.config.policy.site_path", lambda: tmp_path / "policy.toml")
-    with pytest.raises(UsageError, match=r"sets --codec.*no options for them"):
+    with pytest.raises(UsageError, match=r"sets --codec.*needs test runs with fixed options"):
         judge.check_policies()
 
 

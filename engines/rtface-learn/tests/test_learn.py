@@ -227,7 +227,7 @@ def test_what_cannot_be_used_is_refused_at_once(
     monkeypatch.chdir(tmp_path)
     for folder, sheet in (("photos", "photos/faces.png"), (f"{photos}/", "photos/../photos/faces.png")):
         inside = run("learn", "anna", folder, "--yes", "--python", "/none", "--sheet", sheet)
-        assert "read the sheet as one of the photos" in inside.stderr.replace("\n", " ")
+        assert "read the sheet as a photo" in inside.stderr.replace("\n", " ")
     learnt(learned.path_of("anna"), ANNA)
     assert "--overwrite" in run("learn", "anna", photos, "--yes", "--python", "/none").stderr
     if sys.platform != "win32":
@@ -308,7 +308,7 @@ def test_a_camera_is_looked_for_before_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes", "photos", "said"), [(3, True, "photos only"), (5, False, "5 takes are few"), (6, False, "")]
+    ("takes", "photos", "said"), [(3, True, "only photos"), (5, False, "there are only 5 takes"), (6, False, "")]
 )
 def test_what_photos_alone_and_few_takes_are_worth_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, takes: int, photos: bool, said: str
@@ -316,7 +316,7 @@ def test_what_photos_alone_and_few_takes_are_worth_is_said(
     made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, takes, 1.0, 1.0, photos)
     monkeypatch.setattr(learn, "learn", lambda *_, **__: made)
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes")
-    lines = [words for words in ("photos only", "5 takes are few") if words in found.stderr]
+    lines = [words for words in ("only photos", "there are only 5 takes") if words in found.stderr]
     assert found.exit_code == 0 and lines == ([said] if said else [])
 
 
@@ -358,7 +358,7 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     for path in (first, second, third) if spoilt == "empty" else ():
         path.unlink()
     why = {
-        "saved again": r"photos that differ: 2 \(0\.png, 2\.png\)",
+        "saved again": r"only 2 photos differ from each other \(0\.png, 2\.png\)",
         "blurred": r"1\.png is blurred",
         "empty": "contains no images",
     }
@@ -457,7 +457,7 @@ def test_a_call_whose_time_was_too_short_is_continued(
     training.step = 9
     for _ in range(2):
         said = run("learn", "anna", str(photos), "--yes").stderr.replace("\n", " ")
-        assert "give more --minutes, or run the same command again to continue" in said
+        assert "use more --minutes, or run the same command again to continue" in said
         assert learned.unfinished_names() == ["anna"] and quick == ["collect"]
     first, second = (job["seconds"] for job in training.jobs)
     assert second == first + 1.0  # which the first one took
@@ -511,9 +511,9 @@ def test_faces_are_left_out_by_their_numbers(quick: list[str], tmp_path: Path, m
             shown=tmp_path / "sheet.png", without=frozenset(without),
         )  # fmt: skip
 
-    with pytest.raises(UsageError, match=f"--without 99: the sheet has the faces 1 to {len(chosen)}"):
+    with pytest.raises(UsageError, match=f"--without 99: the faces on the sheet have the numbers 1 to {len(chosen)}"):
         learning(1, 99)
-    with pytest.raises(UsageError, match="0 to judge by; 3 in all"):
+    with pytest.raises(UsageError, match="0 for measuring; at least 3 in total"):
         learning(len(chosen) - 1, len(chosen))
     with pytest.raises(UsageError, match="change with each call"):
         learning(1, source=LiveAddress("camera", "0"))
@@ -539,7 +539,7 @@ def test_a_sheet_numbers_its_faces() -> None:
 @pytest.mark.parametrize("words", ["3;5", "-1", "", "1234567890"])
 def test_numbers_of_faces_are_checked(words: str, tmp_path: Path) -> None:
     found = run("learn", "anna", str(tmp_path), "--yes", f"--without={words}")
-    assert found.exit_code == 2 and "give numbers, as 3,5" in found.stderr
+    assert found.exit_code == 2 and "use numbers, for example 3,5" in found.stderr
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -639,7 +639,7 @@ def test_what_was_learnt_before_is_said_to_stay(before: bool, tmp_path: Path, mo
     )
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes", "--overwrite")
     assert found.exit_code == 1 and "nothing was kept" in found.stderr
-    assert ("the earlier weights of anna stay in use" in found.stderr.replace("\n", " ")) == before
+    assert ("the earlier weights of anna remain in use" in found.stderr.replace("\n", " ")) == before
 
 
 def test_who_is_being_learnt_is_not_removed() -> None:

@@ -1,15 +1,15 @@
-"""Makes training pairs at the coded size: decoded patches, truth, quantiser steps.
+"""Makes training pairs at the coded size: decoded patches, truth and quantiser steps.
 
 ``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--tuning]``
 
-A portrait moves over a small canvas. A real encoder encodes this film, which is then decoded. Most films are not
-enlarged afterwards. The truth is the encoder's input before sensor noise: a portrait resampled only one time, or its
-image by a webcam with a soft lens (`training.degradation.webcam`). A fifth of the films are encoded lightly or not at
-all, so that networks learn to leave good pictures alone. A tenth show text, line art or photographs without a face.
+A portrait moves over a small canvas. A real encoder encodes this film, and a decoder decodes it. Most films are not
+enlarged afterwards. The truth is the encoder's input before sensor noise: a portrait resampled only once, or its image
+from a webcam with a soft lens (`training.degradation.webcam`). A fifth of the films are encoded lightly or not at all,
+so that networks learn not to change good pictures. A tenth show text, line art or photographs without a face.
 
-Each shard holds ``seen`` and ``truth`` (uint8 N×160×160×3 RGB), ``steps`` (float16 N×20×20) and ``meta`` (index of the
-codec in `CODECS`, face width in pixels). ``steps`` is log2 of each 8×8 cell's quantiser step, in code values of an
-orthonormal transform, NaN if unknown. Patches lie on the 8-pixel grid of the frame.
+Each shard contains ``seen`` and ``truth`` (uint8 N×160×160×3 RGB), ``steps`` (float16 N×20×20) and ``meta`` (index of
+the codec in `CODECS`, face width in pixels). ``steps`` is log2 of each 8×8 cell's quantiser step, in code values of an
+orthonormal transform; NaN if unknown. Patches are aligned to the 8-pixel grid of the frame.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ PATCH, CELL = 160, 8
 CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "mpeg4", "jpeg", "libsvtav1")
 SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
 SHARD, PATCHES = 250, 3
-"""Films per shard, and patches per film."""
+"""Number of films per shard; number of patches per film."""
 FACELESS_SHARE = 0.1
 BACKGROUND_SHARE = 0.2
 """Share of portraits with a replaced background."""
 SOFT_SHARE = 0.25
-"""Share of films with a webcam's picture as truth."""
+"""Share of films whose truth is a webcam's picture."""
 TWICE_SHARE = 0.12
-"""Share of films that are coded twice."""
+"""Share of films that are encoded twice."""
 ENLARGED_SHARE = 0.10
-"""Share of films coded at a smaller size and then enlarged; half of them are coded again, lightly."""
+"""Share of films encoded at a smaller size and then enlarged; half of these films are encoded again, lightly."""
 MAX_SMALL_SCALE = 0.6
-"""Largest scale for portraits below 512 pixels, which may be soft at full size."""
+"""Maximum scale of portraits with less than 512 pixels, because they may be soft at full size."""
 
 
 @dataclass
 class Coding:
-    """How a film is encoded: ``codec`` (one of `CODECS`), encoder ``options``, ``bit_rate`` (0: by quality), JPEG
+    """How a film is encoded: ``codec`` (one of `CODECS`), encoder ``options``, ``bit_rate`` (0: constant quality), JPEG
     ``quality``. ``sigma``: sensor noise in code values; if ``grain``, this noise is part of the truth."""
 
     codec: str
@@ -68,15 +68,15 @@ class Coding:
 
 
 def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
-    """Draws codec, quality and noise. ``pixels``: number of pixels of a frame, to which bit rates are proportional."""
+    """Draws codec, quality and noise. ``pixels``: number of pixels of a frame; bit rates are proportional to it."""
     codec = str(r.choice(CODECS, p=SHARES))
-    worse = float(r.uniform())  # 0: transparent … 1: poor
+    worse = float(r.uniform())  # 0: visually lossless … 1: poor
     sigma = 0.0 if r.uniform() < 0.4 else float(r.uniform(0.0, 1.0)) * (1.0 + 5.0 * worse)
     if codec == "none":
         sigma = 0.0 if r.uniform() < 0.25 else float(r.uniform(0.3, 8.0))
         return Coding(codec, sigma=sigma, grain=bool(r.uniform() < 0.8))
     grain = bool(r.uniform() < 0.75) if worse < 0.25 else False
-    rate = int(pixels * 25 * 2 ** r.uniform(-5.3, -2.2))  # 0.025 … 0.22 bits a pixel
+    rate = int(pixels * 25 * 2 ** r.uniform(-5.3, -2.2))  # 0.025 … 0.22 bits per pixel
     if codec == "libx264":
         options = {
             "preset": str(
@@ -119,17 +119,17 @@ def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
 
 
 def coded(images: list[U8], coding: Coding) -> list[tuple[U8, F32]]:
-    """Encodes and decodes pictures. Returns each, uint8 H×W×3 RGB, with log2 of its cells' quantiser steps or NaN."""
+    """Encodes and decodes pictures. Returns (picture uint8 H×W×3 RGB, log2 of quantiser steps per cell or NaN)."""
     cells = images[0].shape[0] // CELL, images[0].shape[1] // CELL
     unknown = np.full(cells, np.nan, np.float32)
     if coding.codec == "none":
         return [(shown(from_rgb(image, "yuv420p")), unknown) for image in images]
     if coding.codec == "jpeg":
-        return [_jpeg(image, coding.quality, cells) for image in images]
-    return list(_through(images, coding))
+        return [_encode_jpeg(image, coding.quality, cells) for image in images]
+    return list(_encode_video(images, coding))
 
 
-def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
+def _encode_video(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
     height, width = images[0].shape[:2]
     siting = "center" if coding.codec == "libvpx" else "left"
     options, rate = dict(coding.options), coding.bit_rate
@@ -142,10 +142,10 @@ def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
         if packet is not None:
             reader.note(packet)
         for frame in decoder.decode(packet):
-            yield shown(frame, siting), _cells(reader.of(frame), (height // CELL, width // CELL))
+            yield shown(frame, siting), _cell_steps(reader.of(frame), (height // CELL, width // CELL))
 
 
-def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
+def _cell_steps(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
     """Returns log2 of the quantiser steps of 8×8 cells, on H.264's scale. Unknown steps are NaN."""
     if quantisers is None:
         return np.full(cells, np.nan, np.float32)
@@ -153,10 +153,10 @@ def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
     return np.log2(quantisers.steps[rows][:, columns]) - CODEC_TRAITS.get(quantisers.codec, CodecTraits()).finer
 
 
-def _jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
-    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+def _encode_jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
+    success, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     tables = quantisation_tables(data.tobytes())
-    assert done and tables is not None
+    assert success and tables is not None
     out: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
     return np.ascontiguousarray(out[:, :, ::-1]), np.full(cells, np.log2(jpeg_step(tables[0])), np.float32)
 
@@ -179,7 +179,7 @@ def change_tones(image: U8, r: np.random.Generator) -> U8:
 
 
 def warp(image: U8, r: np.random.Generator) -> U8:
-    """Warps a picture by some percent. So one person yields many faces."""
+    """Warps a picture by a few percent. Thus one portrait yields many faces."""
     if r.uniform() < 0.3:
         return image
     side = image.shape[0]
@@ -192,7 +192,7 @@ def warp(image: U8, r: np.random.Generator) -> U8:
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _chart(r: np.random.Generator) -> U8:
+def _draw_chart(r: np.random.Generator) -> U8:
     """Draws text, lines and simple shapes on a smooth background, uint8 512×512×3."""
     ground = cv2.resize(r.uniform(0, 255, (3, 3, 3)).astype(np.float32), (512, 512), interpolation=cv2.INTER_CUBIC)
     image = np.clip(ground, 0, 255).astype(np.uint8)
@@ -219,8 +219,8 @@ def _chart(r: np.random.Generator) -> U8:
     return image
 
 
-def _print(r: np.random.Generator) -> U8:
-    """Draws lines of small characters, first at twice the size, uint8 512×512×3."""
+def _draw_page(r: np.random.Generator) -> U8:
+    """Draws lines of small characters, uint8 512×512×3. They are drawn at twice the size and then reduced."""
     ink, paper = (r.uniform(0, 110, 3), r.uniform(150, 255, 3)) if r.uniform() < 0.7 else r.uniform(0, 255, (2, 3))
     page = np.full((1024, 1024, 3), paper, np.uint8)
     y, size, font = 0, float(r.uniform(0.6, 2.2)), int(r.integers(0, 8))
@@ -228,29 +228,29 @@ def _print(r: np.random.Generator) -> U8:
         if r.uniform() < 0.3:
             size, font = float(r.uniform(0.6, 2.2)), int(r.integers(0, 8))
         line = "".join(chr(int(c)) for c in r.choice([32, *range(48, 58), *range(65, 91), *range(97, 123)], 60))
-        thick = int(r.integers(1, 4))
-        cv2.putText(page, line, (-int(r.integers(0, 80)), y), font, size, tuple(map(int, ink)), thick, cv2.LINE_AA)
+        thickness = int(r.integers(1, 4))
+        cv2.putText(page, line, (-int(r.integers(0, 80)), y), font, size, tuple(map(int, ink)), thickness, cv2.LINE_AA)
         y += int(size * r.uniform(26, 50)) + 4
     return np.asarray(cv2.resize(page, (512, 512), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _weave(r: np.random.Generator) -> U8:
+def _draw_waves(r: np.random.Generator) -> U8:
     """Draws waves, bars, checks and rings of varying frequency, uint8 512×512×3."""
     y, x = np.mgrid[:512, :512] / 512
     wave = np.zeros((512, 512))
     for _ in range(int(r.integers(1, 4))):
-        angle, turns = r.uniform(0, np.pi), float(np.exp(r.uniform(np.log(6), np.log(110))))
+        angle, waves = r.uniform(0, np.pi), float(np.exp(r.uniform(np.log(6), np.log(110))))
         across = x * np.cos(angle) + y * np.sin(angle)
         if r.uniform() < 0.3:
             across = np.hypot(x - r.uniform(-0.2, 1.2), y - r.uniform(-0.2, 1.2))
-        one = np.sin(2 * np.pi * turns * (across + r.uniform(-0.6, 0.6) * across * across) + r.uniform(0, 6.28))
-        wave = wave + (np.sign(one) if r.uniform() < 0.4 else one)
+        part = np.sin(2 * np.pi * waves * (across + r.uniform(-0.6, 0.6) * across * across) + r.uniform(0, 6.28))
+        wave = wave + (np.sign(part) if r.uniform() < 0.4 else part)
     wave = np.clip(0.5 + wave / 2, 0, 1)[..., None]
     dark, light = r.uniform(0, 255, (2, 3)) if r.uniform() < 0.5 else (r.uniform(0, 60), r.uniform(190, 255))
     return np.rint(dark + (light - dark) * wave * np.ones(3)).astype(np.uint8)
 
 
-def _scraps(r: np.random.Generator) -> U8:
+def _draw_scraps(r: np.random.Generator) -> U8:
     """Draws thousands of overlapping small polygons or strokes, uint8 512×512×3."""
     base = r.uniform(0, 255, 3)
     image = np.full((512, 512, 3), base * 0.3, np.uint8)
@@ -268,30 +268,30 @@ def _scraps(r: np.random.Generator) -> U8:
     return image
 
 
-def _ground(r: np.random.Generator, kept: dict[str, U8]) -> U8:
-    """Draws a picture without a face, uint8 512×512×3. ``kept`` caches photographs."""
-    return (_chart, _print, _weave, _scraps, lambda r: _photograph(r, kept))[
+def _draw_background(r: np.random.Generator, cache: dict[str, U8]) -> U8:
+    """Draws a picture without a face, uint8 512×512×3. ``cache`` stores photographs."""
+    return (_draw_chart, _draw_page, _draw_waves, _draw_scraps, lambda r: _photograph(r, cache))[
         int(r.choice(5, p=(0.2, 0.3, 0.2, 0.15, 0.15)))
     ](r)
 
 
-def _behind(image: U8, ground: U8, r: np.random.Generator) -> U8:
-    """Replaces the background of a canonical portrait by ``ground``."""
+def _replace_background(image: U8, ground: U8, r: np.random.Generator) -> U8:
+    """Replaces the background of a canonical portrait with ``ground``."""
     (x, across), (y, down) = ((r.normal(0.5, 0.02), r.uniform(low, high)) for low, high in ((0.3, 0.44), (0.38, 0.5)))
     ground = np.asarray(cv2.resize(ground, image.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return before_ground(image, ground, (x, y), (across, down), (1.05 - float(r.uniform(0.03, 0.2)), 1.05))
 
 
-def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
-    """Returns a 512-px window of one of scikit-image's photographs. ``kept`` caches them."""
+def _photograph(r: np.random.Generator, cache: dict[str, U8]) -> U8:
+    """Returns a random 512-px window of one of scikit-image's photographs. ``cache`` stores photographs."""
     from skimage import data
 
     names = ("coffee", "chelsea", "rocket", "camera", "coins", "page", "text", "brick", "grass", "gravel", "moon")
     name = str(r.choice(names))
-    if name not in kept:
+    if name not in cache:
         image = np.asarray(getattr(data, name)(), np.uint8)
-        kept[name] = np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
-    image = kept[name]
+        cache[name] = np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
+    image = cache[name]
     h, w = image.shape[:2]
     side = min(h, w, 512)
     y, x = int(r.integers(h - side + 1)), int(r.integers(w - side + 1))
@@ -301,10 +301,10 @@ def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
 
 
 def render(image: U8, scale: float, places: list[tuple[float, float, float, float]], side: int) -> list[U8]:
-    """Renders a picture at each frame's place (x, y, angle, zoom): uint8 side×side×3. Resamples only one time."""
-    shrink = 1 / scale
-    if shrink > 1.05:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.42 * float(np.sqrt(shrink * shrink - 1))), np.uint8)
+    """Renders a picture at each of ``places`` (x, y, angle, zoom): uint8 side×side×3. Resamples only once."""
+    reduction = 1 / scale
+    if reduction > 1.05:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.42 * float(np.sqrt(reduction * reduction - 1))), np.uint8)
     out: list[U8] = []
     half = image.shape[0] / 2
     for x, y, angle, zoom in places:
@@ -320,7 +320,7 @@ def render(image: U8, scale: float, places: list[tuple[float, float, float, floa
 
 @dataclass
 class Sample:
-    """One patch: ``seen`` and ``truth`` uint8, ``steps`` float32, index of the ``codec``, face width ``px``."""
+    """One patch: ``seen`` and ``truth`` uint8, ``steps`` float32, ``codec`` (index), ``px`` (width of the face)."""
 
     seen: U8
     truth: U8
@@ -330,37 +330,37 @@ class Sample:
 
 
 def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> list[tuple[U8, F32]]:
-    """Encodes and decodes pictures at a smaller size, then enlarges them. Half are encoded again at full size."""
+    """Encodes pictures at a smaller size, then enlarges them. Half are encoded again at full size."""
     side = images[0].shape[0]
     small = max(48, 16 * round(side / float(np.exp(r.uniform(np.log(1.3), np.log(4)))) / 16))
     reduced = [np.asarray(cv2.resize(i, (small, small), interpolation=cv2.INTER_AREA), np.uint8) for i in images]
-    how = int(r.choice([cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4], p=[0.6, 0.25, 0.15]))
-    large = [np.asarray(cv2.resize(i, (side, side), interpolation=how), np.uint8) for i, _ in coded(reduced, coding)]
-    again = Coding("libx264", {"preset": "veryfast", "crf": f"{r.uniform(8, 22):.1f}"})
-    return coded(large, again if r.uniform() < 0.5 else Coding("none")) if large else []
+    mode = int(r.choice([cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4], p=[0.6, 0.25, 0.15]))
+    large = [np.asarray(cv2.resize(i, (side, side), interpolation=mode), np.uint8) for i, _ in coded(reduced, coding)]
+    second = Coding("libx264", {"preset": "veryfast", "crf": f"{r.uniform(8, 22):.1f}"})
+    return coded(large, second if r.uniform() < 0.5 else Coding("none")) if large else []
 
 
 def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], list[U8], Coding]:
     """Draws a coding and adds its noise. Returns truths (with any grain), the encoder's input, and the coding."""
     pixels = truths[0].shape[0] * truths[0].shape[1]
-    coding, given = draw_coding(r, pixels), truths
+    coding, inputs = draw_coding(r, pixels), truths
     if coding.sigma:
         blur = int(r.integers(3))
-        given = [single_image.noise(t, coding.sigma, r, blur, 0.8) for t in truths]
+        inputs = [single_image.noise(t, coding.sigma, r, blur, 0.8) for t in truths]
         if coding.grain:
-            truths = given
+            truths = inputs
     if r.uniform() < TWICE_SHARE and coding.codec != "none":
         first = draw_coding(r, pixels)
-        if first.codec != "none" and len(once := coded(given, first)) == len(given):
-            given = [image for image, _ in once]
-    return truths, given, coding
+        if first.codec != "none" and len(first_pass := coded(inputs, first)) == len(inputs):
+            inputs = [image for image, _ in first_pass]
+    return truths, inputs, coding
 
 
-def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list[Sample]:
-    """Makes a film and cuts patches from it. ``kept`` caches photographs."""
+def film(faces: list[Face], r: np.random.Generator, cache: dict[str, U8]) -> list[Sample]:
+    """Makes a film and cuts patches out of it. ``cache`` stores photographs."""
     empty = r.uniform() < FACELESS_SHARE
     if empty:
-        image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))
+        image, scale = _draw_background(r, cache), float(r.uniform(0.35, 0.9))
         px = 0.0
     else:
         face = faces[int(r.integers(len(faces)))]
@@ -374,7 +374,7 @@ def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list
             px = scale * 0.556 * image.shape[0]
         image = warp(change_tones(image, r), r)
         if r.uniform() < BACKGROUND_SHARE:
-            image = _behind(image, _ground(r, kept), r)
+            image = _replace_background(image, _draw_background(r, cache), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
     speed = 10 ** r.uniform(-1.5, 0.8)
@@ -387,14 +387,14 @@ def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list
     if r.uniform() < SOFT_SHARE:
         camera = draw_webcam(r)
         truths = [camera(t, r) for t in truths]
-    truths, given, coding = before_coding(truths, r)
-    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED_SHARE and not empty else coded(given, coding)
+    truths, inputs, coding = before_coding(truths, r)
+    seen = enlarged_after(inputs, coding, r) if r.uniform() < ENLARGED_SHARE and not empty else coded(inputs, coding)
     if len(seen) != len(truths):
         return []
     out: list[Sample] = []
     for number in r.permutation(np.arange(0 if coding.codec in ("none", "jpeg") else 1, frames))[:PATCHES]:
-        room = (side - PATCH) // CELL
-        x, y = (int(v) for v in r.integers(0, room + 1, 2))
+        last_cell = (side - PATCH) // CELL
+        x, y = (int(v) for v in r.integers(0, last_cell + 1, 2))
         box = np.s_[y * CELL : y * CELL + PATCH, x * CELL : x * CELL + PATCH]
         part = seen[number][1][y : y + PATCH // CELL, x : x + PATCH // CELL]
         out.append(Sample(seen[number][0][box], truths[number][box], part, CODECS.index(coding.codec), px))
@@ -406,7 +406,7 @@ def main() -> None:
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--films", type=int, default=3000)
-    p.add_argument("--tuning", action="store_true", help="people whom no network sees, for validation")
+    p.add_argument("--tuning", action="store_true", help="use the people excluded from training, for validation")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     cv2.setNumThreads(1)
@@ -415,21 +415,21 @@ def main() -> None:
     tuning = tuning_people(everyone)
     faces = [f for f in split(everyone)[0] if (f.identity in tuning) == a.tuning and (f.px >= 384 or not a.tuning)]
     a.out.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, U8] = {}
-    began = time.monotonic()
+    cache: dict[str, U8] = {}
+    start = time.monotonic()
     for shard in range((a.films + SHARD - 1) // SHARD):
         path = a.out / f"{a.seed}-{shard:04d}.npz"
         if path.is_file():
             continue
         samples: list[Sample] = []
         for number in range(shard * SHARD, min(a.films, (shard + 1) * SHARD)):
-            samples += film(faces, np.random.default_rng([a.seed, number]), kept)
-        work = path.with_suffix(".tmp.npz")
-        np.savez(work, seen=np.stack([s.seen for s in samples]), truth=np.stack([s.truth for s in samples]),
+            samples += film(faces, np.random.default_rng([a.seed, number]), cache)
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(temporary, seen=np.stack([s.seen for s in samples]), truth=np.stack([s.truth for s in samples]),
                  steps=np.stack([s.steps for s in samples]).astype(np.float16),
                  meta=np.array([(s.codec, s.px) for s in samples], np.float32))  # fmt: skip
-        work.replace(path)
-        print(f"{path.name}: {len(samples)} patches, {time.monotonic() - began:.0f} s", flush=True)
+        temporary.replace(path)
+        print(f"{path.name}: {len(samples)} patches, {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Makes pairs from degraded films of faces on a 1280×720 canvas.
+"""Makes training pairs from degraded films of faces on a 1280×720 canvas.
 
 ``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards until there are
-enough pairs; a second start resumes. Each shard has two uint8 arrays (truth, input) of the region of interest, at 512
-and at 256 px, and a table of the degradations.
+enough pairs; a second start resumes. Each shard has two uint8 arrays of the region of interest (truth and input), at
+512 px and at 256 px, and a table of the degradations.
 
-Calls sometimes freeze for a few frames, but these films do not: the truth would freeze too, and pairs would repeat.
+Unlike calls, these films never freeze, because the truth would freeze too, and pairs would repeat.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ KINDS = (
     "webcam",
     "native",
 )
-"""Shards store indices into these: append new ones."""
+"""Kinds of degradation. Shards store indices into this tuple, so new kinds must be appended."""
 SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.30, 0.12, 0.20, 0.40)
 """Relative frequency of each kind."""
 CLOSE = ("blind", "h265", "native")
 """Kinds with one face per film that fills the canvas."""
 NATIVE_PX = (90.0, 420.0)
-"""Side of the crop in a film coded at its own size: faces of 50 to 230 pixels."""
+"""Range of the crop's side in a film encoded at its original size: faces of 50 to 230 pixels."""
 MIN_REDUCTION = 1.5
-"""Minimum reduction of a portrait in such a film, for a sharp truth."""
+"""Minimum reduction of a portrait in films of the kind "native", for a sharp truth."""
 LIVELY_SHARE = 0.7
-"""Share of faces in sequences that turn, blink and speak."""
+"""Share of the faces in sequences that turn, blink and speak."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
-"""Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0: none)."""
+"""Per pair: index into KINDS, side of the crop on the canvas in pixels, number of the face, and crf (0: none)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Degradation of a film: codec and size, noise in code values, blur.
 
-    ``soften`` blurs the frame at the film's size, ``kernel`` (float32 k×k) before reduction.
-    ``grey``: share 0..1 of the noise that is the same in all channels. ``camera``: a webcam that films each frame
-    first. Its image is also the truth, because no network can know details that the camera did not see.
+    ``soften``: (kind, amount, angle) of a blur at the film's size. ``kernel``: float32 k×k, a blur before reduction.
+    ``grey``: share 0..1 of the noise that is common to all channels. ``camera``: a webcam that films each frame first.
+    The truth is then its image, because no network can know details that the camera did not capture.
     """
 
     kind: str
@@ -126,7 +126,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
     name, options, rate = *(video_codec.x265(int(crf)) if kind == "h265" else video_codec.x264(crf, preset)), 0
     if kind == "blind" and r.random() < 0.5:
-        del options["tune"]  # because not all films are calls, which need low latency
+        del options["tune"]  # calls need low latency, but half of these films are no calls
     if quantiser:
         name, options = (
             str(r.choice(["mpeg4", "mpeg2video"])),
@@ -141,7 +141,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
 
 
 def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
-    """Applies the camera's blur, light and noise to a frame."""
+    """Applies the blur, darkness and noise of a camera to a frame."""
     blur_kind, amount, angle = rec.soften
     k = image.shape[1] / WIDTH
     if blur_kind == "defocus":
@@ -154,8 +154,8 @@ def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
 
 
 def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """Yields (frame number, clean, degraded) for frames in ``keep``, at canvas size. The other frames are encoded,
-    but not returned."""
+    """Yields (frame number, clean, degraded) for frames in ``keep``, at canvas size. All other frames are encoded, but
+    not returned."""
     if rec.kind == "native":
         yield from first_stage_films.degrade(film, times, keep)
         return
@@ -164,17 +164,17 @@ def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iter
     clean: dict[int, U8] = {}
     ageing = Ageing(rec.archive, film.rng) if rec.archive else None
 
-    def fit(image: U8) -> U8:
+    def reduce(image: U8) -> U8:
         return image if image.shape[:2] == size[::-1] else np.asarray(
             cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8
         )  # fmt: skip
 
-    def small() -> Iterator[U8]:
+    def encoder_inputs() -> Iterator[U8]:
         for i, t in enumerate(times):
             if ageing:
                 if i in keep:
                     clean[i] = ageing.truth(film.render(t), i)
-                yield ageing(lambda after, t=t: fit(film.render(t + after, rec.scale)), i)
+                yield ageing(lambda after, t=t: reduce(film.render(t + after, rec.scale)), i)
                 continue
             if i in keep or rec.scale == 1.0 or rec.kernel is not None or rec.camera:
                 full = film.render(t)
@@ -186,10 +186,10 @@ def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iter
                     full = np.asarray(cv2.filter2D(full, -1, rec.kernel), np.uint8)
                 img = full if rec.scale == 1.0 else np.asarray(cv2.resize(full, size, interpolation=rec.down), np.uint8)
             else:
-                img = fit(film.render(t, rec.scale))
+                img = reduce(film.render(t, rec.scale))
             yield degrade_source(img, rec, film.rng)
 
-    for i, frame in enumerate(video_codec.through(small(), rec.codec, rec.options, rec.fps, rec.bit_rate)):
+    for i, frame in enumerate(video_codec.through(encoder_inputs(), rec.codec, rec.options, rec.fps, rec.bit_rate)):
         if i in keep:
             out = shown(frame, "center")
             if rec.scale != 1.0:
@@ -198,19 +198,19 @@ def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iter
 
 
 def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
-    """Perturbs an alignment as a tracker's errors do: by some pixels, a degree, a per cent."""
-    j = similarity(float(np.exp(r.normal(0, 0.012 * amount))), r.normal(0, 0.012 * amount), (255.5, 255.5), 512)
-    j[:, 2] += r.normal(0, 2.0 * amount, 2)
-    return matrix @ np.array([*j, [0, 0, 1]], np.float64)
+    """Adds random errors like a tracker's to an alignment: about 2 px, 0.7 degrees, and 1.2 % in scale."""
+    error = similarity(float(np.exp(r.normal(0, 0.012 * amount))), r.normal(0, 0.012 * amount), (255.5, 255.5), 512)
+    error[:, 2] += r.normal(0, 2.0 * amount, 2)
+    return matrix @ np.array([*error, [0, 0, 1]], np.float64)
 
 
 Pair = tuple[U8, U8, U8, U8, tuple[int, float, int, float]]
 Picked = tuple[int, Actor, Occluder | None]
-"""A face's number, its actor, and its obstacle, if any."""
+"""Number of a face, its actor, and the occluder in front of it, if any."""
 
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
-    """Cuts truth and input of the region, at 512 and 256 px."""
+    """Cuts the region's truth and input, at 512 and 256 px."""
     half = at(matrix, 256)
     big, little = roi(512), roi(256)
     return (cut(truth, matrix, 512, big), cut(seen, matrix, 512, big),
@@ -218,7 +218,7 @@ def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
 
 
 def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: float = 0.0) -> tuple[int, Actor, Film]:
-    """Films a face that fills its canvas, 512 to 608 px. Returns the face's number, the actor and the film."""
+    """Films a face that fills its canvas, 512 to 608 px. Returns the number of the face, the actor and the film."""
     if kind == "native":
         return native_film(faces, r, lively)
     side = int(r.integers(32, 39)) * 16
@@ -226,7 +226,7 @@ def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: flo
         pass
     centre = (side / 2 + r.normal(0, 6), side / 2 + r.normal(0, 6))
     actor = Actor(faces[k].load(), side * r.uniform(0.9, 1.0), centre, r, warp=float(r.random()), lively=lively)
-    actor.speed *= 0.3  # most of such clips follow the face
+    actor.speed *= 0.3  # because cameras usually follow the face in close-ups
     return k, actor, Film([actor], actor.image, r, (side, side))
 
 
@@ -244,7 +244,7 @@ def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tup
 
 
 def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes a film and cuts pairs from it. It shows two or three of ``faces``, or one if ``kind`` is in `CLOSE`."""
+    """Makes a film and cuts pairs out of it. The film shows two or three faces, or one if ``kind`` is in `CLOSE`."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind)
         return cut_film([(k, actor)], film, kind, r)
@@ -255,29 +255,29 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
 def cast(
     faces: list[Face], r: np.random.Generator, hidden: float = 0.0, lively: bool = False
 ) -> tuple[list[Picked], Film | None]:
-    """Places two or three of ``faces`` on a 720p canvas. A share ``hidden`` of them gets an obstacle in front. The film
-    is None if no face is large enough."""
-    lo, hi, n = ((310, 490, 2), (490, 620, 2), (150, 320, 3))[int(r.choice(3, p=(0.67, 0.15, 0.18)))]
+    """Places two or three of ``faces`` on a 720p canvas. A share ``hidden`` of them is behind an occluder. The film is
+    None if no face is large enough."""
+    low, high, n = ((310, 490, 2), (490, 620, 2), (150, 320, 3))[int(r.choice(3, p=(0.67, 0.15, 0.18)))]
     picked: list[Picked] = []
     for i in range(n):
-        px = r.uniform(lo, hi)
+        px = r.uniform(low, high)
         fitting = [k for k in r.integers(len(faces), size=60) if faces[int(k)].px * 1.15 >= px]
         if not fitting:
             continue
         k = int(fitting[0])
         centre = (WIDTH * (i + 0.5) / n + r.normal(0, 15), HEIGHT / 2 + r.normal(0, max(5.0, (720 - px) / 5)))
-        alive = liveliness(r) if lively else 0.0
-        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=alive)
-        picked.append((k, actor, obstacle_of(actor, r, hidden)))
+        lively_amount = liveliness(r) if lively else 0.0
+        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=lively_amount)
+        picked.append((k, actor, draw_occluder(actor, r, hidden)))
     if not picked:
         return [], None
-    drawn = [one for _, actor, obstacle in picked for one in (actor, obstacle) if one]
+    objects = [item for _, actor, occluder in picked for item in (actor, occluder) if item]
     backdrop = picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load()
-    return picked, Film(drawn, backdrop, r)
+    return picked, Film(objects, backdrop, r)
 
 
-def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
-    """Draws an obstacle in front of ``actor``, in a ``share`` of cases."""
+def draw_occluder(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
+    """Draws an occluder in front of ``actor``, in a ``share`` of cases."""
     if r.random() >= share:
         return None
     kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
@@ -285,44 +285,44 @@ def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder 
 
 
 def liveliness(r: np.random.Generator) -> float:
-    """Draws how much a face turns, blinks and speaks, 0..1."""
+    """Draws the strength of a face's motion, 0..1 (turns, blinks, speech)."""
     return float(r.random()) if r.random() < LIVELY_SHARE else 0.0
 
 
 def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:
-    """Degrades a film by ``kind`` and cuts four pairs of each face."""
-    rec = draw_recipe(kind, r)
+    """Degrades a film by ``kind`` and cuts four pairs per face."""
+    recipe = draw_recipe(kind, r)
     count = 11
     step = 1.0 if r.random() < 0.8 else 0.0
     keep = {int(r.integers(0, 3)), int(r.integers(3, 6)), int(r.integers(6, 9)), count - 1}
     out: list[Pair] = []
-    for i, clean, seen in degrade(film, rec, [step * j for j in range(count)], keep):
+    for i, clean, seen in degrade(film, recipe, [step * j for j in range(count)], keep):
         for k, actor in picked:
             m = jitter(actor.matrix(step * i), r)
-            out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, rec.crf)))
+            out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, recipe.crf)))
     return out
 
 
 def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes four pairs from single pictures. They are at 512 px if large enough."""
+    """Makes four pairs from single pictures."""
     out: list[Pair] = []
     while len(out) < 4:
         k = int(r.integers(len(faces)))
-        img, side = faces[k].load(), faces[k].px
+        image, side = faces[k].load(), faces[k].px
         if side < 256 and r.random() < 0.7:
             continue
         if r.random() < 0.5:
-            img = np.ascontiguousarray(img[:, ::-1])
-        lut = np.clip(255 * (np.arange(256) / 255) ** np.exp(r.normal(0, 0.12)) * np.exp(r.normal(0, 0.1)), 0, 255)
-        img = np.asarray(cv2.LUT(img, lut.astype(np.uint8)), np.uint8)
+            image = np.ascontiguousarray(image[:, ::-1])
+        table = np.clip(255 * (np.arange(256) / 255) ** np.exp(r.normal(0, 0.12)) * np.exp(r.normal(0, 0.1)), 0, 255)
+        image = np.asarray(cv2.LUT(image, table.astype(np.uint8)), np.uint8)
         m = jitter(similarity(side / 512, 0.0, ((side - 1) / 2, (side - 1) / 2), 512), r, 1.5)
-        seen = img if kind == "clean" else single_image.still(img, r, img.shape[0] / 512)
-        out.append((*cut_pair(img, seen, m), (KINDS.index(kind), side, k, 0.0)))
+        seen = image if kind == "clean" else single_image.still(image, r, image.shape[0] / 512)
+        out.append((*cut_pair(image, seen, m), (KINDS.index(kind), side, k, 0.0)))
     return out
 
 
 def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Makes pairs of one ``kind``, from a film or four pictures."""
+    """Makes pairs of one ``kind`` from a film or from four pictures."""
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
@@ -330,8 +330,8 @@ def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[A
     """Yields arguments, faces, random generator and base path for each missing shard.
 
     Args:
-        p: parser that already has the caller's options.
-        what: name of the items, such as pairs; also the name of the option for their total number.
+        p: parser with the options of the caller.
+        what: plural name of the items, such as pairs. This is also the option for their total number.
         size: number of items per shard.
     """
     p.add_argument("--faces", type=Path, required=True)
@@ -339,7 +339,7 @@ def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[A
     p.add_argument("--worker", type=int, default=0)
     p.add_argument(f"--{what}", type=int, required=True)
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
+    p.add_argument("--held-out", action="store_true", help="use held-out people, for validation")
     a = p.parse_args()
     cv2.setNumThreads(1)
     everyone = load_faces(a.faces)
@@ -355,11 +355,11 @@ def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[A
 
 
 def store(base: Path, meta: list[tuple[int, float, int, float]], **parts: Any) -> None:
-    """Writes the arrays of a shard. Its table comes last and marks it as complete."""
+    """Writes the arrays of a shard. The table is written last and marks the shard as complete."""
     for name, part in parts.items():
-        work = base.with_suffix(f".{name}.tmp.npy")
-        np.save(work, part)
-        work.replace(base.with_suffix(f".{name}.npy"))
+        temporary = base.with_suffix(f".{name}.tmp.npy")
+        np.save(temporary, part)
+        temporary.replace(base.with_suffix(f".{name}.npy"))
     np.save(base.with_suffix(".meta.npy"), np.array(meta, META))
 
 

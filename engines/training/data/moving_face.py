@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 1280, 720
 class Actor:
     """A face that moves smoothly.
 
-    ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``. ``lively`` 0..1: turns, blinks, speech.
+    ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``. ``lively``: amount of expression, 0..1.
     """
 
     image: U8
@@ -62,15 +62,15 @@ class Actor:
         return similarity(self.px / 512 * float(np.exp(self.zoom * t)), float(a), (float(x), float(y)), 512)
 
     def _source(self, scale: float) -> U8:
-        """Returns the picture, area-reduced to about its size on the canvas."""
+        """Returns the picture, area-reduced to about the size on the canvas."""
         side = self.image.shape[0]
-        want = min(side, max(32, int(np.ceil(512 * scale * 1.1 / 8)) * 8))
-        if want not in self.scaled:
-            self.scaled[want] = (
-                self.image if want >= side * 0.97
-                else np.asarray(cv2.resize(self.image, (want, want), interpolation=cv2.INTER_AREA), np.uint8)
+        target = min(side, max(32, int(np.ceil(512 * scale * 1.1 / 8)) * 8))
+        if target not in self.scaled:
+            self.scaled[target] = (
+                self.image if target >= side * 0.97
+                else np.asarray(cv2.resize(self.image, (target, target), interpolation=cv2.INTER_AREA), np.uint8)
             )  # fmt: skip
-        return self.scaled[want]
+        return self.scaled[target]
 
     def _warp(self, t: float) -> F32:
         """Returns the warp at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
@@ -79,43 +79,43 @@ class Actor:
         return bend + self.expressions.field(t) if self.expressions else bend
 
     def origin(self, points: F64, t: float) -> F64:
-        """Maps canvas places to picture places (N×2, pixels of 512). Ignores the motion of lids, irises and lips."""
-        inv = cv2.invertAffineTransform(self.matrix(t))
-        at = apply(np.asarray(inv, np.float64), points)
-        where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
-        bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-        return at + bend + (at[:, ::-1] - 256) * self.shear
+        """Maps canvas positions to picture positions (N×2, pixels of 512). Ignores motion of lids, irises and lips."""
+        inverse = cv2.invertAffineTransform(self.matrix(t))
+        positions = apply(np.asarray(inverse, np.float64), points)
+        field_positions = np.ascontiguousarray(positions[None] * (SIDE / 512), np.float32)
+        bend = cv2.remap(self._warp(t), field_positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+        return positions + bend + (positions[:, ::-1] - 256) * self.shear
 
     def draw(self, canvas: U8, t: float, k: float) -> None:
         """Draws the face at frame ``t`` into ``canvas`` (720p, scaled by ``k``)."""
         m = self.matrix(t) * k
         m[:, 2] += (k - 1) / 2
         scale = float(np.hypot(m[0, 0], m[1, 0]))
-        src = self._source(scale)
+        source = self._source(scale)
         if self.features:
-            src = self.features.shown(src, t)
+            source = self.features.shown(source, t)
         c = m[:, :2] @ np.array([[0, 511, 0, 511], [0, 0, 511, 511]], np.float64) + m[:, 2:]
         x0, y0 = (max(0, int(v)) for v in np.floor(c.min(1)))
         x1, y1 = min(canvas.shape[1], int(np.ceil(c[0].max())) + 1), min(canvas.shape[0], int(np.ceil(c[1].max())) + 1)
         if x1 - x0 < 8 or y1 - y0 < 8:
             return
-        inv = cv2.invertAffineTransform(m)
+        inverse = cv2.invertAffineTransform(m)
         grid = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-        u = np.float32(inv[0, 0]) * grid[1] + np.float32(inv[0, 1]) * grid[0] + np.float32(inv[0, 2])
-        v = np.float32(inv[1, 0]) * grid[1] + np.float32(inv[1, 1]) * grid[0] + np.float32(inv[1, 2])
-        f = self._warp(t)
-        bend = (inv_scaled(inv, 512 / SIDE) @ shift(x0, y0))[:2]
+        u = np.float32(inverse[0, 0]) * grid[1] + np.float32(inverse[0, 1]) * grid[0] + np.float32(inverse[0, 2])
+        v = np.float32(inverse[1, 0]) * grid[1] + np.float32(inverse[1, 1]) * grid[0] + np.float32(inverse[1, 2])
+        warp = self._warp(t)
+        bend = (scale_inverse(inverse, 512 / SIDE) @ shift(x0, y0))[:2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        big = cv2.warpAffine(f, bend, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        displacement = cv2.warpAffine(warp, bend, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         edge = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / 24, 0, 1)
-        q = np.float32(src.shape[0] / 512)
+        ratio = np.float32(source.shape[0] / 512)
         sx, sy = np.float32(self.shear[0]), np.float32(self.shear[1])
-        uu = (u + big[..., 0] + (v - 256) * sx + np.float32(0.5)) * q - np.float32(0.5)
-        vv = (v + big[..., 1] + (u - 256) * sy + np.float32(0.5)) * q - np.float32(0.5)
-        face = cv2.remap(src, uu, vv, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        uu = (u + displacement[..., 0] + (v - 256) * sx + np.float32(0.5)) * ratio - np.float32(0.5)
+        vv = (v + displacement[..., 1] + (u - 256) * sy + np.float32(0.5)) * ratio - np.float32(0.5)
+        face = cv2.remap(source, uu, vv, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         part = canvas[y0:y1, x0:x1]
-        a = (edge * 256).astype(np.uint16)[..., None]
-        part[:] = ((face * a + part * (256 - a)) >> 8).astype(np.uint8)
+        alpha = (edge * 256).astype(np.uint16)[..., None]
+        part[:] = ((face * alpha + part * (256 - alpha)) >> 8).astype(np.uint8)
 
 
 def shift(x: float, y: float) -> F64:
@@ -123,21 +123,21 @@ def shift(x: float, y: float) -> F64:
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
-def inv_scaled(inv: F64, by: float) -> F64:
-    """Returns the 3×3 form of a 2×3 matrix divided by ``by``."""
+def scale_inverse(inv: F64, by: float) -> F64:
+    """Divides a 2×3 matrix by ``by``. Returns the result as 3×3."""
     return np.array([*(inv / by), [0, 0, 1]], np.float64)
 
 
 class Drawn(Protocol):
-    """An object that can be drawn on the canvas: an actor or an obstacle."""
+    """An object that can be drawn on the canvas: an actor or an occluder."""
 
     def draw(self, canvas: U8, t: float, k: float) -> None: ...
 
 
 class Film:
-    """A film of actors on a canvas, with changing light. ``render(t, k)`` returns clean frames.
+    """A film of actors on a canvas, with changing brightness. ``render(t, k)`` returns clean frames.
 
-    ``size``: width and height of the canvas in pixels, both even; ``k`` scales it.
+    ``size``: width and height of the canvas in pixels, both even. ``k`` scales the canvas.
     """
 
     def __init__(self, actors: Sequence[Drawn], backdrop: U8, rng: np.random.Generator,
@@ -156,9 +156,9 @@ class Film:
             size = (round(self.size[0] * k), round(self.size[1] * k))
             self.back[k] = np.asarray(cv2.resize(self.backdrop, size, interpolation=cv2.INTER_AREA), np.uint8)
         canvas = self.back[k].copy()
-        for a in self.actors:
-            a.draw(canvas, t, k)
+        for actor in self.actors:
+            actor.draw(canvas, t, k)
         x = np.arange(256, dtype=np.float64) / 255
         light = self.gain * (1 + self.flick * np.sin(0.5 * t + self.phase))
-        lut = np.clip(255 * np.clip(light * x, 0, 1) ** self.gamma, 0, 255).astype(np.uint8)
-        return np.asarray(cv2.LUT(canvas, lut), np.uint8)
+        table = np.clip(255 * np.clip(light * x, 0, 1) ** self.gamma, 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(canvas, table), np.uint8)

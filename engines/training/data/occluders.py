@@ -10,17 +10,17 @@ from training.data.moving_face import Actor
 
 SIDE = 512
 KINDS = ("plain", "stripes", "speckle", "skin", "dark")
-"""Materials in the evaluation films."""
+"""Materials of the occluders in evaluation films."""
 OUTLINES = ("oval", "fingers", "card")
-"""Outlines; evaluation films use ovals."""
+"""Outlines of occluders. Evaluation films only contain ovals."""
 
 
 class Occluder:
-    """An opaque object that moves roughly with a face. In ``Film.actors``, it comes after its actor.
+    """An opaque object that moves roughly with a face. In ``Film.actors``, it must follow its actor.
 
-    ``share``: about how much of the face's oval is covered. ``kind``: one of ``KINDS`` (plain, striped or speckled, in
-    the colour of skin like fingers, or nearly black with a grid like a microphone); "picture", a corner of the portrait
-    (cloth, hair, background); or "flesh", an enlarged and shaded piece of the cheek, like a hand. ``outline``: one of
+    ``share``: approximate covered share of the face's oval. ``kind``: one of ``KINDS`` (uniform, striped, speckled,
+    skin-coloured like fingers, or nearly black with a grid like a microphone); "picture", a corner of the portrait
+    (cloth, hair, background); or "flesh", an enlarged and shaded part of the cheek, like a hand. ``outline``: one of
     ``OUTLINES`` (an ellipse, two to four parallel fingers, a rectangle).
     """
 
@@ -31,7 +31,7 @@ class Occluder:
         self.drift, self.pace, self.phase = rng.normal(0, 6, 2), rng.uniform(0.05, 0.3), rng.uniform(0, 6.28)
 
     def shift(self, t: float) -> F64:
-        """Returns the object's offset from the face at frame ``t``: (2,), canonical pixels."""
+        """Returns the object's offset from the face at frame ``t``: (x, y), canonical pixels."""
         return self.drift * np.sin(self.pace * t + self.phase)
 
     def cover(self, t: float) -> F32:
@@ -60,29 +60,29 @@ class Occluder:
         part[:] = np.rint(part + alpha * (face.astype(np.float32) - part)).astype(np.uint8)
 
     def _shape(self, share: float, outline: str) -> F32:
-        """Draws the object's shape. It lies to one side of the face's middle and covers ``share`` of the oval."""
+        """Draws the object's opacity. The shape is beside the centre of the face and covers ``share`` of the oval."""
         r = self.rng
         oval = oval_mask(SIDE) > 0.5
         angle = r.uniform(0, 2 * np.pi)
         centre = np.array([256.0, 310.0]) + r.uniform(20, 90) * np.array([np.cos(angle), np.sin(angle)])
-        lean, long = angle + r.normal(0, 0.5), r.uniform(1.1, 3.0)
+        tilt, elongation = angle + r.normal(0, 0.5), r.uniform(1.1, 3.0)
         y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-        u = (x - centre[0]) * np.cos(lean) + (y - centre[1]) * np.sin(lean)
-        v = (y - centre[1]) * np.cos(lean) - (x - centre[0]) * np.sin(lean)
+        u = (x - centre[0]) * np.cos(tilt) + (y - centre[1]) * np.sin(tilt)
+        v = (y - centre[1]) * np.cos(tilt) - (x - centre[0]) * np.sin(tilt)
         if outline == "fingers":
-            apart = r.uniform(40, 75)
+            spacing = r.uniform(40, 75)
             tips = r.normal(-40, 25, int(r.integers(2, 5)))
-            lines = v[..., None] - apart * (np.arange(len(tips)) - (len(tips) - 1) / 2)
+            lines = v[..., None] - spacing * (np.arange(len(tips)) - (len(tips) - 1) / 2)
             distance = np.hypot(np.maximum(0, tips - u[..., None]), lines).min(2)
         elif outline == "card":
-            distance = np.maximum(np.abs(u) / long, np.abs(v))
+            distance = np.maximum(np.abs(u) / elongation, np.abs(v))
         else:
-            # The wobble makes ellipses irregular.
-            turn = np.arctan2(v, u)
-            wobble = 1 + 0.06 * np.sin(3 * turn + r.uniform(0, 6)) + 0.04 * np.sin(5 * turn + r.uniform(0, 6))
-            distance = np.hypot(u / long, v) / wobble
-        inside = np.sort(distance[oval])
-        radius = float(inside[min(len(inside) - 1, int(share * len(inside)))])
+            # The wobble makes the ellipse irregular.
+            phase = np.arctan2(v, u)
+            wobble = 1 + 0.06 * np.sin(3 * phase + r.uniform(0, 6)) + 0.04 * np.sin(5 * phase + r.uniform(0, 6))
+            distance = np.hypot(u / elongation, v) / wobble
+        oval_distances = np.sort(distance[oval])
+        radius = float(oval_distances[min(len(oval_distances) - 1, int(share * len(oval_distances)))])
         return np.clip((radius - distance) / 1.5 + 0.5, 0, 1).astype(np.float32)
 
     def _texture(self) -> U8:
@@ -114,14 +114,14 @@ class Occluder:
         return np.clip(picture, 0, 255).astype(np.uint8)
 
     def _flesh(self) -> U8:
-        """Makes a hand-like texture: enlarges skin of the cheek, relights it, and darkens it towards the outline."""
+        """Makes a hand-like texture: enlarges skin of the cheek, and darkens it towards the outline."""
         r = self.rng
         side = self.actor.image.shape[0]
         skin = self.actor.image[int(0.58 * side) : int(0.70 * side), int(0.32 * side) : int(0.44 * side)]
         skin = cv2.resize(skin, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC).astype(np.float32)
         skin = skin * r.uniform(0.6, 1.25) * r.uniform(0.93, 1.07, 3)
-        inside = cv2.distanceTransform((self.alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-        round_ = 1 - r.uniform(0.1, 0.5) * np.exp(-inside / r.uniform(4, 20))
-        rough = cv2.GaussianBlur(r.standard_normal((SIDE, SIDE)).astype(np.float32), (0, 0), r.uniform(8, 30))
-        folds = 1 + r.uniform(0.0, 0.15) * rough / rough.std()
-        return np.clip(skin * (round_ * folds)[..., None], 0, 255).astype(np.uint8)
+        depth = cv2.distanceTransform((self.alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+        shading = 1 - r.uniform(0.1, 0.5) * np.exp(-depth / r.uniform(4, 20))
+        field = cv2.GaussianBlur(r.standard_normal((SIDE, SIDE)).astype(np.float32), (0, 0), r.uniform(8, 30))
+        folds = 1 + r.uniform(0.0, 0.15) * field / field.std()
+        return np.clip(skin * (shading * folds)[..., None], 0, 255).astype(np.uint8)

@@ -29,9 +29,9 @@ ALLOWED = (
     "GSA/digitalcorps.gsa.gov",
     "angular/angular.io",
 )
-"""Sources with licences that allow shipped weights: public domain, CC0, CC BY, MIT, BSD. No others are read."""
+"""Sources whose licences allow shipping weights: public domain, CC0, CC BY, MIT, BSD. Only these are read."""
 ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "GSA/", "angular/")
-"""Sources added later; `split` ranks only their people who are in no earlier source."""
+"""Sources added later. `split` ignores those of their people who are also in an earlier source."""
 FORBIDDEN_WORDS = ("-nc", "non-commercial", "no licence file", "synthetic")
 HELD_OUT_SHARE = 0.08
 SPLIT_SEED = "rtface-split-1"
@@ -39,7 +39,7 @@ SPLIT_SEED = "rtface-split-1"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """An aligned face picture: side ``px``, ``source`` repository, ``identity`` (normalised name), ``gray`` or not."""
+    """An aligned face picture: side ``px``, ``source`` repository, ``identity`` (normalised name), whether ``gray``."""
 
     path: Path
     px: int
@@ -65,12 +65,12 @@ def _rank(identity: str) -> str:
 
 
 def normalise(name: str) -> str:
-    """Normalises a name, so that identities can be compared: lower-case letters, digits and hyphens."""
+    """Normalises a name to lower-case letters, digits and hyphens, to compare identities."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def load_faces(root: Path) -> list[Face]:
-    """Loads usable faces, sorted. ``root`` has folders ``train`` and ``train_192``, each with a MANIFEST.csv."""
+    """Loads usable faces, sorted. ``root`` contains folders ``train`` and ``train_192``, each with a MANIFEST.csv."""
     faces: list[Face] = []
     for folder in ("train", "train_192"):
         manifest = root / folder / "MANIFEST.csv"
@@ -84,7 +84,7 @@ def load_faces(root: Path) -> list[Face]:
                 path = root / folder / row["file"]
                 faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, row["gray"] == "1"))
     if not faces:
-        raise ValueError(f"no faces under {root}: it needs train/MANIFEST.csv (see the model card)")
+        raise ValueError(f"no faces under {root}: train/MANIFEST.csv is required (see the model card)")
     return sorted(faces, key=lambda f: f.path.name)
 
 
@@ -92,7 +92,7 @@ def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:
     """Splits faces into (training, held-out), by person.
 
     In every source, people are ranked by a hash of their name, and the first 8 % (at least one) are held out. A person
-    held out in one source is held out in all. Sources added later (`ADDED`) never move a person of an earlier source.
+    who is held out in one source is held out in all. Sources added later (`ADDED`) never move people in earlier ones.
     """
     earlier = {f.identity for f in faces if not f.source.startswith(ADDED)}
     people: dict[str, set[str]] = defaultdict(set)
@@ -110,7 +110,7 @@ TUNING_PEOPLE = 20
 
 
 def tuning_people(faces: list[Face]) -> set[str]:
-    """Returns people of the training split on whom thresholds are tuned. Networks for coded video must not see them."""
+    """Returns people of the training split on whom thresholds are tuned. Networks for coded films must not see them."""
     people = {f.identity for f in split(faces)[0] if f.px >= 384 and not f.gray}
     ranked = sorted(people, key=lambda p: hashlib.sha256(f"rtface-native-tuning:{p}".encode()).hexdigest())
     return set(ranked[:TUNING_PEOPLE])

@@ -18,9 +18,9 @@ CLEAN = KINDS.index("clean")
 
 
 class Shards:
-    """All shards of a folder, memory-mapped. ``refresh`` adds new ones.
+    """All shards of a folder, memory-mapped. ``refresh`` adds new shards.
 
-    ``index``: shard and row of each item; ``kinds``: kind of each item; ``shards``: each shard's arrays ``parts``.
+    ``index``: shard and row of each item. ``kinds``: kind of each item. ``shards``: arrays ``parts`` of each shard.
     """
 
     def __init__(self, root: Path, parts: tuple[str, ...], min_px: float = 0.0) -> None:
@@ -32,18 +32,18 @@ class Shards:
         self.refresh()
 
     def refresh(self) -> int:
-        """Adds shards that are new in the folder. Returns the total number of items."""
+        """Adds new shards of the folder. Returns the total number of items."""
         for path in sorted(self.root.glob("*.meta.npy")):
             name = path.name.removesuffix(".meta.npy")
             if name in self.names:
                 continue
             meta = np.load(path)
-            good = np.flatnonzero(meta["px"] >= self.min_px)
-            rows = np.stack([np.full(len(good), len(self.shards)), good], 1)
+            usable = np.flatnonzero(meta["px"] >= self.min_px)
+            rows = np.stack([np.full(len(usable), len(self.shards)), usable], 1)
             self.shards.append([np.load(self.root / f"{name}.{part}.npy", mmap_mode="r") for part in self.parts])
             self.names.append(name)
             self.index = np.concatenate([self.index, rows])
-            self.kinds = np.concatenate([self.kinds, meta["kind"][good]])
+            self.kinds = np.concatenate([self.kinds, meta["kind"][usable]])
         return len(self.index)
 
     def draw(self, rng: np.random.Generator) -> int:
@@ -63,16 +63,16 @@ class Pairs(Shards):
         return self.shards[shard][0][row]
 
     def batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        """Returns the pairs of these numbers as (truth, input): float32 N×3×h×w, 0..1."""
-        both = torch.from_numpy(np.stack([self.get(i) for i in numbers])).permute(0, 1, 4, 2, 3).float() / 255
-        return both[:, 0], both[:, 1]
+        """Returns the pairs ``numbers`` as (truth, input): float32 N×3×h×w, 0..1."""
+        pairs = torch.from_numpy(np.stack([self.get(i) for i in numbers])).permute(0, 1, 4, 2, 3).float() / 255
+        return pairs[:, 0], pairs[:, 1]
 
 
 class Stream:
     """Endless seeded batches (truth, input, is_clean), prepared in a thread.
 
-    Half of the pairs are mirrored. In a share of them, the input is the truth with almost no noise, so that networks
-    learn to leave clean faces alone.
+    Half of the pairs are mirrored. In a share ``clean_share``, the input is the truth with almost no noise, so that
+    networks learn not to change clean faces.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Stream:
         self.queue: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(ahead)
         threading.Thread(target=self._fill, daemon=True).start()
 
-    def _one(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _make_batch(self) -> tuple[Tensor, Tensor, Tensor]:
         r = self.rng
         numbers = [self.pairs.draw(r) for _ in range(self.size)]
         truth, seen = self.pairs.batch(numbers)
@@ -105,7 +105,7 @@ class Stream:
 
     def _fill(self) -> None:
         while True:
-            self.queue.put(self._one())
+            self.queue.put(self._make_batch())
 
     def __next__(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.queue.get()

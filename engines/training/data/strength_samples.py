@@ -1,13 +1,13 @@
-"""Measures the best correction strengths, from which `rtface.analysis.treatment.predicted` is fitted.
+"""Measures the best correction strengths, to which `rtface.analysis.treatment.predicted` is fitted.
 
 ``python -m training.data.strength_samples --faces DIR --out strength.json --films 300``
 
-Films are made as in ``training.data.coded_pairs``. They pass the first stage (the shipped network, scaled as in a run)
-and, through ``rtface.Enhancer``, the engine with all shaping at full strength. For a crop c after the first stage, the
-engine's correction d and the truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds
-these products, the products for the first stage at full strength, and the predictors: the analysis, the errors that the
-network expects, the quantiser step, and the face's width. Only tuning people are used, because the network was trained
-on the other people and would look too good on them.
+Films are made as in ``training.data.coded_pairs``. The first stage (the shipped network, scaled as in a run) processes
+them, and then, through ``rtface.Enhancer``, the engine with all shaping at full strength. For a crop c after the first
+stage, the engine's correction d and the truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each
+row contains these products, the products for the first stage at full strength, and the predictors: the analysis, the
+errors that the network predicts, the quantiser step, and the face's width. Only tuning people are used, because the
+network was trained on all other people, so its results for them are too good.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces, split, tuning_people
 from training.evaluation.truths import FACE_BOX
 
-SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
+SIDE, FRAMES, MEASURED = 352, 8, (4, 7)
 ENLARGED_SHARE = 0.35
 """Share of films that are enlarged after coding."""
 ENGINES = ("rtface-m", "rtface-s")
 MAX_SMALL_PX = 150.0
-"""Maximum face width for the small engine, pixels."""
+"""Maximum face width in pixels for rtface-s."""
 
 
 def view_of(image: U8) -> View:
@@ -54,15 +54,15 @@ def view_of(image: U8) -> View:
     return CpuDevice().view(frame)
 
 
-def products(mask: F32, d: F32, wanted: F32) -> list[float]:
+def products(mask: F32, d: F32, target: F32) -> list[float]:
     """Computes ⟨d, w⟩, ⟨d, d⟩ and ⟨w, w⟩ under a mask."""
-    return [float((mask * a * b).sum()) for a, b in ((d, wanted), (d, d), (wanted, wanted))]
+    return [float((mask * a * b).sum()) for a, b in ((d, target), (d, d), (target, target))]
 
 
 def rows(
     number: int, face: Portrait, network: CodedNetwork, engines: dict[str, Any], r: np.random.Generator
 ) -> list[Any]:
-    """Makes a film and measures its rows. There is one for each engine and measured frame."""
+    """Makes a film. Measures one row for each engine and measured frame."""
     enlarged = bool(r.uniform() < ENLARGED_SHARE)
     px = float(np.exp(r.uniform(*np.log((50, 260) if enlarged else (30, 200)))))
     scale = px / ((FACE_BOX[2] - FACE_BOX[0]) * 512)
@@ -71,18 +71,18 @@ def rows(
     places = [(SIDE / 2 + x, SIDE / 2 + y, float(a), float(np.exp(z))) for x, y, a, z in path]
     image = change_tones(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
     truths = render(image, scale, places, SIDE)
-    truths, given, coding = coded_pairs.before_coding(truths, r)
-    seen = (coded_pairs.enlarged_after if enlarged else lambda i, c, _: coded_pairs.coded(i, c))(given, coding, r)
+    truths, inputs, coding = coded_pairs.before_coding(truths, r)
+    seen = (coded_pairs.enlarged_after if enlarged else lambda i, c, _: coded_pairs.coded(i, c))(inputs, coding, r)
     if len(seen) != FRAMES:
         return []
-    hidden = bool(r.uniform() < 0.3)
-    answers: list[tuple[F32, F32, F32]] = []
+    steps_hidden = bool(r.uniform() < 0.3)
+    outputs: list[tuple[F32, F32, F32]] = []
     for shown, steps in seen:
-        visible_steps = None if hidden or not np.isfinite(steps).all() else steps
+        visible_steps = None if steps_hidden or not np.isfinite(steps).all() else steps
         change, errors = network(shown, visible_steps)
         change = 255 * change.transpose(1, 2, 0)
-        answers.append((change, shown + INSIDE * change, errors.copy()))
-    cleaned = [np.clip(c + r.uniform(0, 1, c.shape), 0, 255.99).astype(np.uint8) for _, c, _ in answers]
+        outputs.append((change, shown + INSIDE * change, errors.copy()))
+    cleaned = [np.clip(c + r.uniform(0, 1, c.shape), 0, 255.99).astype(np.uint8) for _, c, _ in outputs]
     matrices = [similarity(scale * zoom, angle, (x, y), 512) for x, y, angle, zoom in places]
     samples: list[Any] = []
     for name, engine in engines.items():
@@ -90,15 +90,19 @@ def rows(
             continue
         engine.reset()
         shown = [engine(c, faces=[apply(m, TEMPLATE_512) + 0.5]) for c, m in zip(cleaned, matrices, strict=True)]
-        for k in JUDGED:
+        for k in MEASURED:
             mask = np.asarray(cv2.warpAffine(oval_mask(512), matrices[k], (SIDE, SIDE)), np.float32)
             cells = cv2.resize(mask, (SIDE // CELL, SIDE // CELL), interpolation=cv2.INTER_AREA)
             corners = apply(matrices[k], 512 * np.array(FACE_BOX).reshape(2, 2))
             box = np.concatenate([corners.min(0), corners.max(0)])
             points = apply(matrices[k], TEMPLATE_512) + 0.5
-            before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][2])
+            before, after = (float((cells * e).sum() / cells.sum()) for e in outputs[k][2])
             steps = seen[k][1]
-            step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
+            step = (
+                0.0
+                if steps_hidden or not np.isfinite(steps).all()
+                else float(2 ** ((cells * steps).sum() / cells.sum()))
+            )
             analysis = asdict(analyze_face(view_of(seen[k][0]), Face(1, box, points)))
             coded = {"compression": compression_of(step)} if step else {}
             truth, clean = truths[k].astype(np.float32), cleaned[k].astype(np.float32)
@@ -108,7 +112,7 @@ def rows(
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
                 "analysis": analysis | coded | {"error": before, "remaining": after, "step": step},
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
-                "first_products": products(mask[..., None], answers[k][0], truth - raw),
+                "first_products": products(mask[..., None], outputs[k][0], truth - raw),
             })  # fmt: skip
     return samples
 

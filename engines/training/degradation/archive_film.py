@@ -1,8 +1,8 @@
-"""Ages film and tape: grain, scratches, dirt, flicker, copies, fields, tape.
+"""Simulates ageing of film and tape: grain, scratches, dirt, flicker, prints, interlacing.
 
-Frames are uint8 H×W×3 RGB at the resolution of film or tape (480 to 576 lines). Sizes are in their pixels, strengths in
-code values (0..255). Effects over time are seeded objects, which process frames ``t`` in any order. The effects of tape
-on single frames (colour bleeding, ringing, line jitter) are in ``single_image``.
+Frames are uint8 H×W×3 RGB at the resolution of film or tape (480 to 576 lines). Sizes are in pixels of these frames,
+strengths in code values (0..255). Effects that vary over time are seeded objects; they can process frames ``t`` in any
+order. The effects of tape on single frames (colour bleeding, ringing, line jitter) are in ``single_image``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def monochrome(frame: U8) -> U8:
 def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -> U8:
     """Adds film grain of ``sigma`` code values in mid-grey.
 
-    Grains are about ``size`` pixels wide (1..3). If they cover a share u of the film, variance is proportional to
+    Grains are about ``size`` pixels wide (1..3). Where grains cover a share u of the film, variance is proportional to
     u·(1 - u): largest in mid-tones, zero in black and white (Newson et al., A Stochastic Film Grain Model for
     Resolution-Independent Rendering, 2017). ``colour`` 0..1: share of the variance that differs between colour layers.
     """
@@ -50,20 +50,20 @@ def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -
 
 
 class Scratches:
-    """Thin vertical scratches, light or dark: ``count`` in 40 frames. Each lasts 4 to 30 frames and drifts."""
+    """Thin vertical scratches, light or dark: ``count`` in 40 frames. A scratch lasts 4 to 30 frames and sways."""
 
     def __init__(self, count: int, strength: float, rng: Rng) -> None:
         self.count, self.seed = count, int(rng.integers(2**31))
-        self.start, self.life = rng.integers(0, PERIOD, count), rng.integers(4, 31, count)
-        self.place, self.lean = rng.uniform(0, 1, count), rng.normal(0, 1.2, count)
+        self.start, self.duration = rng.integers(0, PERIOD, count), rng.integers(4, 31, count)
+        self.left, self.slope = rng.uniform(0, 1, count), rng.normal(0, 1.2, count)
         self.width = rng.uniform(0.45, 1.1, count)
         self.strength = strength * rng.uniform(0.4, 1.0, count) * np.where(rng.random(count) < 0.6, 1, -1)
-        self.sway, self.pace = rng.uniform(1, 5, count), rng.uniform(0.05, 0.25, count)
-        self.top, self.long = rng.uniform(-1.5, 0.5, count), rng.uniform(0.8, 3.0, count)
+        self.sway, self.rate = rng.uniform(1, 5, count), rng.uniform(0.05, 0.25, count)
+        self.top, self.length = rng.uniform(-1.5, 0.5, count), rng.uniform(0.8, 3.0, count)
 
     def at(self, t: int) -> list[int]:
         """Lists scratches that are visible at frame ``t``."""
-        return [int(k) for k in np.flatnonzero((t - self.start) % PERIOD < self.life)]
+        return [int(k) for k in np.flatnonzero((t - self.start) % PERIOD < self.duration)]
 
     def __call__(self, frame: U8, t: int) -> U8:
         h, w = frame.shape[:2]
@@ -71,26 +71,26 @@ class Scratches:
         for k in self.at(t):
             r = np.random.default_rng([self.seed, k, t])
             y = np.arange(h, dtype=np.float32) / h
-            # Film moves past the scratching object: between frames, a scratch changes its depth, but not its place.
-            deep = np.asarray(cv2.resize(r.uniform(0.3, 1, (9, 1)), (1, h), interpolation=cv2.INTER_CUBIC))[:, 0]
-            deep = deep * np.clip((y - self.top[k]) * 8, 0, 1) * np.clip((self.top[k] + self.long[k] - y) * 8, 0, 1)
-            x = self.place[k] * w + self.sway[k] * np.sin(self.pace[k] * t + k) + r.normal(0, 0.15) + self.lean[k] * y
+            # The scratching object is fixed and the film moves, so a scratch stays in place, but its depth changes.
+            depth = np.asarray(cv2.resize(r.uniform(0.3, 1, (9, 1)), (1, h), interpolation=cv2.INTER_CUBIC))[:, 0]
+            depth = depth * np.clip((y - self.top[k]) * 8, 0, 1) * np.clip((self.top[k] + self.length[k] - y) * 8, 0, 1)
+            x = self.left[k] * w + self.sway[k] * np.sin(self.rate[k] * t + k) + r.normal(0, 0.15) + self.slope[k] * y
             columns = np.arange(int(x.min()) - 4, int(x.max()) + 6)
             columns = columns[(columns >= 0) & (columns < w)]
             profile = np.exp(-0.5 * ((columns[None] - x[:, None]) / self.width[k]) ** 2)
-            out[:, columns] += (self.strength[k] * deep[:, None] * profile)[..., None].astype(np.float32)
+            out[:, columns] += (self.strength[k] * depth[:, None] * profile)[..., None].astype(np.float32)
         return rounded(out)
 
 
 class Dust:
-    """Specks and hairs. Each is on one frame only; ``density`` is their mean number per frame.
+    """Specks and hairs. Each is in one frame only; ``density`` is the mean number per frame.
 
     Sizes are 0.6 to 3 px. Dirt on the print is dark; dirt on the negative is light.
     """
 
     def __init__(self, density: float, rng: Rng) -> None:
         self.density, self.seed = density, int(rng.integers(2**31))
-        self.light = rng.uniform(0.1, 0.7)
+        self.light_share = rng.uniform(0.1, 0.7)
 
     def __call__(self, frame: U8, t: int) -> U8:
         r = np.random.default_rng([self.seed, t])
@@ -103,22 +103,23 @@ class Dust:
                 line = 320 + np.cumsum(r.normal(0, 14, (14, 2)) + 16 * np.array([np.cos(turn[0]), np.sin(turn[0])]), 0)
                 cv2.polylines(mask, [(line - line.mean(0) + 320).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
             else:
-                size = 16 * np.exp(r.uniform(np.log(0.6), np.log(3.0))) * r.uniform(0.6, 1.3, 9)
-                speck = 320 + size[:, None] * np.stack([np.cos(turn) * r.uniform(0.7, 1.6), np.sin(turn)], 1)
+                radii = 16 * np.exp(r.uniform(np.log(0.6), np.log(3.0))) * r.uniform(0.6, 1.3, 9)
+                speck = 320 + radii[:, None] * np.stack([np.cos(turn) * r.uniform(0.7, 1.6), np.sin(turn)], 1)
                 cv2.fillPoly(mask, [speck.astype(np.int32)], 255, cv2.LINE_AA, 4)
             x, y = int(r.integers(-20, w - 20)), int(r.integers(-20, h - 20))
             x0, y0, x1, y1 = max(0, x), max(0, y), min(w, x + 40), min(h, y + 40)
-            opaque = cv2.GaussianBlur(mask, (0, 0), 0.5)[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32)
-            ink = r.uniform(190, 245) if r.random() < self.light else r.uniform(5, 60)
+            opacity = cv2.GaussianBlur(mask, (0, 0), 0.5)[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32)
+            level = r.uniform(190, 245) if r.random() < self.light_share else r.uniform(5, 60)
             part = out[y0:y1, x0:x1]
-            part += (np.float32(ink) - part) * opaque * np.float32(r.uniform(0.4, 0.95) / 255)
+            part += (np.float32(level) - part) * opacity * np.float32(r.uniform(0.4, 0.95) / 255)
         return rounded(out)
 
 
 class Flicker:
-    """Random changes of light from frame to frame. ``amount``: standard deviation of the gain (0.02: mild).
+    """Random changes of brightness between frames. ``amount``: standard deviation of the gain (0.02: mild).
 
-    The light also varies across the picture, by a third of ``amount``. Offsets are 2.5 code values per 0.1 of gain.
+    The gain also varies across the picture, by a third of ``amount``. An independent random offset is added (standard
+    deviation: 25 code values × ``amount``).
     """
 
     def __init__(self, amount: float, rng: Rng) -> None:
@@ -133,15 +134,15 @@ class Flicker:
 
 
 def fade(frame: U8, contrast: float, lift: float) -> U8:
-    """Scales contrast about mid-grey by ``contrast`` (0..1). Adds ``lift`` code values to black, but none to white."""
+    """Scales contrast about mid-grey by ``contrast`` (0..1). Also adds ``lift`` code values to black, 0 to white."""
     x = np.arange(256, dtype=np.float32)
     y = 127.5 + contrast * (x - 127.5) + lift * (1 - x / 255)
     table = rounded(np.asarray(y, np.float32))
     return np.asarray(cv2.LUT(frame, table), np.uint8)
 
 
-def print_loss(frame: U8, sigma: float, contrast: float, lift: float = 0.0) -> U8:
-    """Imitates the copying of a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
+def degrade_print(frame: U8, sigma: float, contrast: float, lift: float = 0.0) -> U8:
+    """Simulates a copy of a print: a Gaussian blur of ``sigma`` pixels, then ``fade``."""
     if sigma > 0:
         frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8)
     return fade(frame, contrast, lift)
@@ -155,27 +156,28 @@ def comb(frame: U8, later: U8) -> U8:
 
 
 def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
-    """Blends two fields as a simple deinterlacer does. ``share`` (0..1): weight of ``later``."""
+    """Blends two fields like a simple deinterlacer. ``share`` (0..1): weight of ``later``."""
     return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
 
 
 def bob(frame: U8, double: bool) -> U8:
     """Keeps one field. Repeats its lines if ``double``; otherwise interpolates the missing ones.
 
-    An interlaced camera sums pairs of lines, so the field has the picture's position. The offset of the other field by
-    one line is ignored: nobody could tell which field it is, and the truth would lie between the two.
+    Like an interlaced camera, averages pairs of lines. The one-line offset between fields is ignored, because the input
+    does not reveal which field was kept.
     """
     h, w = frame.shape[:2]
     field = cv2.resize(frame, (w, h // 2), interpolation=cv2.INTER_AREA)
-    how = cv2.INTER_NEAREST if double else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(field, (w, h), interpolation=how), np.uint8)
+    interpolation = cv2.INTER_NEAREST if double else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(field, (w, h), interpolation=interpolation), np.uint8)
 
 
 @dataclass(frozen=True)
 class Archive:
     """Parameters of an aged film. 0 or "none" disables an effect.
 
-    ``lines``: height in pixels; ``half``: frames between the two fields; ``fields``: none, comb, blend, bob, double.
+    ``lines``: height in pixels. ``fields``: none, comb, blend, bob, double. ``half``: time between the two fields, in
+    frames. ``bleed``, ``ring``: arguments of `single_image.chroma_bleed` and `ringing`.
     """
 
     medium: str
@@ -201,15 +203,15 @@ def draw_archive(r: Rng) -> Archive:
     medium = str(r.choice(["35 mm", "16 mm", "tape", "vhs"], p=(0.25, 0.3, 0.2, 0.25)))
     lines = int(r.choice([480, 540, 576]))
     if medium in ("35 mm", "16 mm"):
-        small = medium == "16 mm"
-        scratched, dirty, loss = r.random() < (0.6 if small else 0.45), r.random() < 0.6, r.random() < 0.5
+        is_16_mm = medium == "16 mm"
+        has_scratches, has_dust, is_copy = r.random() < (0.6 if is_16_mm else 0.45), r.random() < 0.6, r.random() < 0.5
         return Archive(
             medium, lines, mono=bool(r.random() < 0.4),
-            soft=r.uniform(0.3, 1.3 if small else 0.9) if loss else 0.0,
-            contrast=r.uniform(0.82, 1.0) if loss else 1.0, lift=r.uniform(0, 14) if loss else 0.0,
-            grain=(r.uniform(3, 9), r.uniform(1.2, 2.8)) if small else (r.uniform(1.5, 6), r.uniform(1.0, 1.8)),
-            scratches=(int(r.integers(6, 27)), r.uniform(30, 90)) if scratched else (0, 0.0),
-            dust=r.uniform(2, 16) if dirty else 0.0, flicker=abs(r.normal(0, 0.02)),
+            soft=r.uniform(0.3, 1.3 if is_16_mm else 0.9) if is_copy else 0.0,
+            contrast=r.uniform(0.82, 1.0) if is_copy else 1.0, lift=r.uniform(0, 14) if is_copy else 0.0,
+            grain=(r.uniform(3, 9), r.uniform(1.2, 2.8)) if is_16_mm else (r.uniform(1.5, 6), r.uniform(1.0, 1.8)),
+            scratches=(int(r.integers(6, 27)), r.uniform(30, 90)) if has_scratches else (0, 0.0),
+            dust=r.uniform(2, 16) if has_dust else 0.0, flicker=abs(r.normal(0, 0.02)),
         )  # fmt: skip
     vhs = medium == "vhs"
     fields = str(r.choice(["none", "comb", "blend", "bob", "double"], p=(0.25, 0.25, 0.25, 0.15, 0.1)))
@@ -225,7 +227,7 @@ def draw_archive(r: Rng) -> Archive:
 
 
 class Ageing:
-    """An aged film. Gives its degraded frames, and the truth for each of them."""
+    """An aged film. Renders degraded frames, and the truth for each frame."""
 
     def __init__(self, archive: Archive, rng: Rng) -> None:
         self.archive, self.seed = archive, int(rng.integers(2**31))
@@ -237,10 +239,10 @@ class Ageing:
         return self.flicker(fade(frame, self.archive.contrast, self.archive.lift), t)
 
     def truth(self, frame: U8, t: int) -> U8:
-        """Returns the clean frame in the light of frame ``t``. It is grey if the film is.
+        """Returns the clean frame with the brightness of frame ``t``. It is monochrome if the film is monochrome.
 
-        A run's colour lock preserves low frequencies, so the network cannot correct this light. If the truth had other
-        light, its error would dominate the loss.
+        A run's colour lock preserves low frequencies, so networks cannot correct fading and flicker. If the truth did
+        not have them, this uncorrectable error would dominate the loss.
         """
         if self.archive.mono:
             frame = monochrome(frame)
@@ -250,7 +252,7 @@ class Ageing:
         return rounded(frame + cv2.resize(cv2.GaussianBlur(small, (0, 0), 0.8), (w, h), interpolation=cv2.INTER_LINEAR))
 
     def __call__(self, shoot: Callable[[float], U8], t: int) -> U8:
-        """Renders the aged frame ``t``. ``shoot`` returns the clean picture, for an offset from ``t`` in frames."""
+        """Renders the aged frame ``t``. ``shoot(offset)`` returns the clean frame at ``t`` + ``offset`` frames."""
         a, r = self.archive, np.random.default_rng([self.seed, t])
         if a.fields in ("comb", "blend"):
             frame = (comb if a.fields == "comb" else blend)(shoot(-a.half / 2), shoot(a.half / 2))
@@ -258,7 +260,7 @@ class Ageing:
             frame = bob(shoot(0.0), a.fields == "double")
         else:
             frame = shoot(0.0)
-        frame = self.flicker(print_loss(monochrome(frame) if a.mono else frame, a.soft, a.contrast, a.lift), t)
+        frame = self.flicker(degrade_print(monochrome(frame) if a.mono else frame, a.soft, a.contrast, a.lift), t)
         if a.grain[0] > 0:
             frame = grain(frame, *a.grain, r, 0.0 if a.mono else 0.3)
         frame = self.dust(self.scratches(frame, t), t)

@@ -1,7 +1,7 @@
-"""Encodes films and stills at their own size, by named levels.
+"""Encodes films and stills at their original size, by named levels.
 
 A level is named ``CODING/QUALITY``, such as ``h264/27``, ``vp8/200k`` or ``jpeg/70``; `LEVELS` lists the codings.
-Before encoding, frames get sensor noise. Its σ matches the quality (`NOISE`), unless the name gives another one in code
+Before encoding, sensor noise is added. Its σ depends on the quality (`NOISE`), unless the name contains a σ in code
 values, as in ``h264/27+n0``.
 
     data = io.BytesIO()
@@ -29,7 +29,7 @@ from training.degradation.ycbcr import from_rgb, shown
 
 FPS = 25
 NOISE = {18: 0, 20: 0, 22: 1, 27: 2, 31: 3, 34: 2, 36: 3, 37: 3}
-"""crf of H.264 → σ of the coded noise, code values; others use the next lower crf."""
+"""crf of H.264 → σ of the noise in code values. For any other crf, the next lower entry is used."""
 _LIMITED, _BT601 = 1, 6
 
 
@@ -39,15 +39,15 @@ class Level:
 
     Attributes:
         name: name of the level, see `level`.
-        encoder: FFmpeg's name of the encoder; "jpeg" for stills.
+        encoder: FFmpeg encoder; "jpeg" for stills.
         options: options of the encoder.
-        suffix: suffix of the file, which selects the container.
+        suffix: file suffix, which selects the container.
         pixels: pixel format of the encoded frames.
         sigma: σ of the noise added before encoding, in code values.
-        bit_rate: bits per second; 0 for encoding by quality.
+        bit_rate: bits per second; 0: encodes with constant quality.
         quality: JPEG quality of stills.
-        first: another level, by which frames are encoded and decoded before this one; None for none.
-        reduced: factor by which frames are reduced (by area) before `first` and enlarged (cubic) after it.
+        first: another level with which frames are encoded and decoded before; None: only this level.
+        reduced: factor by which frames are reduced (by area) before `first`, and enlarged (cubic) afterwards.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Level:
 
     @property
     def siting(self) -> str:
-        """Chroma siting that the coding usually has: "left" or "center"."""
+        """Usual chroma siting of the coding: "left" or "center"."""
         return "center" if self.encoder in ("libvpx", "jpeg") else "left"
 
 
@@ -89,8 +89,8 @@ _RATED: dict[str, tuple[str, dict[str, str], str]] = {
 """Coding → encoder, its options, and file suffix."""
 
 
-def _rated(name: str, quality: str) -> Level:
-    """Builds a level from a crf or bit rate (300k)."""
+def _rated_level(name: str, quality: str) -> Level:
+    """Builds a level from a crf (27) or a bit rate (300k)."""
     encoder, options, suffix = _RATED[name.partition("/")[0]]
     if not quality.endswith("k"):
         sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0
@@ -99,45 +99,45 @@ def _rated(name: str, quality: str) -> Level:
     return Level(name, encoder, options | limits, suffix, sigma=3.0, bit_rate=1000 * int(quality[:-1]))
 
 
-def _mpeg2(name: str, quality: str) -> Level:
+def _mpeg2_level(name: str, quality: str) -> Level:
     options = {"qmin": f"{int(quality)}", "qmax": f"{int(quality)}"}
     return Level(name, "mpeg2video", options, ".ts", sigma=1.0 if int(quality) < 10 else 2.0)
 
 
-def _twice(name: str, quality: str) -> Level:
+def _twice_level(name: str, quality: str) -> Level:
     first, second = quality.split("-")
     return replace(level(f"h264/{second}+n0"), name=name, first=level(f"h264/{first}"))
 
 
-def _call(crf: str, sigma: float) -> Callable[[str, str], Level]:
+def _call_builder(crf: str, sigma: float) -> Callable[[str, str], Level]:
     def make(name: str, quality: str) -> Level:
         small = replace(level(f"h264-call/{crf}"), sigma=sigma)
-        return replace(_clean(name, "0"), pixels="yuv444p", first=small, reduced=int(quality))
+        return replace(_clean_level(name, "0"), pixels="yuv444p", first=small, reduced=int(quality))
 
     return make
 
 
-def _jpeg(name: str, quality: str) -> Level:
+def _jpeg_level(name: str, quality: str) -> Level:
     return Level(name, "jpeg", suffix=".jpg", quality=int(quality))
 
 
-def _clean(name: str, quality: str) -> Level:
+def _clean_level(name: str, quality: str) -> Level:
     return Level(name, "ffv1", {"level": "3", "g": "1"}, ".mkv", sigma=float(quality))
 
 
 LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
-    "h264": (_rated, "crf, or bit rate as in 300k: libx264 veryfast"),
-    "h264-call": (_rated, "the same, veryfast zerolatency: as calls are coded"),
-    "hevc": (_rated, "crf or bit rate: libx265 veryfast"),
-    "vp8": (_rated, "bit rate: libvpx in real time"),
-    "mpeg2": (_mpeg2, "quantiser scale 1 to 31"),
-    "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
-    "call": (_call("31", 3.0), "reduction, as in call/2: a call at a half of the size, enlarged"),
-    "heavy": (_call("33", 6.0), "reduction, as in heavy/4: the same with more noise and fewer bits"),
-    "jpeg": (_jpeg, "quality 1 to 100, a still"),
-    "clean": (_clean, "σ of noise in code values: FFV1, not damaged by coding"),
+    "h264": (_rated_level, "crf, or bit rate such as 300k: libx264 veryfast"),
+    "h264-call": (_rated_level, "the same: libx264 veryfast zerolatency, as in calls"),
+    "hevc": (_rated_level, "crf or bit rate: libx265 veryfast"),
+    "vp8": (_rated_level, "bit rate: libvpx realtime"),
+    "mpeg2": (_mpeg2_level, "quantiser scale 1 to 31"),
+    "twice": (_twice_level, "two crf: 27-23 is h264/27, decoded and encoded again as h264/23"),
+    "call": (_call_builder("31", 3.0), "reduction factor: call/2 is a call at half the size, enlarged"),
+    "heavy": (_call_builder("33", 6.0), "reduction factor: the same with more noise and fewer bits"),
+    "jpeg": (_jpeg_level, "quality 1 to 100: a still"),
+    "clean": (_clean_level, "σ of noise in code values: FFV1, lossless"),
 }
-"""Coding → builder of its levels, and meaning of the quality."""
+"""Coding → builder of the levels, and description of the quality."""
 
 
 def level(name: str) -> Level:
@@ -150,14 +150,14 @@ def level(name: str) -> Level:
     coding = match[1] if match else ""
     if not match or coding not in LEVELS:
         raise ValueError(
-            f"no such level: {name}; levels are CODING/QUALITY with one of "
+            f"no such level: {name}; a level is CODING/QUALITY with one of these codings: "
             + "; ".join(f"{n} ({text})" for n, (_, text) in LEVELS.items())
         )
     build, text = LEVELS[coding]
     try:
         parsed = build(name, match[2])
     except (KeyError, ValueError):
-        raise ValueError(f"no such level: {name}; {coding} takes {text}") from None
+        raise ValueError(f"no such level: {name}; the quality of {coding} is: {text}") from None
     return replace(parsed, sigma=float(match[3])) if match[3] else parsed
 
 
@@ -169,18 +169,18 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
 
     Args:
         frames: frames of one size, uint8 H×W×3 RGB. Sides must be even.
-        target: path, or file in memory; the latter is rewound at the end.
+        target: path, or file object, which is rewound at the end.
         seed: seed of the noise.
     """
     rng = np.random.default_rng(seed)
     if how.first:
         frames = list(frames)
         height, width = frames[0].shape[:2]
-        frames = coded_frames(_resized(frames, (width // how.reduced, height // how.reduced)), how.first, seed)
-        frames = _resized(frames, (width, height))
+        frames = coded_frames(_resize(frames, (width // how.reduced, height // how.reduced)), how.first, seed)
+        frames = _resize(frames, (width, height))
     noisy = (single_image.noise(f, how.sigma, rng, 0, 0.3) for f in frames)
     if how.still:
-        data = _encoded(next(noisy), how)
+        data = _encode_jpeg(next(noisy), how)
         _ = target.write_bytes(data) if isinstance(target, Path) else target.write(data)
     else:
         _write(noisy, how, target)
@@ -188,13 +188,13 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
         target.seek(0)
 
 
-def _resized(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
-    """Resizes frames: by area to a smaller size, by cubic interpolation to a larger one."""
+def _resize(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
+    """Resizes frames. Reduces by area, and enlarges by cubic interpolation."""
     out: list[U8] = []
     for frame in frames:
-        how = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC
+        mode = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC
         out.append(
-            np.asarray(frame if size == frame.shape[1::-1] else cv2.resize(frame, size, interpolation=how), np.uint8)
+            np.asarray(frame if size == frame.shape[1::-1] else cv2.resize(frame, size, interpolation=mode), np.uint8)
         )
     return out
 
@@ -206,7 +206,7 @@ def coded_frames(frames: Iterable[U8], how: Level, seed: int | Sequence[int] = 0
     return list(decoded(data, how.siting))
 
 
-def _encoded(image: U8, how: Level) -> bytes:
+def _encode_jpeg(image: U8, how: Level) -> bytes:
     flags = [cv2.IMWRITE_JPEG_QUALITY, how.quality]
     return cv2.imencode(how.suffix, np.ascontiguousarray(image[:, :, ::-1]), flags)[1].tobytes()
 
@@ -235,7 +235,7 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
 
 
 def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
-    """Decodes a film or still to uint8 H×W×3 RGB by colour tags. ``siting``: position of the chroma, see
+    """Decodes a film or still to uint8 H×W×3 RGB by colour tags. ``siting``: position of the chroma samples, see
     `Level.siting`."""
     with av.open(str(source) if isinstance(source, Path) else source) as film:
         film.streams.video[0].thread_count = 1

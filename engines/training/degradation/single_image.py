@@ -1,6 +1,6 @@
-"""Degrades single images: ISP noise, blur, low light, JPEG, pixelation, tape.
+"""Degrades single images: camera noise, blur, low light, JPEG, pixelation, tape.
 
-All functions take and return uint8 H×W×3 RGB, and draw from the given generator.
+Images are uint8 H×W×3 RGB. Random values come from the ``rng`` argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _BANK: dict[int, F32] = {}
 
 
 def _bank(blur: int) -> F32:
-    """Returns noise of variance 1: white, or blurred as by a camera's ISP. ``blur``: radius in thirds of a pixel."""
+    """Returns noise of variance 1: white, or blurred as in cameras. ``blur``: σ of the blur in thirds of a pixel."""
     if blur not in _BANK:
         z = np.random.default_rng(9 + blur).standard_normal((1400, 1600, 3)).astype(np.float32)
         if blur:
@@ -26,12 +26,12 @@ def _bank(blur: int) -> F32:
 
 
 def rounded(picture: F32) -> U8:
-    """Converts float32 code values to uint8, clipped."""
+    """Rounds and clips float32 code values to uint8."""
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
 def noise(image: U8, sigma: float, rng: Rng, blur: int = 0, gray: float = 0.0) -> U8:
-    """Adds noise of ``sigma`` code values. ``gray`` 0..1: share of the noise that is the same in all channels."""
+    """Adds noise of ``sigma`` code values. ``gray`` (0..1): share of the variance that is common to all channels."""
     if sigma <= 0:
         return image
     h, w = image.shape[:2]
@@ -54,9 +54,9 @@ def defocus(image: U8, radius: float) -> U8:
 
 
 def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -> F32:
-    """Returns a Gaussian kernel, float32 ``side``×``side``, with sum 1. Its standard deviations are ``across`` and
-    ``along`` in pixels, turned by ``angle`` radians. The kernel is truncated, as usual in blind face restoration
-    (Wang et al. 2021, "GFP-GAN"), so that a σ of 10 has the effect of 5.6."""
+    """Returns a Gaussian kernel, float32 ``side``×``side``, with sum 1. The standard deviations are ``across`` and
+    ``along`` in pixels, rotated by ``angle`` radians. The kernel is truncated, as usual in blind face restoration (Wang
+    et al. 2021, "GFP-GAN"); therefore, a σ of 10 acts like 5.6."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     kernel = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
@@ -64,7 +64,7 @@ def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -
 
 
 def motion_blur(image: U8, length: float, angle: float) -> U8:
-    """Blurs as by straight motion of ``length`` pixels at ``angle`` radians."""
+    """Blurs like straight motion by ``length`` pixels at ``angle`` radians."""
     k = int(np.ceil(length / 2)) * 2 + 1
     kernel = np.zeros((k, k), np.float32)
     for t in np.linspace(-0.5, 0.5, 4 * k):
@@ -94,7 +94,7 @@ def jpeg(image: U8, quality: int, full_chroma: bool = False) -> U8:
 
 
 def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
-    """Shrinks by ``factor`` > 1 with a random filter. Returns the picture, and an interpolation for enlarging it."""
+    """Shrinks by ``factor`` > 1 with a random filter. Returns the picture, and an interpolation to enlarge it again."""
     h, w = image.shape[:2]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(4))]
     small = cv2.resize(image, (max(8, round(w / factor)), max(8, round(h / factor))), interpolation=down)
@@ -114,7 +114,7 @@ def _to_rgb(y: F32, chroma: F32) -> U8:
 
 
 def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
-    """Degrades chroma as VHS does: about 50 samples per line (0.5 MHz).
+    """Degrades chroma like VHS. It stores about 50 samples per line (0.5 MHz).
 
     Blurs each line by a Gaussian of ``width`` pixels, delays it by ``delay`` pixels, averages two lines, and adds
     ``noise`` code values of noise that changes slowly along a line.
@@ -133,8 +133,8 @@ def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) 
 
 
 def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
-    """Degrades luma as tape does. Blurs each line by a Gaussian of ``width`` pixels. After each edge, luma overshoots
-    by a share ``overshoot`` of the step for ``distance`` pixels, and afterwards undershoots by less."""
+    """Degrades luma like tape. Blurs each line by a Gaussian of ``width`` pixels. After each edge, luma overshoots by a
+    share ``overshoot`` of the step for ``distance`` pixels, then undershoots by 0.4 of this share."""
     y, chroma = _luma_and_chroma(image)
     x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
     g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
@@ -146,7 +146,7 @@ def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
 
 
 def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
-    """Shifts lines by about ``amount`` pixels, as an unsteady tape does. Neighbouring lines shift similarly."""
+    """Shifts lines by about ``amount`` pixels like an unsteady tape. Neighbouring lines have similar shifts."""
     h, w = image.shape[:2]
     z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
     x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
@@ -162,8 +162,8 @@ def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
     h, w = image.shape[:2]
     out = image
     if rng.random() < 0.08:  # pixelation
-        f = rng.uniform(3, 10) * strength
-        small = cv2.resize(out, (max(8, round(w / f)), max(8, round(h / f))), interpolation=cv2.INTER_AREA)
+        factor = rng.uniform(3, 10) * strength
+        small = cv2.resize(out, (max(8, round(w / factor)), max(8, round(h / factor))), interpolation=cv2.INTER_AREA)
         out = np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
         return jpeg(out, int(rng.integers(60, 97)))
     r = rng.random()
@@ -173,9 +173,9 @@ def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
         out = defocus(out, max(0.6, rng.uniform(1.0, 6.0) * strength))
     elif r < 0.55:
         out = motion_blur(out, max(1.5, rng.uniform(3, 16) * strength), rng.uniform(0, np.pi))
-    up = cv2.INTER_CUBIC
+    interpolation = cv2.INTER_CUBIC
     if rng.random() < 0.75:
-        out, up = rescale(out, max(1.0, float(np.exp(rng.uniform(0, np.log(6)))) * strength), rng)
+        out, interpolation = rescale(out, max(1.0, float(np.exp(rng.uniform(0, np.log(6)))) * strength), rng)
     if rng.random() < 0.12:
         out = low_light(out, rng.uniform(0.15, 0.6), rng.uniform(0.5, 2.0), rng)
     if rng.random() < 0.7:
@@ -184,7 +184,7 @@ def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
     if rng.random() < 0.8:
         out = jpeg(out, int(rng.integers(18, 92)), rng.random() < 0.2)
     if out.shape[:2] != (h, w):
-        out = np.asarray(cv2.resize(out, (w, h), interpolation=up), np.uint8)
+        out = np.asarray(cv2.resize(out, (w, h), interpolation=interpolation), np.uint8)
     if rng.random() < 0.2:
         out = jpeg(out, int(rng.integers(40, 95)))
     return out

@@ -1,4 +1,4 @@
-"""Encodes frames in memory with real video codecs, and decodes them."""
+"""Encodes frames in memory with real video codecs, and decodes the packets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def to_yuv(image: U8) -> av.VideoFrame:
 def packets(
     frames: Iterable[av.VideoFrame], codec: str, options: dict[str, str], fps: int, bit_rate: int = 0
 ) -> Iterator[Any]:
-    """Encodes yuv420p frames of one size. Yields packets for a decoder, and None after the last one."""
+    """Encodes yuv420p frames of one size. Yields packets for a decoder, then None, which flushes the decoder."""
     encoder: Any = None
     for pts, frame in enumerate(frames):
         frame.pts, frame.time_base = pts, Fraction(1, fps)
@@ -47,7 +47,7 @@ def packets(
 
 
 def decoder_of(codec: str) -> Any:
-    """Creates a single-threaded decoder for the packets of an encoder."""
+    """Creates a single-threaded decoder for packets of the encoder ``codec``."""
     decoder: Any = av.CodecContext.create(DECODERS[codec], "r")
     decoder.thread_count = 1
     return decoder
@@ -56,9 +56,9 @@ def decoder_of(codec: str) -> Any:
 def through(
     images: Iterable[U8], codec: str, options: dict[str, str], fps: int = 30, bit_rate: int = 0
 ) -> Iterator[av.VideoFrame]:
-    """Encodes RGB pictures of one size. Yields the decoded frames, for `ycbcr.shown`.
+    """Encodes and decodes RGB pictures of one size. Yields frames that `ycbcr.shown` converts.
 
-    Chroma samples lie in the centre of their luma samples (siting "center").
+    Chroma samples are in the centre of the luma samples that share them (siting "center").
     """
     decoder = decoder_of(codec)
     for packet in packets(map(to_yuv, images), codec, options, fps, bit_rate):
@@ -68,13 +68,13 @@ def through(
 
 
 def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
-    """Returns codec name and options for x264 as in video calls."""
+    """Returns codec name and options of x264 for simulated video calls."""
     return "libx264", {"preset": preset, "tune": "zerolatency", "crf": f"{crf:.1f}"}
 
 
 def x265(qp: int) -> tuple[str, dict[str, str]]:
-    """Returns codec name and options for low-latency HEVC. They imitate hardware encoders in calls: fixed quantiser,
-    no B-frames, no look-ahead, one reference frame."""
+    """Returns codec name and options for low-latency HEVC. The options imitate hardware encoders in calls: fixed
+    quantiser, no B-frames, no look-ahead, one reference frame."""
     options = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1:log-level=none:pools=1:frame-threads=1"
     return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": options}
 

@@ -1,7 +1,7 @@
 """Simulates webcams with soft lenses: blur, noise, noise reduction, sharpening, JPEG.
 
-Portraits are sharper than webcam images. A network trained on portraits only would add detail to a call that its camera
-could not see. So the truth of films made with these webcams is the camera's image, not the portrait.
+Portraits are sharper than webcam images. A network trained only on portraits would add detail that the camera of a call
+cannot capture. So the truth of films with these webcams is the camera's image, not the portrait.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Webcam:
         blur: σ of the lens's Gaussian blur, in pixels of a 1280×720 frame.
         sigma: σ of the noise in code values.
         smooth: range of the bilateral filter that removes noise, in code values; 0 for no filter.
-        sharpen: strength of sharpening: share of the difference from a Gaussian blur of 1.2 pixels that is added.
+        sharpen: factor with which the difference from a Gaussian blur of 1.2 pixels is added; 0 for none.
         quality: JPEG quality, 0…100.
     """
 

@@ -20,8 +20,8 @@ LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0
 def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
     """Converts uint8 H×W×3 RGB to planar YCbCr, BT.601.
 
-    Formats named ``yuvj…`` have full range, other formats limited range. Chroma is averaged over the pixels that share
-    it. OpenCV's I420 takes it from one of these pixels, which shifts colour by half a pixel; cameras do not do this.
+    Formats named ``yuvj…`` have full range, other formats limited range. A chroma sample is the mean of the pixels that
+    share it, as in cameras. OpenCV's I420 copies one of these pixels, which shifts colour by half a pixel.
 
     Args:
         siting: position of a chroma sample among its luma samples: "center", or "left" (centred vertically only).
@@ -34,18 +34,18 @@ def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
     chroma = [(rgb[..., 2] - y) / (2 - 2 * blue), (rgb[..., 0] - y) / (2 - 2 * red)]
     full, bits = pixels.startswith("yuvj"), frame.format.components[0].bits
     for k, plane in enumerate(frame.planes):
-        part = _shared(chroma[k - 1], plane.width, plane.height, siting) if k else y
+        part = _reduce_chroma(chroma[k - 1], plane.width, plane.height, siting) if k else y
         black, span = (128 if k else 0, 255) if full else (128, 224) if k else (16, 219)
         depth = 1 << (bits - 8)
         code = np.clip(np.rint((black + part * span) * depth), 0, (1 << bits) - 1)
-        _samples(plane, bits)[:, : plane.width] = code
+        _sample_array(plane, bits)[:, : plane.width] = code
     return frame
 
 
-def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
+def _reduce_chroma(chroma: F32, width: int, height: int, siting: str) -> F32:
     """Reduces a chroma plane to ``width``×``height`` by averaging."""
     step = chroma.shape[1] // width
-    if siting == "left" and step > 1:  # a tent filter, centred on the first of the columns that share a sample
+    if siting == "left" and step > 1:  # a tent filter, centred on the first column that shares a sample
         kernel = np.concatenate([np.arange(1, step + 1), np.arange(step - 1, 0, -1)]).astype(np.float32) / step**2
         chroma = cv2.filter2D(chroma, -1, kernel[None], borderType=cv2.BORDER_REPLICATE)[:, : step * width : step]
     return np.asarray(cv2.resize(chroma, (width, height), interpolation=cv2.INTER_AREA), np.float32)
@@ -54,7 +54,7 @@ def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
 def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
     """Converts a decoded frame to uint8 H×W×3 RGB by its colour tags.
 
-    Computes in float32 and rounds only at the end. libswscale's default darkens by about one code value per round trip.
+    Computes in float32 and rounds only at the end. libswscale would darken by about one code value per round trip.
 
     Raises:
         ValueError: the frame is neither planar YCbCr nor RGB.
@@ -63,18 +63,18 @@ def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
     if color.matrix == "rgb":
         return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     if len(frame.planes) != 3 or color.matrix not in LUMA_WEIGHTS:
-        raise ValueError(f"frames of {name} are not converted")
+        raise ValueError(f"frames in the format {name} are not supported")
     bits = frame.format.components[0].bits
-    y, cb, cr = (_unit(plane, bits, k > 0, color.full_range, frame, siting) for k, plane in enumerate(frame.planes))
+    y, cb, cr = (_scale(plane, bits, k > 0, color.full_range, frame, siting) for k, plane in enumerate(frame.planes))
     red, blue = LUMA_WEIGHTS[color.matrix]
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
     g = (y - red * r - blue * b) / (1 - red - blue)
     return rounded(np.stack([r, g, b], -1) * np.float32(255))
 
 
-def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame, siting: str) -> F32:
+def _scale(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame, siting: str) -> F32:
     """Converts a plane to float32 at full size H×W: luma 0…1, chroma −0.5…0.5."""
-    code = _samples(plane, bits)[:, : plane.width].astype(np.float32) / np.float32(1 << (bits - 8))
+    code = _sample_array(plane, bits)[:, : plane.width].astype(np.float32) / np.float32(1 << (bits - 8))
     black, span = (128 if chroma else 0, 255) if full else (128, 224) if chroma else (16, 219)
     unit = (code - np.float32(black)) / np.float32(span)
     size = frame.width, frame.height
@@ -86,7 +86,7 @@ def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame,
     return np.asarray(cv2.warpAffine(unit, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _samples(plane: Any, bits: int) -> Any:
+def _sample_array(plane: Any, bits: int) -> Any:
     """Returns a plane's samples as a writable array: rows × (width and padding)."""
     rows = plane_rows(plane)
     return rows if bits == 8 else rows.view(np.uint16)

@@ -1,8 +1,8 @@
-"""Loads real clips as truth, tracks faces, and degrades clips by protocols.
+"""Loads real clips as truths, tracks faces, and degrades clips by protocols.
 
-Protocols ``real/call`` (values for ``real/heavy`` in brackets) treat a clip as if its face crop had 400 px on a 720p
-canvas. They reduce frames by area to 1/2 (1/4), add noise of σ 3 (6), encode by x264 veryfast zerolatency crf 31 (33)
-and enlarge cubically. Noise comes from ``default_rng([7, CRC-32 of the file's stem, index in PROTOCOLS])``.
+Protocol ``real/call`` (in brackets: ``real/heavy``) treats a clip as if its face crop had 400 px on a 720p canvas. It
+reduces frames by area to 1/2 (1/4), adds noise of σ 3 (6), encodes them with x264 veryfast zerolatency crf 31 (33) and
+enlarges them cubically. Noise comes from ``default_rng([7, CRC-32 of the file's stem, index in PROTOCOLS])``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SETS = {"tuning": TUNING, "set-aside": SET_ASIDE}
 PROTOCOLS = {"real/call": (0.5, 3.0, 31.0), "real/heavy": (0.25, 6.0, 33.0)}
 """Protocol → scale, σ of the noise in code values, and crf."""
 CROP_PX = 400
-"""Assumed side of every clip's face crop, pixels."""
+"""Assumed side of the face crop in every clip, in pixels."""
 MIN_FRAMES = 8
 """Minimum number of frames with one face in a clip."""
 
 
 def choose_clips(paths: list[Path], which: str) -> list[Path]:
-    """Lists clip files: the given files, and the set ``which`` of `SETS` in given folders.
+    """Lists clip files: files in ``paths``, and the set ``which`` of `SETS` in folders.
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder lacks a clip.
@@ -52,13 +52,13 @@ def choose_clips(paths: list[Path], which: str) -> list[Path]:
             missing = [n for n in SETS[which] if n not in files]
             if missing:
                 raise FileNotFoundError(
-                    f"{path} lacks clips of the set {which}: {', '.join(missing)}; name files instead"
+                    f"{path} lacks clips of the set {which}: {', '.join(missing)}; pass files instead"
                 )
             clips += [files[n] for n in SETS[which]]
         elif path.is_file():
             clips.append(path)
         else:
-            raise FileNotFoundError(f"there is no clip {path}")
+            raise FileNotFoundError(f"clip {path} does not exist")
     return clips
 
 
@@ -98,32 +98,32 @@ def decoded(path: Path) -> Iterator[U8]:
 
 
 def load_clip(path: Path, frames: int, cache: Path | None = None) -> Clip:
-    """Loads a clip from the first frame with a face. Ends where the largest face is lost.
+    """Loads a clip from the first frame with a face. Ends when the tracker loses the largest face.
 
     Args:
         frames: maximum number of frames.
-        cache: folder for matrices, so that a clip is tracked only one time.
+        cache: folder for matrices, so that a clip is tracked only once.
 
     Raises:
-        ValueError: the clip has fewer than `MIN_FRAMES` such frames. The message names the clip.
+        ValueError: the clip has fewer than `MIN_FRAMES` of these frames. The message contains the file name.
     """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    kept = cache / f"{path.stem}-{digest[:12]}-{frames}.npz" if cache else None
-    if kept and kept.is_file():
-        with np.load(kept) as data:
+    cached = cache / f"{path.stem}-{digest[:12]}-{frames}.npz" if cache else None
+    if cached and cached.is_file():
+        with np.load(cached) as data:
             first, matrices = int(data["first"]), list(data["matrices"])
     else:
-        first, matrices = _tracked(path, frames)
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(kept, first=first, matrices=np.array(matrices).reshape(-1, 2, 3))
+        first, matrices = _track_face(path, frames)
+        if cached:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(cached, first=first, matrices=np.array(matrices).reshape(-1, 2, 3))
     if len(matrices) < MIN_FRAMES:
-        raise ValueError(f"{path.name} shows one face for {len(matrices)} frames, and {MIN_FRAMES} are needed")
+        raise ValueError(f"{path.name} shows one face for {len(matrices)} frames, but {MIN_FRAMES} are needed")
     return Clip(path.stem, digest, list(islice(decoded(path), first, first + len(matrices))), matrices)
 
 
-def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
-    """Finds the first frame with a face, and tracks this face. Returns the frame's number, and a matrix per frame."""
+def _track_face(path: Path, frames: int) -> tuple[int, list[F64]]:
+    """Tracks the largest face of the first frame with a face. Returns this frame's number, and a matrix per frame."""
     first, matrices, track = 0, list[F64](), None
     with rtface.Enhancer(engine="rtface-s", format="rgb", device="cpu", strength=0) as e:
         for number, image in enumerate(decoded(path)):
@@ -147,8 +147,8 @@ def degrade_clip(clip: Clip, protocol: str) -> Shot:
     rng = np.random.default_rng([7, zlib.crc32(clip.name.encode()), list(PROTOCOLS).index(protocol)])
     size = clip.clean[0].shape[1::-1]
     scale = min(1.0, share * CROP_PX / clip.side)
-    less = tuple(int(n * scale / 2) * 2 for n in size)
-    small = (np.asarray(cv2.resize(f, less, interpolation=cv2.INTER_AREA), np.uint8) for f in clip.clean)
+    reduced_size = tuple(int(n * scale / 2) * 2 for n in size)
+    small = (np.asarray(cv2.resize(f, reduced_size, interpolation=cv2.INTER_AREA), np.uint8) for f in clip.clean)
     frames = video_codec.through((single_image.noise(f, sigma, rng, 0, 0.3) for f in small), *video_codec.x264(crf))
-    up = (cv2.resize(shown(frame, "center"), size, interpolation=cv2.INTER_CUBIC) for frame in frames)
-    return Shot(clip.clean, [np.asarray(f, np.uint8) for f in up], clip.matrices)
+    enlarged = (cv2.resize(shown(frame, "center"), size, interpolation=cv2.INTER_CUBIC) for frame in frames)
+    return Shot(clip.clean, [np.asarray(f, np.uint8) for f in enlarged], clip.matrices)

@@ -1,7 +1,7 @@
 """Measures identity by EdgeFace-S, a network that no training uses.
 
-EdgeFace-S: George et al. 2024, "EdgeFace: efficient face recognition model for edge devices". It is for measuring only.
-Its weights are BSD-3-Clause, but were learnt from faces on the web, so they are neither shipped nor used in training.
+EdgeFace-S: George et al. 2024, "EdgeFace: efficient face recognition model for edge devices". The weights are licensed
+under BSD-3-Clause, but were trained on faces from the web. So they are only used for evaluation, and not shipped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], 
 
 
 class EdgeFace:
-    """Computes embeddings of canonical faces; their length is 1.
+    """Computes embeddings of length 1 from canonical faces.
 
     Raises:
-        FileNotFoundError: the weights are missing. The message says how to get them.
+        FileNotFoundError: the weights are missing. The message explains how to get them.
         ValueError: the file is not the expected one.
     """
 
@@ -45,5 +45,5 @@ class EdgeFace:
         return out / np.linalg.norm(out)
 
     def distance(self, a: F32 | U8, b: F32 | U8) -> float:
-        """Returns 1 − the cosine between the embeddings of two canonical pictures: 0 for equal pictures."""
+        """Returns 1 minus the cosine between the embeddings of two canonical pictures. 0 for equal pictures."""
         return float(1 - self.embed(a) @ self.embed(b))

@@ -1,8 +1,8 @@
-"""Fits and evaluates the network of `--colour restore`.
+"""Trains and evaluates the network of `--colour restore`.
 
-``python -m training.evaluation.fading --faces DIR``: DIR has folders with MANIFEST.csv. Colour portraits are faded by a
-model of dyes that lose density. Others are graded or lit by `LOOKS`, which the network must not take for fading. One
-half of the portraits, by name, trains the network (``--weights``), the other half evaluates it (``--out``: the counts).
+``python -m training.evaluation.fading --faces DIR``: DIR contains folders with MANIFEST.csv. A model of dyes that lose
+density fades some portraits. Others are changed by `LOOKS`, which the network must not mistake for fading. Half of the
+portraits, by name, train the network (``--weights``); the other half evaluates it (``--out``: file for the counts).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from rtface.frame import FadingCurve
 Array = NDArray[np.float64]
 SIDE, HIDDEN, STEPS, DRAWS = 128, 24, 4000, 3
 SKIN = slice(round(0.42 * SIDE), round(0.6 * SIDE))
-"""Rows and columns of skin in an aligned portrait."""
+"""Rows (and columns) of an aligned portrait that show skin."""
 SHARES = {"strong": (0.7, 1.0), "weak": (0.4, 0.55)}
-"""Ranges of a fade's progress."""
+"""Degree of fading → range of the share of the fade that is applied."""
 FILM_COUNT, PICTURES = 200, (1, 12)
-"""Films per kind, and pictures per film."""
+"""Number of films per kind; numbers of pictures per film that are evaluated."""
 ABSORPTION = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
 """Density of the cyan, magenta and yellow dye (columns) in red, green and blue (rows)."""
 LARGEST_DENSITY = 2.6
@@ -42,7 +42,7 @@ FADES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
     "cyan and yellow": ((0.6, 0.8, 0.6), (0, 0, 0.08)),
     "magenta": ((0.85, 0.55, 0.9), (0, 0, 0)),
 }
-"""Remaining share of each dye, and density of the stain in red, green and blue."""
+"""Kind → (remaining shares of the cyan, magenta and yellow dye, density of the stain in red, green and blue)."""
 LOOKS: dict[str, Callable[[Array], Array]] = {
     "matte": lambda v: 0.08 + 0.9 * v,
     "matte, warm": lambda v: np.array([0.12, 0.07, 0.05]) + v * [0.88, 0.9, 0.85],
@@ -52,9 +52,9 @@ LOOKS: dict[str, Callable[[Array], Array]] = {
     "red light": lambda v: encoded(linear(v) * [1.2, 0.4, 0.4]),
     "under water": lambda v: np.array([0, 0.06, 0.12]) + encoded(linear(v) * [0.4, 0.8, 0.9]) * 0.85,
 }
-"""Grades and light that change intact pictures."""
+"""Colour grades and lights that change intact pictures."""
 TRAINING_LOOKS = ("teal and orange", "bleach bypass", "tungsten", "red light", "under water")
-"""Those of `LOOKS` in training; matte ones look like fading."""
+"""The `LOOKS` that are used in training. Matte looks are not, because they resemble fading."""
 
 
 def linear(v: Array) -> Array:
@@ -67,15 +67,15 @@ def encoded(t: Array) -> Array:
 
 def fade(v: Array, name: str, share: float) -> Array:
     """Fades the dyes of a picture (0…1). Rounds the result to 8 bits."""
-    kept, stain = (np.array(value) for value in FADES[name])
-    least = 10**-LARGEST_DENSITY
-    density = -np.log10(linear(v) * (1 - least) + least)
-    dyes = density @ np.linalg.inv(ABSORPTION).T * (1 - (1 - kept) * share)
+    remaining, stain = (np.array(value) for value in FADES[name])
+    min_value = 10**-LARGEST_DENSITY
+    density = -np.log10(linear(v) * (1 - min_value) + min_value)
+    dyes = density @ np.linalg.inv(ABSORPTION).T * (1 - (1 - remaining) * share)
     return np.rint(255 * encoded(10 ** -(dyes @ ABSORPTION.T + stain * share))) / 255
 
 
 def best_line(before: Array, after: Array) -> Array:
-    """Fits each channel's power (less 1) and gain between two pictures: 3×2."""
+    """Fits a power law between the channels of two pictures: 3×2 (power - 1, log gain)."""
     line = np.zeros((3, 2))
     for channel in range(3):
         x, y = (np.log(v[..., channel].ravel() + fading.FADED_FLOOR) for v in (before, after))
@@ -86,8 +86,8 @@ def best_line(before: Array, after: Array) -> Array:
 
 def difference(a: Array, b: Array) -> float:
     """Returns the mean ΔE (CIE 1976) between two pictures."""
-    one, other = (cv2.cvtColor(v.astype(np.float32), cv2.COLOR_RGB2LAB) for v in (a, b))
-    return float(np.linalg.norm(one - other, axis=-1).mean())
+    lab_a, lab_b = (cv2.cvtColor(v.astype(np.float32), cv2.COLOR_RGB2LAB) for v in (a, b))
+    return float(np.linalg.norm(lab_a - lab_b, axis=-1).mean())
 
 
 def skin_of(v: Array) -> Array:
@@ -112,7 +112,7 @@ def portraits(root: Path) -> dict[str, Array]:
 
 
 def part_of(name: str) -> int:
-    """Returns the part that a portrait belongs to: 0 trains, 1 evaluates."""
+    """Returns the part to which a portrait belongs: 0 trains, 1 evaluates."""
     return hashlib.sha256(f"sound-1:{name}".encode()).digest()[0] % 2
 
 
@@ -122,24 +122,24 @@ def fit(sound: Sequence[Array], rng: np.random.Generator) -> dict[str, NDArray[n
     lines: list[Array] = []
     for v in sound:
         intact = measures(v)
-        look = LOOKS[str(rng.choice(TRAINING_LOOKS))](v).clip(0, 1)
-        inputs += [intact, intact, measures(look)]
+        graded = LOOKS[str(rng.choice(TRAINING_LOOKS))](v).clip(0, 1)
+        inputs += [intact, intact, measures(graded)]
         lines += [np.zeros((3, 2))] * 3
         for _ in range(DRAWS):
-            old = fade(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
-            inputs.append(measures(old))
-            lines.append(best_line(old, v))
+            faded = fade(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
+            inputs.append(measures(faded))
+            lines.append(best_line(faded, v))
     x, y = np.array(inputs), np.array(lines).reshape(-1, 6)
     mean, scale = x.mean(0), x.std(0) + 1e-6
-    given, wanted = (torch.tensor(v, dtype=torch.float32) for v in ((x - mean) / scale, y))
+    samples, targets = (torch.tensor(v, dtype=torch.float32) for v in ((x - mean) / scale, y))
     torch.manual_seed(0)
     first, last = torch.nn.Linear(x.shape[1], HIDDEN), torch.nn.Linear(HIDDEN, 6)
     network = torch.nn.Sequential(first, torch.nn.SiLU(), last)
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=5e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, STEPS)
     for _ in range(STEPS):
-        some = torch.randint(0, len(given), (512,))
-        loss = (network(given[some] + 0.05 * torch.randn(512, x.shape[1])) - wanted[some]).square().mean()
+        batch = torch.randint(0, len(samples), (512,))
+        loss = (network(samples[batch] + 0.05 * torch.randn(512, x.shape[1])) - targets[batch]).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -163,7 +163,7 @@ def curve_of(pictures: Sequence[Array]) -> FadingCurve | None:
 
 
 def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -> dict[str, Any]:
-    """Counts films in which fading is found. Measures ΔE between their first picture and the truth."""
+    """Counts films in which fading is detected. Measures ΔE between their first picture and the truth."""
     curves = [curve_of(film) for film in films]
     corrected = [(film[0], t, curve) for film, t, curve in zip(films, truth, curves, strict=True) if curve]
     before = [difference(v, t) for v, t, _ in corrected]
@@ -178,18 +178,18 @@ def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -
     return row
 
 
-def evaluate(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Evaluates intact, graded and faded films, each of ``pictures`` pictures."""
-    films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILM_COUNT)]
+def evaluate(portraits: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Evaluates intact, graded and faded films with ``pictures`` pictures each."""
+    films = [[portraits[k] for k in rng.choice(len(portraits), pictures)] for _ in range(FILM_COUNT)]
     truth = [film[0] for film in films]
     rows = [count("sound", films, truth)]
     for name, look in LOOKS.items():
         rows.append(count(f"sound, {name}", [[look(v).clip(0, 1) for v in film] for film in films], truth))
     for name in FADES:
-        for word, (low, high) in SHARES.items():
+        for degree, (low, high) in SHARES.items():
             shares = rng.uniform(low, high, FILM_COUNT)
-            old = [[fade(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
-            rows.append(count(f"{name}, {word}", old, truth))
+            faded = [[fade(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
+            rows.append(count(f"{name}, {degree}", faded, truth))
     return rows
 
 
@@ -197,19 +197,19 @@ def main() -> None:
     """Runs the command: trains and evaluates the network, and writes weights and counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, help="fits the network and writes it here")
-    parser.add_argument("--out", type=Path, help="counts with the network of rtface, and writes that here")
+    parser.add_argument("--weights", type=Path, help="train the network and write its weights to this file")
+    parser.add_argument("--out", type=Path, help="evaluate rtface's network and write the counts to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     rng = np.random.default_rng(46)
-    named = portraits(args.faces)
+    by_name = portraits(args.faces)
     if args.weights is not None:
-        np.savez(args.weights, **fit([v for name, v in named.items() if part_of(name) == 0], rng))  # type: ignore[arg-type]
+        np.savez(args.weights, **fit([v for name, v in by_name.items() if part_of(name) == 0], rng))  # type: ignore[arg-type]
     if args.out is None:
         return
-    kept = [v for name, v in named.items() if part_of(name) == 1]
-    rows = [row for pictures in PICTURES for row in evaluate(kept, pictures, rng)]
+    test_portraits = [v for name, v in by_name.items() if part_of(name) == 1]
+    rows = [row for pictures in PICTURES for row in evaluate(test_portraits, pictures, rng)]
     args.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Measures restored films against their truth, in the face's oval."""
+"""Measures restored films against the truth, in the face's oval."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Row = dict[str, float]
 HARMED_DB = -0.05
 """Gain in dB below which a clip counts as harmed."""
 FLOOR = 1e-2
-"""Smallest mean squared error that counts, code values²: 68 dB."""
+"""Lower bound of mean squared errors in code values², so that PSNR is at most 68 dB."""
 IDENTITY_FRAMES = 3
-"""Frames for identity and ST-LPIPS."""
+"""Number of frames for identity and ST-LPIPS."""
 
 
 def finest(image: F32) -> F32:
@@ -34,7 +34,7 @@ def decibel(error: float) -> float:
 
 
 class Judge:
-    """Compares pictures by EdgeFace, which training does not use. If torch is installed, also by ST-LPIPS."""
+    """Compares pictures by EdgeFace, which training does not use. With torch, also by ST-LPIPS."""
 
     def __init__(self) -> None:
         self.edgeface = self.st_lpips = None
@@ -48,25 +48,25 @@ class Judge:
                 self.st_lpips = StLpips()
 
     def row(self, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:
-        """Returns mean cosine (identity) and ST-LPIPS distance to the truth. ``same``: the default's gain in cosine."""
+        """Returns mean cosine (identity) and ST-LPIPS distance to the truth. ``same``: gain in cosine."""
         row: Row = {}
         last = len(truth.frames) - 1
         for n in {int(v) for v in np.linspace(truth.first, last, IDENTITY_FRAMES)} if self.edgeface else ():
-            want, *films = (cut(f[n], truth.matrices[n], 512) for f in (truth.frames, coded, default))
+            target, *films = (cut(f[n], truth.matrices[n], 512) for f in (truth.frames, coded, default))
             for name, shown in zip(("input", "default"), films, strict=True):
                 row.setdefault(f"{name}_identity", 0.0)
-                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, want)) / IDENTITY_FRAMES
+                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, target)) / IDENTITY_FRAMES
                 if self.st_lpips:
-                    a, b = (picture.astype(np.float32) / 255 for picture in (shown, want))
+                    a, b = (picture.astype(np.float32) / 255 for picture in (shown, target))
                     row.setdefault(f"{name}_lpips", 0.0)
                     row[f"{name}_lpips"] += self.st_lpips.distance(a, b, oval_mask(512)) / IDENTITY_FRAMES
         return row | ({"same": row["default_identity"] - row["input_identity"]} if row else {})
 
 
 class Ruler:
-    """Measures films against a truth, in its measured frames.
+    """Measures films against a truth, in the measured frames of the truth.
 
-    Only a rectangle is read that contains the face in all these frames.
+    Only the rectangle that contains the face in all these frames is read.
     """
 
     def __init__(self, truth: Truth) -> None:
@@ -76,18 +76,18 @@ class Ruler:
         x, y, w, h = cv2.boundingRect((np.max(ovals, axis=0) > 0).astype(np.uint8))
         self.part = np.s_[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4]
         self._ovals = [np.ascontiguousarray(o[self.part])[..., None] for o in ovals]
-        self._truth = self.seen(truth.frames)
+        self._truth = self.cut_frames(truth.frames)
 
-    def seen(self, frames: Sequence[U8]) -> list[F32]:
+    def cut_frames(self, frames: Sequence[U8]) -> list[F32]:
         """Cuts the measured rectangle out of a film's measured frames: float32 h×w×3, code values."""
         return [frames[n][self.part].astype(np.float32) for n in self._numbers]
 
     def row(self, coded: Sequence[U8], default: Sequence[U8]) -> Row:
-        """Measures a coded film and its restoration: uint8 H×W×3 RGB, as many frames as the truth."""
-        c, d = self.seen(coded), self.seen(default)
-        before, luma = self._decibel(c)
-        after, better = self._decibel(d)
-        row = {"input": before, "default": after - before, "luma": better - luma}
+        """Measures a coded film and its restoration: uint8 H×W×3 RGB, with as many frames as the truth."""
+        c, d = self.cut_frames(coded), self.cut_frames(default)
+        input_psnr, input_luma = self._decibel(c)
+        output_psnr, output_luma = self._decibel(d)
+        row = {"input": input_psnr, "default": output_psnr - input_psnr, "luma": output_luma - input_luma}
         row["change"] = self._mean([(x - y) ** 2 for x, y in zip(d, c, strict=True)]) ** 0.5
         row["changed"] = float(np.mean([bool((x != y).any()) for x, y in zip(d, c, strict=True)]))
         energy = [self._mean([finest(x)[..., None] ** 2 for x in film]) for film in (d, c)]
@@ -102,7 +102,7 @@ class Ruler:
         return total / (values[0].shape[2] * sum(float(w.sum()) for w in self._ovals))
 
     def _decibel(self, film: list[F32]) -> tuple[float, float]:
-        """Returns a film's PSNR over all colours, and its PSNR of luma."""
+        """Returns a film's PSNR over all colours, and the PSNR of luma."""
         errors = [x - t for x, t in zip(film, self._truth, strict=True)]
         luma = [(e @ LUMA.astype(np.float32))[..., None] for e in errors]
         return decibel(self._mean([e**2 for e in errors])), decibel(self._mean([e**2 for e in luma]))
@@ -130,12 +130,12 @@ COLUMNS = {
     "identity": "{input_identity:.3f} > {default_identity:.3f}",
     "change (worst)": "{same:+.4f} ({worst same:+.4f})",
 }
-"""Column head → format of its figures."""
+"""Column heading → format of the figures."""
 _HIGHER_IS_WORSE = ("missed", "flicker", "change", "changed", "default_lpips")
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """Averages figures over clips. Adds ``count``, the ``worst …`` figures, and ``harmed``: share that lost 0.05 dB."""
+    """Averages figures over clips. Adds ``count``, ``worst …`` figures, and ``harmed``: share that lost 0.05 dB."""
     out: Row = {"count": float(len(rows))}
     for key in dict.fromkeys(k for row in rows for k in row):
         values = [row[key] for row in rows if key in row]
@@ -147,9 +147,9 @@ def summary(rows: Sequence[Row]) -> Row:
 
 def table(title: str, rows: Mapping[str, Row]) -> str:
     """Formats ``rows`` as a Markdown table. Omits missing figures, and columns without figures."""
-    keys = {head: re.findall(r"{([^:]+):", form) for head, form in COLUMNS.items()}
-    shown = [head for head in COLUMNS if any(row.keys() >= set(keys[head]) for row in rows.values())]
-    lines = [[title, *shown], ["---", *("---:" for _ in shown)]]
+    keys = {head: re.findall(r"{([^:]+):", text) for head, text in COLUMNS.items()}
+    columns = [head for head in COLUMNS if any(row.keys() >= set(keys[head]) for row in rows.values())]
+    lines = [[title, *columns], ["---", *("---:" for _ in columns)]]
     for name, row in rows.items():
-        lines.append([name, *(COLUMNS[h].format_map(row) if row.keys() >= set(keys[h]) else "" for h in shown)])
+        lines.append([name, *(COLUMNS[h].format_map(row) if row.keys() >= set(keys[h]) else "" for h in columns)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -5,17 +5,17 @@
 Prints one table for portraits and one for clips. Truths come from `training.evaluation.truths`, levels at the coded
 size from `training.degradation.coded_film`, levels that enlarge clips from `training.evaluation.clip_protocols`. Each
 coded film is a file. ``rtface.run`` restores it with default options and ``--option``; the result is called *default*.
-The figures (`training.evaluation.figures`) are for the feathered oval in all measured frames of a clip:
+Figures (`training.evaluation.figures`) refer to the feathered oval in all measured frames of a clip:
 
-- **dB in**: PSNR of the coded film; **default**, **luma**: gain over the coded film in dB, in all colours and in luma
-  alone, where errors are most visible; **harmed**: share of clips that lose more than 0.05 dB;
-- **expected**: the gain that the run's report expects, with its mean error in brackets;
+- **dB in**: PSNR of the coded film; **default**, **luma**: gain over the coded film in dB, in all colours or only in
+  luma, in which errors are most visible; **harmed**: share of clips that lose more than 0.05 dB;
+- **expected**: gain that the run's report predicts, with the mean error of the prediction in brackets;
 - **changed**: share of frames that changed; **sharper**: energy of the luma's Laplacian, relative to the coded film;
   **flicker**: change of the error between frames, relative to the coded film;
-- if ``RTFACE_METRIC_WEIGHTS`` is set, for three frames: **identity**, EdgeFace's cosine to the truth, and its change;
-  if torch is installed too, **ST-LPIPS**.
+- for three frames, if ``RTFACE_METRIC_WEIGHTS`` is set: **identity**, EdgeFace's cosine to the truth, and its change;
+  if torch is also installed, **ST-LPIPS**.
 
-A default run adds grain that matches the film, as it does for users; ``--option grain=none`` leaves it out.
+A default run adds grain that matches the film; ``--option grain=none`` omits the grain.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CLIP_FRAMES = 40
 
 
 def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator[Truth]:
-    """Yields films of the first ``count`` people with sharp, large portraits."""
+    """Yields films of the first ``count`` people with large, sharp portraits."""
     for number, face in enumerate(faces):
         if not count:
             return
@@ -64,7 +64,7 @@ def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator
 
 
 def sources(a: argparse.Namespace) -> Iterator[tuple[str, Truth | Clip]]:
-    """Yields (kind, source) for everything to be measured."""
+    """Yields (kind, source) for all portraits and clips that are measured."""
     if a.faces:
         for truth in sharp_portraits(people(load_faces(a.faces), a.people), a.count, a.width):
             yield "portraits", truth
@@ -72,11 +72,11 @@ def sources(a: argparse.Namespace) -> Iterator[tuple[str, Truth | Clip]]:
         try:
             yield "clips", load_clip(path, CLIP_FRAMES, a.cache / "tracks" if a.cache else None)
         except ValueError as error:
-            print(f"left out: {error}", flush=True)
+            print(f"skipped: {error}", flush=True)
 
 
 def install(folder: Path, scratch: Path) -> str:
-    """Links an engine's folder into the settings folder ``scratch``. Returns the engine's name for runs."""
+    """Links an engine's folder into the settings folder ``scratch``. Returns the name of the engine for runs."""
     (scratch / "engines").mkdir(parents=True)
     (scratch / "engines" / "measured").symlink_to(folder.resolve())
     os.environ[CONFIG] = str(scratch)
@@ -84,11 +84,11 @@ def install(folder: Path, scratch: Path) -> str:
 
 
 def measure_at(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
-    """Measures a source at a level."""
+    """Measures the restoration of a source that is encoded at a level."""
     truth, how, film = level_film(source, name, cache / "coded")
     # Stills are decoded by rtface because other JPEG decoders upsample chroma differently.
-    untouched = {"correct": "never"}
-    coded = enhance(film, cache, how, untouched)[0] if how.still else list(decoded(film, how.siting))
+    no_correction = {"correct": "never"}
+    coded = enhance(film, cache, how, no_correction)[0] if how.still else list(decoded(film, how.siting))
     default, expected = enhance(film, cache, how, options)
     row = Ruler(truth).row(coded, default) | judge.row(truth, coded, default)
     row |= {"expected": expected, "missed": abs(expected - row["default"])}
@@ -99,7 +99,7 @@ def option_of(text: str) -> tuple[str, str]:
     """Parses an ``--option``, such as "region=head". rtface checks and converts the value later."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"give KEY=VALUE, as in region=head, not {text}")
+        raise argparse.ArgumentTypeError(f"{text} is not KEY=VALUE, such as region=head")
     return key, value
 
 
@@ -109,21 +109,19 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"levels:\n{codings}\n  of clips also {', '.join(PROTOCOLS)}",
+        epilog=f"levels:\n{codings}\n  for clips, also {', '.join(PROTOCOLS)}",
     )
-    p.add_argument("--faces", type=Path, help="folder with train/MANIFEST.csv, for portraits")
-    p.add_argument(
-        "--clips", type=Path, nargs="+", default=[], help="files, or a folder with those of clip_protocols.py"
-    )
+    p.add_argument("--faces", type=Path, help="folder with train/MANIFEST.csv, the source of portraits")
+    p.add_argument("--clips", type=Path, nargs="+", default=[], help="files, or a folder with the set of --people")
     p.add_argument("--people", choices=tuple(SETS), default="tuning",
-                   help="people and clips for decisions during development, or those set aside")  # fmt: skip
-    p.add_argument("--levels", default="", help="as h264/27,vp8/200k; by default some of each kind")
-    p.add_argument("--count", type=int, default=8, help="portraits, and clips at most")
-    p.add_argument("--width", type=float, default=WIDTH, help="of the portraits' faces, pixels")
+                   help="people and clips for development decisions, or for the final measurement")  # fmt: skip
+    p.add_argument("--levels", default="", help="such as h264/27,vp8/200k (default: a selection for each kind)")
+    p.add_argument("--count", type=int, default=8, help="number of portraits; maximum number of clips")
+    p.add_argument("--width", type=float, default=WIDTH, help="width of the faces of portraits, in pixels")
     p.add_argument("--option", type=option_of, action="append", default=[], metavar="KEY=VALUE",
-                   help="of rtface.run, as engine=rtface-s; may be repeated")  # fmt: skip
+                   help="option of rtface.run, such as engine=rtface-s; may be repeated")  # fmt: skip
     p.add_argument("--model", type=Path, help="folder of an engine that is not installed")
-    p.add_argument("--cache", type=Path, help="folder for tracked faces and coded films; may be deleted")
+    p.add_argument("--cache", type=Path, help="cache folder for tracked faces and coded films")
     p.add_argument("--json", type=Path)
     return p
 
@@ -133,16 +131,16 @@ def main() -> None:
     a = p.parse_args()
     cv2.setNumThreads(1)
     options, rows, means = dict(a.option), dict[str, list[dict[str, Any]]](), dict[str, Any]()
-    asked = [n.strip() for n in a.levels.split(",") if n.strip()]
+    level_names = [n.strip() for n in a.levels.split(",") if n.strip()]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            for name in set(asked) - set(PROTOCOLS):
+            for name in set(level_names) - set(PROTOCOLS):
                 level(name)
             if a.model:
                 options["engine"] = install(a.model, Path(folder) / "settings")
             judge = Judge()
             for kind, source in sources(a):
-                for name in asked or DEFAULT[kind]:
+                for name in level_names or DEFAULT[kind]:
                     row = measure_at(source, name, options, judge, a.cache or Path(folder))
                     rows.setdefault(kind, []).append(row)
                     print(f"{kind} {row['clip']} {name}: {row['default']:+.2f}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Caches coded films in a folder, and restores them by rtface."""
+"""Caches coded films in a folder, and restores them with rtface."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from training.evaluation.truths import Truth, halve
 
 
 def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
-    """Returns truth, level and path of the cached coded film.
+    """Encodes a source unless it is cached. Returns truth, level and path of the coded film.
 
     Args:
-        source: a portrait or a clip. A clip is halved, except for `clip_protocols.PROTOCOLS`.
+        source: a portrait or a clip. A clip is halved, unless ``name`` is one of `clip_protocols.PROTOCOLS`.
         name: name of the level or protocol.
-        first: number of a clip's first measured frame.
+        first: number of the first measured frame of a clip.
     """
     if isinstance(source, Clip) and name in PROTOCOLS:
         shot = degrade_clip(source, name)
@@ -33,16 +33,16 @@ def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) ->
 
 
 def film_file(truth: Truth, how: Level, folder: Path) -> Path:
-    """Encodes the film of a truth unless it is cached. The file name contains a hash of the inputs and the code."""
+    """Encodes a truth unless the film is cached. The file name contains a hash of the frames, level and code."""
     modules = Path(__file__).parents[1] / "degradation"
     code = b"".join((modules / name).read_bytes() for name in ("coded_film.py", "ycbcr.py"))
     key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), code)
     path = folder / f"{how.name.replace('/', '-')}-{key}{how.suffix}"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        working = path.with_name(f"making-{os.getpid()}-{path.name}")
-        coded_film(truth.frames, how, working, int(_digest(truth.frames[0].tobytes(), how.name)[:8], 16))
-        working.replace(path)
+        temporary = path.with_name(f"making-{os.getpid()}-{path.name}")
+        coded_film(truth.frames, how, temporary, int(_digest(truth.frames[0].tobytes(), how.name)[:8], 16))
+        temporary.replace(path)
     return path
 
 
@@ -54,8 +54,8 @@ def _digest(*parts: object) -> str:
 
 
 def enhance(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
-    """Restores a film by ``rtface.run`` to a lossless file. Returns its frames, and the gain in dB that the report
-    expects for the longest track; 0 if there is no track."""
+    """Restores a film with ``rtface.run``, without loss. Returns the frames, and the gain in dB that the report
+    predicts for the longest track; 0 if there is no track."""
     import rtface
 
     out = folder / ("out.png" if how.still else "out.mkv")

@@ -2,12 +2,12 @@
 
 | kind | truth |
 | --- | --- |
-| ``portraits`` | a 512-px photograph on a soft background, reduced by two or more; 24 frames, the last 12 measured |
-| ``clips`` | a real clip halved by area, 40 frames; some are coded or soft, so that smoothing gains and sharpness loses |
+| ``portraits`` | a 512-px photograph on a soft background, reduced by two or more; 24 frames, the last 12 are measured |
+| ``clips`` | a real clip, halved by area, 40 frames; some clips are compressed or soft and thus favour smooth results |
 
 Each frame of a portrait is resampled directly from the photograph: bicubic samples half a pixel apart are averaged over
-each pixel of the frame. So the truth is as sharp as after reduction by area. Portraits are rejected if their fine
-detail in the oval is below `MIN_SHARPNESS`.
+each pixel of the frame. So the truth is as sharp as a picture reduced by area. Portraits whose fine detail in the oval
+is below `MIN_SHARPNESS` are not used.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from training.evaluation.clip_protocols import Clip
 
 LUMA = np.array([0.299, 0.587, 0.114])
 FACE_BOX = (0.235, 0.265, 0.765, 0.92)
-"""Mean x0, y0, x1, y1 of tracked face boxes in the canonical crop, fractions of the side."""
+"""Mean x0, y0, x1, y1 of tracked face boxes in the canonical crop, in fractions of its side."""
 WIDTH = 135.0
-FRAMES, WARM = 24, 12
-"""Frames of a portrait's film; unmeasured frames at its start."""
+FRAMES, WARM_UP_FRAMES = 24, 12
+"""Number of frames of a portrait's film; number of unmeasured frames at its start."""
 REDUCTION = 2.0
 """Minimum number of photograph pixels per pixel of the truth."""
 MIN_SHARPNESS = 4.0
@@ -65,7 +65,7 @@ class Truth:
 
 
 def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
-    """Picks one colour picture per person, of at least `MIN_PX` px. The order, by hash, stays if people are added."""
+    """Picks one colour picture per person, at least `MIN_PX` px. The order (by hash) is stable if people are added."""
     first: dict[str, Face] = {}
     for face in sorted((f for f in faces if f.px >= MIN_PX and not f.gray), key=lambda f: f.path.name):
         first.setdefault(face.identity, face)
@@ -85,7 +85,7 @@ def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
     """Makes a film from a photograph. ``width``: width of the face in pixels.
 
     Raises:
-        ValueError: the photograph is too small to be reduced by about `REDUCTION`.
+        ValueError: the photograph is too small for a reduction by about `REDUCTION`.
     """
     picture = face.load()
     side = width / (FACE_BOX[2] - FACE_BOX[0])
@@ -95,35 +95,35 @@ def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
 
 
 def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
-    """Makes a film of a canonical uint8 S×S×3 picture that moves gently. Its crop has ``side`` px at the start."""
-    size = _up(1.6 * side, 64), _up(1.25 * side, 32)
+    """Makes a film of a gently moving canonical picture, uint8 S×S×3. ``side``: side of the crop in the first frame."""
+    size = _round_up(1.6 * side, 64), _round_up(1.25 * side, 32)
     rng = np.random.default_rng([5, int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)])
     speed, sway, pace = rng.normal(0, 0.0012, 2) * side, rng.uniform(0, 0.006) * side, rng.uniform(0.1, 0.45)
     turn, zoom, phase = rng.normal(0, 0.003), rng.normal(0, 0.0012), rng.uniform(0, 6.28, 2)
     angle = rng.normal(0, 0.04)
     small = cv2.resize(picture, (8, 8), interpolation=cv2.INTER_AREA)
     wall = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    truth = Truth(name, [], [], min(WARM, frames - 1))
+    truth = Truth(name, [], [], min(WARM_UP_FRAMES, frames - 1))
     for t in range(frames):
-        x, y = ((size[k] - 1) / 2 + _way(speed[k], sway, pace, phase[k], t) for k in (0, 1))
+        x, y = ((size[k] - 1) / 2 + _displacement(speed[k], sway, pace, phase[k], t) for k in (0, 1))
         matrix = similarity(side / 512 * float(np.exp(zoom * t)), float(angle + turn * t), (float(x), float(y)), 512)
         truth.frames.append(resample(picture, matrix, wall))
         truth.matrices.append(matrix)
     return truth
 
 
-def _way(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
-    """Returns how far a coordinate has moved until frame ``t``."""
+def _displacement(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
+    """Returns the displacement of a coordinate at frame ``t``."""
     return float(speed * t + sway * (np.sin(pace * t + phase) - np.sin(phase)))
 
 
-def _up(pixels: float, step: int) -> int:
-    """Rounds up to a multiple of ``step``, at least 96: at some small sizes, x264's output is not reproducible."""
+def _round_up(pixels: float, step: int) -> int:
+    """Rounds up to a multiple of ``step``, at least 96. At some smaller sizes, x264's output is not reproducible."""
     return step * int(np.ceil(max(pixels, 96) / step))
 
 
 def resample(picture: U8, matrix: F64, ground: U8) -> U8:
-    """Renders a canonical picture over a background. Each pixel is the mean of the picture over the pixel's area."""
+    """Renders a canonical picture over a background. Each pixel is a mean over its area in the picture."""
     height, width = ground.shape[:2]
     source = len(picture)
     step = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0])) * source / 512  # picture pixels per frame pixel
@@ -145,7 +145,7 @@ def resample(picture: U8, matrix: F64, ground: U8) -> U8:
 
 
 def places(matrix: F64, size: tuple[int, int]) -> tuple[F32, F32]:
-    """Maps a frame's pixels to the 512-px canonical crop: x, y, float32 H×W."""
+    """Maps a frame's pixels to the 512-px canonical crop. Returns x and y, float32 H×W."""
     inv = cv2.invertAffineTransform(matrix)
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     u, v = (np.float32(r[0]) * x + np.float32(r[1]) * y + np.float32(r[2]) for r in inv)
@@ -159,13 +159,13 @@ def oval_of(matrix: F64, size: tuple[int, int]) -> F32:
 
 
 def fine_detail(image: U8 | F32) -> F32:
-    """Extracts fine detail: luma less its Gaussian blur of one pixel, in code values."""
+    """Extracts fine detail: luma minus its Gaussian blur of one pixel, in code values."""
     luma = np.asarray(image.astype(np.float32) @ LUMA.astype(np.float32), np.float32)
     return luma - np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.0), np.float32)
 
 
 def sharpness(truth: Truth) -> float:
-    """Measures the standard deviation of fine detail. It is in the oval of the first measured frame."""
+    """Measures the standard deviation of fine detail. Only reads the oval of the first measured frame."""
     image, matrix = truth.frames[truth.first], truth.matrices[truth.first]
     oval = oval_of(matrix, (image.shape[1], image.shape[0]))
     return float(np.sqrt(np.average(fine_detail(image) ** 2, weights=oval)))

@@ -1,9 +1,9 @@
-"""Measures int8 ranges of the network for coded pictures.
+"""Measures the int8 ranges of the network for coded pictures.
 
-Run ``python -m training.export.calibrate_coded --pairs runs/coded`` after every export. It runs training patches
-through the exported network in fp32 and writes ``int8.json`` next to it: for each convolution the range with 99.99 % of
-the input on every patch. Layers at full and half size stay exact because 8 bits would lose the small corrections of
-good pictures. Layers that join lower levels also stay exact: 8 bits would cost a fifth of the gain.
+Run ``python -m training.export.calibrate_coded --pairs runs/coded`` after every export. It runs the exported network on
+training patches in fp32 and writes ``int8.json`` next to it: for each convolution, a range that contains 99.99 % of the
+input values of every patch. Layers at full and half size stay in floating point, because 8 bits would lose the small
+corrections of good pictures. So do layers that join lower levels, for which 8 bits would cost a fifth of the gain.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ EXACT = ("stem", "/head", "error", "up.0", "join.0", "dec.0", "up.1", "join.1", 
 
 
 def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, Any]:
-    """Returns the content of a network's ``int8.json``."""
+    """Measures the content of a network's ``int8.json``."""
     model: Any = ov.Core().read_model(network)
-    names, which = show_inputs(model, EXACT)
+    names, outputs = show_inputs(model, EXACT)
     request: Any = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-    ranges = np.zeros((len(names), 2))  # ranges include zero because convolutions pad with it
+    ranges = np.zeros((len(names), 2))  # ranges include zero, because convolutions pad with zeros
     r = np.random.default_rng(seed)
     shards = sorted(pairs.glob("*[0-9].npz"))
     for path in r.choice(np.array(shards), min(8, len(shards)), replace=False):
@@ -40,7 +40,7 @@ def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, An
                 steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN_SHARE else steps
                 image = np.ascontiguousarray(data["seen"][number].transpose(2, 0, 1)[None], np.float32) / 255
                 request.infer({"image": image, "steps": step_planes(steps).numpy()})
-                for place, row in zip(which, ranges, strict=True):
+                for place, row in zip(outputs, ranges, strict=True):
                     low, high = bounds(request.get_output_tensor(place).data)
                     row[:] = min(row[0], low), max(row[1], high)
     return {
@@ -48,17 +48,17 @@ def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, An
         "convolutions": [
             {"name": name, "low": round(float(low), 5), "high": round(float(high), 5)}
             for name, (low, high) in zip(names, ranges, strict=True)
-            if high - low > 1e-4  # skip convolutions with inputs that are always zero
+            if high - low > 1e-4  # omits convolutions whose input is always zero
         ],
     }
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--pairs", type=Path, required=True, help="training pairs; never those of the people set aside")
-    p.add_argument("--count", type=int, default=160, help="how many patches")
+    p.add_argument("--pairs", type=Path, required=True, help="training pairs, never those of held-out people")
+    p.add_argument("--count", type=int, default=160, help="number of patches")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--light", action="store_true", help="of the light network")
+    p.add_argument("--light", action="store_true", help="calibrate the light network")
     a = p.parse_args()
     network = LIGHT[0] if a.light else PATH
     write(network.with_name("int8.json"), calibrate(network, a.pairs, a.count, a.seed))

@@ -1,7 +1,7 @@
 """Exports a checkpoint to ``engines/shipped/coded/model.onnx``.
 
 ``python -m training.export.export_coded --checkpoint runs/coded-net/coded-best.pt`` stores averaged weights as fp16, as
-for engines. Height and width stay variable. Copy the printed SHA-256 to `rtface.engine.coded_network`.
+for engines. Height and width are variable. Copy the printed SHA-256 to `rtface.engine.coded_network`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIDES = (("image", 1), ("steps", CELL), ("correction", 1), ("errors", CELL))
 
 
 def load(checkpoint: Path, *, small: bool = False) -> CodedNet:
-    """Loads the network with a checkpoint's averaged weights. They are rounded as stored."""
+    """Loads the network with a checkpoint's averaged weights. Rounds them as in the exported file."""
     net = CodedNet(*((SMALL_WIDTHS, SMALL_BLOCKS) if small else (WIDTHS, BLOCKS)))
     state = torch.load(checkpoint, map_location="cpu")["ema"]
     net.load_state_dict({k: v.half().float() if v.numel() > 16 else v for k, v in state.items()})
@@ -33,28 +33,28 @@ def export(checkpoint: Path, out: Path, *, small: bool = False) -> str:
     """Writes the network atomically. Returns its SHA-256.
 
     Raises:
-        RuntimeError: ONNX Runtime's answers differ from torch's.
+        RuntimeError: the outputs of ONNX Runtime and torch differ.
     """
     net = load(checkpoint, small=small)
-    free = {name: {0: "n", 2: f"h{n}", 3: f"w{n}"} for name, n in SIDES}
+    dynamic_axes = {name: {0: "n", 2: f"h{n}", 3: f"w{n}"} for name, n in SIDES}
     example = {"image": torch.rand(1, 3, 96, 128), "steps": torch.rand(1, 2, 96 // CELL, 128 // CELL)}
-    model = halve(to_onnx(net, example, ["correction", "errors"], folds=True, free=free))
+    model = halve(to_onnx(net, example, ["correction", "errors"], folds=True, free=dynamic_axes))
     model.graph.name = "coded"
     model.doc_string = "takes coding artefacts and noise out of pictures at their coded size, Apache-2.0"
     data = model.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     for h, w in ((96, 128), (224, 160)):
-        given = {"image": torch.rand(1, 3, h, w), "steps": torch.rand(1, 2, h // CELL, w // CELL)}
+        inputs = {"image": torch.rand(1, 3, h, w), "steps": torch.rand(1, 2, h // CELL, w // CELL)}
         with torch.no_grad():
-            wanted = net(*given.values())
-        actual = session.run(None, {name: value.numpy() for name, value in given.items()})
-        worst = max(float(np.abs(a.numpy() - np.asarray(b)).max()) for a, b in zip(wanted, actual, strict=True))
+            expected = net(*inputs.values())
+        actual = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        worst = max(float(np.abs(a.numpy() - np.asarray(b)).max()) for a, b in zip(expected, actual, strict=True))
         if not worst < 2e-3:
             raise RuntimeError(f"ONNX differs from torch by {worst}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_suffix(".tmp")
-    work.write_bytes(data)
-    work.replace(out)
+    temporary = out.with_suffix(".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(out)
     return hashlib.sha256(data).hexdigest()
 
 

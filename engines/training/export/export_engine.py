@@ -2,8 +2,8 @@
 
 ``python -m training.export.export_engine --checkpoint runs/s/last.pt --engine rtface-s --out engines/shipped/rtface-s``
 writes averaged weights to an ONNX file. Weights are stored as fp16; the graph casts them to fp32, so that every backend
-can load it. Golden outputs come from the torch model in fp32, with the same rounded weights. Files are first written
-next to their final places, and moved there at the end, the recipe last.
+can load the file. Golden outputs come from the torch model in fp32, with the same rounded weights. Files are written
+under temporary names and renamed at the end, the recipe last.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from training.model.recurrence import STATE_CHANNELS, Past, empty_past
 
 NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 MIN_FP16_DB = 55.0
-"""Minimum dB of the network in fp16 throughout."""
+"""Minimum PSNR in dB of the network if all operations are in fp16."""
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     """Stores float32 initialisers as fp16, each followed by a Cast to float32.
 
-    Only initialisers with more than 16 values are changed; of equal ones, only one is stored. Does not infer shapes.
-    The positions in ``recurrence.Carry`` stay exact: rounding would shift them by a twentieth of a pixel.
+    Only initialisers with more than 16 values are changed; equal initialisers are stored once. Does not infer shapes.
+    The positions in ``recurrence.Carry`` stay exact, because rounding would shift them by a twentieth of a pixel.
     """
     graph = model.graph
     exact = {name for node in graph.node if "/carry/" in node.name for name in node.input}
     casts: list[onnx.NodeProto] = []
-    kept: dict[tuple[tuple[int, ...], bytes], str] = {}
-    same: dict[str, str] = {}
+    stored: dict[tuple[tuple[int, ...], bytes], str] = {}
+    aliases: dict[str, str] = {}
     for init in list(graph.initializer):
         value = numpy_helper.to_array(init)
         if value.dtype != np.float32 or value.size <= 16 or init.name in exact:
             continue
         graph.initializer.remove(init)
-        same[init.name] = kept.setdefault((value.shape, value.tobytes()), init.name)
-        if same[init.name] != init.name:
+        aliases[init.name] = stored.setdefault((value.shape, value.tobytes()), init.name)
+        if aliases[init.name] != init.name:
             continue
         graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + HALF))
         casts.append(helper.make_node("Cast", [init.name + HALF], [init.name], to=TensorProto.FLOAT))
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = same.get(name, name)
+        for position, name in enumerate(node.input):
+            node.input[position] = aliases.get(name, name)
     nodes = casts + list(graph.node)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -82,7 +82,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     whole = Whole(net).eval()
     size = net.size
     out.mkdir(parents=True, exist_ok=True)
-    tmp = out / "model.onnx.tmp"
+    model_file = out / "model.onnx.tmp"
     *_, w, h = roi(size)
     past = [2, 3, *reversed(roi(GRID)[2:])]
     shapes = {"crop": [2, 3, h, w]}
@@ -91,21 +91,21 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         shapes |= {"shrunk": past} if size != GRID else {}
     if engine in CONTROLLED:
         shapes["fidelity"] = [2, 1]
-    answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
+    outputs = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
-    given = {name: torch.rand(shape) for name, shape in shapes.items()}
-    model = halve(to_onnx(whole, given, answers, folds=True))
+    inputs = {name: torch.rand(shape) for name, shape in shapes.items()}
+    model = halve(to_onnx(whole, inputs, outputs, folds=True))
     model.graph.name = engine
     model.doc_string = f"{engine} {VERSION}, Apache-2.0"
-    tmp.write_bytes(model.SerializeToString())
+    model_file.write_bytes(model.SerializeToString())
 
-    digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
+    digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
-    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
+    text = recipe_text(engine, size, model_file.stat().st_size, digest, parameters, data)
     recipe.write_text(text + (memory_text(size, shapes["state"][1:]) if memory else ""), encoding="utf-8")
 
-    plan = Both(whole, tmp)
+    plan = TorchPlan(whole, model_file)
     restorer = CropRunner(load_recipe(recipe), plan)
     crops = golden_crops(size)
     goldens: dict[str, Any] = {"crops": crops}
@@ -121,41 +121,41 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     goldens["restored"] = in_steps(restored, crops)
     if not plan.worst < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {plan.worst}")
-    safe = in_half(net, crops)
-    if safe < MIN_FP16_DB:
-        raise RuntimeError(f"in fp16 it reaches {safe:.1f} dB only: TensorRT would have to keep layers in fp32")
+    fp16_psnr = measure_fp16(net, crops)
+    if fp16_psnr < MIN_FP16_DB:
+        raise RuntimeError(f"fp16 reaches only {fp16_psnr:.1f} dB: TensorRT would have to compute layers in fp32")
     golden = out / "golden.npz.tmp"
     with golden.open("wb") as f:
         np.savez_compressed(f, **goldens)
-    for f in (tmp, golden, recipe):
+    for f in (model_file, golden, recipe):
         f.replace(f.with_suffix(""))
     mask = oval_mask(size)[..., None]
     clean = float(((restored[0].transpose(1, 2, 0) - crops[0] / 255) ** 2 * mask).mean() / mask.mean())
     return {
         "bytes": (out / "model.onnx").stat().st_size,
         "onnx_torch_max": plan.worst,
-        "fp16_db": safe,
+        "fp16_db": fp16_psnr,
         "astronaut_clean_db": -10 * np.log10(clean + 1e-12),
     }
 
 
-def in_half(net: Small | Medium, crops: U8) -> float:
-    """Returns the worst PSNR in dB of fp16 throughout against fp32. It shows whether activations stay below 65,504,
-    the largest number in fp16, as TensorRT needs."""
+def measure_fp16(net: Small | Medium, crops: U8) -> float:
+    """Returns the worst PSNR in dB of fp16 compared with fp32. A low value shows that activations exceed 65,504, the
+    largest number in fp16, so that TensorRT could not use fp16."""
     x, y, w, h = roi(net.size)
-    given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
+    inputs = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
     past = None
     if net.core.trust is not None:
-        past = empty_past(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
+        past = empty_past(F.interpolate(inputs, size=roi(GRID)[3:1:-1], mode="area"))
         past = Past(past.picture, torch.ones_like(past.known), past.state)
-    halved = None if past is None else Past(*(part.half() for part in past))
+    half_past = None if past is None else Past(*(part.half() for part in past))
     with torch.no_grad():
-        gap = net(given, past)[0] - copy.deepcopy(net).half()(given.half(), halved)[0].float()
-    return float(-10 * torch.log10(gap.square().mean((1, 2, 3)).nan_to_num(nan=1.0).clamp_min(1e-12)).min())
+        error = net(inputs, past)[0] - copy.deepcopy(net).half()(inputs.half(), half_past)[0].float()
+    return float(-10 * torch.log10(error.square().mean((1, 2, 3)).nan_to_num(nan=1.0).clamp_min(1e-12)).min())
 
 
-class Both:
-    """A plan for rtface that answers by torch. Compares ONNX Runtime with it."""
+class TorchPlan:
+    """A plan for rtface that computes with torch. Compares ONNX Runtime with torch."""
 
     identity: Any = None
 
@@ -166,13 +166,13 @@ class Both:
     def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
         with torch.no_grad():
             output = self.whole(**{name: torch.from_numpy(v) for name, v in inputs.items()})
-        wanted = [output.numpy()] if isinstance(output, torch.Tensor) else [t.numpy() for t in output]
+        expected = [output.numpy()] if isinstance(output, torch.Tensor) else [t.numpy() for t in output]
         actual = self.session.run(None, dict(inputs))
-        for port, a, b in zip(self.session.get_outputs(), wanted, actual, strict=True):
+        for port, a, b in zip(self.session.get_outputs(), expected, actual, strict=True):
             self.worst = max(self.worst, float(np.abs(a - b).max()))
             outputs[port.name][:] = a
-        several = self.session.run(None, {name: np.repeat(v, 2, 0) for name, v in inputs.items()})
-        self.worst = max(self.worst, *(float(np.abs(a - b[1:]).max()) for a, b in zip(wanted, several, strict=True)))
+        batched = self.session.run(None, {name: np.repeat(v, 2, 0) for name, v in inputs.items()})
+        self.worst = max(self.worst, *(float(np.abs(a - b[1:]).max()) for a, b in zip(expected, batched, strict=True)))
 
     def close(self) -> None:
         pass

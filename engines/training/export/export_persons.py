@@ -1,8 +1,8 @@
 """Exports dlib's face recognition network to ``engines/shipped/persons/model.onnx``.
 
-``RTFACE_METRIC_WEIGHTS=DIR python -m training.export.export_persons``. The network is described in
-`training.losses.identity`; its weights are CC0-1.0. Filters are stored as int8 with a scale per output channel, which
-makes the file a quarter as large. Arithmetic stays float32. Copy the printed SHA-256 to `rtface.persons.network`.
+Run with: ``RTFACE_METRIC_WEIGHTS=DIR python -m training.export.export_persons``. `training.losses.identity` describes
+the network; its weights are CC0-1.0. Filters are stored as int8 with a scale per output channel, so that the file is a
+quarter as large. Arithmetic is in float32. Copy the printed SHA-256 to `rtface.persons.network`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Graph:
         )
 
     def convolve(self, number: int, x: str, weights: tuple[F32, F32], stride: int = 1) -> str:
-        """Adds a convolution. As in dlib, it pads by half the kernel if the stride is 1, and otherwise not at all."""
+        """Adds a convolution. As in dlib, it pads by half the kernel if the stride is 1; otherwise, it does not pad."""
         kernel = weights[0].shape[2]
         pad = 0 if stride > 1 else kernel // 2
         w = self.filters(f"filters_{number}", weights[0], axis=0)
@@ -64,7 +64,7 @@ def build(data: bytes) -> onnx.ModelProto:
     """Builds dlib's network: ``chip`` 1×3×150×150 RGB 0…1 → ``embedding`` 1×128.
 
     Raises:
-        ValueError: the bytes are not dlib's file.
+        ValueError: the data is not dlib's weight file.
     """
     convolutions, last = read_dlib(data)
     g = _Graph()
@@ -75,18 +75,18 @@ def build(data: bytes) -> onnx.ModelProto:
     x = g.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2])
     side, channels = ((CHIP - 7) // 2 + 1 - 3) // 2 + 1, convolutions[0][0].shape[0]
     for number, halves in enumerate(BLOCKS):
-        one, two = convolutions[2 * number + 1], convolutions[2 * number + 2]
-        y = g.add("Relu", [g.convolve(2 * number + 1, x, one, 2 if halves else 1)])
-        y = g.convolve(2 * number + 2, y, two)
-        skip, skipped = x, side
+        first, second = convolutions[2 * number + 1], convolutions[2 * number + 2]
+        y = g.add("Relu", [g.convolve(2 * number + 1, x, first, 2 if halves else 1)])
+        y = g.convolve(2 * number + 2, y, second)
+        skip, skip_side = x, side
         if halves:
             skip = g.add("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
-            side, skipped = (side - 3) // 2 + 1, side // 2
+            side, skip_side = (side - 3) // 2 + 1, side // 2
         # If sizes or numbers of channels differ, dlib pads the smaller input with zeros.
-        out = two[0].shape[0]
-        largest, width = max(side, skipped), max(out, channels)
-        y = _filled(g, f"y{number}", y, (out, side), (width, largest))
-        skip = _filled(g, f"skip{number}", skip, (channels, skipped), (width, largest))
+        out = second[0].shape[0]
+        largest, width = max(side, skip_side), max(out, channels)
+        y = _pad(g, f"y{number}", y, (out, side), (width, largest))
+        skip = _pad(g, f"skip{number}", skip, (channels, skip_side), (width, largest))
         x, side, channels = g.add("Relu", [g.add("Add", [y, skip])]), largest, width
     x = g.add("Flatten", [g.add("GlobalAveragePool", [x])])
     embedding = g.add("MatMul", [x, g.filters("last", last, axis=1)])
@@ -108,9 +108,9 @@ def build(data: bytes) -> onnx.ModelProto:
     return model
 
 
-def _filled(g: _Graph, name: str, x: str, has: tuple[int, int], wants: tuple[int, int]) -> str:
-    (channels, side), (more_channels, larger) = has, wants
-    if has == wants:
+def _pad(g: _Graph, name: str, x: str, shape: tuple[int, int], target: tuple[int, int]) -> str:
+    (channels, side), (more_channels, larger) = shape, target
+    if shape == target:
         return x
     pads = np.array([0, 0, 0, 0, 0, more_channels - channels, larger - side, larger - side], np.int64)
     return g.add("Pad", [x, g.constant(f"pads_{name}", pads)])
@@ -118,15 +118,15 @@ def _filled(g: _Graph, name: str, x: str, has: tuple[int, int], wants: tuple[int
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--weights", type=Path, help="folder of dlib's weights (default: $RTFACE_METRIC_WEIGHTS)")
+    p.add_argument("--weights", type=Path, help="folder with dlib's weights (default: $RTFACE_METRIC_WEIGHTS)")
     p.add_argument("--out", type=Path, default=OUT)
     a = p.parse_args()
     data = build(weights(FILE, a.weights)).SerializeToString()
     onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    work = a.out.with_suffix(".tmp")
-    work.write_bytes(data)
-    work.replace(a.out)
+    temporary = a.out.with_suffix(".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(a.out)
     print(f"{a.out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
 
 

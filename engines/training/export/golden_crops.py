@@ -15,11 +15,11 @@ from training.degradation import single_image
 ASTRONAUT_POINTS = np.array(
     [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
 )
-"""Left eye, right eye, nose, mouth corners in scikit-image's ``astronaut`` (512×512), pixels."""
+"""Left eye, right eye, nose and mouth corners in scikit-image's ``astronaut`` (512×512), in pixels."""
 
 
 def astronaut() -> tuple[U8, Any]:
-    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also returns its matrix from the crop."""
+    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also returns the matrix from the crop."""
     from skimage import data
 
     return np.asarray(data.astronaut(), np.uint8), fit(TEMPLATE_512, ASTRONAUT_POINTS)
@@ -28,7 +28,7 @@ def astronaut() -> tuple[U8, Any]:
 def golden_crops(size: int, following: bool = False) -> U8:
     """Returns crops of the astronaut, clean and degraded, and a synthetic pattern.
 
-    They are uint8 N×size×size×3 RGB. With ``following``, they show the next frame: slightly turned, with other noise.
+    The crops are uint8 N×size×size×3 RGB. With ``following``, they show the next frame: slightly turned, new noise.
     """
     picture, matrix = astronaut()
     if following:
@@ -56,5 +56,5 @@ def as_floats(crops: U8) -> F32:
 
 
 def in_steps(restored: F32, crops: U8) -> Any:
-    """Returns differences between pictures N×3×S×S (0..1) and crops. int16 half code values compress best."""
+    """Returns the difference of pictures N×3×S×S (0..1) from crops. The unit, half a code value, compresses best."""
     return np.rint((restored - as_floats(crops)) * GOLDEN_STEPS).astype(np.int16)

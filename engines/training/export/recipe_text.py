@@ -6,18 +6,19 @@ from training.crop_space import roi
 
 VERSION = "0.4.0"
 GRID = 256
-"""Side in pixels of the crop on which rtface-s and rtface-m keep their last answer."""
+"""Side in pixels of the crop for which rtface-s and rtface-m store their previous output."""
 MAPS = (48, 44)
-"""Rows and columns of the maps of error and occlusion, the networks' further outputs."""
+"""Rows and columns of the maps of error and occlusion, which networks with memory also output."""
 EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
          "/head_motion", "/unpatterned")  # fmt: skip
-"""Parts of the names of convolutions that int8 leaves out: those with fixed weights (``layers.Spread``,
-``layers.Enlarge``, ``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``, ``recurrence.Carry``, the rule of
-``recurrence.Trust``), and those on the state of ``recurrence.Align``: two frames cannot measure its range."""
+"""Parts of the names of convolutions that are not quantised to int8: convolutions with fixed weights
+(``layers.Spread``, ``layers.Enlarge``, ``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``,
+``recurrence.Carry``, the rule of ``recurrence.Trust``), and those of the state of ``recurrence.Align``, because two
+frames are too few to measure its range."""
 CONTROLLED = ("rtface-m-vivid",)
-"""Engines with the input ``fidelity``."""
+"""Engines that have the input ``fidelity``."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
-"""Minimum PSNR of golden crops per precision, in dB: far above that of broken plans, far below that of good ones."""
+"""Minimum PSNR of golden crops per precision, in dB. Broken plans are far below, correct plans far above."""
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 
 class Ema:
-    """An exponential moving average of a network's weights. It is over fewer steps at the start."""
+    """An exponential moving average of a network's weights. At the start, it averages over fewer steps."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay, self.n = decay, 0
@@ -26,7 +26,7 @@ class Ema:
 
     @contextmanager
     def used(self, net: nn.Module) -> Iterator[None]:
-        """Gives ``net`` the averaged weights within the context. Restores its own afterwards."""
+        """Loads the averaged weights into ``net`` within the context. Restores the original weights afterwards."""
         live = {k: v.clone() for k, v in net.state_dict().items()}
         net.load_state_dict(self.weights)
         try:
@@ -36,20 +36,20 @@ class Ema:
 
 
 def save(path: Path, net: nn.Module, opt: Any, ema: Ema, **more: Any) -> None:
-    """Writes a checkpoint atomically. ``more``: other values to store, which ``resume`` returns."""
-    work = path.with_suffix(".tmp")
-    torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "ema": ema.weights, "ema_n": ema.n, **more}, work)
-    work.replace(path)
+    """Writes a checkpoint atomically. ``more``: additional values, which ``resume`` returns."""
+    temp = path.with_suffix(".tmp")
+    torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "ema": ema.weights, "ema_n": ema.n, **more}, temp)
+    temp.replace(path)
 
 
 def resume(path: Path, net: nn.Module, opt: Any, ema: Ema) -> dict[str, Any]:
-    """Restores network, optimiser and average from a checkpoint. Returns the other values in it, or an empty dict if
-    there is no checkpoint."""
+    """Restores network, optimiser and average from a checkpoint. Returns the additional values, or {} if there is no
+    checkpoint."""
     if not path.exists():
         return {}
-    c: dict[str, Any] = torch.load(path, map_location="cpu")
-    net.load_state_dict(c.pop("net"))
-    opt.load_state_dict(c.pop("opt"))
-    ema.n = c.pop("ema_n")
-    ema.weights = {k: v.to(ema.weights[k].device) for k, v in c.pop("ema").items()}
-    return c
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu")
+    net.load_state_dict(checkpoint.pop("net"))
+    opt.load_state_dict(checkpoint.pop("opt"))
+    ema.n = checkpoint.pop("ema_n")
+    ema.weights = {k: v.to(ema.weights[k].device) for k, v in checkpoint.pop("ema").items()}
+    return checkpoint

@@ -1,9 +1,9 @@
-"""Revives dead channels: units whose ReLU never fires.
+"""Revives dead channels: channels whose ReLU never fires.
 
-Muon's steps do not get smaller with the gradient. They drive many ReLUs between a block's two convolutions below zero
-for all faces: after 7,900 steps, 399 of the 1,120 channels of ``rtface-s`` were dead, in one block 88 of 96. A dead
-channel gets no gradient, so it stays dead. This module resets such channels: each gets a new random filter before the
-ReLU and zero weights after it, so that the network's answers do not change.
+The size of Muon's steps does not decrease with the gradient. So the inputs of many ReLUs between a block's two
+convolutions become negative for all faces: after 7,900 steps, 399 of the 1,120 channels of ``rtface-s`` were dead; in
+one block, 88 of 96. A dead channel gets no gradient, so it stays dead. This module resets such channels: each gets a
+new random filter before the ReLU and zero weights after it, so that the network's output does not change.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from training.model.layers import Block
 
 @torch.no_grad()
 def dead_channels(net: nn.Module, run: Any) -> dict[str, Tensor]:
-    """Finds the dead channels of each ``Block``: those at zero during all of ``run()``. Returns masks, bool C."""
+    """Finds the channels of each ``Block`` that are zero during ``run()``. Returns masks, bool C, by block name."""
     highest: dict[str, Tensor] = {}
     hooks: list[Any] = []
     for name, block in net.named_modules():
-        if isinstance(block, Block) and block.a.weight.requires_grad:  # frozen blocks cannot learn anything
+        if isinstance(block, Block) and block.a.weight.requires_grad:  # a frozen block would not learn
 
-            def look(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
-                top = out.float().amax((0, 2, 3))
-                highest[name] = torch.maximum(highest[name], top) if name in highest else top
+            def record_maximum(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
+                maximum = out.float().amax((0, 2, 3))
+                highest[name] = torch.maximum(highest[name], maximum) if name in highest else maximum
 
-            hooks.append(block.a.register_forward_hook(look))
+            hooks.append(block.a.register_forward_hook(record_maximum))
     run()
     for hook in hooks:
         hook.remove()
-    return {name: top <= 0 for name, top in highest.items()}
+    return {name: maximum <= 0 for name, maximum in highest.items()}
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """Fits `rtface.analysis.treatment.predicted`: ``python -m training.loop.fit_strength strength.json …``.
 
-The strength is a linear function of features that are known before the engine runs (`FEATURES`). The fit maximises the
-mean gain in dB on rows of ``training.data.strength_samples``; losses in dB count `HARM` times. The prediction of the
-engine's gain is fitted by least squares. Printed figures come from eight folds: each is for people left out of the fit.
-Copy the printed coefficients to `rtface.analysis.treatment`.
+The strength is a linear function of features that are available before the engine runs. The fit maximises the mean gain
+in dB on rows of ``training.data.strength_samples``; losses in dB count `HARM` times. The predictor of the engine's gain
+is fitted by least squares. Printed figures come from cross-validation with eight folds, split by people. Copy the
+printed coefficients to `rtface.analysis.treatment`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from rtface.analysis.treatment import MAX_STRENGTH, features
 
 HARM = 4.0
 FLOOR = 0.1
-"""Squared rounding error in code values, added to both sides of a gain."""
+"""Squared rounding error in code values, added to both errors that a gain compares."""
 FOLDS, STEPS = 8, 400
 
 
 def gains(s: Tensor, rows: Tensor) -> Tensor:
-    """Computes the gain in dB for strengths ``s``. Each row has ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩ and the number of samples."""
+    """Computes the gain in dB for strengths ``s``. A row contains ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩ and the number of samples."""
     floor = FLOOR * rows[:, 3]
     after = rows[:, 2] - 2 * s * rows[:, 0] + s * s * rows[:, 1]
     return 10 * torch.log10((rows[:, 2] + floor) / (after.clamp(min=0) + floor))
 
 
 def fitted(x: Tensor, rows: Tensor) -> Tensor:
-    """Fits the coefficients of the strength to features ``x`` and ``rows``."""
+    """Fits coefficients that predict the best strengths of ``rows`` from features ``x``."""
     w = torch.zeros(x.shape[1], requires_grad=True)
     with torch.no_grad():
         w[0] = 0.5

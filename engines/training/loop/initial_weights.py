@@ -1,7 +1,7 @@
 """Loads initial weights from a checkpoint (averaged weights) or an exported engine.
 
-Except for the optimiser's state, an engine has all that training needs. So training can start from a shipped engine:
-``train --core engines/shipped/rtface-s``.
+An engine contains everything that training needs, except for the optimiser's state. So training can start from a
+shipped engine: ``train --core engines/shipped/rtface-s``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 HALF = "_half"
-"""Suffix by ``export_engine.halve`` for names of fp16 initialisers."""
+"""Suffix that ``export_engine.halve`` adds to the names of fp16 initialisers."""
 
 
 def weights(source: Path) -> dict[str, Tensor]:
@@ -27,7 +27,7 @@ def weights(source: Path) -> dict[str, Tensor]:
     if not source.is_dir():
         return torch.load(source, map_location="cpu")["ema"]
     parameters: dict[str, Tensor] = {}
-    nameless: list[Tensor] = []
+    unnamed: list[Tensor] = []
     for stored in onnx.load(source / "model.onnx").graph.initializer:
         value = numpy_helper.to_array(stored)
         if value.dtype not in (np.float16, np.float32):
@@ -36,8 +36,8 @@ def weights(source: Path) -> dict[str, Tensor]:
         if name.startswith("net."):
             parameters[name.removeprefix("net.")] = tensor
         elif name.startswith("onnx::Mul"):
-            nameless.append(tensor)
-    # The tracer reshapes the gate's weight, which loses its name. It is the only tensor without a name.
-    (gate,) = nameless
+            unnamed.append(tensor)
+    # When the tracer reshapes the gate's weight, the name is lost. No other tensor is without a name.
+    (gate,) = unnamed
     parameters["core.gate.weight"] = gate.reshape(1, -1)
     return parameters

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024): orthogonalised momentum for convolutions, Adam for the rest."""
+"""Muon (Jordan et al. 2024): orthogonalised momentum for convolutions. Adam trains all other parameters."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from torch import Tensor, nn
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     """Approximates the nearest (semi-)orthogonal matrix of m×n (or each of N×m×n).
 
-    The quintic Newton-Schulz iteration runs on the small Gram matrix. So only two products involve the long side.
+    The quintic Newton-Schulz iteration runs on the small Gram matrix, so that only two products involve the long side.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = g.shape[-2] > g.shape[-1]
-    x = g.mT if tall else g
+    is_tall = g.shape[-2] > g.shape[-1]
+    x = g.mT if is_tall else g
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    s = x @ x.mT
-    eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
+    gram = x @ x.mT
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     total = eye
     for _ in range(steps):
-        q = a * eye + b * s + c * (s @ s)
+        q = a * eye + b * gram + c * (gram @ gram)
         total = q @ total
-        s = q @ s @ q
+        gram = q @ gram @ q
     x = total @ x
-    return x.mT if tall else x
+    return x.mT if is_tall else x
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for hidden convolutions, Adam for the rest. Both use one learning rate, scaled as by Liu et al. 2025."""
+    """Muon for hidden convolutions, Adam for other parameters. Both use one learning rate, as in Liu et al. 2025."""
 
     def __init__(
         self, net: nn.Module, lr: float, momentum: float = 0.95, decay: float = 1e-4, threads: int = 1
     ) -> None:
         hidden: list[Tensor] = []
-        rest: list[Tensor] = []
+        others: list[Tensor] = []
         for name, p in net.named_parameters():
-            (hidden if p.ndim == 4 and "head" not in name and "place" not in name else rest).append(p)
-        groups: Iterable[dict[str, Any]] = [{"params": hidden, "muon": True}, {"params": rest, "muon": False}]
+            (hidden if p.ndim == 4 and "head" not in name and "place" not in name else others).append(p)
+        groups: Iterable[dict[str, Any]] = [{"params": hidden, "muon": True}, {"params": others, "muon": False}]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "decay": decay})
 
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        hidden, rest = self.param_groups
-        live = sorted((p for p in hidden["params"] if p.grad is not None), key=lambda p: -p.numel())
-        jobs = [self.pool.submit(self._muon, p, hidden) for p in live]
-        for p in rest["params"]:
+        hidden, others = self.param_groups
+        trained = sorted((p for p in hidden["params"] if p.grad is not None), key=lambda p: -p.numel())
+        jobs = [self.pool.submit(self._muon, p, hidden) for p in trained]
+        for p in others["params"]:
             if p.grad is not None:
-                self._adam(p, rest)
-        for j in jobs:
-            j.result()
+                self._adam(p, others)
+        for job in jobs:
+            job.result()
 
     @torch.no_grad()
     def _muon(self, p: Tensor, group: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
-"""Trains the alignment alone, before the rest of the network.
+"""Trains the alignment alone, before the network is trained with memory.
 
 ``python -m training.loop.pretrain_alignment --clips DIR --run runs/align``
 
-The alignment is a tenth of the network, but needs more pictures than the rest. Here it sees only the input and a
-simulated past: a blend of input and truth, similar to a restoration, moved along by the flow that the alignment itself
-estimates. The target is the true motion. ``train --core runs/s/last.pt runs/align/last.pt`` uses the weights.
+The alignment is a tenth of the network, but needs more pictures than the other parts. In this training, it only reads
+the input and a simulated past: a blend of input and truth, similar to a restoration, warped by the estimated flow. The
+target is the true motion. ``train --core runs/s/last.pt runs/align/last.pt`` loads the weights.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from training.losses.restoration import Loss
 from training.model.recurrence import Align, Carry, Past, drift, empty_past
 
 KEPT_SHARES = (0.7, 0.95)
-"""Range of the share of the past that each frame keeps."""
+"""Range of the weight of the warped past in the past for the next frame."""
 RESTORED_SHARES = (0.1, 0.5)
-"""Range of the share of the truth in a simulated answer; the rest is the input."""
+"""Range of the weight of the truth in a simulated restoration, which blends it with the input."""
 DRIFTED = 0.6
 """Share of clips that start with a misaligned past."""
 PIECE = 4
-"""Clips that a thread computes together: single clips would take nearly twice as long."""
+"""Number of clips that a thread computes together. Single clips would take nearly twice as long."""
 
 
 class Motion(nn.Module):
-    """``Align`` and ``Carry`` alone. Their parameters have the same names as in a whole network."""
+    """``Align`` and ``Carry`` alone. Parameters have the same names as in a complete network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,27 +53,27 @@ class Motion(nn.Module):
 
 
 def augment_clip(b: Batch, r: np.random.Generator) -> Batch:
-    """Augments clips: makes them grey, flips and shifts them, changes light. Otherwise, the alignment would memorise
-    the few thousand clips."""
+    """Augments clips: makes them grey, flips and shifts them, and changes the light. Otherwise, the alignment would
+    memorise the few thousand clips."""
     if r.random() < 0.5:
         b = mirror(b)
-    upside, (dy, dx) = bool(r.random() < 0.5), (int(v) for v in r.integers(-16, 17, 2))
+    upside_down, (dy, dx) = bool(r.random() < 0.5), (int(v) for v in r.integers(-16, 17, 2))
     shares = torch.from_numpy(r.dirichlet((3, 6, 1)).astype(np.float32))
     gain, bias = float(np.exp(r.normal(0, 0.2))), float(r.normal(0, 0.08))
     pictures: list[Tensor] = []
     for picture in (b.truth, b.seen):
         grey = (picture * shares[:, None, None]).sum(2, keepdim=True) * gain + bias
-        pictures.append(shift(grey.flip(3) if upside else grey, dy, dx))
-    flow = b.flow.flip(3) * torch.tensor([1.0, -1.0])[:, None, None] if upside else b.flow
+        pictures.append(shift(grey.flip(3) if upside_down else grey, dy, dx))
+    flow = b.flow.flip(3) * torch.tensor([1.0, -1.0])[:, None, None] if upside_down else b.flow
     return Batch(*pictures, shift(flow, round(dy / 8), round(dx / 8)), b.cover, b.clean)
 
 
 def shift(z: Tensor, dy: int, dx: int) -> Tensor:
     """Shifts N×T×C×h×w by ``dy`` down and ``dx`` right, mirrored at the edges."""
-    a, c = abs(dy), abs(dx)
+    pad_y, pad_x = abs(dy), abs(dx)
     h, w = z.shape[-2:]
-    wide = F.pad(z.flatten(0, 1), (c, c, a, a), mode="reflect")
-    return wide[..., a - dy : a - dy + h, c - dx : c - dx + w].reshape(z.shape)
+    padded = F.pad(z.flatten(0, 1), (pad_x, pad_x, pad_y, pad_y), mode="reflect")
+    return padded[..., pad_y - dy : pad_y - dy + h, pad_x - dx : pad_x - dx + w].reshape(z.shape)
 
 
 def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
@@ -82,73 +82,73 @@ def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
     return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
-def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, share: float, wrong: Tensor | None = None) -> Tensor:
+def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, share: float, drifted: Tensor | None = None) -> Tensor:
     """Measures the mean flow error of all frames but the first: N values, pixels.
 
-    The flow must move the past to where the face is now, and so also correct the errors of earlier flows. In a network
-    trained only on true motion, errors add up: 0.9 px in ten frames of a call. ``keep``, ``share``: values from
-    `KEPT_SHARES` and `RESTORED_SHARES`. ``wrong``: initial misalignment of the past (``recurrence.drift``).
+    The flow must warp the past to the face's current position, so it must also correct errors of earlier flows. With
+    true motion as the only target, errors add up to 0.9 px in ten frames of a call. ``keep``, ``share``: see
+    `KEPT_SHARES` and `RESTORED_SHARES`. ``drifted``: initial misalignment (``recurrence.drift``).
     """
-    answers = b.seen + share * (b.truth - b.seen)
-    past, misplaced = empty_past(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
+    restored = b.seen + share * (b.truth - b.seen)
+    past, offset = empty_past(restored[:, 0]), torch.zeros_like(b.flow[:, 0])
     errors: list[Tensor] = []
     for t in range(b.seen.shape[1]):
-        with torch.autocast(answers.device.type, torch.bfloat16):
+        with torch.autocast(restored.device.type, torch.bfloat16):
             flow, state = net(b.seen[:, t].contiguous(memory_format=torch.channels_last), past)
         if not t:
             picture = past.picture
-            if wrong is not None:
-                picture, misplaced = net.carry(picture, wrong), wrong
+            if drifted is not None:
+                picture, offset = net.carry(picture, drifted), drifted
             past = Past(picture, torch.ones_like(past.known), state.float())
             continue
         flow = flow.float()
-        errors.append(flow_error(flow - b.flow[:, t] + misplaced, weight))
+        errors.append(flow_error(flow - b.flow[:, t] + offset, weight))
         flow = flow.detach()
-        picture = keep * net.carry(past.picture, flow) + (1 - keep) * answers[:, t]
+        picture = keep * net.carry(past.picture, flow) + (1 - keep) * restored[:, t]
         past = Past(picture, past.known, state.float())
-        misplaced = keep * (misplaced + flow - b.flow[:, t])
+        offset = keep * (offset + flow - b.flow[:, t])
     return torch.stack(errors).mean(0)
 
 
 class Stage:
-    """A training run of the alignment, with its folder."""
+    """A training run of the alignment, stored in a folder."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         torch.manual_seed(a.seed)
         torch.set_num_threads(1)
         self.a, self.net, self.clips = a, Motion().to(memory_format=torch.channels_last), Clips(a.clips)
         if a.core:
-            given = weights(a.core)
+            initial = weights(a.core)
             state = self.net.state_dict()
-            self.net.load_state_dict(state | {k: given[k] for k in state if k in given})
+            self.net.load_state_dict(state | {k: initial[k] for k in state if k in initial})
         self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema, self.path = Ema(self.net, 0.998), a.run / "last.pt"
-        left = resume(self.path, self.net, self.opt, self.ema)
-        self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
+        saved = resume(self.path, self.net, self.opt, self.ema)
+        self.step, self.used = int(saved.get("step", 0)), float(saved.get("used", 0.0))
         self.weight: Tensor = Loss(256).weight  # pyright: ignore
         self.crew = Crew(self.net, a.threads, self.work)
 
     def work(self, net: nn.Module, piece: int) -> tuple[Tensor, float]:
-        """Measures the flow error on a few random clips. ``piece`` is a seed for their choice."""
+        """Measures the flow error on a few random clips. ``piece`` is the seed that selects them."""
         r = np.random.default_rng([self.a.seed, piece])
-        drawn = [augment_clip(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
-        wrong = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
-        past_options = float(r.uniform(*KEPT_SHARES)), float(r.uniform(*RESTORED_SHARES)), wrong
-        off = clip_error(net, join(drawn), self.weight, *past_options).mean()
-        return 100 * off * PIECE / self.a.batch, float(off.detach())
+        clips = [augment_clip(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
+        drifted = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
+        options = float(r.uniform(*KEPT_SHARES)), float(r.uniform(*RESTORED_SHARES)), drifted
+        error = clip_error(net, join(clips), self.weight, *options).mean()
+        return 100 * error * PIECE / self.a.batch, float(error.detach())
 
     def learn(self) -> float:
         """Trains one step. Returns the flow error in pixels."""
-        t = min(1.0, self.used / 60 / self.a.minutes)
+        progress = min(1.0, self.used / 60 / self.a.minutes)
         for g in self.opt.param_groups:
-            g["lr"] = (self.a.lr * (0.5 + 0.5 * math.cos(math.pi * t)) + 1e-5) * min(1.0, (self.step + 1) / 50)
+            g["lr"] = (self.a.lr * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5) * min(1.0, (self.step + 1) / 50)
         pieces = self.a.batch // PIECE
-        off = self.crew.run([self.step * pieces + k for k in range(pieces)])
+        errors = self.crew.run([self.step * pieces + k for k in range(pieces)])
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 500.0)
         self.opt.step()
         self.step += 1
         self.ema.update(self.net)
-        return float(np.mean(off))
+        return float(np.mean(errors))
 
     @torch.no_grad()
     def judge(self, clips: Clips) -> float:
@@ -163,8 +163,8 @@ class Stage:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--clips", type=Path, required=True, help="folder that `training.data.film_sequences` wrote")
-    p.add_argument("--valid", type=Path, help="the same for people set aside, checked every five minutes")
+    p.add_argument("--clips", type=Path, required=True, help="folder written by `training.data.film_sequences`")
+    p.add_argument("--valid", type=Path, help="the same for held-out people, measured every five minutes")
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint or engine folder to start from")
     p.add_argument("--minutes", type=float, default=20)
@@ -175,20 +175,20 @@ def main() -> None:
     a = p.parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
     stage, valid = Stage(a), Clips(a.valid) if a.valid else None
-    checked, last = stage.used, time.monotonic()
-    shown = last
-    off: list[float] = []
+    last_check, last = stage.used, time.monotonic()
+    last_print = last
+    errors: list[float] = []
     while stage.used < 60 * a.minutes:
-        off.append(stage.learn())
+        errors.append(stage.learn())
         now = time.monotonic()
         stage.used, last = stage.used + min(now - last, 5.0), now
-        if now - shown > 60 or stage.used >= 60 * a.minutes:
+        if now - last_print > 60 or stage.used >= 60 * a.minutes:
             stage.save()
-            print(f"step {stage.step}, {stage.used / 60:.1f} min: flow off by {np.mean(off):.3f} px", flush=True)
-            off, shown = [], now
-            if valid and (stage.used - checked > 300 or stage.used >= 60 * a.minutes):
-                print(f"  people set aside: {stage.judge(valid):.3f} px", flush=True)
-                checked, last = stage.used, time.monotonic()
+            print(f"step {stage.step}, {stage.used / 60:.1f} min: flow error {np.mean(errors):.3f} px", flush=True)
+            errors, last_print = [], now
+            if valid and (stage.used - last_check > 300 or stage.used >= 60 * a.minutes):
+                print(f"  held-out people: {stage.judge(valid):.3f} px", flush=True)
+                last_check, last = stage.used, time.monotonic()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 ``python -m training.loop.train --engine rtface-s --pairs DIR --run runs/s --minutes 60``; the same command resumes
 from the last checkpoint. ``rtface-m`` starts from a trained ``rtface-s`` (``--core runs/s/last.pt``) and continues to
 train it, so that one run yields both networks. If there is a GPU, it is used. Random choices are seeded. The learning
-rate follows the time used (cosine), so that a run takes its minutes on any machine.
+rate depends on the elapsed time (cosine), so that a run takes the same number of minutes on any machine.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--engine", choices=("rtface-s", "rtface-m", "rtface-m-vivid"), default="rtface-s")
     p.add_argument("--pairs", type=Path, required=True)
-    p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
-    p.add_argument("--clips", type=Path, help="sequences: teaches the network to remember; --valid names sequences too")
-    p.add_argument("--length", type=int, default=6, help="frames of a clip that are learnt from together")
+    p.add_argument("--valid", type=Path, help="pairs of held-out people (made with --held-out)")
+    p.add_argument("--clips", type=Path, help="sequences, which train the memory; --valid must then also be sequences")
+    p.add_argument("--length", type=int, default=6, help="number of successive frames in a training clip")
     p.add_argument("--perceptual", type=float, default=0.0, help="weight of ST-LPIPS (needs RTFACE_METRIC_WEIGHTS)")
-    p.add_argument("--identity", type=float, default=0.0, help="weight of dlib's identity distance (same folder)")
-    p.add_argument("--vivid", type=float, default=0.0, help="a critic's share in the pull of all losses; pairs only")
+    p.add_argument("--identity", type=float, default=0.0, help="weight of dlib's identity distance (needs the same)")
+    p.add_argument("--vivid", type=float, default=0.0, help="relative gradient of the adversarial loss; pairs only")
     p.add_argument("--run", type=Path, required=True)
     p.add_argument(
         "--core",
         type=Path,
         nargs="+",
         default=[],
-        help="checkpoints, or engines' folders, to take weights from by their names",
+        help="checkpoints or engine folders whose weights are loaded, matched by name",
     )
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--lr-end", type=float, default=2e-5)
     p.add_argument("--batch", type=int, default=8)
-    p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
-    p.add_argument("--only", default="", help="train only what has one of these in its name, as trust,heads")
-    p.add_argument("--freeze", default="", help="train all but what has one of these in its name, as core. or align.")
-    p.add_argument("--wake", type=int, default=400, help="steps between two checks for dead channels; 0: never")
+    p.add_argument("--piece", type=int, default=2, help="images that a CPU thread processes together")
+    p.add_argument("--only", default="", help="train only parameters whose names contain one of these, as trust,doubt")
+    p.add_argument("--freeze", default="", help="do not train parameters whose names contain one of these, as core.")
+    p.add_argument("--wake", type=int, default=400, help="steps between checks for dead channels; 0: no checks")
     p.add_argument("--clean-share", type=float, default=0.10)
     p.add_argument("--clean-weight", type=float, default=1.0)
     p.add_argument("--min-px", type=float, default=0)
@@ -67,7 +67,7 @@ def main() -> None:
     else:
         stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
         valid = Pairs(a.valid, t.net.size) if a.valid else None
-    last = shown = time.monotonic()
+    last = printed = time.monotonic()
     losses: list[float] = []
     gains: list[float] = []
     tick = images = 0
@@ -79,8 +79,8 @@ def main() -> None:
         losses.append(loss)
         gains.append(gain)
         now = time.monotonic()
-        t.used, last = t.used + min(now - last, 3.0), now  # a longer pause of the process does not count
-        if now - shown > 60 or t.used >= a.minutes * 60:
+        t.used, last = t.used + min(now - last, 3.0), now  # longer pauses of the process do not count
+        if now - printed > 60 or t.used >= a.minutes * 60:
             row: dict[str, Any] = {
                 "step": t.step,
                 "minutes": round(t.used / 60, 2),
@@ -88,14 +88,14 @@ def main() -> None:
                 "pairs": pairs.refresh(),
                 "loss": round(float(np.mean(losses)), 5),
                 "gain_db": round(float(np.mean(gains)), 3),
-                "images_s": round(images / (now - shown), 1),
+                "images_s": round(images / (now - printed), 1),
             }
             if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
                 row.update(t.validate(valid))
             print(row, flush=True)
             t.save()
             losses, gains, images, tick = [], [], 0, tick + 1
-            last = shown = time.monotonic()
+            last = printed = time.monotonic()
             t.used += last - now
 
 

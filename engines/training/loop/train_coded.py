@@ -1,13 +1,13 @@
-"""Trains the networks for coded pictures at their own size.
+"""Trains the networks for pictures at their coded size.
 
 ``python -m training.loop.train_coded --pairs runs/coded --valid runs/coded-valid --run runs/coded-net --minutes 60``
 
 Pairs come from ``training.data.coded_pairs``. The loss is the mean logarithm of each patch's squared error, in colours
-and in luma. So a good picture counts as much as a poor one, and networks learn to leave it alone without a threshold.
+and in luma. So good pictures count as much as poor ones, and networks learn without a threshold not to change them.
 Several networks can learn from the same batches. If there is a GPU, patches are stored and augmented in its memory, and
-each step is one CUDA graph. New shards are read during training. ``NAME-best.pt`` is the checkpoint with the best gain
-on held-out people, less the error of the predicted gain. The last checkpoint may be worse, because networks memorise
-films if there are few.
+each step is one CUDA graph. New shards are read during training. ``NAME-best.pt`` is the checkpoint with the highest
+gain on held-out people minus the error of the predicted gain. The last checkpoint may be worse, because networks
+memorise films if there are few.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from training.model.coded import CELL, NETWORKS, CodedNet, step_planes
 
 FIRST_RATE, LAST_RATE = 2e-3, 2e-5
 SIDE = 128
-"""Side of the parts of patches in a batch."""
+"""Side in pixels of the parts of patches that a batch contains."""
 EVERY_S = 60.0
 AVERAGE_DECAY = 0.999
 """Decay of the averaged weights."""
 UNKNOWN_SHARE = 0.3
 """Share of patches with hidden quantiser steps."""
 FLOOR = (0.4 / 255) ** 2
-"""Squared rounding error, added to each patch's before the logarithm."""
+"""Squared rounding error, added to the squared error of each patch before the logarithm."""
 LUMA = (0.299, 0.587, 0.114)
 LUMA_SHARE = 0.5
-"""Share of luma in the loss: colour errors are less visible."""
+"""Share of luma in the loss. Luma errors are more visible than colour errors."""
 ERROR_WEIGHT = 1.0
 GOOD_ERROR, GOOD_REPEATS = 5.0, 3
-"""Squared error in code values below which a patch is good; frequency factor of good patches."""
+"""Squared error in code values below which a patch is good; number of repetitions of good patches."""
 COARSE_STEP, COARSE_REPEATS = 4.5, 2
-"""Mean log2 of quantiser steps from which a patch is coarse; frequency factor of coarse patches and of codecs that
-filter well (`FINE`): the mean over all patches hardly shows losses there."""
+"""Mean log2 of quantiser steps above which a patch is coarse; number of repetitions of coarse patches and of patches
+from codecs that filter well (`FINE`). Without repetitions, these patches would hardly affect the loss."""
 FINE = [CODECS.index(name) for name in ("libx265", "libvpx-vp9", "libsvtav1")]
 AREA_CELLS, MIN_ERROR = 4, (0.2 / 255) ** 2
-"""Side in cells of areas with predicted mean errors; constant added to those errors."""
+"""Side, in cells, of the areas over which errors are averaged for the prediction; constant added to these errors."""
 
 
 class Pairs:
-    """Pairs from all shards, in device memory, up to ``room`` patches. ``refresh`` adds new shards."""
+    """Pairs from all shards, in device memory, at most ``room`` patches. ``refresh`` adds new shards."""
 
     def __init__(self, root: Path, room: int, device: torch.device, seed: int = 1) -> None:
         self.dice = np.random.default_rng(seed)
@@ -84,22 +84,22 @@ class Pairs:
             error = ((pair[:, 0].float() - pair[:, 1]) ** 2).mean((1, 2, 3))
             coarse = (torch.isfinite(step).all((1, 2)) & (step.mean((1, 2)) > COARSE_STEP)).cpu().numpy()
             coarse |= np.isin(self.codecs[first : first + count], FINE)
-            often = np.where(error.cpu().numpy() < GOOD_ERROR, GOOD_REPEATS, np.where(coarse, COARSE_REPEATS, 1))
+            repeats = np.where(error.cpu().numpy() < GOOD_ERROR, GOOD_REPEATS, np.where(coarse, COARSE_REPEATS, 1))
             self.count = first + count
-            self.order = np.concatenate([self.order, np.repeat(np.arange(first, first + count), often)])
+            self.order = np.concatenate([self.order, np.repeat(np.arange(first, first + count), repeats)])
         return self.count
 
     def batch(self, r: torch.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws a batch: seen and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
-        on: dict[str, Any] = {"generator": r, "device": self.device}
+        """Draws a batch: input and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
+        options: dict[str, Any] = {"generator": r, "device": self.device}
 
         def chance(share: float) -> Tensor:
-            return torch.rand(size, **on) < share
+            return torch.rand(size, **options) < share
 
         order = self.order
         numbers = torch.from_numpy(order[self.dice.integers(len(order), size=size)]).to(self.device)
         places = PATCH // CELL - side // CELL + 1
-        y, x = torch.randint(places, (2, size, 1), **on)
+        y, x = torch.randint(places, (2, size, 1), **options)
         rows, columns = (
             (CELL * v + torch.arange(side, device=self.device)).view(shape)
             for v, shape in ((y, (size, 1, side, 1)), (x, (size, 1, 1, side)))
@@ -111,37 +111,37 @@ class Pairs:
         steps = self.steps[numbers.view(-1, 1, 1), (y + cells).unsqueeze(2), (x + cells).unsqueeze(1)]
         steps = torch.where(chance(UNKNOWN_SHARE).view(-1, 1, 1), math.nan, steps)
         pair, steps = change_tones(pair.float(), steps, chance(0.5), r)
-        colours = torch.argsort(torch.rand((size, 3), **on), 1)
+        colours = torch.argsort(torch.rand((size, 3), **options), 1)
         colours = torch.where(chance(0.25).unsqueeze(1), colours, torch.arange(3, device=self.device))
         pair = pair.gather(-1, colours.view(-1, 1, 1, 1, 3).expand_as(pair))
-        for share, turned in (
+        for share, transform in (
             (0.5, lambda v, d: v.flip(d[1])),
             (0.15, lambda v, d: v.flip(d[0])),
             (0.1, lambda v, d: v.transpose(*d)),
         ):
-            those = chance(share)
-            pair = torch.where(those.view(-1, 1, 1, 1, 1), turned(pair, (2, 3)), pair)
-            steps = torch.where(those.view(-1, 1, 1), turned(steps, (1, 2)), steps)
+            selected = chance(share)
+            pair = torch.where(selected.view(-1, 1, 1, 1, 1), transform(pair, (2, 3)), pair)
+            steps = torch.where(selected.view(-1, 1, 1), transform(steps, (1, 2)), steps)
         seen, truth = (
             pair[:, k].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) / 255 for k in (0, 1)
         )
         return seen, truth, steps
 
 
-def change_tones(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255. Scales their steps too."""
+def change_tones(pair: Tensor, steps: Tensor, selected: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Changes contrast, saturation and brightness of ``selected`` pairs N×2×h×w×3, 0…255. Also scales the steps."""
     size, device = len(pair), pair.device
     random = torch.rand((3, size), generator=r, device=device)
     saturation = torch.where(random[0] < 0.5, 0.6 + 0.65 * random[1], 1.0).view(-1, 1, 1, 1, 1)
     gray = pair.mean(-1, keepdim=True)
-    new = gray + saturation * (pair - gray)
-    low, high = new[:, 1].amin((1, 2, 3)), new[:, 1].amax((1, 2, 3))
+    changed = gray + saturation * (pair - gray)
+    low, high = changed[:, 1].amin((1, 2, 3)), changed[:, 1].amax((1, 2, 3))
     scale = torch.exp(0.2 * torch.randn(size, generator=r, device=device))
     scale = torch.minimum(scale, 255 / (high - low).clamp_min(1.0))
     shift = random[2] * (255 - scale * (high - low)).clamp_min(0.0)
-    new = scale.view(-1, 1, 1, 1, 1) * (new - low.view(-1, 1, 1, 1, 1)) + shift.view(-1, 1, 1, 1, 1)
-    pair = torch.where(those.view(-1, 1, 1, 1, 1), new, pair)
-    return pair, steps + torch.where(those, torch.log2(scale), 0.0).view(-1, 1, 1)
+    changed = scale.view(-1, 1, 1, 1, 1) * (changed - low.view(-1, 1, 1, 1, 1)) + shift.view(-1, 1, 1, 1, 1)
+    pair = torch.where(selected.view(-1, 1, 1, 1, 1), changed, pair)
+    return pair, steps + torch.where(selected, torch.log2(scale), 0.0).view(-1, 1, 1)
 
 
 def cell_error(a: Tensor, b: Tensor) -> Tensor:
@@ -158,41 +158,41 @@ def luma_error(a: Tensor, b: Tensor) -> Tensor:
 def infer(net: nn.Module, seen: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
     """Runs a network. Returns the corrected picture and the log of the expected errors, float32."""
     with torch.autocast(seen.device.type, torch.bfloat16, cache_enabled=False):
-        d, log_error = net(seen, step_planes(steps))
-    return seen + d.float(), log_error.float()
+        correction, log_error = net(seen, step_planes(steps))
+    return seen + correction.float(), log_error.float()
 
 
 def losses(net: nn.Module, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Computes mean log error, loss of predicted errors, patch errors (before, after)."""
     out, log_error = infer(net, seen, steps)
     before, after = cell_error(seen, truth), cell_error(out, truth)
-    patch = after.mean((1, 2))
-    picture = (1 - LUMA_SHARE) * torch.log(patch + FLOOR) + LUMA_SHARE * torch.log(luma_error(out, truth) + FLOOR)
-    wanted = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA_CELLS) + MIN_ERROR
+    patch_error = after.mean((1, 2))
+    picture = (1 - LUMA_SHARE) * torch.log(patch_error + FLOOR) + LUMA_SHARE * torch.log(luma_error(out, truth) + FLOOR)
+    target = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA_CELLS) + MIN_ERROR
     predicted = F.avg_pool2d(torch.exp(log_error), AREA_CELLS) + MIN_ERROR
-    miss = F.smooth_l1_loss(torch.log(predicted), torch.log(wanted), beta=0.5)
-    return picture.mean(), miss, before.mean((1, 2)), patch.detach()
+    prediction_loss = F.smooth_l1_loss(torch.log(predicted), torch.log(target), beta=0.5)
+    return picture.mean(), prediction_loss, before.mean((1, 2)), patch_error.detach()
 
 
 class Learner:
     """A network with its optimiser and averaged weights. Muon trains hidden convolutions, grouped by shape; Adam trains
-    the rest. ``step`` learns from the batch in ``inputs``. On a GPU, a step is one CUDA graph."""
+    other parameters. ``step`` learns from the batch in ``inputs``. On a GPU, a step is one CUDA graph."""
 
     def __init__(self, net: nn.Module, rate: float, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
         self.net, self.top, self.inputs = net, rate, inputs
         device = inputs[0].device
         self.params = list(net.parameters())
         hidden: dict[tuple[int, int], list[int]] = defaultdict(list)
-        self.rest: list[int] = []
+        self.others: list[int] = []
         for number, (name, p) in enumerate(net.named_parameters()):
             if p.ndim == 4 and "head" not in name:
                 hidden[tuple(p.flatten(1).shape)].append(number)  # type: ignore[index]
             else:
-                self.rest.append(number)
+                self.others.append(number)
         self.hidden = [
             (shape, numbers, torch.zeros((len(numbers), *shape), device=device)) for shape, numbers in hidden.items()
         ]
-        self.moments = [[torch.zeros_like(self.params[n]) for n in self.rest] for _ in range(2)]
+        self.moments = [[torch.zeros_like(self.params[n]) for n in self.others] for _ in range(2)]
         self.ema = [p.detach().clone() for p in self.params]
         self.rate, self.decay, self.age = (torch.zeros((), device=device) for _ in range(3))
         self.figures = torch.zeros(3, device=device)
@@ -214,22 +214,22 @@ class Learner:
                 for n, change in zip(numbers, g, strict=True):
                     self.params[n].mul_(1 - 1e-4 * self.rate).add_(change.view_as(self.params[n]))
             self.age.add_(1)
-            g = [grads[n] for n in self.rest]
+            g = [grads[n] for n in self.others]
             first, second = self.moments
             torch._foreach_lerp_(first, g, 0.1)  # pyright: ignore
             torch._foreach_lerp_(second, [v * v for v in g], 0.01)  # pyright: ignore
-            one, two = 1 - 0.9**self.age, 1 - 0.99**self.age
-            for n, m, v in zip(self.rest, first, second, strict=True):
-                self.params[n].sub_(0.4 * self.rate * (m / one) / ((v / two).sqrt() + 1e-8))
-            for kept, p in zip(self.ema, self.params, strict=True):
-                kept.add_((p - kept) * (1 - self.decay))
+            first_scale, second_scale = 1 - 0.9**self.age, 1 - 0.99**self.age
+            for n, m, v in zip(self.others, first, second, strict=True):
+                self.params[n].sub_(0.4 * self.rate * (m / first_scale) / ((v / second_scale).sqrt() + 1e-8))
+            for average, p in zip(self.ema, self.params, strict=True):
+                average.add_((p - average) * (1 - self.decay))
             gain = 10 * torch.log10((before + FLOOR) / (after + FLOOR))
             self.figures.add_(torch.stack([loss, miss, gain.mean()]))
 
-    def step(self, done: float) -> None:
-        """Learns from ``inputs``. ``done``: share of the training time that is over, 0..1."""
+    def step(self, progress: float) -> None:
+        """Learns from ``inputs``. ``progress``: elapsed share of the training time, 0..1."""
         self.steps += 1
-        rate = LAST_RATE + (self.top - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate = LAST_RATE + (self.top - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         self.rate.fill_(rate * min(1.0, self.steps / 100))
         self.decay.fill_(min(AVERAGE_DECAY, (1 + self.steps) / (10 + self.steps)))
         if self.inputs[0].device.type != "cuda":
@@ -256,25 +256,25 @@ class Learner:
             self._step()
 
     def state(self) -> dict[str, Any]:
-        """Returns averaged weights by name."""
+        """Returns the averaged weights by name."""
         return {
             name: value.detach().cpu() for (name, _), value in zip(self.net.named_parameters(), self.ema, strict=True)
         }
 
-    def averaged(self, look: Callable[[nn.Module], Any]) -> Any:
-        """Calls ``look`` on the network with averaged weights. Returns its result."""
+    def averaged(self, measure: Callable[[nn.Module], Any]) -> Any:
+        """Calls ``measure`` with the network, which has averaged weights during the call. Returns the result."""
         live = [p.detach().clone() for p in self.params]
         with torch.no_grad():
-            for p, kept in zip(self.params, self.ema, strict=True):
-                p.copy_(kept)
-            result = look(self.net)
-            for p, kept in zip(self.params, live, strict=True):
-                p.copy_(kept)
+            for p, average in zip(self.params, self.ema, strict=True):
+                p.copy_(average)
+            result = measure(self.net)
+            for p, average in zip(self.params, live, strict=True):
+                p.copy_(average)
         return result
 
 
 def validate(net: nn.Module, pairs: Pairs, with_steps: bool) -> dict[str, float]:
-    """Measures gain in dB (mean, worst, luma, by codec, coarse). Also measures the predicted gain's mean error."""
+    """Measures gains in dB: mean, worst, luma, by codec, coarse patches. Also measures the error of predicted gains."""
     rows: list[Tensor] = []
     with torch.no_grad():
         for number in range(0, pairs.count, 64):
@@ -306,12 +306,12 @@ def main() -> None:
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--valid", type=Path, required=True)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--networks", default="coded", help="which, as coded,light")
-    p.add_argument("--core", type=Path, nargs="+", default=[], help="checkpoints NAME-….pt to begin with")
+    p.add_argument("--networks", default="coded", help="networks to train, as coded,light")
+    p.add_argument("--core", type=Path, nargs="+", default=[], help="initial checkpoints NAME-….pt")
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--room", type=int, default=60_000, help="patches at most")
+    p.add_argument("--room", type=int, default=60_000, help="maximum number of patches in memory")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -319,7 +319,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     a.run.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    start = time.monotonic()
     pairs, valid = Pairs(a.pairs, a.room, device), Pairs(a.valid, 4000, device)
     while not pairs.refresh():
         time.sleep(0.5)
@@ -334,34 +334,34 @@ def main() -> None:
         learners[name] = Learner(net, FIRST_RATE * (0.5 if cores else 1.0), inputs)
         print(f"{name}: {sum(p.numel() for p in net.parameters())} weights{', continued' if cores else ''}", flush=True)
     best: dict[str, float] = defaultdict(lambda: -math.inf)
-    looked, step = time.monotonic(), 0
+    last_check, step = time.monotonic(), 0
     while True:
-        done = (time.monotonic() - began) / (60 * a.minutes)
-        for given, new in zip(inputs, pairs.batch(r, a.batch, SIDE), strict=True):
-            given.copy_(new)
-        for one in learners.values():
-            one.step(done)
+        progress = (time.monotonic() - start) / (60 * a.minutes)
+        for tensor, new in zip(inputs, pairs.batch(r, a.batch, SIDE), strict=True):
+            tensor.copy_(new)
+        for learner in learners.values():
+            learner.step(progress)
         step += 1
         if step == 5:  # start reading only after the graphs are captured
             threading.Thread(target=read_shards, args=(pairs, device), daemon=True).start()
         if device.type == "cuda" and step % 20 == 0:
             torch.cuda.synchronize()
-        if done >= 1 or time.monotonic() - looked > EVERY_S:
-            looked = time.monotonic()
+        if progress >= 1 or time.monotonic() - last_check > EVERY_S:
+            last_check = time.monotonic()
             valid.refresh()
-            for name, one in learners.items():
-                figures = [round(v, 3) for v in (one.figures / one.steps).tolist()]
-                print(f"{name} step {step}, {looked - began:.0f} s, {pairs.count} patches: {figures}", flush=True)
-                torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-last.pt")
+            for name, learner in learners.items():
+                figures = [round(v, 3) for v in (learner.figures / learner.steps).tolist()]
+                print(f"{name} step {step}, {last_check - start:.0f} s, {pairs.count} patches: {figures}", flush=True)
+                torch.save({"ema": learner.state(), "step": step}, a.run / f"{name}-last.pt")
                 if not valid.count:
                     continue
-                rows = [one.averaged(partial(validate, pairs=valid, with_steps=on)) for on in (True, False)]
+                rows = [learner.averaged(partial(validate, pairs=valid, with_steps=on)) for on in (True, False)]
                 print(f"  steps known: {rows[0]}\n  unknown: {rows[1]}", flush=True)
                 score = sum(row["gain"] + row["luma"] - row["miss"] for row in rows)
                 if score > best[name]:
                     best[name] = score
-                    torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-best.pt")
-        if done >= 1:
+                    torch.save({"ema": learner.state(), "step": step}, a.run / f"{name}-best.pt")
+        if progress >= 1:
             break
 
 

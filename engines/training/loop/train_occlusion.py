@@ -3,9 +3,9 @@
 ``python -m training.loop.train_occlusion --core engines/shipped/rtface-s --clips runs/clips-hidden --pairs runs/pairs
 --valid runs/clips-hidden-valid --out runs/occlusion.pt --minutes 12``
 
-Only `networks.Occlusion` learns, on single frames, from features of a finished core. The core stays fixed. Sequences
-come from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented because
-portraits lack what can be mistaken for objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
+Only `networks.Occlusion` is trained, on single frames, with features of a finished core, which does not change. The
+sequences come from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented
+with shadows, motion blur and turned heads, which portraits lack. Writes a checkpoint of all weights.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from training.losses.restoration import Loss
 from training.model.networks import build
 
 FREE_SHARE = 0.4
-"""Share of frames from pairs, without objects."""
+"""Share of frames that come from pairs and show no object."""
 OUTSIDE_WEIGHT = 0.1
-"""Weight outside the face's oval."""
+"""Weight of the loss outside the face's oval."""
 SHADOW_SHARE = 0.3
-"""Share of frames with a shadow; blur and pasted objects are as frequent."""
+"""Share of augmented frames with a shadow. Blur and pasted objects have the same frequency."""
 
 
 def smooth(r: np.random.Generator, cells: int, h: int, w: int) -> Tensor:
@@ -40,20 +40,20 @@ def smooth(r: np.random.Generator, cells: int, h: int, w: int) -> Tensor:
 
 
 def change_light(image: Tensor, r: np.random.Generator) -> Tensor:
-    """Changes the light of an image 1×3×h×w: brightness, sometimes a shadow. Rarely makes it grey."""
+    """Changes the brightness of an image 1×3×h×w. Sometimes adds a shadow, and rarely removes the colour."""
     *_, h, w = image.shape
     light = 0.35 * float(r.random()) * smooth(r, 3, h, w)
     if r.random() < SHADOW_SHARE:
         y, x = torch.meshgrid(torch.arange(h) - h / 2, torch.arange(w) - w / 2, indexing="ij")
         angle = r.uniform(0, 2 * np.pi)
-        along = x * np.cos(angle) + y * np.sin(angle) + 12 * smooth(r, 4, h, w)[0, 0]
-        light = light - r.uniform(0.2, 1.2) * torch.sigmoid((along - r.uniform(-60, 60)) / r.uniform(1.5, 12))
+        distance = x * np.cos(angle) + y * np.sin(angle) + 12 * smooth(r, 4, h, w)[0, 0]
+        light = light - r.uniform(0.2, 1.2) * torch.sigmoid((distance - r.uniform(-60, 60)) / r.uniform(1.5, 12))
     image = (image * torch.exp(light)).clamp(0, 1)
     return image.mean(1, keepdim=True).expand_as(image) if r.random() < 0.1 else image
 
 
 def move(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Rotates, shifts and scales image and cover. Also compresses them sideways, as when a head turns."""
+    """Rotates, shifts and scales image and cover. Also compresses one side, as when a head turns."""
     angle, scale = np.deg2rad(r.normal(0, 7)), np.exp(r.normal(0, 0.08))
     dx, dy, turn = r.normal(0, 0.05), r.normal(0, 0.05), r.normal(0, 0.15)
 
@@ -68,7 +68,7 @@ def move(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, 
 
 
 def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
-    """Blurs an image 1×3×h×w as by motion of up to 15 pixels."""
+    """Blurs an image 1×3×h×w like motion by up to 15 pixels."""
     length, angle = r.uniform(2, 15), r.uniform(0, np.pi)
     kernel = torch.zeros(17, 17)
     for t in np.linspace(-length / 2, length / 2, 33):
@@ -80,16 +80,16 @@ def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
 def augment_frame(
     image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Augments a frame and its cover (1×1×h/4×w/4) by light, motion, blur. Sometimes pastes an enlarged part
-    of the frame ``other`` where ``shape`` is."""
+    """Augments a frame and its cover (1×1×h/4×w/4) with light, motion and blur. Sometimes pastes an enlarged part of
+    the frame ``other`` inside ``shape`` (1×1×h/4×w/4)."""
     if r.random() < SHADOW_SHARE:
-        hidden = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)
-        k, y, x = int(r.integers(2, 4)), int(r.integers(0, 80)), int(r.integers(0, 80))
+        alpha = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)
+        factor, y, x = int(r.integers(2, 4)), int(r.integers(0, 80)), int(r.integers(0, 80))
         *_, h, w = image.shape
-        part = F.interpolate(other[..., y : y + h // k + 1, x : x + w // k + 1], size=(h, w), mode="bicubic",
+        part = F.interpolate(other[..., y : y + h // factor + 1, x : x + w // factor + 1], size=(h, w), mode="bicubic",
                              align_corners=False).clamp(0, 1)  # fmt: skip
         part = change_light(part, r)
-        image = image + hidden * (part - image)
+        image = image + alpha * (part - image)
         cover = torch.maximum(cover, shape)
     if r.random() < 0.6:
         image, cover = move(image, cover, r)
@@ -105,9 +105,9 @@ class Frames:
 
     def __init__(self, clips: Clips, pairs: Pairs, seed: int) -> None:
         self.clips, self.pairs, self.rng = clips, pairs, np.random.default_rng(seed)
-        self.other: tuple[Tensor, Tensor] | None = None
+        self.pasted: tuple[Tensor, Tensor] | None = None
 
-    def one(self) -> tuple[Tensor, Tensor]:
+    def draw_frame(self) -> tuple[Tensor, Tensor]:
         r = self.rng
         if r.random() < FREE_SHARE:
             truth, seen = self.pairs.batch([self.pairs.draw(r)])
@@ -119,21 +119,21 @@ class Frames:
         return (b.truth if r.random() < 0.1 else b.seen)[:, 0], b.cover
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
-        drawn: list[tuple[Tensor, Tensor]] = []
+        frames: list[tuple[Tensor, Tensor]] = []
         for _ in range(count):
-            image, cover = given = self.one()
-            if self.other is not None and self.rng.random() < 0.5:
-                image, cover = augment_frame(image, cover, *self.other, self.rng)
-            self.other = given if given[1].any() else self.other
-            drawn.append((image, cover))
-        return torch.cat([d[0] for d in drawn]), torch.cat([d[1] for d in drawn])
+            image, cover = frame = self.draw_frame()
+            if self.pasted is not None and self.rng.random() < 0.5:
+                image, cover = augment_frame(image, cover, *self.pasted, self.rng)
+            self.pasted = frame if frame[1].any() else self.pasted
+            frames.append((image, cover))
+        return torch.cat([d[0] for d in frames]), torch.cat([d[1] for d in frames])
 
 
-def roc_area(logits: Tensor, hidden: Tensor) -> float:
-    """Computes the area under the ROC curve for N logits. ``hidden``: their true covers, 0..1."""
-    on, off = logits[hidden > 0.99], logits[hidden < 0.01]
-    rank = torch.cat([on, off]).argsort().argsort()[: len(on)].double()
-    return float((rank.mean() - (len(on) - 1) / 2) / len(off))
+def roc_area(logits: Tensor, cover: Tensor) -> float:
+    """Computes the area under the ROC curve for N logits. ``cover``: true values, 0..1."""
+    positive, negative = logits[cover > 0.99], logits[cover < 0.01]
+    rank = torch.cat([positive, negative]).argsort().argsort()[: len(positive)].double()
+    return float((rank.mean() - (len(positive) - 1) / 2) / len(negative))
 
 
 def main() -> None:
@@ -141,7 +141,7 @@ def main() -> None:
     p.add_argument("--core", type=Path, required=True, help="checkpoint of rtface-s, or an engine's folder")
     p.add_argument("--clips", type=Path, required=True)
     p.add_argument("--pairs", type=Path, required=True)
-    p.add_argument("--valid", type=Path, required=True, help="sequences of people set aside")
+    p.add_argument("--valid", type=Path, required=True, help="sequences of held-out people")
     p.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     p.add_argument("--minutes", type=float, default=12)
     p.add_argument("--batch", type=int, default=12)
@@ -154,45 +154,45 @@ def main() -> None:
     state = weights(a.core)
     net = build("rtface-s", memory=True)
     net.load_state_dict({**net.state_dict(), **state})
-    core, part = net.core.to(memory_format=torch.channels_last).eval(), net.core.occlusion
-    assert part is not None
+    core, detector = net.core.to(memory_format=torch.channels_last).eval(), net.core.occlusion
+    assert detector is not None
     clips, pairs, valid = Clips(a.clips), Pairs(a.pairs, 256), Clips(a.valid)
     oval = F.avg_pool2d(Loss(256).get_buffer("mask"), 4)
     weight = (oval / oval.max() + OUTSIDE_WEIGHT).expand(a.batch, -1, -1, -1)
-    frames, opt = Frames(clips, pairs, a.seed), torch.optim.AdamW(part.parameters(), a.lr, weight_decay=1e-3)
+    frames, opt = Frames(clips, pairs, a.seed), torch.optim.AdamW(detector.parameters(), a.lr, weight_decay=1e-3)
 
     def predict(image: Tensor) -> Tensor:
         with torch.no_grad():
             x0, x1, x2, _ = core.encoded(image)
-        return part(x0, x1, x2)
+        return detector(x0, x1, x2)
 
-    start = shown = time.monotonic()
+    start = printed = time.monotonic()
     step, losses = 0, list[float]()
-    while (used := (time.monotonic() - start) / (60 * a.minutes)) < 1:
+    while (progress := (time.monotonic() - start) / (60 * a.minutes)) < 1:
         for group in opt.param_groups:
-            group["lr"] = a.lr * (0.01 + 0.99 * (1 + np.cos(np.pi * used)) / 2)
+            group["lr"] = a.lr * (0.01 + 0.99 * (1 + np.cos(np.pi * progress)) / 2)
         image, cover = frames.batch(a.batch)
         loss = F.binary_cross_entropy_with_logits(predict(image), cover, weight)
         opt.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(part.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
         opt.step()
         step += 1
         losses.append(loss.item())
-        if time.monotonic() - shown > 60:
-            shown = time.monotonic()
-            print(f"step {step}, {used * a.minutes:.1f} minutes: {np.mean(losses):.4f}", flush=True)
+        if time.monotonic() - printed > 60:
+            printed = time.monotonic()
+            print(f"step {step}, {progress * a.minutes:.1f} minutes: {np.mean(losses):.4f}", flush=True)
             losses.clear()
     with torch.no_grad():
-        logits, hidden = [], []
+        logits, covers = [], []
         for i in range(len(valid.index)):
             b = valid.get(i, 4, 1)
             inside = (oval > 0.5 * oval.max()).expand_as(b.cover)
             logits.append(predict(b.seen[:, 0])[inside])
-            hidden.append(b.cover[inside])
-    print(f"people set aside: area under the ROC curve {roc_area(torch.cat(logits), torch.cat(hidden)):.4f}")
+            covers.append(b.cover[inside])
+    print(f"held-out people: area under the ROC curve {roc_area(torch.cat(logits), torch.cat(covers)):.4f}")
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"ema": state | {f"core.occlusion.{k}": v for k, v in part.state_dict().items()}}, a.out)
+    torch.save({"ema": state | {f"core.occlusion.{k}": v for k, v in detector.state_dict().items()}}, a.out)
 
 
 if __name__ == "__main__":

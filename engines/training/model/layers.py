@@ -1,8 +1,8 @@
 """Layers of the networks.
 
 Pictures are processed *folded*: pixel-unshuffled by 4 (Shi et al. 2016), with 48 channels at a quarter of the size.
-Maps with a value per pixel (gate, trust) are folded too, by fixed interpolating convolutions. The reason: on a CPU, an
-operation on all pixels of the whole picture costs as much as a convolution of the folded picture.
+Fixed convolutions enlarge maps (gate, trust) to one value per pixel, also folded. The reason for folding: on a CPU, an
+operation on all pixels of an unfolded picture costs as much as a convolution of the folded picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.crop_space import roi
 
 
 def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
-    """Initialises a convolution. It scales its input's variance by ``gain`` squared."""
+    """Initialises a convolution so that it multiplies the variance by ``gain`` squared."""
     nn.init.normal_(conv.weight, std=gain / conv.weight[0].numel() ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -23,7 +23,7 @@ def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
 
 
 class Block(nn.Module):
-    """A residual block on N×C×H×W: two 3×3 convolutions around a ReLU, modulated by the degradation code."""
+    """A residual block on N×C×H×W: two 3×3 convolutions around a ReLU. A degradation code may modulate them."""
 
     def __init__(self, width: int, code: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Up(nn.Module):
 
 
 FOLD = 4
-"""Pixels per place of a folded picture, in either direction."""
+"""Pixels per place (spatial position) of a folded picture, in either direction."""
 
 
 def fold(picture: Tensor) -> Tensor:
@@ -78,35 +78,35 @@ class Window(nn.Module):
         super().__init__()
         _, _, w, h = roi(size)
         rows, columns = (self.line(n, size // 64) for n in (h, w))
-        # A place holds four pixels in either direction. Channels are ordered by colour, row and column.
+        # A place contains four pixels in either direction. Channels are ordered by colour, row and column.
         self.register_buffer("rows", rows.repeat_interleave(FOLD, 0).repeat(3, 1)[None, :, :, None], persistent=False)
         self.register_buffer("columns", columns.repeat(3 * FOLD, 1)[None, :, None, :], persistent=False)
 
     @staticmethod
     def line(n: int, edge: int) -> Tensor:
-        """Returns weights of n pixels, FOLD×n/FOLD. They are 1, but fall in the outermost ``edge`` pixels."""
-        at = torch.arange(n)
-        return torch.clamp((torch.minimum(at, n - 1 - at) + 0.5) / edge, max=1).reshape(-1, FOLD).T.contiguous()
+        """Returns weights of n pixels, FOLD×n/FOLD: 1 inside, falling towards 0 in the outermost ``edge`` pixels."""
+        index = torch.arange(n)
+        return torch.clamp((torch.minimum(index, n - 1 - index) + 0.5) / edge, max=1).reshape(-1, FOLD).T.contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.rows * self.columns
 
 
 def taps(position: float) -> list[float]:
-    """Returns linear interpolation weights of samples −1, 0, 1. The position is −1..1."""
+    """Returns weights that interpolate samples −1, 0 and 1 at ``position`` (−1..1)."""
     return [max(0.0, 1 - abs(position - k)) for k in (-1, 0, 1)]
 
 
 def magnifier(times: int) -> Tensor:
-    """Returns convolution weights that enlarge a map bilinearly by ``times``: times²×3×3. The result is folded."""
+    """Returns convolution weights, times²×3×3, that enlarge a map bilinearly by ``times``. The output is folded."""
     rows = torch.tensor([taps((i + 0.5) / times - 0.5) for i in range(times)])
     return torch.einsum("iy,jx->ijyx", rows, rows).reshape(times * times, 3, 3)
 
 
 class Spread(nn.Module):
-    """Enlarges a map N×1×h×w fourfold by bilinear interpolation. The result is folded, repeated per colour: N×48×h×w.
+    """Enlarges a map N×1×h×w fourfold by bilinear interpolation. The output is folded, repeated per colour: N×48×h×w.
 
-    Because of zero padding, its outermost two pixels are too dark.
+    Because of zero padding, the outermost two pixels of the output are too small.
     """
 
     weight: Tensor
@@ -122,18 +122,18 @@ class Spread(nn.Module):
 class LowPass(nn.Module):
     """Blurs a folded image N×48×h×w by a Gaussian, times ``gain``.
 
-    ``sigma``: in pixels. It is one fixed grouped 3×3 convolution with zero padding. The Gaussian is truncated at four
-    pixels, which contain 99 % of it if ``sigma`` is 1.5.
+    The blur is one fixed grouped 3×3 convolution with zero padding. ``sigma`` is in pixels. The Gaussian is truncated
+    at four pixels; if ``sigma`` is 1.5, 99 % of it lies within them.
     """
 
     weight: Tensor
 
     def __init__(self, sigma: float, gain: float = 1.0) -> None:
         super().__init__()
-        at = torch.arange(FOLD)
-        # The distance from pixel b of a neighbouring place (-1, 0 or 1) to pixel a of this place.
-        far = at[:, None, None] - at[None, :, None] - FOLD * torch.arange(-1, 2)
-        line = torch.exp(-0.5 * (far / sigma) ** 2) * (far.abs() <= FOLD)
+        index = torch.arange(FOLD)
+        # Distance from pixel b of a neighbouring place (-1, 0 or 1) to pixel a of the current place.
+        distance = index[:, None, None] - index[None, :, None] - FOLD * torch.arange(-1, 2)
+        line = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance.abs() <= FOLD)
         line = line / line.sum((1, 2), keepdim=True)
         kernel = torch.einsum("aiy,bjx->abijyx", line, line).reshape(16, 16, 3, 3)
         self.register_buffer("weight", gain * kernel.repeat(3, 1, 1, 1), persistent=False)
@@ -145,8 +145,8 @@ class LowPass(nn.Module):
 class MidBand(nn.Module):
     """Extracts the middle band of a folded image N×48×h×w, times ``gain``.
 
-    The band lies between about 2 and 6 pixels (σ of Gaussians). It is the means of 4×4 pixels less their Gaussian blur,
-    enlarged bilinearly: three small fixed convolutions.
+    The band lies between about 2 and 6 pixels (σ of Gaussians). Three small fixed convolutions compute it: means of 4×4
+    pixels, minus their Gaussian blur, enlarged bilinearly.
     """
 
     mean: Tensor
@@ -170,11 +170,11 @@ class MidBand(nn.Module):
 
 
 class Unpatterned(nn.Module):
-    """Removes dots that repeat in a folded image N×48×h×w.
+    """Removes regular dots from a folded image N×48×h×w.
 
-    The dots repeat every one or two places; networks on folded images tend to draw them (cf. Odena et al. 2016,
-    "Deconvolution and checkerboard artifacts"). Fixed depthwise convolutions subtract the mean of 5×5 values of the
-    channel, two places apart. ``shade`` keeps what the means of a place's 16 pixels have in common (light, colour).
+    Networks on folded images tend to draw dots that repeat every one or two places (cf. Odena et al. 2016,
+    "Deconvolution and checkerboard artifacts"). Fixed depthwise convolutions subtract from each value the mean of 5×5
+    values of the channel, two places apart. ``shade`` preserves the low frequencies of light and colour.
     """
 
     weight: Tensor
@@ -184,10 +184,10 @@ class Unpatterned(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         around = torch.full((3, 1, 5, 5), 1 / 25)
-        one = -around[0, 0]
-        one[2, 2] += 1
+        kernel = -around[0, 0]
+        kernel[2, 2] += 1
         shared = torch.eye(3).repeat_interleave(FOLD**2, 1) / FOLD**2
-        self.register_buffer("weight", one.repeat(48, 1, 1, 1), persistent=False)
+        self.register_buffer("weight", kernel.repeat(48, 1, 1, 1), persistent=False)
         self.register_buffer("around", around, persistent=False)
         self.register_buffer("shared", shared[:, :, None, None].clone(), persistent=False)
 
@@ -202,9 +202,9 @@ class Unpatterned(nn.Module):
 class Bounded(nn.Module):
     """Limits detail N×48×h×w to ``most`` times an image's fine structure.
 
-    Fine structure is the standard deviation of green from a plane fitted to 4×4 pixels, over 3×3 such places. Eyes,
-    teeth and hair keep their detail. Smooth skin and soft edges get none: nothing shows where pores are, so networks
-    would draw dots. No convolution reads these values, because in int8 it would see steps instead of smooth skin.
+    Fine structure is the standard deviation of green from a plane fitted to 4×4 pixels, averaged over 3×3 places. Eyes,
+    teeth and hair keep their detail. Smooth skin and soft edges get no detail: the image does not show where pores are,
+    so networks would draw dots. Convolutions do not read the limited values, because int8 would quantise smooth skin.
     """
 
     across: Tensor
@@ -219,17 +219,17 @@ class Bounded(nn.Module):
         self.spread = Spread()
 
     def structure(self, green: Tensor) -> Tensor:
-        """Returns the variance N×1×h×w of pixels N×16×h×w about their planes. Its minimum is large enough for fp16."""
-        rest = green - green.mean(1, keepdim=True)
+        """Returns the variance N×1×h×w of pixels N×16×h×w about their planes. The minimum is large enough for fp16."""
+        deviation = green - green.mean(1, keepdim=True)
         for ramp in (self.across, self.down):
-            rest = rest - ramp * (rest * ramp).mean(1, keepdim=True)
-        return around((rest**2).mean(1, keepdim=True)).clamp_min(1e-7)
+            deviation = deviation - ramp * (deviation * ramp).mean(1, keepdim=True)
+        return around((deviation**2).mean(1, keepdim=True)).clamp_min(1e-7)
 
     def forward(self, detail: Tensor, seen: Tensor, added: Tensor) -> Tensor:
         """Limits ``detail`` by the structure of ``seen`` (folded, -1..1) plus ``added``."""
         green = slice(FOLD**2, 2 * FOLD**2)
-        image_is, detail_is = (self.structure(x) for x in (0.5 * seen[:, green] + added[:, green], detail[:, green]))
-        return detail * self.spread(around((self.most**2 * image_is / detail_is).clamp(max=1).sqrt()))
+        limit, actual = (self.structure(x) for x in (0.5 * seen[:, green] + added[:, green], detail[:, green]))
+        return detail * self.spread(around((self.most**2 * limit / actual).clamp(max=1).sqrt()))
 
 
 def around(x: Tensor) -> Tensor:
@@ -244,17 +244,17 @@ class Enlarge(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # A place of the larger picture has four pixels in a line, and covers two pixels of the smaller picture. The
-        # n-th of the four lies between these two, or between one of them and a neighbour.
+        # A place of the larger picture contains four pixels in a row, which cover two pixels of the smaller picture.
+        # The n-th of the four lies between these two pixels, or between one of the two and its outer neighbour.
         line = torch.zeros(FOLD, 2, 3)
         for n in range(FOLD):
-            low = (n + 0.5) / 2 - 0.5
+            position = (n + 0.5) / 2 - 0.5
             for pixel in (-1, 0, 1, 2):
-                line[n, pixel % 2, 1 + pixel // 2] = max(0.0, 1 - abs(low - pixel))
-        one = torch.einsum("aiy,bjx->abijyx", line, line).reshape(16, 4, 3, 3)
+                line[n, pixel % 2, 1 + pixel // 2] = max(0.0, 1 - abs(position - pixel))
+        kernel = torch.einsum("aiy,bjx->abijyx", line, line).reshape(16, 4, 3, 3)
         weight = torch.zeros(3, 16, 3, 4, 3, 3)
         for colour in range(3):
-            weight[colour, :, colour] = one
+            weight[colour, :, colour] = kernel
         self.register_buffer("weight", weight.reshape(48, 12, 3, 3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

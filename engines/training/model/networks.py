@@ -1,9 +1,9 @@
 """The networks of ``rtface-s`` and ``rtface-m``: ``restored = crop + gate · residual``.
 
 ``rtface-s`` is a residual U-Net on a pixel-unshuffled crop (Shi et al. 2016, "Real-time single image and video
-super-resolution"; Ronneberger et al. 2015, "U-Net"). It estimates a global code of the degradation, which modulates it
-(Perez et al. 2018, "FiLM"). ``rtface-m`` runs ``rtface-s`` at half resolution, and refines its result at full size.
-Both process only the region of interest of the canonical crop (``crop_space.roi``); the rest of the crop stays.
+super-resolution"; Ronneberger et al. 2015, "U-Net"). It estimates a global code of the degradation, which modulates its
+blocks (Perez et al. 2018, "FiLM"). ``rtface-m`` runs ``rtface-s`` at half resolution and refines the result at full
+size. Both process only the region of interest of the canonical crop (``crop_space.roi``); other pixels do not change.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from training.model.layers import Block, Bounded, Enlarge, MidBand, Spread, Unpa
 from training.model.recurrence import MOTION_CHANNELS, Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
-"""Factor of the head's output, so that an optimiser step changes pixels little."""
+"""Factor of the head's output. It is small, so that an optimiser step changes pixels only slightly."""
 
 HEAD_LIMIT = 5.0
-"""Clamp of the head. Faces stay within all three limits (this, the code's and its scales'), which only prevent
-overflow in pictures without a face."""
+"""Clamp of the head. Like the clamps of the code and its scales, it only prevents overflow in pictures without a face;
+faces never reach these limits."""
 
 
 DAMPING = 0.4
 """`Core.damping` of exported engines. Training on stills yields a larger correction of the middle band, which carries
-identity, than real faces need. On real clips (*call*) this damping changes faces less (identity distance falls by a
-hundredth) at no cost; on blurred ones the distance falls by a twelfth, for 0.07 dB."""
+identity, than real faces need. On real clips (*call*), this damping reduces the identity distance by a hundredth at no
+cost; on blurred clips, it reduces the distance by a twelfth and costs 0.07 dB."""
 
 
 class Seen(NamedTuple):
     """Outputs of ``Core``. The ``residual`` is gated, folded (N×48×48×44), and mixed with any past.
 
-    Further outputs: decoder features N×48×48×44 and gate logits N×1×12×11. With memory also the past carried to this
-    frame, the heads and the next state. ``heads`` N×2×48×44: log scale of the remaining error (Laplace distribution of
-    0..1 values; Kendall and Gal 2017, "What uncertainties do we need in Bayesian deep learning for computer vision?"),
-    and the logit of an object in front of the face.
+    ``features`` are decoder features, N×48×48×44, and ``logit`` is the gate's, N×1×12×11. Only with memory, there are
+    ``moved`` (the past picture warped to this frame), ``heads`` and the next ``state``. ``heads`` N×2×48×44: log scale
+    of the remaining error (Laplace distribution of 0..1 values; Kendall and Gal 2017, "What uncertainties do we need in
+    Bayesian deep learning for computer vision?"), and the logit of an object in front of the face.
     """
 
     residual: Tensor
@@ -52,8 +52,8 @@ class Seen(NamedTuple):
 class Occlusion(nn.Module):
     """Predicts the logit of objects in front of the face, N×1×48×44.
 
-    It uses encoder features of `Core` at 1/4, 1/8 and 1/16 of the crop's size. They are detached: training the detector
-    does not change the restoration. If a core was trained without objects, only this part must be retrained.
+    Inputs are encoder features of `Core` at 1/4, 1/8 and 1/16 of the crop's size. They are detached, so that training
+    the detector does not change the restoration. If a core was trained without objects, only this part needs training.
     """
 
     def __init__(self, widths: tuple[int, int, int], wide: int = 24, thin: int = 16) -> None:
@@ -76,7 +76,7 @@ class Occlusion(nn.Module):
 class Core(nn.Module):
     """``rtface-s`` inside its region of interest.
 
-    Input: N×3×192×176 float, RGB 0..1; with ``memory`` also the ``Past``. ``damping``: share 0..1 of the residual's
+    Input: N×3×192×176 float, RGB 0..1; with ``memory``, also the ``Past``. ``damping``: share (0..1) of the residual's
     middle band that is removed; 0 in training, `DAMPING` in shipped engines.
     """
 
@@ -118,7 +118,7 @@ class Core(nn.Module):
         self.occlusion = Occlusion(widths) if memory else None
 
     def encoded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Encodes a crop. Returns features at 1/4, 1/8 and 1/16 of its size, and the degradation code."""
+        """Encodes a crop. Returns features at 1/4, 1/8 and 1/16 of the crop's size, and the degradation code."""
         x0 = self.stem(fold(2 * x - 1))
         for b in self.enc0:
             x0 = b(x0)
@@ -148,7 +148,7 @@ class Core(nn.Module):
         if self.trust is None or self.align is None or self.doubt is None or self.occlusion is None or past is None:
             return Seen(residual, y0, logit)
         learns = any(p.requires_grad for p in self.align.parameters())
-        # Even if the alignment is frozen, autograd would trace it because of the past's picture.
+        # Otherwise, autograd would trace even a frozen alignment, because the past picture needs gradients.
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             flow, state = self.align(x, past)
         moved = self.carry(past.picture, flow)
@@ -159,7 +159,7 @@ class Core(nn.Module):
 
 
 class Small(nn.Module):
-    """``rtface-s``: maps crops N×3×192×176 and the past to (residual, gate logits, carried past, heads, state). Without
+    """``rtface-s``: maps crops N×3×192×176 and the past to (residual, gate logits, warped past, heads, state). Without
     memory, the last three are None."""
 
     size = 256
@@ -180,8 +180,8 @@ class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
     ``coarse`` blocks add context on a 48×44 grid. ``vivid`` adds a branch for likely detail, scaled by 1 - fidelity.
-    Maps crops N×3×384×352 and the core's past to (residual N×3×384×352, gate logits, carried past, heads, state, core's
-    residual N×3×192×176, core's input). Only the core has memory: detail at full size comes from this frame alone.
+    Maps crops N×3×384×352 and the core's past to (residual N×3×384×352, gate logits, warped past, heads, state, core's
+    residual N×3×192×176, core's input). Only the core has memory; detail at full size depends on this frame alone.
     """
 
     size = 512
@@ -234,9 +234,10 @@ class Whole(nn.Module):
     """The exported network, see ``rtface.engine.recipe``.
 
     Maps ``crop`` N×3×h×w float32 RGB 0..1 (a crop's region of interest) to the ``residual`` that must be added to it.
-    With memory, also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``), and returns ``log_scale`` and
-    ``occlusion`` (0..1), N×1×48×44, and ``next``, the next state. ``rtface-m`` remembers its core's answer, so it also
-    takes ``shrunk`` (the crop at half size) and returns the core's ``kept`` residual. If vivid, takes ``fidelity`` N×1.
+    With memory, it also reads ``past``, ``known`` and ``state`` (see ``recurrence.Past``) and returns ``log_scale`` and
+    ``occlusion`` (0..1), both N×1×48×44, and ``next``, the next state. ``rtface-m`` remembers its core's output, so it
+    also reads ``shrunk`` (the crop at half size) and returns ``kept``, the core's residual. Vivid networks also read
+    ``fidelity`` N×1.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -254,15 +255,15 @@ class Whole(nn.Module):
     ) -> Tensor | tuple[Tensor, ...]:
         if past is None or known is None or state is None:
             return self.net(crop)[0]
-        more = () if isinstance(self.net, Small) else (shrunk, fidelity)
-        residual, _, _, heads, after, *core = self.net(crop, Past(past, known, state), *more)
-        assert heads is not None and after is not None
-        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), after, *core[:1])
+        extra_inputs = () if isinstance(self.net, Small) else (shrunk, fidelity)
+        residual, _, _, heads, next_state, *core_outputs = self.net(crop, Past(past, known, state), *extra_inputs)
+        assert heads is not None and next_state is not None
+        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), next_state, *core_outputs[:1])
 
 
 def build(name: str, *, memory: bool = False, like: Mapping[str, Tensor] | None = None) -> Small | Medium:
-    """Builds ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``. With ``memory``, the network takes a ``Past`` and has
-    heads. ``like``: weights by name; ``rtface-m`` gets as many blocks as they have."""
+    """Builds ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``. With ``memory``, the network reads a ``Past`` and has
+    heads. ``like``: weights by name, which determine the number of blocks of ``rtface-m``."""
     if name == "rtface-s":
         return Small(memory=memory)
     blocks, coarse = (len({k.split(".")[1] for k in like or () if k.startswith(f"{part}.")})

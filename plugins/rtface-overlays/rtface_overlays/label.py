@@ -12,7 +12,7 @@ from rtface_overlays.places import PLACES, stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 PRESETS = {"none": ("AI-enhanced", "bottom-right"), "eu-modified": ("AI MODIFIED", "top-right")}
-"""Text and place of each preset; eu-modified follows the EU's code of practice for modified films."""
+"""Text and place of each preset. eu-modified follows the EU's code of practice for modified films."""
 # Seconds without a frame after which a live source counts as paused.
 _PAUSE_S = 1.0
 
@@ -23,12 +23,12 @@ class Label:
 
     api = 1
     preset: str = option("none", "eu-modified: AI MODIFIED, top right", choice(*PRESETS))
-    text: str = option("", "the text; empty for the preset's")
+    text: str = option("", "the text; empty: the preset's text")
     place: str = option(
         "auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's", choice("auto", *PLACES)
     )
     seconds: float = option(
-        0.0, "seconds it is shown at the start, and live after every pause; 0: always", number(0, 86_400)
+        0.0, "seconds it is shown at the start and, in live runs, after every pause; 0: always", number(0, 86_400)
     )
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
     margin: float = option(0.025, "distance to the frame's edge, share of its height", number(0, 0.5))
@@ -38,33 +38,33 @@ class Label:
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _sprites: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)
-    _since: float | None = state(lambda: None)
-    _last: float = state(float)
+    _start: float | None = state(lambda: None)
+    _last_time: float = state(float)
 
     def __post_init__(self) -> None:
         text, place = PRESETS[self.preset]
         self.text, self.place = self.text or text, place if self.place == "auto" else self.place
-        font_for(self.text, 20, self.font)  # before the run, reports a font that lacks a letter
+        font_for(self.text, 20, self.font)  # reports a font that lacks a letter before the run starts
 
     def begin(self, run: Run) -> None:
-        """Stores the run, whose clock times the label."""
+        """Stores the run. Its clock times the label."""
         self._run = run
 
-    def _shown(self, frame: Frame) -> bool:
-        """Tests whether the label applies to a frame and is due."""
+    def _is_due(self, frame: Frame) -> bool:
+        """Tests whether the label must be shown on a frame."""
         if not frame.enhancing and not frame.generated and re.match(r"AI\b", self.text):
-            self._since = None  # its time starts again with the correction
+            self._start = None  # the label's time restarts when the correction does
             return False
-        begins, paused = self._run.begins, self._run.live and frame.time - self._last > _PAUSE_S
-        if begins is not None:
-            self._since = begins  # on the film's clock, because a segment may begin within the film
-        elif self._since is None or paused:
-            self._since = frame.time
-        self._last = frame.time
-        return not self.seconds or frame.new or frame.time - self._since < self.seconds
+        output_start, paused = self._run.begins, self._run.live and frame.time - self._last_time > _PAUSE_S
+        if output_start is not None:
+            self._start = output_start  # a time of the film, because a segment may start in the middle of the film
+        elif self._start is None or paused:
+            self._start = frame.time
+        self._last_time = frame.time
+        return not self.seconds or frame.new or frame.time - self._start < self.seconds
 
     def __call__(self, frame: Frame) -> Frame:
-        if not self._shown(frame):
+        if not self._is_due(frame):
             return frame
         canvas = Canvas(frame)
         size = canvas.width, canvas.height

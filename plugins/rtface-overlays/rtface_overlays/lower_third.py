@@ -1,4 +1,4 @@
-"""``lower-third``: a name and a description low in the frame, for a while."""
+"""``lower-third``: a name and a description near the bottom of the frame, for a limited time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Template:
     Attributes:
         size: height of the title, share of the frame's height.
         subtitle_size: height of the subtitle.
-        title, subtitle, background, accent: colours.
-        bar: width of a bar in the accent colour on the side of the text.
-        padding, radius, gap: space around the text, radius of the corners, space between the lines.
+        title, subtitle, background, accent: colours of the parts.
+        bar: width of a bar in the accent colour beside the text; 0 for none.
+        padding, radius, gap: space around the text, radius of the corners, and space between the lines.
     """
 
     size: float = 0.05
@@ -71,10 +71,10 @@ class LowerThird:
             raise UsageError(
                 "end={end:g} must come after start={start:g}", code="overlay_end", end=self.end, start=self.start
             )
-        self._lines(720.0)
+        self._lines(720.0)  # reports a font that lacks a letter before the run starts
 
     def begin(self, run: Run) -> None:
-        """Stores the run, whose clock times the overlay."""
+        """Stores the run. Its clock times the overlay."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -84,23 +84,23 @@ class LowerThird:
         canvas = Canvas(frame)
         size = canvas.width, canvas.height
         if size not in self._sprites:
-            look = TEMPLATES[self.template]
-            unit = look.size * canvas.height
+            style = TEMPLATES[self.template]
+            unit = style.size * canvas.height
             image = panel(
                 self._lines(canvas.height),
-                look.background,
-                padding=look.padding * unit,
-                radius=look.radius * unit,
-                gap=look.gap * unit,
+                style.background,
+                padding=style.padding * unit,
+                radius=style.radius * unit,
+                gap=style.gap * unit,
                 align=self.place,
-                accent=(look.bar * unit, self.accent or look.accent) if look.bar else None,
+                accent=(style.bar * unit, self.accent or style.accent) if style.bar else None,
             )
             self._sprites = {size: Sprite(image)}
         sprite = self._sprites[size]
         shrink = min(1.0, (canvas.width - 2 * self.margin * canvas.height) / sprite.width)
-        wide, high = sprite.width * shrink, sprite.height * shrink
-        x, y = stand(_PLACES[self.place], (wide, high), size, self.margin * canvas.height)
-        canvas.draw(sprite, (x, y, x + wide, y + high), opacity)
+        width, height = sprite.width * shrink, sprite.height * shrink
+        x, y = stand(_PLACES[self.place], (width, height), size, self.margin * canvas.height)
+        canvas.draw(sprite, (x, y, x + width, y + height), opacity)
         return canvas.frame
 
     def _opacity(self, seconds: float) -> float:
@@ -108,14 +108,14 @@ class LowerThird:
             return 0.0
         if self.fade <= 0:
             return 1.0
-        left = self.fade if self.end is None else self.end - seconds
-        return min(1.0, (seconds - self.start) / self.fade, left / self.fade)
+        remaining = self.fade if self.end is None else self.end - seconds
+        return min(1.0, (seconds - self.start) / self.fade, remaining / self.fade)
 
     def _lines(self, height: float) -> list[tuple[str, Any, Rgba]]:
-        look = TEMPLATES[self.template]
-        unit = look.size * height
-        both = self.title + self.subtitle  # both use one font
-        lines = [(self.title, font_for(both, unit, self.font), look.title)]
+        style = TEMPLATES[self.template]
+        unit = style.size * height
+        text = self.title + self.subtitle  # both lines use the same font
+        lines = [(self.title, font_for(text, unit, self.font), style.title)]
         if self.subtitle:
-            lines.append((self.subtitle, font_for(both, unit * look.subtitle_size, self.font), look.subtitle))
+            lines.append((self.subtitle, font_for(text, unit * style.subtitle_size, self.font), style.subtitle))
         return lines

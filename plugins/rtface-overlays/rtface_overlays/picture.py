@@ -19,7 +19,7 @@ from rtface.util.parse import boolean, choice, number, path
 from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
-# Anchor points in the face's 512×512 square, and the point of the image placed there (as shares of the image's size).
+# Anchor points on the 512×512 face template, and the point of the image placed there (as shares of the image's size).
 _ANCHORS = {
     "eyes": ((256.0, 240.0), (0.5, 0.5)),
     "nose": ((257.0, 314.0), (0.5, 0.5)),
@@ -28,17 +28,17 @@ _ANCHORS = {
     "above": ((256.0, 40.0), (0.5, 1.0)),
     "below": ((256.0, 490.0), (0.5, 0.0)),
 }
-_SIDE = {False: 2048, True: 512}  # maximum side of a still, and of an animation
+_SIDE = {False: 2048, True: 512}  # maximum side in pixels; True: of an animation
 _MAX_IMAGES = 600  # maximum number of images in an animation
-_FADE_S, _GONE_S = 0.15, 1.0
+_FADE_S, _GONE_S = 0.15, 1.0  # time of fading; time after which the image of a lost face is removed
 
 
 @dataclass(slots=True)
-class _Worn:
-    seen: float
+class _Sticker:
+    last_seen: float
     fade: Fade
     steady: Steady
-    place: Float
+    matrix: Float
 
 
 @dataclass
@@ -49,106 +49,106 @@ class Picture:
     file: Path = option(help="PNG, animated PNG, GIF or WebP", check=path)
     at: str = option(
         "above",
-        "eyes, nose, mouth, face, above, below; or without a face top-left … bottom-right",
+        "on a face: eyes, nose, mouth, face, above, below; in the frame: top-left … bottom-right",
         choice(*_ANCHORS, *PLACES),
     )
     size: float = option(
-        0.0, "width: share of the face's width (1), without a face of the frame's height (0.2)", number(0, 20)
+        0.0, "width: share of the face's width (0: 1), at a fixed place of the frame's height (0: 0.2)", number(0, 20)
     )
-    x: float = option(0.0, "shift to the right, in units of that width", number(-20, 20))
-    y: float = option(0.0, "shift down, in units of that width", number(-20, 20))
+    x: float = option(0.0, "shift to the right, in units of the image's width", number(-20, 20))
+    y: float = option(0.0, "shift down, in units of the image's width", number(-20, 20))
     roll: bool = option(True, "rotate with the head", boolean)
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     margin: float = option(0.025, "at a fixed place: distance to the edge, share of the frame's height", number(0, 0.5))
     opacity: float = option(1.0, "0…1", number(0, 1))
-    _worn: dict[int, _Worn] = state(dict)
+    _stickers: dict[int, _Sticker] = state(dict)
     _run: Run = state(Run)
 
     def __post_init__(self) -> None:
         self._choose = FaceChoice(self.faces)
-        self._images, self._ends = load(self.file)
-        self._shown, self._sprite = 0, Sprite(self._images[0])
+        self._images, self._end_times = load(self.file)
+        self._image_index, self._sprite = 0, Sprite(self._images[0])
 
     def begin(self, run: Run) -> None:
-        """Stores the run, whose clock times animations."""
+        """Stores the run. Its clock times animations."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
         canvas = Canvas(frame)
-        self._turn(self._run.elapsed(frame))
+        self._select_image(self._run.elapsed(frame))
         if self.at in _ANCHORS:
-            self._follow(canvas, frame)
+            self._draw_on_faces(canvas, frame)
             return canvas.frame
-        wide = (self.size or 0.2) * canvas.height
-        high = wide * self._sprite.height / self._sprite.width
-        x, y = stand(self.at, (wide, high), (canvas.width, canvas.height), self.margin * canvas.height)
-        x, y = x + self.x * wide, y + self.y * wide
-        canvas.draw(self._sprite, (x, y, x + wide, y + high), self.opacity)
+        width = (self.size or 0.2) * canvas.height
+        height = width * self._sprite.height / self._sprite.width
+        x, y = stand(self.at, (width, height), (canvas.width, canvas.height), self.margin * canvas.height)
+        x, y = x + self.x * width, y + self.y * width
+        canvas.draw(self._sprite, (x, y, x + width, y + height), self.opacity)
         return canvas.frame
 
-    def _turn(self, seconds: float) -> None:
-        """Selects the image that is due."""
-        if self._ends:
-            # Times of images are rounded, hence a tolerance of a tenth of a millisecond.
-            due = bisect_right(self._ends, max(seconds + 1e-4, 0.0) % self._ends[-1]) % len(self._images)
-            if due != self._shown:
-                self._shown, self._sprite = due, Sprite(self._images[due])
+    def _select_image(self, seconds: float) -> None:
+        """Selects the image for a time."""
+        if self._end_times:
+            # Image times are rounded, so a tolerance of 0.1 ms is needed.
+            index = bisect_right(self._end_times, max(seconds + 1e-4, 0.0) % self._end_times[-1]) % len(self._images)
+            if index != self._image_index:
+                self._image_index, self._sprite = index, Sprite(self._images[index])
 
-    def _follow(self, canvas: Canvas, frame: Frame) -> None:
+    def _draw_on_faces(self, canvas: Canvas, frame: Frame) -> None:
         now = frame.time
         if frame.cut or frame.new:
-            self._worn.clear()
-        here: set[int] = set()
+            self._stickers.clear()
+        visible_tracks: set[int] = set()
         for face in self._choose(frame):
-            here.add(face.track_id)
-            worn = self._worn.setdefault(face.track_id, _Worn(now, Fade(_FADE_S), Steady(0.4), np.zeros((2, 3))))
-            worn.seen, worn.place = now, self._place(Spot.of(face), worn.steady)
-        for track, worn in list(self._worn.items()):
-            opacity = 1.0 if frame.new else worn.fade(track in here, now)
-            if 0 <= now - worn.seen <= _GONE_S:
-                canvas.draw(self._sprite, worn.place, self.opacity * opacity)
+            visible_tracks.add(face.track_id)
+            item = self._stickers.setdefault(face.track_id, _Sticker(now, Fade(_FADE_S), Steady(0.4), np.zeros((2, 3))))
+            item.last_seen, item.matrix = now, self._sprite_matrix(Spot.of(face), item.steady)
+        for track, item in list(self._stickers.items()):
+            opacity = 1.0 if frame.new else item.fade(track in visible_tracks, now)
+            if 0 <= now - item.last_seen <= _GONE_S:
+                canvas.draw(self._sprite, item.matrix, self.opacity * opacity)
             else:
-                del self._worn[track]
+                del self._stickers[track]
 
-    def _place(self, spot: Spot, steady: Steady) -> Float:
-        """Returns the matrix from sprite to display. Steadies two corners, because the far corner jitters most."""
-        (ax, ay), (anchor_x, anchor_y) = _ANCHORS[self.at]
-        wide = (self.size or 1.0) * spot.width
-        high = wide * self._sprite.height / self._sprite.width
+    def _sprite_matrix(self, spot: Spot, steady: Steady) -> Float:
+        """Returns the 2×3 matrix from sprite to display. Steadies two corners, because the far corner jitters most."""
+        (face_x, face_y), (u, v) = _ANCHORS[self.at]
+        width = (self.size or 1.0) * spot.width
+        height = width * self._sprite.height / self._sprite.width
         angle = spot.roll if self.roll else 0.0
         right, down = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
-        corner = spot.at(ax, ay) + right * wide * (self.x - anchor_x) + down * (self.y * wide - anchor_y * high)
+        corner = spot.at(face_x, face_y) + right * width * (self.x - u) + down * (self.y * width - v * height)
         # Two corners define a similarity.
-        a, b = steady(np.stack([corner, corner + right * wide]))
-        across = (b - a) / self._sprite.width
-        return np.array([(across[0], -across[1], a[0]), (across[1], across[0], a[1])])
+        a, b = steady(np.stack([corner, corner + right * width]))
+        x_axis = (b - a) / self._sprite.width
+        return np.array([(x_axis[0], -x_axis[1], a[0]), (x_axis[1], x_axis[0], a[1])])
 
 
 def load(file: Path) -> tuple[list[Bytes], list[float]]:
     """Loads the images of a file and their end times.
 
     Returns:
-        Images, uint8 h×w×4, and their end times in seconds; no times for a single image.
+        Images (uint8 h×w×4), and their end times in seconds. A single image has no end time.
 
     Raises:
-        UsageError: the file does not exist, or is not an image that Pillow reads.
+        UsageError: the file does not exist, or is not an image that Pillow can read.
     """
     try:
         open_regular(file).close()  # a pipe would block
         with Image.open(file) as image:
-            moving = getattr(image, "n_frames", 1) > 1
+            animated = getattr(image, "n_frames", 1) > 1
             images: list[Bytes] = []
             seconds: list[float] = []
-            for one in ImageSequence.Iterator(image):
-                rgba = one.convert("RGBA")  # a WebP image has its duration only after this conversion
+            for item in ImageSequence.Iterator(image):
+                rgba = item.convert("RGBA")  # Pillow knows a WebP image's duration only after this conversion
                 # Browsers show an animation that is faster than 50 images a second at 10 a second.
-                wait = float(one.info.get("duration", 100)) / 1000
-                seconds.append(wait if wait > 0.01 else 0.1)
-                rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)
+                duration = float(item.info.get("duration", 100)) / 1000
+                seconds.append(duration if duration > 0.01 else 0.1)
+                rgba.thumbnail((_SIDE[animated], _SIDE[animated]), reducing_gap=3.0)
                 images.append(np.array(rgba))
                 if len(images) > _MAX_IMAGES:
                     raise UsageError(
-                        "file={path} has more than {most} images: make it shorter",
+                        "file={path} has more than {most} images; shorten it",
                         code="picture_long",
                         path=file,
                         most=_MAX_IMAGES,
@@ -162,4 +162,4 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
             path=file,
             why=getattr(error, "strerror", None) or error,
         ) from None
-    return images, list(accumulate(seconds)) if moving else []
+    return images, list(accumulate(seconds)) if animated else []

@@ -35,7 +35,7 @@ class Split:
         font_for(self.before + self.after, 20, self.font)
 
     def begin(self, run: Run) -> None:
-        """Stores the run, whose clock moves the line."""
+        """Stores the run. Its clock moves the line."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -48,15 +48,15 @@ class Split:
             share = min(max(share + _SWEEP * swing, 0.0), 1.0)
         line = share * canvas.width
         canvas.show(frame.before, (0.0, 0.0, line, canvas.height))
-        half = max(self.width * canvas.height / 2, 1.0)
+        edge = max(self.width * canvas.height / 2, 1.0)
         if self.width > 0:
-            canvas.fill((line - half, 0.0, line + half, canvas.height), self.colour[:3], self.colour[3] / 255)
+            canvas.fill((line - edge, 0.0, line + edge, canvas.height), self.colour[:3], self.colour[3] / 255)
         margin = 0.8 * self.size * canvas.height
-        for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
-            room = line if left else canvas.width - line
+        for sprite, on_left in zip(self._labels(canvas), (True, False), strict=True):
+            room = line if on_left else canvas.width - line
             if sprite is not None and room > sprite.width + 2 * margin:
-                # The label is placed next to the line, because other labels use the frame's corners.
-                x = 2.0 * round((line - margin - sprite.width if left else line + margin) / 2)
+                # Labels are placed next to the line, because the stage `label` uses the frame's corners.
+                x = 2.0 * round((line - margin - sprite.width if on_left else line + margin) / 2)
                 y = 2.0 * round(margin / 2)
                 canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))
         return canvas.frame

@@ -15,7 +15,7 @@ from rtface.util.foreign import open_regular
 from rtface.util.parse import hint
 
 Rgba = tuple[int, int, int, int]
-Font = Any  # ImageFont.FreeTypeFont; Pillow's `load_default` is typed as one of two
+Font = Any  # ImageFont.FreeTypeFont; Pillow's stubs type the result of `load_default` as a union
 
 # Common system fonts, for glyphs that the built-in font (Aileron, ASCII) lacks.
 _FALLBACK = (
@@ -31,11 +31,11 @@ _FALLBACK = (
     "msyh.ttc",
     "PingFang.ttc",
 )
-_FINE = 4  # supersampling of panels, for smooth corners
+_FACTOR = 4  # factor by which panels are drawn larger, for smooth corners
 
 
-def check_colour(value: object, shown: str) -> object:
-    """Parses a colour to R, G, B, A of 0…255: #rgb, #rrggbb, #rrggbbaa, a CSS name, rgb(…), or none."""
+def check_colour(value: object, option_name: str) -> object:
+    """Parses a colour to R, G, B, A (0…255): #rgb, #rrggbb, #rrggbbaa, a CSS name, rgb(…), or none."""
     text = str(value).strip().lower()
     if text == "none":
         return (0, 0, 0, 0)
@@ -45,17 +45,17 @@ def check_colour(value: object, shown: str) -> object:
         raise UsageError(
             "{option} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}{hint}",
             code="colour_value",
-            option=shown,
+            option=option_name,
             value=value,
             hint=hint(text, ImageColor.colormap),
         ) from None
 
 
 def font_for(text: str, size: float, path: Path | None = None) -> Font:
-    """Finds a font that has every letter of a text.
+    """Finds a font that has every letter of a text. With `path`, opens this font without checking its letters.
 
     Raises:
-        UsageError: the file is not a font, or no available font has all letters.
+        UsageError: `path` is not a font, or no available font has all letters.
     """
     size = max(size, 4.0)
     if path is not None:
@@ -64,13 +64,13 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
             return ImageFont.truetype(str(path), size)
         except OSError as error:
             raise UsageError(
-                "font={path} cannot be used ({why}); name a .ttf or .otf file",
+                "font={path} cannot be used ({why}); choose a .ttf or .otf file",
                 code="font_unusable",
                 path=path,
                 why=error.strerror or error,
             ) from None
     built_in: Font = ImageFont.load_default(size)
-    missing = _missing(built_in, text)
+    missing = _missing_letters(built_in, text)
     if not missing:
         return built_in
     for name in _FALLBACK:
@@ -78,17 +78,17 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
             font = ImageFont.truetype(name, size)
         except OSError:
             continue
-        missing = min(missing, lacking := _missing(font, text), key=len)  # keeps the shortest list
+        missing = min(missing, lacking := _missing_letters(font, text), key=len)  # keeps the shortest list
         if not lacking:
             return font
     raise UsageError(
-        "no font here has {letters!r}; name one that does with font=FILE.ttf", code="font_missing", letters=missing
+        "no installed font has {letters!r}; choose another with font=FILE.ttf", code="font_missing", letters=missing
     )
 
 
-def _missing(font: Font, text: str) -> str:
-    unknown = bytes(font.getmask("\uffff"))
-    return "".join(dict.fromkeys(c for c in text if not c.isspace() and bytes(font.getmask(c)) == unknown))
+def _missing_letters(font: Font, text: str) -> str:
+    placeholder = bytes(font.getmask("\uffff"))
+    return "".join(dict.fromkeys(c for c in text if not c.isspace() and bytes(font.getmask(c)) == placeholder))
 
 
 def panel(
@@ -120,32 +120,32 @@ def panel(
     widths = [font.getlength(text) for text, font, _ in lines]
     width = round(max(widths) + 2 * padding + bar)
     height = round(sum(up + down for up, down in metrics) + gap * (len(lines) - 1) + padding)
-    out = _rounded((width, height), radius, background)
-    left = align != "right"
+    image = _rounded_panel((width, height), radius, background)
+    bar_on_left = align != "right"
     if accent:
-        bar_at = (0, 0, round(bar), height) if left else (width - round(bar), 0, width, height)
-        out.paste(accent[1], bar_at)
+        bar_area = (0, 0, round(bar), height) if bar_on_left else (width - round(bar), 0, width, height)
+        image.paste(accent[1], bar_area)
     y = padding / 2
-    for (text, font, fill), wide, (up, down) in zip(lines, widths, metrics, strict=True):
-        x = {"left": bar + padding, "right": width - bar - padding - wide}.get(align, (width - wide) / 2)
-        if not background[3]:  # without a panel a soft shadow keeps the text readable on any frame
-            shade = Image.new("L", out.size, 0)
-            ImageDraw.Draw(shade).text((x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (up + down)))
-            blurred = shade.filter(ImageFilter.GaussianBlur(0.06 * (up + down)))
-            dark = Image.new("RGBA", out.size, (0, 0, 0, 0) if sum(fill[:3]) > 380 else (255, 255, 255, 0))
-            dark.putalpha(blurred)
-            out = Image.alpha_composite(out, dark)
-        over = Image.new("RGBA", out.size, (*fill[:3], 0))
-        ImageDraw.Draw(over).text((x, y), text, font=font, fill=fill)
-        out = Image.alpha_composite(out, over)
+    for (text, font, fill), extent, (up, down) in zip(lines, widths, metrics, strict=True):
+        x = {"left": bar + padding, "right": width - bar - padding - extent}.get(align, (width - extent) / 2)
+        if not background[3]:  # without a panel, a soft shadow keeps the text readable on any frame
+            shadow = Image.new("L", image.size, 0)
+            ImageDraw.Draw(shadow).text((x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (up + down)))
+            blurred = shadow.filter(ImageFilter.GaussianBlur(0.06 * (up + down)))
+            shadow_layer = Image.new("RGBA", image.size, (0, 0, 0, 0) if sum(fill[:3]) > 380 else (255, 255, 255, 0))
+            shadow_layer.putalpha(blurred)
+            image = Image.alpha_composite(image, shadow_layer)
+        text_layer = Image.new("RGBA", image.size, (*fill[:3], 0))
+        ImageDraw.Draw(text_layer).text((x, y), text, font=font, fill=fill)
+        image = Image.alpha_composite(image, text_layer)
         y += up + down + gap
-    return np.array(out)
+    return np.array(image)
 
 
-def _rounded(size: tuple[int, int], radius: float, fill: Rgba) -> Image.Image:
-    out = Image.new("RGBA", size, fill)
+def _rounded_panel(size: tuple[int, int], radius: float, fill: Rgba) -> Image.Image:
+    image = Image.new("RGBA", size, fill)
     if radius > 0 and fill[3]:
-        mask = Image.new("L", (size[0] * _FINE, size[1] * _FINE), 0)
-        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * _FINE, fill[3])
-        out.putalpha(mask.resize(size, Image.Resampling.BOX))
-    return out
+        mask = Image.new("L", (size[0] * _FACTOR, size[1] * _FACTOR), 0)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * _FACTOR, fill[3])
+        image.putalpha(mask.resize(size, Image.Resampling.BOX))
+    return image

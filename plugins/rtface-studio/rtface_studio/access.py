@@ -1,4 +1,4 @@
-"""Controls access to the studio. Checks token or password, host name, and origin of requests."""
+"""Controls access to the studio. Checks a request's token or password, host name and origin."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from rtface_studio.entrance_pages import CLOSED, entrance_page, language_of, log
 from rtface_studio.password import PasswordLogin
 
 _STYLE = "/page/style.css"
-_OPEN = ("/login", _STYLE)
+_OPEN_PATHS = ("/login", _STYLE)
 """Paths that need no session if there is a login."""
-_SESSIONS = ("/login", "/api/logout")
+_SESSION_PATHS = ("/login", "/api/logout")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _HEADERS = HEADERS | {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -46,11 +46,11 @@ _FORM_HEADERS = {
     b"frame-ancestors 'none'",
     b"referrer-policy": b"same-origin",
 }
-_LOGIN_BYTES = 4096
+_LOGIN_BYTES = 4096  # maximum size of a log-in form
 KEY = "x-rtface-key"
-"""Header with the key of the page."""
+"""Header with the page's key; see `AccessControl`."""
 CHECK_S = 2.0
-"""Seconds within which a websocket closes after its session."""
+"""Maximum time between the end of a session and the close of its websockets, in seconds."""
 
 
 def new_token() -> str:
@@ -59,8 +59,8 @@ def new_token() -> str:
 
 
 def kept_token(path: Path) -> str:
-    """Reads the token of an earlier start from a file. If the file has no token, or others may read it, stores a new
-    token there.
+    """Reads the token of an earlier start from a file. If the file has no token, or other users can read it, writes a
+    new token.
 
     Raises:
         UsageError: the file cannot be written.
@@ -76,7 +76,7 @@ def kept_token(path: Path) -> str:
         write_atomically(path, f"{token}\n".encode(), private=True)
     except OSError as error:
         raise UsageError(
-            "--keep-address: {path} cannot be written ({why}); leave the option out",
+            "--keep-address: {path} cannot be written ({why}); omit the option",
             code="keep_address_unwritable",
             path=path,
             why=error.strerror,
@@ -88,18 +88,18 @@ class AccessControl:
     """ASGI middleware that admits only requests of authorised users.
 
     The address with ``?token=…`` sets a cookie that scripts cannot read, and redirects to the address without token.
-    The cookie then grants access until the server ends. Browsers send it to other ports of the machine, too, so it is
-    not the token, and opens only the page. Paths below ``/api/`` need a key derived from the cookie. The page gets the
-    key in its first address, and stores it where only pages of this port can read it. It sends the key as the header
-    `KEY`, else as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN``. With a `login` there is
-    no token: a password at ``/login`` gives the cookie of a session, which ends at ``/api/logout``.
+    The cookie then grants access until the server ends. Because browsers send a cookie to all ports of the machine,
+    its value is not the token, and it opens only the page. Paths below ``/api/`` need a key derived from the cookie.
+    The page gets the key in its first address, stores it where only pages of this port can read it, and sends it in
+    the header `KEY` or as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN``. With a `login`
+    there is no token: a password at ``/login`` sets the cookie of a session, and ``/api/logout`` ends the session.
 
     Args:
-        app: application that gets the admitted requests.
+        app: application that handles the admitted requests.
         token: secret in the address.
         hosts: allowed host names of the server, lower case and without port.
-        secure: whether the server is reached by HTTPS.
-        login: password check, used instead of the token; if set, all IP addresses are allowed as hosts.
+        secure: whether the server uses HTTPS.
+        login: password check, used in place of the token. If set, all IP addresses are allowed as hosts, too.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class AccessControl:
         login: PasswordLogin | None = None,
     ) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
-        self._sessions = application([Route(at, self._session, methods=METHODS) for at in _SESSIONS])
+        self._sessions = application([Route(path, self._answer_session, methods=METHODS) for path in _SESSION_PATHS])
         self._cookie_value = new_token()
         self._secret = secrets.token_bytes(32)  # secret from which the keys of cookies are derived
 
@@ -121,30 +121,30 @@ class AccessControl:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if (refusal := self._refusal(scope, headers)) is not None:
-            await self._refuse(refusal, scope, receive, send)
+        if (rejection := self._rejection(scope, headers)) is not None:
+            await self._reject(rejection, scope, receive, send)
             return
         if scope["type"] == "websocket":
             if self._login is not None:
                 receive = _while_open(self._login, _cookie_of(headers), receive)
             await self._app(scope, receive, send)
             return
-        if self._login is not None and scope["path"] in _SESSIONS:
+        if self._login is not None and scope["path"] in _SESSION_PATHS:
             await self._sessions(scope, receive, with_headers(send, _HEADERS | _FORM_HEADERS))
             return
-        if self._login is not None and scope["path"] not in _OPEN:
+        if self._login is not None and scope["path"] not in _OPEN_PATHS:
             send = _until_closed(self._login, _cookie_of(headers), send)
         # A key in another page's link must not be stored as the page's key.
         if scope["path"] == "/" and "key" in (query := _query(scope)) and not self._is_key(query["key"][-1], headers):
             await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
             return
-        if (response := self._entrance(scope)) is not None:
+        if (response := self._redirect_with_token(scope)) is not None:
             await response(scope, receive, with_headers(send, _HEADERS))
             return
         await self._app(scope, receive, with_headers(send, _HEADERS))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> UsageError | None:
-        """Returns the reason for refusing a request, or None."""
+    def _rejection(self, scope: Scope, headers: Headers) -> UsageError | None:
+        """Returns the reason for rejecting a request; None if it is admitted."""
         # A link in another program or page may open the studio's first page, but no other path.
         opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
@@ -153,12 +153,12 @@ class AccessControl:
             return UsageError("{method} is not supported", code="method_unknown", method=scope["method"][:20])
         if self._login is not None:
             logged_in = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
-            if logged_in or scope["path"] in _OPEN:
+            if logged_in or scope["path"] in _OPEN_PATHS:
                 return None
             return UsageError("log in first: the token of the session is missing", code="login")
-        if scope["type"] == "http" and scope["path"] == _STYLE:  # the page about a missing token needs it
+        if scope["type"] == "http" and scope["path"] == _STYLE:  # the page about a missing token needs the style sheet
             return None
-        if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._in_address(scope))):
+        if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._has_token_in_address(scope))):
             return UsageError("the token is missing or wrong", code="token")
         return None
 
@@ -169,8 +169,8 @@ class AccessControl:
         return False
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
-        if given := bearer(headers):
-            return same(given, self._token)
+        if token := bearer(headers):
+            return same(token, self._token)
         return same(_cookie_of(headers), self._cookie_value) and self._has_key(scope, headers)
 
     def _has_key(self, scope: Scope, headers: Headers) -> bool:
@@ -179,22 +179,22 @@ class AccessControl:
             return True
         return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
 
-    def _is_key(self, given: str, headers: Headers) -> bool:
-        return same(given, self._key(_cookie_of(headers)))
+    def _is_key(self, key: str, headers: Headers) -> bool:
+        return same(key, self._key(_cookie_of(headers)))
 
     def _key(self, cookie: str) -> str:
         return hmac.new(self._secret, cookie.encode(), "sha256").hexdigest()
 
     def _redirect(self, path: str, name: str, cookie: str) -> RedirectResponse:
-        """Sets a cookie, and redirects to the page with its key."""
+        """Sets a cookie, and redirects to an address with the cookie's key."""
         response = RedirectResponse(f"{path}?key={self._key(cookie)}", HTTPStatus.SEE_OTHER)
         response.set_cookie(name, cookie, httponly=True, samesite="strict", secure=self._secure)
         response.headers["cache-control"] = "no-store"
         return response
 
-    async def _session(self, request: Request) -> Response:
+    async def _answer_session(self, request: Request) -> Response:
         """Answers ``/login`` and ``/api/logout``."""
-        login, name = self._login, _cookie(request.headers["host"])
+        login, name = self._login, _cookie_name(request.headers["host"])
         assert login is not None
         if request.url.path == "/api/logout":
             if request.method != "POST":
@@ -204,30 +204,30 @@ class AccessControl:
             response.delete_cookie(name)
             return response
         address = request.client.host if request.client else ""
-        refused, wait, status = False, 0.0, HTTPStatus.OK
+        rejected, wait_s, status = False, 0.0, HTTPStatus.OK
         if request.method == "POST":
             form = (await body(request, _LOGIN_BYTES)).decode("utf-8", "replace")
-            given = parse_qs(form).get("password", [""])[0]
-            if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
+            password = parse_qs(form).get("password", [""])[0]
+            if (token := await run_in_threadpool(login.log_in, address, password)) is not None:
                 return self._redirect("/", name, token)
-            refused, wait, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
+            rejected, wait_s, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
         return HTMLResponse(
-            login_page(language_of(request.headers), refused, wait), status, headers={"cache-control": "no-store"}
+            login_page(language_of(request.headers), rejected, wait_s), status, headers={"cache-control": "no-store"}
         )
 
-    def _in_address(self, scope: Scope) -> bool:
-        given = _query(scope).get("token", [])
-        return scope["method"] in ("GET", "HEAD") and len(given) == 1 and same(given[0], self._token)
+    def _has_token_in_address(self, scope: Scope) -> bool:
+        tokens = _query(scope).get("token", [])
+        return scope["method"] in ("GET", "HEAD") and len(tokens) == 1 and same(tokens[0], self._token)
 
-    def _entrance(self, scope: Scope) -> RedirectResponse | None:
-        """Sets the cookie and redirects if the address has the token."""
-        if self._login is not None or not self._in_address(scope):
+    def _redirect_with_token(self, scope: Scope) -> RedirectResponse | None:
+        """Sets the cookie and redirects if the address contains the token."""
+        if self._login is not None or not self._has_token_in_address(scope):
             return None
         host = Headers(scope=scope)["host"]
         path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
-        return self._redirect(path, _cookie(host), self._cookie_value)
+        return self._redirect(path, _cookie_name(host), self._cookie_value)
 
-    async def _refuse(self, why: UsageError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _reject(self, why: UsageError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4403, "reason": str(why)[:100]})
             return
@@ -246,49 +246,49 @@ def _query(scope: Scope) -> dict[str, list[str]]:
 
 
 def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
-    """Wraps a websocket's `receive` to disconnect when its session closes."""
-    waiting: asyncio.Task[Message] | None = None
+    """Wraps a websocket's `receive`: it reports a disconnection when the session ends."""
+    pending: asyncio.Task[Message] | None = None
 
-    async def received() -> Message:
-        nonlocal waiting
+    async def receive_or_disconnect() -> Message:
+        nonlocal pending
         while login.knows(token):
-            waiting = waiting or asyncio.ensure_future(receive())
+            pending = pending or asyncio.ensure_future(receive())
             try:
-                await asyncio.wait([waiting], timeout=CHECK_S)
+                await asyncio.wait([pending], timeout=CHECK_S)
             except asyncio.CancelledError:
-                waiting.cancel()
+                pending.cancel()
                 raise
-            if waiting.done():
-                message, waiting = waiting.result(), None
+            if pending.done():
+                message, pending = pending.result(), None
                 return message
-        if waiting is not None:
-            waiting.cancel()
+        if pending is not None:
+            pending.cancel()
         return {"type": "websocket.disconnect", "code": 4403}
 
-    return received
+    return receive_or_disconnect
 
 
 def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
-    """Wraps `send` to end long responses (previews) when the session closes."""
+    """Wraps `send` to end long responses (previews) when the session ends."""
 
-    async def sending(message: Message) -> None:
+    async def send_if_open(message: Message) -> None:
         if not login.knows(token):
             raise OSError("the session was closed")
         await send(message)
 
-    return sending
+    return send_if_open
 
 
-def _cookie(host: str) -> str:
-    """Returns the cookie's name. It contains the port, because browsers share cookies between ports."""
+def _cookie_name(host: str) -> str:
+    """Returns the cookie's name. The name contains the port, because browsers share cookies between ports."""
     port = host.rpartition(":")[2]
     return f"rtface-{port if port.isdecimal() else 'app'}"
 
 
 def _cookie_of(headers: Headers) -> str:
-    """Returns the value of the studio's cookie; "" without one."""
+    """Returns the value of the studio's cookie; "" if there is none."""
     try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(headers["host"]))
+        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(headers["host"]))
     except CookieError:
         return ""
     return "" if cookie is None else cookie.value

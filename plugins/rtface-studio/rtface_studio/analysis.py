@@ -1,5 +1,5 @@
-"""Runs analyses, contact sheets and clips of films in separate processes. The processes are ``rtface analyze``,
-``rtface try``, and ``rtface run`` for a few seconds of film. They report progress."""
+"""Makes analyses, contact sheets and clips of films in separate processes: ``rtface analyze``, ``rtface try``, and
+``rtface run`` for a few seconds of film."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from rtface_studio.context import Studio
 from rtface_studio.film_settings import FilmSettings
 
 AT_ONCE = 2
-"""Maximum processes of all films; further ones wait."""
+"""Maximum number of processes at the same time; the others wait."""
 _NONE = {"state": "none"}
 _FOLDER, _LOCK = "rtface-studio-", "lock"
 _CLIP = ("--overwrite", "--codec", "libx264", "--preset", "superfast")
-"""Options of a clip's run: fast to encode, playable by browsers."""
-_ANALYSED = ("scale", "look")
-"""Options of a run that the analysis needs, too."""
+"""Options of the run for a clip, for fast encoding and playback in browsers."""
+_ANALYSIS_OPTIONS = ("scale", "look")
+"""Options of a run that also change the analysis."""
 _FACE = 128
-"""Side of a face on the page, pixels."""
+"""Side of a face on the page, in pixels."""
 _Work = Callable[[Callable[[JsonObject], None]], Coroutine[Any, Any, Any]]
-"""The work of a task; it receives a function for its progress."""
+"""The work of a task. Its argument is a function to call with progress."""
 
 
 class FilmTask:
-    """Runs a command about one film when its turn comes. Reports progress, and can be stopped.
+    """Runs a command about one film when its turn comes.
 
     Args:
-        publish: called with each new state; while running, only with the changes.
+        publish: called with each new state; while the command runs, only with the changes.
         turn: semaphore that limits the number of running tasks.
 
     Attributes:
-        state: the last state as sent to the page: "state" is none, waiting, running, done, failed or stopped.
+        state: the last state, as sent to the page. Its "state" is none, waiting, running, done, failed or stopped.
     """
 
     def __init__(self, publish: Callable[[JsonObject], None], turn: asyncio.Semaphore) -> None:
@@ -56,13 +56,13 @@ class FilmTask:
         self.state: JsonObject = _NONE
 
     def start(self, work: _Work) -> None:
-        """Starts the work unless other work is running."""
+        """Starts the work, unless other work is running."""
         if self._task is None or self._task.done():
             self._set({"state": "waiting"})
             self._task = asyncio.create_task(self._run(work))
 
     async def restart(self, work: _Work) -> None:
-        """Stops running work, and starts `work` or newer work requested meanwhile."""
+        """Stops running work, and starts `work`. Newer work that is requested in the meantime replaces `work`."""
         self._next = work
         self.stop()
         if self._task is not None and not self._task.done():
@@ -94,7 +94,7 @@ class FilmTask:
             self._set({"state": "failed", "error": FAILED.to_dict()})
 
     def _progress(self, task: asyncio.Task[None] | None, changes: JsonObject) -> None:
-        if self._task is task and self.state["state"] == "running":  # it may have been stopped or replaced meanwhile
+        if self._task is task and self.state["state"] == "running":  # the task may have been stopped or replaced
             self.state = {**self.state, **changes}
             self._publish({"state": "running", **changes})
 
@@ -104,16 +104,16 @@ class FilmTask:
 
 
 @contextmanager
-def _pictures() -> Generator[Path]:
-    """Yields a temporary folder, and deletes it afterwards. First deletes the folders of killed studios."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+def _temporary_folder() -> Generator[Path]:
+    """Yields a temporary folder, and deletes it afterwards. Also deletes the folders of studios that were killed."""
+    for leftover in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with suppress(OSError):  # the folder is another user's, or has no lock yet
-            with (left / _LOCK).open("r+b") as lock:
+            with (leftover / _LOCK).open("r+b") as lock:
                 unused = try_lock(lock)
             if unused:
-                shutil.rmtree(left)
+                shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=_FOLDER) as name, (Path(name) / _LOCK).open("a+b") as lock:
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # the file system has no locks
             try_lock(lock)
         yield Path(name)
 
@@ -123,9 +123,9 @@ class FilmTasks:
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
-        self._folder = studio.closing.enter_context(_pictures())
+        self._folder = studio.closing.enter_context(_temporary_folder())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
-        self._options: dict[int, list[str]] = {}  # options of the last analysis, which is not repeated
+        self._options: dict[int, list[str]] = {}  # options of each film's last analysis
 
     def of(self, number: int, kind: str) -> FilmTask:
         """Returns the task of a film; kind is "analysis", "sheet" or "clip"."""
@@ -138,7 +138,7 @@ class FilmTasks:
         return self._tasks[number, kind]
 
     def analysis(self, number: int) -> JsonObject:
-        """Returns the analysis of a film so far: its "tracks" and "persons"."""
+        """Returns the analysis of a film as far as it is finished: "tracks" and "persons"."""
         state = self.of(number, "analysis").state
         return state.get("result", state)
 
@@ -152,14 +152,14 @@ class FilmTasks:
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
     async def analyse(self, number: int, path: Path, settings: Mapping[str, Any]) -> None:
-        """Starts the analysis of a film; replaces one with other options. Uses a run's options, for equal results.
+        """Starts the analysis of a film, with the run's options. Does not repeat an analysis with the same options.
 
         Args:
             number, path: number and path of the film.
             settings: settings of the film; "scale" and "look" default to the settings file.
         """
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
-        options = [f"--{key}={settings[key]}" for key in _ANALYSED if settings.get(key) not in (None, "")]
+        options = [f"--{key}={settings[key]}" for key in _ANALYSIS_OPTIONS if settings.get(key) not in (None, "")]
 
         def with_faces(result: JsonObject) -> JsonObject:
             for label, person in result.get("persons", {}).items():
@@ -172,8 +172,8 @@ class FilmTasks:
                     progress(with_faces(event))
 
             shutil.rmtree(photos, ignore_errors=True)  # photos of an earlier analysis
-            words = "--photos", str(photos), "--overwrite", *options, "--", str(path)
-            return with_faces(await json_of("analyze", *words, receive=receive))
+            arguments = "--photos", str(photos), "--overwrite", *options, "--", str(path)
+            return with_faces(await json_of("analyze", *arguments, receive=receive))
 
         if self._options.get(number, []) != options:
             self._options[number] = options
@@ -182,7 +182,7 @@ class FilmTasks:
             task.start(work)
 
     def draw_sheet(self, number: int, path: Path, settings: FilmSettings) -> None:
-        """Starts a film's contact sheet, with the options that ``rtface try`` supports."""
+        """Starts a film's contact sheet, with the settings that ``rtface try`` supports."""
         names = ("look", "grain", "region", "scale")
         options = {key: value for key, value in settings.run.items() if key in names}
         image = self.folder(number) / "sheet.png"
@@ -203,19 +203,19 @@ class FilmTasks:
 
         self.of(number, "sheet").start(work)
 
-    async def play(self, number: int, path: Path, words: Sequence[str]) -> None:
+    async def play(self, number: int, path: Path, arguments: Sequence[str]) -> None:
         """Renders a short clip, original and enhanced side by side. Replaces the previous clip.
 
         Args:
             number, path: number and path of the film.
-            words: options of ``rtface run``, including the range.
+            arguments: options of ``rtface run``, including the range.
         """
         clip = self.folder(number) / "clip.mp4"
 
         async def work(progress: Callable[[JsonObject], None]) -> Any:
             await run_command(
                 "run",
-                *words,
+                *arguments,
                 *_CLIP,
                 "--compare",
                 str(clip),
@@ -234,7 +234,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
 
     Args:
         tasks: tasks of the opened films.
-        film: function that returns number and path of a request's film.
+        film: function that returns the number and path of a request's film.
     """
 
     async def work(request: Request) -> Response:
@@ -253,7 +253,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
     async def face(request: Request) -> Response:
         label = request.path_params["label"]
         photo = tasks.folder(film(request)[0]) / "faces" / label / "1.png" if is_person_number(label) else None
-        return Response(await in_thread(_small, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
+        return Response(await in_thread(_jpeg, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def picture(request: Request) -> Response:
         path = tasks.folder(film(request)[0]) / request.url.path.rpartition("/")[2]
@@ -261,25 +261,25 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
             raise _missing()
         return FileAnswer(path, headers={"cache-control": "no-store"})
 
-    at = "/api/films/{id}"
+    base = "/api/films/{id}"
     return [
-        Route(f"{at}/analysis", work, methods=["GET", "POST"]),
-        Route(f"{at}/sheet", work, methods=["GET", "POST"]),
-        Route(f"{at}/sheet.png", picture),
-        Route(f"{at}/clip.mp4", picture),
-        Route(f"{at}/faces/{{label}}", face),
+        Route(f"{base}/analysis", work, methods=["GET", "POST"]),
+        Route(f"{base}/sheet", work, methods=["GET", "POST"]),
+        Route(f"{base}/sheet.png", picture),
+        Route(f"{base}/clip.mp4", picture),
+        Route(f"{base}/faces/{{label}}", face),
     ]
 
 
-def _small(photo: Path | None) -> bytes:
-    """Returns a photo as JPEG of 128×128 pixels, a few kilobytes."""
+def _jpeg(photo: Path | None) -> bytes:
+    """Returns a photo as a JPEG file of 128×128 pixels."""
     import cv2  # slow to load, and not every page shows faces
 
     image = cv2.imread(str(photo)) if photo is not None and photo.is_file() else None
     if image is None:
         raise _missing()
-    small = cv2.resize(image, (_FACE, _FACE), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    reduced = cv2.resize(image, (_FACE, _FACE), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", reduced, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
 
 def _missing() -> InputMissing:

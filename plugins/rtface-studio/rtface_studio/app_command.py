@@ -30,12 +30,12 @@ def studio(
             metavar="DIR",
             show_default=False,
             help=(
-                "A folder that the page may read films from and write to; repeat it for more. Default: your folders of "
-                "videos and pictures, the current folder, the folder of uploads, and those added on the page."
+                "A folder that the page may read and write; repeat for more. Default: your video and picture folders, "
+                "the current folder, the upload folder, and folders added on the page."
             ),
         ),
     ] = None,
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="Port; 0 takes a free one.")] = 8790,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="Port; 0 chooses a free one.")] = 8790,
     host: Annotated[
         str,
         typer.Option(metavar="ADDR", help=("Address to listen on. Other machines need --tls and a password.")),
@@ -52,7 +52,7 @@ def studio(
             "--password-file",
             metavar="FILE",
             show_default=False,
-            help=("Require the password in the first line of this file; RTFACE_APP_PASSWORD may hold it instead."),
+            help=("Require the password in the first line of this file; RTFACE_APP_PASSWORD can contain it instead."),
         ),
     ] = None,
     names: Annotated[
@@ -62,8 +62,8 @@ def studio(
             metavar="HOST",
             show_default=False,
             help=(
-                "A further name of this machine that others use; repeat it for more. Its host name and addresses are "
-                "included."
+                "Another name by which other machines reach this one; repeat for more. The host name and addresses are "
+                "always included."
             ),
         ),
     ] = None,
@@ -72,8 +72,8 @@ def studio(
         typer.Option(
             "--keep-address",
             help=(
-                "Keep the address and its token for later starts, as for a dock of OBS. They are stored in a file that "
-                "only you can read."
+                "Use the same address and token at later starts, for example for an OBS dock. The token is stored in a "
+                "file that only you can read."
             ),
         ),
     ] = False,
@@ -83,8 +83,8 @@ def studio(
 ) -> None:
     """Open the studio: a page in your browser for films, the queue, live runs, engines and health.
 
-    Its server answers this machine only, and only who has the address with the token, which is another one at each
-    start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
+    By default, only this machine can reach its server, and only with the token in the address. The token changes at
+    each start, unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
     import platformdirs
 
@@ -94,57 +94,57 @@ def studio(
     from rtface_studio.access import kept_token
     from rtface_studio.context import Studio
     from rtface_studio.folders import AllowedFolders
-    from rtface_studio.running import found_at, running_address
+    from rtface_studio.running import publish_address, running_address
     from rtface_studio.server import StudioServer
 
     uploads = data_dir() / "uploads"
-    usual = (Path(platformdirs.user_videos_dir()), Path(platformdirs.user_pictures_dir()), Path.cwd())
+    default_folders = (Path(platformdirs.user_videos_dir()), Path(platformdirs.user_pictures_dir()), Path.cwd())
     uploads.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     uploads.mkdir(exist_ok=True, mode=0o700)
     remote = remote_access(host, tls, password_file, names or [])
-    kept = None if folder or remote else data_dir() / "studio" / "folders.json"
+    folder_list = None if folder or remote else data_dir() / "studio" / "folders.json"
     if keep_address and (remote is not None or not port):
         raise UsageError(
-            "--keep-address: the address holds no token with --tls, and no fixed port with --port 0; leave one of "
-            "them out",
+            "--keep-address: with --tls the address contains no token, and with --port 0 no fixed port; omit one "
+            "of the two options",
             code="keep_address_tls",
         )
     try:
         server = StudioServer(
-            Studio(AllowedFolders([*(folder or filter(Path.is_dir, usual)), uploads], kept), uploads),
+            Studio(AllowedFolders([*(folder or filter(Path.is_dir, default_folders)), uploads], folder_list), uploads),
             host=host,
             port=port,
             remote=remote,
             token=kept_token(data_dir() / "studio-token") if keep_address else "",
         )
-    except UsageError:  # the port may be taken by a studio that is already running
+    except UsageError:  # the port may be in use by a studio that is already running
         address = running_address()
         if address is None or urlsplit(address).port != port:
             raise
         typer.echo(address)
-        console.log("studio: it is already running at this address, with the folders that it was started with")
+        console.log("studio: already running at this address, with the folders from its start")
         if browser:
             open_in_browser(address, wait=True)
         return
-    typer.echo(server.address)  # with its token, which the console's functions would remove
-    where = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
-    console.log(f"studio: open this address in a browser {where}; Ctrl-C ends the studio; jobs continue")
+    typer.echo(server.address)  # not by the console, which would remove the token
+    place = "on this machine" if remote is None else "on any machine that reaches this one, and log in"
+    console.log(f"studio: open this address in a browser {place}; Ctrl-C ends the studio; jobs continue")
 
-    def show() -> None:
+    def open_page() -> None:
         if not open_in_browser(server.address):
-            console.log("studio: no browser was found to open it in")
+            console.log("studio: no browser was found; open the address yourself")
 
     if browser:
-        start_thread("browser", show)  # on a thread, because the server does not answer yet
-    with found_at(server.address):
+        start_thread("browser", open_page)  # on a thread, because the server does not respond yet
+    with publish_address(server.address):
         server.run(stop.event)
 
 
 def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:
-    """Creates remote access from ``--tls`` and the password; None without both.
+    """Creates remote access from ``--tls`` and the password. Returns None if neither is given.
 
     Raises:
-        UsageError: only one of them is given, or the password is missing or too short.
+        UsageError: only one of the two is given, or the password is missing or too short.
     """
     from rtface_studio.password import LEAST_LENGTH
     from rtface_studio.server import RemoteAccess, is_loopback
@@ -165,13 +165,13 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
     certificate, comma, key = (tls or "").partition(",")
     if not comma:
         raise UsageError(
-            "--tls takes a certificate and its key, as in --tls cert.pem,key.pem; docs/studio.md has a line that "
-            "makes both",
+            "--tls needs a certificate and its key, such as --tls cert.pem,key.pem; docs/studio.md shows a command "
+            "that creates both",
             code="tls_form",
         )
     if len(password) < LEAST_LENGTH:
         raise UsageError(
-            "--tls needs a password of at least {least} characters: give --password-file FILE, or set "
+            "--tls needs a password of at least {least} characters; pass --password-file FILE, or set "
             "RTFACE_APP_PASSWORD",
             code="tls_password",
             least=LEAST_LENGTH,

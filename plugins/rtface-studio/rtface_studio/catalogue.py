@@ -1,4 +1,4 @@
-"""Reads texts of studio and tray in English and German from ``page/text``."""
+"""Reads the English and German texts of studio and tray from ``page/text``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rtface.errors import Message
 
 PAGE = Path(__file__).with_name("page")
 """Folder of the page's files."""
-_VARIABLES = "LC_ALL", "LC_MESSAGES", "LANG"
+_LOCALE_NAMES = "LC_ALL", "LC_MESSAGES", "LANG"
 
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """Returns the texts in "en" and "de" by key, such as "films.title"."""
+    """Returns the texts by key ("films.title") and language ("en", "de")."""
     texts: dict[str, dict[str, str]] = {}
     for file in sorted((PAGE / "text").glob("*.json")):
         texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
@@ -26,19 +26,19 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def translated(message: Message, language: str) -> str:
-    """Translates a message to "en" or "de" if its code is known."""
+    """Translates a message to "en" or "de". Returns it unchanged if there is no translation."""
     text = catalogue().get(f"messages.{message.code}", {}).get(language)
     if text is None:
         return message
 
-    def shown(value: Any) -> Any:  # a value may itself be a message
+    def format_value(value: Any) -> Any:  # a value may itself be a message
         return translated(Message.of(value), language) if isinstance(value, dict) else value
 
-    values = {name: shown(value) for name, value in message.values.items()}
-    return text.format_map(values) + "".join(map(shown, message.values.get("more", ())))
+    values = {name: format_value(value) for name, value in message.values.items()}
+    return text.format_map(values) + "".join(map(format_value, message.values.get("more", ())))
 
 
 def system_language() -> str:
-    """Returns the language of the user's desktop, "de" or "en" (default)."""
-    name = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "") or locale.getlocale()[0] or ""
+    """Returns the language of the user's desktop: "de", or otherwise "en"."""
+    name = next((os.environ[name] for name in _LOCALE_NAMES if os.environ.get(name)), "") or locale.getlocale()[0] or ""
     return "de" if name.lower().startswith(("de", "german")) else "en"

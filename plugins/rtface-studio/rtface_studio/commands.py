@@ -1,4 +1,4 @@
-"""Runs rtface commands in separate processes, so that none blocks the server."""
+"""Runs rtface commands in separate processes, which cannot block the server."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ class SharedResult(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     async def __call__(self) -> T:
-        """Returns the result of the current run, or of a new one."""
+        """Returns the result of the current run. Starts a run if there is none."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
         return await asyncio.shield(self._task)
 
 
 async def run_command(
-    *words: str,
+    *args: str,
     receive: Callable[[Event], object] = lambda _: None,
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
 ) -> str:
-    """Runs ``rtface WORDS`` and returns its output. If the waiting task is cancelled, the process ends.
+    """Runs ``rtface ARGUMENTS`` and returns its output. If the calling task is cancelled, the process ends, too.
 
     Args:
-        words: command and its options.
+        args: command and its arguments.
         receive: called with each event of the command, on another thread.
         accept: exit codes that do not count as failure.
-        tidy: whether a cancelled process is terminated, so that it can clean up, instead of killed.
+        tidy: whether a cancelled process is terminated, so that it can clean up, rather than killed.
 
     Raises:
-        RtfaceError: the command failed; has the command's error.
+        RtfaceError: the command failed. The message is the command's error.
     """
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
-            stdin=subprocess.PIPE,  # the studio's end closes the pipe, which ends the command
+            [sys.executable, "-P", "-m", "rtface", *_add_option(TO_STDERR, args)],
+            stdin=subprocess.PIPE,  # when the studio ends, the pipe closes, and this ends the command
             stdout=out,
             stderr=subprocess.PIPE,
             env={**os.environ, "RTFACE_STUDIO_PARENT": "stdin"},
@@ -65,7 +65,7 @@ async def run_command(
         finally:
             (process.terminate if tidy else process.kill)()  # the thread ends with the process
         if process.returncode not in accept:
-            raise RtfaceError(error or f"rtface {words[0]} ended with code {process.returncode}; try it in a terminal")
+            raise RtfaceError(error or f"rtface {args[0]} ended with code {process.returncode}; try it in a terminal")
         out.seek(0)
         return out.read().decode("utf-8", "replace")
 
@@ -80,22 +80,22 @@ def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]
 
 
 async def json_of(
-    *words: str,
+    *args: str,
     receive: Callable[[Event], object] = lambda _: None,
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
 ) -> Any:
-    """Returns the JSON of ``rtface WORDS --json``. Arguments and errors are as in `run_command`."""
-    text = await run_command(*_with("--json", words), receive=receive, accept=accept, tidy=tidy)
+    """Returns the JSON of ``rtface ARGUMENTS --json``. Parameters and errors are as in `run_command`."""
+    text = await run_command(*_add_option("--json", args), receive=receive, accept=accept, tidy=tidy)
     try:
         return json.loads(text)
     except ValueError:
         raise RtfaceError(
-            "rtface {command} --json printed no JSON; try it in a terminal", code="no_json", command=words[0]
+            "rtface {command} --json did not print JSON; try it in a terminal", code="no_json", command=args[0]
         ) from None
 
 
-def _with(option: str, words: tuple[str, ...]) -> list[str]:
-    """Adds an option to the words of a command, before ``--``."""
-    end = words.index("--") if "--" in words else len(words)
-    return [*words[:end], option, *words[end:]]
+def _add_option(option: str, args: tuple[str, ...]) -> list[str]:
+    """Inserts an option into the arguments of a command, before ``--``."""
+    end = args.index("--") if "--" in args else len(args)
+    return [*args[:end], option, *args[end:]]

@@ -1,4 +1,4 @@
-"""State that the routes of all areas share."""
+"""State that all routes share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtface_studio.folders import AllowedFolders
 
 @dataclass(slots=True)
 class Studio:
-    """One start of the studio.
+    """State of one running studio.
 
     Attributes:
         folders: folders that the page may read and write.
@@ -21,7 +21,7 @@ class Studio:
         events: hub that sends changes to every open page; `publish` may be called from any thread.
         runners: queue runners that this studio started; they continue after it ends.
         remote: whether other machines may reach the studio.
-        closing: stack that closes resources of the routes when the server ends.
+        closing: stack of resources that are closed when the server ends.
     """
 
     folders: AllowedFolders

@@ -1,4 +1,4 @@
-"""Pages that need no session: the log-in, and a page about a missing token."""
+"""Pages that need no session: the log-in page, and a page about a missing token."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p><
 
 
 def language_of(headers: Headers) -> str:
-    """Returns the language of a page: "de" if the browser prefers German, else "en"."""
+    """Returns the language of a page: "de" if the browser prefers German, otherwise "en"."""
     return "de" if headers.get("accept-language", "").strip().lower().startswith("de") else "en"
 
 
-def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str:
-    """Returns the HTML of the log-in.
+def login_page(language: str, rejected: bool = False, wait_s: float = 0.0) -> str:
+    """Returns the HTML of the log-in page.
 
     Args:
         language: "en" or "de".
-        refused: whether the last password was refused.
-        wait_s: seconds until the next attempt.
+        rejected: whether the last password was wrong.
+        wait_s: seconds until the next attempt is allowed.
     """
     message = ""
-    if refused:
+    if rejected:
         text = _text("wait", language).format(seconds=math.ceil(wait_s)) if wait_s else _text("wrong", language)
         message = f'<p role="alert">{escape(text)}</p>'
     return entrance_page(language, _LOGIN, message=message)
 
 
-def entrance_page(language: str, content: str, **more: str) -> str:
-    """Returns the HTML of a page. The content `CLOSED` is for addresses without token."""
+def entrance_page(language: str, content: str, **values: str) -> str:
+    """Returns the HTML of a page. Use the content `CLOSED` for addresses without a token."""
     texts = {
         key: escape(_text(key, language))
         for key in ("password", "log_in", "closed", "closed_hint", "closed_else", "closed_again")
     }
-    return _FRAME.format(language=language, content=content.format(**texts, **more))
+    return _FRAME.format(language=language, content=content.format(**texts, **values))
 
 
 def _text(key: str, language: str) -> str:

@@ -1,4 +1,4 @@
-"""Routes of the file chooser: entries of allowed folders, and uploads."""
+"""Routes of the file chooser, for allowed folders and for uploads."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from rtface_studio.films import film_facts
 from rtface_studio.folders import check_no_playlist
 from rtface_studio.frame_renderer import jpeg, untouched_frame
 
-UPLOAD_BYTES = 64 << 30
+UPLOAD_BYTES = 64 << 30  # maximum size of an upload
 SPARE_BYTES = 1 << 30
 """Disk space that uploads leave free."""
-_PIECE = 1 << 20
+_WRITE_BYTES = 1 << 20  # bytes of an upload that are written at once
 _SIDE = 96
-"""Longest side of the picture of a file in the chooser, pixels."""
+"""Longer side of a file's picture in the chooser, in pixels."""
 _LARGE_STILL = 32 << 20
-"""Bytes; a larger still has no picture there, because all of it would have to be decoded."""
-_COMING = "rtface-upload"
-"""Name of unfinished uploads."""
+"""Stills with more bytes have no picture in the chooser, because they would have to be decoded completely."""
+_UPLOAD_NAME = "rtface-upload"
+"""File name of unfinished uploads, without suffix."""
 _NAME_BYTES = 200
-"""Maximum length of a file's name in UTF-8; file systems allow 255, and a number may be added."""
+"""Maximum length of a file's name in UTF-8; file systems allow 255, but a number may be added."""
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """Returns the routes below ``/api/files``. Uploads that are neither film nor still are deleted."""
     turn = asyncio.Semaphore(1)
-    # Deletes only uploads that a killed studio left unfinished: other programs write films to this folder, too.
-    remove_unfinished_files(sorted(studio.uploads.glob(f".{_COMING}.*.partial*")))
+    # Deletes only uploads that a killed studio left unfinished, because other programs may write to this folder, too.
+    remove_unfinished_files(sorted(studio.uploads.glob(f".{_UPLOAD_NAME}.*.partial*")))
 
     async def files(request: Request) -> Response:
         name = request.query_params.get("folder")
@@ -60,7 +60,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             }
         )
 
-    async def allowed(request: Request) -> Response:
+    async def allowed_folders(request: Request) -> Response:
         if request.method == "DELETE":
             path = None
             await in_thread(studio.folders.remove, request.query_params.get("folder"))
@@ -71,7 +71,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def picture(request: Request) -> Response:
         path = await in_thread(studio.folders.path, request.query_params.get("path"))
         async with turn:
-            if await request.is_disconnected():  # the chooser now shows another folder
+            if await request.is_disconnected():  # the chooser shows another folder by now
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             picture = await in_thread(_picture, path)
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "no-store"})
@@ -84,22 +84,22 @@ def routes(studio: Studio) -> list[BaseRoute]:
         try:
             await in_thread(film_facts, path)
         except RtfaceError as error:
-            await in_thread(path.unlink, True)  # the sender still has the file, and must not see paths of this machine
+            await in_thread(path.unlink, True)  # the sender must not see paths of this machine
             old, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
             raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(old, sent)))) from None
         return JSONResponse({"path": str(path)})
 
     return [
         Route("/api/files", files),
-        Route("/api/files/folders", allowed, methods=["POST", "DELETE"]),
+        Route("/api/files/folders", allowed_folders, methods=["POST", "DELETE"]),
         Route("/api/files/picture", picture),
         Route("/api/files/upload", upload, methods=["PUT"]),
     ]
 
 
 def _folders(studio: Studio) -> JsonObject:
-    """Returns the chooser's folders: all allowed ones, those added by the page, and "places" to look for others.
-    "places" is None if the page cannot add folders."""
+    """Returns the chooser's folders: all allowed folders, those added on the page, and "places" where the user may
+    look for more. "places" is None if the page cannot add folders."""
     folders = studio.folders
     return {
         "folders": [str(root) for root in folders.roots],
@@ -109,7 +109,7 @@ def _folders(studio: Studio) -> JsonObject:
 
 
 def _places() -> list[str]:
-    """Lists the home folder, and disks at the usual mount points."""
+    """Lists the home folder and the disks at the usual mount points."""
     home, disks = Path.home(), list[str]()
     for parent in (Path("/media", home.name), Path("/run/media", home.name), Path("/mnt"), Path("/Volumes")):
         with contextlib.suppress(OSError):
@@ -118,7 +118,7 @@ def _places() -> list[str]:
 
 
 def _picture(path: Path) -> bytes:
-    """Renders a small picture of a film or still. Raises InputError if there is none."""
+    """Renders a small picture of a film or still. Raises InputError if there is no picture."""
     if not path.is_file() or (is_image(path) and path.stat().st_size > _LARGE_STILL):
         raise InputMissing("{name}: has no picture", code="no_picture", name=path.name)
     check_no_playlist(path)
@@ -128,35 +128,35 @@ def _picture(path: Path) -> bytes:
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
-    """Writes an upload to a new file, and renames it when complete. Deletes an incomplete file."""
+    """Writes an upload to a new file. Renames the file when it is complete, and deletes an incomplete file."""
     await in_thread(_check_size, folder, size)
-    wanted = _wanted(folder, name)
+    target = _upload_path(folder, name)
     file: WorkFile | None = None
     written = 0
 
     def write(file: WorkFile, data: bytes) -> None:
-        _check_size(folder, len(data))  # other programs may have filled the disk meanwhile
+        _check_size(folder, len(data))  # other programs may have filled the disk
         file.write(data)
 
     try:
-        file = await in_thread(_new_file, wanted)
-        waiting = bytearray()
-        async for piece in request.stream():
-            written += len(piece)
+        file = await in_thread(_new_file, target)
+        buffer = bytearray()
+        async for chunk in request.stream():
+            written += len(chunk)
             if written > size:
                 raise InputError(
-                    "{name}: more was sent than the upload announced; send it again",
+                    "{name}: the upload was larger than announced; send it again",
                     code="upload_long",
-                    name=wanted.name,
+                    name=target.name,
                 )
-            waiting += piece
-            if len(waiting) >= _PIECE:
-                await in_thread(write, file, bytes(waiting))
-                waiting.clear()
-        await in_thread(write, file, bytes(waiting))
+            buffer += chunk
+            if len(buffer) >= _WRITE_BYTES:
+                await in_thread(write, file, bytes(buffer))
+                buffer.clear()
+        await in_thread(write, file, bytes(buffer))
         if written < size:
-            raise InputError("{name}: the upload was cut short; send it again", code="upload_short", name=wanted.name)
-        return await in_thread(_named, file, wanted)
+            raise InputError("{name}: the upload was cut short; send it again", code="upload_short", name=target.name)
+        return await in_thread(_publish, file, target)
     except BaseException as error:
         if file is not None:
             file.discard()
@@ -165,7 +165,7 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
                 "{folder}: {name} could not be written ({why})",
                 code="upload_unwritten",
                 folder=folder,
-                name=wanted.name,
+                name=target.name,
                 why=error.strerror,
             ) from error
         raise
@@ -175,11 +175,11 @@ def _check_size(folder: Path, size: int) -> None:
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
-        return  # reported when the file is created
+        return  # the error is reported when the file is created
     if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
         raise OutputError(
             "an upload of {size} MiB does not fit: {free} MiB may be used in {folder}; free some space, "
-            "or open the film where it lies",
+            "or open the film in its own folder",
             code="upload_room",
             size=size >> 20,
             free=max(0, free - SPARE_BYTES) >> 20,
@@ -187,34 +187,34 @@ def _check_size(folder: Path, size: int) -> None:
         )
 
 
-def _wanted(folder: Path, name: str) -> Path:
-    """Returns the wanted path of an upload. The file name is the last part of `name`, without special characters."""
-    last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
-    kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # keeps the suffix
-    wanted = folder / (kept.strip(" .") or "film")
-    check_no_playlist(Path(wanted.name))  # before other requests can open the file
-    return wanted
+def _upload_path(folder: Path, name: str) -> Path:
+    """Returns the path for an upload. The file name is the last part of `name`, without special characters."""
+    cleaned = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
+    shortened = cleaned.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # the end, with the suffix
+    target = folder / (shortened.strip(" .") or "film")
+    check_no_playlist(Path(target.name))  # before other requests can open the file
+    return target
 
 
-def _new_file(wanted: Path) -> WorkFile:
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    file = WorkFile(Target(wanted.with_name(_COMING + wanted.suffix), wanted.name))
-    with contextlib.suppress(OSError):  # a file system without modes
+def _new_file(target: Path) -> WorkFile:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file = WorkFile(Target(target.with_name(_UPLOAD_NAME + target.suffix), target.name))
+    with contextlib.suppress(OSError):  # the file system has no modes
         file.path.chmod(0o600)
     return file
 
 
-def _named(file: WorkFile, wanted: Path) -> Path:
+def _publish(file: WorkFile, target: Path) -> Path:
     """Renames an upload to the first unused name."""
     for number in range(1, 1000):
-        name = wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}"
-        file.target = Target(wanted.with_name(name), wanted.name)
+        name = target.name if number == 1 else f"{target.stem} ({number}){target.suffix}"
+        file.target = Target(target.with_name(name), target.name)
         with contextlib.suppress(FileExistsError):
             file.publish(sync=False)
             return file.path
     raise OutputError(
         "{folder}: there are a thousand files named {name}; remove some",
         code="many_files",
-        folder=wanted.parent,
-        name=wanted.name,
+        folder=target.parent,
+        name=target.name,
     )

@@ -1,4 +1,4 @@
-"""Stores settings of a film: for the whole film, by shot and by person."""
+"""Stores the settings of a film: for the whole film, for shots and for persons."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ OPTIONS = having(Trait.FILM_PAGE)
 """The options of a run that the page sets for the whole film."""
 _SHOT = ("start_s", "end_s", "on", "strength")
 _PERSON = ("name", "on", "strength")
-_MOST, _LATEST_S = 1000, 1e7
-"""Maximum number of shots, and of persons; and the latest end of a shot in seconds."""
+_MAX_ROWS, _LATEST_S = 1000, 1e7
+"""Maximum number of shots, and also of persons; latest end of a shot in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilmSettings:
-    """Checked settings of the page for a film.
+    """Valid settings of one film.
 
     Attributes:
         run: options for the whole film that differ from the defaults.
-        shots: tables with "start_s" and "end_s" and some of "on" and "strength"; in order, without overlap.
-        persons: tables by label (P1, P2, …) with "on" (default true), the factor "strength", and "name": the learnt
-            person's name.
+        shots: tables with "start_s", "end_s" and optionally "on" and "strength"; in order, without overlap.
+        persons: tables by label (P1, P2, …) with "on" (default: true), "strength" (a factor), and "name" (of the
+            learnt person).
     """
 
     run: JsonObject = field(default_factory=JsonObject)
@@ -50,10 +50,10 @@ class FilmSettings:
 
     @classmethod
     def of(cls, values: object) -> FilmSettings:
-        """Checks a JSON object of the page: options by name, "shots" and "persons".
+        """Creates settings from a JSON object of the page: options by name, "shots" and "persons".
 
         Raises:
-            UsageError: a name is not a setting of the page, or a value cannot be used.
+            UsageError: a name is not a setting of the page, or a value is invalid.
         """
         table = _table(values, "settings")
         shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
@@ -66,76 +66,76 @@ class FilmSettings:
                 names=", ".join(OPTIONS),
             )
         Options.of(run)
-        if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MOST or len(persons) > _MOST:
-            raise UsageError("shots must be a list, and shots and persons not more than 1,000 each", code="shots_many")
-        rows = sorted((_row(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
-        for before, after in pairwise(rows):
-            if after["start_s"] < before["end_s"]:
+        if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MAX_ROWS or len(persons) > _MAX_ROWS:
+            raise UsageError("shots must be a list; 1,000 shots and 1,000 persons are the maximum", code="shots_many")
+        rows = sorted((_shot(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
+        for earlier, later in pairwise(rows):
+            if later["start_s"] < earlier["end_s"]:
                 raise UsageError(
                     "the shots at {first} s and {second} s overlap",
                     code="shots_overlap",
-                    first=f"{before['start_s']:g}",
-                    second=f"{after['start_s']:g}",
+                    first=f"{earlier['start_s']:g}",
+                    second=f"{later['start_s']:g}",
                 )
         return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
-        """Returns the options for rendering one frame. Other options come from the settings file and variables.
+        """Returns the options for rendering one frame. Other options come from the settings file and the environment.
 
         Args:
             time: seconds from the beginning of the film.
-            persons: labels of the persons on the frame. A person's settings apply if no other person is on it.
+            persons: labels of the persons on the frame. A single person's settings are included in the options.
         """
         defaults = load({}).options
-        values: JsonObject = {**self.run, "person": self._named(defaults)}
+        values: JsonObject = {**self.run, "person": self._person_values(defaults)}
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
                 values["strength"] = shot.get("strength", values.get("strength", defaults.strength))
                 if "on" in shot:
                     values["correct"] = "always" if shot["on"] else "never"
-        if len(persons) == 1 and (person := self._treated(persons[0])):
+        if len(persons) == 1 and (person := self._factors(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", defaults.strength)) * float(person.get("strength", 1.0))
         return replace(defaults, **values)
 
     def treatment_of(self, person: str) -> Treatment | None:
         """Returns the treatment set for a person, or None."""
-        table, why = self._treated(person), ("set for this person",)
+        table, why = self._factors(person), ("set for this person",)
         return Treatment(bool(table.get("on", True)), float(table.get("strength", 1.0)), why) if table else None
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """Returns the options of the whole run. Writes shots and persons to files in `folder`.
 
-        The files are named by a hash of their content, so that the input of a waiting run never changes.
+        The file names contain a hash of the content, so that later changes do not affect a waiting run.
 
         Raises:
             OutputError: a file cannot be written.
         """
         options = load(self.run).options
-        options = replace(options, person=self._named(options))
+        options = replace(options, person=self._person_values(options))
         if any(_sets_something(shot) for shot in self.shots):
-            options = replace(options, shots=_kept(folder, "shots", ".csv", self._csv()))
-        if by_person := {self.name_of(label) or label: row for label in self.persons if (row := self._treated(label))}:
+            options = replace(options, shots=_write_hashed(folder, "shots", ".csv", self._csv()))
+        if by_person := {self.name_of(label) or label: row for label in self.persons if (row := self._factors(label))}:
             table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": by_person}
-            options = replace(options, treatment=_kept(folder, "persons", ".json", json.dumps(table, indent=1)))
+            options = replace(options, treatment=_write_hashed(folder, "persons", ".json", json.dumps(table, indent=1)))
         return options
 
     def name_of(self, label: str) -> str:
-        """Returns the name given to a person by hand; "" for none."""
+        """Returns the name that the user assigned to a person, or ""."""
         return str(self.persons.get(label, {}).get("name", ""))
 
-    def _treated(self, label: str) -> JsonObject:
+    def _factors(self, label: str) -> JsonObject:
         """Returns a person's settings except the name."""
         return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
 
-    def _named(self, options: Options) -> tuple[str, ...]:
-        """Returns the ``--person`` values of `options`, and the names given by hand."""
+    def _person_values(self, options: Options) -> tuple[str, ...]:
+        """Returns the values of ``--person``: those of `options`, and the names that the user assigned."""
         names = dict.fromkeys(filter(None, map(self.name_of, self.persons)))
-        by_hand = [
+        assigned = [
             f"{name}@{','.join(label for label in self.persons if self.name_of(label) == name)}" for name in names
         ]
-        others = (one for one in options.person if not {*person_photos((one,))} & {*names})
-        return (*others, *by_hand)
+        unassigned = (value for value in options.person if not {*person_photos((value,))} & {*names})
+        return (*unassigned, *assigned)
 
     def to_json(self) -> JsonObject:
         """Returns the settings in the form that `of` accepts."""
@@ -154,23 +154,23 @@ class FilmSettings:
 
 
 class SettingsFolder:
-    """A folder for the settings of one film. It is named by a hash of the film's samples, so that a moved or renamed
-    film keeps its settings."""
+    """A folder for the settings of one film. Its name is a hash of the film's samples, so that a moved or renamed film
+    keeps its settings."""
 
     def __init__(self, film: Path) -> None:
         prefix = "still" if is_image(film) else ""
         self.path = data_dir() / "studio" / (prefix + re.sub(r"\W", "", str(fingerprint(film)["samples_sha256"]))[:32])
 
     def load(self) -> FilmSettings:
-        """Reads the settings; returns empty ones if none are stored or usable."""
+        """Reads the settings. Returns empty settings if there is no usable file."""
         try:
             return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes()))
         except (OSError, ValueError, UsageError):
             return FilmSettings()
 
     def keep(self, settings: FilmSettings) -> None:
-        """Writes the settings; raises OutputError on failure."""
-        _written(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
+        """Writes the settings. Raises OutputError on failure."""
+        _write(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
 
 
 def _table(value: object, what: str) -> JsonObject:
@@ -179,7 +179,7 @@ def _table(value: object, what: str) -> JsonObject:
     return {str(key): item for key, item in cast(Mapping[Any, Any], value).items()}
 
 
-def _row(row: JsonObject) -> JsonObject:
+def _shot(row: JsonObject) -> JsonObject:
     """Checks one shot."""
     for key in ("start_s", "end_s"):
         value = row.get(key)
@@ -191,9 +191,9 @@ def _row(row: JsonObject) -> JsonObject:
         )
     where = f"the shot at {row['start_s']:g} s"
     if row["start_s"] >= row["end_s"]:
-        raise UsageError("{where} must end after it begins", code="shot_end", where=where)
+        raise UsageError("{where} must end after it starts", code="shot_end", where=where)
     return {
-        key: row[key] if key.endswith("_s") else _checked(key, value, where)
+        key: row[key] if key.endswith("_s") else _check_value(key, value, where)
         for key, value in row.items()
         if value is not None
     }
@@ -210,10 +210,10 @@ def _person(label: str, values: JsonObject) -> JsonObject:
             key=sorted(unknown)[0][:40],
             keys=", ".join(_PERSON),
         )
-    return {key: _checked(key, value, label) for key, value in values.items() if value is not None}
+    return {key: _check_value(key, value, label) for key, value in values.items() if value is not None}
 
 
-def _checked(key: str, value: object, where: str) -> object:
+def _check_value(key: str, value: object, where: str) -> object:
     if key == "name":
         if not isinstance(value, str) or not is_person_name(value):
             raise UsageError("{name} is not a person", code="no_learnt", name=str(value)[:40])
@@ -229,11 +229,11 @@ def _sets_something(shot: Mapping[str, Any]) -> bool:
     return "on" in shot or "strength" in shot
 
 
-def _kept(folder: Path, name: str, suffix: str, text: str) -> Path:
-    return _written(folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}", text)
+def _write_hashed(folder: Path, name: str, suffix: str, text: str) -> Path:
+    return _write(folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}", text)
 
 
-def _written(path: Path, text: str) -> Path:
+def _write(path: Path, text: str) -> Path:
     try:
         write_atomically(path, text.encode() + b"\n", private=True)
     except OSError as error:

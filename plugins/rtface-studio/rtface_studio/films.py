@@ -1,4 +1,4 @@
-"""Routes for films: opening, original and enhanced frames, analysis, and jobs."""
+"""Routes for films: list of films, original and enhanced frames, settings, analysis, start of runs."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedF
 from rtface_studio.queue import ensure_runner, estimate
 
 SIDE = 2160
-"""Maximum longer side of a picture for the page, pixels."""
-_PICTURE = 320
-"""The same for a picture in the list."""
+"""Maximum length of a picture's longer side on the page, in pixels."""
+_LIST_SIDE = 320
+"""Maximum length of a picture's longer side in the list of films, in pixels."""
 _TRIES = 3
-"""Attempts to render a frame: pages with other films close this film's renderer."""
-_MOST_KEPT = 50
-"""Maximum number of open films kept for the next start."""
+"""Attempts to render a frame. An attempt fails if a page with another film closes this film's renderer."""
+_MAX_STORED = 50
+"""Maximum number of open films that are stored for the next start."""
 CLIP_S = 4.0
-"""Seconds of film that the page plays before and after."""
-_ASKED = ("start", "end", "codec", "crf")
-"""Options in the dialog of a start."""
+"""Length of the clip that the page plays, in seconds."""
+_DIALOG_OPTIONS = ("start", "end", "codec", "crf")
+"""Options in the dialog that starts a run."""
 _AT_ONCE = 2
-"""Frames that are rendered or encoded at once. Further requests wait without a worker thread."""
+"""Maximum number of frames that are rendered or encoded at once. Other requests wait without a worker thread."""
 
 
 class FilmFacts(TypedDict):
-    """Facts of a film or still for the page. "size" is the size of the file in bytes."""
+    """Metadata of a film or still for the page. "size" is the size of the file in bytes."""
 
     kind: Literal["film", "still"]
     duration_s: float | None
@@ -74,10 +74,10 @@ class Film:
     """A film that the page has opened.
 
     Attributes:
-        id: number in the film's address. Starts do not reuse each other's numbers, because old pages may use them.
+        id: number in the film's address. Each start uses new numbers, because old pages may still be open.
         path: absolute path in an allowed folder.
-        stamp: identifies the file at this path: device, number, size and time of change.
-        facts: facts for the page.
+        stamp: identity of the file: device, inode, size and time of change.
+        facts: metadata for the page.
         settings: folder of the film's settings.
     """
 
@@ -89,12 +89,12 @@ class Film:
 
 
 class Films:
-    """Manages the opened films and one film's renderer. The list of films is stored for the next start."""
+    """Manages the opened films and one film's renderer. Stores the list of films for the next start."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._films: dict[int, Film] = {}
-        self._elsewhere: list[JsonObject] = []  # listed films outside this start's folders
+        self._elsewhere: list[JsonObject] = []  # films of earlier starts, outside of this start's folders
         self._load()
         self._numbers = itertools.count(secrets.randbelow(90_000_000) + 1)
         self._renderer: tuple[int, FrameRenderer] | None = None
@@ -112,19 +112,19 @@ class Films:
             raise UsageError(
                 "{name} is a device or a pipe; choose a film or a still", code="film_device", name=path.name
             )
-        if (film := self._opened(path)) is not None:
+        if (film := self._find_open(path)) is not None:
             return film
         stamp, facts, settings = stamp_of(path), film_facts(path), SettingsFolder(path)
-        with self._lock:  # another page may have opened it meanwhile
-            if (film := self._opened(path)) is None:
+        with self._lock:  # another page may have opened the film in the meantime
+            if (film := self._find_open(path)) is None:
                 number = next(number for number in self._numbers if number not in self._films)
                 film = Film(number, path, stamp, facts, settings)
                 self._films = {number: old for number, old in self._films.items() if old.path != path} | {film.id: film}
-                self._keep()
+                self._store()
             return film
 
     def leave(self, number: str, *, copy: bool) -> None:
-        """Removes a film from the list; its settings stay. With `copy`, also deletes its uploaded file.
+        """Removes a film from the list, but keeps its settings. With `copy`, also deletes the uploaded file.
 
         Raises:
             UsageError: the file was not uploaded, or an item of the queue needs it.
@@ -135,12 +135,12 @@ class Films:
             self._delete(film)
         with self._lock:
             self._films = {number: old for number, old in self._films.items() if old is not film}
-            self._keep()
+            self._store()
 
     def _delete(self, film: Film) -> None:
-        if not self._copied(film):
+        if not self._is_upload(film):
             raise UsageError(
-                "{name} is not a copy of the studio; delete it in its folder", code="no_copy", name=film.path.name
+                "{name} was not uploaded; delete it in its own folder", code="no_copy", name=film.path.name
             )
         if any(
             item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")
@@ -154,19 +154,19 @@ class Films:
                 "{path}: cannot be deleted ({why})", code="delete_failed", path=film.path, why=error.strerror
             ) from error
 
-    def _keep(self) -> None:
+    def _store(self) -> None:
         """Writes the list for the next start."""
         films = [
             {"id": film.id, "path": str(film.path), "stamp": film.stamp, "facts": film.facts}
             for film in self._films.values()
         ]
         try:
-            write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MOST_KEPT:]).encode(), private=True)
+            write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MAX_STORED:]).encode(), private=True)
         except OSError as error:
             log.warning("the list of open films cannot be saved for the next start: %s", error.strerror)
 
     def _load(self) -> None:
-        """Reads the list of the last start. Opens films in allowed folders whose file is unchanged."""
+        """Reads the list of the last start. Opens the films that are in allowed folders and unchanged."""
         try:
             rows = json.loads(_list_file().read_bytes())
             for row in rows:
@@ -180,40 +180,40 @@ class Films:
         except (OSError, ValueError, TypeError, KeyError, RtfaceError) as error:
             log.warning("the list of open films of the last start cannot be read (%s)", reason(error))
 
-    def _opened(self, path: Path) -> Film | None:
+    def _find_open(self, path: Path) -> Film | None:
         stamp = stamp_of(path)
         return next((film for film in self._films.values() if (film.path, film.stamp) == (path, stamp)), None)
 
     def get(self, number: str) -> Film:
-        """Returns an opened film; raises InputMissing for an unknown number."""
+        """Returns an open film. Raises InputMissing for an unknown number."""
         film = self._films.get(path_number(number))
         if film is None:
-            raise InputMissing("this film is not open any more; choose it again", code="film_closed")
+            raise InputMissing("this film is no longer open; choose it again", code="film_closed")
         return film
 
     def all(self) -> Response:
-        """Returns all opened films for the page, newest first."""
+        """Returns all open films for the page, newest first."""
         return JSONResponse({"films": [self.shown(film) for film in reversed(self._films.values())]})
 
     def shown(self, film: Film) -> dict[str, object]:
-        """Returns a film for the page; "copied" says whether it was uploaded."""
+        """Returns a film for the page. "copied" is true if it was uploaded."""
         return {
             "id": film.id,
             "path": str(film.path),
             "name": film.path.name,
-            "copied": self._copied(film),
+            "copied": self._is_upload(film),
             **film.facts,
         }
 
-    def _copied(self, film: Film) -> bool:
+    def _is_upload(self, film: Film) -> bool:
         return film.path.parent == self._studio.uploads.resolve()
 
     def current(self, number: str) -> Film:
-        """Returns an opened film after checking that its file is unchanged.
+        """Returns an open film, after a check that the file is unchanged.
 
         Raises:
-            InputMissing: the number is unknown, or the file has changed or is gone.
-            UsageError: its path now leads out of the allowed folders.
+            InputMissing: the number is unknown, or the file was changed or removed.
+            UsageError: its path is now outside of the allowed folders.
         """
         film = self.get(number)
         if self._studio.folders.path(str(film.path)) != film.path or stamp_of(film.path) != film.stamp:
@@ -224,23 +224,23 @@ class Films:
             )
         return film
 
-    def render(self, film: Film, *asked: Any, corrected: bool) -> RenderedFrame:
+    def render(self, film: Film, *request: Any, corrected: bool) -> RenderedFrame:
         """Renders a frame of a film; see `FrameRenderer.render`."""
         for _ in range(_TRIES):
             with suppress(Closed):
-                return self._renderer_of(film).render(*asked, corrected=corrected)
-        return self._renderer_of(film).render(*asked, corrected=corrected)
+                return self._renderer_of(film).render(*request, corrected=corrected)
+        return self._renderer_of(film).render(*request, corrected=corrected)
 
     def _renderer_of(self, film: Film) -> FrameRenderer:
-        """Returns the renderer of a film, and closes any other film's renderer."""
+        """Returns the renderer of a film. Closes the renderer of another film."""
         with self._lock:
-            before = self._renderer
-            if before is not None and before[0] == film.id:
-                return before[1]
+            previous = self._renderer
+            if previous is not None and previous[0] == film.id:
+                return previous[1]
             self._renderer = (film.id, FrameRenderer(film.path))
             renderer = self._renderer[1]
-        if before is not None:
-            before[1].close()
+        if previous is not None:
+            previous[1].close()
         return renderer
 
     def close(self) -> None:
@@ -256,11 +256,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def current(request: Request) -> Film:
         return await in_thread(films.current, request.path_params["id"])
 
-    def named(request: Request) -> tuple[int, Path]:
+    def film_path(request: Request) -> tuple[int, Path]:
         film = (films.current if request.method == "POST" else films.get)(request.path_params["id"])
         return film.id, film.path
 
-    async def opened(request: Request) -> Response:
+    async def open_films(request: Request) -> Response:
         if request.method == "POST":
             return JSONResponse(films.shown(await in_thread(films.open, (await json_body(request)).get("path"))))
         return films.all()
@@ -275,19 +275,19 @@ def routes(studio: Studio) -> list[BaseRoute]:
         film = await current(request)
         time = min(1.0, (film.facts["duration_s"] or 0.0) / 2)
         async with turn:
-            picture, *_ = await in_thread(untouched_frame, film.path, time, _PICTURE)
+            picture, *_ = await in_thread(untouched_frame, film.path, time, _LIST_SIDE)
         return Response(await in_thread(jpeg, picture), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def frame(request: Request) -> Response:
         film, query = await current(request), request.query_params
         time = number_of(query.get("time", "0"), "time", 0, 1e7)
-        wanted = FilmSettings.of(json_object(query.get("settings", "{}"), "settings"))
+        chosen = FilmSettings.of(json_object(query.get("settings", "{}"), "settings"))
         labels = persons_at(tasks.analysis(film.id), time)
-        options = await in_thread(wanted.at, time, labels)  # reads the settings file
+        options = await in_thread(chosen.at, time, labels)  # reads the settings file
         persons = tuple(
-            PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label), wanted.name_of(label))
+            PersonOnFrame(label, tasks.photos(film.id, label), chosen.treatment_of(label), chosen.name_of(label))
             for label in labels
-            if len(labels) > 1 or wanted.name_of(label)
+            if len(labels) > 1 or chosen.name_of(label)
         )
         side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")
@@ -296,20 +296,20 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if layer == "invented":
             options = replace(options, invented="show")
         async with turn:
-            if await request.is_disconnected():  # while the request waited
+            if await request.is_disconnected():  # the page closed the connection while the request waited
                 return Response(status_code=HTTPStatus.NO_CONTENT)
-            shown = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")
-            picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
+            rendered = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")
+            picture = await in_thread(jpeg, rendered.before if layer == "before" else rendered.after)
         return Response(
             picture,
             media_type="image/jpeg",
             headers={
                 "cache-control": "no-store",
-                "x-frame-time": f"{shown.time:.6f}",
-                "x-faces": str(shown.faces),
-                "x-left-alone": json.dumps(shown.left_alone),
-                "x-nose": json.dumps(shown.nose),
-                "x-render-ms": f"{1e3 * shown.seconds:.0f}",
+                "x-frame-time": f"{rendered.time:.6f}",
+                "x-faces": str(rendered.faces),
+                "x-left-alone": json.dumps(rendered.left_alone),
+                "x-nose": json.dumps(rendered.nose),
+                "x-render-ms": f"{1e3 * rendered.seconds:.0f}",
             },
         )
 
@@ -325,8 +325,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse((await in_thread(film.settings.load)).to_json())
 
     async def start(request: Request) -> Response:
-        film, output, options, given = await _run_request(request)
-        item = await in_thread(lambda: Queue().add_checked(str(film.path), str(output), options, given))
+        film, output, options, names = await _run_request(request)
+        item = await in_thread(lambda: Queue().add_checked(str(film.path), str(output), options, names))
         await in_thread(ensure_runner, studio)
         return JSONResponse({"item": item.id})
 
@@ -335,59 +335,59 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if body.get("action") == "stop":
             tasks.of(film.id, "clip").stop()
         else:
-            wanted = replace(FilmSettings.of(body.get("settings", {})), persons={})  # labels of the whole film
-            options = await in_thread(wanted.for_run, film.settings.path, film.path)
-            begin = number_of(str(body.get("time", 0)), "time", 0, 1e7)
-            given = replace(options, start=begin, end=begin + CLIP_S)
+            chosen = replace(FilmSettings.of(body.get("settings", {})), persons={})  # labels are not valid in a clip
+            options = await in_thread(chosen.for_run, film.settings.path, film.path)
+            start_s = number_of(str(body.get("time", 0)), "time", 0, 1e7)
+            clip = replace(options, start=start_s, end=start_s + CLIP_S)
             await tasks.play(
                 film.id,
                 film.path,
-                option_words(given, [*wanted.run, *(["shots"] if options.shots else []), "start", "end"]),
+                option_words(clip, [*chosen.run, *(["shots"] if options.shots else []), "start", "end"]),
             )
         return JSONResponse(tasks.of(film.id, "clip").state)
 
     async def command(request: Request) -> Response:
-        film, output, options, given = await _run_request(request)
+        film, output, options, names = await _run_request(request)
         return JSONResponse(
             {
-                "command": command_line(film.path, output, options, ["sidecar", *given]),
+                "command": command_line(film.path, output, options, ["sidecar", *names]),
                 "exists": output.exists(),
                 **await in_thread(estimate, film.path, output, options),
             }
         )
 
     async def _run_request(request: Request) -> tuple[Film, Path, Options, list[str]]:
-        """Reads a start request: film, output, options, and names of given options."""
+        """Reads a request to start a run: film, output, options, and names of the options that were set."""
         film, body = await current(request), await json_body(request)
         output = await in_thread(studio.folders.path, body.get("output"))
-        wanted = FilmSettings.of(body.get("settings", {}))
+        chosen = FilmSettings.of(body.get("settings", {}))
         if not isinstance(overwrite := body.get("overwrite", False), bool):
             raise UsageError("overwrite must be true or false", code="overwrite")
         options = replace(
-            await in_thread(wanted.for_run, film.settings.path, film.path),
+            await in_thread(chosen.for_run, film.settings.path, film.path),
             overwrite=overwrite,
-            sidecar=True,  # the page shows its content
-            # The quality in the settings is meant for the codec in the settings, not for the requested one.
+            sidecar=True,  # the page shows the content of the sidecar
+            # The quality in the settings belongs to the codec in the settings, not to the requested codec.
             **({"crf": None} if body.get("codec") else {})
-            | {key: check(key, body[key], key) for key in _ASKED if body.get(key)},
+            | {key: check(key, body[key], key) for key in _DIALOG_OPTIONS if body.get(key)},
         )
         if body.get("compare") is True:
             options = replace(options, compare=output.with_stem(f"{output.stem}.before-after"))
-        given = [
-            *wanted.run,
+        names = [
+            *chosen.run,
             *(
                 key
                 for key in ("shots", "treatment", "overwrite", "compare")
                 if getattr(options, key) not in (None, False)
             ),
-            *(key for key in _ASKED if body.get(key)),
+            *(key for key in _DIALOG_OPTIONS if body.get(key)),
         ]
-        return film, output, options, given
+        return film, output, options, names
 
     async def output(request: Request) -> Response:
         film = films.get(request.path_params["id"])
-        called = "unchanged" if "unchanged" in request.query_params else "enhanced"
-        return JSONResponse({"output": str(await in_thread(output_of, film.path, called))})
+        label = "unchanged" if "unchanged" in request.query_params else "enhanced"
+        return JSONResponse({"output": str(await in_thread(output_of, film.path, label))})
 
     async def choices(request: Request) -> Response:
         defaults, names = (await in_thread(load, {})).options, (*FILM_OPTIONS, *having(Trait.CONTROL), "turn", "mirror")
@@ -399,46 +399,46 @@ def routes(studio: Studio) -> list[BaseRoute]:
             }
         )
 
-    at = "/api/films/{id}"
+    base = "/api/films/{id}"
     return [
         Route("/api/choices", choices),
-        Route("/api/films", opened, methods=["GET", "POST"]),
-        Route(at, film, methods=["GET", "DELETE"]),
-        Route(f"{at}/frame", frame),
-        Route(f"{at}/picture", picture),
-        *analysis.routes(tasks, named),
-        Route(f"{at}/settings", settings, methods=["GET", "PUT"]),
-        Route(f"{at}/start", start, methods=["POST"]),
-        Route(f"{at}/clip", play, methods=["POST"]),
-        Route(f"{at}/command", command, methods=["POST"]),
-        Route(f"{at}/output", output),
+        Route("/api/films", open_films, methods=["GET", "POST"]),
+        Route(base, film, methods=["GET", "DELETE"]),
+        Route(f"{base}/frame", frame),
+        Route(f"{base}/picture", picture),
+        *analysis.routes(tasks, film_path),
+        Route(f"{base}/settings", settings, methods=["GET", "PUT"]),
+        Route(f"{base}/start", start, methods=["POST"]),
+        Route(f"{base}/clip", play, methods=["POST"]),
+        Route(f"{base}/command", command, methods=["POST"]),
+        Route(f"{base}/output", output),
     ]
 
 
-def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:
-    """Returns the command line of a started item."""
-    return shlex.join(["rtface", "run", str(source), str(output), *option_words(options, given)])
+def command_line(source: Path, output: Path, options: Options, names: Iterable[str]) -> str:
+    """Returns the command line of a run with the options `names`."""
+    return shlex.join(["rtface", "run", str(source), str(output), *option_words(options, names)])
 
 
-def option_words(options: Options, given: Iterable[str]) -> list[str]:
-    """Formats named options as words of the command line. None becomes the first word that the option accepts."""
-    words = list[str]()
-    for name in given:
+def option_words(options: Options, names: Iterable[str]) -> list[str]:
+    """Formats the options `names` as command-line arguments. None becomes the option's first special word."""
+    arguments = list[str]()
+    for name in names:
         value = getattr(options, name)
         value = OPTIONS[name].check.words[0] if value is None else value
-        words += [OPTIONS[name].flag] if value is True else [OPTIONS[name].flag, str(value)]
-    return words
+        arguments += [OPTIONS[name].flag] if value is True else [OPTIONS[name].flag, str(value)]
+    return arguments
 
 
-def output_of(path: Path, called: str = "enhanced") -> Path:
-    """Returns an unused output path next to the film, named with `called`."""
-    kept = path.suffix.lower() in (*IMAGE_KINDS, ".mp4", ".mov", ".mkv", ".webm")
-    suffix = path.suffix if kept else ".png" if is_image(path) else ".mkv"
-    for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.{called}{suffix}")), 999):
-        if not wanted.exists():
-            return wanted
+def output_of(path: Path, label: str = "enhanced") -> Path:
+    """Returns an unused output path next to the film. Its name contains `label`."""
+    writable = path.suffix.lower() in (*IMAGE_KINDS, ".mp4", ".mov", ".mkv", ".webm")
+    suffix = path.suffix if writable else ".png" if is_image(path) else ".mkv"
+    for output in itertools.islice(numbered(path.with_name(f"{path.stem}.{label}{suffix}")), 999):
+        if not output.exists():
+            return output
     raise UsageError(
-        "{folder} holds a thousand enhanced versions of {name}; choose a name yourself",
+        "{folder} contains a thousand enhanced versions of {name}; choose a name yourself",
         code="many_versions",
         folder=path.parent,
         name=path.name,
@@ -446,7 +446,7 @@ def output_of(path: Path, called: str = "enhanced") -> Path:
 
 
 def film_facts(path: Path) -> FilmFacts:
-    """Reads facts of a film or still for the page. Raises InputError for other files, and for playlists."""
+    """Reads the metadata of a film or still for the page. Raises InputError for other files, and for playlists."""
     check_no_playlist(path)
     if is_image(path):
         image = read_image(path).frame
@@ -482,15 +482,15 @@ def _list_file() -> Path:
     return data_dir() / "studio" / "open-films.json"
 
 
-def persons_at(analysed: JsonObject, time: float) -> list[str]:
-    """Returns labels of the persons on the frame at `time`."""
+def persons_at(analysis_result: JsonObject, time: float) -> list[str]:
+    """Returns the labels of the persons on the frame at `time` (seconds)."""
     tracks = {
         number
-        for number, track in analysed.get("tracks", {}).items()
+        for number, track in analysis_result.get("tracks", {}).items()
         if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1
     }
     return [
         label
-        for label, person in analysed.get("persons", {}).items()
+        for label, person in analysis_result.get("persons", {}).items()
         if tracks & {str(number) for number in person["tracks"]}
     ]

@@ -21,9 +21,9 @@ class Entry:
     """One entry of a folder.
 
     Attributes:
-        name: name without its folder.
+        name: name without folder.
         path: absolute path.
-        folder: whether it is a folder.
+        folder: whether the entry is a folder.
         size: bytes; 0 for a folder.
         modified: seconds since 1970.
     """
@@ -39,30 +39,30 @@ class AllowedFolders:
     """Checks paths against a list of folders.
 
     Args:
-        folders: existing folders; links in their paths are resolved only here.
-        kept: file that stores folders added by the page for later starts; without it, the page cannot add folders.
+        folders: existing folders. Links in their paths are resolved once, now.
+        list_file: file for the folders added on the page, for later starts. Without it, the page cannot add any.
 
     Raises:
-        InputMissing: one of them does not exist, or is not a folder.
+        InputMissing: one of `folders` does not exist, or is not a folder.
     """
 
-    def __init__(self, folders: Iterable[Path], kept: Path | None = None) -> None:
+    def __init__(self, folders: Iterable[Path], list_file: Path | None = None) -> None:
         self._fixed = tuple(dict.fromkeys(_root(folder) for folder in folders))
-        self._kept = kept
-        self.added = () if kept is None else tuple(path for path in _read(kept) if path not in self._fixed)
+        self._list_file = list_file
+        self.added = () if list_file is None else tuple(path for path in _read(list_file) if path not in self._fixed)
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """All folders; those added by the page come last."""
+        """All allowed folders. Folders added on the page come last."""
         return *self._fixed, *self.added
 
     @property
     def may_grow(self) -> bool:
         """True if the page may add folders."""
-        return self._kept is not None
+        return self._list_file is not None
 
     def add(self, name: object) -> Path:
-        """Allows another folder, also for the next starts. ``~`` is the home folder.
+        """Allows another folder, for this start and later ones. ``~`` is the home folder.
 
         Raises:
             UsageError: the path is not absolute, or the page cannot add folders.
@@ -77,27 +77,27 @@ class AllowedFolders:
             next((path := path.resolve()).iterdir(), None)
         except (OSError, RuntimeError) as error:
             raise _unreadable(name, error) from error
-        self._keep(self.added if path in self.roots else (*self.added, path))
+        self._store(self.added if path in self.roots else (*self.added, path))
         return path
 
     def remove(self, name: object) -> None:
         """Reverts `add`, and raises the same UsageError and OutputError."""
-        self._keep(tuple(path for path in self.added if str(path) != name))
+        self._store(tuple(path for path in self.added if str(path) != name))
 
-    def _keep(self, added: tuple[Path, ...]) -> None:
-        if self._kept is None:
+    def _store(self, added: tuple[Path, ...]) -> None:
+        if self._list_file is None:
             raise UsageError(
-                "this studio was started for certain folders; start it with --folder DIR to allow another",
+                "the folders of this studio are fixed; start it with --folder DIR to allow another",
                 code="folders_fixed",
             )
-        write_kept(self._kept, json.dumps([str(path) for path in added]).encode())
+        write_kept(self._list_file, json.dumps([str(path) for path in added]).encode())
         self.added = added
 
     def path(self, name: object) -> Path:
         """Returns the absolute path of `name`, with links resolved.
 
         Raises:
-            UsageError: `name` is not a path, or lies outside the folders. The message does not reveal if it exists.
+            UsageError: `name` is not a path, or is outside the folders. The message does not reveal whether it exists.
         """
         if not isinstance(name, str) or not fits(name, FilePath) or len(name) > 4096:
             raise _no_path()
@@ -121,12 +121,12 @@ class AllowedFolders:
         return path
 
     def holds(self, path: Path) -> bool:
-        """Tests whether a resolved path is or lies in an allowed folder."""
+        """Tests whether a resolved path is or is in an allowed folder."""
         return any(path == root or root in path.parents for root in self.roots)
 
     def entries(self, name: object) -> list[Entry]:
-        """Lists an allowed folder, folders first, by name. Omits hidden entries, links that lead outside, unfinished
-        files (folders of jobs, and partial files of runs), and names that are not valid text.
+        """Lists an allowed folder by name, folders first. Omits hidden entries, links out of the allowed folders, job
+        folders, partial files of runs, and names that are not valid text.
 
         Raises:
             UsageError: see `path`.
@@ -152,7 +152,7 @@ class AllowedFolders:
 
 
 def write_kept(path: Path, data: bytes, *, private: bool = True) -> None:
-    """Writes a file of the studio atomically; raises OutputError on failure."""
+    """Writes a file of the studio atomically. Raises OutputError on failure."""
     try:
         write_atomically(path, data, private=private)
     except OSError as error:
@@ -165,20 +165,20 @@ def _root(folder: Path) -> Path:
     path = folder.expanduser().resolve()
     if not path.is_dir():
         raise InputMissing(
-            "{folder}: there is no such folder; name one that exists with --folder", code="no_folder", folder=folder
+            "{folder}: there is no such folder; choose an existing one with --folder", code="no_folder", folder=folder
         )
     return path
 
 
-def _read(kept: Path) -> tuple[Path, ...]:
-    """Reads the added folders. Missing folders stay in the list, because their disk may come back."""
+def _read(list_file: Path) -> tuple[Path, ...]:
+    """Reads the added folders. Keeps missing folders, because their disk may be connected again."""
     try:
-        names = json.loads(kept.read_bytes())
+        names = json.loads(list_file.read_bytes())
         return tuple(Path(name) for name in names if fits(name, FilePath) and Path(name).is_absolute())
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError) as error:
-        log.warning("%s: the folders that the page added cannot be read (%s)", kept, error)
+        log.warning("%s: the folders that the page added cannot be read (%s)", list_file, error)
         return ()
 
 
@@ -198,7 +198,7 @@ def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
-    """Returns a file's identity: device, number, size and time of change; () without a file."""
+    """Returns a file's identity: device, inode, size and time of change. Returns () if there is no file."""
     try:
         state = path.stat()
     except OSError:
@@ -207,13 +207,13 @@ def stamp_of(path: Path) -> tuple[int, ...]:
 
 
 def check_no_playlist(path: Path) -> None:
-    """Raises InputError for a playlist, also if renamed. A playlist may name any file of this machine."""
+    """Raises InputError for a playlist, even if it was renamed. A playlist can refer to any file of this machine."""
     if is_playlist(path):
-        if path.suffix.lower() in (".txt", ".xml"):  # such files need not be playlists
-            raise InputError("{path}: its name is not that of a film; choose a film", code="no_film_name", path=path)
+        if path.suffix.lower() in (".txt", ".xml"):  # such files may also be something else
+            raise InputError("{path}: the suffix is not that of a film; choose a film", code="no_film_name", path=path)
         raise InputError(
-            "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "
-            "or use 'rtface run'",
+            "{path}: is a playlist, which can refer to files outside the folders of this studio; choose the film "
+            "itself, or use 'rtface run'",
             code="playlist",
             path=path,
         )

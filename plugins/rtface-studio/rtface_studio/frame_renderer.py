@@ -38,12 +38,12 @@ from rtface_studio.frame_reader import FrameReader
 Stamps = tuple[tuple[int, ...], ...]
 
 LEAD_IN_S, CORRECTED_LEAD_IN_S = 0.3, 0.1
-"""Tracking and correction begin this many seconds before the shown frame, so that tracks, filters and recurrent engines
-settle. Compared with 1.5 s, corrections differ by 0.38 of 255 levels on average (60 frames of three films). 0.35 s and
-0.2 s give the same difference, but take a third more time."""
+"""Tracking and correction start this many seconds before the shown frame, so that tracks, filters and recurrent engines
+settle. Compared with lead-ins of 1.5 s, corrections differ by 0.38 of 255 levels on average (60 frames of three films).
+Lead-ins of 0.35 s and 0.2 s give the same difference, but take a third more time."""
 _JPEG_QUALITY = 90
 _ENGINES = 2
-"""Number of engines that stay loaded; the next one replaces the oldest."""
+"""Maximum number of loaded engines. The next engine replaces the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class RenderedFrame:
 
     Attributes:
         time: seconds from the beginning of the film.
-        before, after: original and enhanced picture, uint8 RGB h×w×3, upright, of the same size.
-        seconds: seconds that reading and enhancing took.
+        before: original picture, uint8 RGB h×w×3, upright.
+        after: enhanced picture of the same size.
+        seconds: time that reading and enhancement took.
         faces: number of detected faces.
         nose: x and y of the largest face's nose, and the face's width, as shares of the picture's size; None without a
             face.
@@ -87,10 +88,10 @@ class PersonOnFrame:
 
 
 class FrameRenderer:
-    """Renders frames of one film or still, one at a time; thread-safe.
+    """Renders frames of one film or still, one at a time. Thread-safe.
 
-    The original frames near the last rendered frame are cached. After a change of strength or engine nothing is read
-    again, and for a step to the next or previous frame only little.
+    Caches the original frames near the last rendered frame. A change of strength or engine therefore reads nothing, and
+    a step to the next or previous frame reads little.
 
     Args:
         path: path of a film or still.
@@ -98,7 +99,7 @@ class FrameRenderer:
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock, self._stack = path, threading.Lock(), ExitStack()
-        threads = Threads.for_film(None)  # reserves a core for an encoder; here the engine may use it
+        threads = Threads.for_film(None)  # reserves a core for an encoder; the renderer has none, so the engine uses it
         self._threads = replace(threads, engines=replace(threads.engines, engine=threads.encode))
         self._reader = FrameReader(path, threads)
         self._tracker: Tracker | None = None
@@ -117,14 +118,14 @@ class FrameRenderer:
         *,
         corrected: bool = True,
     ) -> RenderedFrame:
-        """Renders the frame at a time.
+        """Renders the frame that is shown at a time.
 
         Args:
             time: seconds from the beginning of the film.
             side: maximum length in pixels of the longer side of the pictures.
             options: options of the run.
-            persons: persons on the frame, if they are treated differently; their photos identify their faces.
-            corrected: whether to find and enhance faces; if not, `after` is the original, at a fraction of the cost.
+            persons: persons on the frame, if their treatments differ. Their photos identify their faces.
+            corrected: whether to find and enhance faces. Otherwise `after` is the original, at a fraction of the cost.
 
         Raises:
             UsageError: options are incompatible, or frames cannot be enlarged to the size in `options`.
@@ -135,7 +136,7 @@ class FrameRenderer:
         with self._lock, ExitStack() as stack:
             if self._closed:
                 raise Closed(
-                    "{name}: another film was opened meanwhile; choose this one again",
+                    "{name}: another film has been opened; choose this film again",
                     code="film_other",
                     name=self._path.name,
                 )
@@ -143,12 +144,12 @@ class FrameRenderer:
             request = time, side, options, persons, stamps
             if self._last is not None and self._last[0] == request:
                 return self._last[1]
-            began = perf_counter()
+            started = perf_counter()
             plan = plan_frames(self._path, options)
             if not corrected:
-                shown = self._reader.read(time, LEAD_IN_S, options.scale)[-1]
-                before = CpuDevice().view(shown).thumbnail(side)[0]
-                return RenderedFrame(shown.time, before, before, perf_counter() - began, 0)
+                frame = self._reader.read(time, LEAD_IN_S, options.scale)[-1]
+                before = CpuDevice().view(frame).thumbnail(side)[0]
+                return RenderedFrame(frame.time, before, before, perf_counter() - started, 0)
             runtime = self._runtime(options, stamps)
             assert self._tracker is not None
             frames = self._reader.read(time, LEAD_IN_S, options.scale)
@@ -163,9 +164,9 @@ class FrameRenderer:
                 treatments=replace(
                     plan.treatments,
                     by_person={
-                        (one.name or one.label).lower(): one.treatment
-                        for one in persons
-                        if one.treatment and len(persons) > 1  # else the options contain it
+                        (person.name or person.label).lower(): person.treatment
+                        for person in persons
+                        if person.treatment and len(persons) > 1  # a single person's treatment is in the options
                     },
                 ),
             )
@@ -178,7 +179,7 @@ class FrameRenderer:
                 begins=shown.time - CORRECTED_LEAD_IN_S,
             )
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
-            # Unlike a run, this needs no tracking thread: enhancement would wait for nearly all of these few frames.
+            # Unlike a run, uses no tracking thread: enhancement would wait for nearly all of these few frames anyway.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             enhanced = steps.enhanced(tracked)
             faces, left_alone, nose = 0, list[str](), None
@@ -193,9 +194,9 @@ class FrameRenderer:
                     for face in item.faces:
                         treatment = steps.tracks.forced(face, item.time) or steps.tracks.treatment_of(face.track_id)
                         if treatment is None or not treatment.on:
-                            why = ", ".join(treatment.reasons) if treatment else "not among the chosen faces"
-                            left_alone.append(why)
-            seconds = perf_counter() - began
+                            reason = ", ".join(treatment.reasons) if treatment else "not among the chosen faces"
+                            left_alone.append(reason)
+            seconds = perf_counter() - started
             result = RenderedFrame(shown.time, before, after, seconds, faces, tuple(left_alone), nose)
             self._last = request, result
             return result
@@ -214,10 +215,10 @@ class FrameRenderer:
     def _recogniser(
         self, persons: tuple[PersonOnFrame, ...], learnt: Sequence[str], tracker: Tracker, stats: Stats
     ) -> PersonRecogniser | None:
-        """Creates the recogniser; None without learnt or differently treated persons. Persons without a usable photo
-        stay unknown. A person who resembles a learnt one is left out, because a run would use the learnt name."""
+        """Creates the recogniser. Returns None if there is no person to recognise. Persons without a usable photo stay
+        unknown. A person who resembles a learnt one is omitted, because a run would use the learnt name."""
         gallery = {name: list(read(path_of(name)).embeddings) for name in learnt}
-        if not any(one.treatment or one.name for one in persons):
+        if not any(person.treatment or person.name for person in persons):
             persons = ()
         if not (persons or gallery):
             return None
@@ -226,16 +227,16 @@ class FrameRenderer:
 
             self._embed = PersonNetwork()
         means = [mean(embeddings) for embeddings in gallery.values()]
-        for one in persons:
+        for person in persons:
             try:
-                key = tuple((photo, photo.stat().st_mtime_ns) for photo in one.photos)
+                key = tuple((photo, photo.stat().st_mtime_ns) for photo in person.photos)
                 if key not in self._embeddings:
-                    self._embeddings[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
-            except (OSError, InputError):  # an analysis is still writing the photos
+                    self._embeddings[key] = embeddings_of(person.label, person.photos, tracker, self._embed)
+            except (OSError, InputError):  # the analysis may still be writing the photos
                 continue
-            if one.name or all(distance(mean(self._embeddings[key]), other) > JOIN for other in means):
-                gallery[one.label] = self._embeddings[key]
-        assigned = {one.label: one.name for one in persons if one.name}
+            if person.name or all(distance(mean(self._embeddings[key]), other) > JOIN for other in means):
+                gallery[person.label] = self._embeddings[key]
+        assigned = {person.label: person.name for person in persons if person.name}
         return PersonRecogniser(self._embed, Gallery(gallery, several=False, assigned=assigned), stats)
 
     def _runtime(self, options: Options, stamps: Stamps) -> Runtime:
@@ -246,7 +247,7 @@ class FrameRenderer:
         if key in self._runtimes:
             return self._runtimes[key][0]
         stats = Stats()
-        with ExitStack() as tracker_stack, ExitStack() as engine_stack:  # if the engine cannot be used, both close
+        with ExitStack() as tracker_stack, ExitStack() as engine_stack:  # if the engine cannot be used, both are closed
             if self._tracker is None:
                 self._tracker, runtime = open_networks(options, self._threads, stats, tracker_stack, engine_stack)
             else:
@@ -273,19 +274,19 @@ def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, i
         side: maximum length of the longer side in pixels.
 
     Returns:
-        The picture, uint8 RGB h×w×3, upright; its duration in seconds (0 if unknown); the frame's longest side in
-        display pixels.
+        The picture (uint8 RGB h×w×3, upright), the frame's duration in seconds (0 if unknown), and the frame's longer
+        side in display pixels.
 
     Raises:
         InputError: the file cannot be read at that time.
     """
     reader = FrameReader(path)
     try:
-        shown = reader.read(time)[-1]
+        frame = reader.read(time)[-1]
     finally:
         reader.close()
-    longest = max(display_size(shown.image.width, shown.image.height, shown.display))
-    return CpuDevice().view(shown).thumbnail(side)[0], float(shown.duration * shown.time_base), round(longest)
+    longest = max(display_size(frame.image.width, frame.image.height, frame.display))
+    return CpuDevice().view(frame).thumbnail(side)[0], float(frame.duration * frame.time_base), round(longest)
 
 
 def jpeg(image: Bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Route for health: the findings of ``rtface doctor``."""
+"""Route for the findings of ``rtface doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes for live runs: devices, start and stop, settings, preview, and presets."""
+"""Routes for live runs: devices, start and stop, settings, preview, presets."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from rtface_studio.context import Studio
 from rtface_studio.folders import write_kept
 from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 
-_POLL_S = 0.5
+_POLL_S = 0.5  # interval for polling the state of the run
 _HEAD_S = 10.0
-"""Time limit for the response of the run's preview."""
-_PIECE = 32 * 1024
-"""Maximum buffered bytes of the preview: a page that reads slowly gets fewer pictures, not older ones."""
-_VIEWERS_S = 1.0
+"""Time limit for the run's response to a request for the preview."""
+_BUFFER_BYTES = 32 * 1024
+"""Maximum buffered bytes of the preview. A small buffer gives slow pages fewer pictures, but not older ones."""
+_VIEWER_POLL_S = 1.0
 """Interval for polling whether a run has a viewer."""
 
 
@@ -45,7 +45,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     """Returns the routes below ``/api/live``."""
     live = _Live(studio)
 
-    async def listed(request: Request) -> Response:
+    async def list_devices(request: Request) -> Response:
         return JSONResponse(await in_thread(_devices))
 
     async def state(request: Request) -> Response:
@@ -80,20 +80,20 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 if await request.is_disconnected():
                     return Response(status_code=HTTPStatus.NO_CONTENT)
                 await asyncio.sleep(0.1)
-        except InputMissing:  # the run has ended; the page learns this from the state
+        except InputMissing:  # the run has ended, which the page learns from the state
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return await _preview(port, run.authorization)
 
     async def presets(request: Request) -> Response:
         if request.method == "PUT":
-            await in_thread(_keep, request.path_params["name"], await json_body(request))
+            await in_thread(_store_preset, request.path_params["name"], await json_body(request))
         elif request.method == "DELETE":
-            await in_thread(_keep, request.path_params["name"], None)
+            await in_thread(_store_preset, request.path_params["name"], None)
         return JSONResponse({"presets": await in_thread(_presets)})
 
     return [
         Route("/api/live", state),
-        Route("/api/live/devices", listed),
+        Route("/api/live/devices", list_devices),
         *(Route(f"/api/live/{name}", start, methods=["POST"]) for name in starts),
         *(Route(f"/api/live/{name}", change, methods=["POST"]) for name in changes),
         Route("/api/live/face", face),
@@ -104,7 +104,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 class _Live:
-    """Manages the studio's live run. Only one runs at a time.
+    """Manages the studio's live run. There is at most one at a time.
 
     Attributes:
         films_wait: whether the queue waits while the run has a viewer.
@@ -115,49 +115,49 @@ class _Live:
         self._run: LiveRun | None = None
         self.films_wait = True
         self._starting, self._lock = threading.Lock(), threading.Lock()
-        self._stops = 0
+        self._stop_count = 0
         studio.closing.callback(self.stop)
 
     def running(self) -> LiveRun:
-        """Returns the run; raises InputMissing if none is running."""
+        """Returns the run. Raises InputMissing if none is running."""
         if self._run is None or not self._run.alive:
             raise InputMissing("there is no live run; start one", code="no_run")
         return self._run
 
     def state(self) -> JsonObject:
-        """Returns the state of the run, or "none", for the page."""
-        now = self._run.state() if self._run is not None else {"state": "none"}
-        return now | {"films_wait": self.films_wait}
+        """Returns the state of the run for the page. The state is "none" if there is no run."""
+        state = self._run.state() if self._run is not None else {"state": "none"}
+        return state | {"films_wait": self.films_wait}
 
     def start(self, body: JsonObject) -> None:
-        """Starts a run; raises UsageError if one is running."""
+        """Starts a run. Raises UsageError if one is already running."""
         plan = plan_live_run(self._studio.folders, body.get("source"), body.get("output"), body.get("settings", {}))
         with self._starting, self._lock:
             if self._run is not None and self._run.alive:
                 raise UsageError("a live run is already running; stop it before you start another one", code="run_on")
-            self._begin(plan)
+            self._start_run(plan)
 
-    def _begin(self, plan: LivePlan) -> None:
+    def _start_run(self, plan: LivePlan) -> None:
         self._run = LiveRun(plan)
         start_thread("live viewers", self._hold_queue, self._run)
 
     def _hold_queue(self, run: LiveRun) -> None:
-        """Pauses the queue while a run has viewers, until the run ends."""
-        held = None
+        """Pauses the queue while the run has viewers. Returns when the run has ended."""
+        queue_lock = None
         try:
             store = Queue().store
         except RtfaceError as error:
             log.warning("the queue does not wait for the live run: %s", error)
             return
-        while not run.ends(_VIEWERS_S):
+        while not run.ends(_VIEWER_POLL_S):
             watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
-            if watched and held is None:
-                held = store.hold("waits")
-            elif not watched and held is not None:
-                held.close()
-                held = None
-        if held is not None:
-            held.close()
+            if watched and queue_lock is None:
+                queue_lock = store.hold("waits")
+            elif not watched and queue_lock is not None:
+                queue_lock.close()
+                queue_lock = None
+        if queue_lock is not None:
+            queue_lock.close()
 
     def let_films_wait(self, body: JsonObject) -> None:
         """Sets whether the queue waits while the run has a viewer."""
@@ -166,36 +166,36 @@ class _Live:
         self.films_wait = value
 
     def restart(self, body: JsonObject) -> None:
-        """Restarts the run with other settings, but the same source and output. If `stop` is called meanwhile, no
-        run starts."""
+        """Restarts the run with new settings, but the same source and output. If `stop` is called during the restart,
+        no run starts."""
         options = live_options(self._studio.folders, body.get("settings"))
         with self._starting:
-            run, stops = self.running(), self._stops
+            run, stop_count = self.running(), self._stop_count
             run.stop()
             if "also" in options:
                 options["also"] = str(next(name for name in numbered(Path(options["also"])) if not name.exists()))
             with self._lock:
-                if self._stops == stops:
-                    self._begin(replace(run.plan, options=options))
+                if self._stop_count == stop_count:
+                    self._start_run(replace(run.plan, options=options))
 
     def stop(self, body: JsonObject | None = None) -> None:
-        """Ends the run, if there is one."""
+        """Ends the run, if any."""
         with self._lock:
-            self._stops += 1
+            self._stop_count += 1
             run = self._run
         if run is not None:
             run.stop()
 
     def watch(self) -> None:
-        """Publishes the run's state while a page is open."""
-        self._studio.events.follow("live", self._changed, _POLL_S)
+        """Publishes changes of the run's state while a page is open."""
+        self._studio.events.follow("live", self._poll_state, _POLL_S)
 
-    async def _changed(self) -> JsonObject | None:
+    async def _poll_state(self) -> JsonObject | None:
         return None if self._run is None else await in_thread(self.state)
 
 
 def _devices() -> JsonObject:
-    """Lists sources and targets of runs, and installed overlays with their options."""
+    """Lists the devices for live runs, and the installed overlays."""
     return {
         "devices": [asdict(device) for device in devices()[0]],
         "overlays": [
@@ -206,80 +206,80 @@ def _devices() -> JsonObject:
 
 
 async def _preview(port: int, authorization: str) -> Response:
-    """Streams the preview of a run's control server. Raises UsageError if the server refuses."""
-    with ExitStack() as unused:
+    """Streams the preview of a run's control server. Raises UsageError if the server rejects the request."""
+    with ExitStack() as on_error:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
-            unused.callback(writer.close)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_BUFFER_BYTES)
+            on_error.callback(writer.close)
             async with asyncio.timeout(_HEAD_S):
                 writer.write(
                     f"GET /preview.mjpeg HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n"
                     f"Authorization: {authorization}\r\n\r\n".encode()
                 )
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                kind = next(
+                header = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                media_type = next(
                     (
                         line.partition(":")[2].strip()
-                        for line in head.split("\r\n")
+                        for line in header.split("\r\n")
                         if line.lower().startswith("content-type:")
                     ),
                     "",
                 )
-                refusal = Message() if kind.startswith("multipart/") else refused(json.loads(await reader.read()))
+                error = Message() if media_type.startswith("multipart/") else refused(json.loads(await reader.read()))
         except (OSError, EOFError, asyncio.LimitOverrunError, json.JSONDecodeError):
             raise InputMissing("the live run has ended; start it again", code="run_ended") from None
-        if refusal:
-            raise UsageError(refusal)
-        unused.pop_all()
+        if error:
+            raise UsageError(error)
+        on_error.pop_all()
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         try:
-            while piece := await reader.read(_PIECE):
-                yield piece
+            while chunk := await reader.read(_BUFFER_BYTES):
+                yield chunk
         except OSError:
             pass  # the run has ended
         finally:
             writer.close()
 
-    return StreamingResponse(pieces(), media_type=kind, headers={"cache-control": "no-store"})
+    return StreamingResponse(chunks(), media_type=media_type, headers={"cache-control": "no-store"})
 
 
 # -- presets ----------------------------------------------------------------------------------------------------
 
 
-_writing = threading.Lock()
+_presets_lock = threading.Lock()
 
 
-def _file() -> Path:
+def _path() -> Path:
     return data_dir() / "live-presets.json"
 
 
 def _presets() -> JsonObject:
     try:
-        value = parse_json(read_regular(_file()))
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises if it could not be written again
+        value = parse_json(read_regular(_path()))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises if the value cannot be written
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
         raise InputMissing(
-            "{path} cannot be read; move it away to begin without presets", code="presets_unreadable", path=_file()
+            "{path} cannot be read; move it away to start without presets", code="presets_unreadable", path=_path()
         ) from None
     return value if isinstance(value, dict) else {}
 
 
-def _keep(name: str, preset: JsonObject | None) -> None:
-    """Stores a preset under a name, or replaces it; None removes it.
+def _store_preset(name: str, preset: JsonObject | None) -> None:
+    """Stores a preset under a name, or replaces the stored one. None removes it.
 
     Raises:
-        UsageError: the name is unusable, or an address has a password or key, which is never stored.
+        UsageError: the name is invalid, or an address contains a password or key. Presets never store these.
     """
     if preset is not None and (not 1 <= len(name) <= 60 or not name.isprintable()):
         raise UsageError("a preset needs a name of 1 to 60 characters", code="preset_name")
-    kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset} if preset is not None else {}
-    for what in ("source", "output"):
-        address = kept.get(what)
+    data = {key: preset[key] for key in ("source", "output", "settings") if key in preset} if preset is not None else {}
+    for end in ("source", "output"):
+        address = data.get(end)
         if isinstance(address, str):
-            address = kept[what] = address.strip()  # as the start of a run does
+            address = data[end] = address.strip()  # as at the start of a run
         if (
             isinstance(address, str)
             and address
@@ -287,12 +287,12 @@ def _keep(name: str, preset: JsonObject | None) -> None:
             and (shown(address) != address or "?" in address.replace("?listen", ""))
         ):
             raise UsageError(
-                "the address of the {what} holds a key or password, which a preset does not keep; leave it out, and "
+                "the address of the {what} contains a key or password, which a preset cannot store; omit it, and "
                 "enter it when you start the run",
                 code="preset_secret",
-                what=what,
+                what=end,
             )
-    with _writing:
+    with _presets_lock:
         presets = {key: value for key, value in _presets().items() if key != name}
-        presets |= {} if preset is None else {name: kept}
-        write_kept(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")
+        presets |= {} if preset is None else {name: data}
+        write_kept(_path(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -25,18 +25,18 @@ from rtface_studio.folders import AllowedFolders, check_no_playlist
 _SWITCHES = ("enabled", "always")
 SETTINGS = having(Trait.LIVE_PAGE)
 """Options of a live run that the page sets."""
-_ANSWER_S, _QUIT_S = 2.0, 10.0
-TERMINATE_S = 20.0  # a busy machine takes long to finish a recording
+_RESPONSE_S, _QUIT_S = 2.0, 10.0
+TERMINATE_S = 20.0  # long, because a busy machine needs time to finish a recording
 
 
 @dataclass(frozen=True, slots=True)
 class LivePlan:
-    """Checked arguments of a live run.
+    """Valid arguments of a live run.
 
     Attributes:
-        source, output: addresses, secrets included; `str()` hides them.
+        source, output: addresses, including secrets. `str()` removes the secrets.
         options: options set by the page, by name.
-        words: further options, as words of the command line.
+        words: additional command-line arguments.
     """
 
     source: LiveAddress
@@ -45,14 +45,14 @@ class LivePlan:
     words: tuple[str, ...] = ()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """Returns the command line, and environment variables that hide addresses."""
-        words, given = list(self.words), dict[str, str]()
+        """Returns the command line, and environment variables with the addresses of streams."""
+        flags, variables = list(self.words), dict[str, str]()
         for name, value in self.options.items():
             flag = OPTIONS[name].flag
             if isinstance(value, bool):
-                words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+                flags.append(flag if value else f"--no-{flag.removeprefix('--')}")
                 continue
-            words += [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
+            flags += [f"{flag}={item}" for item in (value if isinstance(value, list) else [value])]
         ends = list[str]()
         for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
             ends.append(
@@ -61,10 +61,10 @@ class LivePlan:
                 else end.name
                 if end.kind == "file"
                 else f"{end.kind}:{end.name}"
-            )  # str() omits the kind of a device's path
+            )  # str() would omit the kind
             if end.kind == "stream":
-                given[variable] = end.name
-        return [sys.executable, "-P", "-m", "rtface", "run", TO_STDERR, *words, "--control=0", "--", *ends], given
+                variables[variable] = end.name
+        return [sys.executable, "-P", "-m", "rtface", "run", TO_STDERR, *flags, "--control=0", "--", *ends], variables
 
 
 def plan_live_run(folders: AllowedFolders, source: object, output: object, settings: object) -> LivePlan:
@@ -72,24 +72,26 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
 
     Args:
         folders: allowed folders for films and recordings.
-        source, output: addresses as on the command line; no ``env:NAME`` and no ``@FILE``.
+        source, output: addresses as on the command line, except ``env:NAME`` and ``@FILE``.
         settings: values of `SETTINGS`.
 
     Raises:
         UsageError: an address, a path or a setting cannot be used.
     """
-    plan = LivePlan(_end(folders, source, "source"), _end(folders, output, "output"), live_options(folders, settings))
+    plan = LivePlan(
+        _address(folders, source, "source"), _address(folders, output, "output"), live_options(folders, settings)
+    )
     check_addresses(plan.source, plan.output)
     if not is_live(plan.source, plan.output):
         raise UsageError(
-            "one of source and output has to be live: a camera, a stream or a virtual camera; open a film under Films",
+            "source or output must be live: a camera, a stream or a virtual camera; open films under Films",
             code="not_live",
         )
     return plan
 
 
 def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
-    """Converts the page's settings to options. Raises the errors of `plan_live_run`."""
+    """Converts the page's settings to options. Raises the same errors as `plan_live_run`."""
     if not isinstance(settings, dict):
         raise UsageError("{what} must be a JSON object", code="no_object", what="settings")
     options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
@@ -104,24 +106,24 @@ def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
         options["also"] = str(folders.path(options["also"]))
     if "person" in options:
         if not isinstance(options["person"], list):
-            raise UsageError("person must be a list of texts, as NAME=PHOTO", code="person_list")
-        # The run reads the photos, so they must lie in the folders, too.
-        given = Options.of({"person": options["person"]}).person
+            raise UsageError("person must be a list of texts such as NAME=PHOTO", code="person_list")
+        # The run reads the photos, so they must be in the allowed folders.
+        values = Options.of({"person": options["person"]}).person
         options["person"] = [
-            f"{one.partition('=')[0]}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else one
-            for one, photos in zip(given, person_photos(given).values(), strict=True)
+            f"{arg.partition('=')[0]}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else arg
+            for arg, photos in zip(values, person_photos(values).values(), strict=True)
         ]
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)
-        for stage in checked.stages:  # refuses stages that are not installed, lack a component or read other files
+        for stage in checked.stages:  # rejects stages that are not installed, lack a component or read other files
             for path in file_options(stage).values():
                 folders.path(path)
             check_needed(Spec.parse(stage))
     return options
 
 
-def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
+def _address(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
     if not isinstance(name, str) or not name.strip():
         raise UsageError("choose a {what} for the live run", code="choose_end", what=what)
     address = parse_address(name.strip())
@@ -131,7 +133,7 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
         return LiveAddress("file", str(path))
     if address.kind == "stream" and address.scheme not in (*LIVE_SCHEMES, "http", "https"):
         raise UsageError(
-            "{address}: a live run takes {schemes}, http and https",
+            "{address}: a live run supports {schemes}, http and https",
             code="live_scheme",
             address=address,
             schemes=", ".join(LIVE_SCHEMES),
@@ -142,7 +144,7 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
 
 
 class LiveRun:
-    """Controls one live run. Its process ends with `stop`, or with the studio.
+    """Controls one live run. Its process ends when `stop` is called or the studio ends.
 
     Attributes:
         plan: arguments of the run, with the current overlays.
@@ -155,15 +157,15 @@ class LiveRun:
         self._stopped = self._killed = False
         self._status: JsonObject | None = None  # the last status
         self._key = secrets.token_urlsafe(32)  # key that every client of the control server must send
-        command, given = plan.command()
-        # The run ends when the pipe to its stdin closes, which happens whenever the studio's process ends.
+        command, variables = plan.command()
+        # The run ends when the pipe to its stdin closes. This happens whenever the studio's process ends.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin", "RTFACE_CONTROL_KEY": self._key},
-            start_new_session=True,  # keeps Ctrl-C of the studio's terminal away
+            env={**os.environ, **variables, "RTFACE_STUDIO_PARENT": "stdin", "RTFACE_CONTROL_KEY": self._key},
+            start_new_session=True,  # so that Ctrl-C in the studio's terminal does not reach the run
         )
         self._reader = start_thread("live run", self._read)
 
@@ -173,7 +175,7 @@ class LiveRun:
         return self._process.poll() is None
 
     def ends(self, seconds: float) -> bool:
-        """Waits at most `seconds` for the process. Returns whether it ended."""
+        """Waits at most `seconds` for the process to end. Returns whether it has ended."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -187,11 +189,11 @@ class LiveRun:
 
     @property
     def port(self) -> int | None:
-        """Port of the run's control server; None if it is not running."""
+        """Port of the run's control server; None while there is none."""
         return self._port if self.alive else None
 
     def state(self) -> JsonObject:
-        """Returns the run for the page: "state" is starting, running, ended or failed; "status" is as in `/status`."""
+        """Returns the run for the page. "state" is starting, running, ended or failed; "status" is as in `/status`."""
         code = self._process.poll()
         state = {
             "source": str(self.plan.source),
@@ -206,52 +208,52 @@ class LiveRun:
         self._reader.join(1.0)
         if self._killed:
             killed = Message(
-                "the run did not end in time and was killed; its recording is in a hidden file next to its output "
-                "until the next run to that output",
+                "the run did not end in time and was killed; its recording is in a hidden file next to the output, "
+                "until the next run to this output",
                 code="run_killed",
             )
             return state | {"state": "failed", "error": killed.to_dict()}
         if code == 0 or self._stopped:
             return state | {"state": "ended"}
         died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
-        error = (code > 0 and self._error) or died  # a negative code means that a signal ended it
+        error = (code > 0 and self._error) or died  # a negative code means that a signal ended the run
         return state | {"state": "failed", "error": error.to_dict()}
 
     def set(self, name: object, value: object) -> JsonObject:
-        """Changes "enabled", "always" or a control; returns all their values.
+        """Changes "enabled", "always" or a control. Returns the values of all of them.
 
         Raises:
             UsageError: the name is unknown, the value is out of range, or there is no run.
         """
         if not (isinstance(value, bool) if name in _SWITCHES else name in having(Trait.CONTROL) and _is_share(value)):
             raise UsageError(
-                "a live run sets enabled and always to true or false, and {names} to a number from 0 to 1",
+                "enabled and always must be true or false, and {names} a number from 0 to 1",
                 code="live_set",
                 names=", ".join(having(Trait.CONTROL)),
             )
         return self._request("/set", {str(name): value})
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
-        """Replaces the overlays, and returns them. Raises UsageError if they cannot be used, RestartNeeded if they need
-        a restart of the run."""
+        """Replaces the overlays, and returns the new ones. Raises UsageError if they cannot be used, and RestartNeeded
+        if the run must be restarted for them."""
         options = live_options(folders, {"stages": stages})
-        now = self._request("/stages", {"stages": options.get("stages", [])})["stages"]
-        self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
-        return now
+        applied = self._request("/stages", {"stages": options.get("stages", [])})["stages"]
+        self.plan = replace(self.plan, options={**self.plan.options, "stages": applied})
+        return applied
 
     def recognise(self) -> list[JsonObject]:
-        """Recognises persons from now on, and returns those in view. The form is that of `/status`. Raises UsageError
-        if the run refuses."""
+        """Turns on recognition, and returns the persons in view. Their format is that of `/status`. Raises UsageError
+        if the run rejects the request."""
         return self._persons("/persons")
 
     def set_person(self, name: object, strength: object) -> list[JsonObject]:
-        """Changes a person's share of the strength; returns persons in view. Raises UsageError like `set`."""
+        """Changes a person's strength factor, and returns the persons in view. Raises UsageError like `set`."""
         if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
         return self._persons("/persons?" + urlencode({"name": name, "strength": float(strength)}))
 
     def face(self, name: str) -> bytes:
-        """Returns a JPEG of a person; raises InputMissing if not in view."""
+        """Returns a JPEG of a person. Raises InputMissing if the person is not in view."""
         response = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
         if response is None or response[0] != HTTPStatus.OK:
             raise InputMissing("{name} is not in view", code="not_in_view", name=name[:40])
@@ -261,16 +263,16 @@ class LiveRun:
         return self._request(path)["persons"] or []
 
     def stop(self) -> None:
-        """Ends the run as the key `q` does. Kills it if it does not end in time."""
+        """Ends the run as the key `q` does. Kills the process if it does not end in time."""
         self._stopped = True
         self._try_request("POST", "/quit")
-        for end, seconds in (
+        for action, seconds in (
             (lambda: None, _QUIT_S if self._port else 0.0),
             (self._process.terminate, TERMINATE_S),
             (self._process.kill, TERMINATE_S),
         ):
-            self._killed = end == self._process.kill
-            end()
+            self._killed = action == self._process.kill
+            action()
             if self.ends(seconds):
                 return
 
@@ -283,30 +285,30 @@ class LiveRun:
             self._port = urlsplit(event["values"]["address"]).port
 
     def _request(self, path: str, body: JsonObject | None = None) -> JsonObject:
-        """Sends a command to the control server; raises UsageError on failure."""
+        """Sends a command to the control server. Raises UsageError on failure."""
         if (response := self._try_request("POST", path, body)) is None:
             if self.alive and self._port is None:
                 raise UsageError(
-                    "the live run is still starting; change it once its picture appears", code="run_starting"
+                    "the live run is still starting; change it when its picture appears", code="run_starting"
                 )
-            raise UsageError("the live run does not answer; stop it and start it again", code="run_silent")
+            raise UsageError("the live run does not respond; stop it and start it again", code="run_silent")
         if "error" in response:
-            refusal = RestartNeeded if response.get("kind") == RestartNeeded.__name__ else UsageError
-            raise refusal(refused(response))
+            error_type = RestartNeeded if response.get("kind") == RestartNeeded.__name__ else UsageError
+            raise error_type(refused(response))
         return response
 
     def _try_request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject | None:
-        """Returns the JSON answer of the control server; None without one."""
+        """Returns the control server's JSON response; None if there is none."""
         try:
             return json.loads(response[1]) if (response := self._fetch(method, path, body)) else None
         except ValueError:
             return None
 
     def _fetch(self, method: str, path: str, body: JsonObject | None = None) -> tuple[int, bytes] | None:
-        """Returns status and body of the control server's answer, or None."""
+        """Returns status and body of the control server's response, or None."""
         if (port := self.port) is None:
             return None
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_RESPONSE_S)
         try:
             connection.request(
                 method,

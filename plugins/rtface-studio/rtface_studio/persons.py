@@ -1,4 +1,4 @@
-"""Routes for learnt persons: list, learning with guidance at the camera, and removal."""
+"""Routes that list, learn and remove persons. Learning from a camera reports guidance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     """Returns the routes below ``/api/persons``."""
     task = FilmTask(lambda state: studio.events.publish("persons", state, keep=True), asyncio.Semaphore(1))
 
-    def listed() -> JsonObject:
+    def list_persons() -> JsonObject:
         return {
             "persons": learned.names(),
             "unfinished": learned.unfinished_names(),
@@ -36,42 +36,42 @@ def routes(studio: Studio) -> list[BaseRoute]:
         }
 
     async def persons(request: Request) -> Response:
-        return JSONResponse(await in_thread(listed))
+        return JSONResponse(await in_thread(list_persons))
 
     async def learn(request: Request) -> Response:
-        words = await in_thread(learn_words, studio.folders, await json_body(request))
+        arguments = await in_thread(learn_words, studio.folders, await json_body(request))
         if task.state["state"] in ("waiting", "running"):
-            raise UsageError("a person is being learnt; wait until it ends, or cancel it", code="learning_on")
+            raise UsageError("a person is being learnt; wait until this is finished, or cancel it", code="learning_on")
 
         async def work(progress: Callable[[JsonObject], None]) -> Any:
-            nothing: list[Message] = []
+            not_improved: list[Message] = []
 
             def receive(event: Event) -> None:
                 if event.get("code") in ("learn_nothing", "learn_too_short"):
-                    nothing.append(Message.of(event))
+                    not_improved.append(Message.of(event))
                 elif event["event"] == "progress":
                     progress({"picture": None, "missing": [], **event})
 
             try:
-                return await json_of("learn", *words, receive=receive, tidy=True)
+                return await json_of("learn", *arguments, receive=receive, tidy=True)
             except RtfaceError:
-                if nothing:  # the person was learnt, but without improvement
-                    raise RtfaceError(nothing[0]) from None
+                if not_improved:  # the person was learnt, but without improvement
+                    raise RtfaceError(not_improved[0]) from None
                 raise
 
         task.start(work)
-        return JSONResponse(await in_thread(listed))
+        return JSONResponse(await in_thread(list_persons))
 
     async def stop(request: Request) -> Response:
         task.stop()
-        return JSONResponse(await in_thread(listed))
+        return JSONResponse(await in_thread(list_persons))
 
     async def remove(request: Request) -> Response:
         name = request.path_params["name"]
         if not is_person_name(name):
             raise UsageError("{name} is not a person", code="no_learnt", name=name[:40])
         await run_command("persons", "remove", "--", name)
-        return JSONResponse(await in_thread(listed))
+        return JSONResponse(await in_thread(list_persons))
 
     return [
         Route("/api/persons", persons),
@@ -90,9 +90,9 @@ def learn_words(folders: AllowedFolders, body: JsonObject) -> list[str]:
     """
     name, source = body.get("name"), body.get("source")
     if body.get("agreed") is not True:
-        raise UsageError("agree first that this face may be learnt", code="learn_agree")
+        raise UsageError("confirm first that this face may be learnt", code="learn_agree")
     if not isinstance(name, str) or not is_person_name(name.strip()):
-        raise UsageError("give the person a name of letters and digits that begins with a letter", code="learn_named")
+        raise UsageError("enter a name for the person: letters and digits, starting with a letter", code="learn_named")
     if not isinstance(source, str) or not source.strip():
         raise UsageError("choose a camera, a film or a folder of photos", code="learn_from")
     address = parse_address(source.strip())

@@ -1,4 +1,4 @@
-"""Stores the running studio's address in a file for its user only."""
+"""Stores the running studio's address in a file for this user only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def _files() -> tuple[Path, Path]:
 
 
 @contextmanager
-def found_at(address: str) -> Generator[None]:
-    """Publishes the address to `running_address` within the block. Does nothing if another studio runs."""
+def publish_address(address: str) -> Generator[None]:
+    """Makes `running_address` return the address within the block. Does nothing if another studio is running."""
     file, lock = _files()
     with ExitStack() as stack:
         try:
@@ -28,7 +28,7 @@ def found_at(address: str) -> Generator[None]:
                 write_atomically(file, f"{address}\n".encode(), private=True)
                 stack.callback(file.unlink, True)
         except OSError as error:
-            log.debug("a second start will not find this studio: %s", error)
+            log.debug("later starts cannot detect this studio: %s", error)
         yield
 
 
@@ -36,7 +36,7 @@ def running_address() -> str | None:
     """Returns the address of this user's running studio, or None."""
     file, lock = _files()
     try:
-        with lock.open("r+b") as held:
-            return None if try_lock(held) else file.read_text("utf-8").strip()
+        with lock.open("r+b") as lock_file:
+            return None if try_lock(lock_file) else file.read_text("utf-8").strip()
     except OSError:
         return None

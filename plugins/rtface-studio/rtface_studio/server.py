@@ -54,7 +54,7 @@ _AREAS = (
     "queue",
     "settings",
 )
-"""Modules of this package with a function ``routes(studio) -> list[BaseRoute]``; their paths begin with ``/api/``."""
+"""Modules of this package with a function ``routes(studio) -> list[BaseRoute]``. The paths start with ``/api/``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class RemoteAccess:
     """Password, certificate and names of a studio that other machines may reach.
 
     Attributes:
-        password: password of the log-in.
-        certificate, key: PEM files for TLS.
+        password: password for the log-in.
+        certificate, key: paths of the PEM files for TLS.
         names: allowed host names, lower case; IP addresses are always allowed.
     """
 
@@ -87,13 +87,13 @@ def build_app(
         studio: state that the routes share.
         token: secret of this start.
         hosts: allowed host names of the server.
-        secure: whether the studio is served by HTTPS.
-        login: password check, used instead of the token.
+        secure: whether the server uses HTTPS.
+        login: password check, used in place of the token.
     """
-    areas, start = _Areas(studio), secrets.token_hex(8)
+    areas, start_id = _Areas(studio), secrets.token_hex(8)
 
     async def about(request: Request) -> Response:
-        return JSONResponse({"version": __version__, "login": login is not None, "start": start})
+        return JSONResponse({"version": __version__, "login": login is not None, "start": start_id})
 
     async def index(request: Request) -> Response:
         response = await _page_file(request)
@@ -111,8 +111,8 @@ def build_app(
 
 
 class _Areas:
-    """Loads and serves the routes of all areas. A thread loads them while the browser gets the first page: their
-    libraries take most of the start time, and the page's files need none of them.
+    """Loads and serves the routes of all areas. A thread loads them while the browser fetches the first page, because
+    loading their libraries takes most of the start time.
 
     Args:
         studio: state that the routes share.
@@ -123,11 +123,11 @@ class _Areas:
         self._loaded: Future[ASGIApp] | None = None
 
     def load(self) -> Future[ASGIApp]:
-        """Starts loading, if not yet started."""
+        """Starts loading, unless this has been called before."""
         with self._lock:
             if self._loaded is None:
                 self._loaded = call_in_thread("studio areas", self._routes)
-                self._studio.closing.callback(wait, [self._loaded])  # closing then includes the areas' resources
+                self._studio.closing.callback(wait, [self._loaded])  # so that the areas' resources are closed, too
             return self._loaded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,36 +140,36 @@ class _Areas:
 
 
 async def _page_file(request: Request) -> Response:
-    """Serves a file of the page. Reads it on the server's loop, because waiting for a thread takes longer, especially
-    while the areas load. A browser revalidates the file each time."""
+    """Serves a file of the page. Reads the file on the server's event loop, because a thread would take longer,
+    especially while the areas are loading. A browser revalidates the file each time."""
     path = _page_files().get(request.path_params.get("path", "index.html"))
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     state = path.stat()
     tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
-    return _tagged(request, tag, lambda: Response(path.read_bytes(), media_type=_KINDS[path.suffix]))
+    return _cached_response(request, tag, lambda: Response(path.read_bytes(), media_type=_KINDS[path.suffix]))
 
 
 @functools.cache
 def _page_files() -> dict[str, Path]:
-    """Lists the files that a browser may get, by name."""
+    """Lists the files that a browser may fetch, by name."""
     return {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _KINDS}
 
 
 @functools.cache
 def _texts() -> tuple[bytes, str]:
-    """Returns the texts, and a tag that identifies their version."""
+    """Returns the texts as JSON, and a tag that identifies their version."""
     texts = bytes(JSONResponse(catalogue()).body)
     return texts, f'"{hashlib.sha256(texts).hexdigest()[:32]}"'
 
 
 async def _text(request: Request) -> Response:
     texts, tag = _texts()
-    return _tagged(request, tag, lambda: Response(texts, media_type="application/json"))
+    return _cached_response(request, tag, lambda: Response(texts, media_type="application/json"))
 
 
-def _tagged(request: Request, tag: str, make: Callable[[], Response]) -> Response:
-    """Returns a response that a browser caches and revalidates each time."""
+def _cached_response(request: Request, tag: str, make: Callable[[], Response]) -> Response:
+    """Returns a response that browsers cache, but revalidate each time."""
     cached = request.headers.get("if-none-match") == tag
     response = Response(status_code=HTTPStatus.NOT_MODIFIED) if cached else make()
     response.headers.update({"cache-control": "no-cache", "etag": tag})
@@ -191,7 +191,7 @@ def _check_certificate(remote: RemoteAccess) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
-            "--tls {certificate},{key}: cannot be used ({why}); give a certificate and its key, both as PEM",
+            "--tls {certificate},{key}: cannot be used ({why}); pass a certificate and its key, both as PEM files",
             code="tls_unusable",
             certificate=remote.certificate,
             key=remote.key,
@@ -203,15 +203,15 @@ class StudioServer:
     """Serves the studio on a socket.
 
     Args:
-        studio: state that the routes share; closed with the server.
+        studio: state that the routes share. Its resources are closed with the server.
         host: address to listen on.
         port: port to listen on; 0 chooses an unused port.
-        remote: remote access; required for a `host` beyond loopback.
+        remote: remote access. Required unless `host` is a loopback address.
         token: secret in the address; "" creates a new token.
 
     Raises:
-        UsageError: the port is taken, the certificate or key cannot be used, or `remote` is missing for a host beyond
-            loopback.
+        UsageError: the port is in use, the certificate or key cannot be used, or `remote` is missing for a host that is
+            not a loopback address.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class StudioServer:
     ) -> None:
         if remote is None and not is_loopback(host):
             raise UsageError(
-                "--host {host}: other machines may reach the studio only by TLS and with a password; add --tls "
+                "--host {host}: access from other machines requires TLS and a password; add --tls "
                 "CERT.pem,KEY.pem and --password-file FILE",
                 code="host_open",
                 host=host,
@@ -248,8 +248,8 @@ class StudioServer:
 
     @property
     def address(self) -> str:
-        """URL of the page, with the token unless there is a password. The host is the machine's name if the server
-        listens on all addresses."""
+        """URL of the page. Contains the token, unless there is a password, and the machine's name if the server listens
+        on all addresses."""
         name = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         host = f"[{name}]" if ":" in name else name
         return (
@@ -264,4 +264,4 @@ class StudioServer:
         try:
             await self._server.serve_on(self._socket, stop)
         finally:
-            await in_thread(self._studio.closing.close)  # releases handlers that wait on threads
+            await in_thread(self._studio.closing.close)  # ends handlers that wait for threads

@@ -1,4 +1,4 @@
-"""Routes for settings: list options with default, value and source; change the settings file."""
+"""Routes that list all options, and change the settings file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.context import Studio
 from rtface_studio.folders import write_kept
 
-_writing = threading.Lock()
+_file_lock = threading.Lock()
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -36,8 +36,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         name, value = request.path_params["name"], (await json_body(request)).get("value")
         if studio.remote and value is not None and name.replace("-", "_") in having(Trait.READS):
             raise UsageError(
-                "{name} names files, and other machines may reach this studio; write it into the settings "
-                "file of this machine",
+                "{name} contains file paths and cannot be changed here, because other machines can reach this studio; "
+                "edit the settings file of this machine",
                 code="setting_files",
                 name=name,
             )
@@ -52,7 +52,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 def all_settings() -> JsonObject:
     """Lists all options, and the path of the settings file. Rows have "name", "group", "flag", "help", "metavar",
-    "values", "default", "value", "source", "locked" and "changeable"; secrets are removed."""
+    "values", "default", "value", "source", "locked" and "changeable". Secrets are removed."""
     loaded = load({})
     groups = {
         name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__
@@ -66,8 +66,8 @@ def all_settings() -> JsonObject:
             "help": option.help,
             "metavar": option.metavar or option.check.metavar,
             "values": list(option.check.words),
-            "default": _shown(option.default, option.unset),
-            "value": _shown(getattr(loaded.options, name), option.unset),
+            "default": _format_value(option.default, option.unset),
+            "value": _format_value(getattr(loaded.options, name), option.unset),
             "source": loaded.sources[name],
             "locked": str(site_path()) if name in fixed else None,
             "changeable": Trait.ONCE not in option.traits,
@@ -83,23 +83,23 @@ def all_settings() -> JsonObject:
 
 
 def settings_file() -> Path | None:
-    """Returns the user's settings file. None if the system has no folder for it."""
+    """Returns the path of the user's settings file. Returns None if the system has no folder for it."""
     folder = config_dir()
     return folder / "rtface.toml" if folder else None
 
 
 def change_setting(name: str, value: object) -> None:
-    """Writes a value into the settings file; None removes it. All other lines stay.
+    """Writes a value into the settings file. None removes it. Keeps all other lines.
 
     Raises:
-        UsageError: the option is unknown; the value cannot be used, alone or with the other values; a secret would be
-            lost; or the file cannot be changed line by line.
+        UsageError: the option is unknown; the value is invalid or conflicts with other values; the current value is a
+            secret and would be overwritten; or the file cannot be changed line by line.
         OutputError: the file cannot be written.
     """
     key, path = check_key(name, name), settings_file()
     if path is None or Trait.ONCE in OPTIONS[key].traits:
         raise UsageError(
-            "{name} is not kept in a settings file; give it to the run, as {flag}",
+            "{name} cannot be stored in the settings file; pass {flag} on the command line",
             code="not_kept",
             name=name,
             flag=OPTIONS[key].flag,
@@ -107,36 +107,36 @@ def change_setting(name: str, value: object) -> None:
     if key in locked():
         raise locked_error(key)
     if value is not None and not isinstance(value, (str, bool, int, float)):
-        raise UsageError("{name}: give the value as text, as the command line takes it", code="as_text", name=name)
+        raise UsageError("{name}: the value must be text or a number", code="as_text", name=name)
     if key == "stages" and value is not None:
         for stage in Options.of({key: value}).stages:
-            file_options(stage)  # refuses a class of a module: every later run would import it
+            file_options(stage)  # rejects MODULE:CLASS, because every later run would import it
     line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
-    with _writing:
-        before = dict(read_file(path)) if path.is_file() else {}
-        usable = _usable(before)
+    with _file_lock:
+        others = dict(read_file(path)) if path.is_file() else {}
+        was_valid = _is_valid(others)
         text = path.read_text("utf-8") if path.is_file() else ""
-        if isinstance(old := before.pop(key, None), str) and shown(old) != old:
+        if isinstance(old := others.pop(key, None), str) and shown(old) != old:
             raise UsageError(
-                "{name} holds a password or key, which the page does not show; change it in {path}",
+                "{name} contains a password or key, which the page does not show; change it in {path}",
                 code="setting_secret",
                 name=name,
                 path=path,
             )
-        changed = _with_line(text, key, line)
-        if not _reads_as(changed, path, key, value is not None, before):
+        changed = _replace_line(text, key, line)
+        if not _contains_exactly(changed, path, key, value is not None, others):
             raise UsageError(
-                "{path} is written in a way that cannot be changed here; open it and write: {line}",
+                "{path} has a format that cannot be changed here; edit it so that it contains: {line}",
                 code="by_hand",
                 path=path,
                 line=line or Message("no line with {key}", code="no_line", key=key),
             )
-        if usable:  # checks all values together: the page could not revert a change that breaks the file
+        if was_valid:  # a valid file must stay valid, because the page could not repair it
             Options.of(file_values(changed, path))
-        write_kept(path.resolve(), changed.encode(), private=False)  # the path may be a link into another folder
+        write_kept(path.resolve(), changed.encode(), private=False)  # resolved, because the path may be a link
 
 
-def _usable(values: Mapping[str, object]) -> bool:
+def _is_valid(values: Mapping[str, object]) -> bool:
     try:
         Options.of(values)
     except UsageError:
@@ -144,13 +144,13 @@ def _usable(values: Mapping[str, object]) -> bool:
     return True
 
 
-def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
-    """Tests whether a settings file has exactly `others` and, if `there`, `key`."""
+def _contains_exactly(text: str, path: Path, key: str, key_present: bool, others: Mapping[str, object]) -> bool:
+    """Tests whether a settings file contains exactly `others` and, if `key_present`, `key`."""
     try:
         values = file_values(text, path)
     except UsageError:
         return False
-    return (values.pop(key, None) is not None) == there and values == others
+    return (values.pop(key, None) is not None) == key_present and values == others
 
 
 def toml_value(value: object, text: str) -> str:
@@ -164,20 +164,20 @@ def toml_value(value: object, text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _with_line(text: str, key: str, line: str | None) -> str:
+def _replace_line(text: str, key: str, line: str | None) -> str:
     """Replaces the line of a key, appends it, or removes it."""
     lines = text.splitlines()
     pattern = re.compile(rf"\s*[\"']?{re.escape(key).replace('_', '[-_]')}[\"']?\s*=")
-    at = next((n for n, old in enumerate(lines) if pattern.match(old)), None)
-    if at is not None:
-        lines[at : at + 1] = [line] if line is not None else []
+    index = next((n for n, old in enumerate(lines) if pattern.match(old)), None)
+    if index is not None:
+        lines[index : index + 1] = [line] if line is not None else []
     elif line is not None:
         lines.append(line)
     return "\n".join(lines) + ("\n" if lines else "")
 
 
-def _shown(value: object, unset: str) -> str:
-    """Formats a value as a person writes it."""
+def _format_value(value: object, unset: str) -> str:
+    """Formats a value as a user would type it."""
     if value is None:
         return unset
     if isinstance(value, tuple):

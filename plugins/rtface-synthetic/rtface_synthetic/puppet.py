@@ -25,51 +25,51 @@ class Skin:
     mesh: Float
 
 
-def draw(onto: Float, size: int, parts: tuple[tuple[Skin, Triangles], ...]) -> tuple[Bytes, Bytes]:
-    """Draws skins on a mesh; nearer triangles hide farther ones.
+def draw(target: Float, size: int, parts: tuple[tuple[Skin, Triangles], ...]) -> tuple[Bytes, Bytes]:
+    """Draws skins on a mesh. Nearer triangles hide farther ones.
 
     Args:
-        onto: mesh in pixels of the result, (478, 3); z points away from the camera.
+        target: mesh in pixels of the result, (478, 3); z points away from the camera.
         size: side S of the result.
-        parts: skins with the triangles that they cover.
+        parts: each skin, with the triangles that it covers.
 
     Returns:
-        uint8 S×S×3, and the drawn area: uint8 S×S, 0 or 255.
+        Image, uint8 S×S×3, and mask of the drawn area, uint8 S×S, 0 or 255.
     """
     triangles = np.concatenate([t for _, t in parts])
-    coefficients = np.concatenate([_maps(onto, skin.mesh, t) for skin, t in parts])
-    owner = _rasterise(onto, triangles, size)
-    drawn = owner >= 0
+    coefficients = np.concatenate([_affine_maps(target, skin.mesh, t) for skin, t in parts])
+    visible = _rasterise(target, triangles, size)
+    drawn = visible >= 0
     y, x = np.nonzero(drawn)
-    of = owner[drawn]
-    a = coefficients[of]
-    where_x, where_y = (a[:, k] * x + a[:, k + 1] * y + a[:, k + 2] for k in (0, 3))
+    visible_at = visible[drawn]
+    a = coefficients[visible_at]
+    source_x, source_y = (a[:, k] * x + a[:, k + 1] * y + a[:, k + 2] for k in (0, 3))
     out = np.zeros((size, size, 3), np.uint8)
-    first = 0
-    for skin, covered in parts:
-        here = (of >= first) & (of < first + len(covered))
-        first += len(covered)
+    first_triangle = 0
+    for skin, skin_triangles in parts:
+        from_skin = (visible_at >= first_triangle) & (visible_at < first_triangle + len(skin_triangles))
+        first_triangle += len(skin_triangles)
         map_x, map_y = np.full((size, size), -1, np.float32), np.full((size, size), -1, np.float32)
-        map_x[y[here], x[here]], map_y[y[here], x[here]] = where_x[here], where_y[here]
-        if here.any():
+        map_x[y[from_skin], x[from_skin]], map_y[y[from_skin], x[from_skin]] = source_x[from_skin], source_y[from_skin]
+        if from_skin.any():
             warped: Any = cv2.remap(skin.pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            out[y[here], x[here]] = warped[y[here], x[here]]
+            out[y[from_skin], x[from_skin]] = warped[y[from_skin], x[from_skin]]
     return out, drawn.view(np.uint8) * np.uint8(255)
 
 
-def _rasterise(onto: Float, triangles: Triangles, size: int) -> Any:
-    """Returns the visible triangle of each pixel, int32 S×S; -1 for none."""
-    owner = np.full((size, size), -1, np.int32)
-    corners = np.rint(onto[triangles][:, :, :2] * 16.0).astype(np.int32)
-    for k in np.argsort(-onto[triangles][:, :, 2].mean(1)):  # the farthest first
-        cv2.fillConvexPoly(owner, corners[k], int(k), shift=4)
-    return owner
+def _rasterise(target: Float, triangles: Triangles, size: int) -> Any:
+    """Returns the index of the visible triangle at each pixel. The index (int32 S×S) is -1 where there is none."""
+    visible = np.full((size, size), -1, np.int32)
+    corners = np.rint(target[triangles][:, :, :2] * 16.0).astype(np.int32)
+    for k in np.argsort(-target[triangles][:, :, 2].mean(1)):  # the farthest first
+        cv2.fillConvexPoly(visible, corners[k], int(k), shift=4)
+    return visible
 
 
-def _maps(onto: Float, mesh: Float, triangles: Triangles) -> Float32:
+def _affine_maps(target: Float, mesh: Float, triangles: Triangles) -> Float32:
     """Returns each triangle's affine map from result to skin pixels, (T, 6)."""
-    to = np.concatenate([onto[triangles][:, :, :2], np.ones((len(triangles), 3, 1))], 2)
-    # A triangle seen edge-on has no map and covers no pixel, but its matrix must be solvable.
-    flat = np.abs(np.linalg.det(to)) < 1e-6
-    to[flat] = np.array([[0.0, 0, 1], [1, 0, 1], [0, 1, 1]])
-    return np.linalg.solve(to, mesh[triangles][:, :, :2]).transpose(0, 2, 1).reshape(-1, 6).astype(np.float32)
+    corners = np.concatenate([target[triangles][:, :, :2], np.ones((len(triangles), 3, 1))], 2)
+    # A triangle that is seen edge-on has no map. It covers no pixel, so any solvable matrix will do.
+    edge_on = np.abs(np.linalg.det(corners)) < 1e-6
+    corners[edge_on] = np.array([[0.0, 0, 1], [1, 0, 1], [0, 1, 1]])
+    return np.linalg.solve(corners, mesh[triangles][:, :, :2]).transpose(0, 2, 1).reshape(-1, 6).astype(np.float32)

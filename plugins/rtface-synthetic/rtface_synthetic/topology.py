@@ -1,7 +1,7 @@
 """Triangulates the face mesh, without the mouth's opening.
 
-MediaPipe's 478 points come without triangles. This module computes them (Delaunay 1934) on a face whose mouth was
-pulled open, so that no triangle joins upper and lower lip.
+MediaPipe's 478 points come without triangles. This module computes triangles (Delaunay 1934) on a face whose mouth has
+been pulled open, so that no triangle joins upper and lower lip.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def triangulate(mesh: Float) -> Triangles:
     points = np.array(mesh[:, :2], np.float64)
     low, high = points.min(0), points.max(0)
     points = (points - low) / (high - low)
-    line = points[list(UPPER), 1].mean()
-    lower = points[:, 1] > line
+    mouth_line = points[list(UPPER), 1].mean()
+    lower = points[:, 1] > mouth_line
     lower[list(UPPER)] = False
     lower[list(LOWER[1:-1])] = True
     points[lower, 1] += _PULL
     points[[78, 308], 1] += _PULL / 2
-    # cv2 returns points in any order, so they are matched by position. Noise keeps equal points apart.
+    # cv2 returns coordinates in place of indices, so points are matched by position. Noise keeps equal points apart.
     points += np.random.default_rng(0).normal(0, 1e-4, points.shape)
     scaled = (points * 800.0 + 100.0).astype(np.float32)
     search: Any = cv2.Subdiv2D((0, 0, 1200, 1300))
@@ -52,15 +52,15 @@ def triangulate(mesh: Float) -> Triangles:
     indices = distance.argmin(2)
     indices = indices[np.take_along_axis(distance, indices[..., None], 2).max((1, 2)) < 0.5]
     inner, oval = set(INNER_LIPS), set(FACE_OVAL)
-    kept = [t for t in indices.tolist() if not set(t) <= inner and not set(t) <= oval]
-    return np.array(kept, np.int32)
+    triangles = [t for t in indices.tolist() if not set(t) <= inner and not set(t) <= oval]
+    return np.array(triangles, np.int32)
 
 
 @cache
 def mouth() -> Triangles:
     """Returns the triangles of the mouth's opening, (18, 3)."""
-    out: list[tuple[int, int, int]] = []
+    triangles: list[tuple[int, int, int]] = []
     for k in range(len(UPPER) - 1):
         a, b, c, d = UPPER[k], UPPER[k + 1], LOWER[k], LOWER[k + 1]
-        out += [(a, b, c)] if a != c and b == d else [(b, d, c)] if a == c else [(a, b, c), (b, d, c)]
-    return np.array(out, np.int32)
+        triangles += [(a, b, c)] if a != c and b == d else [(b, d, c)] if a == c else [(a, b, c), (b, d, c)]
+    return np.array(triangles, np.int32)

@@ -1,4 +1,4 @@
-"""`rtface.Queue`: a persistent queue of films and stills, with the verbs of ``rtface queue``."""
+"""`rtface.Queue`: a persistent queue of films and stills, with the operations of ``rtface queue``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def queue_path() -> Path:
-    """Returns the path of the user's queue. It is ``queue.sqlite`` in the data folder (``RTFACE_DATA``). Raises
+    """Returns the path of the user's queue: ``queue.sqlite`` in the data folder (``RTFACE_DATA``). Raises
     UsageError if there is no home folder."""
     return data_dir() / "queue.sqlite"
 
@@ -38,7 +38,7 @@ class Queue:
 
     Raises:
         OutputError: the database is damaged or cannot be read or written.
-        UsageError: a newer version of rtface made it.
+        UsageError: another version of rtface created the database.
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
@@ -49,7 +49,7 @@ class Queue:
 
         Args:
             input: a film, a still, a folder of stills, or an address. ``@FILE`` names a file with the address; it is
-                read when the item starts, so that the database never holds the address.
+                read when the item starts, so that the database never contains the address.
             output: file or folder, as for `rtface.run`.
             options: options of `rtface.run`.
 
@@ -69,11 +69,11 @@ class Queue:
         *,
         job: dict[str, Any] | None = None,
     ) -> Item:
-        """Adds an item with options that are converted already.
+        """Adds an item with options that are already converted.
 
         Args:
             input, output: see `add`.
-            options: values of all options. Only values that have an effect and are no defaults are kept.
+            options: values of all options. Only values that have an effect and differ from the default are stored.
             given: names of the options that the user gave for this run.
             job: flags of jobs, like `Task.flags`; already checked.
         """
@@ -96,16 +96,16 @@ class Queue:
         scope = scope_of(source, output, options)
         check_scope(given, options, scope)
         # The same checks as for a run; nothing is started.
-        kept = Options.of(
+        stored_options = Options.of(
             {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
         )
         if isinstance(source, Path):
             check_there(source)
             refuse_pipe(source)
-            plan, _ = plan_file(source, output, kept)
-        else:  # an address is not opened until its item begins
-            plan = plan_run(source, output, kept)
-        return self.item(self.store.add(plan.to_dict() | {"input": _stored(input, source)}, job))
+            plan, _ = plan_file(source, output, stored_options)
+        else:  # an address is not opened before its item starts
+            plan = plan_run(source, output, stored_options)
+        return self.item(self.store.add(plan.to_dict() | {"input": _stored_input(input, source)}, job))
 
     def items(self, *states: State) -> list[Item]:
         """Returns all items, or those in some states. Running items come first, then waiting ones in order, then ended
@@ -122,7 +122,7 @@ class Queue:
         )
 
     def select(self, names: Iterable[str], states: Iterable[State]) -> list[int]:
-        """Returns the numbers of the items that a command line names.
+        """Returns the numbers of the items that a command line selects.
 
         Args:
             names: numbers, states ("failed"), or "all".
@@ -133,13 +133,13 @@ class Queue:
         """
         names = list(names)
         items = [] if all(name.isdecimal() for name in names) else self.store.items()
-        chosen, possible = dict[int, None](), set(states)
+        selected, allowed = dict[int, None](), set(states)
         for name in names:
             if name.isdecimal():
-                chosen[int(name)] = None
+                selected[int(name)] = None
             elif name == "all" or name in STATES:
-                chosen |= {
-                    item.id: None for item in items if item.state in (possible if name == "all" else possible & {name})
+                selected |= {
+                    item.id: None for item in items if item.state in (allowed if name == "all" else allowed & {name})
                 }
             else:
                 raise UsageError(
@@ -149,11 +149,11 @@ class Queue:
                     states=", ".join(STATES),
                     hint=hint(name, [*STATES, "all"]),
                 )
-        return list(chosen)
+        return list(selected)
 
     def pause(self, *ids: int) -> None:
         """Pauses items until `resume`. Their runner halts them between two frames; an item with its own workers is
-        stopped cleanly. Like the other verbs, this changes all of the items or, with a UsageError, none."""
+        stopped cleanly. Like the other operations, this changes all given items, or none if it raises an error."""
         self.store.change(ids, "pause")
 
     def resume(self, *ids: int) -> None:
@@ -169,7 +169,7 @@ class Queue:
         self.store.change(ids, "retry")
 
     def remove(self, *ids: int) -> None:
-        """Removes items that do not run. Their outputs stay."""
+        """Removes items that do not run. Their outputs are kept."""
         self.store.change(ids, "remove")
 
     def move(self, id: int, place: int | Literal["first", "last"]) -> None:
@@ -194,22 +194,22 @@ class Queue:
 
         Args:
             at_once: number of concurrent items; "auto" chooses it by cores and memory.
-            watch: wait for more items instead of returning.
+            watch: whether to wait for more items instead of returning.
             cancel: when set, stops running items cleanly; they wait again.
             progress: called about once a second with all running items, and with those that ended since the last call.
 
         Returns:
-            Counts of the results. A failed item raises nothing; `items("failed")` has the reasons.
+            Counts of the results. A failed item raises nothing; `items("failed")` contains the reasons.
         """
         from rtface.jobs.queue.runner import Runner
 
         return Runner(self.store, at_once=at_once, watch=watch, stop=cancel, progress=progress).run()
 
 
-def _stored(named: str, source: Path | Address) -> str:
-    """Returns an input as the database names it. Paths are absolute; the address of ``@FILE`` stays in that file."""
+def _stored_input(text: str, source: Path | Address) -> str:
+    """Returns an input as the database stores it. Paths are absolute; the address of ``@FILE`` stays in that file."""
     if isinstance(source, Path):
         return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
-    if named.startswith("@"):
-        return "@" + os.path.abspath(Path(named[1:]).expanduser())  # noqa: PTH100
+    if text.startswith("@"):
+        return "@" + os.path.abspath(Path(text[1:]).expanduser())  # noqa: PTH100
     return source.url

@@ -38,21 +38,21 @@ CREATE INDEX item_state ON item (state, position);
 
 
 class QueueDatabase:
-    """Opens the queue's database, for each call anew. Several threads and processes may use it.
+    """Opens the queue's database anew for each call. Several threads and processes may use it.
 
     Args:
         path: file of the database; a missing file or folder is created.
 
     Raises:
         OutputError: the database is damaged, or cannot be read or written; nothing was changed.
-        UsageError: another version of rtface made the database.
+        UsageError: another version of rtface created the database.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with self.errors():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # An existing file is not opened: closing it would release this process's locks on it.
+            # An existing file is not opened, because closing it would release this process's locks on it.
             with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self.connection() as database:
@@ -60,7 +60,7 @@ class QueueDatabase:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Creates the tables of a new database, or checks an existing one."""
-        with contextlib.suppress(sqlite3.OperationalError):  # raised if another process switches now
+        with contextlib.suppress(sqlite3.OperationalError):  # raised while another process switches the mode
             database.execute("PRAGMA journal_mode = WAL")
         with _committed(database):
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -72,7 +72,7 @@ class QueueDatabase:
             elif version != VERSION:
                 raise UsageError(
                     "{path}: was created by another version of rtface or another program (format {found}; this rtface "
-                    "reads {wanted}); use that one, or move the file away to begin a new queue",
+                    "reads {wanted}); use that program, or move the file away to begin a new queue",
                     code="queue_version",
                     path=self.path,
                     found=version,
@@ -100,7 +100,7 @@ class QueueDatabase:
 
     @contextmanager
     def errors(self) -> Generator[None]:
-        """Turns errors of SQLite and the file system into one-line messages."""
+        """Converts errors of SQLite and the file system to one-line messages."""
         try:
             yield
         except RtfaceError:
@@ -138,14 +138,14 @@ def values_of(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def state_of(row: sqlite3.Row, alive: bool) -> State:
-    """Returns the state of an item; `alive` says whether a runner exists."""
+    """Returns the state of an item; `alive` tells whether a runner exists."""
     return "interrupted" if row["state"] == "running" and not alive else row["state"]
 
 
 def item_of(row: sqlite3.Row, alive: bool) -> Item:
-    """Returns an item as users see it. `alive` says whether a runner exists."""
+    """Returns an item as users see it. `alive` tells whether a runner exists."""
     state, values = state_of(row, alive), values_of(row)
-    if state == "running" and row["wish"] == "pause":  # in place: its runner has not returned it
+    if state == "running" and row["wish"] == "pause":  # halted, but not returned by its runner
         state = "paused"
         values |= {"fps": None, "left_s": None}
     plan = values["plan"]

@@ -19,18 +19,18 @@ class Item:
     """Describes an item of the queue, as it was when read.
 
     Attributes:
-        id: number, which no other item ever gets.
+        id: number, which is never used again.
         input: path or address, without user, password and query.
         output: path.
         options: values (JSON) of the options that differ from their defaults, by name.
         flags: flags for jobs (``--workers``, ``--restart``, ``--farm``), by name.
         state: "interrupted" if the item's runner died (crash, SIGKILL, power cut); the next runner continues it.
         message: reason of a failure, or a summary.
-        share: part done, 0…1; None before the first frame, and for stills.
+        share: finished share, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
         fps: recent frames per second.
-        left_s: seconds left; None when unknown.
-        attempts: how often a runner began the item.
+        left_s: estimated remaining seconds; None if unknown.
+        attempts: number of times that a runner has started the item.
         added_at, started_at, ended_at: seconds since 1970; None before the event.
     """
 
@@ -62,7 +62,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Holds the arguments with which a child process runs an item.
+    """Contains the arguments with which a child process runs an item.
 
     Attributes:
         id: number of the item.
@@ -77,7 +77,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ItemProgress:
-    """Holds the progress of a running item; see `Item` for its fields."""
+    """Contains the progress of a running item; see `Item` for its fields."""
 
     share: float | None
     frames: int
@@ -86,7 +86,7 @@ class ItemProgress:
 
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
-"""Messages by which the runner asks for a clean end, a halt between two frames, and to continue."""
+"""Messages with which the runner requests a clean end, a halt between two frames, and the continuation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Start:
 
     Attributes:
         task: the item's task.
-        log: file for warnings and output of libraries; the process holds its lock.
+        log: file for warnings and output of libraries; the process locks it.
         threads: CPU threads, unless the item's options set them; None for all cores.
     """
 

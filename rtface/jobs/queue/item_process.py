@@ -43,7 +43,7 @@ def run_item(parent: ParentProcess, start: Start) -> None:
     go.set()
     start_thread("queue-stop", _listen, parent, stop, go)
     with file_lock(start.log, lambda: None, _PATIENCE_S):
-        _log_into(start.log)
+        _redirect_output(start.log)
         reporter = _Reporter(parent.send, go)
         ended = _enhance(start, stop, reporter)
         reporter.send_last()
@@ -52,19 +52,19 @@ def run_item(parent: ParentProcess, start: Start) -> None:
 
 def _listen(parent: ParentProcess, stop: threading.Event, go: threading.Event) -> None:
     while not (parent.gone or stop.is_set()):
-        order = parent.receive()
-        if order == STOP:
+        request = parent.receive()
+        if request == STOP:
             stop.set()
-        elif order == PAUSE:
+        elif request == PAUSE:
             go.clear()
-        elif order == RESUME:
+        elif request == RESUME:
             go.set()
     stop.set()
     go.set()
 
 
-def _log_into(path: Path) -> None:
-    """Sends standard error and rtface's log to the item's log file."""
+def _redirect_output(path: Path) -> None:
+    """Redirects standard output, standard error and rtface's log to the log file."""
     with suppress(OSError):
         path.chmod(0o600)
         number = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -89,25 +89,25 @@ class _Reporter:
 
     def __init__(self, send: Callable[[ItemProgress], None], go: threading.Event) -> None:
         self._send, self._go = send, go
-        self._began = time.monotonic()
-        self._sent = -_INTERVAL_S
+        self._started = time.monotonic()
+        self._sent_at = -_INTERVAL_S
         self._last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         self._last = progress
-        self._began = time.monotonic() if progress.frames <= 1 else self._began  # loading engines does not count
-        if time.monotonic() - self._sent >= _INTERVAL_S:
+        self._started = time.monotonic() if progress.frames <= 1 else self._started  # loading engines does not count
+        if time.monotonic() - self._sent_at >= _INTERVAL_S:
             self.send_last()
         if not self._go.is_set():
             halted = time.monotonic()
             self._go.wait()
-            self._began += time.monotonic() - halted
+            self._started += time.monotonic() - halted
 
     def send_last(self) -> None:
-        """Sends the newest progress, if it was not sent yet."""
-        last, self._last, self._sent = self._last, None, time.monotonic()
+        """Sends the newest progress, unless it was already sent."""
+        last, self._last, self._sent_at = self._last, None, time.monotonic()
         if last is not None:
-            self._send(ItemProgress(share(last), last.frames, last.fps, eta(last, self._sent - self._began)))
+            self._send(ItemProgress(share(last), last.frames, last.fps, eta(last, self._sent_at - self._started)))
 
 
 def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress], None]) -> Ended:
@@ -127,7 +127,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     except Interrupted as error:
         if error.partial is None:
             return Ended("interrupted", error.message.one_line())
-        shutil.rmtree(error.partial, ignore_errors=True)  # no later attempt continues from this file
+        shutil.rmtree(error.partial, ignore_errors=True)  # later attempts do not continue from it
         with suppress(OSError):
             Path(error.partial).unlink()
         return Ended("interrupted", Message())

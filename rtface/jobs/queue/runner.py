@@ -1,4 +1,4 @@
-"""Runs each waiting item in a process, and records its result."""
+"""Runs each waiting item in its own process, and records the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtface.jobs.queue.store import Store
 from rtface.util.machine import cores, how_many
 
 TARGET = "rtface.jobs.queue.item_process:run_item"
-"""Runs an item in its process, as ``rtface run`` does."""
+"""Function that runs an item in its process, like ``rtface run``."""
 _POLL_S = 0.25
 _RECORD_S = 1.0  # seconds between two records of progress
 # Approximate memory of a running film.
@@ -30,7 +30,7 @@ class RunCounts:
     """Counts the results of a runner.
 
     Attributes:
-        done, failed, cancelled: numbers of items that ended in this way.
+        done, failed, cancelled: numbers of items with this result.
         waiting: number of items that still wait.
         paused: number of items that are paused.
     """
@@ -50,15 +50,15 @@ class RunCounts:
 
 @dataclass(slots=True)
 class _Running:
-    """Holds the state of a running item."""
+    """Contains the state of a running item."""
 
     task: Task
     child: ChildProcess
     progress: ItemProgress | None = None
-    recorded: float = -_RECORD_S
+    recorded_at: float = -_RECORD_S
     ended: Ended | None = None
     paused: bool = False
-    stop_sent: float | None = None
+    stop_sent_at: float | None = None
 
 
 class Runner:
@@ -89,10 +89,10 @@ class Runner:
         self._target = target
         self._running: dict[int, _Running] = {}
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
-        self._ended = Counter[State]()
+        self._results = Counter[State]()
         self._just_ended: set[int] = set()
-        self._waits = False  # while another process needs the computer, such as a live run with a viewer
-        self._shown = -_RECORD_S
+        self._waits = False  # whether another process needs the computer, such as a live run with a viewer
+        self._shown_at = -_RECORD_S
 
     def run(self) -> RunCounts:
         """Runs items until none waits or `stop` is set; see `rtface.Queue.run`."""
@@ -103,10 +103,10 @@ class Runner:
                 finally:
                     for running in self._running.values():
                         running.child.kill(0)
-            # A process that just added an item may have seen this runner, and so started none itself.
+            # A process that has just added an item may have seen this runner, and therefore not started one.
             states = [item.state for item in self._store.items()]
             if self._stop.is_set() or "waiting" not in states or self._store.held("runner"):
-                ended, waiting, paused = self._ended, states.count("waiting"), states.count("paused")
+                ended, waiting, paused = self._results, states.count("waiting"), states.count("paused")
                 return RunCounts(ended["done"], ended["failed"], ended["cancelled"], waiting, paused)
 
     def _run(self) -> None:
@@ -144,7 +144,7 @@ class Runner:
         )
 
     def _receive(self) -> None:
-        """Receives messages of the items' processes. Waits shortly for the first one while any item runs."""
+        """Receives messages of the items' processes. Waits briefly for the first one while any item runs."""
         timeout = _POLL_S if self._running else 0.0
         while True:
             try:
@@ -165,41 +165,41 @@ class Runner:
 
     def _record(self, running: _Running) -> None:
         now = time.monotonic()
-        if running.progress is None or now - running.recorded < _RECORD_S:
+        if running.progress is None or now - running.recorded_at < _RECORD_S:
             return
         try:
             self._store.note_progress(running.task.id, running.progress)
-        except OutputError as error:  # the disk is full; the film may be on another
+        except OutputError as error:  # the disk may be full; the film may be on another disk
             log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
-        running.recorded, running.progress = now, None
+        running.recorded_at, running.progress = now, None
 
     def _apply_requests(self) -> None:
-        """Applies users' requests to running items: halts, resumes or stops them. It halts all items while a
-        `waits` lock is held, and stops all when the runner is to stop."""
+        """Halts, resumes or stops running items as users request. All items are halted while a `waits` lock is
+        held, and stopped if the runner is to stop."""
         if not self._running:
             return
         requests = self._store.requests()
         now = time.monotonic()
         for number, running in self._running.items():
-            if running.stop_sent is None:
+            if running.stop_sent_at is None:
                 pause = requests.get(number) == "pause"
-                # A pause cannot reach workers in other processes. Their item is stopped, and later keeps its segments.
-                ends = pause and {"workers", "farm"} & running.task.flags.keys()
-                if self._stop.is_set() or requests.get(number) == "cancel" or ends:
+                # A pause does not reach workers in other processes. Their item is stopped; it keeps its segments.
+                must_stop = pause and {"workers", "farm"} & running.task.flags.keys()
+                if self._stop.is_set() or requests.get(number) == "cancel" or must_stop:
                     running.child.send(STOP)
-                    running.stop_sent = now
+                    running.stop_sent_at = now
                 elif (pause or self._waits) != running.paused:
                     running.paused = not running.paused
                     running.child.send(PAUSE if running.paused else RESUME)
-            elif now - running.stop_sent > self._patience:
-                running.stop_sent = inf
+            elif now - running.stop_sent_at > self._patience:
+                running.stop_sent_at = inf
                 log.warning("item %d did not stop within %.0f s; ending its process", number, self._patience)
                 running.child.kill(0)
 
     def _record_end(self, running: _Running, reason: Message) -> None:
         """Records the result of an item whose process has exited."""
         number, ended = running.task.id, running.ended
-        if ended is None and running.stop_sent is not None:
+        if ended is None and running.stop_sent_at is not None:
             ended = Ended("interrupted", Message())
         if ended is None:
             failure = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
@@ -210,7 +210,7 @@ class Runner:
                 else failure("{why}; its output is in {path}", code="item_died"),
             )
         if running.progress is not None:
-            running.recorded = -_RECORD_S
+            running.recorded_at = -_RECORD_S
             self._record(running)
         if ended.how != "interrupted":
             self._end(number, ended.how, ended.message)
@@ -221,14 +221,14 @@ class Runner:
 
     def _end(self, number: int, state: State, message: Message) -> None:
         self._store.finish(number, state, message)
-        self._ended[state] += 1
+        self._results[state] += 1
         self._just_ended.add(number)
-        self._shown = -_RECORD_S
+        self._shown_at = -_RECORD_S
 
     def _show(self) -> None:
-        if self._progress is None or time.monotonic() - self._shown < _RECORD_S:
+        if self._progress is None or time.monotonic() - self._shown_at < _RECORD_S:
             return
-        self._shown = time.monotonic()
-        wanted = self._just_ended | set(self._running)
+        self._shown_at = time.monotonic()
+        ids = self._just_ended | set(self._running)
         self._just_ended = set()
-        self._progress([item for item in self._store.items() if item.id in wanted])
+        self._progress([item for item in self._store.items() if item.id in ids])

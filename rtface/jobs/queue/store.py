@@ -1,7 +1,7 @@
 """Stores the queue, with its operations for users and for the runner.
 
-The database holds no secrets: an address with a password or a query must be in a file, which the item names. Only one
-runner works at a time. It holds a file lock, which the system releases when the process ends.
+The database contains no secrets: an address with a password or query must be in a file, whose path the item contains.
+Only one runner works at a time. It holds a file lock, which the system releases when the process ends.
 """
 
 from __future__ import annotations
@@ -21,26 +21,30 @@ from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 
-_MOST = 2**63 - 1  # SQLite's largest integer
-# Seconds until a lock is surely released by a process that just ended, or that only looked for a runner.
+_MAX_INTEGER = 2**63 - 1  # SQLite's largest integer
+# Seconds within which a process that has just ended, or only checked for a runner, releases a lock.
 _PATIENCE_S = 1.0
 Lock = Literal["runner", "waits"]
-"""Locks of the process that runs the queue, and of one for which it halts its items."""
+"""Lock held by the process that runs the queue ("runner"), or by one for which it halts its items ("waits")."""
 Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
 _END = {"wish": None, "state": "cancelled"}
-_AGAIN = dict.fromkeys(("wish", "share", "frames", "started_at", "ended_at")) | {
+_RESET = dict.fromkeys(("wish", "share", "frames", "started_at", "ended_at")) | {
     "state": "waiting",
     "message": "{}",
 }
 
 CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
-    "pause": {"waiting": {"state": "paused"}, "running": {"wish": "pause"}, "interrupted": _END | {"state": "paused"}},
+    "pause": {
+        "waiting": {"state": "paused"},
+        "running": {"wish": "pause"},
+        "interrupted": _END | {"state": "paused"},
+    },
     "resume": {"paused": {"state": "waiting"}, "running": {"wish": None}},
     "cancel": {"waiting": _END, "paused": _END, "interrupted": _END, "running": {"wish": "cancel"}},
-    "retry": {"failed": _AGAIN, "cancelled": _AGAIN},
+    "retry": {"failed": _RESET, "cancelled": _RESET},
     "remove": dict.fromkeys(("waiting", "interrupted", "paused", "done", "failed", "cancelled")),
 }
-"""Columns that each verb of a user sets in each state where it has an effect; None deletes the item."""
+"""Columns that each operation sets, by states that allow the operation; None deletes the item."""
 
 
 class Store:
@@ -75,8 +79,8 @@ class Store:
             )
         with self._database.transaction() as database:
             for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                others = values_of(row)["plan"]["outputs"].values()
-                for path in (path for path in plan["outputs"].values() if path in others):
+                other_outputs = values_of(row)["plan"]["outputs"].values()
+                for path in (path for path in plan["outputs"].values() if path in other_outputs):
                     raise UsageError(
                         "{path}: item {item} of the queue already writes this file; choose another name, or cancel "
                         "that item with: rtface queue cancel {item}",
@@ -104,20 +108,20 @@ class Store:
             return [item_of(row, alive) for row in rows]
 
     def change(self, ids: Sequence[int], verb: Verb) -> None:
-        """Applies a verb to all given items or, with an error, none.
+        """Applies an operation to all given items. If it fails, none is changed.
 
         Args:
             ids: numbers of the items.
             verb: a key of `CHANGES`.
 
         Raises:
-            UsageError: there is no such item, or the verb has no effect in its state.
+            UsageError: there is no such item, or its state does not allow the operation.
         """
         changes = CHANGES[verb]
         with self._database.transaction() as database:
             alive = self.held("runner")  # until this transaction ends, no runner can take an item
             for number in ids:
-                row = database.execute("SELECT * FROM item WHERE id = ?", (min(number, _MOST),)).fetchone()
+                row = database.execute("SELECT * FROM item WHERE id = ?", (min(number, _MAX_INTEGER),)).fetchone()
                 if row is None:
                     raise UsageError(
                         "there is no item {item} in the queue; 'rtface queue list' shows all",
@@ -205,7 +209,7 @@ class Store:
                     database.execute("UPDATE item SET state = 'waiting', wish = NULL WHERE state = 'running'")
 
     def take(self) -> Task | None:
-        """Returns the first waiting item for the runner to start, or None."""
+        """Marks the first waiting item as running. Returns its task, or None if no item waits."""
         with self._database.transaction() as database:
             row = database.execute(
                 "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1"
@@ -240,20 +244,20 @@ class Store:
 
     def finish(self, number: int, state: State, message: str = "") -> None:
         """Records the end of an attempt at an item."""
-        ended = None if state in ("waiting", "paused") else time.time()
+        ended_at = None if state in ("waiting", "paused") else time.time()
         with self._database.transaction() as database:
             database.execute(
                 "UPDATE item SET state = ?, message = ?, ended_at = ?, wish = NULL, fps = NULL, "
                 "left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END WHERE id = ?",
-                (state, json.dumps(Message(message).to_dict()), ended, state, number),
+                (state, json.dumps(Message(message).to_dict()), ended_at, state, number),
             )
 
     def log_path(self, number: int) -> Path:
-        """Returns the path of an item's log file. It has warnings and library output; the item's process locks it."""
+        """Returns the path of an item's log of warnings and library output. The item's process locks this file."""
         return self.path.with_name(f"{self.path.stem}-item-{number}.log")
 
     def hold(self, name: Lock) -> BufferedRandom | None:
-        """Takes a lock and returns its file; closing that releases it. Returns None if another process keeps it."""
+        """Acquires a lock. Returns its file, which releases the lock when closed; None if another process holds it."""
         until, path = time.monotonic() + _PATIENCE_S, self._lock_path(name)
         with self._database.errors():
             file = path.open("a+b")
@@ -266,7 +270,7 @@ class Store:
         return file
 
     def held(self, name: Lock) -> bool:
-        """Checks whether a process holds a lock. True also if unknown: an item must never run twice at once."""
+        """Tells whether a process holds a lock. If unknown, returns True: an item must never run twice at once."""
         try:
             with self._lock_path(name).open("r+b") as file:
                 return not try_lock(file)

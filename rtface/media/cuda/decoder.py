@@ -14,15 +14,15 @@ from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, softwar
 
 # Pixel formats of software decoders, and the formats in which a GPU decodes the same streams.
 ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
-# If software has decoded more frames than this before the GPU returns its first one, the GPU is not used.
-_MOST_AHEAD = 16
+# If software has decoded more frames than this before the GPU returns its first frame, the GPU is not used.
+_MAX_AHEAD = 16
 
 
 class GpuDecoder:
     """Decodes the packets of a stream on the GPU.
 
     The first frame is decoded by both decoders. If a sample, tag or time differs, software decodes the film. This
-    detects faults of GPU or driver, and cropping at the left and top, which FFmpeg omits on GPUs.
+    detects faults of the GPU or driver, and cropping at the left or top, which FFmpeg ignores on GPUs.
 
     Args:
         stream: the stream, with its software decoder.
@@ -32,7 +32,7 @@ class GpuDecoder:
         keep: whether frames stay on the GPU; otherwise they are downloaded.
 
     Attributes:
-        refusal: why software decodes, in a few words; None before the first frame and if the GPU decodes.
+        refusal: reason why software decodes, in a few words; None before the first frame and if the GPU decodes.
         first: the first frame decoded in software, with the container's metadata.
     """
 
@@ -42,8 +42,8 @@ class GpuDecoder:
         self._stream, self._gpu, self._format, self._device, self._keep = stream, gpu, format, device, keep
         self.refusal: str | None = None
         self.first: av.VideoFrame | None = None
-        self._software: list[av.VideoFrame] = []
-        self._proven: list[av.VideoFrame] = []
+        self._software_frames: list[av.VideoFrame] = []
+        self._gpu_frames: list[av.VideoFrame] = []
 
     def decode(self, packet: av.Packet[Any] | None = None) -> list[av.VideoFrame]:
         """Decodes a packet to frames like `VideoStream.decode`. None flushes the decoder.
@@ -55,7 +55,7 @@ class GpuDecoder:
         if self.refusal is not None:
             return self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
         if self.first is None:
-            return self._prove(packet)
+            return self._compare_first(packet)
         try:
             images = self._on_gpu(packet)
         except (av.EOFError, av.InvalidDataError):
@@ -66,7 +66,7 @@ class GpuDecoder:
                 code="gpu_decoding",
                 why=driver.error_text(error),
             ) from error
-        return self._out(images)
+        return self._deliver(images)
 
     def _on_gpu(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         images = self._gpu.decode(packet)
@@ -74,35 +74,35 @@ class GpuDecoder:
             driver.settle(self._device)
         return images
 
-    def _out(self, images: list[av.VideoFrame]) -> list[av.VideoFrame]:
+    def _deliver(self, images: list[av.VideoFrame]) -> list[av.VideoFrame]:
         return images if self._keep else [software(image) for image in images]
 
-    def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+    def _compare_first(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         """Decodes on the GPU and in software. Returns no frames until both have decoded the first one."""
         why = None
         try:
-            self._proven += self._on_gpu(packet)
+            self._gpu_frames += self._on_gpu(packet)
         except av.EOFError:
             pass
         except (av.FFmpegError, DeviceLost, MemoryError) as error:
             why = f"the GPU's decoder fails ({driver.error_text(error)})"
-        self._software += self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
-        if why is None and self._software and self._proven:
-            why = _difference(self._software[0], self._proven[0], self._format)
+        self._software_frames += self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
+        if why is None and self._software_frames and self._gpu_frames:
+            why = _difference(self._software_frames[0], self._gpu_frames[0], self._format)
             if why is None:
-                self.first = self._software[0]
-                self._stream.codec_context.flush_buffers()  # it holds a dozen decoded frames
-        if self.first is None and (why or packet is None or len(self._software) > _MOST_AHEAD):
+                self.first = self._software_frames[0]
+                self._stream.codec_context.flush_buffers()  # releases a dozen decoded frames
+        if self.first is None and (why or packet is None or len(self._software_frames) > _MAX_AHEAD):
             self.refusal = why or "the GPU returns no frame"
         if self.first is None and self.refusal is None:
             return []
-        images = self._software if self.refusal else self._out(self._proven)
-        self._software, self._proven = [], []
+        images = self._software_frames if self.refusal else self._deliver(self._gpu_frames)
+        self._software_frames, self._gpu_frames = [], []
         return images
 
 
-def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
-    """Describes how a GPU's frame differs from software's. Returns None if both are equal."""
+def _difference(expected: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
+    """Describes how a GPU's frame differs from the software decoder's. Returns None if both are equal."""
     if not on_gpu(gpu) or native_format(gpu) != format:
         return "the GPU does not decode this kind of stream"
     tags = [
@@ -116,13 +116,13 @@ def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | N
             i.pts,
             i.interlaced_frame,
         )
-        for i in (have, gpu)
+        for i in (expected, gpu)
     ]
     if tags[0] != tags[1]:
-        return f"the GPU reports other properties of its frames ({tags[1]}, not {tags[0]})"
+        return f"the GPU's frames have other properties ({tags[1]}, not {tags[0]})"
     unit = FORMATS[format] // 8
-    for one, other in zip(repacked(have, format).planes, software(gpu).planes, strict=True):
-        used = -(-have.width // 2) * 2 * unit if one.width < have.width else have.width * unit
-        if not np.array_equal(plane_rows(one)[:, :used], plane_rows(other)[:, :used]):
-            return "the GPU decodes other samples than software does"
+    for one, other in zip(repacked(expected, format).planes, software(gpu).planes, strict=True):
+        row_bytes = -(-expected.width // 2) * 2 * unit if one.width < expected.width else expected.width * unit
+        if not np.array_equal(plane_rows(one)[:, :row_bytes], plane_rows(other)[:, :row_bytes]):
+            return "the GPU's samples differ from those of the software decoder"
     return None

@@ -26,13 +26,13 @@ def _driver() -> ctypes.CDLL | str:
 
 
 def absent(device: int = 0) -> str | None:
-    """Returns why a GPU is unusable, in a few words. Returns None if it is usable."""
+    """Returns the reason why a GPU is unusable, in a few words. Returns None if it is usable."""
     driver = _driver()
     if isinstance(driver, str):
         return driver
     count = ctypes.c_int()
     if driver.cuDeviceGetCount(ctypes.byref(count)) or device >= count.value:
-        return f"there is no GPU {device} (the CUDA driver counts {count.value})"
+        return f"there is no GPU {device} (the CUDA driver reports {count.value})"
     return None
 
 
@@ -66,7 +66,7 @@ def settle(device: int) -> None:
     driver, context = _driver(), _primary_context(device)
     if isinstance(driver, str) or context is None:
         raise DeviceLost(
-            "GPU {device} gives no context; {--decode:software} works without it", code="gpu_context", device=device
+            "GPU {device} provides no context; {--decode:software} works without it", code="gpu_context", device=device
         )
     popped = ctypes.c_void_p()
     driver.cuCtxPushCurrent_v2(context)

@@ -25,8 +25,8 @@ class Encoding:
     """The value of ``--encode``, and the GPU to use.
 
     Attributes:
-        mode: "cuda" or "software" if the user chose it. "auto" uses the GPU's encoder if frames are already on the GPU
-            and nothing is lost by it.
+        mode: "cuda" or "software" if the user chose it. "auto" uses the GPU encoder if the frames are already on the
+            GPU and this loses nothing.
         device: number of the CUDA device.
     """
 
@@ -52,11 +52,11 @@ def choose_encoder(
 ) -> tuple[VideoPlan, str | None]:
     """Plans an encoder and tests that it opens. Also returns a note if software replaces the GPU.
 
-    Args: those of `codec.plan_video`. A codec that names one of NVENC's encoders requests the GPU, too. `keep` is set
-        for a run's main output, which keeps the class of the input's coding if possible; otherwise a warning is given.
+    Args: those of `codec.plan_video`. An NVENC encoder as `codec` also requests the GPU. `keep` is set for a run's
+        main output, which keeps the class of the input's coding if possible, and otherwise warns.
 
     Raises:
-        UsageError: `codec.plan_video` raises it, or the codec contradicts ``--encode``.
+        UsageError: the errors of `codec.plan_video`; or the codec contradicts ``--encode``.
     """
     name = _gpu_encoder(info, format, supported, codec, crf, wanted)
     if name is None:
@@ -64,22 +64,22 @@ def choose_encoder(
         try:
             check(plan)
         except UsageError:
-            usual = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, say=keep)
-            if usual.encoder == plan.encoder:
+            fallback = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, say=keep)
+            if fallback.encoder == plan.encoder:
                 raise
-            check(usual)  # DNxHR, for instance, cannot store fields
-            return usual, None
+            check(fallback)  # for example, DNxHR cannot store fields
+            return fallback, None
         return plan, None
     try:
         plan = plan_video(info, format, supported, codec=name, crf=crf, preset=preset)
         if plan.warnings and not names_gpu(codec):
             raise EncoderRefused(plan.warnings[0])
         plan.warnings += lossy_notes(plan, info) if keep else []
-        _open(plan, info, wanted.device)
+        _test_encoder(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
         if software == "libsvtav1" or preset in SPEEDS.values():
-            preset = None  # it does not know the presets of NVENC and x264
+            preset = None  # the software encoder does not have this preset
         plan = plan_video(info, format, supported, codec=software, crf=crf, preset=preset, say=keep)
         check(plan)
         return plan, f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
@@ -87,7 +87,7 @@ def choose_encoder(
 
 
 def names_gpu(codec: str | None) -> bool:
-    """Returns whether ``--codec`` names one of NVENC's encoders."""
+    """Tells whether ``--codec`` is an NVENC encoder."""
     return codec is not None and codec.lower() in _SOFTWARE
 
 
@@ -95,7 +95,7 @@ def _gpu_encoder(
     info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None, wanted: Encoding
 ) -> str | None:
     """Returns the NVENC encoder to try, or None for software."""
-    named = codec.lower() if codec else None
+    codec_name = codec.lower() if codec else None
     if names_gpu(codec):
         if wanted.mode == "software":
             raise UsageError(
@@ -103,14 +103,13 @@ def _gpu_encoder(
                 code="encode_software",
                 codec=codec,
             )
-        return named
+        return codec_name
     if wanted.mode == "software":
         return None
-    if named is not None and named not in _STANDARDS:
+    if codec_name is not None and codec_name not in _STANDARDS:
         if wanted.mode == "cuda":
             raise UsageError(
-                "{--codec:{codec}} is not encoded by a GPU; with {--encode:cuda} choose {codecs}, or leave "
-                "{--codec} out",
+                "{--codec:{codec}} has no GPU encoder; with {--encode:cuda} choose {codecs}, or leave {--codec} out",
                 code="encode_cuda",
                 codec=codec,
                 codecs=", ".join(_SOFTWARE),
@@ -118,8 +117,8 @@ def _gpu_encoder(
         return None
     if wanted.mode == "auto" and not (info.on_gpu and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
         return None
-    software = ALIASES[named] if named else default_encoder(info, format, supported)
-    if named is None and pixel_format_info(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:
+    software = ALIASES[codec_name] if codec_name else default_encoder(info, format, supported)
+    if codec_name is None and pixel_format_info(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:
         return "hevc_nvenc"  # most GPUs and many players do not support 10-bit H.264
     gpu = _GPU.get(software)
     if gpu is None and wanted.mode == "cuda":
@@ -127,11 +126,11 @@ def _gpu_encoder(
     return gpu if gpu in supported else None
 
 
-def _open(plan: VideoPlan, info: MediaInfo, device: int) -> None:
-    """Tests that the encoder opens. Plans for GPU frames if their format fits.
+def _test_encoder(plan: VideoPlan, info: MediaInfo, device: int) -> None:
+    """Tests that the encoder opens. Plans to use frames in GPU memory if their format fits.
 
     Raises:
-        EncoderRefused: the driver or the GPU refuses.
+        EncoderRefused: the GPU encoder cannot be used.
     """
     why = driver.absent(device)
     if why is None and plan.fields != "progressive":

@@ -10,15 +10,15 @@ from rtface.frame import Box, Frame
 from rtface.geometry.transforms import bounds, clip_box, plane_matrix
 from rtface.media.marks.provenance import Change
 
-# Samples that interpolation and chroma may reach beyond a box on each side. The enlarged box is aligned to multiples of
-# the second number, so that it has whole samples of every plane.
+# `_REACH`: number of samples by which interpolation and chroma may extend beyond a box on each side. `_GRID`: boxes are
+# aligned to multiples of it, so that they contain whole samples of every plane.
 _REACH, _GRID = 4.0, 4
 _ANYWHERE = -1
 
 
 def sample_boxes(frame: Frame) -> list[Box] | None:
-    """Converts `Frame.changed` to boxes in stored luma samples. Every sample outside them is the input's. Returns None
-    if changes may be anywhere."""
+    """Converts `Frame.changed` to boxes in stored luma samples. Samples outside these boxes are unchanged. Returns
+    None if changes may be anywhere."""
     if frame.changed is None or (frame.touched and not frame.changed):
         return None
     width, height = frame.image.width, frame.image.height

@@ -1,14 +1,14 @@
 """Describes changes to images and films in tags that other programs read.
 
 The tags follow from the changes to the frames (`Change`), and from the input's own tags. The IPTC digital source type
-(https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest that is true: "composite with trained algorithmic
-media" if a face was corrected, "trained algorithmic media" if a face was generated, "algorithmically enhanced"
-if only filters without a network acted, else the input's own. Films carry it as container tags, MP4 and MOV also
-as an XMP packet; images as text chunks and XMP. Without changes, a file keeps its input's tags, and rtface adds none.
+(https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest term that applies: "composite with trained
+algorithmic media" if a face was corrected, "trained algorithmic media" if a face was generated, "algorithmically
+enhanced" if only filters without a network were used, otherwise the input's own term. Films contain it in container
+tags, MP4 and MOV also in XMP; images contain it in text chunks and XMP. An unchanged output keeps its input's tags.
 
-Containers write tags with their header, before the work. Until a film is complete, its header therefore has the
-strongest tags that may become true (`header_tags`); `rtface.media.marks.tags.rewrite` replaces them by the true ones
-(`true_tags`).
+Containers write tags with their header, before the first frame. Until a film is complete, its header therefore contains
+the strongest tags that may apply (`header_tags`); then `rtface.media.marks.tags.rewrite` replaces them by the
+correct ones (`true_tags`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 DIGITAL_SOURCE_TYPE = f"{_TERMS}compositeWithTrainedAlgorithmicMedia"
 ENHANCED = f"{_TERMS}algorithmicallyEnhanced"
 GENERATED = f"{_TERMS}trainedAlgorithmicMedia"
-# Terms by the machine's share; all others mean something captured or made by people.
+# Terms, ranked by the share of machine work; all other terms denote captured or human-made content.
 _STRENGTHS = {
     "algorithmicallyEnhanced": 1,
     "compositeSynthetic": 2,
@@ -37,11 +37,11 @@ _STRENGTHS = {
     "trainedAlgorithmicData": 4,
     "trainedAlgorithmicMedia": 4,
 }
-_ROOM_BYTES = 16  # free space in MP4 takes at least 8
+_ROOM_BYTES = 16  # reserved space; a free box in MP4 has at least 8 bytes
 _SOURCE, _OPTIONS = "digital_source_type", "rtface_options"
 NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE})
 """Names of the tags that rtface writes, in lower case."""
-_XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that holds XMP in MP4 and MOV
+_XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that contains XMP in MP4 and MOV
 _PREFIXES = {"CreatorTool": "xmp", "DigitalSourceType": "Iptc4xmpExt"}  # prefixes of the properties that rtface writes
 _PREFIX = rb"[A-Za-z][\w.-]*"
 # Patterns of a property as an attribute, an empty element with a resource, or an element with a text.
@@ -53,12 +53,12 @@ _PROPERTY = (
 
 
 class Change(IntFlag):
-    """Kinds of changes on the frames of an output.
+    """Kinds of changes to the frames of an output.
 
     Attributes:
         NOTHING: every sample is the input's, except for coding.
         DRAWN: a stage drew or hid something.
-        FILTERED: a filter without a network changed light, colour or the dots of a print.
+        FILTERED: a filter without a network changed light, colour or printing dots.
         CORRECTED: a face was corrected.
         GENERATED: a generated face replaced another one.
     """
@@ -71,7 +71,7 @@ class Change(IntFlag):
 
     @classmethod
     def of(cls, frame: Frame) -> Change:
-        """Returns the kinds of changes on a frame."""
+        """Returns the kinds of changes to a frame."""
         change = cls.NOTHING
         if frame.touched and not (frame.corrected or frame.filtered):
             change |= cls.DRAWN
@@ -94,7 +94,7 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
         engine: name of the engine, with its version if it has one.
         version: version of rtface.
         strength: strength of the correction, 0…1.
-        options: further choices worth keeping; values that are None are left out.
+        options: additional settings to record; values that are None are left out.
 
     Returns:
         Tag names and texts: enhanced_by, rtface_engine, rtface_strength, rtface_options (if any), and
@@ -106,9 +106,9 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
         "rtface_strength": f"{strength:g}",
         _SOURCE: DIGITAL_SOURCE_TYPE,
     }
-    chosen = {k: v for k, v in (options or {}).items() if v is not None}
-    if chosen:
-        tags[_OPTIONS] = " ".join(f"{k}={v}" for k, v in sorted(chosen.items()))
+    recorded = {k: v for k, v in (options or {}).items() if v is not None}
+    if recorded:
+        tags[_OPTIONS] = " ".join(f"{k}={v}" for k, v in sorted(recorded.items()))
     return tags
 
 
@@ -148,12 +148,12 @@ def true_tags(tags: Mapping[str, str], change: Change, inherited: Mapping[str, s
 
 
 def _strength(source: str) -> int:
-    """Returns a digital source type's machine share; -1 for none. Takes a URL, or a term with any prefix."""
+    """Returns a digital source type's rank in `_STRENGTHS`; -1 for none. Accepts URLs, and terms with any prefix."""
     return _STRENGTHS.get(re.split(r"[/:#]", source.strip())[-1], 0) if source else -1
 
 
 def made_by_machine(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Returns an input's digital source type if it means a machine's work."""
+    """Returns an input's digital source type if it denotes machine work."""
     source = inherited.get(_SOURCE, "")
     return {_SOURCE: source} if _strength(source) > 0 else {}
 
@@ -162,8 +162,8 @@ def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[s
     """Returns a file's provenance tags: those with names in `NAMES`.
 
     Args:
-        metadata: tags of the file, with names in any case; MXF's names have FFmpeg's prefix.
-        packet: XMP of the file; its source type counts if no tag has one.
+        metadata: tags of the file, with names in any case; in MXF, FFmpeg adds a prefix to them.
+        packet: XMP of the file; its source type is used if no tag has one.
     """
     tags = {
         name: text for key, text in metadata.items() if (name := key.lower().removeprefix("comment_")) in NAMES and text
@@ -174,20 +174,20 @@ def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[s
 
 
 def header_tags(tags: Mapping[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
-    """Returns the tags for an unfinished film's header. They claim that faces were corrected; spaces leave room for
-    the input's tags."""
+    """Returns the tags for an unfinished film's header. They state that faces were corrected; spaces reserve room
+    for the input's tags."""
     if not tags:
         return dict(inherited)
-    most = dict(inherited) | true_tags(tags, Change.CORRECTED, inherited)
-    room = {name: most[name] + " " * len(text.encode()) for name, text in inherited.items()}
-    return most | room | ({_SOURCE: room.get(_SOURCE, most[_SOURCE]) + " " * _ROOM_BYTES} if inherited else {})
+    claimed = dict(inherited) | true_tags(tags, Change.CORRECTED, inherited)
+    room = {name: claimed[name] + " " * len(text.encode()) for name, text in inherited.items()}
+    return claimed | room | ({_SOURCE: room.get(_SOURCE, claimed[_SOURCE]) + " " * _ROOM_BYTES} if inherited else {})
 
 
 # -- XMP --------------------------------------------------------------------------------------------------------------
 
 
 def source_type_of(packet: bytes) -> str:
-    """Returns the digital source type of an XMP packet; "" without one."""
+    """Returns the digital source type of an XMP packet. Returns "" if there is none."""
     for pattern in _PROPERTY:
         if match := re.search(pattern % b"DigitalSourceType", packet, re.DOTALL):
             return unescape(next(filter(None, reversed(match.groups())), b"").decode("utf-8", "replace")).strip()

@@ -1,8 +1,8 @@
 """Changes tags of a finished film in place, without moving other data.
 
 Containers write tags with their header, before it is clear whether any face will be corrected. At the end, tags
-that turned out to be false are replaced or removed. The freed bytes become a free box (MP4, MOV) or a Void element
-(Matroska, WebM).
+that do not apply are replaced or removed. The freed bytes become a free box (MP4, MOV) or a Void element (Matroska,
+WebM).
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
                 for meta in inner_boxes(moov, *holder, b"meta"):
                     _change_meta(moov, *meta, texts)
     elif format in ("matroska", "webm"):
-        _in_matroska(file, texts)
+        _rewrite_matroska(file, texts)
 
 
 # -- MP4, MOV (ISO 14496-12, QuickTime metadata keys) ---------------------------------------------------------------
 
 
 def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
-    """Changes keys and values in a `meta` box with named keys. Freed bytes become `free`."""
-    body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's box begins with version and flags
+    """Changes keys and values in a `meta` box with named keys. Freed bytes become a `free` box."""
+    body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's box starts with version and flags
     keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
     if keys is None or values is None or keys[1] != values[0] - 8:
         return
-    entries, texted = (
+    entries, value_entries = (
         [bytes(data[begin - 8 : stop]) for begin, stop in inner_boxes(data, *span)]
         for span in ((keys[0] + 8, keys[1]), values)
     )
     names = [entry[8:].decode(errors="replace").lower() for entry in entries]
-    kept = [number for number, name in enumerate(names, 1) if texts.get(name, "") is not None]
-    table = struct.pack(">II", 0, len(kept)) + b"".join(entries[number - 1] for number in kept)
+    kept_numbers = [number for number, name in enumerate(names, 1) if texts.get(name, "") is not None]
+    table = struct.pack(">II", 0, len(kept_numbers)) + b"".join(entries[number - 1] for number in kept_numbers)
     items = b""
-    for entry in texted:
+    for entry in value_entries:
         number = struct.unpack_from(">I", entry, 4)[0]
-        if number in kept:
+        if number in kept_numbers:
             text = texts.get(names[number - 1])
             value = entry[8:] if text is None else box(b"data", entry[16:24] + text.encode())
-            items += struct.pack(">II", 8 + len(value), kept.index(number) + 1) + value
+            items += struct.pack(">II", 8 + len(value), kept_numbers.index(number) + 1) + value
     new = box(b"keys", table) + box(b"ilst", items)
     begin, after = keys[0] - 8, values[1]
-    free = after - begin - len(new)
-    if free == 0 or free >= 8:
-        data[begin:after] = new + (box(b"free", bytes(free - 8)) if free else b"")
+    free_bytes = after - begin - len(new)
+    if free_bytes == 0 or free_bytes >= 8:
+        data[begin:after] = new + (box(b"free", bytes(free_bytes - 8)) if free_bytes else b"")
 
 
 # -- Matroska, WebM (RFC 8794, RFC 9559) ----------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
 _TAGS, _TAG, _SIMPLE, _NAME, _TEXT = 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 
 
-def _in_matroska(file: BinaryIO, texts: Texts) -> None:
+def _rewrite_matroska(file: BinaryIO, texts: Texts) -> None:
     for kind, body, size in level(file, 0):
         if kind != SEGMENT:
             continue
@@ -84,12 +84,12 @@ def _in_matroska(file: BinaryIO, texts: Texts) -> None:
 
 def _change_tags(data: bytearray, texts: Texts) -> None:
     """Changes tags of the Tags element in place, and updates its checksum."""
-    before = bytes(data)
-    outer = list(elements(before, 0, len(before)))
-    inner = [one for kind, _, body, end in outer if kind == _TAG for one in elements(before, body, end)]
+    original = bytes(data)
+    outer = list(elements(original, 0, len(original)))
+    inner = [one for kind, _, body, end in outer if kind == _TAG for one in elements(original, body, end)]
     for _, start, body, end in (one for one in inner if one[0] == _SIMPLE):
-        parts = {kind: slice(first, last) for kind, _, first, last in elements(before, body, end)}
-        name = before[parts.get(_NAME, slice(0))].rstrip(b"\0").decode(errors="replace").lower()
+        parts = {kind: slice(first, last) for kind, _, first, last in elements(original, body, end)}
+        name = original[parts.get(_NAME, slice(0))].rstrip(b"\0").decode(errors="replace").lower()
         text, place = texts.get(name, ""), parts.get(_TEXT, slice(0, 0))
         room = place.stop - place.start
         if text is None:

@@ -146,7 +146,7 @@ class ArrivingPackets:
             _MAX_PACKETS,
             name="arrivals",
             weigh=lambda item: item[0].size,
-            most=_MAX_BYTES,
+            max_bytes=_MAX_BYTES,
             stop=self._stop.is_set,
         )
 

@@ -57,7 +57,7 @@ class FrameSampler:
         self.clock_start = clock_start_of(self._container)
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
 
-    def time(self, seconds: float, start: float = 0.0) -> Frame | None:
+    def at(self, seconds: float, start: float = 0.0) -> Frame | None:
         """Returns the keyframe at or before a time, counted from the beginning. If it precedes `start` or was returned
         before, returns the frame at that time instead. Returns None if this frame was returned before, too.
 

@@ -1,7 +1,7 @@
 """Reads and writes DPX images (SMPTE ST 268-1) with all header fields.
 
-FFmpeg decodes and encodes the samples, but supports few fields of the header. So an image that was read from a DPX is
-written by replacing only the bytes of changed samples: header, user data, padding and all other samples stay.
+FFmpeg decodes and encodes the samples, but supports few header fields. Therefore, an image that was read from a DPX is
+written by replacing the bytes of changed samples in the file: header, user data, padding and other samples stay.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _LOG = (1, 3)
 _IMAGE_AT, _SIZE_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 160, 772, 801, 802
 _BITS_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = 803, 1628, 1724, 1920, 1940
 COLOURS = slice(_TRANSFER_AT, _COLOUR_AT + 1)
-"""Bytes of the header that hold transfer characteristic and colorimetry."""
+"""Bytes of the header that contain transfer characteristic and colorimetry."""
 # Codes of linear transfer and colorimetry, which FFmpeg up to 5.1 wrote for all images.
-_OF_OLD_FFMPEG = b"\2\2"
+_OLD_FFMPEG = b"\2\2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +75,27 @@ class DpxHeader:
 
     @classmethod
     def read(cls, data: bytes) -> DpxHeader:
-        """Reads the header. Raises ValueError if there is no complete one."""
+        """Reads the header. Raises ValueError if it is missing or incomplete."""
         if data[:4] not in MAGIC or len(data) < _HEADER - 384:
             raise ValueError("no DPX header")
         order = ">" if data[:4] == b"SDPX" else "<"
         width, height = struct.unpack_from(f"{order}II", data, _WIDTH_AT)
         across, down = struct.unpack_from(f"{order}II", data, _ASPECT_AT)
-        defined = 0 < across < _UNDEFINED and 0 < down < _UNDEFINED
-        industry = len(data) >= _HEADER and struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0] >= _HEADER
+        has_aspect = 0 < across < _UNDEFINED and 0 < down < _UNDEFINED
+        has_industry_header = len(data) >= _HEADER and struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0] >= _HEADER
         rate = timecode = None
-        if industry:
+        if has_industry_header:
             rate = _rate(data, order, _FILM_RATE_AT) or _rate(data, order, _VIDEO_RATE_AT)
             timecode = bcd_timecode(struct.unpack_from(f"{order}I", data, _TIMECODE_AT)[0])
         return cls(
             order,
             width,
             height,
-            4 if data[_CREATOR_AT:].startswith(b"Lavc") and data[COLOURS] == _OF_OLD_FFMPEG else data[_TRANSFER_AT],
+            4 if data[_CREATOR_AT:].startswith(b"Lavc") and data[COLOURS] == _OLD_FFMPEG else data[_TRANSFER_AT],
             data[_BITS_AT],
             rate,
             timecode,
-            Fraction(across, down) if defined else None,
+            Fraction(across, down) if has_aspect else None,
         )
 
     @property
@@ -110,7 +110,7 @@ class DpxHeader:
         return f"DPX of {self.bits} bits ({_TRANSFERS.get(self.transfer, f'transfer {self.transfer}')}{kind})"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
-        """Returns the timecode at a frame rate. Returns None if this rate has no such timecode."""
+        """Returns the timecode at a frame rate. Returns None if it does not exist at this rate."""
         return timecode_of(self.timecode, rate)
 
 
@@ -118,9 +118,9 @@ def _rate(data: bytes, order: str, at: int) -> Fraction | None:
     value = struct.unpack_from(f"{order}f", data, at)[0]
     if not math.isfinite(value) or not 1 <= value <= 240:
         return None
-    for whole in (Fraction(round(value)), Fraction(round(value) * 1000, 1001)):
-        if abs(value - float(whole)) < 0.006:
-            return whole
+    for standard in (Fraction(round(value)), Fraction(round(value) * 1000, 1001)):
+        if abs(value - float(standard)) < 0.006:
+            return standard
     return Fraction(value).limit_denominator(1000)
 
 
@@ -131,7 +131,7 @@ def bcd_timecode(word: int) -> tuple[str, bool] | None:
 
 
 def timecode_of(value: tuple[str, bool] | None, rate: Fraction) -> Timecode | None:
-    """Converts a result of `bcd_timecode` for a frame rate. Returns None if this rate has no such timecode."""
+    """Converts a result of `bcd_timecode` for a frame rate. Returns None if it does not exist at this rate."""
     if value is None:
         return None
     try:
@@ -141,7 +141,7 @@ def timecode_of(value: tuple[str, bool] | None, rate: Fraction) -> Timecode | No
 
 
 def bcd_word(timecode: Timecode) -> int:
-    """Encodes a timecode as BCD. It is the inverse of `bcd_timecode`."""
+    """Encodes a timecode as BCD (the inverse of `bcd_timecode`)."""
     return int(re.sub(r"\D", "", str(timecode))[:8], 16) | (0x40 if timecode.drop else 0)
 
 
@@ -170,7 +170,7 @@ def _encode(image: av.VideoFrame, order: str) -> bytes:
     return encode_by("dpx", image)
 
 
-def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
+def _is_equal(one: av.VideoFrame, other: av.VideoFrame) -> bool:
     if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
         return False
     return all(
@@ -188,32 +188,32 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
         OutputError: the image differs in size or format from the file, or FFmpeg cannot write the file's packing
             (12-bit samples without padding, method B, run-length coding).
     """
-    before = decode_dpx(data)
-    image = repacked(image, before.format.name)
-    if (before.width, before.height) != (image.width, image.height):
+    original = decode_dpx(data)
+    image = repacked(image, original.format.name)
+    if (original.width, original.height) != (image.width, image.height):
         raise OutputError(
             "a DPX of {width}×{height} cannot hold an image of {image_width}×{image_height}",
             code="dpx_size",
-            width=before.width,
-            height=before.height,
+            width=original.width,
+            height=original.height,
             image_width=image.width,
             image_height=image.height,
         )
-    if _same(before, image):
+    if _is_equal(original, image):
         return data
     header = DpxHeader.read(data)
     at = struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0]
-    coded = (_encode(one, header.order) for one in (before, image))
+    files = (_encode(one, header.order) for one in (original, image))
     old, new = (
-        np.frombuffer(each[struct.unpack_from(f"{header.order}I", each, _IMAGE_AT)[0] :], np.uint8) for each in coded
+        np.frombuffer(each[struct.unpack_from(f"{header.order}I", each, _IMAGE_AT)[0] :], np.uint8) for each in files
     )
     out = np.frombuffer(data, np.uint8).copy()
-    place = out[at : at + len(new)]
-    if len(place) == len(new):
+    region = out[at : at + len(new)]
+    if len(region) == len(new):
         changed = old != new
-        place[changed] = new[changed]
+        region[changed] = new[changed]
         with contextlib.suppress(av.FFmpegError, ValueError):
-            if _same(decode_dpx(out.tobytes()), image):
+            if _is_equal(decode_dpx(out.tobytes()), image):
                 return out.tobytes()
     raise OutputError(
         "this kind of DPX cannot be written; choose a folder of TIFF images with {--codec} tiff", code="dpx_kind"
@@ -231,10 +231,10 @@ def new_dpx(
         rate, timecode: values for the header; None leaves them undefined.
         creator: name of the program, for the header.
     """
-    whole = _encode(image, ">")
-    order = ">" if whole[:4] == b"SDPX" else "<"  # FFmpeg writes 8-bit DPX in one order only
-    at = struct.unpack_from(f"{order}I", whole, _IMAGE_AT)[0]
-    head = bytearray(whole[:at].ljust(_HEADER, b"\0"))
+    encoded = _encode(image, ">")
+    order = ">" if encoded[:4] == b"SDPX" else "<"  # FFmpeg writes 8-bit DPX in one byte order only
+    at = struct.unpack_from(f"{order}I", encoded, _IMAGE_AT)[0]
+    head = bytearray(encoded[:at].ljust(_HEADER, b"\0"))
     head[1664:_HEADER] = bytes(_HEADER - 1664)
     for field in (*range(1712, 1732, 4), *range(_TIMECODE_AT, 1972, 4)):
         struct.pack_into(f"{order}I", head, field, _UNDEFINED)
@@ -246,6 +246,6 @@ def new_dpx(
     struct.pack_into(f"{order}I", head, _IMAGE_AT, _HEADER)
     struct.pack_into(f"{order}III", head, 24, 1664, _HEADER - 1664, 0)
     struct.pack_into(f"{order}I", head, 808, _HEADER)
-    struct.pack_into(f"{order}I", head, _SIZE_AT, _HEADER + len(whole) - at)
-    data = bytes(head) + whole[at:]
+    struct.pack_into(f"{order}I", head, _SIZE_AT, _HEADER + len(encoded) - at)
+    data = bytes(head) + encoded[at:]
     return data if timecode is None else with_timecode(data, timecode)

@@ -1,7 +1,7 @@
 """Reads OpenEXR images as video. Rewrites only their changed samples.
 
-The samples are unbounded linear light. So an image is mapped to 16-bit display-like RGB, in which faces are found and
-corrected. For writing, the inverse curve maps the change of each sample back, and it is added to the original light.
+The samples are unbounded linear light. They are mapped to 16-bit display-like RGB, in which faces are detected and
+corrected. For writing, the inverse curve converts the change of each sample to light, which is added to the original.
 Unchanged samples, other channels, parts, attributes and windows stay. The OpenEXR library reads and writes the file.
 """
 
@@ -26,14 +26,14 @@ from rtface.util.av_arrays import plane_rows
 from rtface.util.timecode import Timecode
 
 MAGIC = b"v/1\x01"
-# A float channel as the header lists it. The library tells the type of a channel only with its samples.
+# A float channel in the header's bytes. The library reports a channel's type only together with its samples.
 _FLOAT = re.compile(rb"\0[RGBY]\0\x02\0\0\0")
-_KEEPING = ("NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "ZSTD", "HTJ2K32", "HTJ2K256")
-"""Compressions that keep the values of unchanged samples."""
+_STABLE = ("NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "ZSTD", "HTJ2K32", "HTJ2K256")
+"""Compressions that do not change the values of unchanged samples."""
 # The curve is linear up to 0.75 of diffuse white and rolls off towards 1 above that; then gamma 1/2.2 is applied, like
-# for HDR in `rtface.geometry.color_curves`. `_MOST` limits how much a change in the highlights is amplified.
-_KNEE, _GAMMA, _MOST = 0.75, 2.2, 4.0
-_MOST_SAMPLES = 1_400_000_000  # a still of the largest size with four channels
+# for HDR in `rtface.geometry.color_curves`. `_MAX_GAIN` limits how much a change in the highlights is amplified.
+_KNEE, _GAMMA, _MAX_GAIN = 0.75, 2.2, 4.0
+_MAX_SAMPLES = 1_400_000_000  # the largest still with four channels
 
 Samples = NDArray[Any]
 Window = tuple[int, int, int, int]
@@ -49,7 +49,7 @@ def shown(light: Samples) -> Float32:
 
 
 def light_of(value: Samples) -> Float32:
-    """Maps display-like values to linear light. It is the inverse of `shown`."""
+    """Maps display-like values to linear light (the inverse of `shown`)."""
     rolled = np.power(np.clip(value, 0.0, 1.0 - 1e-5), _GAMMA)
     room = 1.0 - _KNEE
     over = np.clip((rolled - _KNEE) / room, 0.0, 1.0 - 1e-6)
@@ -61,7 +61,7 @@ class ExrHeader:
     """The header of an EXR file's first part.
 
     Attributes:
-        compression: name of the compression in the library.
+        compression: OpenEXR's name of the compression.
         data, display: data window and display window as x0, y0, x1, y1 (inclusive).
         bits: bits per colour sample.
         rate: frames per second, or None.
@@ -78,7 +78,7 @@ class ExrHeader:
     @classmethod
     def read(cls, data: bytes) -> ExrHeader:
         """Reads the header. Raises ValueError if there is no valid one."""
-        header = _opened(data, header_only=True).parts[0].header
+        header = _open_exr(data, header_only=True).parts[0].header
         rate, time = header.get("framesPerSecond"), _time(header)
         return cls(
             header["compression"].name.removesuffix("_COMPRESSION"),
@@ -98,7 +98,7 @@ class ExrHeader:
         return f"EXR of {'float' if self.bits == 32 else 'half'} samples ({name}, linear)"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
-        """Returns the timecode (attribute timeCode) at a frame rate. Returns None if this rate has no such timecode."""
+        """Returns the timecode (attribute timeCode) at a frame rate. Returns None if it does not exist at this rate."""
         return timecode_of(self.timecode, rate)
 
 
@@ -115,31 +115,31 @@ def _window(header: Mapping[str, Any], name: str) -> Window:
     return x0, y0, x1, y1
 
 
-def _opened(data: bytes, *, header_only: bool = False) -> Any:
+def _open_exr(data: bytes, *, header_only: bool = False) -> Any:
     """Opens an EXR with the OpenEXR library. Raises ValueError if it is damaged, too large or unsupported."""
-    import OpenEXR  # loaded only if there is an EXR
+    import OpenEXR  # imported only for an EXR
 
-    printed = io.StringIO()
+    library_output = io.StringIO()
     if not header_only:
-        _check(part.header for part in _opened(data, header_only=True).parts)
+        _check_size(part.header for part in _open_exr(data, header_only=True).parts)
     try:
-        with redirect_stdout(printed):  # the library prints why it skips parts
+        with redirect_stdout(library_output):  # the library prints why it skips parts
             file = OpenEXR.File(io.BytesIO(data), separate_channels=True, header_only=header_only, num_threads=0)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(error) from error
-    if printed.getvalue() or not file.parts:
-        raise ValueError(printed.getvalue().strip().partition(" - ")[2] or "no image")
+    if library_output.getvalue() or not file.parts:
+        raise ValueError(library_output.getvalue().strip().partition(" - ")[2] or "no image")
     return file
 
 
-def _check(headers: Iterable[Mapping[str, Any]]) -> None:
-    """Raises ValueError for deep images or too many samples. A deep pixel can have any number of samples."""
+def _check_size(headers: Iterable[Mapping[str, Any]]) -> None:
+    """Raises ValueError for deep images or too many samples. A pixel of a deep image can have any number of samples."""
     samples = 0
     for header in headers:
-        _, _, width, height = _place(header)
+        _, _, width, height = _data_rectangle(header)
         samples += width * height * len(header["channels"])
-        if "deep" in header["type"].name or samples > _MOST_SAMPLES:
-            raise ValueError("deep samples, or too many")
+        if "deep" in header["type"].name or samples > _MAX_SAMPLES:
+            raise ValueError("deep samples or too many samples")
 
 
 def _light(file: Any) -> dict[str, Samples]:
@@ -147,21 +147,21 @@ def _light(file: Any) -> dict[str, Samples]:
     channels = file.parts[0].channels
     names = "RGB" if {*"RGB"} <= channels.keys() else "Y"
     light = {name: channels[name].pixels for name in names if name in channels}
-    _, _, width, height = _place(file.parts[0].header)
+    _, _, width, height = _data_rectangle(file.parts[0].header)
     if not light or any(each.dtype.kind != "f" or each.shape != (height, width) for each in light.values()):
-        raise ValueError("it has neither R, G and B nor Y as half or float channels with one sample a pixel")
+        raise ValueError("it has neither R, G and B nor Y as half or float channels with one sample per pixel")
     return light
 
 
-def _place(header: Mapping[str, Any]) -> Window:
+def _data_rectangle(header: Mapping[str, Any]) -> Window:
     """Returns left, top, width and height of the data window. Left and top are relative to the display window."""
     data, display = _window(header, "dataWindow"), _window(header, "displayWindow")
     return data[0] - display[0], data[1] - display[1], data[2] - data[0] + 1, data[3] - data[1] + 1
 
 
-def _shared(header: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Returns where data window and image overlap. Gives rows and columns of the window, then of the image."""
-    left, top, width, height = _place(header)
+def _overlap(header: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Returns the overlap of data window and image, as slices of each."""
+    left, top, width, height = _data_rectangle(header)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height)
     x1, y1 = max(x0, x1), max(y0, y1)
     return (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)), (slice(y0, y1), slice(x0, x1))
@@ -174,26 +174,26 @@ def _planes(image: av.VideoFrame, light: Mapping[str, Samples]) -> dict[str, NDA
 
 
 def decode_exr(data: bytes) -> av.VideoFrame:
-    """Decodes the display window to display-like gbrp16le or gray16le. May raise ValueError."""
-    file = _opened(data)
+    """Decodes the display window to display-like gbrp16le or gray16le. Raises ValueError if that fails."""
+    file = _open_exr(data)
     light, header = _light(file), file.parts[0].header
     x0, y0, x1, y1 = _window(header, "displayWindow")
     image = av.VideoFrame(x1 - x0 + 1, y1 - y0 + 1, "gray16le" if "Y" in light else "gbrp16le")
-    inside, place = _shared(header, image)
+    in_window, in_image = _overlap(header, image)
     for name, plane in _planes(image, light).items():
         plane[:] = 0
-        plane[place] = _coded(light[name][inside])
+        plane[in_image] = _encode(light[name][in_window])
     return image
 
 
-def _coded(light: Samples) -> NDArray[np.uint16]:
+def _encode(light: Samples) -> NDArray[np.uint16]:
     return np.round(shown(light) * 65535.0).astype(np.uint16)
 
 
 def rewrite_exr(
     data: bytes, image: av.VideoFrame, *, tags: Mapping[str, str] | None = None, timecode: Timecode | None = None
 ) -> bytes:
-    """Applies the changes of an image since `decode_exr` to its file.
+    """Applies the changes made to an image since `decode_exr` to its file.
 
     Args:
         data: the original file.
@@ -202,23 +202,23 @@ def rewrite_exr(
         timecode: timecode that replaces an existing attribute timeCode.
 
     Raises:
-        OutputError: the file has smaller copies of its image (mipmaps), or the image has another size.
+        OutputError: the file contains smaller copies of its image (mipmaps), or the image has another size.
         ValueError: the file cannot be read.
     """
     import OpenEXR
 
-    file = _opened(data)
+    file = _open_exr(data)
     light, first = _light(file), file.parts[0].header
     x0, y0, x1, y1 = _window(first, "displayWindow")
     planes = _planes(image, light)
     if len(planes) < len(light) or (image.width, image.height) != (x1 - x0 + 1, y1 - y0 + 1):
         raise OutputError("the EXR cannot hold an image of another size or with other channels", code="exr_channels")
-    inside, place = _shared(first, image)
+    in_window, in_image = _overlap(first, image)
     changed = False
     for name, plane in planes.items():
-        old, new = light[name][inside], plane[place]
-        if (where := new != _coded(old)).any():
-            old[where] = _changed(old[where], new[where])
+        old, new = light[name][in_window], plane[in_image]
+        if (differs := new != _encode(old)).any():
+            old[differs] = _apply_change(old[differs], new[differs])
             changed = True
     if timecode is not None and (time := _time(first)):
         time.hours, time.minutes, time.seconds, time.frame = map(int, re.findall(r"\d+", str(timecode))[:4])
@@ -232,7 +232,7 @@ def rewrite_exr(
                 "an EXR with mipmaps cannot be written; save it without them first",
                 code="exr_tiled",
             )
-        if changed and header["compression"].name.removesuffix("_COMPRESSION") not in _KEEPING:
+        if changed and header["compression"].name.removesuffix("_COMPRESSION") not in _STABLE:
             header["compression"] = OpenEXR.ZIP_COMPRESSION
     first.update({key: text for key, text in (tags or {}).items() if changed and key not in first and len(key) < 32})
     out = io.BytesIO()
@@ -240,9 +240,9 @@ def rewrite_exr(
     return out.getvalue()
 
 
-def _changed(light: Samples, coded: NDArray[np.uint16]) -> Samples:
-    """Applies a change of display-like values to light. They changed from `_coded(light)` to `coded`."""
+def _apply_change(light: Samples, coded: NDArray[np.uint16]) -> Samples:
+    """Applies to light the change of display-like values from `_encode(light)` to `coded`."""
     old = shown(light)
     step = coded / np.float32(65535.0) - np.round(old * 65535.0) / np.float32(65535.0)
-    grown = light_of(old + step) - light_of(old)
-    return light.astype(np.float32) + np.clip(grown, -_MOST * np.abs(step), _MOST * np.abs(step))
+    light_step = light_of(old + step) - light_of(old)
+    return light.astype(np.float32) + np.clip(light_step, -_MAX_GAIN * np.abs(step), _MAX_GAIN * np.abs(step))

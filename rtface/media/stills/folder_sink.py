@@ -20,18 +20,18 @@ from rtface.util.files import lock, rename_new, sync_file, sync_folder
 
 
 class FolderSink:
-    """Writes frames as ``000001.png``, ``000002.png`` …, upright, at the film's depth. If the input is a folder of
-    stills, their names are kept, and files of unchanged frames are copied byte for byte if the kind is the same.
+    """Writes frames as ``000001.png``, ``000002.png`` …, upright, at the film's bit depth. If the input is a folder of
+    stills, their names are kept, and files of unchanged frames are copied if the output has the same format.
 
     Until `finish`, the stills are in a hidden folder of this run next to the output. An interrupted run leaves them in
     ``NAME.partial``. Packets of other streams are dropped.
 
     Args:
         target: the checked output folder; it may exist if it is empty or may be overwritten.
-        stills: encodes the frames.
+        stills: encoder of the frames.
         stats: receives counters and the encoding time.
         work: working name of the folder, from `rtface.media.files.workfile.work_name`; a new one by default.
-        partial: whether the stills stay in ``NAME.partial`` if writing the folder fails.
+        partial: whether the stills are kept in ``NAME.partial`` if writing the folder fails.
 
     Attributes:
         changed: records which frames were changed.
@@ -51,17 +51,17 @@ class FolderSink:
         work: Path | None = None,
         partial: bool = True,
     ) -> None:
-        self._target, self._stills, self._stats, self._keeps = target, stills, stats, partial
+        self._target, self._stills, self._stats, self._keeps_partial = target, stills, stats, partial
         self.work = work or work_name(target.path)
         self.names: list[str] = []
         self.changed = ChangedFrames()
-        self._written = set[int]()
-        self._copies = list[Path]()
+        self._written_pts = set[int]()
+        self._copied_unread = list[Path]()
         self._complete = False
         try:
             target.path.parent.mkdir(parents=True, exist_ok=True)
             self.work.mkdir()
-            self._lock = _locked(self.work)
+            self._lock = _lock_folder(self.work)
         except OSError as error:
             raise OutputError(
                 "{path}: the folder cannot be created ({why}); choose another place",
@@ -76,10 +76,10 @@ class FolderSink:
         return len(self.names)
 
     def write(self, item: Item) -> None:
-        """Writes a frame. May raise OutputError."""
+        """Writes a frame. Raises OutputError if that fails."""
         if isinstance(item, Frame):
             with self._stats.time("encode"):
-                data = self._stills.encode(item, self._place(item.pts).shown)
+                data = self._stills.encode(item, self._target_of(item.pts).shown)
                 self.put(data, item.pts)
             self.changed.add(item)
 
@@ -94,21 +94,21 @@ class FolderSink:
             OutputError: the still cannot be written.
             InputError: the input has no file at that time.
         """
-        place = self._place(pts)
+        target = self._target_of(pts)
         if data is None and self._stills.source is not None:
             data = self._stills.source.bytes_at(pts)
         if data is None:
             raise InputError(
-                "{path}: should be copied from the input, which has no such file; in a job, its segments were "
+                "{path}: cannot be copied, because the input has no such file; in a job, its segments were "
                 "changed: begin again with {--restart=True}",
                 code="scan_extra",
-                path=place.shown,
+                path=target.shown,
             )
-        write_whole(place, data, sync=False)
-        self.names.append(place.path.name)
-        self._written.add(pts)
+        write_whole(target, data, sync=False)
+        self.names.append(target.path.name)
+        self._written_pts.add(pts)
 
-    def _place(self, pts: int) -> Target:
+    def _target_of(self, pts: int) -> Target:
         """Returns the target of the next still in the working folder."""
         source, suffix = self._stills.source, SUFFIXES[self._stills.kind]
         name = (source and source.name_at(pts, suffix)) or f"{len(self.names) + 1:06d}{suffix}"
@@ -123,15 +123,15 @@ class FolderSink:
         if self._complete:
             return
         try:
-            for path in self._unreadable():
-                self._copies.append(self.work / path.name)
-                shutil.copyfile(path, self._copies[-1])
+            for path in self._unreadable_images():
+                self._copied_unread.append(self.work / path.name)
+                shutil.copyfile(path, self._copied_unread[-1])
             for still in self._files():
                 with still.open("rb+") as file:
                     sync_file(file.fileno())
             self._complete = True
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._end_after_error(error) from error
 
     def finish(self) -> None:
         """Gives the folder its final name.
@@ -144,57 +144,57 @@ class FolderSink:
         try:
             if folder.is_dir():
                 for still in self._files():
-                    place = folder / still.name
+                    target = folder / still.name
                     if self._target.overwrite:
-                        still.replace(place)
+                        still.replace(target)
                     else:
-                        rename_new(still, place)
+                        rename_new(still, target)
                 self.work.rmdir()
             else:
                 rename_new(self.work, folder)
             sync_folder(folder)
             sync_folder(folder.parent)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._end_after_error(error) from error
         self._unlock()
 
     def abort(self, *, keep_partial: bool) -> str | None:
         """Keeps the stills in ``NAME.partial`` or removes them. Returns the name of the kept folder."""
         try:
             if keep_partial and self.names:
-                return self._kept()
+                return self._keep_partial()
             for still in self._files():
                 still.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # other files in the folder stay
+            with contextlib.suppress(OSError):  # the folder may contain other files
                 self.work.rmdir()
             return None
         finally:
             self._unlock()
 
-    def _failed(self, error: OSError) -> OutputError:
-        left = f"; the stills are in {self._kept()}" if self._keeps else ""
+    def _end_after_error(self, error: OSError) -> OutputError:
+        note = f"; the stills are in {self._keep_partial()}" if self._keeps_partial else ""
         self._unlock()
         return OutputError(
             "{path}: cannot be written ({why}){rest}",
             code="still_unwritten",
             path=self._target.shown,
             why=full(error) or error.strerror,
-            rest=left,
+            rest=note,
         )
 
-    def _kept(self) -> str:
+    def _keep_partial(self) -> str:
         try:
             return str(self._target.keep(self.work))
         except OSError:
             return str(self.work)
 
     def _files(self) -> list[Path]:
-        """Lists the files of the working folder. Stills in order are followed by copies of unreadable images."""
-        return [*(self.work / name for name in self.names), *(path for path in self._copies if path.exists())]
+        """Lists the files of the working folder. The stills come first, in order, then copies of unreadable images."""
+        return [*(self.work / name for name in self.names), *(path for path in self._copied_unread if path.exists())]
 
-    def _unreadable(self) -> list[Path]:
+    def _unreadable_images(self) -> list[Path]:
         """Lists the input's unreadable images of the output's kind."""
-        files = self._stills.source.files_without(self._written) if self._stills.source is not None else []
+        files = self._stills.source.files_without(self._written_pts) if self._stills.source is not None else []
         return [path for path in files if IMAGE_KINDS.get(path.suffix.lower()) == self._stills.kind and path.is_file()]
 
     def _unlock(self) -> None:
@@ -203,7 +203,7 @@ class FolderSink:
             self._lock = None
 
 
-def _locked(folder: Path) -> int | None:
+def _lock_folder(folder: Path) -> int | None:
     """Locks a folder until the returned descriptor is closed. Returns None if folders cannot be opened."""
     try:
         number = os.open(folder, os.O_RDONLY)

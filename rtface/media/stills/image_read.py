@@ -1,4 +1,4 @@
-"""Reads still images with their depth and profile.
+"""Reads still images with their bit depth and profile.
 
 EXIF is read, too, except from AVIF, JPEG 2000, JPEG XL, PSD and PNM. FFmpeg or a library decodes the pixels. Profile,
 EXIF and XMP are copied as blocks (`rtface.media.formats.image_meta`).
@@ -40,7 +40,7 @@ from rtface.redaction import shown
 from rtface.util.av_arrays import decode_by
 from rtface.util.foreign import open_regular
 
-# A negative of 4×5 inches scanned at 4000 dpi has 320 megapixels. A run on 144 megapixels of 8 bits takes 1.2 GB.
+# A 4×5 inch negative scanned at 4000 dpi has 320 megapixels. A run on 144 megapixels of 8 bits needs 1.2 GB.
 MAX_PIXELS = 350_000_000
 _CODECS = {
     "png": "png",
@@ -65,10 +65,10 @@ _UPRIGHT = {
     8: (3, False),
 }
 _PARTS = {"psd": "layers", "heic": "images"}
-_FULL = 2
+_FULL_RANGE = 2
 _TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM, *TIFF_SHOWN)
-_INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
-_BLOCKS, _PLAIN, _NONE = (34675, 700), (1, 2, 7), (0, 0, b"")  # tags of profile and XMP; byte-like types; no tag
+_INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254  # CMYK and float samples; three tags
+_TAGS, _BYTES, _EMPTY = (34675, 700), (1, 2, 7), (0, 0, b"")  # tags of profile and XMP; byte-like types; no tag
 
 
 @dataclass(slots=True)
@@ -78,10 +78,10 @@ class Still:
     Attributes:
         path: path as given.
         kind: kind of the image, from `rtface.media.formats.image_header.kind_of`.
-        frame: the image as stored (not turned), marked as new. Its display holds the orientation.
+        frame: the image as stored (not turned), marked as new. `frame.display` contains the orientation.
         meta: profile, EXIF and so on.
-        more: description of further contents ("holds 3 pages"), or "".
-        changed: descriptions of what reading changed.
+        more: description of additional contents, such as "holds 3 pages"; or "".
+        changed: descriptions of the changes made by reading.
         damaged: whether a part of the image is missing or damaged.
     """
 
@@ -132,12 +132,12 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         _check_pixels(name, *size)
     meta = _metadata(data, kind)
     if kind in (*KINDS, "avif", "heic"):
-        image, count, profile, whole = *_decode_by_library(path, data, kind, name), True
+        image, count, profile, complete = *_decode_by_library(path, data, kind, name), True
         more = f"holds {count} {_PARTS.get(kind, 'pages')}" if count > 1 else ""
         meta.icc = meta.icc or profile
         settle(meta)
     else:
-        (image, whole), more = _decode(data, kind, name), more_of(data)
+        (image, complete), more = _decode(data, kind, name), more_of(data)
     meta.unkept = not_kept(data, kind, more=bool(more))
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
@@ -148,11 +148,11 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    return Still(os.fspath(path), kind, frame, meta, more, (*_changed(data, kind, meta),), not whole)
+    return Still(os.fspath(path), kind, frame, meta, more, (*_describe_changes(data, kind, meta),), not complete)
 
 
-def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
-    """Describes what reading an image changed or left out."""
+def _describe_changes(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
+    """Describes what was changed or left out when an image was read."""
     if (kind == "jpeg" and frame_header(data)[5:6] == b"\4") or meta.tiff_form.get(262) == (_INKS,):
         yield "CMYK became RGB"
     if set(meta.tiff_form.get(339, ())) & {_FLOAT}:
@@ -161,7 +161,7 @@ def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
     if _LAYERS in tags:
         yield "Photoshop's layers are left out"
     if _RAW in tags or any(tags.get(_REDUCED, (0, 0, b""))[2]):
-        yield "it may be a raw photo, of which only the preview is read"
+        yield "it may be a raw photo; only its preview is read"
 
 
 @dataclass(slots=True)
@@ -193,19 +193,19 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     if kind == "exr":
         return _decode_exr(data, name), True
     codec = _PNM[data[1:2]] if kind == "pnm" else _CODECS[kind]
-    whole, limit = True, {"max_pixels": str(MAX_PIXELS)}
+    complete, limit = True, {"max_pixels": str(MAX_PIXELS)}
     try:
         try:
             images = decode_by(codec, decodable(data), limit | ({"err_detect": "explode"} if kind == "jpeg" else {}))
         except av.FFmpegError:
             if kind != "jpeg":
                 raise
-            images, whole = decode_by(codec, decodable(data), limit), False
+            images, complete = decode_by(codec, decodable(data), limit), False
     except av.FFmpegError as error:
-        raise _damaged(name, error.strerror, "scan or copy it" if kind == "dpx" else "save it") from error
+        raise _damage_error(name, error.strerror, "scan or copy it" if kind == "dpx" else "save it") from error
     if not images:
-        raise InputError("{name}: ends before its image; copy it again", code="cut_off", name=name)
-    return _usable(images[0], kind), whole and (kind != "jpeg" or jpeg_end(data) is not None)
+        raise InputError("{name}: ends before the image data; copy it again", code="cut_off", name=name)
+    return _normalise(images[0], kind), complete and (kind != "jpeg" or jpeg_end(data) is not None)
 
 
 def _decode_by_library(
@@ -216,10 +216,10 @@ def _decode_by_library(
             return decode_avif(data), 1, None
         return decode_heic(data, MAX_PIXELS) if kind == "heic" else decode_by_oiio(path, MAX_PIXELS)
     except ERRORS as error:
-        raise _damaged(name, error, "save it") from error
+        raise _damage_error(name, error, "save it") from error
 
 
-def _damaged(name: str, why: object, advice: str) -> InputError:
+def _damage_error(name: str, why: object, advice: str) -> InputError:
     return InputError(
         "{name}: is damaged, unsupported, or larger than {most} megapixels ({why}); {advice} again",
         code="image_damaged",
@@ -242,16 +242,16 @@ def _check_pixels(name: str, width: int, height: int) -> None:
         )
 
 
-def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
+def _normalise(image: av.VideoFrame, kind: str) -> av.VideoFrame:
     if kind == "jp2" and not image.format.is_rgb:
-        image.color_range = _FULL  # sYCC
+        image.color_range = _FULL_RANGE  # sYCC is full-range
     if image.format.name == "pal8":
-        full = image.reformat(format="rgba")
-        return full if is_transparent(full) else image.reformat(format="rgb24", threads=1)
+        rgba = image.reformat(format="rgba")
+        return rgba if is_transparent(rgba) else image.reformat(format="rgb24", threads=1)
     if kind == "jpeg" and image.format.name == "gbrap":  # converted from CMYK
         return image.reformat(format="gbrp", threads=1)
     if image.format.name.startswith("mono"):
-        return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
+        return image.reformat(format="gray", src_color_range=_FULL_RANGE, dst_color_range=_FULL_RANGE)
     return image
 
 
@@ -286,15 +286,15 @@ def _metadata(data: bytes, kind: str) -> ImageMetadata:
 
 def _tiff_meta(data: bytes) -> ImageMetadata:
     tags, order = read_directory(data), order_of(data)
-    read = {number: values for number in _TIFF_READ if (values := numbers(tags, number, order))}
-    orientation = next((number for number in read.get(274, ()) if number in _UPRIGHT), 1)
+    stored = {number: values for number in _TIFF_READ if (values := numbers(tags, number, order))}
+    orientation = next((number for number in stored.get(274, ()) if number in _UPRIGHT), 1)
     meta = ImageMetadata(exif=exif_of_tiff(data, orientation), iptc=photoshop_of_tiff(data))
-    meta.tiff_shown = {number: (tags[number][0], read[number]) for number in TIFF_SHOWN if number in read}
-    meta.icc, meta.xmp = (bytes(read.get(n, ())) or None if tags.get(n, _NONE)[0] in _PLAIN else None for n in _BLOCKS)
-    meta.tiff_alpha = next((number for number in read.get(338, (0,)) if number in (0, 1, 2)), None)
-    meta.tiff_form = {number: read.get(number, (1,)) for number in TIFF_FORM}
+    meta.tiff_shown = {number: (tags[number][0], stored[number]) for number in TIFF_SHOWN if number in stored}
+    meta.icc, meta.xmp = (bytes(stored.get(n, ())) or None if tags.get(n, _EMPTY)[0] in _BYTES else None for n in _TAGS)
+    meta.tiff_alpha = next((number for number in stored.get(338, (0,)) if number in (0, 1, 2)), None)
+    meta.tiff_form = {number: stored.get(number, (1,)) for number in TIFF_FORM}
     with suppress(KeyError, TypeError, ZeroDivisionError):  # no resolution, or not per inch or centimetre
-        across, down = (Fraction(*read[number]) for number in (282, 283))
-        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[read.get(296, (2,))[0]])
+        across, down = (Fraction(*stored[number]) for number in (282, 283))
+        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[stored.get(296, (2,))[0]])
     settle(meta)
     return meta

@@ -1,4 +1,4 @@
-"""Writes PNG, JPEG, TIFF, WebP and BMP with depth, profile and EXIF.
+"""Writes PNG, JPEG, TIFF, WebP and BMP with profile and EXIF.
 
 FFmpeg encodes the pixels, except for JPEG (`rtface.media.formats.jpeg`). Profile, EXIF and XMP are inserted as blocks.
 """
@@ -46,16 +46,16 @@ from rtface.util.timecode import Timecode
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
 # The minimum quality of a JPEG on libjpeg's scale. Coarser coding would lose the corrections.
-_QUALITY = 95
+_MIN_QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of stills written from a film, by kind."""
-_FULL, _INCH = 2, 2
+_FULL_RANGE, _INCH = 2, 2
 _SHORT, _RATIONAL, _HEADER, _DEFLATE = 3, 5, 8, 8  # TIFF types; bytes before the samples; compression
-_OF_FFMPEG = (282, 283, 296, 305)  # tags in which FFmpeg writes a default resolution and its name
+_FFMPEG_TAGS = (282, 283, 296, 305)  # tags in which FFmpeg writes a default resolution and its name
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
-    "an EXR holds linear light, which rtface does not compute from other samples; it writes one only for an EXR "
-    "input; choose DPX or TIFF"
+    "an EXR holds linear light, which rtface does not compute from other samples, so only an EXR input can become "
+    "one; choose DPX or TIFF"
 )
 # The longest side that a format or its encoder allows.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
@@ -78,13 +78,13 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
     """Checks that an image can be written.
 
     Args:
-        output: file to write; its extension names the kind.
-        still: the image that is read; the output must not be the same file.
+        output: file to write; its extension determines the kind.
+        still: the input image; the output must not be the same file.
         overwrite: whether an existing file may be replaced.
 
     Raises:
         UsageError: the extension is not that of an image format.
-        OutputError: the place cannot be written to, or the image is too large for the format.
+        OutputError: the path cannot be written to, or the image is too large for the format.
     """
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
     if kind is None:
@@ -101,13 +101,13 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
     return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
 
 
-def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
+def _check_size(name: str, kind: str, image: av.VideoFrame) -> None:
     if max(image.width, image.height) > _LONGEST.get(kind, 1 << 31):
         raise OutputError(
-            "{path}: a {kind} holds at most {most} samples a side, and the image is {width}×{height}; write a PNG "
+            "{path}: a {kind} holds at most {most} samples a side, but the image has {width}×{height}; write a PNG "
             "or TIFF",
             code="image_side",
-            path=shown,
+            path=name,
             kind=kind.upper(),
             most=_LONGEST[kind],
             width=image.width,
@@ -138,7 +138,7 @@ def write_image(
 def image_bytes(
     frame: Frame,
     kind: str,
-    shown: str,
+    name: str,
     *,
     still: Still | Origin | None = None,
     tags: Mapping[str, str] | None = None,
@@ -148,17 +148,17 @@ def image_bytes(
     """Encodes an image file.
 
     PNG, TIFF and BMP keep every sample of RGB and gray images. A JPEG keeps its planes and subsampling, and gets tables
-    at least as fine as its own and those of quality 95. A lossless WebP stays lossless. YCbCr becomes RGB if the format
-    requires it. A turned image keeps its EXIF orientation in formats whose viewers apply it; otherwise it is turned
-    upright.
+    at least as fine as the input's and those of quality 95. A lossless WebP stays lossless. YCbCr becomes RGB if the
+    format requires it. A turned image keeps its EXIF orientation in formats whose viewers apply it; otherwise it is
+    turned upright.
 
     Args:
         frame: the image.
         kind: kind of the file: one of `ImagePlan`, "dpx" or "exr".
-        shown: name of the file, for messages.
+        name: name of the file, for messages.
         still: the input, whose profile, EXIF and XMP are kept.
-        tags: result of `rtface.media.marks.provenance.describe`; only tags that are true of the frame are written.
-        rate, timecode: values for the header of a DPX; `timecode` also replaces an existing one in DPX and EXR.
+        tags: result of `rtface.media.marks.provenance.describe`; only tags that apply to the frame are written.
+        rate, timecode: header values of a new DPX; `timecode` also replaces the one in an existing DPX or EXR.
 
     Raises:
         OutputError: the image cannot be encoded.
@@ -175,7 +175,7 @@ def image_bytes(
             meta.exif = exif_turned(meta.exif) if meta.exif else None
     if kind != "png":
         meta.png = []
-    if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # WebP samples are RGB
+    if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # does not fit WebP's RGB samples
         meta.icc = None
     if still is not None and kind != still.kind:
         meta.tiff_shown, meta.tiff_alpha, meta.density = {}, None, None
@@ -183,13 +183,13 @@ def image_bytes(
     tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
     if tags:
         meta.xmp = xmp(tags, meta.xmp)
-    _check_size(shown, kind, frame.image)
+    _check_size(name, kind, frame.image)
     try:
         if kind == "dpx":
             return _encode_dpx(frame, still, rate, timecode, creator=f"rtface {__version__}" if tags else "")
         if kind == "exr":
             if still is None or still.kind != "exr":
-                raise OutputError("{path}: {why}", code="output_reason", path=shown, why=ONLY_FROM_EXR)
+                raise OutputError("{path}: {why}", code="output_reason", path=name, why=ONLY_FROM_EXR)
             return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
         return _encode_tiff(frame, meta, tags) if kind == "tiff" else _encode(frame, kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
@@ -198,7 +198,7 @@ def image_bytes(
             "{path}: an image of {width}×{height} could not be encoded as {kind} ({why}); choose another format, "
             "such as PNG",
             code="image_unencoded",
-            path=shown,
+            path=name,
             width=frame.image.width,
             height=frame.image.height,
             kind=kind.upper(),
@@ -211,22 +211,22 @@ def upright(frame: Frame) -> Frame:
     turns, mirror = frame.display.quarter_turns, frame.display.mirror
     if not turns and not mirror:
         return frame
-    frame = _workable(frame)
+    frame = _to_packed(frame)
     pixels = np.rot90(frame.image.to_ndarray(), -turns)[:, :: -1 if mirror else 1]
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), frame.image.format.name)  # pyright: ignore
     image.color_range, image.pts, image.time_base = frame.image.color_range, frame.pts, frame.time_base
     return replace(frame, image=image, display=Display(fields=frame.display.fields))
 
 
-def _workable(frame: Frame) -> Frame:
-    """Converts to gray, gray16le, rgb24, rgb48le, rgba or rgba64le. Only YCbCr loses precision by this."""
+def _to_packed(frame: Frame) -> Frame:
+    """Converts to gray, gray16le, rgb24, rgb48le, rgba or rgba64le. Only YCbCr loses precision."""
     shape = pixel_format_info(frame.image.format.name)
     formats = {"gray": ("gray", "gray16le")}.get(shape.model, ("rgb24", "rgb48le"))
     pix_fmt = (("rgba", "rgba64le") if shape.alpha else formats)[shape.bits > 8]
-    return replace(frame, image=_as(frame.image, frame.color, pix_fmt))
+    return replace(frame, image=_convert(frame.image, frame.color, pix_fmt))
 
 
-def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
+def _convert(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
     if image.format.name == pix_fmt:
         return image
     if pixel_format_info(image.format.name).model == "yuv" and pixel_format_info(pix_fmt).model == "rgb":
@@ -234,11 +234,11 @@ def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
             format=pix_fmt,
             src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
             src_color_range=2 if color.full_range else 1,
-            dst_color_range=_FULL,
+            dst_color_range=_FULL_RANGE,
             interpolation="BICUBIC",
             threads=1,
         )
-    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL, threads=1)
+    out = image.reformat(format=pix_fmt, src_color_range=_FULL_RANGE, dst_color_range=_FULL_RANGE, threads=1)
     out.color_range = image.color_range
     return out
 
@@ -247,19 +247,19 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
     image, color = frame.image, frame.color
     shape = pixel_format_info(image.format.name)
     if kind == "jpeg":
-        image = _for_jpeg(image, color)
+        image = _to_jpeg_planes(image, color)
         data = _encode_jpeg(image, meta)
     elif kind == "webp":
         lossless = shape.model != "yuv"
         pix_fmt = "bgra" if lossless else "yuva420p" if shape.alpha else "yuv420p"
-        image = _as(image, color, pix_fmt)
+        image = _convert(image, color, pix_fmt)
         data = encode_by("libwebp", image, {"lossless": "1"} if lossless else {"quality": "95"})
     else:
         if shape.model == "yuv" or (kind == "bmp" and (shape.model != "gray" or shape.bits > 8)):
-            image = _as(image, color, "bgr24" if kind == "bmp" else "rgb48be" if shape.bits > 8 else "rgb24")
+            image = _convert(image, color, "bgr24" if kind == "bmp" else "rgb48be" if shape.bits > 8 else "rgb24")
         names = [f.name for f in av.Codec(kind, "w").video_formats or []]
         formats = [name for name in names if not name.startswith(("pal", "mono"))]
-        image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
+        image = _convert(image, color, nearest(image.format.name, formats, alpha=True)[0])
         data = encode_by(kind, image)
     return write_meta(
         data,
@@ -270,37 +270,37 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
     )
 
 
-def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
-    """Converts to planes of a JPEG. They are gray or full-range BT.601; subsampling is kept if possible."""
+def _to_jpeg_planes(image: av.VideoFrame, color: Color) -> av.VideoFrame:
+    """Converts to the planes of a JPEG: gray, or full-range BT.601. Keeps the subsampling if possible."""
     shape = pixel_format_info(image.format.name)
     if shape.model == "gray":
-        return _as(image, color, "gray")
+        return _convert(image, color, "gray")
     if shape.model == "yuv" and shape.bits == 8 and color.full_range and color.matrix == "bt601":
         target = _JPEG_FORMATS.get(shape.sampling, "yuvj444p")
         return (
             image
             if image.format.name == target
-            else image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL, threads=1)
+            else image.reformat(format=target, src_color_range=_FULL_RANGE, dst_color_range=_FULL_RANGE, threads=1)
         )
     # JPEG is full-range BT.601 (JFIF). With 4:4:4, RGB suffers only rounding errors.
-    rgb = _as(image, color, "rgb24")
+    rgb = _convert(image, color, "rgb24")
     return rgb.reformat(
-        format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL, threads=1
+        format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL_RANGE, dst_color_range=_FULL_RANGE, threads=1
     )
 
 
 def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
-    """Encodes a JPEG. Its tables are the finer of the input's and those of `_QUALITY`."""
-    least = tables_of_quality(_QUALITY)
+    """Encodes a JPEG. Its tables are at least as fine as the input's and those of `_MIN_QUALITY`."""
+    minimum = tables_of_quality(_MIN_QUALITY)
     planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
-    tables = finer(meta.tables, least) if meta.tables else least
+    tables = finer(meta.tables, minimum) if meta.tables else minimum
     return encode_jpeg(planes, pixel_format_info(image.format.name).sampling, tables)
 
 
 def _encode_dpx(
     frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *, creator: str
 ) -> bytes:
-    """Updates the input's DPX, or encodes a new one. New ones are RGB or gray of 8, 10, 12 or 16 bits."""
+    """Updates the input's DPX, or encodes a new one. A new DPX is RGB or gray with 8, 10, 12 or 16 bits."""
     old = _bytes_of(still) if still is not None and still.kind == "dpx" else b""
     if old and size_of(old) == (frame.image.width, frame.image.height):
         data = rewrite_dpx(old, frame.image)
@@ -314,7 +314,7 @@ def _encode_dpx(
         if gray
         else ("gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
     )
-    image = copy_image(_as(frame.image, frame.color, pix_fmt))
+    image = copy_image(_convert(frame.image, frame.color, pix_fmt))
     data = new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
     return data[: COLOURS.start] + old[COLOURS] + data[COLOURS.stop :] if old else data
 
@@ -324,25 +324,25 @@ def _bytes_of(still: Still | Origin) -> bytes:
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
-    """Encodes a TIFF with FFmpeg, and adds our tags. Keeps the byte order of EXIF, on which makers' notes rely."""
-    image, about = _workable(frame).image, meta.exif or exif_of(1)
-    if (order := order_of(about)) == ">":
+    """Encodes a TIFF with FFmpeg, and adds the tags. Keeps the byte order of EXIF, because makers' notes need it."""
+    image, exif = _to_packed(frame).image, meta.exif or exif_of(1)
+    if (order := order_of(exif)) == ">":
         image = av.VideoFrame.from_ndarray(image.to_ndarray().byteswap(), image.format.name)
     data = encode_by("tiff", image, {"compression_algo": "deflate"})
-    written = {n: tag for n, tag in read_directory(data).items() if n not in _OF_FFMPEG}
-    form = {number: numbers(written, number, "<")[:1] or (1,) for number in TIFF_FORM}
-    same = all((value,) == form[number] for number, values in meta.tiff_form.items() for value in values)
-    entries = {number: tag_of(tag[0], numbers(written, number, "<"), order) for number, tag in written.items()}
-    entries[259] = tag_of(_SHORT, (_DEFLATE,), order)  # number of the TIFF 6.0 supplement; FFmpeg's is older
-    entries |= {n: tag_of(*tag, order) for n, tag in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES}
+    ffmpeg_tags = {n: tag for n, tag in read_directory(data).items() if n not in _FFMPEG_TAGS}
+    layout = {number: numbers(ffmpeg_tags, number, "<")[:1] or (1,) for number in TIFF_FORM}
+    same_layout = all((value,) == layout[number] for number, values in meta.tiff_form.items() for value in values)
+    entries = {number: tag_of(tag[0], numbers(ffmpeg_tags, number, "<"), order) for number, tag in ffmpeg_tags.items()}
+    entries[259] = tag_of(_SHORT, (_DEFLATE,), order)  # Deflate in the TIFF supplement; FFmpeg writes an older number
+    entries |= {n: tag_of(*tag, order) for n, tag in meta.tiff_shown.items() if same_layout or n not in TIFF_OF_VALUES}
     if pixel_format_info(image.format.name).alpha:
         entries[338] = tag_of(_SHORT, (2 if meta.tiff_alpha is None else meta.tiff_alpha,), order)
     for number, ratio in zip((282, 283), meta.resolution or (), strict=False):
         entries[number] = tag_of(_RATIONAL, ratio.limit_denominator(1 << 16).as_integer_ratio(), order)
         entries[296] = tag_of(_SHORT, (_INCH,), order)
-    whole: Directory = {**entries, **{n: tag for n, tag in read_directory(about).items() if n not in TIFF_FORM}}
-    whole |= {34675: (7, len(meta.icc), meta.icc)} if meta.icc else {}
-    whole |= {700: (1, len(meta.xmp), meta.xmp)} if meta.xmp else {}
-    whole |= photoshop_tags(meta.iptc) if meta.iptc else {}
-    whole |= {305: (2, 7, b"rtface\0")} if tags else {}
-    return with_directory(exif_with({}, order)[:_HEADER] + data[_HEADER:], whole)
+    directory: Directory = {**entries, **{n: tag for n, tag in read_directory(exif).items() if n not in TIFF_FORM}}
+    directory |= {34675: (7, len(meta.icc), meta.icc)} if meta.icc else {}
+    directory |= {700: (1, len(meta.xmp), meta.xmp)} if meta.xmp else {}
+    directory |= photoshop_tags(meta.iptc) if meta.iptc else {}
+    directory |= {305: (2, 7, b"rtface\0")} if tags else {}
+    return with_directory(exif_with({}, order)[:_HEADER] + data[_HEADER:], directory)

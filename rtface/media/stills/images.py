@@ -1,4 +1,4 @@
-"""Exports what reads and writes stills, folders, and folders as films."""
+"""Exports the classes and functions for stills and folders of stills."""
 
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.stills.image_read import Still, read_image

@@ -1,7 +1,7 @@
 """Decodes TIFF, JPEG XL and PSD files with OpenImageIO.
 
 FFmpeg silently decodes tiles, JPEG and half floats in TIFF as noise, and cannot read JPEG XL and PSD. EXIF and XMP are
-not read with OpenImageIO: it renames their fields, and would lose a camera's notes and most of XMP.
+not read with OpenImageIO, because it renames their fields and loses a camera's notes and most of XMP.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _FORMATS = {
 }
 
 
-def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFrame, int, bytes | None]:
+def decode_by_oiio(path: str | os.PathLike[str], max_pixels: int) -> tuple[av.VideoFrame, int, bytes | None]:
     """Returns the first image, the number of images, and the ICC profile. The image is 8-bit or 16-bit gray, RGB or
     RGBA, or float RGB.
 
     Raises:
-        ValueError: the file is damaged, unsupported, or has more than `most` pixels.
+        ValueError: the file is damaged, unsupported, or has more than `max_pixels` pixels.
     """
     name = os.fspath(path)
     if name.encode(errors="replace").decode() == name:
-        return _decoded(name, most)
+        return _decode(name, max_pixels)
     with Path(path).open("rb") as file:  # the library accepts only names in UTF-8
-        return _decoded(f"/dev/fd/{file.fileno()}", most)
+        return _decode(f"/dev/fd/{file.fileno()}", max_pixels)
 
 
-def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
-    import OpenImageIO  # loaded only if there is such a file
+def _decode(name: str, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | None]:
+    import OpenImageIO  # imported only for such a file
 
     OpenImageIO.attribute("limits:imagesize_MB", _MEMORY_MB)
     hints = OpenImageIO.ImageSpec()
@@ -46,9 +46,9 @@ def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
     if file is None:
         raise ValueError(OpenImageIO.geterror().partition("\n")[0])
     spec = file.spec()
-    colours = spec.get_int_attribute("tiff:PhotometricInterpretation", _RGB)
-    if colours not in _COLOURS or spec.width * spec.height > most:
-        raise ValueError(f"{spec.width}×{spec.height}, photometric interpretation {colours}")
+    photometric = spec.get_int_attribute("tiff:PhotometricInterpretation", _RGB)
+    if photometric not in _COLOURS or spec.width * spec.height > max_pixels:
+        raise ValueError(f"{spec.width}×{spec.height}, photometric interpretation {photometric}")
     count, alpha, depth = spec.nchannels, spec.alpha_channel >= 0, str(spec.format)
     kind = "uint8" if depth == "uint8" else "float" if depth in ("half", "float") and count == 3 else "uint16"
     pixels = file.read_image(0, count if count < 5 else 3 + alpha, kind)
@@ -56,7 +56,7 @@ def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
         raise ValueError(file.geterror().partition("\n")[0])
     if count == 2:
         pixels = pixels[..., [0, 0, 0, 1]]
-    if colours == _WHITE and kind == "uint16":  # the library inverts 8-bit samples itself
+    if photometric == _WHITE and kind == "uint16":  # the library inverts 8-bit samples itself
         pixels = ~pixels
     shape = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
     profile, pages = spec.getattribute("ICCProfile"), 1

@@ -33,27 +33,27 @@ from rtface.redaction import shown
 from rtface.stats import Stats
 from rtface.util.timecode import Timecode
 
-_NAMED = 100  # number of unreadable images to name one by one
+_MAX_NAMED = 100  # maximum number of unreadable images to report one by one
 
 
 class SequenceSource:
-    """Yields a folder's images as upright frames of one film. They get size and format of the first readable image.
+    """Yields a folder's images as upright frames of one film.
 
-    They come in the natural order of their names. Unreadable images and missing numbers keep their time: the previous
-    frame is repeated, with a warning. Before the first readable image, that image is repeated.
+    All frames have the size and format of the first readable image, and are in the natural order of their names. For
+    unreadable images and missing numbers, the previous frame (at the start: the next one) is repeated, with a warning.
 
     Args:
         folder: folder of the images, which should have one size.
-        fps: frames per second; None takes the rate in DPX and EXR headers, or else 25.
+        fps: frames per second; None: the rate in DPX and EXR headers, or 25.
         start, end: limits of the cut in seconds.
-        transfer: transfer function of the samples; None takes that in DPX headers. An EXR is always linear.
+        transfer: transfer function of the samples; None: that in DPX headers. An EXR is always linear.
         stats: receives counters and warnings.
-        strict: raise InputError for missing, unreadable or differently sized images instead of warning.
-        hold: repeat a frame for a missing image; False if stills are written, because these keep their names.
+        strict: whether to raise InputError instead of warning of missing, unreadable or differently sized images.
+        hold: whether to repeat a frame for a missing image. False if stills are written, because they keep their names.
         scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
 
     Raises:
-        InputMissing, InputError: there is no such folder, or it has no image, or no readable image.
+        InputMissing, InputError: the folder does not exist, or has no readable image.
         UsageError: the cut leaves no image, `fps` is not positive, or frames cannot be enlarged to `scale`.
     """
 
@@ -74,41 +74,41 @@ class SequenceSource:
         self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
         paths = list_images(folder)
         warn_left_out(Path(folder), self._stats)
-        self._header, headed = _header_of(paths)
-        stated = self._header.rate if self._header else None
-        self._rate = rate = Fraction(fps or stated or 25).limit_denominator(1_001_000)
+        self._header, header_path = _header_of(paths)
+        header_rate = self._header.rate if self._header else None
+        self._rate = rate = Fraction(fps or header_rate or 25).limit_denominator(1_001_000)
         if rate <= 0 or fps == 0:
-            raise UsageError("{--fps:{value}}: give frames a second, such as 25", code="fps_value", value=fps)
-        places = _with_gaps(paths)
+            raise UsageError("{--fps:{value}}: give frames per second, such as 25", code="fps_value", value=fps)
+        slots = _with_gaps(paths)
         cut = [None if at is None else ceil(Fraction(at).limit_denominator(1_000_000) * rate) for at in (start, end)]
-        first, last = max(0, cut[0] or 0), len(places) if cut[1] is None else min(len(places), cut[1])
+        first, last = max(0, cut[0] or 0), len(slots) if cut[1] is None else min(len(slots), cut[1])
         if first >= last:
             raise UsageError(
                 "{folder}: the cut contains none of its {count} images ({duration:.3f} s)",
                 code="cut_no_images",
                 folder=shown(folder),
-                count=len(places),
-                duration=len(places) / float(rate),
+                count=len(slots),
+                duration=len(slots) / float(rate),
             )
-        self._paths, self._first, self._next = places[first:last], first, 0
-        before = [path for path in reversed(places[: first + 1]) if path]
-        self._resized: set[int] = set()
+        self._paths, self._first, self._next = slots[first:last], first, 0
+        earlier = [path for path in reversed(slots[: first + 1]) if path]
+        self._altered: set[int] = set()  # slots whose frame differs from the file
         self.kind = ""
         self._check_numbers(shown(folder))
         files = [path for path in self._paths if path]
-        self._unique = len({path.stem for path in files}) == len(files)
+        self._names_unique = len({path.stem for path in files}) == len(files)
         self._shape: tuple[int, int, str] | None = None
-        self._shown, self._begin = self._first_readable([*before, *files])  # the last readable file
-        self._read_first = self._shown
+        self._last_readable, self._first_frame = self._first_readable([*earlier, *files])
+        self._first_path = self._last_readable
         timecode = self._header.timecode_at(rate) if self._header else None
-        self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-places.index(headed)))
+        self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-slots.index(header_path)))
 
     def __iter__(self) -> Iterator[Item]:
         for place, path in enumerate(self._paths[self._next :], self._next):
             frame = None if path is None else self._read(place, path)
             if frame is None and self._hold:
-                self._resized.add(place)
-                frame = self._frame(place, self._shown)
+                self._altered.add(place)
+                frame = self._frame(place, self._last_readable)
             if frame is not None:
                 self._stats.count("frames_in")
                 yield frame
@@ -116,21 +116,21 @@ class SequenceSource:
     def _read(self, place: int, path: Path) -> Frame | None:
         """Reads the frame of a file. Warns and returns None if that fails."""
         try:
-            frame = self._begin if place == 0 and path == self._read_first else self._frame(place, path)
+            frame = self._first_frame if place == 0 and path == self._first_path else self._frame(place, path)
         except InputError as error:
             self._stats.count("pictures_lost")
-            named = self._stats.counted()["pictures_lost"] <= _NAMED
-            self._fault(
-                f"pictures_lost:{path.name}" if named else "pictures_lost",
-                str(error) if named else f"{path.parent}: further images cannot be read",
-                f"{self._shown.name} is shown in its place"
+            individually = self._stats.counted()["pictures_lost"] <= _MAX_NAMED
+            self._report_fault(
+                f"pictures_lost:{path.name}" if individually else "pictures_lost",
+                str(error) if individually else f"{path.parent}: more images cannot be read",
+                f"{self._last_readable.name} is shown in its place"
                 if self._hold
                 else "nothing is written in its place"
                 if isinstance(error, InputMissing)
                 else "a folder of the same format gets an unchanged copy; other outputs leave it out",
             )
             return None
-        self._shown = path
+        self._last_readable = path
         return frame
 
     def _first_readable(self, paths: list[Path]) -> tuple[Path, Frame]:
@@ -146,15 +146,15 @@ class SequenceSource:
         raise faults[0]
 
     def go_to(self, time: Fraction, stats: Stats) -> None:
-        """Skips the images before a time. The last readable image before it stands in if the next one is unreadable.
+        """Skips the images before a time. If the next image is unreadable, the last readable one before it is repeated.
 
         Args:
             time: time of the next frame, in seconds of the film.
             stats: receives counters and warnings from now on.
         """
         self._next = max(0, ceil(time * self._rate) - self._first)
-        before = [path for path in reversed(self._paths[: self._next]) if path]
-        self._shown, _ = self._first_readable([*before, self._shown])
+        earlier = [path for path in reversed(self._paths[: self._next]) if path]
+        self._last_readable, _ = self._first_readable([*earlier, self._last_readable])
         self._stats = stats
 
     def others(self) -> Iterator[Packet | Fraction]:
@@ -165,8 +165,8 @@ class SequenceSource:
         """Does nothing, because no file is open."""
 
     def path_of(self, frame: Frame) -> Path | None:
-        """Returns a frame's file. Returns None if their samples differ (a scaled, turned or repeated frame)."""
-        return None if frame.pts - self._first in self._resized else self._file(frame.pts)
+        """Returns a frame's file. Returns None if its samples differ from the frame's (scaled, turned or repeated)."""
+        return None if frame.pts - self._first in self._altered else self._file(frame.pts)
 
     def _file(self, pts: int) -> Path | None:
         place = pts - self._first
@@ -184,65 +184,65 @@ class SequenceSource:
     def name_at(self, pts: int, suffix: str) -> str | None:
         """Returns the name of the output still at `pts`. Returns None if names would repeat, or there is no file."""
         path = self._file(pts)
-        if path is None or not self._unique:
+        if path is None or not self._names_unique:
             return None
         return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
 
     def _check_numbers(self, folder: str) -> None:
         """Reports missing numbers among the names. Raises InputError if strict."""
-        held = None in self._paths
+        has_gaps = None in self._paths
         if not (gaps := [*_gaps([path for path in self._paths if path]).values()]):
             return
         missing = sum(last - first + 1 for first, last in gaps)
-        named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
-        self._fault(
+        examples = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
+        self._report_fault(
             "numbers_missing",
             f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
-            f"its images ({named}{' …' if len(gaps) > 3 else ''})",
+            f"its images ({examples}{' …' if len(gaps) > 3 else ''})",
             "the images are read one after the other"
-            if not held
-            else "the frame before is repeated in each place; number them without gaps to avoid that"
+            if not has_gaps
+            else "the previous frame is repeated for each; number the images without gaps to avoid that"
             if (self._hold)
-            else "nothing is written in their places",
+            else "nothing is written for these",
         )
 
-    def _fault(self, key: str, what: str, instead: str) -> None:
+    def _report_fault(self, key: str, what: str, consequence: str) -> None:
         if self._strict:
             raise InputError("{what} ({--strict=True})", code="strict", what=what)
-        self._stats.warn(key, f"{what}; {instead}")
+        self._stats.warn(key, f"{what}; {consequence}")
 
     def _frame(self, place: int, path: Path) -> Frame:
         still = read_image(path)
         if still.damaged:
             self._stats.count("frames_corrupt")
-            self._fault("frames_corrupt", f"{path}: {DAMAGED}", "scan or copy it again")
+            self._report_fault("frames_corrupt", f"{path}: {DAMAGED}", "scan or copy it again")
         self.kind = self.kind or still.kind
         frame = upright(still.frame)
         image = frame.image
         if frame is not still.frame:
-            self._resized.add(place)
+            self._altered.add(place)
         if self._transfer is not None and still.kind != "exr":
             frame = replace(frame, color=replace(frame.color, transfer=self._transfer))
-        now = (image.width, image.height, image.format.name)
-        self._shape = self._shape or now
-        if now != self._shape:
-            self._resized.add(place)
+        shape = (image.width, image.height, image.format.name)
+        self._shape = self._shape or shape
+        if shape != self._shape:
+            self._altered.add(place)
             width, height, kind = self._shape
-            self._fault(
+            self._report_fault(
                 "frames_resized",
-                f"{path}: is {now[0]}×{now[1]} {now[2]}",
+                f"{path}: is {shape[0]}×{shape[1]} {shape[2]}",
                 f"converted to the first image's {width}×{height} {kind}",
             )
-            same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
-            full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
-            image = image.reformat(width, height, kind, interpolation="BICUBIC", threads=1, **full)  # pyright: ignore
+            same_model = pixel_format_info(kind).model == pixel_format_info(shape[2]).model
+            ranges = {"src_color_range": 2, "dst_color_range": 2} if same_model else {}
+            image = image.reformat(width, height, kind, interpolation="BICUBIC", threads=1, **ranges)  # pyright: ignore
             frame = replace(frame, quantisers=None)
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1
         return self._enlarger(replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False))
 
     def _describe(self, folder: str, start: float | None, end: float | None, timecode: Timecode | None) -> MediaInfo:
-        image, count = self._begin.image, len(self._paths)
+        image, count = self._first_frame.image, len(self._paths)
         assert self._shape is not None
         width, height, decoded = self._shape
         files = [path for path in self._paths if path]
@@ -260,8 +260,8 @@ class SequenceSource:
             time_base=1 / self._rate,
             pix_fmt=image.format.name,
             codec="stills",
-            color=self._begin.color,
-            display=self._begin.display,
+            color=self._first_frame.color,
+            display=self._first_frame.display,
             tags=tags_of(image),
             transparent=is_transparent(image),
             streams=[stream],
@@ -271,11 +271,11 @@ class SequenceSource:
             first=self._first / self._rate,
             origin=self._first / self._rate,
             size=sum(path.stat().st_size for path in files),
-            aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
+            aspect=self._first_frame.display.aspect if self._first_frame.display.aspect != 1 else None,
             timecode=timecode,
             notes=[
                 Message(
-                    "{folder}: {count} images as a film of {rate:g} frames a second{said}",
+                    "{folder}: {count} images as a film of {rate:g} frames per second{said}",
                     code="film_of_stills",
                     folder=folder,
                     count=len(files),
@@ -284,20 +284,22 @@ class SequenceSource:
                 )
             ],
         )
-        return enlarged(info, self._begin, decoded)
+        return enlarged(info, self._first_frame, decoded)
 
     def _transfer_note(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):
-            taken = "video" if self._transfer == "sdr" else self._transfer
-            return Message(", taken as {transfer} ({--transfer})", code="taken_as", transfer=taken)
+            transfer_name = "video" if self._transfer == "sdr" else self._transfer
+            return Message(", interpreted as {transfer} ({--transfer})", code="taken_as", transfer=transfer_name)
         if self._header is None:
             return ""
-        seen = "; outputs other than EXR get the image that engines see" if isinstance(self._header, ExrHeader) else ""
-        return f", {self._header.described}{seen}"
+        note = (
+            "; outputs other than EXR get the image that engines process" if isinstance(self._header, ExrHeader) else ""
+        )
+        return f", {self._header.described}{note}"
 
 
 def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
-    """Returns gaps in the numbers, by index of the next image. A gap is given by its first and last missing number."""
+    """Returns gaps in the numbers, by index of the next image. A gap is its first and last missing number."""
     numbers = [int(digits[-1]) for path in paths if (digits := re.findall(r"\d+", path.stem))]
     if len(numbers) != len(paths):
         return {}
@@ -305,8 +307,8 @@ def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
 
 
 def _with_gaps(paths: list[Path]) -> list[Path | None]:
-    """Returns the images in order, with None for each missing number. If more numbers are missing than present, they do
-    not count frames (but are times or camera counters), and gaps are ignored."""
+    """Returns the images in order, with None for each missing number. If more numbers are missing than present, they
+    are times or counters of a camera rather than frame numbers, and gaps are ignored."""
     missing = {k: last - first + 1 for k, (first, last) in _gaps(paths).items()}
     if sum(missing.values()) > len(paths):
         return [*paths]

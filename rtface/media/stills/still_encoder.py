@@ -20,8 +20,8 @@ class StillEncoder:
         info: description of the input.
         kind: kind of the stills: "png", "tiff", "dpx" or "exr".
         source: the folder that is read as a film; None if the input is a film.
-        timecode: timecode of the first still, for DPX and EXR; None keeps the timecode in the header.
-        tags: result of `rtface.media.marks.provenance.describe`; a still gets the tags that are true of it.
+        timecode: timecode of the first still, for DPX and EXR; None keeps the timecodes in the headers.
+        tags: result of `rtface.media.marks.provenance.describe`; a still gets the tags that apply to it.
 
     Attributes:
         kind, source: the arguments as given.
@@ -41,12 +41,12 @@ class StillEncoder:
         self._rate, self._origin = info.rate, info.start or info.video_start
         self._enlarged = info.decoded is not None
 
-    def encode(self, frame: Frame, shown: str) -> bytes | None:
+    def encode(self, frame: Frame, name: str) -> bytes | None:
         """Encodes a frame as a still. Returns None if the input's file can be copied unchanged.
 
         Args:
             frame: a frame of the film.
-            shown: name of the still, for messages.
+            name: name of the still, for messages.
 
         Raises:
             OutputError: the still cannot be encoded.
@@ -63,4 +63,4 @@ class StillEncoder:
             ):
                 return None
             still = read_origin(path)
-        return image_bytes(frame, self.kind, shown, still=still, tags=self._tags, rate=self._rate, timecode=timecode)
+        return image_bytes(frame, self.kind, name, still=still, tags=self._tags, rate=self._rate, timecode=timecode)

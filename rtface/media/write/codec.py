@@ -29,18 +29,18 @@ ALIASES = {
     "prores": "prores_ks",
 }
 
-# Encoders of films that players show; from a folder of stills they encode 4:2:0.
-_PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
-# Containers that get HDR metadata from `matroska.note_picture` or `mp4.note_picture`.
-_NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
-_FINEST = Fraction(1, 1_000_000)  # shortest time unit: MP4 counts a sample's length in 32 bits
-_FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
-# Pixel formats of raw video with a code in MOV.
+# Encoders of films for players. From a folder of stills they encode 4:2:0, which players support.
+_FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
+# Containers whose header gets HDR metadata and projection (`matroska.note_picture`, `mp4.note_picture`).
+_HEADER_METADATA = ("matroska", "webm", "mp4", "mov")
+_FINEST_TIME_BASE = Fraction(1, 1_000_000)  # MP4 stores a sample's duration in 32 bits: 71 minutes
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+# Pixel formats of raw video that have a FourCC in MOV.
 _RAW_IN_MOV = ("uyvy422", "yuyv422", "rgb24", "bgr24", "argb", "bgra")
 
 
 def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
-    """Returns a widely supported encoder that keeps depth and chroma."""
+    """Returns a widely supported encoder that keeps bit depth and chroma sampling."""
     shape = pixel_format_info(info.pix_fmt)
     alpha = shape.alpha and info.transparent
     if format == "webm":  # FFmpeg's usual builds of libvpx support 8 bits only
@@ -64,7 +64,7 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
 
 def _full_range(info: MediaInfo) -> bool:
     """Tells whether the frames are full-range YCbCr, which ProRes cannot signal."""
-    return info.tags.range == _FULL and pixel_format_info(info.pix_fmt).model == "yuv"
+    return info.tags.range == _FULL_RANGE and pixel_format_info(info.pix_fmt).model == "yuv"
 
 
 def plan_video(
@@ -83,21 +83,21 @@ def plan_video(
     Args:
         info: the input.
         format: FFmpeg's name of the output container.
-        supported: encoders that the container can hold.
-        codec: requested name or alias, None for the default.
-        crf, preset: requested quality and speed; crf 0 is lossless if the encoder can be.
-        keep: whether, without codec and crf, a lossless input stays lossless and a mezzanine input keeps its codec,
-            if the container can hold it.
-        say: whether to warn if such an input loses its class.
+        supported: encoders whose streams the container can store.
+        codec: requested name or alias; None for the default.
+        crf, preset: requested quality and speed; crf 0 is lossless if the encoder supports it.
+        keep: whether a lossless input stays lossless and a mezzanine input keeps its codec, if the container can store
+            it. Ignored if codec or crf is given.
+        say: whether to warn if a lossless or mezzanine input becomes lossy.
 
     Raises:
         UsageError: there is no such encoder, or it does not fit the container or the options.
     """
-    kept = _preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
+    preserving = _preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
     name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
     options = dict[str, str]()
-    if kept:
-        name, crf, options = kept
+    if preserving:
+        name, crf, options = preserving
     source = pixel_format_info(info.pix_fmt)
     if name == "libx264" and source.model == "rgb" and codec is None and (crf == 0 or not info.is_sequence):
         name = "libx264rgb"
@@ -106,22 +106,22 @@ def plan_video(
         line = "{container} cannot hold {codec}; choose another {--codec}, or a .mkv output"
         raise UsageError(line, code="container_codec", container=format, codec=codec or name)
     alpha = info.transparent and source.alpha
-    exact = FAMILIES.get(name, CodecFamily()).formats
-    candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
+    exact_formats = FAMILIES.get(name, CodecFamily()).formats
+    candidates = [f.name for f in encoder.video_formats or [] if exact_formats is None or f.name in exact_formats]
     transparent = [c for c in candidates if pixel_format_info(c).alpha]
-    if name in ("libx265", "libvpx-vp9"):  # these store alpha in a second layer, which few decoders show
+    if name in ("libx265", "libvpx-vp9"):  # few decoders show the second layer in which these store alpha
         candidates = [c for c in candidates if c not in transparent]
-    elif kept and source.alpha and info.pix_fmt != "pal8":  # transparency may begin later
+    elif preserving and source.alpha and info.pix_fmt != "pal8":  # later frames may be transparent
         candidates = transparent or candidates
-    played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
-    if played:
-        taken = ["yuv420p", "yuvj420p", "nv12"]
-        taken += ["yuv420p10le", "p010le"] if source.bits > 8 else []
-        candidates = [c for c in candidates if c in taken]
+    for_players = info.is_sequence and crf != 0 and name.startswith(_FOR_PLAYERS) and name != "libx264rgb"
+    if for_players:
+        playable_formats = ["yuv420p", "yuvj420p", "nv12"]
+        playable_formats += ["yuv420p10le", "p010le"] if source.bits > 8 else []
+        candidates = [c for c in candidates if c in playable_formats]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     target = pixel_format_info(pix_fmt)
     convert = source.model not in (target.model, "gray")
-    xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts XYZ as YCbCr
+    xyz = info.pix_fmt.startswith("xyz")  # FFmpeg does not distinguish XYZ from YCbCr
     convert = convert or xyz or target.bits < source.bits or any("resolution" in s for s in lost)
     plan = VideoPlan(
         name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, convert=convert
@@ -130,7 +130,7 @@ def plan_video(
         plan.tags = tags_from_rgb(info.tags, info.width, info.height)
     elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills are tagged as RGB
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
-    if played and lost:
+    if for_players and lost:
         lost[0] += Message(
             ", which players support; {--crf:0}, {--codec:libx264rgb}, or {--codec:ffv1} in a .mkv output keep the "
             "colours",
@@ -138,26 +138,26 @@ def plan_video(
         )
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
-    _odd_size(plan)
+    _round_size_up(plan)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
-    if name == "dnxhd":  # DNxHR, which takes every size
+    if name == "dnxhd":  # DNxHR, which supports every size
         plan.options["profile"] = (
             "dnxhr_444" if target.sampling == (1, 1) else ("dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
         )
     plan.options |= options
     if format == "mxf" and name == "libx264":
-        plan.options["bf"] = "0"  # MXF does not store the display order
+        plan.options["bf"] = "0"  # no B-frames: MXF does not store the display order
     if say:
         plan.warnings += lossy_notes(plan, info)
-    _interlaced(plan, info)
-    if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
+    _set_interlacing(plan, info)
+    if name == "prores_ks" and plan.tags.range == _FULL_RANGE and _full_range(info):
         plan.warnings.append(
-            "ProRes has no full range: players will clip black and white; --codec ffv1 in a .mkv output keeps the range"
+            "ProRes cannot signal full range: players clip black and white; --codec ffv1 in a .mkv output keeps it"
         )
     if info.hdr is not None:
-        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
+        set_hdr(plan, info.hdr, in_container=format in _HEADER_METADATA and not name.endswith("_nvenc"))
     if alpha and not target.alpha:
         plan.lost.add("transparency")
     if info.captions and not writes_captions(name):
@@ -165,31 +165,31 @@ def plan_video(
         plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
-    # Readers would mistake a time unit of about a frame for the frame rate.
+    # Readers would mistake a time base of about one frame for the frame interval.
     while plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
-    plan.time_base = max(plan.time_base, _FINEST)
+    plan.time_base = max(plan.time_base, _FINEST_TIME_BASE)
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
-        plan.tag = "hvc1"  # Apple's players refuse hev1
+        plan.tag = "hvc1"  # Apple's players reject hev1
     if name == "mpeg4":
-        plan.time_base = Fraction(1, 60_000)  # MPEG-4 stores the unit in 16 bits
+        plan.time_base = Fraction(1, 60_000)  # MPEG-4 stores the denominator in 16 bits
     return plan
 
 
 def encoder_of(name: str) -> av.Codec:
-    """Returns the video encoder that ``--codec`` names. Raises UsageError if there is none."""
+    """Returns the video encoder for a value of ``--codec``. Raises UsageError if there is none."""
     with suppress(av.FFmpegError, ValueError):
         if (encoder := av.Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
             return encoder
     raise UsageError(
-        "{--codec:{name}}: there is no such encoder for video here; available: {codecs}",
+        "{--codec:{name}}: no such encoder for video is installed; available: {codecs}",
         code="codec_unknown",
         name=name,
         codecs=", ".join(sorted({*ALIASES, *FAMILIES})),
     )
 
 
-_WHOLE_FRAME = (0, 8)  # active formats that do not change what players show
+_WHOLE_FRAME = (0, 8)  # active formats (AFD) that cover the whole frame
 
 
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
@@ -197,20 +197,20 @@ def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     lost = {
         "stereo tag": info.views.get("STEREO3D", "").strip("0")
         and not any(stereo_mode(info.views, stream.metadata, format) for stream in info.streams if stream.enhanced),
-        "spherical tag": "SPHERICAL" in info.views and not (format in _NOTES_PICTURE and sphere_of(info.views)),
+        "spherical tag": "SPHERICAL" in info.views and not (format in _HEADER_METADATA and sphere_of(info.views)),
     }
     lines = [
         Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
-        for view, gone in lost.items()
-        if gone
+        for view, is_lost in lost.items()
+        if is_lost
     ]
     if (active := int(info.views.get("AFD", "8"), 16)) not in _WHOLE_FRAME:
-        line = "the active format (AFD {active}) is left out: television sets may show bars that they would crop"
+        line = "the active format (AFD {active}) is left out: televisions may show bars that they would otherwise crop"
         lines.append(Message(line, code="active_format_lost", active=active))
     return lines
 
 
-def _odd_size(plan: VideoPlan) -> None:
+def _round_size_up(plan: VideoPlan) -> None:
     if not plan.encoder.startswith(("libx26", "libsvtav1", "h264_", "hevc_")):
         return
     across, down = pixel_format_info(plan.pix_fmt).sampling
@@ -223,12 +223,12 @@ def _odd_size(plan: VideoPlan) -> None:
         plan.width, plan.height = width, height
 
 
-def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
+def _set_interlacing(plan: VideoPlan, info: MediaInfo) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
     if plan.fields == "bff" and plan.encoder.startswith("libx264"):
-        plan.options["x264-params"] = "bff=1"  # otherwise its headers (SEI) say top field first
+        plan.options["x264-params"] = "bff=1"  # otherwise the SEI signals top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
         plan.warnings.append(
             f"{plan.encoder} has no interlaced coding: frames keep both fields and the field order is stored, but "
@@ -242,16 +242,16 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
 def _preserving_encoder(
     info: MediaInfo, format: str, supported: set[str]
 ) -> tuple[str, float | None, dict[str, str]] | None:
-    """Returns an encoder that keeps the input's class, with quality and options.
+    """Returns an encoder that keeps the input's class, and its settings.
 
-    None if the container holds no such encoder that its players support. The codec stays if the container holds it;
-    in Matroska every other lossless codec becomes FFV1.
+    Returns None if the container or its players support no such encoder. H.264, H.265 and, in MOV, other codecs are
+    kept if possible; in Matroska and MXF, other lossless codecs become FFV1.
     """
     coding, codec = info.coding, info.codec
     if coding.kind == "mezzanine":
         encoder = "prores_ks" if codec == "prores" else "dnxhd"
-        held = encoder in supported and format in ("mov", "matroska", "mxf")
-        return (encoder, None, {"profile": coding.profile}) if held else None
+        supports = encoder in supported and format in ("mov", "matroska", "mxf")
+        return (encoder, None, {"profile": coding.profile}) if supports else None
     if coding.kind != "lossless" or format == "webm":
         return None
     rgb = pixel_format_info(info.pix_fmt).model == "rgb"
@@ -263,14 +263,14 @@ def _preserving_encoder(
         format == "mov"
         and codec in supported
         and codec in FAMILIES
-        and _holds(codec, info)
+        and _stores_exactly(codec, info)
         and (codec != "rawvideo" or info.pix_fmt in _RAW_IN_MOV)
     ):
         return codec, None, {}
-    return ("ffv1", None, {}) if format in ("matroska", "mxf") and _holds("ffv1", info) else None
+    return ("ffv1", None, {}) if format in ("matroska", "mxf") and _stores_exactly("ffv1", info) else None
 
 
-def _holds(encoder: str, info: MediaInfo) -> bool:
+def _stores_exactly(encoder: str, info: MediaInfo) -> bool:
     """Tells whether an encoder stores every sample of the input unchanged."""
     formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
     return not nearest(info.pix_fmt, formats, alpha=info.transparent)[1]
@@ -284,7 +284,7 @@ def lossy_notes(plan: VideoPlan, info: MediaInfo) -> list[str]:
     return [
         Message(
             "the input is {coding} and becomes lossy ({encoder}); a {suffix} output without {--codec} and {--crf} "
-            "keeps it",
+            "avoids this",
             code="becomes_lossy",
             coding=coding.described,
             encoder=plan.encoder,

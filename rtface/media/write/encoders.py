@@ -29,13 +29,13 @@ class CodecFamily:
     """The quality and speed options of an encoder.
 
     Attributes:
-        crf: name of its constant-quality option, None when it has none.
-        preset: name of its speed option, None when it has none.
+        crf: name of its constant-quality option; None if it has none.
+        preset: name of its speed option; None if it has none.
         quality, speed: default values of these two options.
         options: options that are always set.
-        lossless: options for ``--crf 0`` in place of the quality; None if the encoder cannot be lossless.
-        names: its speeds, by the names that other encoders give them.
-        formats: formats in FFmpeg's list that it stores without losing bits; None for the whole list.
+        lossless: options that replace the quality option for ``--crf 0``; None if the encoder cannot be lossless.
+        names: values of its speed option, by accepted name (x264's presets and its own).
+        formats: pixel formats that the encoder stores without losing bits; None for all that FFmpeg lists.
     """
 
     crf: str | None = None
@@ -91,13 +91,13 @@ FAMILIES = {
 }
 MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
 _MPEG2_RATES = [Fraction(rate) for rate in (24, 25, 30, 50, 60)] + [rate / _NTSC for rate in (24, 30, 60)]
-_AVX512 = 13  # CV_CPU_AVX_512F, which the Python module does not name
-# Encoders that take a quantiser through FFmpeg's flag.
+_AVX512 = 13  # CV_CPU_AVX_512F, a constant that cv2 lacks
+# Encoders whose constant quantiser is set through AV_CODEC_FLAG_QSCALE.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
 
 class EncoderRefused(Exception):
-    """Signals that a GPU's encoder refuses. The message has the reason; software encodes instead."""
+    """Signals that the GPU encoder cannot be used. The message contains the reason; callers fall back to software."""
 
 
 @dataclass(slots=True)
@@ -106,19 +106,19 @@ class VideoPlan:
 
     Attributes:
         encoder: FFmpeg's name.
-        pix_fmt: format of the frames passed to it.
-        width, height: size of the frames passed to it; one more than the source's if it refuses odd sizes.
-        convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
+        pix_fmt: pixel format of the frames passed to the encoder.
+        width, height: size of these frames; larger than the source's if the encoder rejects odd sizes.
+        convert: whether sample values change (RGB to YCbCr, lower bit depth); `warnings` then lists this loss.
         lossless: whether decoding returns the encoded samples.
         options: encoder options.
         time_base: unit of the encoder's timestamps.
-        tag: code in MP4 and MOV, "" for the usual one.
+        tag: codec tag (FourCC) in MP4 and MOV; "" for FFmpeg's default.
         fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
-        on_gpu: whether the encoder takes frames in the device's memory; their samples are in `pix_fmt`.
+        on_gpu: whether the encoder accepts frames in GPU memory, whose samples have the format `pix_fmt`.
         strict: whether any loss ends the run.
-        warnings: losses of this choice, one line each.
-        lost: losses that may also begin later in the film: "captions", "transparency".
+        warnings: losses caused by this encoding, one line each.
+        lost: losses already in `warnings` ("captions", "transparency"), which no frame needs to be checked for.
     """
 
     encoder: str
@@ -166,18 +166,19 @@ def writes_captions(encoder: str) -> bool:
 
 
 def accel(plan: VideoPlan) -> HWAccel | None:
-    """Returns hardware acceleration for encoders of GPU frames; None for others."""
+    """Returns hardware acceleration for encoders of GPU frames. Returns None for other encoders."""
     return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
 
 
 def counted_rate(plan: VideoPlan) -> Fraction | None:
-    """Returns the frame rate of an encoder that counts frames. None for the others.
+    """Returns the frame rate of an encoder whose timestamps are frame numbers. Returns None for other encoders.
 
-    DV has the film's rate, MPEG-2 the nearest of its table (ISO/IEC 13818-2, frame_rate_code and its extension).
+    DV has the film's rate; MPEG-2 has the nearest rate that it can code (ISO/IEC 13818-2, frame_rate_code and its
+    extension).
     """
     if plan.encoder != "mpeg2video":
         return plan.rate if plan.encoder == "dvvideo" else None
-    factors = {Fraction(above, below) for above in range(1, 5) for below in range(1, 33)}
+    factors = {Fraction(numerator, denominator) for numerator in range(1, 5) for denominator in range(1, 33)}
     return min((rate * factor for rate in _MPEG2_RATES for factor in factors), key=lambda rate: abs(rate - plan.rate))
 
 
@@ -202,16 +203,16 @@ def configure(target: av.VideoStream | av.VideoCodecContext, plan: VideoPlan) ->
     options = dict(plan.options)
     if plan.encoder.endswith("_nvenc") and not plan.on_gpu:
         options["gpu"] = str(plan.device)
-    if further := _further_parameters(plan):
+    if extra := _extra_parameters(plan):
         name = f"{plan.encoder.removeprefix('lib').removesuffix('rgb')}-params"
-        options[name] = ":".join([p for p in (options.get(name), *further) if p])
+        options[name] = ":".join([p for p in (options.get(name), *extra) if p])
     if plan.encoder in _BY_QSCALE:
         context.flags |= _QSCALE
         context.global_quality = 2 * 118  # FF_QP2LAMBDA
     context.options = options
 
 
-def _further_parameters(plan: VideoPlan) -> list[str]:
+def _extra_parameters(plan: VideoPlan) -> list[str]:
     """Returns encoder parameters that the user does not choose."""
     if plan.encoder == "libx265":
         return ["log-level=error", *([f"pools={plan.threads}"] if plan.threads else [])]
@@ -223,7 +224,7 @@ def _further_parameters(plan: VideoPlan) -> list[str]:
 
 
 def new_context(plan: VideoPlan) -> av.VideoCodecContext:
-    """Makes a configured encoder without a container. It is not open yet."""
+    """Makes a configured encoder without a container, not yet opened."""
     context = av.VideoCodecContext.create(plan.encoder, "w", accel(plan))
     assert isinstance(context, av.VideoCodecContext)
     configure(context, plan)
@@ -231,7 +232,7 @@ def new_context(plan: VideoPlan) -> av.VideoCodecContext:
 
 
 def open_encoder(context: av.VideoCodecContext) -> None:
-    """Opens a configured encoder and keeps thread scheduling. SVT-AV1 changes the scheduling if it runs as root."""
+    """Opens a configured encoder. Restores the scheduling of threads, which SVT-AV1 changes if run as root."""
     with scheduling_kept():
         context.open()
 
@@ -241,7 +242,7 @@ def check(plan: VideoPlan) -> None:
 
     Raises:
         UsageError: the encoder does not open with these settings.
-        EncoderRefused: the encoder needs a GPU, and the driver or the GPU refuses.
+        EncoderRefused: the GPU encoder cannot be opened.
     """
     try:
         open_encoder(new_context(plan))

@@ -15,15 +15,15 @@ from rtface.stats import Stats
 
 
 class FileSink(FilmFile):
-    """A `FilmFile` that encodes frames and takes other streams' packets.
+    """A `FilmFile` that encodes frames and accepts packets of other streams.
 
     Args:
         plan: plan of the output; its input must still be open.
         stats: receives counters and the encoding time.
-        threads: encoder threads, None for the encoder's choice.
+        threads: encoder threads; None for the encoder's choice.
 
     Raises:
-        OutputError: the working file cannot be made.
+        OutputError: the working file cannot be created.
     """
 
     def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
@@ -36,10 +36,10 @@ class FileSink(FilmFile):
             self.copied = self._encoder.copied
 
     def write(self, item: Item) -> None:
-        """Takes the next frame (in pts order) or packet.
+        """Encodes the next frame (in pts order), or adds a packet.
 
         Raises:
-            OutputError: the disk is full, or the encoder or muxer refuses; the finished part is kept as a partial file.
+            OutputError: the disk is full, or the encoder or muxer fails; the finished part is kept as a partial file.
         """
         if not isinstance(item, Frame):
             self.take(item)
@@ -63,50 +63,50 @@ class FileSink(FilmFile):
 
 
 FurtherFrames = Callable[[Frame], Frame]
-"""Makes a further film's frame from the output's next frame."""
+"""Makes the frame of an additional film from the output's next frame."""
 
 
 class CompanionSink:
-    """Writes a film, and further films derived from its frames.
+    """Writes a film, and additional films derived from its frames.
 
     Args:
         film: the sink of the film itself.
-        further: plan of each further film, and a function that makes its frames.
-        threads: encoder threads of the further films, None for the encoder's choice.
+        further: plan of each additional film, with the function that makes its frames.
+        threads: encoder threads of each additional film; None for the encoder's choice.
 
     Attributes:
-        kept: number of frames that the partial film and all partial further films contain.
-        partials: the partial further films, after `abort`.
+        kept: number of frames that all partial films contain.
+        partials: paths of the partial additional films, after `abort`.
     """
 
     def __init__(self, film: Sink, further: Iterable[tuple[OutputPlan, FurtherFrames]], threads: int | None) -> None:
         self._film = film
-        self._further: list[tuple[FileSink, FurtherFrames]] = []
+        self._additional: list[tuple[FileSink, FurtherFrames]] = []
         self.kept = 0
         self.partials: list[str] = []
         try:
             for plan, derive in further:
-                self._further.append((FileSink(plan, Stats(), threads), derive))
+                self._additional.append((FileSink(plan, Stats(), threads), derive))
         except BaseException:
             self.abort(keep_partial=False)
             raise
 
     def write(self, item: Item) -> None:
-        """Writes to the further films, then to the film; raises OutputError."""
+        """Writes to the additional films, then to the film. Raises OutputError."""
         if isinstance(item, Frame):
-            for sink, derive in self._further:
+            for sink, derive in self._additional:
                 sink.write(derive(item))
         self._film.write(item)
 
     def finish(self) -> None:
-        """Finishes the further films, then the film."""
-        for sink, _ in self._further:
+        """Finishes the additional films, then the film."""
+        for sink, _ in self._additional:
             sink.finish()
         self._film.finish()
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends all films early. Partial further films become NAME.partial.mkv, like the film."""
-        sinks = [sink for sink, _ in self._further]
+        """Ends all films early. Partial additional films are renamed to NAME.partial.mkv, like the film."""
+        sinks = [sink for sink, _ in self._additional]
         self.partials = [path for sink in sinks if (path := sink.abort(keep_partial=keep_partial))]
         partial = self._film.abort(keep_partial=keep_partial)
         self.kept = min(sink.kept for sink in (self._film, *sinks))

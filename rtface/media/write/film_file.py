@@ -30,33 +30,32 @@ from rtface.media.write.output_streams import OutputStreams
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.stats import Stats
 
-# Containers round times to a millisecond.
+# Times with a smaller difference are equal: containers round to a millisecond.
 _SAME_TIME_S = Fraction(1, 500)
 
 
 class FilmFile:
     """Writes encoded frames, and copies, transcodes and interleaves other streams.
 
-    Until `finish`, everything goes into a hidden file next to the output that plays at any time: Matroska as it is, MP4
-    and MOV in fragments of half a second that become an ordinary file at the end. With texts, they have no fragments; a
-    run that ends early closes the finished part. Frames inside the encoder (libx264: about 40) are not yet in the file.
-    Memory is bounded for any length: packets of other streams wait for their frames in at most 32 MB, and the muxer
-    holds about as much.
+    Until `finish`, everything goes into a hidden file next to the output, which can be played at any time: MP4 and MOV
+    consist of half-second fragments, and become ordinary files at the end. MP4 and MOV with text streams have no
+    fragments; they become playable when the run ends, even early. Frames inside the encoder (libx264: about 40) are not
+    yet in the file. Memory does not grow with the film: packets waiting for frames use up to 32 MB, the muxer as much.
 
     `rtface.media.write.file_sink.FileSink` encodes the frames; a job's frames are already encoded (`rtface.jobs.join`).
 
     Args:
         plan: plan of the output; its input must still be open.
         stats: receives counters.
-        threads: encoder threads, None for the encoder's choice.
+        threads: encoder threads; None for the encoder's choice.
         work: working name of the file, from `rtface.media.files.workfile.work_name`; None makes a new one.
         partial: whether a run that ends early keeps the finished part as a partial film.
 
     Attributes:
         kept: number of frames in the partial film before any gap.
-        frames: number of frames noted so far.
+        frames: number of calls of `note` so far.
         changed: changes to the frames; add all of them before `complete`.
-        copied: numbers of the first and last frame of each run of copied packets.
+        copied: number of the first and of the last frame in each series of copied frames.
 
     Raises:
         OutputError: the working file cannot be created.
@@ -101,7 +100,7 @@ class FilmFile:
             self.streams = OutputStreams(plan, self._container, self.stats)
             self._number = self._container.streams.video.index(self.streams.video)
             if plan.copy is not None:
-                open_encoder(self.streams.video.codec_context)  # the muxer takes all its parameters but the header
+                open_encoder(self.streams.video.codec_context)  # the muxer copies all its parameters except the header
                 self.streams.video.codec_context.extradata = header_of(plan.copy, plan.video)
         except BaseException:
             self._drop()
@@ -109,7 +108,7 @@ class FilmFile:
 
     @property
     def work(self) -> Path:
-        """Its working path, or its final one after `finish`."""
+        """Path of the working file; after `finish`, that of the film."""
         return self._file.path
 
     def note(self, pts: int) -> None:
@@ -118,7 +117,7 @@ class FilmFile:
             self._first = pts
         late = (pts - self._first) * self.plan.video.time_base * self.plan.video.rate - self.frames
         if self.plan.format == "mxf" and abs(late) >= Fraction(1, 2):
-            line = "{path}: MXF shows frames at equal intervals, but the input's are unequal"
+            line = "{path}: MXF shows frames at equal intervals, but the input's intervals differ"
             lose(self.plan.video, self.stats, "mxf_spacing", Message(line, code="mxf_spacing", path=self.plan.path))
         self._recent.append(pts)
         self.frames += 1
@@ -128,33 +127,33 @@ class FilmFile:
         """Writes an encoded frame, in decoding order.
 
         Raises:
-            OutputError: the disk is full, or the muxer refuses; the finished part is kept as a partial file.
+            OutputError: the disk is full, or the muxer fails; the finished part is kept as a partial file.
         """
         with self.guarded():
             self.streams.muxer.frame(packet)
 
     def take(self, item: Packet) -> None:
-        """Writes a packet of another stream of the input; raises as `put`."""
+        """Writes a packet of another input stream. Raises the same errors as `put`."""
         with self.guarded():
             self.streams.take(item)
 
     @contextlib.contextmanager
     def guarded(self) -> Generator[None]:
-        """Ends the file if the disk, encoder or muxer refuses. Keeps the playable part."""
+        """Ends the file if the disk, encoder or muxer fails. The playable part is kept."""
         try:
             yield
         except (OSError, av.FFmpegError, ValueError) as error:
-            raise self._failed(error) from error
+            raise self._end_after_error(error) from error
 
     def flush(self) -> None:
-        """Muxes all waiting packets. Its errors are those of FFmpeg and the system."""
+        """Muxes all waiting packets. Raises errors of FFmpeg and the system."""
         self.streams.finish(self.frames)
 
     def complete(self) -> None:
         """Flushes and completes the file under its working name. Only `finish` or `abort` may follow.
 
         Raises:
-            OutputError: as `put`.
+            OutputError: the same errors as `put`.
         """
         if self._ended or self._complete:
             return
@@ -173,7 +172,7 @@ class FilmFile:
                     reach_last_frame(file)
                 self._note_header(file)
         except OSError as error:
-            raise self._unnamed(error) from error
+            raise self._keep_unpublished(error) from error
         with self.guarded():
             moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
         if moved and self.plan.video.strict:
@@ -186,7 +185,7 @@ class FilmFile:
         """Completes the file and publishes it under its name in one step.
 
         Raises:
-            OutputError: as `put`.
+            OutputError: the same errors as `put`.
         """
         if self._ended:
             return
@@ -195,14 +194,14 @@ class FilmFile:
         try:
             self._file.publish()
         except OSError as error:
-            raise self._unnamed(error) from error
+            raise self._keep_unpublished(error) from error
 
-    def _unnamed(self, error: OSError) -> OutputError:
-        """Keeps a file that cannot get its name under another one. Returns the error to raise."""
+    def _keep_unpublished(self, error: OSError) -> OutputError:
+        """Keeps a file that could not be renamed as a partial film. Returns the error to raise."""
         self._ended = True
         self._partial = self._keep()
         return OutputError(
-            "{path}: could not be given its final name ({why}){rest}",
+            "{path}: the file could not be renamed to this name ({why}){rest}",
             code="film_unnamed",
             path=self.plan.path,
             why=full(error) or error.strerror,
@@ -240,7 +239,7 @@ class FilmFile:
         note_header(file, self.plan, change, number=self._number, streams=self.streams, stats=self.stats)
 
     def _keep(self) -> str | None:
-        """Gives a playable, wanted working file its partial name. Removes any other."""
+        """Gives a playable working file its partial name, if wanted. Otherwise removes it. Returns its path."""
         if not self._keeps_partial:
             self._file.discard()
             return None
@@ -248,44 +247,44 @@ class FilmFile:
             with self._file.edited() as file:
                 end_film(file)
                 times = frame_times(file)
-                with contextlib.suppress(OSError):  # the film itself is what matters here
+                with contextlib.suppress(OSError):  # without these notes, the film is still useful
                     if not self._complete:
                         self._note_header(file)
-        except OSError as error:  # writing fails now; keep the file as it is
+        except OSError as error:  # the file cannot be edited: keep it as it is
             self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error.strerror})")
             return str(self._file.keep())
         if not times:
             self._file.discard()
             return None
-        self.kept = self._compare(times)
+        self.kept = self._count_before_gap(times)
         return str(self._file.keep())
 
-    def _compare(self, times: list[Fraction]) -> int:
+    def _count_before_gap(self, times: list[Fraction]) -> int:
         """Counts the frames in the partial film before any gap.
 
         Args:
-            times: presentation times of its frames, rising. Frames inside the encoder and truncated ones are missing. A
-                muxer may shift all times by some milliseconds.
+            times: rising presentation times of the frames in the file. Frames that were inside the encoder or truncated
+                are missing. A muxer may shift all times by some milliseconds.
         """
-        forgotten = self.frames - len(self._recent)
-        for place, pts in enumerate(self._recent, forgotten):
+        first_remembered = self.frames - len(self._recent)
+        for number, pts in enumerate(self._recent, first_remembered):
             expected = (pts - (self._first or 0)) * self.plan.video.time_base
-            if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME_S:
-                return place
+            if number >= len(times) or abs(times[number] - times[0] - expected) > _SAME_TIME_S:
+                return number
         return self.frames
 
-    def _failed(self, error: Exception) -> OutputError:
+    def _end_after_error(self, error: Exception) -> OutputError:
         cause = self._file.fault or error
-        spent, text = full(cause), " ".join(str(getattr(cause, "strerror", None) or cause).split())
+        disk_full, text = full(cause), " ".join(str(getattr(cause, "strerror", None) or cause).split())
         self._drop(keep=True)
-        self._partial = left = self._keep()
+        self._partial = path = self._keep()
         return OutputError(
             "{path}: {why}; {advice}{rest}",
             code="film_ended",
             path=self.plan.path,
-            why=f"{spent} after {self._file.size / 1e6:.1f} MB" if spent else f"writing failed ({text})",
-            advice=Message("make room; ", code="make_room") if spent else Message(""),
-            rest=Message("the finished part is in {partial_path}", code="part_left", partial_path=left)
-            if left
+            why=f"{disk_full} after {self._file.size / 1e6:.1f} MB" if disk_full else f"writing failed ({text})",
+            advice=Message("make room; ", code="make_room") if disk_full else Message(""),
+            rest=Message("the finished part is in {partial_path}", code="part_left", partial_path=path)
+            if path
             else Message("no file was kept", code="nothing_left"),
         )

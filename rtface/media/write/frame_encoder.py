@@ -1,4 +1,4 @@
-"""Adds an output's video stream, and encodes frames with its times."""
+"""Adds an output's video stream, and encodes frames with output times."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
-# libx265 sets decoding times from this many frames on. With fewer, which come in order, the times are uninitialised.
-_REORDERED = 3
+# With fewer frames, libx265 leaves their decoding times uninitialised; these frames are in presentation order.
+_FRAMES_WITH_DTS = 3
 
 
-def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
+def add_video(container: OutputContainer, video: VideoPlan, path: str) -> av.VideoStream:
     """Adds the video stream to an output, and configures its encoder.
 
     Args:
         container: the output; its format decides whether the encoder's headers go to the container or into the stream.
         video: plan of the encoding.
-        shown: name of the output, for messages.
+        path: path of the output, for messages.
 
     Raises:
         OutputError: the encoder does not open.
@@ -49,7 +49,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
         raise OutputError(
             "{path}: {encoder} cannot be opened ({why}); {--encode:software} encodes without a GPU",
             code="gpu_encoder",
-            path=shown,
+            path=path,
             encoder=video.described,
             why=error_text(error),
         ) from error
@@ -65,9 +65,9 @@ def lose(video: VideoPlan, stats: Stats, key: str, what: Message) -> None:
 
 
 def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
-    """Converts a frame to the encoder's format and size. Returns the same object if both fit.
+    """Converts a frame to the encoder's format and size. Returns the same object if nothing needs conversion.
 
-    An encoder on the GPU takes frames from the GPU as they are. PyAV uploads others.
+    Frames in GPU memory are not converted for an encoder on the GPU. PyAV uploads other frames.
     """
     if on_gpu(image) and plan.on_gpu:
         return image
@@ -98,7 +98,7 @@ def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
 
 def _pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """Returns a copy enlarged by repeating the last column and row. This applies to every plane."""
+    """Returns an enlarged copy. The last column and row of each plane are repeated."""
     out = av.VideoFrame(width, height, image.format.name)
     for source, target in zip(image.planes, out.planes, strict=True):
         rows, unit = source.height, sample_bytes(image, source)
@@ -114,8 +114,8 @@ class OutputTimes:
     """Assigns rising times to the frames of an output.
 
     Args:
-        base: seconds of one unit of the times.
-        origin: the time of the input's clock that becomes 0, in seconds.
+        base: time base of the output, in seconds.
+        origin: time on the input's clock that becomes 0 in the output, in seconds.
         stats: receives counters.
 
     Attributes:
@@ -146,7 +146,7 @@ class FrameEncoder:
     Args:
         stream: stream from `add_video`, or an open context.
         video: plan of the encoding.
-        origin: the time of the input's clock that becomes 0, in seconds.
+        origin: time on the input's clock that becomes 0 in the output, in seconds.
         stats: receives counters.
 
     Attributes:
@@ -166,55 +166,55 @@ class FrameEncoder:
         self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
-        # Captions and transparency may begin later in the film than the plan could see.
-        self._losable = dict[str, Callable[[av.VideoFrame], bool]]()
+        # Captions and transparency may first appear after the frames that the plan has examined.
+        self._loss_checks = dict[str, Callable[[av.VideoFrame], bool]]()
         if not writes_captions(video.encoder) and "captions" not in video.lost:
-            self._losable["captions"] = has_captions
+            self._loss_checks["captions"] = has_captions
         if not pixel_format_info(video.pix_fmt).alpha and "transparency" not in video.lost:
-            self._losable["transparency"] = is_transparent
-        self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, for encoders that count
+            self._loss_checks["transparency"] = is_transparent
+        self._stamps: dict[int, tuple[int, int]] = {}  # pts and duration by frame number, for encoders with `_rate`
 
     def encode(self, frame: Frame, stamp: tuple[int, int] | None = None) -> list[AnyPacket]:
-        """Encodes the next frame; returns the packets that are ready. `stamp` is its pts and duration in the output, if
-        already assigned."""
-        for what in [what for what, has in self._losable.items() if has(frame.image)]:
-            del self._losable[what]
-            line = "{encoder} cannot carry the {what} later in the film; another {--codec} can"
+        """Encodes the next frame. Returns the packets that are ready. `stamp` is the frame's pts and duration in the
+        output, if already assigned."""
+        for what in [what for what, has in self._loss_checks.items() if has(frame.image)]:
+            del self._loss_checks[what]
+            line = "{encoder} cannot carry the {what} of later frames; another {--codec} can"
             message = Message(line, code="lost_later", encoder=self._video.encoder, what=what)
             lose(self._video, self._stats, what, message)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
         self.last = pts
         if self._rate is not None:
-            self._shown[self.frames] = pts, duration
+            self._stamps[self.frames] = pts, duration
             pts, base, duration = self.frames, 1 / self._rate, 1
         image.pts, image.time_base, image.duration = pts, base, duration
         image.pict_type = 0  # the encoder chooses its own I-frames
         packets = self._stream.encode(image)
         self.frames += 1
-        return [self._timed(packet) for packet in packets]
+        return [self._set_times(packet) for packet in packets]
 
     def flush(self) -> list[AnyPacket]:
-        """Returns the encoder's remaining packets; takes no frame after that."""
-        packets = [self._timed(packet) for packet in self._stream.encode(None)] if self.frames else []
-        if self._video.encoder == "libx265" and self.frames < _REORDERED:
+        """Returns the encoder's remaining packets. No frame may follow."""
+        packets = [self._set_times(packet) for packet in self._stream.encode(None)] if self.frames else []
+        if self._video.encoder == "libx265" and self.frames < _FRAMES_WITH_DTS:
             for packet in packets:
                 packet.dts = packet.pts
         return packets
 
-    def _timed(self, packet: AnyPacket) -> AnyPacket:
-        """Sets a packet's times to its frame's, if the encoder counts frames."""
+    def _set_times(self, packet: AnyPacket) -> AnyPacket:
+        """Replaces frame numbers in a packet by times, for encoders with `_rate`."""
         if self._rate is None:
             return packet
         assert packet.pts is not None
         number = packet.pts if packet.dts is None else packet.dts
-        (pts, duration), first = self._shown[packet.pts], min(self._shown)
+        (pts, duration), first = self._stamps[packet.pts], min(self._stamps)
         dts = (
-            self._shown[number][0]
-            if number in self._shown
-            else (self._shown[first][0] - (first - number) * self._shown[first][1])
+            self._stamps[number][0]
+            if number in self._stamps
+            else (self._stamps[first][0] - (first - number) * self._stamps[first][1])
         )
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
-        self._shown = {n: stamp for n, stamp in self._shown.items() if n >= number}
+        self._stamps = {n: stamp for n, stamp in self._stamps.items() if n >= number}
         return packet

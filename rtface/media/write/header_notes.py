@@ -1,4 +1,4 @@
-"""Updates a finished film's header: provenance, shape, HDR, spheres, languages, XMP."""
+"""Updates a finished film's header: provenance, aspect ratio, HDR, projection, languages, XMP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtface.stats import Stats
 def note_header(
     file: BinaryIO, plan: OutputPlan, change: Change, *, number: int, streams: OutputStreams, stats: Stats
 ) -> None:
-    """Replaces header tags by the true ones, and appends the XMP.
+    """Replaces provisional header tags by the final ones, and appends the XMP.
 
     Args:
         file: the film.
@@ -37,7 +37,7 @@ def note_header(
             stats.warn(
                 "header_full",
                 Message(
-                    "{path}: its header has no room for the HDR metadata of the input; {--codec:libx265} writes "
+                    "{path}: the header has no room for the input's HDR metadata; {--codec:libx265} writes "
                     "it into the frames",
                     code="header_full",
                     path=plan.path,

@@ -1,4 +1,4 @@
-"""Configures intra and lossless encoders so that their frames fit copied ones. All share one header and one FourCC."""
+"""Configures intra encoders to match copied frames, with one header and FourCC."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from rtface.media.read.mini_gops import mini_gops
 from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.util.av_arrays import plane_rows
 
-_FROM = ("mov,", "matroska,", "avi", "mxf", "dv")
-# Encoder and containers by FFmpeg's name of the codec.
+_INPUT_FORMATS = ("mov,", "matroska,", "avi", "mxf", "dv")
+# Encoder and output containers, by FFmpeg's name of the codec.
 _CODECS = {
     "prores": ("prores_ks", ("mov", "matroska")),
     "dnxhd": ("dnxhd", ("mov",)),
@@ -31,16 +31,16 @@ _CODECS = {
     "mjpeg": ("mjpeg", ("mov", "matroska")),
     "dvvideo": ("dvvideo", ("mov",)),
 }
-# Megabits a second by which FFmpeg selects a DNxHD profile.
+# Bit rates in Mbit/s, by which FFmpeg selects a DNxHD profile.
 _DNX_RATES = (36, 45, 60, 75, 80, 84, 85, 90, 100, 110, 115, 120, 145, 175, 180, 185, 220, 240, 290, 350, 365, 390, 440)
-# Encoder options that FFV1's header stores, in its order; the options of _FFV1_LAST are tried together.
+# Encoder options in FFV1's header, in its order. They are chosen one by one; all sets in _FFV1_LAST are tried.
 _FFV1 = {
     "coder": ("rice", "range_def", "range_tab"),
     "slices": tuple(map(str, sorted({v * h for v in range(1, 9) for h in range(v, 2 * v + 1)}))),
 }
 _FFV1_LAST = [{"context": c, "slicecrc": crc, "g": g} for c in "01" for crc in "10" for g in "12"]
-_FFV1_FIRST = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # options for films without a separate header
-# FFmpeg decodes ProRes 4:4:4 to more bits than its encoder takes.
+_FFV1_HEADERLESS = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # for films without a separate header
+# FFmpeg decodes ProRes 4:4:4 to more bits than its encoder accepts.
 _ENCODABLE = {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}
 _QUALITY = 95  # quality of a JPEG if the input's is unknown
 _JFIF_BYTES = 20  # bytes of a JPEG's first marker and JFIF segment
@@ -53,8 +53,8 @@ class IntraCopy:
 
     Attributes:
         path: path of the input.
-        codec: the encoder, as ``--codec`` takes it.
-        pix_fmt: pixel format that the encoder takes.
+        codec: name of the encoder, as for ``--codec``.
+        pix_fmt: pixel format of the encoder's input.
         options: options of the encoder.
         delay, partly: as in `rtface.media.write.packet_copy.GroupCopy`.
     """
@@ -67,16 +67,16 @@ class IntraCopy:
     partly: Message | None = None
 
     def opened(self, video: VideoPlan, source: bytes) -> av.VideoCodecContext | JpegEncoder:
-        """Opens a zero-delay encoder for the frame of a packet."""
+        """Opens a zero-delay encoder for a frame. `source` is the frame's packet in the input."""
         if self.codec == "mjpeg":
             return JpegEncoder(quantisation_tables(source) or tables_of_quality(_QUALITY))
         return opened_intra(video)
 
     def framed(self, data: bytes, source: bytes) -> bytes:
-        """Returns an encoder's frame with the other data of the input's packet."""
+        """Returns an encoded frame with metadata and sound of the input's packet."""
         if self.codec == "mjpeg":
-            kept = [(kind, body) for kind, body in segments(source) if 0xE0 <= kind <= 0xEF or kind == 0xFE]
-            head = b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in kept)
+            input_segments = [(kind, body) for kind, body in segments(source) if 0xE0 <= kind <= 0xEF or kind == 0xFE]
+            head = b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in input_segments)
             return data[:2] + head + data[_JFIF_BYTES:]
         if self.codec == "dvvideo" and len(source) == len(data):  # keeps sound, timecode and date
             encoded, out = (np.frombuffer(one, np.uint8).reshape(-1, _DV_BLOCK) for one in (data, bytearray(source)))
@@ -87,7 +87,7 @@ class IntraCopy:
 
 
 class JpegEncoder:
-    """Encodes JPEGs with given tables, behind the interface of FFmpeg's encoders."""
+    """Encodes JPEGs with given quantisation tables, behind the interface of FFmpeg's encoders."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -103,9 +103,9 @@ class JpegEncoder:
 
 
 def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> IntraCopy | Message | None:
-    """Returns settings for copying an input's packets, like `find_copy`. None for codecs that do not fit."""
+    """Returns settings for copying packets, like `find_copy`. Returns None for unsupported codecs and containers."""
     encoder, into = _CODECS.get(info.codec, ("", ()))
-    if not info.format.startswith(_FROM) or format not in into:
+    if not info.format.startswith(_INPUT_FORMATS) or format not in into:
         return None
     first = next((bytes(gop.packets[0]) for gop in mini_gops(path, info.start)), b"")
     fields = info.display.fields if info.interlaced else "progressive"
@@ -114,7 +114,7 @@ def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> Intra
         encoder, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, fields=fields
     )
     for options in _candidates(video, info, header):
-        if _is_like(replace(video, options=options), first, header):
+        if _matches(replace(video, options=options), first, header):
             return IntraCopy(path, encoder, pix_fmt, options)
     return Message("FFmpeg has no encoder that writes frames like those of the input", code="copy_unlike")
 
@@ -131,7 +131,7 @@ def _candidates(video: VideoPlan, info: MediaInfo, header: bytes) -> Iterator[di
 def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
     """Yields options whose headers come closest to the input's."""
     if not header:
-        yield _FFV1_FIRST
+        yield _FFV1_HEADERLESS
         return
     options = {"level": "3"}
     for name, values in _FFV1.items():
@@ -141,11 +141,11 @@ def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
                 opened = opened_intra(replace(video, options={**options, name: value}))
                 headers[value] = bytes(opened.extradata or b"")
         options[name] = max(headers, key=lambda value: len(commonprefix((headers[value], header))))  # noqa: RUF071
-    yield from ({**options, **last} for last in _FFV1_LAST)
+    yield from ({**options, **combination} for combination in _FFV1_LAST)
 
 
-def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
-    """Tells whether an encoder's frames fit the input's. Only first frames are compared."""
+def _matches(video: VideoPlan, first: bytes, header: bytes) -> bool:
+    """Tells whether an encoder's frames match the input's in format. Compares only the first frame of each."""
     if video.encoder == "mjpeg":
         return video.pix_fmt.startswith("yuvj") and size_of(first) == (video.width, video.height)
     image = av.VideoFrame(video.width, video.height, video.pix_fmt)
@@ -164,8 +164,8 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
     if len(first) < 44:  # too short for a frame
         return False
     if video.encoder == "dnxhd":
-        return encoded[40:44] == first[40:44]  # the kind of DNxHD
-    encoded_flags, flags = encoded[20], first[20]  # chroma, and whether the frame consists of fields
+        return encoded[40:44] == first[40:44]  # the compression ID
+    encoded_flags, flags = encoded[20], first[20]  # chroma format, and whether the frame is interlaced
     return encoded_flags >> 6 == flags >> 6 and bool(encoded_flags & 12) == bool(flags & 12)
 
 

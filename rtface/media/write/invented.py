@@ -1,7 +1,7 @@
 """Writes the map of invented detail as a separate film (`--invented`).
 
-The film is grey FFV1 in Matroska, with the output's times. The value of a sample is how far the output's sample may be
-from the truth, in code values of 8 bits (full range); 0 where the output has the input's sample bit for bit.
+The film is grey FFV1 in Matroska, with the output's times. Each sample is the possible
+error of the output's sample, in 8-bit code values (full range); it is 0 where the output's sample is the input's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FULL_RANGE = 2
 
 
 def map_frame(frame: Frame) -> Frame:
-    """Returns a frame's map as a grey frame with its times. All samples are 0 if no face was corrected."""
+    """Returns a frame's map as a grey frame with the same times. All samples are 0 if no face was corrected."""
     width, height = frame.image.width, frame.image.height
     image = av.VideoFrame(width, height, "gray")
     rows = plane_rows(image.planes[0])
@@ -49,14 +49,14 @@ def map_frame(frame: Frame) -> Frame:
 
 
 def plan_map(target: Target, info: MediaInfo, look: str) -> OutputPlan:
-    """Plans the film of a map.
+    """Plans the output file of a map.
 
     Args:
         target: path of the film, already checked.
         info: the input.
-        look: look of the run; the bound was measured under "faithful" alone.
+        look: look of the run; the error bound of 90 % was measured only for "faithful".
     """
-    sure = "at 90 %" if look == "faithful" else f"an estimate under the look {look}"
+    confidence = "at 90 %" if look == "faithful" else f"an estimate under the look {look}"
     video = VideoPlan(
         "ffv1",
         "gray",
@@ -76,7 +76,7 @@ def plan_map(target: Target, info: MediaInfo, look: str) -> OutputPlan:
         info,
         streams=[replace(enhanced, metadata={}, disposition=Disposition.default)],
         chapters=[],
-        metadata={"title": f"What was invented: possible error of the output, of 255, {sure}"},
+        metadata={"title": f"What was invented: possible error of the output, of 255, {confidence}"},
         xmp=None,
         notes=[],
         hdr=None,

@@ -39,121 +39,123 @@ _STALE = {
     "number_of_bytes",
     "source_id",
     "vendor_id",
-    "alpha_mode",  # tells of alpha in a second stream in each packet; no encoder writes that by default
+    "alpha_mode",  # signals alpha in a second layer, which no encoder writes by default
 }
 _REEL = "reel_name"
-_NOTES_TIMECODE = ("matroska", "webm", "mxf")  # containers that store it among the film's tags
-# The longest gap in PCM that silence fills if the film's length is unknown.
-_LONGEST_S = 3600.0
+_TIMECODE_IN_TAGS = ("matroska", "webm", "mxf")  # containers whose film tags store timecode and reel
+# The longest gap in PCM that is filled with silence if the film's length is unknown.
+_LONGEST_GAP_S = 3600.0
 
 
 class OutputStreams:
-    """Creates the planned streams in input order. Takes the packets of all but the video.
+    """Creates the planned streams in input order. Routes the packets of all streams except the video.
 
     Attributes:
         video: the video stream, with a configured encoder.
-        muxer: takes the packets of all streams.
+        muxer: receives the packets of all streams.
         languages: languages of all streams.
-        off: numbers of the subtitles that are not shown by default.
-        joints: joints of the sound after cuts.
+        off: indexes of the subtitle streams that are not shown by default.
+        joints: checks of the sound after cuts.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
         self._plan, self._container, self._stats = plan, container, stats
-        self._ways: dict[int, tuple[Stream, Callable[[AnyPacket], Iterable[AnyPacket]]]] = {}
-        self._sounds: dict[int, AudioTranscoder] = {}
-        self._exact = set[int]()  # streams whose packets are written one for one
-        self._hidden: dict[int, bool] = {}  # whether sound that an edit list hides is left out
-        self._begun = set[int]()  # streams with a visible packet so far
-        self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
+        self._routes: dict[int, tuple[Stream, Callable[[AnyPacket], Iterable[AnyPacket]]]] = {}
+        self._transcoders: dict[int, AudioTranscoder] = {}
+        self._one_to_one = set[int]()  # streams whose packets are written one for one
+        self._omits_start: dict[int, bool] = {}  # by stream: whether to omit the sound before the start
+        self._started = set[int]()  # streams with a visible packet so far
+        self._after_cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         texts: list[Stream] = []
-        unheard: list[int] = []
+        awaited: list[int] = []
         container.metadata.update(
-            {k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
+            {k: v for k, v in _without_stale(plan.info.metadata).items() if not own_tags({k: v})}
             | header_tags(plan.metadata, plan.own_tags)
         )
-        if plan.timecode is not None and plan.format in _NOTES_TIMECODE:
+        if plan.timecode is not None and plan.format in _TIMECODE_IN_TAGS:
             container.metadata[KEY] = str(plan.timecode)
-        if plan.info.reel and plan.format in _NOTES_TIMECODE:
+        if plan.info.reel and plan.format in _TIMECODE_IN_TAGS:
             container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
-        self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        # MXF takes the rate of its sound packets from the frames, so the video stream comes first.
+        self._dropped_sounds = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
+        # The MXF muxer takes the rate of sound packets from the video stream, which must therefore be the first.
         for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
-                self._add_other(plans[stream.index], texts, unheard)
+                self._add_other(plans[stream.index], texts, awaited)
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
         self.languages = [one.metadata.get("language", "") for one in container.streams]
         self.off = {one.index for one in container.streams.subtitles if not one.disposition & Disposition.default}
         if chapters := self._chapters():
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
-        self.muxer = Muxer(container, plan, self.video.index, texts=texts, unheard=unheard, stats=stats)
+        self.muxer = Muxer(container, plan, self.video.index, texts=texts, awaited=awaited, stats=stats)
 
     def take(self, item: Packet) -> None:
         """Routes a packet of the input as planned."""
         index, packet = item.stream_index, item.packet
-        if index in self._ways:
-            target, convert = self._ways[index]
+        if index in self._routes:
+            target, convert = self._routes[index]
             shift = round(self._plan.info.origin / packet.time_base)
             if packet.pts is not None:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
-            if index in self._sounds:
+            if index in self._transcoders:
                 self.muxer.wait(target, convert(packet))
             elif self._is_hidden(packet, index, target):
-                self._cut |= {index} & self._begun
+                self._after_cut |= {index} & self._started
             else:
-                joins = index in self._cut and not packet.is_discard
-                self._cut.discard(index)
+                is_joint = index in self._after_cut and not packet.is_discard
+                self._after_cut.discard(index)
                 packets = list(convert(packet))
-                if joins and index in self._exact:
+                if is_joint and index in self._one_to_one:
                     self.joints.note(target, packets[0])
                 self.muxer.wait(target, packets)
-        elif index in self._left_out:
+        elif index in self._dropped_sounds:
             self._stats.warn(
                 f"sound_left_out:{index}",
-                f"{self._plan.path}: stream {index}: its sound is left out because it begins too late in the film",
+                f"{self._plan.path}: stream {index}: the sound is left out because it starts too late in the film",
             )
 
     def _is_hidden(self, packet: AnyPacket, index: int, target: Stream) -> bool:
-        """Tells whether to leave out a packet that an edit list discards. In the middle, always: its time is
-        invalid. Before the start, only if this container would play it and it is more than a decoder's priming."""
+        """Tells whether to leave out a packet that an edit list hides. After the start, its time is invalid, so it
+        is always left out; before the start, only if the output would play it and it is not just decoder priming."""
         if not packet.is_discard:
-            self._begun.add(index)
+            self._started.add(index)
             return False
-        heard = target.type == "audio" and self._plan.format not in ("mp4", "mov")
-        warms_up = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
+        plays = target.type == "audio" and self._plan.format not in ("mp4", "mov")
+        is_priming = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
         return (
-            index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
+            index in self._started
+            or (packet.pts or 0) >= 0
+            or (plays and self._omits_start.setdefault(index, not is_priming))
         )
 
     def finish(self, frames: int) -> None:
-        """Muxes the sound encoders' remaining packets and all waiting ones. `frames` is the number written."""
+        """Muxes the sound encoders' remaining packets and all waiting ones. `frames` is the number of frames."""
         length = frames / self._plan.video.rate if self._plan.format == "mxf" else None
-        for index, sound in self._sounds.items():
-            self.muxer.wait(self._ways[index][0], sound.finish(length))
+        for index, sound in self._transcoders.items():
+            self.muxer.wait(self._routes[index][0], sound.finish(length))
         self.muxer.flush()
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> av.VideoStream:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
-        stream.metadata.update(_fresh(metadata))
+        stream.metadata.update(_without_stale(metadata))
         stream.metadata.pop("stereo_mode", None)
         if mode := stereo_mode(self._plan.info.views, metadata, self._plan.format):
             stream.metadata["stereo_mode"] = mode
         if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
-            stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
+            stream.metadata[KEY] = str(self._plan.timecode)  # the muxer creates a tmcd track from it
             if self._plan.info.reel:
                 stream.metadata[_REEL] = self._plan.info.reel
         if self._plan.info.matrix is not None:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream
 
-    def _add_other(self, plan: StreamPlan, texts: list[Stream], unheard: list[int]) -> None:
+    def _add_other(self, plan: StreamPlan, texts: list[Stream], awaited: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
         if plan.action == "attach":
             assert info.cover is not None
@@ -168,33 +170,33 @@ class OutputStreams:
             target = container.add_stream(plan.encoder, rate=48_000)
             AudioTranscoder.configure(source, target)
             sound = AudioTranscoder(source, target, self._stats, fills=self._plan.format == "mxf")
-            self._sounds[info.index], way = sound, sound.push
+            self._transcoders[info.index], convert = sound, sound.push
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)
-            way = SubtitleTranscoder(source, target, self._stats).push
+            convert = SubtitleTranscoder(source, target, self._stats).push
         else:
             target = add_copy(container, source)
-            way = self._copying(plan, target)
+            convert = self._packet_converter(plan, target)
         target.disposition = info.disposition
-        target.metadata.update(_fresh(info.metadata))
+        target.metadata.update(_without_stale(info.metadata))
         if isinstance(source, av.VideoStream) and (code := self._plan.timecode_of(source)):
             target.metadata[KEY] = str(code)
         if info.kind == "attachment":
             return
-        self._ways[info.index] = target, way
+        self._routes[info.index] = target, convert
         if self._plan.format in ("mp4", "mov") and (plan.action == "text" or info.codec == "mov_text"):
             texts.append(target)
         else:
-            unheard.append(target.index)
+            awaited.append(target.index)
 
-    def _copying(self, plan: StreamPlan, target: Stream) -> Callable[[AnyPacket], Iterable[AnyPacket]]:
+    def _packet_converter(self, plan: StreamPlan, target: Stream) -> Callable[[AnyPacket], Iterable[AnyPacket]]:
         """Returns a function that converts the packets of a copied stream."""
         source, format = plan.stream.template, self._plan.format
         if format in ("mp4", "mov") and (clock := PcmClock.of(source)) is not None:
-            shown = f"{self._plan.path}: stream {plan.stream.index}"
-            return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown).push
-        self._exact.add(plan.stream.index)
+            label = f"{self._plan.path}: stream {plan.stream.index}"
+            return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_GAP_S, self._stats, label).push
+        self._one_to_one.add(plan.stream.index)
         return lambda packet: (without_adts(packet, source, target, format),)
 
     def _chapters(self) -> list[dict[str, Any]]:
@@ -202,8 +204,8 @@ class OutputStreams:
         for chapter in info.chapters:
             start = max(chapter.start - info.origin, Fraction(0))
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
-            mark = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
-            if end > start or (mark and end == start):
+            is_marker = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
+            if end > start or (is_marker and end == start):
                 chapters.append(
                     {
                         "id": len(chapters) + 1,
@@ -216,7 +218,7 @@ class OutputStreams:
         return chapters
 
 
-def _fresh(metadata: dict[str, str]) -> dict[str, str]:
+def _without_stale(metadata: dict[str, str]) -> dict[str, str]:
     return {
         k: v
         for k, v in metadata.items()

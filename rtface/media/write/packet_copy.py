@@ -1,9 +1,9 @@
-"""Checks whether coded input frames fit between encoded ones.
+"""Checks whether coded input frames can be mixed with encoded ones.
 
-It also configures the encoder. Encoded frames of H.264 and HEVC get parameter sets with another number (H.264: x264's
-`sps-id`; HEVC: x265's units are changed). Both these sets and the input's are in the output's header (avcC, hvcC,
-CodecPrivate), or in the stream if the input has start codes; in HEVC also before each keyframe. So no input slice is
-changed, and a decoder has all sets from any starting point. Intra codecs: `rtface.media.write.intra_copy`.
+Also configures the encoder. In H.264 and HEVC, encoded frames use parameter sets with a number that is free in the
+input (H.264: x264's `sps-id`; HEVC: x265's NAL units are changed). The output's header (avcC, hvcC, CodecPrivate), or
+the stream if the input has start codes, contains these sets and the input's. In HEVC they also precede each keyframe.
+Therefore no input slice is changed, and decoders can start at any keyframe. `intra_copy` handles intra codecs.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from rtface.media.write.codec import ALIASES
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.intra_copy import IntraCopy, find_intra
 
-_FROM, _INTO = ("mov,", "matroska,", "mpegts"), ("mp4", "mov", "matroska", "mpegts")
+_INPUT_FORMATS, _OUTPUT_FORMATS = ("mov,", "matroska,", "mpegts"), ("mp4", "mov", "matroska", "mpegts")
 _PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422"}
-_INTRA = 0x10  # constraint_set3_flag, of High 10 and High 4:2:2
+_INTRA_FLAG = 0x10  # constraint_set3_flag, for High 10 and High 4:2:2
 # HEVC profiles by bits and chroma, as in libx265.
 _HEVC_PROFILES = {(8, (2, 2)): 1, (10, (2, 2)): 2, (10, (2, 1)): 4}
 _HEVC_SPS, _DELIMITER = 33, 35
-# Sequence parameter sets have numbers below these.
+# Upper limit (exclusive) of the numbers of sequence parameter sets.
 _NUMBERS = {"avc": 32, "hvc": 16}
-# Most groups and frames to read before the work.
-_GROUPS, _FRAMES = 4, 1000
+# Maximum numbers of groups and frames to examine before the run.
+_MAX_GROUPS, _MAX_FRAMES = 4, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class GroupCopy:
 
     Attributes:
         path: path of the input.
-        units: unit types of its codec.
+        units: NAL unit types of its codec.
         header: extradata of the input.
         number: number of the encoded frames' parameter sets.
-        depth: frames by which decoding precedes presentation in the input.
-        codec: the encoder that fits, as ``--codec`` takes it.
-        delay: frames by which decoding precedes presentation in the output, at most.
-        prefix: bytes of each unit's length prefix; 0 with start codes.
-        apart: whether only the header has the parameter sets.
-        partly: why only the frames before the first changed one are copied, or None.
+        depth: number of frames by which decoding precedes presentation in the input.
+        codec: name of the matching encoder, as for ``--codec``.
+        delay: maximum number of frames by which decoding precedes presentation in the output.
+        prefix: bytes of each NAL unit's length prefix; 0 with start codes.
+        apart: whether only the header contains the parameter sets.
+        partly: reason why only the frames before the first changed one are copied; None if later ones are, too.
     """
 
     path: Path
@@ -71,17 +71,17 @@ class GroupCopy:
 
     def shared_header(self, encoder_header: bytes) -> bytes:
         """Returns the input's header with an encoder's parameter sets (Annex B)."""
-        sets = [unit for unit in self._numbered(encoder_header) if self.units.kind(unit) in self.units.sets]
-        return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
+        sets = [unit for unit in self._renumber(encoder_header) if self.units.kind(unit) in self.units.sets]
+        return self.units.extended(self.header, sets) if self.prefix else self.header + _with_start_codes(sets)
 
     def kept(self, packet: CodedFrame, *, enters: bool = False) -> CodedFrame:
-        """Returns an input frame, with parameter sets on HEVC keyframes. Firefox uses only the first sets of a header,
-        and later the last sets that arrived.
+        """Returns an input frame, with parameter sets in HEVC keyframes. They are repeated because Firefox uses only
+        the first sets of a header, and later the sets that arrived last.
 
         Args:
             packet: packet of the input.
-            enters: whether to change its type, one of `Units.open`, to a frame without leading frames (BLA_N_LP). With
-                this type, decoders show all earlier frames, and restart the picture order count.
+            enters: whether to change the frame's type from one of `Units.open` to BLA_N_LP (no leading frames). At such
+                a frame, decoders output all earlier frames and restart the picture order count.
         """
         if not packet.is_keyframe or self.units.record == "avc" or not (self.prefix or enters):
             return packet
@@ -94,28 +94,28 @@ class GroupCopy:
                 bytes((unit[0] & 129 | BLA << 1,)) + unit[1:] if self.units.kind(unit) in self.units.open else unit
                 for unit in units
             ]
-        copied: CodedFrame = av.Packet(self._joined(units))
-        copied.pts, copied.is_keyframe = packet.pts, True
-        return copied
+        result: CodedFrame = av.Packet(self._join(units))
+        result.pts, result.is_keyframe = packet.pts, True
+        return result
 
     def framed(self, data: bytes, source: bytes) -> bytes:
-        """Converts an encoder's frame (Annex B) to the input's form. `source` is unused."""
+        """Converts an encoder's frame (Annex B) to the input's packet format. `source` is unused."""
         if not self.prefix:
-            return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        dropped = self.units.sets if self.apart else ()
-        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in dropped)
+            return data if self.units.record == "avc" else _with_start_codes(self._renumber(data))
+        omitted = self.units.sets if self.apart else ()
+        return self._join(unit for unit in self._renumber(data) if self.units.kind(unit) not in omitted)
 
-    def _joined(self, units: Iterable[bytes]) -> bytes:
+    def _join(self, units: Iterable[bytes]) -> bytes:
         size = self.prefix
-        return b"".join(len(unit).to_bytes(size, "big") + unit for unit in units) if size else _with_codes(units)
+        return b"".join(len(unit).to_bytes(size, "big") + unit for unit in units) if size else _with_start_codes(units)
 
-    def _numbered(self, data: bytes) -> Iterator[bytes]:
+    def _renumber(self, data: bytes) -> Iterator[bytes]:
         for unit in annex_b(data):
             unit = unit.rstrip(b"\0")
             yield renumbered(unit, self.number) if self.units.record == "hvc" else unit
 
 
-def _with_codes(units: Iterable[bytes]) -> bytes:
+def _with_start_codes(units: Iterable[bytes]) -> bytes:
     return b"".join(b"\0\0\0\1" + unit for unit in units)
 
 
@@ -124,7 +124,7 @@ PacketCopy: TypeAlias = GroupCopy | IntraCopy
 
 
 def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Message:
-    """Returns settings for copying an input's packets, or why not. Without settings every frame has to be encoded."""
+    """Returns settings for copying packets, or why none can be copied. Without settings, every frame is encoded."""
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
         return Message("the input is not a file and cannot be read twice", code="copy_no_file")
@@ -132,10 +132,10 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     units, header = UNITS.get(info.codec), bytes(stream.codec_context.extradata or b"")
     if units is None and (intra := find_intra(info, path, format, header)) is not None:
         return intra
-    if units is None or not info.format.startswith(_FROM) or format not in _INTO:
+    if units is None or not info.format.startswith(_INPUT_FORMATS) or format not in _OUTPUT_FORMATS:
         return Message(
-            "H.264, H.265, ProRes, DNxHD, FFV1, MJPEG and DV can be copied between containers that hold them, but not "
-            "{codec} from {container} to {format}",
+            "H.264, H.265, ProRes, DNxHD, FFV1, MJPEG and DV can be copied between containers that support them, but "
+            "not {codec} from {container} to {format}",
             code="copy_codec",
             codec=info.codec,
             container=info.format.split(",")[0],
@@ -143,18 +143,20 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
         )
     number = next((n for n in range(_NUMBERS[units.record]) if n not in _numbers(units, header)), None)
     if number is None:
-        return Message("its header cannot be read, or has no free number for another parameter set", code="copy_header")
-    depth, copied, opened = _look(path, info.start)
-    if not copied:
+        return Message("the header cannot be read, or has no free number for another parameter set", code="copy_header")
+    depth, copyable, open_groups = _examine_groups(path, info.start)
+    if not copyable:
         return Message(
-            "none of its first groups of pictures begins with an IDR frame and can be copied (open groups, fields that "
-            "are coded apart, frames without a time, or parameter sets that its header lacks)",
+            "none of its first groups of pictures can be copied (they are open, code fields separately, contain frames "
+            "without a time, or use parameter sets that the header lacks)",
             code="copy_groups",
         )
-    # Some headers lack the depth, and FFmpeg derives it from changed times if a film has hidden frames.
+    # Some headers lack the depth. If a film has hidden frames, FFmpeg derives a wrong depth from changed times.
     if not any(entry.is_discard for entry in stream.index_entries):
         depth = max(stream.codec_context.reorder_depth, depth)
-    partly = Message("its groups of pictures are open; all from the first changed one on are encoded", code="copy_open")
+    partly = Message(
+        "its groups of pictures are open, so all from the first changed one on are encoded", code="copy_open"
+    )
     return GroupCopy(
         path,
         units,
@@ -165,19 +167,19 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
         delay=max(depth, 2) if depth else 0,
         prefix=units.length_size(header),
         apart=units.record == "avc" and units.length_size(header) > 0,
-        partly=partly if copied == 1 and opened else None,
+        partly=partly if copyable == 1 and open_groups else None,
     )
 
 
 def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | None:
-    """Adapts an encoder's plan to copied frames, or returns why it cannot."""
+    """Adapts an encoder's plan to copied frames. Returns the reason if that is impossible."""
     if video.encoder != ALIASES.get(copy.codec, copy.codec):
-        return Message("the output is encoded by {encoder}", code="copy_encoder", encoder=video.encoder)
+        return Message("the output's encoder, {encoder}, has another codec", code="copy_encoder", encoder=video.encoder)
     intra = isinstance(copy, IntraCopy)
     pix_fmt = copy.pix_fmt if intra else info.pix_fmt
-    same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, pix_fmt)
-    if (video.lossless and not intra) or not same:
-        return Message("the output has another size, format or class than the input", code="copy_form")
+    same_format = (video.width, video.height, video.pix_fmt) == (info.width, info.height, pix_fmt)
+    if (video.lossless and not intra) or not same_format:
+        return Message("the output differs from the input in size, pixel format or coding class", code="copy_form")
     if intra:
         video.options |= copy.options
         return None
@@ -187,14 +189,14 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     is_h264 = isinstance(slices, H264Slices)
     parameters = _h264_options(slices, copy, video) if is_h264 else _hevc_options(sets, video, copy.depth)
     if parameters is None:
-        return Message("rtface cannot encode the profile in its header", code="copy_profile")
+        return Message("rtface cannot encode the profile in the header", code="copy_profile")
     key = f"{video.encoder.removeprefix('lib')}-params"
     video.options[key] = ":".join([p for p in (video.options.get(key), parameters) if p])
     return None
 
 
 def _h264_options(slices: H264Slices, copy: GroupCopy, video: VideoPlan) -> str | None:
-    kinds = {(one.profile, one.constraints & _INTRA, one.level) for one in slices.sequences.values()}
+    kinds = {(one.profile, one.constraints & _INTRA_FLAG, one.level) for one in slices.sequences.values()}
     profile, intra, level = next(iter(kinds), (0, 0, 0))
     if len(kinds) != 1 or profile not in _PROFILES or (profile > 100 and intra):
         return None
@@ -215,7 +217,7 @@ def _hevc_options(sets: Iterable[bytes], video: VideoPlan, depth: int) -> str | 
 
 
 def _numbers(units: Units, header: bytes) -> set[int]:
-    """Returns the encoder's parameter set numbers that a header already uses. All numbers if it is unreadable."""
+    """Returns the parameter set numbers in use in a header. Returns all numbers if it is unreadable."""
     slices, video = units.reader(), list[int]()
     try:
         for unit in units.sets_of(header):
@@ -232,15 +234,15 @@ def _numbers(units: Units, header: bytes) -> set[int]:
     return {*video, *slices.sequences, *(number - PICTURE for number in slices.pictures)}
 
 
-def _look(path: Path, start: Fraction | None) -> tuple[int, int, int]:
+def _examine_groups(path: Path, start: Fraction | None) -> tuple[int, int, int]:
     """Examines the first groups. Returns their decoding lead, and the numbers of copyable and of open groups."""
-    depth = copied = opened = frames = 0
+    depth = copyable = open_groups = frames = 0
     with closing(mini_gops(path, start)) as gops:
         for gop in gops:
             frames += len(gop.packets)
             depth = max(depth, gop.depth * gop.sound)
-            copied += (gop.begins or gop.opens) and gop.sound
-            opened += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
-            if copied > _GROUPS or frames > _FRAMES:
+            copyable += (gop.begins or gop.opens) and gop.sound
+            open_groups += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
+            if copyable > _MAX_GROUPS or frames > _MAX_FRAMES:
                 break
-    return depth, copied, opened
+    return depth, copyable, open_groups

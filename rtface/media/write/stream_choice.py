@@ -1,4 +1,4 @@
-"""Plans each stream by asking the container's muxer. It is asked before any work, with the stream's first packet."""
+"""Plans each stream by trying the container's muxer. The test uses the stream's first packet, before the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtface.media.write.transcode import AudioTranscoder, encoded_layout, layout
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]
 
-_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_TEXT_ENCODERS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = {
     "subrip",
     "ass",
@@ -38,10 +38,10 @@ _TEXT_CODECS = {
     "vplayer",
     "subviewer1",
 }
-_SOUND = {"webm": "libopus"}
-_PCM_IN = ("matroska", "mov")  # lossless sounds become PCM here
+_SOUND_ENCODERS = {"webm": "libopus"}
+_PCM_IN = ("matroska", "mov")  # containers in which lossless sound becomes PCM
 _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
-_TS = {
+_TS_CODECS = {
     "aac",
     "mp1",
     "mp2",
@@ -74,8 +74,8 @@ class StreamPlan:
 
     Attributes:
         stream: stream of the input.
-        action: "copy" packets as they are, "sound" and "text" transcode, "attach" writes a file into the container,
-            "drop".
+        action: "copy" copies packets, "sound" and "text" transcode, "attach" attaches a cover image, "drop" leaves the
+            stream out.
         encoder: encoder for "sound" and "text".
     """
 
@@ -86,24 +86,24 @@ class StreamPlan:
 
 def named(stream: StreamInfo) -> str:
     """Returns a stream's name for users: the name of its file or codec."""
-    return stream.metadata.get("filename") or stream.codec or "of unknown kind"
+    return stream.metadata.get("filename") or stream.codec or "unknown kind"
 
 
 def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
-    """Drops the streams that ``--drop`` names, with a note each. The timecode stays."""
-    names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
-    if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
-        listed = ", ".join(map(called, others)) or "none"
+    """Drops the streams listed in ``--drop``, with a note for each. Keeps timecode streams."""
+    names, streams = set(drop), [stream for stream in info.streams if not stream.enhanced]
+    if missing := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in streams}]:
+        listed = ", ".join(map(called, streams)) or "none"
         raise UsageError(
             "{--drop:{stream}}: {path} has no such stream besides the video; it has {streams}",
             code="drop_none",
-            stream=wrong[0],
+            stream=missing[0],
             path=info.path,
             streams=listed,
         )
     dropped = [
         stream
-        for stream in others
+        for stream in streams
         if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
     ]
     notes = [
@@ -132,7 +132,7 @@ def called(stream: StreamInfo) -> str:
 
 
 def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
-    """Returns a stream's plan and a note for the user. The plan is None if the container cannot hold it."""
+    """Returns a stream's plan and a note for the user. The plan is None if the container cannot store the stream."""
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
@@ -140,39 +140,39 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):
-        if stream.metadata.get("timecode"):  # the video stream's tag keeps it; MP4 and MOV make a track of it
+        if stream.metadata.get("timecode"):  # kept as a tag of the video stream; in MP4 and MOV as a track
             return StreamPlan(stream, "drop"), ""
         if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out because {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (
-            f"sound ({named(stream)}) is left out: its header announces it, but it has no packet near the beginning "
-            "of the film"
+            f"sound ({named(stream)}) is left out: the header declares it, but it has no packet near the start of "
+            "the film"
         )
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, av.AudioStream) and source.codec_context is not None:  # pyright: ignore
-        exact = format == "mxf" or (format in _PCM_IN and is_pcm(stream.codec))
-        short = source.codec_context.format.name.startswith(("s16", "u8"))
-        encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
+        to_pcm = format == "mxf" or (format in _PCM_IN and is_pcm(stream.codec))
+        is_16_bit = source.codec_context.format.name.startswith(("s16", "u8"))
+        encoder = ("pcm_s16le" if is_16_bit else "pcm_s24le") if to_pcm else _SOUND_ENCODERS.get(format, "aac")
         note = f"sound is transcoded from {stream.codec} to {encoder.removeprefix('lib')}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
-        return (StreamPlan(stream, "sound", encoder) if _opens(source, encoder, format) else None), note
-    if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
-        encoder = _TEXT[format]
+        return (StreamPlan(stream, "sound", encoder) if _can_encode(source, encoder, format) else None), note
+    if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT_ENCODERS:
+        encoder = _TEXT_ENCODERS[format]
         return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {encoder}"
     return None, ""
 
 
 def is_pcm(codec: str) -> bool:
-    """Tells whether a codec is PCM, companded PCM, ADPCM or lossless. Decoded samples then keep all of the sound."""
+    """Tells whether a codec is PCM, companded PCM, ADPCM or lossless. Storing its decoded samples loses nothing."""
     return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
 
 
-def _opens(source: av.AudioStream, encoder: str, format: str) -> bool:
-    """Tells whether an encoder accepts a sound."""
+def _can_encode(source: av.AudioStream, encoder: str, format: str) -> bool:
+    """Tells whether an encoder accepts a sound stream."""
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             target: Any = container.add_stream(encoder, rate=48_000)
@@ -190,10 +190,10 @@ def add_copy(container: OutputContainer, source: Stream) -> Stream:
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:
-    """Tells whether a container takes a stream's packets unchanged. Its muxer is asked, with the first packet."""
-    if format == "mpegts":  # its muxer takes everything, but readers only recognise these
-        return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
-    if format == "mxf":  # sounds are cut or padded to the length of the frames
+    """Tells whether a container accepts a stream's packets unchanged. Muxes the first packet as a test."""
+    if format == "mpegts":  # its muxer accepts everything, but readers only recognise these
+        return stream.codec in (_TS_DATA if stream.kind == "data" else _TS_CODECS)
+    if format == "mxf":  # sound must be cut or padded to the length of the frames
         return False
     if format == "mp4" and stream.speakers_unknown:  # its muxer only fails at the first packet
         return False
@@ -213,11 +213,11 @@ def accepts(format: str, stream: StreamInfo) -> bool:
 
 
 def untimed(info: MediaInfo) -> list[Message]:
-    """Returns warnings about texts of an HLS playlist that appear too early."""
+    """Returns warnings about subtitles of an HLS playlist that appear too early."""
     return [
         Message(
-            "stream {stream}: the X-TIMESTAMP-MAP of its subtitles is ignored: they appear {early} s early, and those "
-            "before the first frame are lost; {--drop:{stream}} leaves them out",
+            "stream {stream}: the X-TIMESTAMP-MAP of its subtitles is ignored: they appear {early} s early, and "
+            "subtitles before the first frame are lost; {--drop:{stream}} leaves them out",
             code="texts_early",
             stream=stream.index,
             early=f"{stream.early_s:.1f}",

@@ -27,7 +27,7 @@ from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_choice import StreamPlan, called, chapter_losses, choose, is_pcm, named, untimed, without
 from rtface.util.timecode import Timecode
 
-# AVI is missing: it cannot store variable times, sound that begins late, aspect, colour tags or fields.
+# AVI is missing: it cannot store variable frame rates, delayed sound, aspect ratio, colour tags or field order.
 FORMATS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
@@ -41,8 +41,8 @@ FORMATS = {
 # Containers to suggest, by preference.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
-_SHOWN = 6  # most facts in a message
-_FILMS = ("mp4", "mov", "matroska", "webm")  # containers with chapters and rotation
+_MAX_LISTED = 6  # maximum number of items listed in a message
+_WITH_CHAPTERS = ("mp4", "mov", "matroska", "webm")  # containers with chapters and rotation
 
 
 @dataclass(slots=True)
@@ -57,10 +57,10 @@ class OutputPlan:
         info: the input.
         timecode: timecode of the output's first frame, or None.
         notes: one line for each thing a user should know: transcodes, drops, choices.
-        warnings: lines to show when the file is begun: a requested encoder on a GPU cannot be used.
-        copy: how packets of unchanged frames are copied; None if every frame is encoded.
-        metadata: tags of the run (`rtface.media.marks.provenance.describe`); set it before the sink is made. The film
-            gets those that turn out to be true.
+        warnings: lines to show at the start, for example that a requested GPU encoder cannot be used.
+        copy: settings for copying packets of unchanged frames; None if every frame is encoded.
+        metadata: tags of the run (`rtface.media.marks.provenance.describe`); set it before the sink is created. The
+            film gets the tags that still apply at the end.
     """
 
     target: Target
@@ -76,7 +76,7 @@ class OutputPlan:
 
     @property
     def path(self) -> str:
-        """The output as the user named it."""
+        """Path of the output as the user wrote it."""
         return self.target.shown
 
     @property
@@ -112,22 +112,22 @@ def plan_output(
     """Plans container, codec and streams, and checks the output's path.
 
     Args:
-        info: the opened input; its source stays open until the sink is made.
-        output: file to write; the extension names the container.
-        codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth and
-            chroma, and the class of the input's coding (lossless, made for editing) if the container can.
-        crf: quality, None for the default; 0 is lossless if the encoder can be.
-        preset: speed, None for the default.
+        info: the opened input; its source must stay open until the sink is created.
+        output: file to write; the extension determines the container.
+        codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …). None: an encoder that keeps bit depth, chroma
+            and, if the container can store it, the class of the input's coding (lossless, mezzanine).
+        crf: quality; None for the default, 0 for lossless if the encoder supports it.
+        preset: speed; None for the default.
         strict: whether to raise an error if anything at all would be lost.
         overwrite: whether an existing output may be replaced.
-        timecode: timecode of the input's first frame, from the user; None takes the input's own.
-        drop: streams to leave out: numbers, kinds, "cover" and "chapters".
-        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None follows the place of the frames.
+        timecode: timecode that the user sets for the input's first frame; None: the input's own timecode.
+        drop: streams to leave out, by number or kind; also "cover" and "chapters".
+        encode: whether to use a GPU encoder (`nvenc.encoding`); None: use one if the frames are on the GPU.
 
     Raises:
         UsageError: an extension, codec or option cannot be used.
-        OutputError: the path is not writable, or the container cannot hold the input's streams; the message names one
-            that can.
+        OutputError: the path is not writable, or the container cannot hold the input's streams; the message
+            suggests one that can.
     """
     format = _format_of(output)
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
@@ -156,11 +156,11 @@ def plan_output(
 
 
 def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
-    """Plans a film of frames only, with its container's default encoder. This is for ``--compare``; nothing is checked
-    on the disk.
+    """Plans a film of frames only, with its container's default encoder. Used for ``--compare``. The output
+    path is not checked.
 
     Raises:
-        UsageError: as `plan_output`.
+        UsageError: the same errors as `plan_output`.
     """
     format = _format_of(target.path)
     video, _ = choose_encoder(
@@ -179,7 +179,7 @@ def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(
-            "{path}: {suffix} is not the extension of a film container; use one of {formats}",
+            "{path}: not a film container ({suffix}); use one of {formats}",
             code="output_container",
             path=os.fspath(output),
             suffix=suffix or "no extension",
@@ -190,21 +190,21 @@ def _format_of(output: str | os.PathLike[str]) -> str:
 
 @lru_cache(maxsize=16)
 def supported_encoders(format: str) -> set[str]:
-    """Returns names of the codecs that a container can hold."""
+    """Returns names of the encoders that a container supports."""
     if format == "mpegts":  # its muxer does not list them
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
-    if format == "mxf":  # nor does MXF's muxer
+    if format == "mxf":  # the MXF muxer does not list them either
         return {"prores_ks", "dnxhd", "ffv1", "libx264", "mpeg2video"}
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
 
 def _plan_streams(plan: OutputPlan) -> list[str]:
-    """Plans all streams; returns a line for each loss. The plan's notes get these lines too."""
+    """Plans all streams. Returns a line for each loss, and adds these lines to the plan's notes."""
     format, info, lost = plan.format, plan.info, list[str]()
-    # Things that the container cannot hold, their --drop names, and the containers that can.
-    lacking: list[tuple[str, str, set[str]]] = []
-    shown = {
+    # Things that the container cannot hold: description, value for --drop, containers that can.
+    unsupported: list[tuple[str, str, set[str]]] = []
+    stored_timecodes = {
         info.timecode and str(info.timecode),
         *(one.metadata.get(KEY) for one in info.streams if one.kind == "video"),
     }
@@ -213,85 +213,87 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             continue
         choice, note = choose(stream, format)
         if choice is None:
-            holders = {f for f in _ORDER if f != format and choose(stream, f)[0] is not None}
+            alternatives = {f for f in _ORDER if f != format and choose(stream, f)[0] is not None}
             what = f"stream {called(stream)}"
-            if holders:
-                lacking.append((what, str(stream.index), holders))
+            if alternatives:
+                unsupported.append((what, str(stream.index), alternatives))
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out because no container can hold it"
         plan.streams.append(choice)
-        if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
-            note = f"its timecode {code} is left out because it belongs to no frame"
+        if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in stored_timecodes:
+            note = f"its timecode {code} is left out because it is not attached to a frame"
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
             if choice.action == "drop" or (
                 choice.action == "sound" and is_pcm(stream.codec) and not choice.encoder.startswith("pcm_")
             ):
                 lost.append(plan.notes[-1])
-    sounds, searched = [one for one in info.streams if one.kind == "audio"], Path(info.path)
-    if sounds and all(one.silent for one in sounds) and not (searched.is_file() and (info.size or 0) <= FARTHEST):
+    sounds, input_path = [one for one in info.streams if one.kind == "audio"], Path(info.path)
+    if sounds and all(one.silent for one in sounds) and not (input_path.is_file() and (info.size or 0) <= FARTHEST):
         raise OutputError(
-            "{path}: the film's header announces sound, but none is near the beginning, so it would be lost; use a "
-            "file whose sound begins within {most} MB instead, or leave the sound out: {--drop:audio}",
+            "{path}: the input's header declares sound, but the first {most} MB contain none, so it would be lost; use "
+            "a file whose sound starts earlier, or leave the sound out: {--drop:audio}",
             code="sound_lost",
             most=FARTHEST >> 20,
             path=plan.path,
         )
-    if info.matrix is not None and format not in _FILMS and (info.display.quarter_turns or info.display.mirror):
-        lacking.append(("the rotation", "", set(_FILMS)))
-    if info.chapters and format not in _FILMS:
-        lacking.append((f"{len(info.chapters)} chapters", "chapters", set(_FILMS)))
+    if info.matrix is not None and format not in _WITH_CHAPTERS and (info.display.quarter_turns or info.display.mirror):
+        unsupported.append(("the rotation", "", set(_WITH_CHAPTERS)))
+    if info.chapters and format not in _WITH_CHAPTERS:
+        unsupported.append((f"{len(info.chapters)} chapters", "chapters", set(_WITH_CHAPTERS)))
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: the start timecode {plan.timecode} is left out because MPEG-TS cannot hold it")
         plan.notes.append(lost[-1])
-    for line in (*chapter_losses(info, format), *untimed(info), *_facts_lost(plan)):
+    for line in (*chapter_losses(info, format), *untimed(info), *_metadata_lost(plan)):
         lost.append(line)
         plan.notes.append(line)
-    if lacking:
-        fit = [f for f in _ORDER if all(f in holders for _, _, holders in lacking)]
+    if unsupported:
+        fit = [f for f in _ORDER if all(f in alternatives for _, _, alternatives in unsupported)]
         advice = (
             f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can"
             if fit
             else "no single container can"
         )
-        if all(name for _, name, _ in lacking):
+        if all(name for _, name, _ in unsupported):
             advice = Message(advice) + Message(
                 ", or leave out what it cannot hold: {drops}",
                 code="or_drop",
-                drops=Message(" ".join(f"{{--drop:{name}}}" for _, name, _ in lacking), code="drops"),
+                drops=Message(" ".join(f"{{--drop:{name}}}" for _, name, _ in unsupported), code="drops"),
             )
         raise OutputError(
             "{path}: {container} cannot hold {what}; {advice}",
             code="container_lacks",
             path=plan.path,
             container=format,
-            what=", ".join((what for what, _, _ in lacking)),
+            what=", ".join((what for what, _, _ in unsupported)),
             advice=advice,
         )
     return lost
 
 
-def _facts_lost(plan: OutputPlan) -> list[Message]:
-    """Returns a message about facts that the container cannot store."""
-    kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
-    streams = [one for one in plan.info.streams if one.enhanced or one.index in kept]
-    # Without a flag, players take the first stream of a kind: if that was the default, no fact is lost.
-    shown = {one.kind: Disposition.default & one.disposition for one in reversed(streams)}
+def _metadata_lost(plan: OutputPlan) -> list[Message]:
+    """Returns a message about metadata that the container cannot store."""
+    kept_streams = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
+    streams = [one for one in plan.info.streams if one.enhanced or one.index in kept_streams]
+    # Without flags, players choose the first stream of a kind, so this stream needs no default flag.
+    defaults = {one.kind: Disposition.default & one.disposition for one in reversed(streams)}
     tags = [{k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")} for one in streams]
-    facts = [(one.index, texts, one.disposition & ~shown[one.kind]) for one, texts in zip(streams, tags, strict=True)]
+    facts = [
+        (one.index, texts, one.disposition & ~defaults[one.kind]) for one, texts in zip(streams, tags, strict=True)
+    ]
     lost = unheld(plan.format, plan.info.metadata, facts)
-    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
+    better = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
     message = Message(
         "{container} cannot hold some details of the input's streams ({facts}): they are left out{advice}",
         code="facts_lost",
         container=plan.format,
-        facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
-        advice=Message("; use a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
+        facts=", ".join(lost[:_MAX_LISTED]) + f" + {len(lost) - _MAX_LISTED}" * (len(lost) > _MAX_LISTED),
+        advice=Message("; use a .{suffix} output", code="name_suffix", suffix=_SUFFIX[better]) if better else "",
     )
     return [message] if lost else []
 
 
 def check_folder(plan: OutputPlan) -> None:
-    """Raises OutputError if the output's folder is missing. Creating it during the run is too late for a film."""
+    """Raises OutputError if the output's folder is missing. No folder is created for a film."""
     if not plan.target.path.parent.is_dir():
         raise folder_gone(plan.path, plan.target.path.parent)

@@ -15,13 +15,13 @@ from av.subtitles.stream import SubtitleStream
 from rtface.media.formats.adts_headers import adts_config
 from rtface.stats import Stats
 
-# Bits per second and channel. FFmpeg's AAC encoder is transparent for most material from about 96 kb/s a channel.
+# Bits per second and channel. FFmpeg's AAC encoder is transparent for most material from about 96 kb/s upwards.
 _BITS = {"aac": 96_000, "libopus": 80_000}
 # Layouts of libopus (RFC 7845, 5.1.1.2).
 _OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 _MILLISECOND = Fraction(1, 1000)
-# Lossless sound is only shifted by whole samples.
+# Lossless sound is not stretched, only padded and trimmed by whole samples.
 _WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -35,14 +35,14 @@ class AudioTranscoder:
     Args:
         source, target: streams of the input and of the output.
         stats: receives counters.
-        fills: whether silence precedes a late first sound, as in MXF, which stores no times.
+        fills: whether to insert silence before sound that starts late, as for MXF, which stores no times.
     """
 
     def __init__(self, source: av.AudioStream, target: av.AudioStream, stats: Stats, *, fills: bool = False) -> None:
         self._source, self._target, self._stats, self._fills = source, target, stats, fills
         self._graph: Graph | None = None
-        self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
-        self._base: Fraction | None = None  # unit of the decoded frames' times
+        self._input_format: tuple[int, str, str] | None = None  # the resampler's sample rate, format and layout
+        self._base: Fraction | None = None  # time base of the decoded frames
         self._next: int | None = None  # end of the last decoded frame
         self._end = 0  # end of the encoded sound, in samples
 
@@ -64,7 +64,7 @@ class AudioTranscoder:
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
 
     def push(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
-        """Yields target packets for a source packet. A damaged one is left out and counted."""
+        """Yields target packets for a source packet. A damaged packet is left out and counted."""
         try:
             frames = self._source.decode(packet)
         except av.EOFError:
@@ -73,8 +73,8 @@ class AudioTranscoder:
             self._stats.count("sound_packets_lost")
             self._stats.warn(
                 f"sound_packets_lost:{self._source.index}",
-                f"stream {self._source.index}: damaged sound could not be decoded; it is left out, and the rest keeps "
-                "its times",
+                f"stream {self._source.index}: damaged sound could not be decoded and is left out; the sound after it "
+                "keeps its times",
             )
             return
         for frame in frames:
@@ -83,13 +83,13 @@ class AudioTranscoder:
             frame.pts = self._next if frame.pts is None else frame.pts
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
-            like = (frame.sample_rate, frame.format.name, frame.layout.name)
-            if self._graph is not None and like != self._like:  # the source's rate, format or layout changed
+            kind = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if self._graph is not None and kind != self._input_format:  # the source's rate, format or layout changed
                 self._graph.push(None)
                 yield from self._drain()
                 self._graph = None
             if self._graph is None:
-                self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
+                self._graph, self._input_format, self._base = self._filter(frame), kind, frame.time_base
             self._graph.push(frame)
             yield from self._drain()
 
@@ -102,7 +102,7 @@ class AudioTranscoder:
         context = self._target.codec_context
         while self._end < ceil((length or 0) * context.sample_rate):
             silence = av.AudioFrame(context.format.name, context.layout.name, context.sample_rate // 100)
-            for plane in silence.planes[: context.channels]:  # PyAV counts too many from eight channels on
+            for plane in silence.planes[: context.channels]:  # from eight channels on, PyAV reports too many planes
                 plane.update(bytes(plane.buffer_size))
             silence.sample_rate, silence.time_base, silence.pts = context.sample_rate, context.time_base, self._end
             yield from self._encode(silence)
@@ -147,20 +147,22 @@ class AudioTranscoder:
 
 
 def layout_of(source: av.AudioStream) -> str:
-    """Returns FFmpeg's name of a sound's channel layout. A nameless one (PCM in Matroska) counts as the usual one."""
+    """Returns FFmpeg's name of a sound stream's layout. Unnamed layouts (PCM in Matroska) get the usual name."""
     layout = source.codec_context.layout.name
     return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
 
 
 def encoded_layout(source: av.AudioStream, encoder: str) -> str:
-    """Returns the channel layout that a sound is encoded with. If Opus lacks it, the smallest of its layouts that
-    contains it is used; the other channels stay silent."""
+    """Returns the channel layout in which a sound stream is encoded. If Opus lacks the source's layout, this is the
+    smallest Opus layout that contains it; the additional channels are silent."""
     layout = layout_of(source)
     if encoder != "libopus":
         return layout
-    names = _speakers(layout)
-    variants = (names,) if {"BL", "SL"} <= names else (names, {{"SL": "BL", "SR": "BR"}.get(n, n) for n in names})
-    return next((name for name in _OPUS_LAYOUTS if any(wanted <= _speakers(name) for wanted in variants)), layout)
+    channels = _speakers(layout)
+    variants = (
+        (channels,) if {"BL", "SL"} <= channels else (channels, {{"SL": "BL", "SR": "BR"}.get(n, n) for n in channels})
+    )
+    return next((name for name in _OPUS_LAYOUTS if any(variant <= _speakers(name) for variant in variants)), layout)
 
 
 def _speakers(layout: str) -> set[str]:
@@ -168,10 +170,10 @@ def _speakers(layout: str) -> set[str]:
 
 
 def without_adts(packet: av.Packet[Any], source: Stream, target: Stream, format: str) -> av.Packet[Any]:
-    """Returns a copied packet; MP4 and MOV get AAC without ADTS headers. There the stream's header replaces the
-    headers of packets, which AAC from broadcasts has.
+    """Returns a copied packet, in MP4 and MOV without ADTS headers. AAC from broadcasts has these headers; in MP4 and
+    MOV, the stream's header replaces them.
 
-    FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
+    FFmpeg's muxers remove the headers themselves, but not while they write fragments. (ISO 14496-3, 1.A.2, 1.6)
     """
     if format not in ("mp4", "mov") or not isinstance(source, av.AudioStream):
         return packet
@@ -198,7 +200,7 @@ class SubtitleTranscoder:
         target.codec_context.time_base = _MILLISECOND
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
-        """Yields the event in the target's format. Unreadable events are left out, with a warning."""
+        """Yields the packet of an event in the target's format. Unreadable events are left out, with a warning."""
         if packet.size == 0:
             return
         try:

@@ -45,7 +45,7 @@ def test_every_path_is_on_the_page_and_the_other_way_round(status):
 
 
 def test_every_key_of_the_status_and_every_metric_is_explained(status):
-    table = PAGE[PAGE.index("### What /status says") : PAGE.index("### Who may ask")]
+    table = PAGE[PAGE.index("### What /status says") : PAGE.index("### Access")]
     written = set(re.findall(r"`([a-z_0-9]+)`", table))
     snapshot = status.snapshot()
     assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written

@@ -51,7 +51,7 @@ def choose(app, label):
         ("running", True, ("working", "faces are enhanced")),
         ("running", False, ("off", "faces are not enhanced")),
         ("starting", True, ("working", "the camera is starting")),
-        ("asleep", False, ("asleep", "no program reads it: the camera is off")),
+        ("asleep", False, ("asleep", "the camera is off, because no program reads the virtual camera")),
         ("failed", True, ("failed", "no picture: camera 0 is not there")),
     ],
 )
@@ -84,10 +84,10 @@ def test_the_studio_opens_once_and_ends_with_the_icon(made, monkeypatch):
 def test_a_menu_entry_that_fails_is_said(made, monkeypatch, tmp_path):
     app, _, said = made
     (tmp_path / "autostart").write_text("a file")
-    choose(app, "Start with the computer")
+    choose(app, "Start at login")
     assert "autostart" in app.icon.views[-1].title and "cannot be changed" in said[0]
     (tmp_path / "autostart").unlink()
-    choose(app, "Start with the computer")
+    choose(app, "Start at login")
     assert app.icon.views[-1].title == "faces are enhanced" and app.view().items[2].checked
 
 

@@ -80,13 +80,13 @@ def test_icon_menu_and_actions_reach_the_desktop(shown):
 def test_a_session_has_one_icon_only(shown):
     session, _, chosen, said = shown
     session.until(lambda: said)
-    with pytest.raises(UsageError, match="already runs in this session"):
+    with pytest.raises(UsageError, match="already running in this session"):
         StatusNotifier(view(chosen), said.append).run(threading.Event())
 
 
 def test_without_a_desktop_it_says_so(monkeypatch):
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere/bus")
-    with pytest.raises(MissingComponent, match="no desktop session was found"):
+    with pytest.raises(MissingComponent, match="there is no desktop session"):
         StatusNotifier(view([]), print).run(threading.Event())
 
 
@@ -101,9 +101,9 @@ def test_the_command_shows_what_is_missing_and_quits(session, tmp_path):
     ) as process:
         session.until(lambda: session.icons or process.poll() is not None)
         session.until(lambda: session.menu()[1][0].startswith("no picture: "))
-        session.choose("Start with the computer")
+        session.choose("Start at login")
         session.until(lambda: (tmp_path / "autostart" / "rtface-tray.desktop").is_file())
-        session.until(lambda: ("Start with the computer", True) in session.menu().values())
+        session.until(lambda: ("Start at login", True) in session.menu().values())
         before = cpu_seconds(process.pid)
         time.sleep(1.0)
         assert cpu_seconds(process.pid) - before <= 0.02

@@ -1,4 +1,4 @@
-// The page's frame: navigation, theme, language, keyboard, and the view that the address names.
+// The page's frame: navigation, theme, language, keyboard, and the view in the address.
 import { h, replace } from "./lib/dom.js";
 import { api, ApiError } from "./lib/api.js";
 import { connect, on, onState } from "./lib/events.js";
@@ -9,15 +9,15 @@ import { forget, redo, undo } from "./lib/undo.js";
 
 const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
 let leave = () => {};
-let shown = 0; // counts views, so that one that was left while it loaded is ended
+let shown = 0; // counts views, so that a view that was left while it loaded can be ended
 let main, lost, nav, about = {};
 let queued = []; // items of the queue
-const count = h("span", { class: "badge", hidden: true }); // of those that are not ended, in the navigation
+const count = h("span", { class: "badge", hidden: true }); // number of unfinished items, in the navigation
 
 function theme() { try { return localStorage.getItem("theme") ?? "auto"; } catch { return "auto"; } }
 
 function setTheme(name) {
-  try { localStorage.setItem("theme", name); } catch { /* private windows keep nothing */ }
+  try { localStorage.setItem("theme", name); } catch { /* private windows store nothing */ }
   if (name === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
 }
@@ -46,7 +46,7 @@ function drawNavigation(current) {
     h("span", { class: "grow" }), tools());
 }
 
-/** Says everywhere how the queue gets on: in the navigation, in the title, and when an item has ended. */
+/** Shows the queue's state in the navigation and the title, and reports items that have ended. */
 function drawQueue({ items }) {
   for (const { id, state, output } of items) {
     if (!["done", "failed"].includes(state) || location.hash === `#/queue/${id}` || !["running", "waiting"].includes(queued.find((one) => one.id === id)?.state)) continue;
@@ -56,36 +56,36 @@ function drawQueue({ items }) {
   const open = items.filter(({ state }) => ["waiting", "running", "paused", "interrupted"].includes(state)).length;
   count.hidden = !open;
   count.textContent = open;
-  entitle();
+  updateTitle();
 }
 
-function entitle() {
+function updateTitle() {
   const share = queued.find(({ state }) => state === "running")?.share ?? null, view = location.hash.replace(/^#\//, "").split("/")[0];
   document.title = [share !== null && percent(share), t(`app.nav_${VIEWS.includes(view) ? view : "films"}`), "rtface"].filter(Boolean).join(" · ");
 }
 
-/** The view of the address: #/films, or #/films/3 with "3" as its argument. */
+/** Shows the view in the address: #/films, or #/films/3 with "3" as its argument. */
 async function show() {
   const [name, ...rest] = location.hash.replace(/^#\//, "").split("/");
   const view = VIEWS.includes(name) ? name : "films";
   leave();
   leave = () => {};
   forget();
-  for (const open of [...document.getElementsByTagName("dialog")]) open.close(); // it belongs to the view that was left
+  for (const open of [...document.getElementsByTagName("dialog")]) open.close(); // dialogs belong to the view that was left
   drawNavigation(view);
   document.body.classList.toggle("dock", view === "live" && rest[0] === "dock");
-  entitle();
+  updateTitle();
   const mine = ++shown;
   const root = h("div", { class: "view" });
   replace(main, root);
   try {
     const { mount } = await import(`./views/${view}.js`);
     const end = (await mount(root, { argument: rest.map(decodeURIComponent) })) ?? (() => {});
-    if (view === "settings") root.querySelector(".head").after(h("section", { class: "card narrow-tools" }, tools())); // the navigation has no room for them there
+    if (view === "settings") root.querySelector(".head").after(h("section", { class: "card narrow-tools" }, tools())); // for narrow windows, whose navigation has no room for them
     if (mine === shown) leave = end;
     else end();
   } catch (error) {
-    if (!lost.hidden || mine !== shown) return; // the view's files could not be fetched, and the line above says why
+    if (!lost.hidden || mine !== shown) return; // the server is lost, as shown above, or another view was opened
     if (rest.length) replace(root, note([h("p", {}, error.message), h("a", { class: "button", href: `#/${view}` }, t(`app.nav_${view}`))], "bad"));
     else showError(error);
   }
@@ -101,7 +101,7 @@ function draw() {
   show();
 }
 
-/** The server answers again: what is shown stays, unless that is another start of it, which knows nothing of this page. */
+/** The server responds again. Redraws the view if the server was restarted, because a new start does not know this page. */
 async function again() {
   toast(t("app.again"));
   const now = await api.get("/api/about");
@@ -109,7 +109,7 @@ async function again() {
   about = now;
 }
 
-// Of controls and keys that wait for no answer.
+// Reports errors from controls and keys whose actions nobody awaits.
 addEventListener("unhandledrejection", (event) => {
   if (event.reason instanceof ApiError) showError(event.reason);
   if (event.reason instanceof ApiError || event.reason?.name === "AbortError") event.preventDefault();
@@ -125,7 +125,7 @@ async function start() {
   onState((connected) => {
     lost.hidden = connected;
     if (connected && was === false) again().catch(showError);
-    // Another start of the server, or a session that has ended: the page there says how to go on.
+    // The server was restarted, or the session has ended. The reloaded page tells the user how to continue.
     if (!connected) api.get("/api/about").catch((error) => { if (error.status === 403) location.reload(); });
     was = connected;
   });

@@ -1,4 +1,4 @@
-"""Connects the icon's view and menu to the camera."""
+"""Connects the icon and its menu to the camera."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rtface_studio.tray.autostart import set_start_at_login, starts_at_login
 from rtface_studio.tray.camera_run import CameraRun
 from rtface_studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
-_STUDIO_S = 20.0  # the studio may have to end a live run, which takes up to 15 seconds
-_TITLE = 100
-"""Maximum characters of the title."""
+_STUDIO_S = 20.0  # the studio may have to end a live run, and this can take 15 seconds
+_TITLE_LENGTH = 100
+"""Maximum number of characters in the title."""
 
 
 class StudioProcess:
-    """Starts the studio on demand, as a child process of the icon."""
+    """Starts the studio on demand, as a child process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -29,7 +29,7 @@ class StudioProcess:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Opens the studio's page in the browser; starts the studio if needed. Raises OutputError on failure."""
+        """Opens the studio's page. Starts the studio if needed. Raises OutputError on failure."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
@@ -42,12 +42,12 @@ class StudioProcess:
                 self._address = self._process.stdout.readline().strip()
             address = self._address
         if not address:
-            raise OutputError("the studio could not be started; rtface app in a terminal says why", code="studio_start")
+            raise OutputError("the studio could not be started; run rtface app to see the reason", code="studio_start")
         if not open_in_browser(address):
-            raise OutputError("no browser was found to open the studio in", code="no_browser")
+            raise OutputError("no browser was found in which to open the studio", code="no_browser")
 
     def close(self) -> None:
-        """Ends the studio; jobs of its queue continue."""
+        """Ends the studio. Jobs in the queue continue."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -60,9 +60,9 @@ class TrayApp:
     """Connects the camera, the menu and the icon.
 
     Args:
-        camera: a run that has not begun.
-        words: command line that starts this icon at login.
-        show: called with errors of the menu's actions.
+        camera: camera run that has not been started.
+        command_line: command that starts this icon at login.
+        show: called with the errors of menu actions.
         language: language of the menu, "en" or "de".
 
     Attributes:
@@ -73,15 +73,15 @@ class TrayApp:
     def __init__(
         self,
         camera: CameraRun,
-        words: list[str],
+        command_line: list[str],
         show: Callable[[str], None],
         stop: threading.Event,
         language: str = "en",
     ) -> None:
         self._language = language
-        self._camera, self._words, self._show, self.stop = camera, words, show, stop
+        self._camera, self._command_line, self._show, self.stop = camera, command_line, show, stop
         self._studio = StudioProcess()
-        self._trouble = ""
+        self._last_error = ""
         self.icon: TrayIcon | None = None
 
     def view(self) -> TrayView:
@@ -96,17 +96,17 @@ class TrayApp:
             state = camera.state
         return TrayView(
             state,
-            shorten(self._trouble or title, _TITLE, placeholder=" …"),
+            shorten(self._last_error or title, _TITLE_LENGTH, placeholder=" …"),
             (
-                MenuItem(self._text("enhance"), lambda: self._do(camera.toggle), checked=camera.enabled),
-                MenuItem(self._text("studio"), lambda: self._do(self._studio.open)),
-                MenuItem(self._text("autostart"), lambda: self._do(self._autostart), checked=starts_at_login()),
+                MenuItem(self._text("enhance"), lambda: self._run(camera.toggle), checked=camera.enabled),
+                MenuItem(self._text("studio"), lambda: self._run(self._studio.open)),
+                MenuItem(self._text("autostart"), lambda: self._run(self._toggle_login), checked=starts_at_login()),
                 MenuItem(self._text("quit"), self.stop.set),
             ),
         )
 
     def refresh(self) -> None:
-        """Updates the icon's view; called after every change."""
+        """Updates the icon. Called after every change."""
         if self.icon is not None:
             self.icon.show(self.view())
 
@@ -118,14 +118,14 @@ class TrayApp:
     def _text(self, key: str, **values: str) -> str:
         return catalogue()[f"tray.{key}"][self._language].format(**values)
 
-    def _autostart(self) -> None:
-        set_start_at_login(None if starts_at_login() else self._words)
+    def _toggle_login(self) -> None:
+        set_start_at_login(None if starts_at_login() else self._command_line)
 
-    def _do(self, action: Callable[[], None]) -> None:
+    def _run(self, action: Callable[[], None]) -> None:
         try:
             action()
-            self._trouble = ""
+            self._last_error = ""
         except (RtfaceError, OSError) as error:
-            self._trouble = translated(message_of(error), self._language)
+            self._last_error = translated(message_of(error), self._language)
             self._show(message_of(error))
         self.refresh()

@@ -1,4 +1,4 @@
-"""Starts the icon at login: desktop entry, Windows registry, or launch agent."""
+"""Starts the icon at login (desktop entry, Windows registry or launch agent)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _WINDOWS_NAME = "rtface tray"
 
 
 def entry_path() -> Path | None:
-    """Returns the path of the file that starts the icon. None on Windows, where the registry does so."""
+    """Returns the path of the file that starts the icon. Returns None on Windows, which uses the registry."""
     if platform.system() == "Windows":
         return None
     if platform.system() == "Darwin":
         return Path.home() / "Library" / "LaunchAgents" / "org.rtface.tray.plist"
-    given = os.environ.get("XDG_CONFIG_HOME", "")  # the specification ignores relative paths
-    config = Path(given) if given.startswith("/") else Path.home() / ".config"
+    config_home = os.environ.get("XDG_CONFIG_HOME", "")  # relative paths are invalid
+    config = Path(config_home) if config_home.startswith("/") else Path.home() / ".config"
     return config / "autostart" / "rtface-tray.desktop"
 
 
@@ -35,45 +35,45 @@ def starts_at_login() -> bool:
     return _registry_value() is not None
 
 
-def set_start_at_login(words: list[str] | None) -> None:
-    """Sets the command line that starts the icon at login. None removes it.
+def set_start_at_login(command: list[str] | None) -> None:
+    """Sets the command line that starts the icon at login. None removes the entry.
 
     Raises:
-        OutputError: the entry cannot be written; the message names its place.
+        OutputError: the entry cannot be written. The message contains its path.
     """
     path = entry_path()
     try:
         if path is None:
-            _set_registry_value(None if words is None else subprocess.list2cmdline(words))
-        elif words is None:
+            _set_registry_value(None if command is None else subprocess.list2cmdline(command))
+        elif command is None:
             path.unlink(missing_ok=True)
         else:
             agent = {
                 "Label": "org.rtface.tray",
-                "ProgramArguments": words,
+                "ProgramArguments": command,
                 "RunAtLoad": True,
                 "ProcessType": "Interactive",
             }
-            write_atomically(path, plistlib.dumps(agent) if platform.system() == "Darwin" else _desktop_entry(words))
+            write_atomically(path, plistlib.dumps(agent) if platform.system() == "Darwin" else _desktop_entry(command))
     except OSError as error:
         raise OutputError(
             "{path}: cannot be changed ({why})", code="autostart", path=path or _WINDOWS_RUN, why=error.strerror
         ) from error
 
 
-def _desktop_entry(words: list[str]) -> bytes:
-    """Formats a desktop entry. Its specification requires two escapes: of the quoted argument, and of the string."""
+def _desktop_entry(command: list[str]) -> bytes:
+    """Formats a desktop entry. As specified, escapes twice: inside each quoted argument, and in the whole string."""
 
-    def quoted(word: str) -> str:
-        inner = "".join(f"\\{letter}" if letter in '"`$\\' else letter for letter in word.replace("%", "%%"))
-        return f'"{inner}"'.replace("\\", "\\\\")
+    def quote(argument: str) -> str:
+        escaped = "".join(f"\\{letter}" if letter in '"`$\\' else letter for letter in argument.replace("%", "%%"))
+        return f'"{escaped}"'.replace("\\", "\\\\")
 
     lines = [
         "[Desktop Entry]",
         "Type=Application",
         "Name=rtface",
         "Comment=Keeps the virtual camera ready",
-        f"Exec={' '.join(map(quoted, words))}",
+        f"Exec={' '.join(map(quote, command))}",
         "Terminal=false",
         "X-GNOME-Autostart-enabled=true",
     ]

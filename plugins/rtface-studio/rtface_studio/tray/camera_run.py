@@ -20,29 +20,29 @@ POLL_S = 1.0
 UNWATCHED_S = 20.0
 """Seconds without a reader after which the run ends."""
 RETRY_S = (10.0, 30.0, 120.0)
-"""Seconds before a failed run is restarted; the last applies to all later ones."""
-_ENDING_S = 10.0
+"""Seconds before each restart after a failure. The last value applies to all later restarts."""
+_CLOSE_S = 10.0
 
 
 class CameraRun:
     """Starts and ends a virtual camera's live runs, depending on its readers.
 
-    A run ends when no program has read the camera for a while. The first run starts at once, to learn the camera's
-    size.
+    A run ends when no program has read the camera for `UNWATCHED_S`. The first run starts at once, because only a run
+    reports the camera's size.
 
     Args:
         start: function that starts a live run.
-        wait: function that holds the virtual camera open at a width and height until a program reads it or the event
-            is set; raises RtfaceError on failure.
+        wait: function that keeps the virtual camera open, at a width and height, until a program reads it or the event
+            is set. Raises RtfaceError on failure.
         poll: interval in seconds for polling the run.
         retry: seconds before each restart of a failed run; see `RETRY_S`.
         clock: returns seconds.
 
     Attributes:
         state: state of the camera.
-        error: reason of the state "failed".
-        enabled: whether faces are enhanced; kept from run to run.
-        changed: called on any thread when one of the attributes above has changed.
+        error: reason for the state "failed".
+        enabled: whether faces are enhanced. Applies to later runs, too.
+        changed: called, on any thread, when one of the attributes above has changed.
     """
 
     def __init__(
@@ -69,23 +69,23 @@ class CameraRun:
 
     def begin(self) -> None:
         """Starts a thread that waits for readers and runs the camera."""
-        self._thread = start_thread("camera", self._work)
+        self._thread = start_thread("camera", self._loop)
 
     def close(self) -> None:
         """Ends the run and releases the camera."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(_ENDING_S)
+            self._thread.join(_CLOSE_S)
 
     def toggle(self) -> None:
-        """Turns the enhancement off or on; the camera continues either way."""
+        """Turns the enhancement off or on. The camera continues in both cases."""
         self.enabled = not self.enabled
-        if (run := self._run) is not None and self._applied:  # the camera's thread may end the run meanwhile
+        if (run := self._run) is not None and self._applied:  # a copy, because the camera's thread may reset `_run`
             self._apply(run)
         self.changed()
 
     def _apply(self, run: LiveRun) -> None:
-        """Applies `enabled` to a run. If a policy refuses, the run keeps its value."""
+        """Applies `enabled` to a run. If a policy forbids this, the run keeps its value."""
         try:
             run.set("enabled", self.enabled)
         except UsageError as error:
@@ -97,14 +97,14 @@ class CameraRun:
             self.state, self.error = state, error or Message()
             self.changed()
 
-    def _work(self) -> None:
+    def _loop(self) -> None:
         while not self._stop.is_set():
             try:
-                self._once()
+                self._run_once()
             except (RtfaceError, OSError) as error:
-                self._failed(message_of(error))
+                self._wait_after_failure(message_of(error))
 
-    def _once(self) -> None:
+    def _run_once(self) -> None:
         """Waits for a reader. Starts a run that lasts until the camera has no reader."""
         if self._size is not None:
             self._set("asleep")
@@ -114,21 +114,21 @@ class CameraRun:
         self._set("starting")
         self._run = self._start()
         try:
-            failure = self._until_unwatched(self._run)
+            failure = self._follow_run(self._run)
         finally:
             self._run.stop()
             self._run = None
         if failure is not None:
-            self._failed(failure)
+            self._wait_after_failure(failure)
 
-    def _until_unwatched(self, run: LiveRun) -> Message | None:
-        """Waits until the camera has no reader for a while. Returns the reason if the run has ended by itself."""
-        watched, self._applied = self._clock(), False
+    def _follow_run(self, run: LiveRun) -> Message | None:
+        """Follows a run until the camera has no reader for long. Returns the reason if the run itself ended."""
+        last_watched, self._applied = self._clock(), False
         while not self._stop.wait(self._poll):
-            now = run.state()
-            status = now["status"]
-            if now["state"] in ("ended", "failed"):
-                return Message.of(now["error"] or {"message": "the live run was ended"})
+            state = run.state()
+            status = state["status"]
+            if state["state"] in ("ended", "failed"):
+                return Message.of(state["error"] or {"message": "the live run has ended"})
             if status is None:
                 continue
             self._failures = 0
@@ -143,12 +143,12 @@ class CameraRun:
                 self._size = size[0], size[1]
             self._set("running")
             if status["watched"]:
-                watched = self._clock()
-            elif self._clock() - watched >= UNWATCHED_S and self._size is not None:
+                last_watched = self._clock()
+            elif self._clock() - last_watched >= UNWATCHED_S and self._size is not None:
                 return None
         return None
 
-    def _failed(self, why: Message) -> None:
-        self._set("failed", why)
+    def _wait_after_failure(self, error: Message) -> None:
+        self._set("failed", error)
         self._stop.wait(self._retry[min(self._failures, len(self._retry) - 1)])
         self._failures += 1

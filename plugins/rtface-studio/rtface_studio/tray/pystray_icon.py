@@ -1,4 +1,4 @@
-"""Shows the icon on Windows and macOS by pystray; untested on both."""
+"""Shows the icon on Windows and macOS, using pystray. Untested on both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PystrayIcon:
         self._icon.run()
 
     def show(self, view: TrayView) -> None:
-        """Shows another view; may be called from any thread, also before `run`."""
+        """Shows another view. May be called from any thread, even before `run`."""
         self._view = view
         self._icon.icon, self._icon.title = self._image(), f"rtface: {view.title}"
         self._icon.update_menu()
@@ -42,11 +42,11 @@ class PystrayIcon:
 
 
 def _entry(item: MenuItem, *, default: bool) -> Any:
-    def chosen() -> None:
+    def perform() -> None:
         if item.action is not None:
             start_thread("menu", item.action)
 
-    def ticked(entry: object) -> bool:
+    def is_ticked(entry: object) -> bool:
         return bool(item.checked)
 
-    return pystray.MenuItem(item.label, chosen, default=default, checked=None if item.checked is None else ticked)
+    return pystray.MenuItem(item.label, perform, default=default, checked=None if item.checked is None else is_ticked)

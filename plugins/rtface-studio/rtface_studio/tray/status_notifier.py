@@ -1,10 +1,10 @@
-"""Shows the icon on Linux over D-Bus: StatusNotifierItem and com.canonical.dbusmenu.
+"""Shows the icon on Linux over D-Bus, with StatusNotifierItem and com.canonical.dbusmenu.
 
-KDE, Xfce, Cinnamon, MATE, LXQt and panels of Wayland compositors show these icons; GNOME does with its extension
+KDE, Xfce, Cinnamon, MATE, LXQt and panels of Wayland compositors show these icons. GNOME needs its extension
 AppIndicator. Specifications: freedesktop.org's StatusNotifierItem, and libdbusmenu's dbus-menu.xml.
 """
 
-# Annotations are not postponed, because dbus_fast reads signatures from them, and recognises None only in this form.
+# Annotations are not postponed, because dbus_fast reads signatures from them, and would not recognise a postponed None.
 import asyncio
 import threading
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from rtface.errors import MissingComponent, UsageError
 from rtface_studio.tray.view import IconState, MenuItem, TrayView, draw_icon
 
 NAME = "org.rtface.Tray"
-"""Name on the session's bus; its owner is the only icon of this session."""
+"""Name on the session's bus. Owning this name ensures that a session has only one icon."""
 WATCHER, WATCHER_PATH = "org.kde.StatusNotifierWatcher", "/StatusNotifierWatcher"
 ITEM_PATH, MENU_PATH = "/StatusNotifierItem", "/MenuBar"
 _SIZES = (22, 48)
 _TITLE = 1
-"""Number of the menu's line with the title; entries follow after a separator."""
-_FIRST = 3
+"""D-Bus number of the menu's title. A separator has the next number."""
+_FIRST = 3  # number of the first entry
 _ROOT = {"children-display": Variant("s", "submenu")}
 
 Pixmaps = Annotated[list[list[Any]], DBusSignature("a(iiay)")]
@@ -66,12 +66,12 @@ class StatusNotifier:
 
         Raises:
             MissingComponent: there is no session bus.
-            UsageError: this session has the icon already.
+            UsageError: this session already has the icon.
         """
         asyncio.run(self._serve(stop))
 
     def show(self, view: TrayView) -> None:
-        """Shows another view; may be called from any thread, also before `run`."""
+        """Shows another view. May be called from any thread, even before `run`."""
         self._view = view
         if (loop := self._loop) is not None:
             loop.call_soon_threadsafe(self._update)
@@ -86,14 +86,14 @@ class StatusNotifier:
             bus = await MessageBus(bus_type=BusType.SESSION).connect()
         except (OSError, EOFError, ValueError) as error:
             raise MissingComponent(
-                "no desktop session was found to show an icon in (its D-Bus cannot be reached: {why}); start rtface "
-                "tray within a desktop",
+                "there is no desktop session for the icon (D-Bus cannot be reached: {why}); start rtface tray in a "
+                "desktop session",
                 code="tray_no_session",
                 why=error,
             ) from None
         try:
             if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
-                raise UsageError("rtface tray already runs in this session; its icon is in the tray", code="tray_runs")
+                raise UsageError("rtface tray is already running in this session; see its icon", code="tray_runs")
             bus.export(ITEM_PATH, self._item)
             bus.export(MENU_PATH, self._menu)
             await self._register(bus)
@@ -101,16 +101,16 @@ class StatusNotifier:
             self._update()
             stopped = asyncio.Event()
             start_thread("stop", lambda: (stop.wait(), loop.call_soon_threadsafe(stopped.set)))
-            waiting = {asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(bus.wait_for_disconnect())}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # the bus ends with the session
-            for task in waiting:
+            tasks = {asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(bus.wait_for_disconnect())}
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # the bus disconnects when the session ends
+            for task in tasks:
                 task.cancel()
         finally:
             self._loop = None
             bus.disconnect()
 
     async def _register(self, bus: MessageBus) -> None:
-        """Registers the icon, now and whenever the desktop's tray restarts."""
+        """Registers the icon now, and again whenever the desktop's tray restarts."""
         tasks = set[asyncio.Task[bool]]()
 
         def owner_changed(message: Message) -> None:
@@ -135,8 +135,8 @@ class StatusNotifier:
         )
         if not await self._announce(bus):
             self._show(
-                "this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon appears as "
-                "soon as it does"
+                "this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon will "
+                "appear when the desktop supports it"
             )
 
     async def _announce(self, bus: MessageBus) -> bool:
@@ -161,10 +161,10 @@ class _Item(ServiceInterface):
         self.view = view
 
     def show(self, view: TrayView) -> None:
-        before, self.view = self.view, view
-        if before.state != view.state:
+        previous, self.view = self.view, view
+        if previous.state != view.state:
             self.new_icon()
-        if before.title != view.title:
+        if previous.title != view.title:
             self.new_tooltip()
 
     @dbus_property(PropertyAccess.READ, name="Category")
@@ -304,4 +304,4 @@ def _properties(item: MenuItem) -> dict[str, Variant]:
 
 def _choose(item: MenuItem) -> None:
     if item.action is not None:
-        start_thread("menu", item.action)  # the action may wait for the run, but the icon must not
+        start_thread("menu", item.action)  # on a thread, because the action may wait for the run, but the icon must not

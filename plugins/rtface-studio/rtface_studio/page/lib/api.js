@@ -1,22 +1,22 @@
 // Requests to the studio's server.
 import { t, translated } from "./text.js";
 
-/** The second secret of the page: browsers send the cookie to other ports of a machine, too. The server gives it once, in the address. */
+/** Returns the page's key, which the server puts into the first address. It is needed because browsers send the cookie to all ports of a machine. */
 function ownKey() {
   const given = new URLSearchParams(location.search).get("key");
   if (given) history.replaceState(null, "", location.pathname + location.hash);
   try {
     if (given) localStorage.setItem("key", given);
     return given ?? localStorage.getItem("key") ?? "";
-  } catch { return given ?? ""; } // private windows keep nothing
+  } catch { return given ?? ""; } // private windows store nothing
 }
 
 export const keyHeader = { "X-Rtface-Key": ownKey() };
 
-/** The address of something that no header goes with: a picture, a video, a download, a WebSocket. */
+/** Adds the key to an address that is requested without headers: of a picture, video, download or WebSocket. */
 export const keyed = (path) => `${path}${path.includes("?") ? "&" : "?"}key=${keyHeader["X-Rtface-Key"]}`;
 
-/** A request that failed; `message` is fit to be shown, `code` and `values` are those of the server. `lost` is true where the server did not answer at all. */
+/** A failed request. `message` can be shown to the user; `code` and `values` are the server's. `lost` is true if the server did not respond. */
 export class ApiError extends Error {
   constructor(message, { status = 0, kind = "", lost = false, code = "", values = {} } = {}) {
     super(message);
@@ -56,7 +56,7 @@ export const api = {
   post: (path, body = {}, options) => json(request("POST", path, body, options)),
   put: (path, body = {}, options) => json(request("PUT", path, body, options)),
   delete: (path, options) => json(request("DELETE", path, undefined, options)),
-  /** A Blob, such as a picture; `headers` of the response come along as a property of the result. */
+  /** Fetches a Blob, such as a picture. The result has the response's headers as its property `headers`. */
   async blob(path, options) {
     const response = await request("GET", path, undefined, options);
     return Object.assign(await response.blob(), { headers: response.headers });
@@ -64,25 +64,25 @@ export const api = {
 };
 
 /**
- * Sends a File to the server's folder of uploads; `progress` gets 0…1. Gives its path there.
+ * Uploads a File to the server. Calls `progress` with 0…1. Resolves to the file's path on the server.
  * @param {File} file @param {(share: number) => void} [progress] @param {AbortSignal} [signal]
  */
 export function upload(file, progress = () => {}, signal) {
   return new Promise((resolve, reject) => {
-    const sending = new XMLHttpRequest();
-    sending.open("PUT", `/api/files/upload?name=${encodeURIComponent(file.name)}`);
-    for (const [name, value] of Object.entries(keyHeader)) sending.setRequestHeader(name, value);
-    sending.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
-    sending.onerror = () => reject(new ApiError(t("app.upload_lost"), { lost: true }));
-    sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
-    sending.onload = () => {
+    const transfer = new XMLHttpRequest();
+    transfer.open("PUT", `/api/files/upload?name=${encodeURIComponent(file.name)}`);
+    for (const [name, value] of Object.entries(keyHeader)) transfer.setRequestHeader(name, value);
+    transfer.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
+    transfer.onerror = () => reject(new ApiError(t("app.upload_lost"), { lost: true }));
+    transfer.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    transfer.onload = () => {
       /** @type {any} */
       let value = {};
-      try { value = JSON.parse(sending.responseText); } catch { /* a server that is too busy says so in plain text */ }
-      if (sending.status < 300) resolve(value.path);
-      else reject(failure(value, sending));
+      try { value = JSON.parse(transfer.responseText); } catch { /* a busy server responds in plain text */ }
+      if (transfer.status < 300) resolve(value.path);
+      else reject(failure(value, transfer));
     };
-    signal?.addEventListener("abort", () => sending.abort());
-    sending.send(file);
+    signal?.addEventListener("abort", () => transfer.abort());
+    transfer.send(file);
   });
 }

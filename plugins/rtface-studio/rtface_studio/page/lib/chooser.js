@@ -5,19 +5,19 @@ import { bytes, language, t } from "./text.js";
 import { badge, button, dialog, emptyState, field, showError } from "./ui.js";
 
 const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv|jpe?g|png|tiff?|webp|bmp|dpx|exr)$/i;
-const MANY = 6; // entries above which a field finds them by name
-const RESULT = /\.(enhanced|unchanged)(-\d+)?\.[^.]+$/i; // of a run of the studio
+const MANY = 6; // number of entries above which a search field is shown
+const RESULT = /\.(enhanced|unchanged)(-\d+)?\.[^.]+$/i; // names of results of the studio
 
-/** Opens the dialog for a film or a photo; `chosen(path)` is called with it. `all(paths)` takes all of a folder. */
+/** Opens the dialog for a film or a photo. Calls `chosen(path)`, or `all(paths)` for all files of a folder. */
 export const chooseFilm = (chosen, all = null) => choose(t("films.choose_any"), FILMS, chosen, all);
 
-/** Opens the dialog for a file whose name fits `names`; `chosen(path)` is called with it. */
+/** Opens the dialog for a file whose name matches `names`. Calls `chosen(path)`. */
 export const chooseFile = (chosen, names) => choose(t("app.choose_file"), names, chosen);
 
-/** Opens the dialog for a folder; `chosen(path)` is called with it. */
+/** Opens the dialog for a folder. Calls `chosen(path)`. */
 export const chooseFolder = (chosen) => choose(t("app.choose_folder"), null, chosen);
 
-/** `names` is null where a folder is chosen. */
+/** Opens a dialog. `names` is a pattern for file names; null if a folder is to be chosen. */
 function choose(title, names, chosen, all = null) {
   const list = h("div", { class: "stack" });
   const box = dialog(title, list);
@@ -29,31 +29,31 @@ function choose(title, names, chosen, all = null) {
     show();
     if (history.state?.chooser && !picked) history.back();
   });
-  let picked = false; // what is chosen may lead elsewhere at once
+  let picked = false; // then the choice itself may already have changed the address
   const pick = (action, value) => { picked = true; box.close(); return action(value); };
-  let asked = 0; // answers of a folder that was left meanwhile are not shown
-  let places = null; // where further folders may be; null where the studio may use no others
+  let asked = 0; // number of the last request; responses to earlier requests are ignored
+  let places = null; // suggestions for additional folders; null if the page cannot add folders
 
   async function roots(first = false) {
     const mine = ++asked, found = await api.get("/api/files"), { folders } = found;
     if (mine !== asked) return;
     places = found.places;
     if (first || (folders.length === 1 && !places)) {
-      try { return await open(folders[0]); } catch (error) { showError(error); } // its disk is gone; there may be others
+      try { return await open(folders[0]); } catch (error) { showError(error); } // its disk may be disconnected; other folders may work
     }
     show(folders.map((path) => h("div", { class: "chooser-line" }, row(path, true, () => open(path)), found.added.includes(path) ?
-      button("×", async () => { await api.delete(`/api/files/folders?folder=${encodeURIComponent(path)}`); return roots(); }, { kind: "quiet", "aria-label": t("app.remove_folder", { name: path }) }) : null)), further());
+      button("×", async () => { await api.delete(`/api/files/folders?folder=${encodeURIComponent(path)}`); return roots(); }, { kind: "quiet", "aria-label": t("app.remove_folder", { name: path }) }) : null)), addFolderForm());
     return list.querySelector("button")?.focus();
   }
 
-  /** Pictures of the folder before are asked for no longer. */
+  /** Shows new content. Stops loading the pictures of the previous folder. */
   function show(...children) {
     for (const image of list.querySelectorAll("img")) image.removeAttribute("src");
     replace(list, children);
   }
 
-  /** The form that allows one more folder; null where the studio may use no others. */
-  function further() {
+  /** Returns the form that allows another folder; null if the page cannot add folders. */
+  function addFolderForm() {
     if (!places) return null;
     const id = newId("places"), path = h("input", { type: "text", list: id, spellcheck: "false" });
     const where = field(t("app.add_folder"), path, { help: t("app.add_folder_help") });
@@ -87,8 +87,8 @@ function choose(title, names, chosen, all = null) {
       names ? null : button(t("app.take_folder"), () => pick(chosen, value.folder), { kind: "primary small" }),
       entries.length > MANY ? find : null),
     rows.map(([, element]) => element),
-    entries.length || !names ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")), value.parent ? null : further());
+    entries.length || !names ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")), value.parent ? null : addFolderForm());
     (list.querySelector(".chooser-row") ?? list.querySelector("button"))?.focus();
   }
-  roots(true).catch(showError); // the folder named first; "Up" leads to the others
+  roots(true).catch(showError); // opens the first allowed folder; "Up" leads to the others
 }

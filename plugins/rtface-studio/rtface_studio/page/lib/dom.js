@@ -1,9 +1,9 @@
-// Builds and replaces elements. Texts are always text nodes, so that nothing a file name holds becomes markup.
+// Builds and replaces elements. Texts are always text nodes, so that file names cannot become markup.
 
 /**
- * An element. Properties that begin with "on" are event listeners; `class`, `dataset`, `style` (an object of CSS
- * properties) and `ref` (called with the element) are known; true sets an empty attribute, false and null none;
- * `value`, `checked`, `disabled`, `srcObject`, `indeterminate` are set as properties.
+ * Creates an element. Properties that start with "on" are event listeners. `class` is a name or a list, `style` an object
+ * of CSS properties; `ref` is called with the element. The names in `AS_PROPERTY` are set as properties, all others as
+ * attributes: true sets an empty attribute, false and null set none.
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -41,5 +41,5 @@ export function replace(element, ...children) {
 }
 
 let ids = 0;
-/** An id that no other element has. */
+/** Returns an unused element id. */
 export const newId = (prefix) => `${prefix}-${++ids}`;

@@ -1,4 +1,4 @@
-// Changes that the server tells of, by topic, over a WebSocket that connects again by itself.
+// Receives changes from the server by topic, over a WebSocket that reconnects by itself.
 
 import { keyed } from "./api.js";
 
@@ -6,32 +6,32 @@ const listeners = new Map();
 const states = new Set();
 const last = new Map();
 let wait = 250;
-let ends;
-let held = null; // messages while something is pressed that can be clicked: a view that is drawn anew would lose the click
+let releaseTimer;
+let held = null; // messages that arrive while a button is pressed: if they redrew the view, the click would be lost
 
-const HELD_MS = 2000; // at the most, as a press may end where this page is not told
+const HELD_MS = 2000; // maximum delay, because the page may not learn that the press has ended
 
 const deliver = ({ topic, value }) => {
   if (value === null) last.delete(topic); else last.set(topic, value);
   for (const listener of listeners.get(topic) ?? []) listener(value);
 };
 const release = () => {
-  for (const message of held ?? []) queueMicrotask(() => deliver(message)); // each by itself, as a listener may throw
+  for (const message of held ?? []) queueMicrotask(() => deliver(message)); // separately, because a listener may throw
   held = null;
-  clearTimeout(ends);
+  clearTimeout(releaseTimer);
 };
 /** @param {EventTarget | null} target */
 const hold = (target) => {
   if (!(target instanceof Element && target.closest("button, a, label, summary"))) return;
   held ??= [];
-  clearTimeout(ends);
-  ends = setTimeout(release, HELD_MS);
+  clearTimeout(releaseTimer);
+  releaseTimer = setTimeout(release, HELD_MS);
 };
 addEventListener("pointerdown", ({ button, target }) => button === 0 && hold(target), true);
 addEventListener("keydown", ({ key, repeat, target }) => key === " " && !repeat && hold(target), true);
-for (const end of ["pointerup", "pointercancel", "keyup"]) addEventListener(end, () => setTimeout(release), true); // after the click
+for (const end of ["pointerup", "pointercancel", "keyup"]) addEventListener(end, () => setTimeout(release), true); // after the click event
 
-/** Calls `listener(value)` for each message of a topic, and at once with its last one; returns a function that ends this. */
+/** Calls `listener(value)` with a topic's last value, if any, and with each new one. Returns a function that ends this. */
 export function on(topic, listener) {
   if (!listeners.has(topic)) listeners.set(topic, new Set());
   listeners.get(topic).add(listener);
@@ -39,7 +39,7 @@ export function on(topic, listener) {
   return () => listeners.get(topic).delete(listener);
 }
 
-/** Calls `listener(connected)` whenever the connection to the server is lost or there again. */
+/** Calls `listener(connected)` whenever the connection to the server is lost or restored. Returns a function that ends this. */
 export function onState(listener) {
   states.add(listener);
   return () => states.delete(listener);
@@ -52,12 +52,12 @@ export function connect() {
     for (const listener of states) listener(true);
   };
   socket.onmessage = (message) => {
-    const told = JSON.parse(message.data);
-    if (held) held.push(told); else deliver(told);
+    const parsed = JSON.parse(message.data);
+    if (held) held.push(parsed); else deliver(parsed);
   };
   socket.onclose = () => {
     held = held && [];
-    last.clear(); // the server sends what still holds; another start of it has other films
+    last.clear(); // the server sends current values again; after its restart, earlier values may be wrong
     for (const listener of states) listener(false);
     setTimeout(connect, wait);
     wait = Math.min(wait * 2, 4000);

@@ -2,12 +2,12 @@
 import { h } from "./dom.js";
 
 /**
- * A graph with one line for each of `lines` ([name, CSS variable of its colour, dash]). `add(values)` takes the newest
- * value of each; `count` of them are kept. `label` is what it shows, for screen readers.
+ * Creates a graph with a curve for each of `lines` ([name, CSS variable of its colour, dash]). `add(values)` adds a value
+ * to each curve. Shows the last `count` values. `label` describes the graph for screen readers.
  */
 export function graph(lines, { count = 240, label = "" } = {}) {
   const canvas = h("canvas", { class: "graph", role: "img", "aria-label": label });
-  const kept = [];
+  const history = [];
 
   function draw() {
     const width = canvas.clientWidth, height = canvas.clientHeight, scale = devicePixelRatio;
@@ -16,8 +16,8 @@ export function graph(lines, { count = 240, label = "" } = {}) {
     const pen = canvas.getContext("2d");
     const colour = (name) => { canvas.style.color = `var(${name})`; return getComputedStyle(canvas).color; };
     pen.scale(scale, scale);
-    const most = Math.max(20, ...kept.flat());
-    const top = Math.ceil(most / 20) * 20;
+    const highest = Math.max(20, ...history.flat());
+    const top = Math.ceil(highest / 20) * 20;
     pen.font = "11px system-ui";
     pen.fillStyle = colour("--quiet");
     pen.strokeStyle = colour("--line");
@@ -31,8 +31,8 @@ export function graph(lines, { count = 240, label = "" } = {}) {
       pen.setLineDash(dash);
       pen.lineWidth = 1.5;
       pen.beginPath();
-      kept.forEach((values, n) => {
-        const x = 30 + (width - 30) * (count - kept.length + n) / (count - 1);
+      history.forEach((values, n) => {
+        const x = 30 + (width - 30) * (count - history.length + n) / (count - 1);
         pen.lineTo(x, 6 + (height - 12) * (1 - Math.min(values[k], top) / top));
       });
       pen.stroke();
@@ -40,5 +40,5 @@ export function graph(lines, { count = 240, label = "" } = {}) {
     pen.setLineDash([]);
   }
   new ResizeObserver(draw).observe(canvas);
-  return { element: canvas, add(values) { kept.push(values); if (kept.length > count) kept.shift(); draw(); } };
+  return { element: canvas, add(values) { history.push(values); if (history.length > count) history.shift(); draw(); } };
 }

@@ -1,4 +1,4 @@
-// Texts of the page in the chosen language, and numbers and times as people read them.
+// Texts of the page in the chosen language, and formats for numbers and times.
 
 let catalogue = {};
 export const LANGUAGES = { en: "English", de: "Deutsch" };
@@ -13,13 +13,13 @@ export function setTexts(texts) {
 
 export function setLanguage(name) {
   language = name;
-  try { localStorage.setItem("language", name); } catch { /* private windows keep nothing */ }
+  try { localStorage.setItem("language", name); } catch { /* private windows store nothing */ }
   document.documentElement.lang = name;
 }
 
 /**
- * The text of a key such as "films.title", which is "title" in text/films.json. {name} is replaced by `values.name`.
- * A text with a `|` has a form for one and a form for more, chosen by `values.count`.
+ * Returns the text of a key such as "films.title", which is "title" in text/films.json. {name} is replaced by `values.name`.
+ * In a text with `|`, the part before it is the singular and the part after it the plural, selected by `values.count`.
  */
 export function t(key, values = {}) {
   let text = catalogue[key]?.[language] ?? catalogue[key]?.en ?? key;
@@ -27,10 +27,10 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
-/** The text of a key where the catalogue has it; else `text`, which is how plugins describe themselves. */
+/** Returns the text of a key if the catalogue has one, otherwise `text`: the description from a plugin. */
 export const textOr = (key, text) => (key in catalogue ? t(key) : text);
 
-/** A message of the server, `{ code, values, message }`, in the page's words where text/messages.json has its code; else as it came. @param {{ code?: string, values?: any, error?: string, message?: string }} message */
+/** Returns a message of the server, `{ code, values, message }`, translated if text/messages.json has its code, otherwise unchanged. @param {{ code?: string, values?: any, error?: string, message?: string }} message */
 export function translated({ code, values = {}, error, message = error }) {
   const key = `messages.${code}`;
   if (!catalogue[key]?.[language]) return message;
@@ -43,7 +43,7 @@ export const number = (value, digits = 0) =>
 export const percent = (share, digits = 0) =>
   new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share);
 
-/** Seconds as 0:05, 12:34 or 1:02:03; with tenths where `tenths`. */
+/** Formats seconds as 0:05, 12:34 or 1:02:03, optionally with tenths. */
 export function clock(seconds, tenths = false) {
   const tenth = Math.floor(10 * seconds + 1e-5), whole = Math.floor(tenth / 10);
   const pad = (n) => String(n).padStart(2, "0");
@@ -52,10 +52,10 @@ export function clock(seconds, tenths = false) {
   return tenths ? `${base}.${tenth % 10}` : base;
 }
 
-/** Seconds that may be more, as 0:15 – 0:45. */
+/** Formats a range of seconds as 0:15 – 0:45. */
 export const span = (least, most) => [...new Set([least, Math.max(least, most)].map((seconds) => clock(seconds)))].join(" – ");
 
-/** Bytes as 12 KB, 3.4 MB. */
+/** Formats bytes as 12 KB, 3.4 MB. */
 export function bytes(count) {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
   let unit = 0;

@@ -18,7 +18,7 @@ export function button(label, action, { kind = "", ...properties } = {}) {
   return element;
 }
 
-/** A control with its label and a line of help; `output` is shown at the label's end, as a slider's value. */
+/** A control with its label and a line of help. `output` is shown at the end of the label, for example a slider's value. */
 export function field(label, control, { help = null, output = null } = {}) {
   control.id ||= newId("field");
   const described = help && newId("help");
@@ -26,7 +26,7 @@ export function field(label, control, { help = null, output = null } = {}) {
   const fault = h("span", { class: "help bad", id: newId("fault"), role: "alert", hidden: true });
   const element = h("div", { class: "field" }, h("label", { for: control.id }, label, output), control,
     help && h("span", { class: "help", id: described }, help), fault);
-  /** Says under the control what is wrong with its value, until that is changed. */
+  /** Shows an error below the control until its value is changed. */
   element.fault = (text) => {
     fault.textContent = text;
     fault.hidden = false;
@@ -41,7 +41,7 @@ export function field(label, control, { help = null, output = null } = {}) {
   return element;
 }
 
-/** A slider from 0 to 1 that says its value in percent; `changed(value, final)` while it moves and at its end. */
+/** A slider that shows its value, by default from 0 to 1 as a percentage. Calls `changed(value, final)` while and after it moves. */
 export function slider(label, value, changed, { help = null, step = 0.05, format = (v) => `${Math.round(v * 100)} %`, min = 0, max = 1 } = {}) {
   const output = h("output", { class: "number" }, format(value));
   const input = h("input", { type: "range", min, max, step });
@@ -52,7 +52,7 @@ export function slider(label, value, changed, { help = null, step = 0.05, format
   return Object.assign(field(label, input, { help, output }), { show, input });
 }
 
-/** A choice of [value, label] pairs; a value that none of them has, which a settings file may hold, is offered, too. */
+/** A drop-down list of [value, label] pairs. Adds the current value if no pair has it, because it may come from a settings file. */
 export function select(label, pairs, value, changed, { help = null } = {}) {
   const control = h("select", { onchange: () => changed(control.value) }, pairs.map(([key, text]) => h("option", { value: key }, text)));
   const show = (now) => {
@@ -65,7 +65,7 @@ export function select(label, pairs, value, changed, { help = null } = {}) {
   return Object.assign(field(label, control, { help }), { show, control });
 }
 
-/** A choice of few [value, label] pairs, all of them shown. */
+/** A group of radio buttons for [value, label] pairs. */
 export function radios(label, pairs, value, changed, { help = null } = {}) {
   const name = newId("choice"), described = help && newId("help");
   const inputs = pairs.map(([key]) => h("input", { type: "radio", name, value: key, onchange: () => changed(key) }));
@@ -75,17 +75,17 @@ export function radios(label, pairs, value, changed, { help = null } = {}) {
     h("div", {}, pairs.map(([, text], k) => h("label", {}, inputs[k], text))), help && h("span", { class: "help", id: described }, help)), { show });
 }
 
-/** A button that puts a text, which `text()` gives, into the clipboard. */
+/** A button that copies the result of `text()` to the clipboard. */
 export const copyButton = (text) => button(t("app.copy"), async () => {
   await navigator.clipboard.writeText(text());
   toast(t("app.copied"));
 }, { kind: "small" });
 
-/** The engines to choose from, by name. */
+/** Returns [value, label] pairs for the engines to choose from. */
 export const engineChoices = (engines) => [["default", t("films.engine_default")],
   ...engines.filter((name) => name !== "rtface-m").map((name) => [name, name === "rtface-s" ? t("films.engine_light") : name])];
 
-/** A box to tick. */
+/** A check box. */
 export function check(label, value, changed) {
   const input = h("input", { type: "checkbox", checked: value, onchange: () => changed(input.checked) });
   return Object.assign(h("label", { class: "check" }, input, label), { show: (now) => { input.checked = now; }, input });
@@ -94,11 +94,11 @@ export function check(label, value, changed) {
 export const badge = (text, kind = "") => h("span", { class: ["badge", kind] }, text);
 export const note = (children, kind = "") => h("div", { class: ["note", kind], role: kind === "bad" ? "alert" : null }, children);
 
-/** What a view shows where it has nothing yet: a title, a line of what to do, and controls. */
+/** The content of an empty view: a title, a hint and controls. */
 export const emptyState = (title, hint, ...controls) =>
   h("div", { class: "empty" }, h("h2", {}, title), h("p", {}, hint), h("div", { class: "row" }, controls));
 
-/** A dialog with a title; closes by Escape or its button. Gives its element; `close()` ends it. */
+/** Opens a dialog with a title. Escape, its button or `close()` closes it. Returns its element. */
 export function dialog(title, ...children) {
   const id = newId("dialog");
   const before = /** @type {HTMLElement | null} */ (document.activeElement);
@@ -111,32 +111,32 @@ export function dialog(title, ...children) {
   return element;
 }
 
-/** Asks before something that cannot be undone; resolves to true or false. `back` is the answer that changes nothing. */
+/** Asks before an irreversible action. Resolves to true or false. `back` is the label of the button that cancels. */
 export function confirm(title, text, action, back = t("app.back")) {
   return new Promise((resolve) => {
     let answer = false;
     const element = dialog(title, h("p", {}, text), h("div", { class: "row" },
       button(action, () => { answer = true; element.close(); }, { kind: "danger" }),
       button(back, () => element.close(), { autofocus: true })));
-    element.querySelector("h2 + button").remove(); // there are two answers, and Escape
+    element.querySelector("h2 + button").remove(); // not needed: there are two buttons, and Escape
     element.addEventListener("close", () => resolve(answer));
   });
 }
 
-/** Where messages go: into the dialog that is open, behind which nothing else can be read or clicked. */
+/** Returns the element for messages. It is in the open dialog, if any, because the page behind a dialog cannot be clicked. */
 function toasts() {
   const home = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
   return home.querySelector(":scope > .toasts") ?? home.appendChild(h("div", { class: "toasts", role: "status", "aria-live": "polite" }));
 }
 
-/** A short message in the corner, for some seconds. */
+/** Shows a short message in the corner for some seconds. */
 export function toast(text, { kind = "", seconds = 6, action = null } = {}) {
-  for (const other of document.querySelectorAll(".toast")) if (other.firstChild.textContent === text) other.remove(); // said again, not twice
+  for (const other of document.querySelectorAll(".toast")) if (other.firstChild.textContent === text) other.remove(); // a repeated message replaces the earlier one
   const element = h("div", { class: ["toast", kind] }, h("span", {}, text), action,
     button("×", () => element.remove(), { kind: "quiet small", "aria-label": t("app.close") }));
-  const all = toasts();
-  if (all.parentElement !== document.body) all.replaceChildren(); // of a form only the last one holds
-  all.append(element);
+  const container = toasts();
+  if (container.parentElement !== document.body) container.replaceChildren(); // in a dialog, only the last message applies
+  container.append(element);
   setTimeout(() => element.remove(), seconds * 1000);
   return element;
 }

@@ -1,9 +1,9 @@
-// Undo and redo of what a person changed on the page.
+// Undo and redo of the user's changes on the page.
 
-let done = [], undone = []; // others once the view is left: what is under way then belongs to these no more
+let done = [], undone = []; // replaced when the view is left, so that changes still in progress are not added to the new lists
 const LIMIT = 200;
 
-/** Does a change and keeps how to take it back: both are functions, maybe async. Changes of one `group` in a row are one. */
+/** Applies a change and stores how to revert it. Both functions may be async. Successive changes of one `group` are merged. */
 export async function change(apply, revert, { group = null } = {}) {
   const mine = done;
   await apply();
@@ -17,13 +17,13 @@ export async function change(apply, revert, { group = null } = {}) {
 
 let turn = Promise.resolve();
 
-/** Moves the newest change from one list to the other, after `act(change)`; one after the other. What fails stays where it is. */
+/** Moves the newest change from one list to the other, after `act(change)`. Moves run one at a time. A failed change is not moved. */
 function move(lists, act) {
   const moved = async () => {
     const [from, to] = lists(), item = from.at(-1);
     if (item === undefined) return;
     await act(item);
-    if (from.includes(item)) to.push(...from.splice(from.indexOf(item), 1)); // else it was pushed out meanwhile
+    if (from.includes(item)) to.push(...from.splice(from.indexOf(item), 1)); // otherwise it has been dropped in the meantime
   };
   return turn = turn.then(moved, moved);
 }
@@ -31,9 +31,9 @@ function move(lists, act) {
 export const undo = () => move(() => [done, undone], (item) => item.revert());
 export const redo = () => move(() => [undone, done], (item) => item.apply());
 
-/** Forgets all changes, when a view is left. */
+/** Forgets all changes when a view is left. */
 export function forget() {
   done = [];
   undone = [];
-  turn = Promise.resolve(); // one that never ends holds up none of the next view
+  turn = Promise.resolve(); // so that a change that never ends does not block the next view
 }

@@ -1,19 +1,19 @@
-// Two pictures of one frame over each other, with a line that can be moved: left of it before, right of it after.
+// Two pictures of one frame with a movable line between them: before on the left, after on the right.
 import { h } from "./dom.js";
 import { t } from "./text.js";
 import { button } from "./ui.js";
 
 const ZOOMS = [0, 1, 2, 4];
-const GRIP_PX = 24, STILL_PX = 4; // so near the line a drag of enlarged pictures moves it; so little moved, it is a click
-const PAN = 0.2, PART = 0.9; // of what is seen: moved with a key, and at most filled by a part that is looked at
+const GRIP_PX = 24, STILL_PX = 4; // a drag that starts this near the line moves the line; a shorter drag is a click
+const PAN = 0.2, PART = 0.9; // shares of the visible area: distance moved by a key, and maximum size of a part that `look` enlarges
 
 const picture = (label) => h("img", { alt: t(label), draggable: "false" });
 
 /**
- * A wipe of two images, or of two other elements of one size. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
- * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel. Enlarged pictures are moved by dragging them, or by
- * `pan(x, y)` in shares of what is seen; a click, or a drag of the line itself, moves the line.
- * `look(box)` enlarges a part of the picture and puts the line across it.
+ * A wipe of two images, or of two other elements of one size. `show(before, after)` loads two image URLs and shows both at the same time. `set(share)` moves the line.
+ * `only(name)` shows only "before" or "after"; `only(null)` shows both. `zoom(factor)`: 0 fits the view, 1 shows pixels at their size. Dragging, or `pan(x, y)` in steps,
+ * moves enlarged pictures. A click, or a drag of the line itself, moves the line.
+ * `look(box)` enlarges a part of the picture and moves the line to its middle.
  * @param {any} [before] @param {any} [after]
  */
 export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after")) {
@@ -42,7 +42,7 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     const box = pictures.getBoundingClientRect();
     set((event.clientX - box.left) / box.width);
   };
-  let grip = null; // where enlarged pictures were taken to be moved
+  let grip = null; // start of a drag that moves enlarged pictures
   pictures.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     pictures.setPointerCapture(event.pointerId);
@@ -77,18 +77,18 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     await Promise.all([before.decode(), after.decode()]).catch(() => {});
     draw();
   }
-  if (before instanceof HTMLImageElement) element.classList.add("empty"); // images without a source are drawn as broken ones
+  if (before instanceof HTMLImageElement) element.classList.add("empty"); // browsers draw images without a source as broken
   draw();
   return { element, show, set, label(text) { labels[1].textContent = text; }, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; draw(); },
     pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
-    zoom(value) { // the middle of what is seen stays in the middle
+    zoom(value) { // keeps the middle of the visible area
       const middle = (start, seen, all) => (start + seen / 2) / Math.max(1, all);
       const [x, y] = factor ? [middle(element.scrollLeft, element.clientWidth, element.scrollWidth), middle(element.scrollTop, element.clientHeight, element.scrollHeight)] : [0.5, 0.5];
       factor = value;
       draw();
       element.scrollTo(x * element.scrollWidth - element.clientWidth / 2, y * element.scrollHeight - element.clientHeight / 2);
     }, get factor() { return factor; },
-    look([left, top, right, bottom]) { // shows a part of the picture, given by its pixels, enlarged as far as it is seen whole
+    look([left, top, right, bottom]) { // the part is given in pixels; enlarges it as far as all of it is visible
       const pixels = element.clientHeight * devicePixelRatio, fits = pictures.clientWidth * devicePixelRatio / before.naturalWidth;
       const factor = ZOOMS.findLast((zoom) => zoom * (bottom - top) < PART * pixels), [x, y] = [(left + right) / 2, (top + bottom) / 2];
       this.zoom(factor > fits ? factor : 0);
@@ -98,8 +98,8 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
 }
 
 /**
- * The zoom of a wipe: its button, and the keys for it and for moving enlarged pictures. `changed()` is called after each step.
- * With the `width` of the film, steps that would make its pictures smaller than they fit are left out.
+ * Creates the button and the keys that zoom a wipe, and the keys that move enlarged pictures. Calls `changed()` after each step.
+ * With the `width` of the film, omits steps that would make the pictures smaller than in the fitting view.
  */
 export function zoomControls(player, changed = () => {}, width = 0) {
   let steps = ZOOMS;

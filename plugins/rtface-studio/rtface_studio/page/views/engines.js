@@ -1,4 +1,4 @@
-// Engines: what is installed, with licence and speed here; adding and removing.
+// Engines: lists the installed ones with licence and speed; adds and removes engines.
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
@@ -23,7 +23,7 @@ export async function mount(root) {
   return () => { gone = true; };
 }
 
-/** How long an engine takes beside the fastest one; "" where that is not known. */
+/** Describes an engine's time compared with the fastest engine; "" if unknown. */
 function slower(engine, engines) {
   const least = Math.min(...engines.map((one) => one.ms ?? Infinity));
   if (engine.ms === null || engines.length < 2) return "";
@@ -53,27 +53,27 @@ function card(engine, engines, draw) {
       }, { kind: "small danger" })));
 }
 
-/** An engine that others published, which is not here yet. */
+/** The row of a published engine that is not installed. */
 const offered = (offer, offers, draw) => h("li", { class: "card stack" },
   h("div", { class: "head" }, h("h2", {}, offer.name), h("div", { class: "row" }, badge(t("engines.not_here")), badge(offer.family))),
   h("p", {}, about(offer)),
   h("p", { class: "quiet-text" }, [offer.bytes && bytes(offer.bytes), offer.licence_weights, t(offer.commercial_use ? "engines.commercial_yes" : "engines.commercial_no")].filter(Boolean).join(" · ")),
   button(t("engines.add"), () => addDialog(offers, draw, offer), { kind: "small", "aria-label": t("engines.add_name", { name: offer.name }) }));
 
-const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film; the first with a face is shown
+const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film's length; the first moment with a face is shown
 
-/** The film that was opened last; null, and a dialog that says so, where there is none. */
+/** Returns the film that was opened last. Opens a dialog and returns null if there is none. */
 async function newestFilm(title) {
   const { films: [film] } = await api.get("/api/films");
   if (!film) dialog(title, note([t("engines.no_film"), " ", h("a", { href: "#/films" }, t("queue.choose"))]));
   return film ?? null;
 }
 
-/** A frame of a film at a share of its length, as an engine makes it. */
+/** Fetches a frame at a share of the film's length, restored by an engine. */
 const frame = (film, share, name, layer) => api.blob(`/api/films/${film.id}/frame?${new URLSearchParams({
   time: String((film.duration_s ?? 0) * share), side: "1440", settings: JSON.stringify({ engine: name, correct: "always" }), layer })}`);
 
-/** The first of some moments at which a face is seen, and where its largest face is: null where none is. */
+/** Finds the first of `MOMENTS` with a face, and the place of the largest face; null if no face is found. */
 async function frameWithFace(film, name) {
   let moment, nose = null;
   for (moment of film.kind === "still" ? [0] : MOMENTS)
@@ -81,9 +81,9 @@ async function frameWithFace(film, name) {
   return { moment, nose };
 }
 
-const CROP = 1.8; // width of what is shown, in widths of the face
+const CROP = 1.8; // width of the crop, in widths of the face
 
-/** The largest face of a frame, as it is and as each engine makes it, side by side. */
+/** Shows the largest face of a frame, original and restored by each engine, side by side. */
 async function compare(engines) {
   const film = await newestFilm(t("engines.compare"));
   if (!film) return;
@@ -111,7 +111,7 @@ function addDialog(offers, draw, chosen = offers[0] ?? null) {
   const file = h("input", { type: "text", spellcheck: "false" });
   const said = h("p", { role: "status", class: "quiet-text" });
   let adding = false;
-  const end = on("engines", (event) => { if (adding) said.textContent = translated(event); }); // others are of an earlier addition, or of another page
+  const end = on("engines", (event) => { if (adding) said.textContent = translated(event); }); // other messages belong to an earlier addition or another page
   const agree = check(t("engines.accept"), false, (now) => { accepted = now; });
   const show = () => {
     accepted = false; agree.show(false);

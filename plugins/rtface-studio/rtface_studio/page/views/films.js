@@ -7,15 +7,15 @@ import { button, confirm, emptyState, showError, toast } from "../lib/ui.js";
 import { wipe } from "../lib/wipe.js";
 import { mountFilm } from "./films/film.js";
 
-const HERE = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname); // then the folders are those of the person who looks
-const copying = document.body.appendChild(h("div", { class: "card row copying", role: "status", hidden: true })); // stays when the view is left
-addEventListener("beforeunload", (event) => { if (!copying.hidden) event.preventDefault(); }); // it would end with the page
+const HERE = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname); // then server and browser have the same folders
+const copying = document.body.appendChild(h("div", { class: "card row copying", role: "status", hidden: true })); // remains when the view is left
+addEventListener("beforeunload", (event) => { if (!copying.hidden) event.preventDefault(); }); // leaving the page would end the upload
 
 export async function mount(root, { argument }) {
   return argument[0] ? mountFilm(root, argument[0]) : mountList(root);
 }
 
-/** Opens a film and leads to it, unless `signal` ended meanwhile. */
+/** Opens a film and shows it, unless `signal` is aborted in the meantime. */
 async function openFilm(path, signal) {
   const film = await api.post("/api/films", { path });
   if (!signal.aborted) location.hash = `#/films/${film.id}`;
@@ -28,7 +28,7 @@ async function mountList(root) {
   const area = emptyState(t("films.drop"), t("films.drop_hint"), [button(t(HERE ? "films.choose_any" : "films.choose_there"), choose, { kind: "primary" }), button(t(HERE ? "films.upload_here" : "films.upload"), () => file.click())], file);
   const ending = new AbortController();
 
-  /** Copies files to the server, one after the other, and opens them: a single one is shown, several are listed. */
+  /** Uploads files one after the other, and opens them. Shows a single file; lists several. */
   async function receive(files) {
     if (!files.length) return;
     const cancel = new AbortController();
@@ -57,7 +57,7 @@ async function mountList(root) {
     return api.get("/api/films");
   }
 
-  /** Starts each film with the settings that it has, its result next to it. */
+  /** Starts each film with its own settings. Each result is written next to its film. */
   async function startAll(films) {
     if (!await confirm(t("films.start_all_title", { count: films.length }), t("films.start_all_text"), t("films.start"))) return;
     let started = 0;
@@ -100,11 +100,11 @@ async function mountList(root) {
   return () => ending.abort();
 }
 
-/** What the program does, with an example, for who opens it for the first time. */
+/** Describes the program to new users, with an example. */
 function introduction() {
   const example = wipe();
   example.element.style.setProperty("--aspect", "1");
-  example.show("/page/example/before.jpg", "/page/example/after.jpg").catch(() => {}); // a lost server
+  example.show("/page/example/before.jpg", "/page/example/after.jpg").catch(() => {}); // the server is lost
   const way = (name) => h("li", {}, h("strong", {}, t(`films.way_${name}`)), " ", t(`films.way_${name}_text`), " ");
   return h("section", { class: "card introduction", "aria-label": t("films.welcome") }, h("div", { class: "stack" }, h("h2", {}, t("films.welcome")), h("p", {}, t("films.welcome_text")),
     h("ul", { class: "stack" }, way("film"), way("call")), h("a", { class: "button", href: "#/live" }, t("films.to_live")),

@@ -1,4 +1,4 @@
-// Health: what `rtface doctor` finds, with the line that repairs each fault.
+// Health: findings of `rtface doctor`, with the command that repairs each fault.
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { t, translated } from "../lib/text.js";
@@ -7,9 +7,9 @@ import { badge, button, copyButton, note } from "../lib/ui.js";
 const KINDS = { ok: "good", warn: "warn", fault: "bad" };
 const ORDER = ["fault", "warn", "optional", "ok"];
 
-/** What is not there, and does not have to be, is named apart from what is good. */
+/** Returns the state of a finding. Missing optional components have a state of their own. */
 const stateOf = ({ state, repair }) => (state === "ok" && repair ? "optional" : state);
-let last = null; // of this page: shown at once while the checks run again
+let last = null; // last result, shown while the checks run again
 
 export async function mount(root) {
   const list = h("div", { class: "stack", "aria-live": "polite" });

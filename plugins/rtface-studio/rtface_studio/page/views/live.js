@@ -14,7 +14,7 @@ export function mount(root) {
   const nothing = { end() {}, update() {} };
   let part = null, mounted = nothing, newest = null, shows = 0, left = false;
 
-  /** Shows a run; where another is to be shown while this loads, or the view is left, this one ends. */
+  /** Shows a run. Ends the new part if the view was left, or another run was shown, while it loaded. */
   async function show(run) {
     if (left) return;
     newest = run;
@@ -28,7 +28,7 @@ export function mount(root) {
       if (mine !== shows) return loaded.end();
       mounted = loaded;
     } catch (error) {
-      if (mine === shows) part = null; // the next news of the run tries again
+      if (mine === shows) part = null; // the next change of the run tries again
       throw error;
     }
     replace(root, ...place.childNodes);
@@ -41,7 +41,7 @@ export function mount(root) {
     mounted = nothing;
     part = next;
   }
-  api.get("/api/live").then(show).catch(showError); // not waited for: the view may be left before
+  api.get("/api/live").then(show).catch(showError); // not awaited, because the view may be left before the response
   const endEvents = on("live", (run) => { if (run.state !== "none") show(run); });
   return () => { left = true; endEvents(); change(null); };
 }

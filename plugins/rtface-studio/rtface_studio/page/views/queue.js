@@ -1,4 +1,4 @@
-// The queue: what runs, what waits, what has ended; and the result of an item beside its source.
+// The queue: running, waiting and ended items; and an item's result beside its source.
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
@@ -16,9 +16,9 @@ export async function mount(root, { argument }) {
   const all = h("div", { class: "row" });
   const total = h("p", { class: "quiet-text number" });
   replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title")), all), total, runner, list);
-  /** A button that does one thing to all items in some states. */
+  /** A button that applies one action to all items in some states. */
   const forAll = (items, states, verb, text) => {
-    const some = items.filter((item) => states.includes(item.state)).reverse(); // the one that runs last, else the next one would begin
+    const some = items.filter((item) => states.includes(item.state)).reverse(); // the running item last, because otherwise the next one would start
     return some.length > 1 ? button(t(`queue.${text}`), async () => {
       let queue;
       for (const { id } of some) queue = await api.post(`/api/queue/${id}/${verb}`);
@@ -39,7 +39,7 @@ export async function mount(root, { argument }) {
   return on("queue", draw);
 }
 
-/** Draws again without taking the focus from the button that has it. */
+/** Redraws, and keeps the focus on the same button. */
 function keepFocus(list, draw) {
   const key = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.key;
   draw();

@@ -6,7 +6,7 @@ import { t, textOr } from "../lib/text.js";
 import { badge, button, dialog, field, note, slider, toast } from "../lib/ui.js";
 import { change } from "../lib/undo.js";
 
-const OFTEN = ["look", "strength", "engine", "region", "grain", "codec", "crf"]; // what most people look for
+const OFTEN = ["look", "strength", "engine", "region", "grain", "codec", "crf"]; // the most used options
 const GROUPS = ["quality", "face", "encode", "output", "input", "live"];
 
 export async function mount(root) {
@@ -17,7 +17,7 @@ export async function mount(root) {
   const count = h("p", { class: "quiet-text", role: "status" });
   const write = async (name, value) => { found = await api.put(`/api/settings/${name}`, { value }); draw(); };
   const help = (one) => textOr(`options.${one.name}`, one.help);
-  const usual = (value) => textOr(`values.${value}`, value); // what stands for a value that is not set
+  const usual = (value) => textOr(`values.${value}`, value); // the text for a value that is not set
   const inFile = (one) => one.source === found.file;
 
   function edit(one) {

@@ -1,13 +1,13 @@
-// What the analysis of a film found: persons, tracks, what is wrong with each face, and what a run does about it.
+// The analysis of a film: persons, tracks, the problems of each face, and its treatment by a run.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { clock, percent, t, translated } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
-/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
- * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this, and one that looks again
- * where `options()`, those of the run that it needs, or `strength()`, that of the film, have changed. */
+/** Shows the analysis of film `id` in `root`. `seek(time)` moves the player. Calls `told(result, { more, whole })` with the result so far: `more` if there are more
+ * shots, tracks or persons than before, `whole` if it is complete. Returns a function that ends this, and one that repeats the analysis if `options()` (the run's
+ * options that it needs) have changed, and redraws if `strength()` (of the film) has. */
 export function mountAnalysis(root, id, seek, told, { still = false, options = () => ({}), strength = () => null } = {}) {
   const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, { ...options(), ...body }));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
@@ -15,7 +15,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
   const stop = button(t("films.analysis_stop"), () => act({ action: "stop" }), { kind: "small" });
   const head = h("h2", {}, t(still ? "films.analysis_still" : "films.analysis"));
   const sofar = h("div", { class: "stack" });
-  const pictures = new Map(); // of persons: asked for once while the analysis runs
+  const pictures = new Map(); // of persons; fetched only once during the analysis
   let shown = null, result = {}, count = "";
   const table = () => found(result, seek, pictures, still, strength());
 
@@ -63,19 +63,19 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
   return { end: on(`film/${id}/analysis`, draw), again };
 }
 
-const TELLING_S = 2; // tracks that may still grow are not judged before they are so long
+const TELLING_S = 2; // unfinished tracks are judged only from this length
 
-/** The middle of the track whose face gains most, by the expected gain in dB times its width; null where none is corrected. */
+/** Returns the middle of the track with the largest product of expected gain and width; null if no track is corrected. */
 export function clearest({ tracks = {} }, whole) {
   const gain = ({ gain_db: db, mean_width_px: width }) => (db ?? 0) * (width ?? 0);
   const best = Object.values(tracks).filter((track) => track.on && (whole || track.last_s - track.first_s >= TELLING_S)).sort((a, b) => gain(b) - gain(a))[0];
   return best ? (best.first_s + best.last_s) / 2 : null;
 }
 
-/** The result with its persons by their numbers. */
+/** Returns the result with its persons sorted by number. */
 const ordered = (result) => ({ ...result, persons: Object.fromEntries(Object.entries(result.persons ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))) });
 
-/** The persons, each with the best face that was found. */
+/** Shows the persons, each with a picture of the best face. */
 function faces(persons, seek, pictures, still) {
   const picture = (label, url) => {
     if (!pictures.has(label)) pictures.set(label, h("img", { src: keyed(url), alt: "", width: 96, height: 96 }));
@@ -106,7 +106,7 @@ function found(result, seek, pictures, still, strength) {
   ];
 }
 
-/** What would show more where little is to be seen: a line with a button for each. */
+/** If the correction is hardly visible, shows a line with a button for each setting that would make it more visible. */
 export function proposed({ proposals = [] }, take) {
   if (!proposals.length) return null;
   const act = ({ values: { option, value } }) => (option === "engine" ? h("a", { class: "button small", href: "#/engines" }, t("films.propose_engine")) :
@@ -114,13 +114,13 @@ export function proposed({ proposals = [] }, take) {
   return note([h("p", {}, proposals.length === 1 && proposals[0].values.option === "scale" ? translated(proposals[0]) : t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
 }
 
-/** The verdict on a face: how well its correction is seen, what is asked for and applied, and why; at another strength than it was judged for, if given. */
+/** The verdict on a face: visibility of the correction, requested and applied strength, and reasons. `strength`, if given, replaces the strength that was judged. */
 export function verdict({ on, verdict: said }, strength = null) {
-  if (!said) return badge(t(on ? "films.corrected" : "films.left_alone")); // the analysis goes on
+  if (!said) return badge(t(on ? "films.corrected" : "films.left_alone")); // the analysis is still running
   const because = said.because.map((one) => (one.code ? translated(one) : reasonOf(one.message))).join("; ");
   const share = strength !== null && said.asked ? strength / said.asked : 1;
   const told = said.word === "left alone" ? because : [t("films.asked_applied", { asked: percent(said.asked * share), applied: percent(said.applied * share) }), because && t("films.because", { why: because })].filter(Boolean).join(", ");
-  const word = said.word === "left alone" || share === 1 ? said.word : "corrected"; // how well that is seen was not judged
+  const word = said.word === "left alone" || share === 1 ? said.word : "corrected"; // the visibility at this strength was not judged
   return [badge(t(WORDS[word] ?? word), said.word === "left alone" ? "" : "accent"), told ? h("div", { class: "quiet-text" }, told) : null];
 }
 
@@ -128,12 +128,12 @@ const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": 
 
 const WORDS = { "left alone": "films.left_alone", corrected: "films.corrected", "hardly visible": "films.hardly_visible", visible: "films.visible", "clearly visible": "films.clearly_visible" };
 
-/** A reason of a treatment in words: why a face is left alone. */
+/** Translates the reason for a treatment, for example why a face is left alone. */
 export const reasonOf = (text) => t(REASONS[text.split(" (")[0]] ?? text); // figures follow in brackets
 
-const LEAST = 0.1; // lower scores are not worth a line
+const LEAST = 0.1; // lower scores are not listed
 
-/** What is wrong with a face, the worst first: a word, a bar and its score for each. */
+/** Lists the problems of a face, the worst first, each with a word, a bar and a score. */
 function problems(scores) {
   const worst = Object.entries(scores).filter(([, score]) => score >= LEAST).sort((a, b) => b[1] - a[1]);
   if (!worst.length) return t("films.no_problem");

@@ -1,4 +1,4 @@
-// Some seconds of a film, before and after, played again and again: a run makes them, as both halves of one film.
+// Some seconds of a film, before and after, in a loop. A run makes them as one film with two halves.
 import { api, keyed } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
@@ -6,8 +6,8 @@ import { percent, t, translated } from "../../lib/text.js";
 import { wipe } from "../../lib/wipe.js";
 
 /**
- * The clips of film `id`, shown in place of `still`, the wipe of a single frame. `play(time, settings)` has one made and shows it, `stop()` ends that;
- * `told(text, playing)` gets what is done: null when nothing is any more.
+ * The clips of film `id`, shown in place of `still`, the wipe of a single frame. `play(time, settings)` makes and shows a clip; `stop()` ends this.
+ * Calls `told(text, playing)` with the current activity; `text` is null if there is none.
  */
 export function clips(id, still, told) {
   const halves = ["before", "after"].map((name) => h("canvas", { role: "img", "aria-label": t(`app.wipe_${name}`), width: 16, height: 9 }));

@@ -1,4 +1,4 @@
-// The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
+// The controls of a film: settings for the whole film, the current shot and the persons on the current frame.
 import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { clock, t, textOr } from "../../lib/text.js";
@@ -6,16 +6,16 @@ import { button, engineChoices, radios, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
 export const DEFAULTS = {};
-const WORDS = {}; // of each option that is set here; a share has none
-const FIRST = ["look", "engine", "strength", "correct"]; // the others are shown on request
+const WORDS = {}; // possible values of each option on this page; empty for numbers
+const FIRST = ["look", "engine", "strength", "correct"]; // other options are shown on request
 
-/** Takes the options that are set here, with the values that the settings file and variables of this machine have; where these have none, the first word says so. */
+/** Stores the options of this page, with the defaults from the settings file and environment variables. An unset default becomes the option's first word. */
 export function useChoices({ film, defaults }) {
   Object.assign(WORDS, film);
   Object.assign(DEFAULTS, Object.fromEntries(Object.entries(film).map(([name, words]) => [name, defaults[name] ?? words[0] ?? 1])));
 }
 
-/** What differs from the defaults, as the server takes it. */
+/** Returns the settings that differ from the defaults, in the server's format. */
 export function changed(settings) {
   const different = Object.fromEntries(Object.entries(DEFAULTS).filter(([key, value]) => settings[key] !== value).map(([key]) => [key, settings[key]]));
   if (settings.shots.length) different.shots = settings.shots;
@@ -23,20 +23,20 @@ export function changed(settings) {
   return different;
 }
 
-/** The words of an option, to choose from; an option without texts of its own on this page is called by its help. */
+/** A choice of an option's words. The label is the option's help if the page has no text for it. */
 export const wordsOf = (name) => [...new Set(WORDS[name].length ? [...WORDS[name], DEFAULTS[name]] : [])].map((word) => [word, textOr(`films.${name}_${word}`, word)]);
 const labelOf = (name) => textOr(`films.${name}`, t(`options.${name}`));
 
-/** The values that are set: null stands for none. */
+/** Returns the values that are set; null means not set. */
 const filled = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
 
 const ON = { "": null, on: true, off: false };
 const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? null));
 
 /**
- * The controls. `kept.settings` holds the values and is replaced by each change; `done()` is called after one.
- * `at(time)` says what is shown now; `found(analysis, { more, whole })` what is in the film: whether that is more than
- * before, and all there is.
+ * The controls. `kept.settings` contains the values; each change replaces it and calls `done()`. Call `at(time)` when another
+ * frame is shown, and `found(analysis, { more, whole })` with each result of the analysis: `more` if it contains more than
+ * before, `whole` if it is complete.
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
   const choicesOf = (name) => (name === "engine" ? engineChoices(engines) : wordsOf(name));
@@ -46,8 +46,8 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
   const shotTime = h("span", { class: "quiet-text number" });
-  const opened = new Set(); // the shot, where its settings are shown
-  let time = 0, analysis = {}, drawn = "", names = []; // of persons who were learnt
+  const opened = new Set(); // shots whose settings are shown
+  let time = 0, analysis = {}, drawn = "", names = []; // names of learnt persons
 
   function take(settings) {
     kept.settings = settings;
@@ -64,7 +64,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     const old = kept.settings;
     change(() => put(settings), () => put(old), { group });
   }
-  const set = (name, value) => to({ ...kept.settings, [name]: value, ...(name === "scale" ? { persons: {} } : {}) }, name); // persons are numbered anew in other sizes
+  const set = (name, value) => to({ ...kept.settings, [name]: value, ...(name === "scale" ? { persons: {} } : {}) }, name); // at another size, persons get new numbers
 
   const shotNow = () => (analysis.scenes ?? []).find((shot) => time >= shot.start_s - 1e-3 && time < shot.end_s - 1e-3);
   const personsNow = () => Object.entries(analysis.persons ?? {}).filter(([, person]) => person.tracks.some((number) => {
@@ -74,7 +74,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   const sceneOf = (shot) => (analysis.scenes ?? []).find((one) => one.start_s === shot.start_s) ?? shot;
 
-  /** Lets the settings of shots end where these end, because the last shot grows while the film is analysed. */
+  /** Moves the ends of shot settings to the ends of the shots, because the last shot grows during the analysis. */
   function fitShots() {
     const shots = kept.settings.shots.map((shot, k, all) => ({ ...shot, end_s: Math.min(sceneOf(shot).end_s, all[k + 1]?.start_s ?? Infinity) }));
     if (shots.every((shot, k) => shot.end_s === kept.settings.shots[k].end_s)) return;
@@ -120,7 +120,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   }
   const choices = () => [["", t("films.as_film")], ["on", t("films.correct_always")], ["off", t("films.correct_never")]];
 
-  /** Draws shot and persons where they are others than before, so that a control keeps the focus while it is used. */
+  /** Redraws shot and persons only if they have changed, so that a control in use keeps the focus. */
   function draw(force = false) {
     const shot = shotNow(), labels = personsNow();
     const key = JSON.stringify([shot?.start_s, labels]);

@@ -13,11 +13,11 @@ import { mountSheet } from "./sheet.js";
 import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
 
-const memory = new Map(); // time and layer of each film while the page is open
-const TAB = Math.random().toString(36).slice(2); // tells the changes of this page from those of another one
-const CLIP_S = 4; // of film that is played before and after
-const NEAR_S = 0.1; // the shown frame may lie beside the time that was asked for
-let sending = Promise.resolve(); // settings that are on their way to the server
+const memory = new Map(); // time and layer of each film, kept while the page is open
+const TAB = Math.random().toString(36).slice(2); // distinguishes this page's changes from those of other pages
+const CLIP_S = 4; // length of a clip
+const NEAR_S = 0.1; // maximum distance of the shown frame from the requested time
+let sending = Promise.resolve(); // ends when all settings have been sent to the server
 
 export async function mountFilm(root, id) {
   await sending;
@@ -53,7 +53,7 @@ export async function mountFilm(root, id) {
     seek.setAttribute("aria-valuetext", at.textContent);
   }
 
-  // One request at a time: while one is on its way, only the newest wish is remembered.
+  // One request at a time. During a request, only the newest one waits.
   async function render() {
     if (ended) return;
     showTime();
@@ -61,14 +61,14 @@ export async function mountFilm(root, id) {
     asking = new AbortController();
     const share = player.share;
     const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, !player.factor ? 640 : kept.settings.scale !== "1" ? 2160 : Math.max(film.width, film.height))));
-    const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
+    const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // only these, because an address cannot contain all shots
     const query = new URLSearchParams({ time: kept.time, side: String(side), settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
     player.busy(t("films.rendering"));
     try {
       const get = (layer) => api.blob(`/api/films/${id}/frame?${query}&layer=${layer}`, { signal: asking.signal });
       const before = await get("before");
-      if (!urls.length) { // the picture at once, the wipe when it is ready
+      if (!urls.length) { // shows the original at once, and the wipe when it is ready
         urls = [URL.createObjectURL(before)];
         player.only("before");
         await player.show(urls[0], urls[0]);
@@ -82,7 +82,7 @@ export async function mountFilm(root, id) {
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       const faces = Number(after.headers.get("x-faces")), left = JSON.parse(after.headers.get("x-left-alone") ?? "[]");
       const nose = JSON.parse(after.headers.get("x-nose"));
-      if (!wanted && !kept.wiped && nose && player.share === share) { // so that half of the face is seen before, and half after
+      if (!wanted && !kept.wiped && nose && player.share === share) { // so that the line divides the face
         player.set(nose[0]);
         kept.wiped = player.share;
       }
@@ -102,14 +102,14 @@ export async function mountFilm(root, id) {
     if (wanted) { wanted = false; render(); }
   }
 
-  /** How many faces there are, which were left alone and why, and the way to have these enhanced, too. */
+  /** Shows the number of faces, the uncorrected ones with reasons, and a button that enhances these, too. */
   const done = (faces, left) => [t("films.rendered", { count: faces }), left.length ? ` ${t("films.rendered_left", { count: left.length, why: [...new Set(left.map(reasonOf))].join("; ") })} ` : null,
     left.length && kept.settings.correct === "auto" ? button(t("films.anyway"), () => controls.always(), { kind: "small" }) : null];
 
   const show = (time) => { kept.time = Math.min(Math.max(0, time), Math.max(0, duration - 1 / film.fps)); clip.stop(); render(); };
   const go = (time) => { kept.moved = true; show(time); };
   const strip = timeline(duration, go, seek);
-  /** Takes the length that the analysis has found so far, of a film that does not say how long it is, such as a recording that was cut short. */
+  /** Stores the length that the analysis has reached, if the film's header has none (for example in an interrupted recording). */
   function lasts(seconds) {
     if (seconds <= duration) return;
     seek.max = duration = seconds;
@@ -132,7 +132,7 @@ export async function mountFilm(root, id) {
     keeping = null;
     sending = api.put(`/api/films/${id}/settings?by=${TAB}`, changed(kept.settings)).catch(showError);
   }
-  const endSettings = on(`film/${id}/settings`, ({ by, settings }) => { // another page has changed them; what is changed here meanwhile follows
+  const endSettings = on(`film/${id}/settings`, ({ by, settings }) => { // another page has changed them; later changes of this page are sent afterwards
     if (by === TAB || keeping) return;
     controls.take({ ...DEFAULTS, shots: [], persons: {}, ...settings });
     strip.show(null, kept.settings.persons);
@@ -142,17 +142,17 @@ export async function mountFilm(root, id) {
 
   const zoom = zoomControls(player, () => render(), film.width);
 
-  const more = h("div", { class: "stack", role: "status" }); // what would show more
+  const more = h("div", { class: "stack", role: "status" }); // suggestions for a more visible correction
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
   const analysed = mountAnalysis(analysis, id, go, (result, state) => {
     if (film.duration_s === null) lasts(result.scenes?.at(-1)?.end_s ?? 0);
     strip.show(result, kept.settings.persons);
     controls.found(result, state);
     replace(more, state.whole ? proposed(result, controls.choose) : null);
-    const moment = kept.moved ? null : clearest(result, state.whole); // the first look is at the face that gains most
+    const moment = kept.moved ? null : clearest(result, state.whole); // first shows the face that gains most
     if (moment !== null) {
       kept.moved = true;
-      if (kept.wiped === player.share) kept.wiped = 0; // else it was moved by hand
+      if (kept.wiped === player.share) kept.wiped = 0; // otherwise the user has moved the line
       show(moment);
     }
   }, { still: film.kind === "still", options: () => ({ scale: kept.settings.scale, look: kept.settings.look }), strength: () => kept.settings.strength });

@@ -1,11 +1,11 @@
-// The contact sheet of a film: its most telling faces, with two engines.
+// The contact sheet of a film: the faces that benefit most, restored by two engines.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { t, translated } from "../../lib/text.js";
 import { button, copyButton, note } from "../../lib/ui.js";
 
-/** Shows the sheet in `root`; `settings()` gives those of the whole film, and `take(values)` sets some of them. Gives a function that ends this. */
+/** Shows the sheet in `root`. `settings()` returns the settings of the whole film, `take(values)` sets some of them. Returns a function that ends this. */
 export function mountSheet(root, id, settings, take) {
   const act = async (body) => draw(await api.post(`/api/films/${id}/sheet`, body));
   const make = (label) => button(label, () => act({ settings: settings() }), { kind: "small" });

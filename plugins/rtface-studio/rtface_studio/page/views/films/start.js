@@ -1,4 +1,4 @@
-// The dialog that starts the run of a film: where the output goes, which part of the film, and the command that does the same.
+// The dialog that starts a film's run: path of the output, part of the film, and the equivalent command.
 import { api } from "../../lib/api.js";
 import { chooseFolder } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
@@ -7,13 +7,13 @@ import { button, check, copyButton, dialog, field, note, select, toast } from ".
 
 const KINDS = [[".mp4", "MP4"], [".mkv", "Matroska"], [".mov", "QuickTime"], [".webm", "WebM"]];
 const STILLS = [[".jpg", "JPEG"], [".png", "PNG"], [".tif", "TIFF"]];
-const STEP = 6; // of an encoder's crf: about half or twice the bytes
+const STEP = 6; // change of crf that about halves or doubles the size
 
-/** `unchanged`: whether no face of a still is corrected with these settings. */
+/** Opens the dialog. `unchanged`: whether the settings correct no face of a still. */
 export async function startDialog(film, settings, { unchanged = false } = {}) {
   const { output } = await api.get(`/api/films/${film.id}/output${unchanged ? "?unchanged=1" : ""}`);
   const command = h("code", {}), cost = h("p", { class: "quiet-text", role: "status" }), said = h("div", { class: "stack" });
-  let overwrite = false, compare = false, quality = "", usual = null; // the crf without a choice here
+  let overwrite = false, compare = false, quality = "", usual = null; // the crf from the settings
   const asked = () => ({ output: name.value, overwrite, compare, settings, start: start.value.trim(), end: end.value.trim(),
     ...(quality === "lossless" ? { codec: "ffv1" } : quality && usual !== null ? { crf: Math.max(1, usual + Number(quality)) } : {}) });
   const told = (body) => api.post(`/api/films/${film.id}/command`, body);
@@ -22,7 +22,7 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
     replacing.hidden = !value.exists;
     cost.textContent = [value.seconds !== null && t("films.takes", { time: span(value.seconds, value.most) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
     replace(said, value.messages.map((message) => note(translated(message), "warn")));
-  }, () => { command.textContent = "–"; cost.textContent = ""; replace(said); }); // starting says why
+  }, () => { command.textContent = "–"; cost.textContent = ""; replace(said); }); // the start reports the error
   const input = (value, hint = "") => h("input", { type: "text", value, spellcheck: "false", placeholder: hint, onchange: tell });
   const name = input(output), start = input("", "0:00"), end = input("", clock(film.duration_s ?? 0));
   const replacing = check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); });

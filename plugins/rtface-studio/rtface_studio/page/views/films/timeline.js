@@ -1,12 +1,12 @@
-// The film's position and, below it on the same ruler, its shots and when each person is seen. A press moves the player to that time.
+// The position in the film and, below it on the same scale, its shots and the times of each person. A click moves the player.
 import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 
 /**
- * A timeline of `duration` seconds, which `lasts(seconds)` changes for the next `show`; `seek(time)` moves the player, and `slider` is the control of its position. `show(result, set)` takes the result of the analysis
- * (null for the last one) and what is set for persons,
- * `at(time)` moves the line of the current frame, `shot(time, step)` gives the start of the next (1) or previous (-1)
- * shot, or null where there is none.
+ * A timeline of `duration` seconds; `lasts(seconds)` changes the duration for the next `show`. `seek(time)` moves the player, and `slider` is the control of its position.
+ * `show(result, set)` draws a result of the analysis (null: the last one) with the settings of persons.
+ * `at(time)` moves the line of the current frame. `shot(time, step)` returns the start of the next (1) or previous (-1)
+ * shot; null if there is none.
  */
 export function timeline(duration, seek, slider) {
   const lanes = h("div", { class: "timeline-lanes" });
@@ -42,7 +42,7 @@ export function timeline(duration, seek, slider) {
   show({});
   return { element, show, lasts(seconds) { duration = seconds; }, at(time) { line.style.left = share(time); },
     shot(time, step) {
-      const near = 1e-3; // a frame's time may be rounded
+      const near = 1e-3; // tolerance, because frame times may be rounded
       return (step > 0 ? starts.find((start) => start > time + near) : starts.findLast((start) => start < time - near)) ?? null;
     } };
 }

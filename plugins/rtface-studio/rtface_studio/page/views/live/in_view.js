@@ -1,11 +1,11 @@
-// The persons whom a live run sees now: a picture, on or off, and a strength of each.
+// The persons in view of a live run, each with a picture, a switch and a strength.
 import { api, keyed } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 import { button, check, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
-const PICTURE_S = 2; // seconds after which a picture is asked for again
+const PICTURE_S = 2; // seconds after which a picture is fetched again
 
 export function personsInView() {
   const rows = new Map();
@@ -41,7 +41,7 @@ export function personsInView() {
     return one;
   }
 
-  /** Shows what `/status` says of persons: null where they are not recognised. */
+  /** Shows the persons from `/status`; null if recognition is off. */
   function update(persons) {
     for (const [name, one] of rows) {
       if (!persons?.some((person) => person.name === name)) {

@@ -1,4 +1,4 @@
-// Persons who were learnt: who is, for which run, learning one with a guide before the camera, and removing.
+// Learnt persons: lists, selects, learns (with guidance at the camera) and removes them.
 import { api } from "../../lib/api.js";
 import { chooseFilm, chooseFolder } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
@@ -6,10 +6,10 @@ import { on } from "../../lib/events.js";
 import { clock, t, translated } from "../../lib/text.js";
 import { button, check, confirm, dialog, field, note, select } from "../../lib/ui.js";
 
-const POSES = ["ahead", "left", "right", "up", "mouth", "blink"]; // as rtface_learn.camera has them
+const POSES = ["ahead", "left", "right", "up", "mouth", "blink"]; // same names as in rtface_learn.camera
 const WORKS = ["waiting", "running"];
 
-/** The list; it changes `person` of `settings`, in which "NAME" alone means what was learnt. `changed(persons)` gets what the server says now. */
+/** The list. Changes `person` of `settings`, in which "NAME" without a photo means a learnt person. Calls `changed(persons)` with the server's new state. */
 export function learntPersons(found, settings, devices, changed) {
   const element = h("div", { class: "stack" });
   let box = null;
@@ -44,7 +44,7 @@ export function learntPersons(found, settings, devices, changed) {
   return { element, end() { box?.close(); } };
 }
 
-/** Learns one person: who, from what, agreed to; then the live picture with what is still to be shown, the training, and what it gained. */
+/** Learns one person: asks for name, source and consent; then shows the live picture with the missing poses, the training, and the gain. */
 function learnDialog(found, devices, learnt, closed) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const kinds = [...cameras, ["film", t("live.learn_film")], ["folder", t("live.learn_folder")]];
@@ -75,7 +75,7 @@ function learnDialog(found, devices, learnt, closed) {
     const { learning } = await api.post("/api/persons/learn", { name: asked.name, source: own ? asked.source : asked.path, agreed: asked.agreed });
     mine = true;
     replace(form);
-    show(heard ?? learning); // what is told of it may come before the answer
+    show(heard ?? learning); // an event may arrive before the response
   }
 
   const picture = h("img", { class: "learn-picture", alt: t("live.learn_picture"), hidden: true });

@@ -1,4 +1,4 @@
-// A live run while it runs: before | after, its controls, and what it says about itself.
+// Monitors a live run: picture before and after, controls, and figures.
 import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { graph } from "../../lib/graph.js";
@@ -19,22 +19,22 @@ const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--ba
 
 const PAUSED = { "no viewers": "live.paused_watches", "frames come too late": "live.paused_late", "computer too busy": "live.paused_busy" };
 
-/** What helps where a run says that it does nothing: a text, and the control that it sets. */
+/** Remedies for runs that enhance nothing: a text, and the control that the remedy sets. */
 const HELPS = { live_clear: ["films.anyway", "always", true], live_left: ["films.anyway", "always", true], live_dim: ["live.brighten", "light", 0.5] };
 
-/** A remark in words; why a run pauses is known by its English. */
+/** Translates a remark. Reasons for a pause are recognised by their English text. */
 const remarked = ({ code, values, message }) => (code === "live_paused" ? t("live.paused", { why: textOr(PAUSED[values.why], values.why) }) :
   translated({ code, values: code === "live_left" ? { why: reasonOf(values.why) } : values, message }));
 
 const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") : /^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
 
-/** An output that drops frames, with what helps. */
+/** Describes an output that drops frames, with a remedy. */
 const dropping = ({ name, percent: share, cause }) => t("live.dropping", { name: shortened(name), share, why: textOr(`live.dropping_${cause}`, cause) });
 
-/** What is wrong with a source or an output. */
-const away = ({ name, state, message }) => (message.values.name ? translated(message) : `${shortened(name)}: ${message.message ? translated(message) : t(`live.state_${state}`)}`); // a message may have the name
+/** Describes the problem of a source or output. */
+const away = ({ name, state, message }) => (message.values.name ? translated(message) : `${shortened(name)}: ${message.message ? translated(message) : t(`live.state_${state}`)}`); // some messages contain the name
 
-/** Quality levels of the faces, such as "full, small key/2", in words. */
+/** Describes the quality levels of faces, such as "full, small key/2", in words. */
 const levels = (ladder) => (ladder || "full").split(", ").map((level) => level.split(" ").map((word) => {
   const [name, every] = word.split("/");
   return { full: t("live.level_full"), half: t("live.level_half"), small: t("live.level_small"), key: t("live.level_key", { every }), "pass-through": t("live.level_none") }[name] ?? word;
@@ -81,8 +81,8 @@ export async function mountMonitor(root, run, { changed }) {
   const power = button(t("tray.enhance"), () => set("enabled", !values.enabled), { kind: "live-power", role: "switch" });
   const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
   const remarks = h("div", { class: "stack live-remarks", role: "status" });
-  let told = [], shownRemarks = ""; // what the run says, and what of it is shown
-  let busy = "", busyUntil = 0; // how faces are done where there is no time for more; it is said for some seconds, as it changes often
+  let told = [], shownRemarks = ""; // remarks of the run, and those that are shown
+  let busy = "", busyUntil = 0; // reduced quality level; shown for some seconds, because it changes often
   const alerts = h("div", { class: "stack", role: "status" });
   const figures = h("dl", { class: "facts number" });
   const plot = graph(LATENCY, { label: t("live.latency_graph") });
@@ -98,7 +98,7 @@ export async function mountMonitor(root, run, { changed }) {
 
   function drawRemarks() {
     const key = JSON.stringify([told, values.always, Boolean(values.light), busy]);
-    if (key === shownRemarks) return; // a button keeps the focus while nothing changes
+    if (key === shownRemarks) return; // so that a button keeps the focus while nothing changes
     shownRemarks = key;
     const line = (text, label, name, value, kind = "") => note(h("div", { class: "row" }, h("span", {}, text), label ? button(t(label), () => set(name, value), { kind: "small" }) : null), kind);
     replace(remarks, told.filter(({ code }) => !values[HELPS[code]?.[1]]).map((remark) => line(remarked(remark), ...(HELPS[remark.code] ?? [null, "", 0, remark.code === "live_no_face" ? "" : "warn"]))),
@@ -138,7 +138,7 @@ export async function mountMonitor(root, run, { changed }) {
   const { overlays } = await api.get("/api/live/devices");
   watch();
   const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
-  let drawing = run.settings.stages ?? [], redrawing = 0, refused = null; // the overlays that draw now, as the server has them; and those that a restart would add
+  let drawing = run.settings.stages ?? [], redrawing = 0, refused = null; // overlays of the run, as on the server; pending redraws; overlays that need a restart
   const chosen = chosenOf(drawing);
   const trouble = h("div", { class: "stack", "aria-live": "polite" });
   const list = h("div", {});
@@ -148,15 +148,15 @@ export async function mountMonitor(root, run, { changed }) {
     await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, correct: always ? "always" : "auto", stages: refused ?? stages(chosen) } }));
   }, { kind: "small" });
 
-  /** Has the chosen overlays draw from the next frames on; what cannot be is said below the one that was changed. */
+  /** Applies the chosen overlays to the run. Shows errors below the overlay that was changed. */
   async function applyOverlays(group, at) {
     const wanted = stages(chosen), before = drawing;
     try {
       await change(() => overlaysNow(wanted), () => overlaysNow(before), { group });
-      if (wanted.length > before.length) player.set(0); // the wipe would hide it where it shows the input
+      if (wanted.length > before.length) player.set(0); // otherwise the wipe could hide the new overlay, because the left side shows the input
     } catch (error) {
       refused = wanted;
-      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name] && name !== AT_ONCE); // that one is being typed
+      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name] && name !== AT_ONCE); // its text is being typed
       for (const name of off) chosen[name].on = false;
       if (off.length) drawOverlays();
       list.firstChild.children[at].append(trouble);
@@ -168,7 +168,7 @@ export async function mountMonitor(root, run, { changed }) {
     replace(trouble);
     refused = null;
     if (stages(chosen).join() === wanted.join()) return;
-    for (const one of Object.values(chosen)) one.on = one.open = false; // undone or done again: the forms show it, too
+    for (const one of Object.values(chosen)) one.on = one.open = false; // after undo or redo, the forms must show the new state
     Object.assign(chosen, chosenOf(wanted));
     drawOverlays();
   }

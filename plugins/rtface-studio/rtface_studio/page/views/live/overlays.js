@@ -1,4 +1,4 @@
-// Overlays of a live run: each has a form of its options once its box is ticked. While a run is on, a button shows it.
+// Overlays of a live run. A ticked box opens the form of its options. During a run, a button shows the overlay.
 import { chooseFile } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, textOr } from "../../lib/text.js";
@@ -6,14 +6,14 @@ import { button, check, copyButton, emptyState, field } from "../../lib/ui.js";
 
 export const AT_ONCE = "tag";
 const FIRST = { label: { text: "AI-enhanced" } };
-const SHOWN = { tag: 1 }, USUAL = 3; // options that are seen at once; the others follow under "More options"
+const SHOWN = { tag: 1 }, USUAL = 3; // number of options that are shown at once; others are under "More options"
 const INSTALL = "python -m pip install ./plugins/rtface-overlays";
 const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
- * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group, place)` is
- * called after each change, with the entry of its overlay in the list; those of one option have one group. With `live` a name tag is drawn
- * once it has a name; of the others a ticked box opens the form only, and a button draws them.
+ * A list of the installed overlays. `chosen` is {name: {on, values: {option: text}}}; changes are written to it. Calls `done(group, place)`
+ * after each change: `group` identifies the changed option, `place` is the overlay's entry in the list. With `live`, a name tag is drawn as soon
+ * as it has a name; for other overlays, a ticked box only opens the form, and a button draws them.
  * @param {any[]} overlays @param {Record<string, any>} chosen @param {(group: any, place: HTMLElement) => void} [done] @param {{ live?: boolean }} [options]
  */
 export function overlayList(overlays, chosen, done = () => {}, { live = false } = {}) {
@@ -48,7 +48,7 @@ function fields(overlay, values, done) {
 
 const labelOf = (name) => textOr(`overlay_words.${name}`, name);
 
-/** The control of one option, named by overlay and option; `help` is its text where the catalogue has none. */
+/** The control of an overlay's option. `help` is its text if the catalogue has none. */
 function control(overlay, { name, help, kind, words, default: usual, needed }, values, done) {
   const set = (value) => {
     if (value === "" || (value === usual && !needed)) delete values[name]; else values[name] = value;
@@ -68,13 +68,13 @@ function control(overlay, { name, help, kind, words, default: usual, needed }, v
   return shown;
 }
 
-/** The option `stages` of {name: {on, values}}. */
+/** Converts {name: {on, values}} to the option `stages`. */
 export const stages = (chosen) => Object.entries(chosen).filter(([, one]) => one.on).map(([name, { values }]) => {
   const given = Object.entries(values ?? {}).map(([key, value]) => `${key}=${value.replaceAll(",", "\\,")}`);
   return given.length ? `${name}:${given.join(",")}` : name;
 });
 
-/** {name: {on, values}} of the option `stages`. */
+/** Converts the option `stages` to {name: {on, values}}. */
 export const chosenOf = (list) => Object.fromEntries(list.map((text) => {
   const at = text.indexOf(":");
   if (at < 0) return [text, { on: true, values: {} }];

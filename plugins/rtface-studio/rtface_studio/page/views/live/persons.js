@@ -1,4 +1,4 @@
-// Whose faces a live run enhances: everybody's, the largest face, or persons, who may be named by photos.
+// Selects the faces that a live run enhances: all, the largest, or persons, optionally by photos.
 import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
@@ -9,7 +9,7 @@ const photosOf = (settings) => (settings.person ?? []).filter((one) => one.inclu
   return { name, path: path.join("=") };
 });
 
-/** The controls; they change `faces` and `person` ("NAME=PHOTO", … and "NAME" of those who were learnt) of `settings`. `element.show()` draws them again. */
+/** The controls. They change `faces` and `person` ("NAME=PHOTO", or "NAME" for learnt persons) of `settings`. `element.show()` redraws them. */
 export function personChoice(settings) {
   const photos = photosOf(settings);
   const whose = h("div", {}), rows = h("div", { class: "stack" });

@@ -9,13 +9,13 @@ import { overlayList, stages } from "./overlays.js";
 import { learntPersons } from "./learn.js";
 import { personChoice } from "./persons.js";
 
-const remembered = { source: "", output: "", settings: {} }; // while the page is open
+const remembered = { source: "", output: "", settings: {} }; // values that are kept while the page is open
 
 export async function mountSetup(root, run, { changed }) {
   let [{ devices, overlays }, { presets }, { folders }, choices, persons] = await Promise.all(
     [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files"), api.get("/api/choices"), api.get("/api/persons")]);
   const values = remembered;
-  if (!values.source && run.source) kinds(Object.assign(values, { source: whole(run.source), output: whole(run.output) })); // the page was loaded again
+  if (!values.source && run.source) kinds(Object.assign(values, { source: whole(run.source), output: whole(run.output) })); // the page was reloaded
   const error = h("div", { "aria-live": "polite" });
   const form = h("div", { class: "live-setup" });
   let learnt = { end() {} };
@@ -36,20 +36,20 @@ export async function mountSetup(root, run, { changed }) {
   };
 
   const opened = new Set();
-  /** A part that most people need not open. */
+  /** A part that is closed at first. */
   const further = (name, used, content) => h("details", { class: "card live-wide", open: used || opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) },
     h("summary", {}, h("strong", {}, t(`live.${name}`))), content);
 
   async function again() {
     ({ devices } = await api.get("/api/live/devices"));
     const camera = devices.find(({ kind }) => kind === "virtual camera");
-    if (camera && virtual.isConnected) values.output = camera.address; // it was looked for
+    if (camera && virtual.isConnected) values.output = camera.address; // the user has looked for a virtual camera
     draw();
     return camera;
   }
 
   async function begin(to) {
-    const missing = ["source", "output"].find((end) => !{ ...values, output: to }[end]?.trim()); // only what is typed can be empty
+    const missing = ["source", "output"].find((end) => !{ ...values, output: to }[end]?.trim()); // only typed addresses can be empty
     if (missing) return form.querySelector(`.live-${missing} .field:has(input)`).fault(t(`live.no_${missing}`));
     try {
       await changed(await api.post("/api/live/start", { source: values.source, output: to, settings: tidy(values.settings) }));
@@ -72,17 +72,17 @@ export async function mountSetup(root, run, { changed }) {
   return { end() { learnt.end(); }, update };
 }
 
-/** An address of a run, "" where a part of it is a secret that the server does not tell. */
+/** Returns an address of a run; "" if the server has removed a secret from it. */
 const whole = (address) => (address.includes("…") ? "" : address);
 
-/** Says of addresses that are no device's whether they are films or streams. */
+/** Sets whether addresses that are not devices are films or streams. */
 function kinds(values) {
   for (const key of ["source", "output"]) values[`${key}Kind`] = /^\w+:\/\//.test(values[key]) ? "stream" : values[key] ? "film" : undefined;
 }
 
 const tidy = (settings) => ({ ...settings, stages: stages(settings.stages ?? {}) });
 
-/** A choice of devices, and of addresses that are typed. */
+/** A choice of devices and typed addresses. */
 function choice(label, offered, kinds, values, key, draw) {
   const known = offered.map(([address]) => address);
   const kind = known.includes(values[key]) ? values[key] : values[`${key}Kind`] ?? offered[0]?.[0] ?? kinds[0][0];
@@ -102,7 +102,7 @@ function typed(label, values, key, help) {
 
 function source(devices, values, draw, again) {
   const found = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
-  const cameras = found.length ? found : [["camera:", t("live.camera")]]; // which is none
+  const cameras = found.length ? found : [["camera:", t("live.camera")]]; // a placeholder, if there is no camera
   if (found.length && values.sourceKind === "camera:") values.source = values.sourceKind = found[0][0];
   const [control, kind] = choice(t("live.source_from"), cameras, [["film", t("live.film")], ["stream", t("live.stream")]], values, "source", draw);
   if (kind !== "film") delete values.settings.loop;
@@ -114,7 +114,7 @@ function source(devices, values, draw, again) {
       check(t("live.loop"), Boolean(values.settings.loop), (on) => { values.settings.loop = on; })] : null];
 }
 
-/** How to get a virtual camera, on the spot: what the check says of it, each line to copy, and another look. */
+/** Explains how to get a virtual camera: the finding of the check, commands to copy, and a button that looks again. */
 function virtualCamera(again) {
   const steps = h("div", { class: "stack", role: "status" }), step = (text, line) => h("li", {}, h("div", { class: "stack" }, h("span", {}, text), line ? h("div", { class: "row" }, h("code", {}, line), copyButton(() => line)) : null));
   replace(steps, button(t("live.no_virtual_camera_hint"), async () => {
@@ -142,12 +142,12 @@ function output(devices, values, folders, draw, virtual) {
     h("details", { class: "more", open: Boolean(values.settings.also) }, h("summary", {}, t("live.record")), field(t("live.record"), record, { help: t("live.record_help") }))];
 }
 
-/** How faces look; what is not set here is as the settings have it. */
+/** Controls for the enhancement. Unset values come from the settings. */
 function look(values, choices) {
   const settings = values.settings, { engines, defaults } = choices;
   useChoices(choices);
   const set = (name) => (value) => { settings[name] = value; };
-  if (typeof settings.fidelity === "number") settings.look = settings.fidelity >= 1 ? "faithful" : settings.fidelity >= 0.5 ? "clear" : "vivid"; // of an older preset
+  if (typeof settings.fidelity === "number") settings.look = settings.fidelity >= 1 ? "faithful" : settings.fidelity >= 0.5 ? "clear" : "vivid"; // from a preset of an older version
   delete settings.fidelity;
   return [radios(t("films.look"), wordsOf("look"), settings.look ?? defaults.look, set("look"), { help: t("films.look_help") }),
     select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),

@@ -1,11 +1,11 @@
-// What a run says of itself, and what `rtface verify` proves about its output.
+// The report of a run, and the check of its output by `rtface verify`.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { clock, number, t } from "../../lib/text.js";
 import { button, note } from "../../lib/ui.js";
 import { verdict } from "../films/analysis.js";
 
-/** Each person's tracks together: time and corrected frames. */
+/** Sums time and corrected frames over each person's tracks. */
 function personsOf(tracks) {
   const found = new Map();
   for (const one of tracks) {
@@ -18,7 +18,7 @@ function personsOf(tracks) {
   return [...found].map(([name, sum]) => h("li", {}, t("queue.report_person", { name, time: clock(sum.seconds, true), frames: number(sum.corrected) })));
 }
 
-/** Text, class, and what a track has there; a column in which none has anything is left out. @type {[string, string, (track: any) => any][]} */
+/** Columns: text, class, and function for a track's value. Empty columns are omitted. @type {[string, string, (track: any) => any][]} */
 const COLUMNS = [
   ["films.column_track", "number wide-only", (one) => one.id], ["films.column_person", "", (one) => one.person || null],
   ["films.column_from", "number", (one) => `${clock(one.first_s, true)} – ${clock(one.last_s, true)}`],
@@ -35,7 +35,7 @@ function tracksTable(tracks) {
 
 export const reportOf = (id) => api.get(`/api/queue/${id}/report`).catch(() => ({}));
 
-/** The card with the report of an item of the queue; hidden where its run wrote none. */
+/** The card with an item's report. Hidden if the run wrote none. */
 export function reportCard({ id, started_at: started, ended_at: ended }, told = reportOf(id)) {
   const root = h("section", { class: "card stack", hidden: true, "aria-label": t("queue.report") });
   told.then((report) => {

@@ -1,4 +1,4 @@
-// The result of an item beside its source: both play by one clock; download, and what the file says about itself.
+// An item's result beside its source, played in sync; download; metadata of the file.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";

@@ -7,8 +7,8 @@ import { button, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
 
 /**
- * The comparison of item `id`, of one frame where it is a `still`, of the source from `begins` on: {element, show(time), look(moment), frame(), end()}; nothing is asked
- * for before `show` or `look`. `frame()` gives the seconds of one frame of the result.
+ * The comparison of item `id`: {element, show(time), look(moment), frame(), end()}. A `still` has one frame. `begins`: time in the source at which the result
+ * starts. Fetches nothing before `show` or `look`. `frame()` returns the duration of one frame of the result in seconds.
  */
 export function stepper(id, still = false, begins = 0) {
   const player = wipe(), zoom = zoomControls(player), endKeys = shortcuts(zoom.keys);
