@@ -166,7 +166,7 @@ def _encode(path: Path, pictures: Iterable[np.ndarray], rate: int, options: dict
             out.mux(stream.encode(None))
 
 
-def timed(command: Sequence[str]) -> tuple[float, float]:
+def time_command(command: Sequence[str]) -> tuple[float, float]:
     """Measures wall and CPU seconds of a process. If it fails, exits with its output."""
     import resource
 

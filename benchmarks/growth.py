@@ -172,11 +172,11 @@ def of_queue(events: int, film: Path) -> list[float]:
         queue = Queue(Path(folder) / "queue.db")
         for number in range(events):
             queue.add(film, Path(folder) / f"{number}.mkv")
-        Runner(queue.store, target="benchmarks.growth:ended", progress=lambda _: figures.append(resident())).run()
+        Runner(queue.store, target="benchmarks.growth:end_at_once", progress=lambda _: figures.append(resident())).run()
     return figures[-events:]
 
 
-def ended(parent: Any, start: Any) -> None:
+def end_at_once(parent: Any, start: Any) -> None:
     """Ends an item's process immediately."""
     from rtface.errors import Message
     from rtface.jobs.queue.item import Ended

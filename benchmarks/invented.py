@@ -108,7 +108,7 @@ def samples(enhancer: rtface.Enhancer, maps: _RecordingMaps, shot: Shot, *, stil
     return np.concatenate(rows) if rows else np.zeros((0, FEATURES + 3), np.float32)
 
 
-def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Shot]]) -> dict[str, Samples]:
+def collect_samples(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Shot]]) -> dict[str, Samples]:
     """Collects the samples of an engine by protocol."""
     by_protocol: dict[str, list[Samples]] = {}
     for strength in (1.0, 0.5) if a.what == "measure" else (1.0,):
@@ -131,7 +131,7 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
 # -- calibrate ------------------------------------------------------------------------------------------------------
 
 
-def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
+def fit_bound(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
     """Fits factor and exponents of `ErrorCalibration`. Also returns the maximum coverage error of the groups.
 
     Adam minimises the quantile loss of the logarithm. After each round, groups with a coverage error get more weight.
@@ -215,9 +215,9 @@ def main() -> None:
     results_file = RESULTS / "invented.json"
     result: dict[str, Any] = json.loads(results_file.read_text())["engines"] if results_file.exists() else {}
     for engine in a.engine.split(","):
-        groups = collected(engine, a, films)
+        groups = collect_samples(engine, a, films)
         if a.what == "calibrate":
-            values, gap = fitted({name: part for name, part in groups.items() if name in ASKED})
+            values, gap = fit_bound({name: part for name, part in groups.items() if name in ASKED})
             print(
                 f'    "{engine}": ErrorCalibration({", ".join(f"{value:.2f}" for value in values)}),  # gap {gap:.3f}',
                 flush=True,

@@ -1,14 +1,14 @@
-"""Measures the age of pictures in live runs, by kind of source.
+"""Measures the latency of frames in live runs by kind of source.
 
 usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save NAME] [CASE ...]
 
-A case consists of a transport and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS that starts
-with two buffered seconds), http-pieces (MP4 in fragments of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg,
-pipe-ts, pipe-mkv, pipe-raw. Each frame of 320×240 shows its creation time. Like a phone, the sender creates no frames
-while it waits for its receiver. `rtface run SOURCE tcp://…?listen --correct never --tracker none` forwards the frames,
-and each frame's age is read from the output. A case passes if the median age in the last five seconds exceeds the
-median age near second 5 by at most 0.1 s. Saves results/NAME.json. rtsp needs a Python with gst-rtsp-server
-(RTFACE_TEST_GST_PYTHON).
+A case consists of a transport and a format: http-mjpeg, http-ts, http-flv, http-raw, http-buffered (MPEG-TS that
+starts with two buffered seconds), http-pieces (MP4 in fragments of two seconds), rtsp, rtsp-http, udp-ts, udp-raw,
+pipe-mjpeg, pipe-ts, pipe-mkv, pipe-raw. Each frame of 320×240 shows its creation time. Like a phone's camera app, the
+sender skips frames while the receiver is not reading. `rtface run SOURCE tcp://…?listen --correct never --tracker none`
+forwards the frames, and each frame's age is read from the output. A case passes if the median age in the last five
+seconds exceeds the median age near second 5 by at most 0.1 s. Saves results/NAME.json. rtsp needs a Python with
+gst-rtsp-server (RTFACE_TEST_GST_PYTHON).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ import av
 from benchmarks.common import save
 from tests.live.publish import read_stamp, stamped_image
 
-WAYS = {
-    "http": ("mjpeg", "ts", "flv", "raw", "kept", "pieces"),
+TRANSPORTS = {
+    "http": ("mjpeg", "ts", "flv", "raw", "buffered", "pieces"),
     "rtsp": ("", "http"),
     "udp": ("ts", "raw"),
     "pipe": ("mjpeg", "ts", "mkv", "raw"),
@@ -43,13 +43,13 @@ FORMATS = {
     "ts": "mpegts",
     "raw": "h264",
     "mkv": "matroska",
-    "kept": "mpegts",
+    "buffered": "mpegts",
     "pieces": "mp4",
     "flv": "flv",
     "": "rtp",
     "http": "rtp",
 }
-KEPT_S = PIECE_S = 2
+BUFFERED_S = PIECE_S = 2
 SIZE = 320, 240
 BOUNDARY = b"next"
 MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
@@ -74,13 +74,13 @@ def send(target: Any, form: str, rate: float) -> None:
             {"preset": "ultrafast", "tune": "zerolatency"},
         )
     started = time.monotonic()
-    number = -round(KEPT_S * rate) if form == "kept" else 0
+    number = -round(BUFFERED_S * rate) if form == "buffered" else 0
     with suppress(OSError):
         while True:
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
             created = started + number / rate if number < 0 else time.monotonic()
             image = stamped_image(*SIZE, created)
-            image.pts, image.time_base = round((created - started + KEPT_S) * 1000), Fraction(1, 1000)
+            image.pts, image.time_base = round((created - started + BUFFERED_S) * 1000), Fraction(1, 1000)
             for packet in video.encode(image if muxes else image.reformat(format="yuvj420p")):
                 if muxes:
                     muxer.mux(packet)
@@ -159,7 +159,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
+def run_sender(transport: str, form: str, rate: float, folder: str) -> Iterator[str]:
     """Runs a sender in separate processes and yields its address."""
     port, processes = free_port(), list[subprocess.Popen[bytes]]()
 
@@ -168,19 +168,19 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
 
     sender = (sys.executable, "-m", "benchmarks.live_age", "--send")
     url = {"http": f"http://127.0.0.1:{port}/video", "udp": f"udp://127.0.0.1:{port}", "pipe": f"{folder}/pipe"}.get(
-        way, f"rtsp://127.0.0.1:{port}/live"
+        transport, f"rtsp://127.0.0.1:{port}/live"
     )
     try:
-        if way == "pipe":
+        if transport == "pipe":
             os.mkfifo(url)
-        if way == "rtsp":
+        if transport == "rtsp":
             python, rtp, rtsp = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
             start(*sender, f"rtp://127.0.0.1:{rtp}", form, str(rate))
             start(python, "-c", RTSP, str(rtsp if form == "http" else port), str(rtp))
             if form == "http":
                 start(sys.executable, "-c", PROXY, str(port), str(rtsp))
         else:
-            start(*sender, url + ("?pkt_size=1316" if way == "udp" else ""), form, str(rate))
+            start(*sender, url + ("?pkt_size=1316" if transport == "udp" else ""), form, str(rate))
         time.sleep(2.5)
         yield url
     finally:
@@ -189,7 +189,7 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
             process.wait()
 
 
-def watched(port: int, seconds: float) -> list[tuple[float, float]]:
+def receive_frames(port: int, seconds: float) -> list[tuple[float, float]]:
     """Receives frames. Returns each frame's arrival, in seconds after the first frame, and age in seconds."""
     deadline, film = time.monotonic() + 40, None
     options = {"fflags": "nobuffer", "probesize": "50000", "analyzeduration": "200000", "fpsprobesize": "0"}
@@ -212,10 +212,10 @@ def watched(port: int, seconds: float) -> list[tuple[float, float]]:
     return arrivals
 
 
-def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
+def measure_case(case: str, rate: float, seconds: float) -> dict[str, Any]:
     """Measures the ages of one case at one rate."""
-    way, _, form = case.partition("-")
-    with tempfile.TemporaryDirectory() as folder, sending(way, form, rate, folder) as url:
+    transport, _, form = case.partition("-")
+    with tempfile.TemporaryDirectory() as folder, run_sender(transport, form, rate, folder) as url:
         port = free_port()
         command = [sys.executable, "-m", "rtface", "run", url, f"tcp://127.0.0.1:{port}?listen"]
         run = subprocess.Popen(
@@ -224,24 +224,24 @@ def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             text=True,
         )
-        ages = watched(port, seconds)
+        samples = receive_frames(port, seconds)
         run.send_signal(2)
         messages = "".join(run.communicate(timeout=20)).strip().splitlines()
-    ages = [(at, age) for at, age in ages if 0 <= age < 120]
-    early = [age for at, age in ages if 4 <= at < 6]
-    late = [age for at, age in ages if at >= seconds - 5]
-    result: dict[str, Any] = {"case": case, "rate": rate, "said": messages[-1:], "load": os.getloadavg()[0]}
+    samples = [(at, age) for at, age in samples if 0 <= age < 120]
+    early = [age for at, age in samples if 4 <= at < 6]
+    late = [age for at, age in samples if at >= seconds - 5]
+    result: dict[str, Any] = {"case": case, "rate": rate, "message": messages[-1:], "load": os.getloadavg()[0]}
     if early and late:
         growth = median(late) - median(early)
-        count = len({round(at - age, 3) for at, age in ages})
-        result |= {"at_5_s": round(median(early), 3), "at_end_s": round(median(late), 3), "most_s": round(max(late), 3)}
-        result |= {"grown_s": round(growth, 3), "holds": growth <= 0.1, "frames_a_s": round(count / ages[-1][0], 1)}
+        count = len({round(at - age, 3) for at, age in samples})
+        result |= {"at_5_s": round(median(early), 3), "at_end_s": round(median(late), 3), "max_s": round(max(late), 3)}
+        result |= {"growth_s": round(growth, 3), "passed": growth <= 0.1, "fps": round(count / samples[-1][0], 1)}
     print(result, flush=True)
     return result
 
 
 def main() -> None:
-    """Measures the cases, or sends for one of them."""
+    """Measures the cases, or runs the sender of one case (``--send``)."""
     if sys.argv[1:2] == ["--send"]:
         url, form, rate = sys.argv[2:]
         if url.startswith("http"):
@@ -253,14 +253,14 @@ def main() -> None:
             send(url, form, float(rate))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    all_cases = [f"{way}-{form}".strip("-") for way, forms in WAYS.items() for form in forms]
+    all_cases = [f"{transport}-{form}".strip("-") for transport, forms in TRANSPORTS.items() for form in forms]
     parser.add_argument("cases", nargs="*", default=all_cases)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rates", default="5,12,30,60")
     parser.add_argument("--save", default="live_age")
     arguments = parser.parse_args()
     rates = [float(rate) for rate in arguments.rates.split(",")]
-    results = [measured(case, rate, arguments.seconds) for case in arguments.cases for rate in rates]
+    results = [measure_case(case, rate, arguments.seconds) for case in arguments.cases for rate in rates]
     save(arguments.save, {"seconds": arguments.seconds, "results": results})
 
 

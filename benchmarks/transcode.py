@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 
-from benchmarks.common import clip, median_ratio, save, timed
+from benchmarks.common import clip, median_ratio, save, time_command
 
 
 def main() -> None:
@@ -67,8 +67,8 @@ def main() -> None:
                 "--report",
                 f"{folder}/report.json",
             ]
-            timed(transcode_command), timed(rtface_command)  # warms up the file cache and the compiled engine
-            pairs = [(timed(rtface_command), timed(transcode_command)) for _ in range(a.pairs)]
+            time_command(transcode_command), time_command(rtface_command)  # warms up file cache and engine
+            pairs = [(time_command(rtface_command), time_command(transcode_command)) for _ in range(a.pairs)]
             report = json.loads(Path(f"{folder}/report.json").read_text())
             seconds, transcode_seconds = [p[0][0] for p in pairs], [p[1][0] for p in pairs]
             result[engine] = {

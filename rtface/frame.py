@@ -36,7 +36,7 @@ CorrectedRegion = Literal["face", "head"]
 """The part of a crop that an engine's correction may change."""
 
 FadingCurve = Sequence[Sequence[float]]
-"""Parameters that remove the fading of R, G and B: power and logarithm of the gain of each."""
+"""Parameters of the fading correction: for each of R, G and B, an exponent and the logarithm of a gain."""
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
@@ -44,7 +44,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """Describes how samples encode colour. No value is "unspecified".
+    """Describes how samples encode colour. Defaults replace unspecified values, except for `primaries`.
 
     Attributes:
         matrix: YCbCr matrix; "rgb" for RGB, palette and gray-without-chroma sources.
@@ -92,7 +92,7 @@ class Face:
         score: confidence 0…1.
         pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the right of the frame), or None.
         raw_points: `points` before smoothing, (5, 2), or None.
-        person: the recognised person: a name, P and a number, or "unknown"; empty if persons are not recognised.
+        person: the recognised person: a name, "P1", "P2", …, or "unknown"; empty if recognition is off.
     """
 
     track_id: int
@@ -114,13 +114,13 @@ class Face:
 class Quantisers:
     """Holds the quantiser steps of an image's luma, from its stream.
 
-    The unit is the same for all codecs: the step of the coefficients of an orthonormal transform, in code values of
-    8 bits. A step of q leaves an error of about q/√12 in each coefficient that is not zero, and in each sample.
-    Matrices that weight the coefficients are ignored, except in JPEG, which defines its steps only by them.
+    The unit is the same for all codecs: the step of the coefficients of an orthonormal transform, in 8-bit code values.
+    A step of q leaves an error of about q/√12 in each non-zero coefficient, and in each sample. Weighting matrices are
+    ignored, except in JPEG, whose steps are defined entirely by its quantisation table.
 
     Attributes:
-        steps: float32 of rows and columns of blocks, in sample space from the top left; positive. The last ones may
-            reach beyond the image. Both fields of an interlaced frame share one map.
+        steps: positive float32, one per block (block rows × columns), in sample space from the top left. Edge blocks
+            may extend beyond the image. Both fields of an interlaced frame share one map.
         block: side of a block in luma samples of the whole stored frame: 16 for macroblocks; the longer side of the
             frame if it has a single step.
         codec: FFmpeg's canonical name of the codec; "jpeg" for a still.
@@ -146,16 +146,16 @@ class Frame:
     """A decoded video frame with its time, colour, display and faces.
 
     Attributes:
-        image: the decoded samples in their native format; the source leaves them to the pipeline.
+        image: the decoded samples in their native format; the pipeline may overwrite them (see `make_writable`).
         pts: presentation time in `time_base` units, never renumbered.
         time_base: seconds of one unit.
         duration: duration in `time_base` units; 0 if unknown.
         color, display: how to read `image`.
         faces: the tracked faces, in display space.
-        unfollowed: faces that the detector finds but the tracker does not follow (a profile whose mesh is lost, a face
-            not yet confirmed). They have a box and five points, but no mesh. `track_id` is that of the lost track at
-            that place, or 0. Faces beyond the limit of faces are included. None of these is enhanced; stages that
-            hide faces cover them. Empty unless a stage of the run hides faces.
+        unfollowed: untracked faces, which the detector finds but the tracker does not follow (a profile whose mesh is
+            lost, a face not yet confirmed). They have a box and five points, but no mesh. `track_id` is that of the
+            lost track at that place, or 0. Faces beyond the limit of faces are included. None of these is enhanced;
+            stages that hide faces cover them. Empty unless a stage of the run hides faces.
         faces_age: seconds since `faces` and `unfollowed` were seen; 0 if seen on this frame.
         captured_at: `time.monotonic()` of the capture, for measuring latency; None for files.
         field: None for a whole frame; 0 or 1 for the field that comes first or second in time.
@@ -172,16 +172,17 @@ class Frame:
         lead_in: whether this frame is before a segment, and is processed only to bring the chain into a steady state
             (`rtface.jobs.worker`). Such a frame is neither counted nor written.
         before: a copy of the decoded image, if a stage needs it; else None.
-        failed: "enhance" if the enhancement failed on this frame: the image is then as decoded, or as the first stage
-            left it. "tracker" if tracking failed: `faces` is then empty, though there may be faces, and stages that
-            hide faces cover the whole frame. Empty if neither failed, and also if faces were carried over from an
-            earlier frame on purpose (a live run under load tracks only some frames).
-        invented: how far each corrected sample may be from the truth, uint8 of the stored height and width
+        failed: "enhance" if the enhancement failed on this frame: the image is then as decoded, or as the removal of
+            artefacts (`rtface.enhance.coded_stage`) left it. "tracker" if tracking failed: `faces` is then empty,
+            though there may be faces, and stages that hide faces cover the whole frame. Empty if neither failed, and
+            also if faces were carried over from an earlier frame on purpose (a live run under load tracks only some
+            frames).
+        invented: map of the estimated error bound of each corrected sample, uint8 of the stored height and width
             (`rtface.pipeline.invented`); None if no face was corrected, or no map is made.
         quantisers: the codec's quantiser steps, if the stream signals them (`rtface.media.read.quantiser`). None
             otherwise, and after the image was scaled or turned.
-        combed: luma of the frame as read, if it interleaves two fields although the film does not signal that; else
-            None.
+        combed: luma samples of the frame as read, if it interleaves two fields although the film does not signal that;
+            else None.
         source: the frame as read, before its image was enlarged (``--scale``); None if it was not enlarged.
         views: the views of `image`, shared by all frames with this image.
     """

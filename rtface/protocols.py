@@ -336,11 +336,11 @@ class Device(Protocol):
 
 
 class CodedNetwork(Protocol):
-    """Removes coding artefacts and noise at coded size. Not thread-safe."""
+    """Removes coding artefacts and noise at the encoded resolution. Not thread-safe."""
 
     def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
         """Returns the correction and expected errors. The correction is float32 3×h×w (of values 0…1). The errors are
-        the mean squared errors before and after it, float32 2×h/8×w/8 in squared code values of 8 bits. Both may be
+        the mean squared errors before and after it, float32 2×h/8×w/8 in squared 8-bit code values. Both may be
         valid only until the next call.
 
         Args:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.frames import Film, video_frame
-from benchmarks.gpu.loop import Loop, One
+from benchmarks.gpu.loop import GpuSetup, SingleEngine
 from benchmarks.gpu.machine import Bench
 from rtface.config.options import Options
 from rtface.enhance.film import FilmEnhancer
@@ -37,18 +37,18 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     """Measures this part. Raises RuntimeError if frames differ."""
     count, wrong = bench.count(args.in_place_frames, 4), list[str]()
     result: dict[str, Any] = {"what": __doc__.splitlines()[0]}
-    loop = Loop(bench, "rtface-m", 16 if not bench.dry else 2)
+    setup = GpuSetup(bench, "rtface-m", 16 if not bench.dry else 2)
     try:
         for faces in (1, 4)[: bench.count(2, 1)]:
             film = Film(1920, 1080, faces, 250) if not bench.dry else Film(320, 180, faces, 60, length=2)
             path = bench.folder / f"{faces}.mp4"
             write_film(film, path, count)
-            result[f"{faces} faces"] = seen = compare(bench, loop, film, path)
+            result[f"{faces} faces"] = seen = compare(bench, setup, film, path)
             bench.save("in_place", result)
             if seen["worst"] > WORST or seen["share"] > SHARE or seen["changed"] < CHANGED or not seen["on_gpu"]:
                 wrong.append(f"{faces} faces: {seen}")
     finally:
-        loop.close()
+        setup.close()
     if wrong:
         raise RuntimeError("frames in place are not as they should be: " + "; ".join(wrong))
     result["in_short"] = "in place as from the host; " + ", ".join(
@@ -59,16 +59,16 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def compare(bench: Bench, loop: Loop, film: Film, path: Path) -> dict[str, Any]:
+def compare(bench: Bench, setup: GpuSetup, film: Film, path: Path) -> dict[str, Any]:
     """Processes a film on the GPU and on the host. Returns the differences of samples, and frames per second."""
     decoded, decoder = _read(bench, film, path, True)
     before = _samples(software(decoded[-1].image) if not bench.dry else decoded[-1].image.host())
-    in_place, fps = _enhance(loop, decoded, 2)
-    host_frames, host_fps = _enhance(loop, _read(bench, film, path, False)[0], 2)
+    in_place, fps = _enhance(setup, decoded, 2)
+    host_frames, host_fps = _enhance(setup, _read(bench, film, path, False)[0], 2)
     after = [_samples(f.image.host() if bench.dry else software(f.image)) for f in in_place]
     apart = [np.abs(a.astype(int) - _samples(software(b.image))) for a, b in zip(after, host_frames, strict=True)]
     speeds = {
-        str(ahead): round(_enhance(loop, _read(bench, film, path, True)[0], ahead)[1], 1) for ahead in (0, 1, 2, 4)
+        str(ahead): round(_enhance(setup, _read(bench, film, path, True)[0], ahead)[1], 1) for ahead in (0, 1, 2, 4)
     }
     return {
         "decoder": decoder,
@@ -113,10 +113,10 @@ def _read(bench: Bench, film: Film, path: Path, keep: bool) -> tuple[list[Frame]
     return frames, decoder
 
 
-def _enhance(loop: Loop, frames: Sequence[Frame], ahead: int) -> tuple[list[Frame], float]:
+def _enhance(setup: GpuSetup, frames: Sequence[Frame], ahead: int) -> tuple[list[Frame], float]:
     """Corrects frames. Also returns the frames per second."""
     stats = Stats()
-    runtime = Runtime(loop.device, One(loop.engine), ahead=ahead)
+    runtime = Runtime(setup.device, SingleEngine(setup.engine), ahead=ahead)
     step = FilmEnhancer(runtime, Options(max_faces=16), stats, analysis=False)
     started = time.perf_counter()
     out = [item for item in step(iter(frames)) if isinstance(item, Frame)]

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from benchmarks.gpu.frames import RATE, Film
-from benchmarks.gpu.loop import Loop, on_cpu, stages
+from benchmarks.gpu.loop import GpuSetup, on_cpu, stages
 from benchmarks.gpu.machine import Bench, quantiles
 
 AIM_P99_MS = 4.0
@@ -27,16 +27,16 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "aim_p99_ms": AIM_P99_MS, "frames": count}
     film = Film(1280, 720, 1, 250, "yuv420p", 8) if not bench.dry else Film(320, 180, 1, 60, "yuv420p", 2)
     for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
-        loop = Loop(bench, name, 16 if not bench.dry else 1)
+        setup = GpuSetup(bench, name, 16 if not bench.dry else 1)
         try:
-            result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, film, bench.count(40, 1))}}
+            result[name] = {"plan": setup.plan_reason, "on the CPU": {"ms": on_cpu(name, film, bench.count(40, 1))}}
             for how, rate in (("back to back", None), ("paced at 30 fps", RATE if not bench.dry else 1000)):
-                step = loop.step()
+                step = setup.step()
                 ms = _run(step, film, bench.count(50, 1), None) and _run(step, film, count, rate)
                 result[name][how] = {"ms": quantiles(ms), "stages_ms": stages(step)}
                 bench.save("latency", result)
         finally:
-            loop.close()
+            setup.close()
     return result
 
 

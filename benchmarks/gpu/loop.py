@@ -20,8 +20,8 @@ AHEAD = 2
 """Frames on the GPU while the next one is prepared, as in `rtface.pipeline.runtime`."""
 
 
-class One:
-    """An engine for every face."""
+class SingleEngine:
+    """Uses the same engine for every face."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -34,27 +34,27 @@ class One:
         return self._engine
 
 
-class Loop:
+class GpuSetup:
     """A device, an engine, and an enhance step that uses them.
 
     Args:
         bench: session that provides the GPU.
         engine: name of the engine.
-        most: maximum crops per run of the engine.
+        max_crops: maximum number of crops per run of the engine.
     """
 
-    def __init__(self, bench: Bench, engine: str, most: int) -> None:
-        recipe = engine_recipe(engine if not bench.dry else "rtface-s", most)
+    def __init__(self, bench: Bench, engine: str, max_crops: int) -> None:
+        recipe = engine_recipe(engine if not bench.dry else "rtface-s", max_crops)
         plan, verdict, why = bench.plan(recipe)
         self._bench = bench
         self.engine = GpuEngine(bench.streams, recipe, plan, verdict, why)
-        self.plan = self.engine.reason
+        self.plan_reason = self.engine.reason
         self.device = CudaDevice(bench.streams)
 
     def step(self) -> FilmEnhancer:
         """Creates an enhance step that has no state of faces yet."""
         return FilmEnhancer(
-            Runtime(self.device, One(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False
+            Runtime(self.device, SingleEngine(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False
         )
 
     def close(self) -> None:
@@ -63,16 +63,16 @@ class Loop:
         self.engine.close()
 
 
-def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
+def time_overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
     """Measures the seconds for all frames, overlapped as in a run."""
     start = time.perf_counter()
     done = sum(frame.touched for frame in step(frames))  # type: ignore[union-attr]
     seconds = time.perf_counter() - start
-    assert done == len(frames), f"{len(frames) - done} of {len(frames)} frames were let through: {step._stats.warnings}"
+    assert done == len(frames), f"{len(frames) - done} of {len(frames)} frames uncorrected: {step._stats.warnings}"
     return seconds
 
 
-def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
+def time_serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
     """Measures the seconds for all frames, one after another."""
     start = time.perf_counter()
     for frame in frames:
@@ -88,9 +88,9 @@ def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
 
     loaded = HostEngine(load_recipe(find_recipes()[engine]), device="onnx")
     try:
-        step = FilmEnhancer(Runtime(CpuDevice(), One(loaded)), Options(max_faces=16), Stats(), analysis=False)
-        serial(step, [film.frame(0)])
-        return quantiles([1e3 * serial(step, [film.frame(n)]) for n in range(1, count + 1)])
+        step = FilmEnhancer(Runtime(CpuDevice(), SingleEngine(loaded)), Options(max_faces=16), Stats(), analysis=False)
+        time_serial(step, [film.frame(0)])
+        return quantiles([1e3 * time_serial(step, [film.frame(n)]) for n in range(1, count + 1)])
     finally:
         loaded.close()
 

@@ -155,12 +155,12 @@ class Bench:
         self._folder.cleanup()
 
 
-def engine_recipe(name: str, most: int) -> Recipe:
-    """Loads a shipped engine's recipe, for batches of up to `most` crops."""
+def engine_recipe(name: str, max_crops: int) -> Recipe:
+    """Loads a shipped engine's recipe, for batches of up to `max_crops` crops."""
     from dataclasses import replace
 
     recipe = load_recipe(find_recipes()[name])
-    return replace(recipe, batch=replace(recipe.batch, max=most))
+    return replace(recipe, batch=replace(recipe.batch, max=max_crops))
 
 
 def _driver() -> str:

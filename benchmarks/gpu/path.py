@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.frames import Film
-from benchmarks.gpu.loop import Loop, on_cpu, overlapped, stages
+from benchmarks.gpu.loop import GpuSetup, on_cpu, stages, time_overlapped
 from benchmarks.gpu.machine import Bench, quantiles
 from rtface.frame import Frame
 
@@ -27,14 +27,17 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     """Measures this part."""
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": 4 if not bench.dry else 1}
     for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
-        loop = Loop(bench, name, 16 if not bench.dry else 2)
+        setup = GpuSetup(bench, name, 16 if not bench.dry else 2)
         try:
-            result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))}}
+            result[name] = {
+                "plan": setup.plan_reason,
+                "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))},
+            }
             for films in map(int, args.films.split(",")):
-                result[name][f"{films} at a time"] = _films(bench, loop, min(films, bench.count(99, 2)))
+                result[name][f"{films} at a time"] = _films(bench, setup, min(films, bench.count(99, 2)))
                 bench.save("path", result)
         finally:
-            loop.close()
+            setup.close()
     return result
 
 
@@ -42,7 +45,7 @@ def _film(bench: Bench) -> Film:
     return Film(1920, 1080, 4, 250, "nv12", 8) if not bench.dry else Film(320, 180, 1, 60, "nv12", 3)
 
 
-def _films(bench: Bench, loop: Loop, films: int) -> dict[str, Any]:
+def _films(bench: Bench, setup: GpuSetup, films: int) -> dict[str, Any]:
     """Measures the frame rate of all films together, and the host's work."""
     count = bench.count(100, 3)
     scene = _film(bench)
@@ -52,14 +55,14 @@ def _films(bench: Bench, loop: Loop, films: int) -> dict[str, Any]:
         return [[scene.frame(n) for n in range(count)] for _ in range(films)]
 
     def run(frames: list[list[Frame]]) -> tuple[float, Any]:
-        steps = [loop.step() for _ in range(films)]
+        steps = [setup.step() for _ in range(films)]
         errors: list[BaseException] = []
         spent = [0.0] * films
 
         def go(n: int) -> None:
             begun = time.thread_time()
             try:
-                overlapped(steps[n], frames[n])
+                time_overlapped(steps[n], frames[n])
                 spent[n] = time.thread_time() - begun
             except BaseException as error:  # noqa: BLE001 - raised below
                 errors.append(error)

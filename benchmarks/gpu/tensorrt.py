@@ -104,13 +104,13 @@ def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
     personal = of_person(recipe, read(learnt(bench.folder / "anna.person", ANNA)))
     figures: dict[str, Any] = {}
 
-    def timed(name: str, recipe: Recipe) -> Any:
+    def time_opening(name: str, recipe: Recipe) -> Any:
         started = time.perf_counter()
         plan = open_as(recipe, gpu, choice, "fp16")
         figures[name] = round(time.perf_counter() - started, 2)
         return plan
 
-    shared, plan = timed("everybody_s", recipe), timed("person_s", personal)
+    shared, plan = time_opening("everybody_s", recipe), time_opening("person_s", personal)
     answer = CropRunner(personal, plan).restore(crop).pixels
     for opened in (shared, plan):
         opened.close()

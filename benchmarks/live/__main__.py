@@ -26,7 +26,7 @@ from typing import Any
 import av
 
 from benchmarks.common import save
-from benchmarks.live.sender import numbered
+from benchmarks.live.sender import create_numbered_clip
 
 BURN = "while True: pass"
 CLIPS: dict[str, dict[str, int]] = {
@@ -35,7 +35,7 @@ CLIPS: dict[str, dict[str, int]] = {
 }
 
 
-def measured(path: Path, seconds: float, *arguments: str, tree: Path | None = None) -> dict[str, Any]:
+def measure_run(path: Path, seconds: float, *arguments: str, tree: Path | None = None) -> dict[str, Any]:
     """Measures a live run on a clip. `tree` is a folder with another version of rtface and the benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -87,7 +87,7 @@ def wait_for_listener(port: int) -> None:
 
 
 @contextmanager
-def burning() -> Iterator[None]:
+def keep_core_busy() -> Iterator[None]:
     """Runs a process that keeps one core busy."""
     process = subprocess.Popen([sys.executable, "-c", BURN])
     try:
@@ -105,13 +105,13 @@ def main() -> None:
     parser.add_argument("--engine", default="default")
     a = parser.parse_args()
     for case in a.cases:
-        path = numbered(**CLIPS.get(case, {}))
+        path = create_numbered_clip(**CLIPS.get(case, {}))
         result: dict[str, Any] = {"case": case, "seconds": a.seconds}
         if case == "loaded":
-            with burning():
-                result["rtface"] = measured(path, a.seconds, a.engine)
+            with keep_core_busy():
+                result["rtface"] = measure_run(path, a.seconds, a.engine)
         else:
-            result["rtface"] = measured(path, a.seconds, a.engine)
+            result["rtface"] = measure_run(path, a.seconds, a.engine)
         save(f"live_{case}", result)
 
 

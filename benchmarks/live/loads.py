@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import save
-from benchmarks.live.__main__ import burning, measured
-from benchmarks.live.sender import numbered
+from benchmarks.live.__main__ import keep_core_busy, measure_run
+from benchmarks.live.sender import create_numbered_clip
 
 HERE = Path(__file__).resolve().parents[2]
 ROW = "{:>6} {:>8} {:>6} {:>9} {:>12} {:>8} {:>22} {:>8}"
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=720)
     parser.add_argument("--loads", default="0,1,2", help="numbers of busy cores, with one run for each")
     a = parser.parse_args()
-    path = numbered(rate=a.rate, width=a.height * 16 // 9, height=a.height, face_px=a.height * 250 // 720)
+    path = create_numbered_clip(rate=a.rate, width=a.height * 16 // 9, height=a.height, face_px=a.height * 250 // 720)
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "seconds": a.seconds, "old": a.old}
     table = [
         ROW.format(
@@ -83,8 +83,8 @@ def main() -> None:
             for version, tree in trees:
                 with ExitStack() as busy:
                     for _ in range(load):
-                        busy.enter_context(burning())
-                    figures = result[f"{load} busy, {version}"] = measured(path, a.seconds, tree=tree)
+                        busy.enter_context(keep_core_busy())
+                    figures = result[f"{load} busy, {version}"] = measure_run(path, a.seconds, tree=tree)
                 table.append(row(load, version, figures))
                 print(table[-1], flush=True)
     result["table"] = table

@@ -25,7 +25,7 @@ BITS, SIDE = 12, 16
 """A frame's number is drawn in its first rows: one square per bit, highest bit first, then one white square."""
 
 
-def numbered(rate: int = 30, **options: int) -> Path:
+def create_numbered_clip(rate: int = 30, **options: int) -> Path:
     """Creates a `benchmarks.common.clip` with numbered frames, encoded as by a camera."""
     source = clip(rate=rate, **options)
     path = CACHE / f"numbered_{source.name}"

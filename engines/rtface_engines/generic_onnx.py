@@ -268,7 +268,7 @@ def write_golden(recipe: Recipe, threads: int) -> None:
     if likeness < _MIN_LIKENESS_DB:
         low, high = recipe.input.range
         log.warning(
-            "the answers of %s hardly resemble the crops (%.1f dB): does it restore faces, with input values of %g…%g?",
+            "the outputs of %s hardly resemble the crops (%.1f dB): does it restore faces, with input values of %g…%g?",
             recipe.name,
             likeness,
             low,

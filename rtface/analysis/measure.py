@@ -49,7 +49,7 @@ class Analysis:
         low_contrast: even the darkest parts are light.
         motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; meaningful only with motion_blur.
         detail: width in pixels that would suffice for the face's detail.
-        error, remaining: expected mean squared errors in the face's oval, in squared code values of 8 bits, before and
+        error, remaining: expected mean squared errors in the face's oval, in squared 8-bit code values, before and
             after the first stage (`rtface.enhance.coded_stage`); 0 if not measured.
         ring_error, ring_remaining: the same round the oval: hair, ears, neck and background.
         step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 if unknown.

@@ -154,9 +154,9 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def of_colours(strength: float, most: float) -> float:
-    """Returns the first stage's strength for colour, from that for luma. Exceeds the latter only up to `most`."""
-    return max(strength, min(_COLOUR_FACTOR * strength, most))
+def of_colours(strength: float, maximum: float) -> float:
+    """Returns the first stage's strength for colour, from that for luma. Exceeds the latter only up to `maximum`."""
+    return max(strength, min(_COLOUR_FACTOR * strength, maximum))
 
 
 def gain_of(before: float, after: float) -> float:

@@ -111,7 +111,7 @@ class Console:
             return True
 
     def building(self, what: str, done: float) -> None:
-        """Shows the progress of building networks before the first frame. `done` is the finished share (0…1)."""
+        """Shows the progress of building networks before the first frame. `done` is the share done (0…1)."""
         if self.live:
             self.status(f"building {what}, {done:.0%}", building=what, share=done)
 

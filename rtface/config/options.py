@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from rtface.config.gone import gone
 from rtface.config.look import LOOKS, USUAL, Look, control_of, detail_of, look_of
-from rtface.config.policy import site_path, site_table
+from rtface.config.policy import policy_table, site_path
 from rtface.errors import Message, OptionFlag, UsageError
 from rtface.util import parse as v
 from rtface.util import plugins
@@ -606,7 +606,7 @@ class LiveOptions(_Group):
         None,
         v.or_words(v.number(0, 65_535, whole=True), "show"),
         Scope.CONSOLE,
-        "Port of 127.0.0.1 on which programs control a live run; 0 chooses a free one, show opens before and after in "
+        "Port of 127.0.0.1 on which programs control a live run; 0 chooses a free one, show opens a preview page in "
         "a browser.",
         "[Control](control.md)",
         metavar="PORT|show",
@@ -761,7 +761,7 @@ def locked() -> dict[str, object]:
         UsageError: the policy cannot be read, or has an unusable key or value.
     """
     policy = dict[str, object]()
-    for name, value in site_table().items():
+    for name, value in policy_table().items():
         key = check_key(name.replace("-", "_"), f"the policy {site_path()}: {name}")
         policy[key] = check(key, value, f"the policy {site_path()}: {name}")
     return policy

@@ -1,4 +1,4 @@
-"""Reads this computer's policy: settings by its administrator that no run overrides (docs/trust.md)."""
+"""Reads this computer's policy: its administrator's settings, which runs cannot override (docs/trust.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def site_path() -> Path | None:
     return Path(folder) / "rtface" / "policy.toml"
 
 
-def site_table() -> dict[str, object]:
+def policy_table() -> dict[str, object]:
     """Returns the unchecked keys and values of the policy. The result is empty if there is no file.
 
     Raises:

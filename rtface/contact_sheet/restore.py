@@ -80,7 +80,7 @@ def restore_face(
     runtimes: Mapping[str, Runtime],
     stop: threading.Event,
 ) -> SheetRow | None:
-    """Restores a face by every engine. Returns None if the tracker does not find it again.
+    """Restores a face with each engine. Returns None if the tracker does not find it again.
 
     Args:
         face: face as it was sampled.

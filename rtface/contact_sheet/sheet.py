@@ -58,18 +58,18 @@ def make_sheet(
     input: Path | Address,
     options: Options,
     engines: Sequence[str],
-    most: int = 6,
+    max_faces: int = 6,
     *,
     stop: threading.Event | None = None,
     status: Callable[[str], None] = lambda line: None,
 ) -> Sheet:
-    """Restores the most informative faces of the input by every engine.
+    """Restores the most informative faces of the input with each engine.
 
     Args:
         input: a film, a still or a folder of stills.
         options: options of the run to try, except its engine and strength.
         engines: engines in the order of the columns.
-        most: maximum number of faces.
+        max_faces: maximum number of faces.
         stop: when set, ends the search.
         status: called often with the current step.
 
@@ -100,9 +100,9 @@ def make_sheet(
                 sheet.notes.append(Message(template, code="sheet_left_alone"))
             faces = improvable
         on_sheet = list[Sighting]()
-        while faces and len(sheet.rows) < most:
+        while faces and len(sheet.rows) < max_faces:
             face = next_face(faces, on_sheet)
-            status(f"restoring face {len(sheet.rows) + 1} of {most}")
+            status(f"restoring face {len(sheet.rows) + 1} of {max_faces}")
             row = restore_face(face, plan, tracker, runtimes, stop)
             if row is not None:
                 sheet.rows.append(row)
@@ -110,8 +110,8 @@ def make_sheet(
             faces = [one for one in faces if one is not face and not (row is not None and one.repeats(face))]
     if not sheet.rows:
         raise InputError(
-            "{path}: no face can be shown; rtface finds faces of about 40 pixels and more: select a part with faces by "
-            "{--start} and {--end}",
+            "{path}: no face can be shown; rtface finds faces from about 40 pixels; use {--start} and {--end} to "
+            "select a part with faces",
             code="sheet_no_face",
             path=input.name,
         )
@@ -173,7 +173,7 @@ def row_label(row: SheetRow) -> list[str]:
     lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")
     track = next(iter(row.tracks.values()))
     if track is None:
-        return [*lines, "not followed by a run"]
+        return [*lines, "not tracked in a run"]
     lines += [f"{name} {score:.2f}" for name, score in faults_of(track.analysis)[:4]]
     return [*lines, track.verdict.sentence()]
 

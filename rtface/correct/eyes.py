@@ -1,8 +1,9 @@
 """Preserves the colour of eyes, which an engine must not change.
 
 Codecs mix the skin's red into small irises, and blur them. A network is nearer to the truth on average: in 32 eyes of
-strongly compressed films, the error of its mean colour is 4.5 code values, that of the input is 10.4. But if little
-is left of a brown eye, the network may paint a green one. So an iris may lose colour, but not get another colour.
+strongly compressed films, the mean colour of the iris is off by 10.4 code values before correction, and by 4.5 after
+it. But if little is left of a brown eye, the network may paint a green one. So an iris may lose colour, but not get
+another colour.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _IRISES = np.array(((468, 469, 470, 471, 472), (473, 474, 475, 476, 477)))
 # Radius of an iris in an aligned crop without a mesh, as a fraction of the crop's side.
 _RADIUS_SHARE = 0.021
 _MIN_COLOUR_SHARE = 0.6  # share of the mean colour of an iris that must remain
-REACH = 1.9  # distance from the centre in radii beyond which the correction's colour is unchanged
+REACH = 1.9  # distance from the centre, in radii, beyond which the correction's colour stays unchanged
 
 
 def irises(size: int, mesh: Float | None = None) -> Float:
@@ -49,13 +50,13 @@ class Iris:
 
     Attributes:
         window: x0, y0, x1, y1 of the part in which colours are changed.
-        square: float32 h×w, squared distance of the window's samples from the iris's centre, in radii.
-        share: float32 h×w, weights of the samples in the iris's mean colour; their sum is 1.
+        squared_distance: float32 h×w, squared distance of the window's samples from the iris's centre, in radii.
+        weights: float32 h×w, weights of the samples in the iris's mean colour; their sum is 1.
     """
 
     window: Box
-    square: Float32
-    share: Float32
+    squared_distance: Float32
+    weights: Float32
 
     def of(self, image: Float32) -> Float32:
         """Returns the part of an image, 3×S×S, in the window."""
@@ -77,9 +78,9 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
             (np.arange(low, high, dtype=np.float32) + (0.5 - middle)) * (1.0 / radius)
             for low, high, middle in ((x0, x1, x), (y0, y1, y))
         )
-        square: Any = (u * u)[None] + (v * v)[:, None]
-        inside: Any = np.maximum(1.0 - square, 1e-6)
-        parts.append(Iris((x0, y0, x1, y1), square, inside / inside.sum()))
+        squared_distance: Any = (u * u)[None] + (v * v)[:, None]
+        inside: Any = np.maximum(1.0 - squared_distance, 1e-6)
+        parts.append(Iris((x0, y0, x1, y1), squared_distance, inside / inside.sum()))
     return tuple(parts)
 
 
@@ -88,7 +89,7 @@ def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
     means = np.zeros((len(places), 3), np.float32)
     for mean, place in zip(means, places, strict=True):
         if place is not None:
-            np.matmul(place.of(image).reshape(3, -1), place.share.ravel(), out=mean)
+            np.matmul(place.of(image).reshape(3, -1), place.weights.ravel(), out=mean)
     return means
 
 
@@ -98,13 +99,13 @@ def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -
     for mean, place in zip(means, places, strict=True):
         if place is not None:
             x0, y0, x1, y1 = place.window
-            counts = larger[y0:y1].T @ place.share @ larger[x0:x1]
-            mean[:] = cells.reshape(3, -1) @ counts.ravel()
+            cell_weights = larger[y0:y1].T @ place.weights @ larger[x0:x1]
+            mean[:] = cells.reshape(3, -1) @ cell_weights.ravel()
     return means
 
 
 def lost_colour(colours: Float32, change: Float32) -> Float32:
-    """Returns the colours to add to irises, 2×3. `change` is the correction's change of their mean `colours`."""
+    """Returns the colours to add to irises, 2×3. The correction changes their mean `colours` by `change`."""
     lost = np.zeros((2, 3), np.float32)
     for k, (colour, iris_change) in enumerate(zip(colours.tolist(), change.tolist(), strict=True)):
         chroma, chroma_change = _chroma(colour), _chroma(iris_change)
@@ -123,7 +124,7 @@ def restore_iris_colour(d: Float32, places: tuple[Iris | None, ...], colours: Fl
     """Adds a colour (rows of 2×3) to each iris, in place. The colour fades out towards `REACH` radii."""
     for place, colour in zip(places, colours, strict=True):
         if place is not None and colour.any():
-            fall = np.clip((REACH - np.sqrt(place.square)) / (REACH - 1.0), 0.0, 1.0)
+            fall = np.clip((REACH - np.sqrt(place.squared_distance)) / (REACH - 1.0), 0.0, 1.0)
             part = place.of(d)
             part += fall * fall * (3.0 - 2.0 * fall) * colour[:, None, None]
     return d

@@ -1,4 +1,4 @@
-"""Removes coding artefacts and noise from pictures at their coded size.
+"""Removes coding artefacts and noise from pictures at their encoded resolution.
 
 The networks run on the CPU through OpenVINO.
 ``engines/training/loop/train_coded.py`` trains ``engines/shipped/coded``, and ``coded-light`` at 0.6 of its cost;

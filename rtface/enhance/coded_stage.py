@@ -1,6 +1,6 @@
 """The first stage: removes coding artefacts and noise from a face or head.
 
-It works on the frame's samples at the coded size, where the codec's block grid is intact, before anything is scaled.
+It works on the samples at the encoded resolution, where the codec's block grid is intact, before anything is scaled.
 The face engine then gets the corrected frame. The stage's network (`rtface.protocols.CodedNetwork`) also predicts the
 errors before and after its correction, from which `rtface.analysis.treatment` decides.
 """

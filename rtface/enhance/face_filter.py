@@ -23,12 +23,12 @@ class FaceFilter:
         largest: whether only the widest face of each frame is chosen.
         ids: ids of tracks to choose, in addition to the faces of `persons`; None chooses every face.
         persons: labels of persons (`Face.person`), in lower case.
-        most: maximum number of faces per frame; the widest are chosen.
+        max_faces: maximum number of faces per frame; the widest are chosen.
     """
 
     largest: bool = False
     ids: frozenset[int] | None = None
-    most: int = ALL_FACES
+    max_faces: int = ALL_FACES
     persons: frozenset[str] = frozenset()
 
     @property
@@ -37,18 +37,18 @@ class FaceFilter:
         return replace(self, ids=None, persons=frozenset()) if self.persons else self
 
     @classmethod
-    def parse(cls, text: str, most: int | None = None) -> FaceFilter:
+    def parse(cls, text: str, max_faces: int | None = None) -> FaceFilter:
         """Parses "all", "largest", or ids and persons separated by commas.
 
         Raises:
             UsageError: the text is something else.
         """
-        most = ALL_FACES if most is None else most
+        max_faces = ALL_FACES if max_faces is None else max_faces
         word = text.strip().lower()
         if word == "all":
-            return cls(most=most)
+            return cls(max_faces=max_faces)
         if word == "largest":
-            return cls(largest=True, most=most)
+            return cls(largest=True, max_faces=max_faces)
         parts = [part.strip() for part in word.split(",") if part.strip()]
         ids = frozenset(int(part) for part in parts if part.isdigit() and int(part) > 0)
         persons = frozenset(part for part in parts if is_person_number(part) or is_person_name(part))
@@ -58,7 +58,7 @@ class FaceFilter:
                 code="faces_form",
                 value=text,
             )
-        return cls(ids=ids, most=most, persons=persons)
+        return cls(ids=ids, max_faces=max_faces, persons=persons)
 
     def __call__(
         self, faces: tuple[Face, ...], widest: Callable[[Sequence[Face], int], tuple[Face, ...]]
@@ -69,7 +69,7 @@ class FaceFilter:
             widest: `HeldFaces.on` of this frame.
         """
         chosen = [f for f in faces if self.ids is None or f.track_id in self.ids or f.person.lower() in self.persons]
-        return widest(chosen, 1 if self.largest else self.most)
+        return widest(chosen, 1 if self.largest else self.max_faces)
 
 
 def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:

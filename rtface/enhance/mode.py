@@ -10,7 +10,7 @@ class Mode(Enum):
 
     FILM: waits for every engine, and delays frames until the next keyframe is available.
     CALL: waits for every engine; each frame is returned before the next one arrives.
-    LIVE: waits for the light engine only; answers of the heavy one are used when they arrive.
+    LIVE: waits for the light engine only; outputs of the heavy one are used when they arrive.
     """
 
     FILM = auto()

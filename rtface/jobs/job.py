@@ -1,4 +1,4 @@
-"""Processes a film as a job: plan, workers, join, continuation after crashes."""
+"""Processes a film as a job: plan, workers, join, resumption after crashes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FilmJob:
 
     Attributes:
         folder, plan, options: folder, plan and options of the job.
-        resumed: number of segments that an earlier call finished.
+        finished_earlier: number of segments that an earlier call finished.
 
     Raises:
         InputError: there is no job, or its plan cannot be used.
@@ -56,7 +56,7 @@ class FilmJob:
         self.folder = folder
         self.plan = JobPlan.load(self.folder)
         self.options = options or options_of(self.plan)
-        self.resumed = len(self.folder.finished())
+        self.finished_earlier = len(self.folder.finished())
 
     @classmethod
     def open(
@@ -77,7 +77,7 @@ class FilmJob:
             options: options of the run.
             restart: whether to remove an existing job and start a new one.
             length: approximate length of a segment in seconds.
-            stop: when set, ends the search for the curve that removes the fading.
+            stop: when set, ends the estimation of the curve that corrects faded colours.
 
         Returns:
             The job, or one line with the reason why the film cannot be processed as a job.
@@ -92,14 +92,14 @@ class FilmJob:
         job_folder = JobFolder(folder_of(target))
         if restart and job_folder.path.is_dir():
             if job_folder.planned:
-                job_folder.lock().close()  # raises an error if a process works on the job
+                job_folder.lock().close()  # raises an error if another process is working on the job
             films = [target]
             with suppress(RtfaceError):
                 films += JobPlan.load(job_folder).films
             remove_unfinished(films)
             job_folder.remove()
         if not job_folder.planned:
-            job_folder.remove()  # files of a call that was killed before it had a plan
+            job_folder.remove()  # left by a call that was killed before it wrote a plan
             output_name = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
             run = plan_run(source, output_name, options, job=True)
             job_folder.make()
@@ -151,11 +151,11 @@ class FilmJob:
 
         Args:
             workers: number of processes on this machine, or "auto"; with 1, this process does the work.
-            farm: a cluster ("dask://host:8786", of rtface-farm) that does the work instead.
+            farm: address of a cluster that does the work instead, such as "dask://host:8786" (needs rtface-farm).
             stats: receives counters and warnings.
-            progress: called after frames, or every second.
+            progress: called after each frame, or every second if other processes do the work.
             stop: when set, ends the work; finished segments are kept.
-            building: called while networks are built for a GPU, with the build and its finished share (0…1).
+            building: called during slow steps such as a build for a GPU, with the step's name and the share done (0…1).
             notify: called with lines for the user.
 
         Raises:
@@ -214,7 +214,7 @@ class FilmJob:
                             notify=notify,
                         )
                         report.first_frame_s = show.first_frame_s
-                    figures, damaged, why = join.read()
+                    totals, damaged, why = join.read()
                     if not damaged:
                         break
                     self.folder.forget(damaged)
@@ -226,28 +226,28 @@ class FilmJob:
                         code="segments_damaged",
                         path=self.folder.path,
                     )
-                join.write(figures)
-                figures.fill(report, stats)
+                join.write(totals)
+                totals.fill(report, stats)
                 warn_if_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
                 video = self.plan.video or {}
                 return OutputDetails(
-                    figures.changed,
+                    totals.changed,
                     bool(video.get("lossless")) and not video["convert"],
                     join.names,
                     planned_film,
                     self.plan.curve is not None,
-                    figures.copied,
+                    totals.copied,
                 )
             except KeyboardInterrupt:
                 raise self._interruption() from None
             finally:
                 report.fps = round(max(0, report.frames_out - frames_before) / max(perf_counter() - start, 1e-3), 2)
 
-        signed = partial(note_signed, self.folder, self.plan.target)
-        return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
+        on_signed = partial(note_signed, self.folder, self.plan.target)
+        return carry_out(run, make, stats, stop=stop, on_progress=building, on_signed=on_signed)
 
     def _plan_film(self, run: RunPlan, stats: Stats) -> FilmPlan:
-        """Plans the film before the run. Later, files that its options name may be gone."""
+        """Plans the film up front. Files that the options name may be gone later."""
         source_stats = Stats(logs=False)
         film = add_curve(plan_source(run, stats=source_stats), self.plan.curve, stats)
         lines = [*source_stats.warned(), *(film.streams.warnings if film.streams is not None else ())]

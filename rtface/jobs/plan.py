@@ -83,7 +83,7 @@ class JobPlan:
 
     @property
     def curve(self) -> FadingCurve | None:
-        """The curve that removes the fading of the film's frames."""
+        """The curve that corrects the fading of the film's frames."""
         return self.run["curve"]
 
     @property

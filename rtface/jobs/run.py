@@ -93,8 +93,8 @@ def run_film(
     job = _open_job(input, output, options, flags, notify, stop)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)
-    if job.resumed:
-        notify(f"resumed: {job.resumed} of {len(job.plan)} segments are done")
+    if job.finished_earlier:
+        notify(f"resumed: {job.finished_earlier} of {len(job.plan)} segments are done")
     return job.run(
         workers=flags.workers or 1,
         farm=flags.farm,

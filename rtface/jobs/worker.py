@@ -64,7 +64,7 @@ class Worker:
         threads: number of CPU threads; None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        building: called before the first frame if networks are built for a GPU, with the build and its finished share.
+        building: called if networks are built for a GPU, before the first frame, with the step and the share done.
 
     Raises:
         InputError: the film of the job is missing or differs.

@@ -20,7 +20,7 @@ Embedder = Callable[[Bytes], Float32]
 DECIDING_CROPS = 3
 """Crops needed for a decision."""
 MAX_KEPT_CROPS = 6
-"""Maximum number of crops stored for a track, the fittest ones."""
+"""Maximum number of crops stored for a track; the best are kept."""
 _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
 """Seconds between crops until a track is decided, until it has `MAX_KEPT_CROPS`, and from then on."""
 _FACE_SIDE_PX = 256
@@ -28,12 +28,12 @@ _FACE_SIDE_PX = 256
 _FORGET_S = 10.0
 """Seconds after which an unseen track is forgotten; its person stays in the gallery."""
 _UNDECIDED_CROPS = 12
-"""Crops without a decision after which a track is sampled as rarely as a decided one."""
+"""After this many crops without a decision, a track is sampled as rarely as a decided one."""
 _CHANGED_DISTANCE = 0.45
-"""Distance of a crop from its track's mean above which it may be of another person: after two such crops in a row, the
-track restarts."""
+"""A crop farther than this from its track's mean may show another person. Two such crops in a row that match each other
+restart the track."""
 _STRAY_DISTANCE = 0.4
-"""Distance from the mean of a track's crops above which one of them (a hand in front of the face) does not count."""
+"""Crops farther than this from the mean of their track's crops, such as a face behind a hand, are ignored."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,14 +41,14 @@ class PersonTrack:
     """Holds the state of one track. Implements `rtface.analysis.look_ahead.Undecided`.
 
     Attributes:
-        crops: fitness and embedding of the stored crops.
+        crops: fitness for recognition and embedding of the stored crops.
         decided: whether the track has a person, or callers should no longer wait for one.
         last_s: time at which the track was last seen, in seconds.
         tries: number of crops since the track's start or restart.
-        strays: the last crops in a row that may be of another person.
+        strays: the most recent consecutive crops that may show another person.
         due: time of the next crop.
-        on_settle: function that decides from the crops so far.
-        face: fitness and image of its fittest face, uint8 RGB 256×256×3; None unless requested.
+        on_settle: function that decides who the person is, from the crops so far.
+        face: fitness and image of the track's best crop, uint8 RGB 256×256×3; None unless requested.
     """
 
     id: int
@@ -63,7 +63,7 @@ class PersonTrack:
     face: tuple[float, Bytes] | None = None
 
     def settle(self) -> None:
-        """Decides from the crops so far."""
+        """Decides who the person is, from the crops so far."""
         if not self.decided:
             self.on_settle(self)
             self.decided = True
@@ -86,7 +86,7 @@ class PersonInView:
     Attributes:
         label: label from `Gallery.label_of`; never "unknown".
         seconds: seconds since the person was last seen.
-        face: the fittest face of those seconds, uint8 RGB 256×256×3; None without images.
+        face: the best image of the face in those seconds, uint8 RGB 256×256×3; None without images.
     """
 
     label: str
@@ -100,8 +100,8 @@ class PersonRecogniser:
     Args:
         embed: function that maps a chip to an embedding.
         gallery: the persons.
-        stats: receives the times of the work, and the number of embeddings.
-        keep_faces: number of ended tracks of each person for which an image of the fittest face is kept; 0 keeps images
+        stats: receives timings, and the number of embeddings.
+        keep_faces: number of ended tracks of each person for which the best image of the face is kept; 0 keeps images
             of tracks in view only; None keeps no images.
     """
 
@@ -194,8 +194,8 @@ class PersonRecogniser:
             ]
 
     def faces(self) -> dict[int, Bytes]:
-        """Returns images of tracks' fittest faces, by track id. They are uint8 RGB 256×256×3; `keep_faces` limits their
-        number for each person."""
+        """Returns the best image of each track's face, by track id. An image is uint8 RGB 256×256×3; `keep_faces`
+        limits the number of images for each person."""
         for track in self.tracks.values():
             self._keep_image(track)
         return dict(self._images)
@@ -209,7 +209,7 @@ class PersonRecogniser:
         )
 
     def _sample(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
-        """Learns a crop of a face that is fit for recognition."""
+        """Learns a crop of the face if it is fit for recognition."""
         fit = fitness(face, view.width, view.height)
         chip = cut_chip(view, face) if fit > 0.0 else None
         if chip is None:
@@ -235,7 +235,7 @@ class PersonRecogniser:
             )
 
     def _learn(self, track: PersonTrack, fit: float, embedding: Float32) -> None:
-        """Stores a crop if it is among the fittest. Restarts a track that now seems to show another person."""
+        """Stores a crop if it is among the best. Restarts a track that now seems to show another person."""
         mean_before = track.embedding()
         if (
             mean_before is not None

@@ -71,7 +71,7 @@ def run_file(
             return run_stills(plan, report, stats=stats, progress=progress, stop=stop, building=building)
         return _run_film(plan, report, stats, progress, stop, building)
 
-    return carry_out(plan, make, stats, stop=stop, building=building)
+    return carry_out(plan, make, stats, stop=stop, on_progress=building)
 
 
 def plan_file(

@@ -12,7 +12,7 @@ from rtface.errors import Interrupted, Message, OutputError
 from rtface.media.files.image_names import has_still_name
 from rtface.media.files.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.pipeline.plan import RunPlan
-from rtface.pipeline.proposals import little_seen, missed_persons, proposals
+from rtface.pipeline.proposals import little_seen, missed_person_notes, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
@@ -27,8 +27,8 @@ def carry_out(
     stats: Stats,
     *,
     stop: threading.Event,
-    building: BuildProgress | None = None,
-    signed: Callable[[], object] = lambda: None,
+    on_progress: BuildProgress | None = None,
+    on_signed: Callable[[], object] = lambda: None,
 ) -> Report:
     """Performs a run, finishes its output and writes its report.
 
@@ -37,8 +37,8 @@ def carry_out(
         make: does the work. Returns the output's details, or None if an earlier call has finished the output.
         stats: receives warnings.
         stop: event that ends the work.
-        building: called during steps on the finished output, with the name of the step and the share done (0…1).
-        signed: called as soon as the finished output contains a signature.
+        on_progress: called during steps on the finished output, with the step's name and the fraction done (0…1).
+        on_signed: called as soon as the finished output contains a signature.
 
     Raises:
         Errors of `make`; Interrupted after Ctrl-C.
@@ -60,11 +60,11 @@ def carry_out(
         if details is not None:
             report.note_uncorrected()
             lines = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
-            # `note_uncorrected` has proposed "always".
+            # `note_uncorrected` already proposes --correct always in its message.
             report.notes += little_seen([line for line in lines if line.code != "propose_always"])
-            report.notes += missed_persons(options.person, report.tracks)
+            report.notes += missed_person_notes(options.person, report.tracks)
             report.notes += unseen(options.faces, options.person, plan.treatments, report.tracks)
-        finish(plan, report, details, stop=stop, building=building, signed=signed)
+        finish(plan, report, details, stop=stop, on_progress=on_progress, on_signed=on_signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
         _complete_report(plan, report, stats, started)
@@ -101,8 +101,8 @@ def finish(
     details: OutputDetails | None,
     *,
     stop: threading.Event,
-    building: BuildProgress | None = None,
-    signed: Callable[[], object] = lambda: None,
+    on_progress: BuildProgress | None = None,
+    on_signed: Callable[[], object] = lambda: None,
 ) -> None:
     """Signs a finished output and writes its sidecar, even if signing fails. The arguments are those of `carry_out`."""
     options, outputs = plan.options, plan.outputs
@@ -111,15 +111,15 @@ def finish(
     def show(step: str, done: float) -> None:
         if stop.is_set():
             raise Interrupted
-        if building is not None:
-            building(step, done)
+        if on_progress is not None:
+            on_progress(step, done)
 
     embeds_signature = plan.stills if plan.folder else can_hold(outputs["film"].path)
     if plan.key is not None and isinstance(plan.input, Path) and embeds_signature and details is not None:
         try:
             film = outputs["film"].path
             report.notes.append(sign_output(plan.key, film, plan.input, options, report, details, show))
-            signed()
+            on_signed()
         except OutputError as error:
             unsigned = error
             next_step = (

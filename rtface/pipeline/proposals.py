@@ -98,7 +98,7 @@ _MIN_TRACK_S = 1.0
 """Minimum seconds of a track for a message if the person was recognised on other tracks."""
 
 
-def missed_persons(person_options: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
+def missed_person_notes(person_options: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
     """Returns messages about tracks that may show persons not recognised there."""
     messages = list[Message]()
     for argument in person_options if tracks else ():

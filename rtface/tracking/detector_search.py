@@ -151,11 +151,11 @@ class DetectorSearch:
             turned.append(Detection(box, region.to_display(d.points, SIZE), d.score))
         return turned
 
-    def step(self, view: View, dt: float, *, watchful: bool = False, most: int = MAX_DETECTIONS) -> list[Detection]:
-        """Runs the part of the round that is due after `dt` seconds. This takes at most `most` detector runs; often no
-        run is due. `watchful` runs the detector on the whole frame every time."""
+    def step(self, view: View, dt: float, *, watchful: bool = False, max_runs: int = MAX_DETECTIONS) -> list[Detection]:
+        """Runs the part of the round that is due after `dt` seconds. This takes at most `max_runs` detector runs; often
+        no run is due. `watchful` runs the detector on the whole frame every time."""
         parts = tiles(view.width, view.height)
-        self._due = min(self._due + dt / ROUND * (1 + len(parts)), most)
+        self._due = min(self._due + dt / ROUND * (1 + len(parts)), max_runs)
         candidates = self.whole(view) if watchful else []
         while self._due >= 1:
             self._due -= 1

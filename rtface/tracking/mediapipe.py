@@ -265,7 +265,7 @@ class MediaPipeTracker:
         else:
             # If only some frames are tracked, a detector round may take longer, so that it does not delay these frames.
             detections = self._search.step(
-                view, dt, watchful=self.watchful and not self.sparing, most=1 if self.sparing else MAX_DETECTIONS
+                view, dt, watchful=self.watchful and not self.sparing, max_runs=1 if self.sparing else MAX_DETECTIONS
             )
             self._lost_turn = not self._lost_turn
             for track in self._tracks:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 OnProgress = Callable[[str, float], None]
-"""Called with the current step and its finished share (0…1). May raise an exception to stop the work."""
+"""Called with the current step and the share done (0…1). May raise an exception to stop the work."""
 
 
 @dataclass(slots=True)

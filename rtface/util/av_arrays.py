@@ -1,4 +1,4 @@
-"""Checks, copies and wraps the images of callers, without writing to them."""
+"""Checks, copies and wraps images that callers pass in, without modifying them."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
     """
     if not isinstance(image, np.ndarray):
         raise UsageError(
-            "a frame must be a numpy array or an av.VideoFrame, not {type}; numpy.asarray(image) makes one of a "
-            "PIL image",
+            "a frame must be a numpy array or an av.VideoFrame, not {type}; numpy.asarray(image) converts a "
+            "PIL image to an array",
             code="array_type",
             type=type(image).__name__,
         )
     if image.dtype != np.uint8:
         raise UsageError(
             "a frame must be uint8 (0…255), not {dtype}; (image * 255).round().astype(numpy.uint8) converts "
-            "floats of 0…1, (image >> 8).astype(numpy.uint8) 16 bits",
+            "floats in 0…1; (image >> 8).astype(numpy.uint8) converts 16-bit images",
             code="array_dtype",
             dtype=image.dtype,
         )

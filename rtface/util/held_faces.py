@@ -34,10 +34,10 @@ class HeldFaces:
 
     def on(self, frame: Frame) -> Callable[[Sequence[Face], int], tuple[Face, ...]]:
         """Returns the function that chooses on the next frame; see `widest`."""
-        return lambda faces, most: self.widest(faces, most, frame.time, new=frame.cut or frame.new)
+        return lambda faces, count: self.widest(faces, count, frame.time, new=frame.cut or frame.new)
 
-    def widest(self, faces: Sequence[Face], most: int, time: float, *, new: bool = False) -> tuple[Face, ...]:
-        """Chooses up to `most` of `faces`, and returns them in their order.
+    def widest(self, faces: Sequence[Face], count: int, time: float, *, new: bool = False) -> tuple[Face, ...]:
+        """Chooses up to `count` of `faces`, and returns them in their order.
 
         Args:
             time: time of the frame in seconds.
@@ -57,7 +57,7 @@ class HeldFaces:
         ranked = sorted(
             [*faces, *lost_faces], key=lambda face: -face.width * (_MARGIN if face.track_id in candidates else 1.0)
         )
-        chosen = {id(face) for face in ranked[:most]}
+        chosen = {id(face) for face in ranked[:count]}
         self._times = {**recent, **times}
-        self._chosen = {face.track_id: face for face in ranked[:most]}
+        self._chosen = {face.track_id: face for face in ranked[:count]}
         return tuple(face for face in faces if id(face) in chosen)

@@ -33,13 +33,13 @@ def encodable(text: str) -> str:
     return text.translate(_BYTES)
 
 
-def brief(value: object, most: int = 80) -> str:
-    """Returns the `repr` of a value, cut to `most` characters."""
+def brief(value: object, max_length: int = 80) -> str:
+    """Returns the `repr` of a value, cut to `max_length` characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # for example a number of more than 4300 digits
         return f"a value ({type(value).__name__}) that is too long to show"
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def counted(number: int, one: str = "frame", several: str = "") -> str:

@@ -16,7 +16,7 @@ from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines
 from rtface.engine.recipe import find_recipes, load_recipe
 from tests.engine.conftest import Maker
-from training.export.recipe_text import EXACT
+from training.export.recipe_text import FLOAT_LAYERS
 
 openvino = pytest.importorskip("openvino")
 
@@ -188,7 +188,7 @@ def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     if "int8" not in backend.supported():
         pytest.skip("this CPU has no int8 instructions: what runs in int8 here says nothing")
     kernels = _executed(name)
-    learnt = {k: kind for k, kind in kernels.items() if not any(part in k for part in EXACT)}
+    learnt = {k: kind for k, kind in kernels.items() if not any(part in k for part in FLOAT_LAYERS)}
     assert len(learnt) == len(calibration.convolutions) > 30
     assert [k for k, kind in learnt.items() if not kind.lower().endswith("i8")] == []
     engine = load_engine(name, device="cpu", threads=1)

@@ -47,7 +47,7 @@ def test_a_stopped_jobs_comparison_is_joined(made: Path, tmp_path: Path) -> None
     with pytest.raises(Interrupted):
         planned(made, place, name, **more).run(stop=stop, progress=lambda p: stop.set() if p.frames == 20 else None)
     job = planned(made, place, name, **more)
-    assert 0 < job.resumed < len(job.plan)
+    assert 0 < job.finished_earlier < len(job.plan)
     report = job.run()
     assert sorted(path.name for path in place.iterdir()) == ["out.mkv", "out.mkv.rtface.json", name]
     assert films.video_times(one / name) == films.video_times(place / name)

@@ -145,7 +145,7 @@ def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
         job = FilmJob.open(film, other, options, length=films.LENGTH)
         assert isinstance(job, FilmJob)
         searched = FaceNumbers(job.folder, job.plan).searched
-        assert 0 < searched < len(job.plan) if step == 11 else searched == len(job.plan) > job.resumed > 0
+        assert 0 < searched < len(job.plan) if step == 11 else searched == len(job.plan) > job.finished_earlier > 0
         state = job.folder.numbers / "state.json"
         assert bool(json.loads(state.read_bytes())["persons"]) == (step == 11), "embeddings are kept after the search"
         assert state.stat().st_mode & 0o077 == 0, "readable by others"

@@ -41,7 +41,7 @@ def in_segments(source: Path, output: Path | str, options: Options, stop_at: int
         return job.run(stop=stop, progress=tick)
     except KeyboardInterrupt:
         job = FilmJob.open(source, output, options, length=films.LENGTH)
-        assert isinstance(job, FilmJob) and job.resumed
+        assert isinstance(job, FilmJob) and job.finished_earlier
         return job.run()
 
 

@@ -195,7 +195,7 @@ def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
     ):
         with sqlite3.connect(path) as database:
             database.execute(statement)
-        with pytest.raises(UsageError, match="another version of rtface or"):
+        with pytest.raises(UsageError, match="another program or version of rtface"):
             Queue(path)
 
 

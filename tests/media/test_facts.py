@@ -144,7 +144,7 @@ _ROUND = ("b.mp4", "c.mov", "d.mkv")
 def _views(path: Path) -> dict[str, str]:
     source = FileSource(path)
     source.close()
-    assert not source.info.unseen
+    assert not source.info.lost_parts
     return source.info.views
 
 

@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
@@ -47,6 +46,7 @@ from rtface.media.stills.losses import losses
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
+from tests.media.corpus.files import cineon
 from tests.media.encoded import encoded
 from tests.pairs import pairs
 
@@ -121,12 +121,18 @@ def jpeg_xl() -> bytes:
         return Path(folder, "a.jxl").read_bytes()
 
 
-@pytest.mark.parametrize("make", [psd, jpeg_xl])
-def test_kinds_that_openimageio_reads(tmp_path: Path, make: Callable[[], bytes]):
-    (tmp_path / "a").write_bytes(make())
+SCAN = np.random.default_rng(1).integers(0, 1024, (48, 64, 3), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("data", "samples", "transfer"),
+    [(psd(), smooth(), "sdr"), (jpeg_xl(), smooth(), "sdr"), (cineon(SCAN), SCAN, "log")],
+)
+def test_kinds_that_openimageio_reads(tmp_path: Path, data: bytes, samples: np.ndarray, transfer: str):
+    (tmp_path / "a").write_bytes(data)
     frame = read_image(tmp_path / "a").frame
-    assert (frame.image.to_ndarray() == smooth()).all()
-    data = make()
+    assert (frame.image.to_ndarray() == samples).all()
+    assert frame.color.transfer == transfer
     for end in (30, len(data) // 2):
         (tmp_path / "a").write_bytes(data[:end])
         with pytest.raises(InputError, match="damaged"):

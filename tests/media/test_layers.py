@@ -36,7 +36,7 @@ def test_what_lies_in_further_layers_is_said(
     film = rewritten(plain, tmp_path / f"film{suffix}", lambda _, data: data + start + layer)
     source = FileSource(film, threads=1)
     source.close()
-    found = [line.removeprefix("its first packets contain ").split(", which")[0] for line in source.info.unseen]
+    found = [line.removeprefix("its first packets contain ").split(", which")[0] for line in source.info.lost_parts]
     assert found == ([said] if said else [])
     assert bool(said) == any(
         "cannot be decoded" in line for line in passthrough(film, tmp_path / "o.mkv").video.warnings
@@ -53,7 +53,7 @@ def test_borders_that_a_container_hides_are_said(tmp_path: Path, cut: int) -> No
     for film in films:
         source = FileSource(film, threads=1)
         source.close()
-        assert any("crops the frames" in line for line in source.info.unseen) is bool(cut)
+        assert any("crops the frames" in line for line in source.info.lost_parts) is bool(cut)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov"])
@@ -72,4 +72,4 @@ def test_a_region_of_a_language_is_said(tmp_path: Path) -> None:
     film.write_bytes(film.read_bytes().replace(b"\x22\xb5\x9c\x85pt-BR", b"\x22\xb5\x9d\x85pt-BR"))
     source = FileSource(film, threads=1)
     source.close()
-    assert any("pt-BR" in line for line in source.info.unseen)
+    assert any("pt-BR" in line for line in source.info.lost_parts)

@@ -20,7 +20,7 @@ from rtface.media.cuda import nvenc
 from rtface.media.files.workfile import Target
 from rtface.media.formats.color import ColorTags, HdrMetadata, color_of, orientation
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.read.not_shown import not_shown
+from rtface.media.read.not_shown import find_lost_parts
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_frames, plan_output
 from rtface.stats import Stats
@@ -100,7 +100,7 @@ def test_strict_stops_where_something_would_be_lost(media, tmp_path: Path):
 
 @pytest.mark.parametrize(("transfer", "said"), [(2, True), (16, False)])
 def test_dolby_vision_that_others_misread_is_said(transfer: int, said: bool):
-    lines = not_shown(
+    lines = find_lost_parts(
         {}, {}, ColorTags(transfer=transfer), HdrMetadata(dynamic=("Dolby Vision",)), alpha=False, header=[]
     )
     assert any("profile 5" in line for line in lines) is said

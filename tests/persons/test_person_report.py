@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtface.analysis.track_report import TrackReport, persons_of
-from rtface.pipeline.proposals import missed_persons
+from rtface.pipeline.proposals import missed_person_notes
 
 
 def track(number: int, person: str, first: float, last: float, corrected: int) -> TrackReport:
@@ -44,4 +44,4 @@ def test_a_person_has_all_tracks() -> None:
 )  # fmt: skip
 def test_a_named_person_who_was_missed_is_said(named: str, others: list[tuple[str, float, float]], said: str) -> None:
     tracks = [track(n, person, first, last, 0) for n, (person, first, last) in enumerate(others, 1)]
-    assert list(missed_persons([named], tracks)) == ([said] if said else [])
+    assert list(missed_person_notes([named], tracks)) == ([said] if said else [])

@@ -68,7 +68,7 @@ def test_workers_continue_a_stopped_jobs_map(made: Path, whole: Path, tmp_path: 
     with pytest.raises(Interrupted):
         planned(made, tmp_path).run(stop=stop, progress=lambda p: stop.set() if p.frames == 40 else None)
     job = planned(made, tmp_path)
-    assert 0 < job.resumed < len(job.plan)
+    assert 0 < job.finished_earlier < len(job.plan)
     job.run(workers=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.mkv", "out.mkv", "out.mkv.rtface.json"]
     for name in ("out.mkv", "map.mkv"):

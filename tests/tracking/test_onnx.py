@@ -34,11 +34,3 @@ def test_a_batch_answers_as_single_crops_on_the_cpu(name: str, tmp_path: Path) -
     for library in installed():  # only TensorRT for RTX builds without a GPU
         if library.targets:
             assert build(recipe_of(tmp_path, name, model), "fp16", library, (8, 9))
-
-
-def test_an_operation_without_a_rule_is_named() -> None:
-    from engines.convert.errors import ConvertError
-    from engines.convert.tracker import to_onnx
-
-    with pytest.raises(ConvertError, match="no rule for the operation Multiply"):
-        to_onnx(models.path("face_detector.tflite"), 128, "NHWC", divisor=127.5)

@@ -1,4 +1,4 @@
-"""Pairs at the coded size, the network that learns from them, its export, and the fit of strengths."""
+"""Pairs at the encoded resolution, the network that learns from them, its export, and the fit of strengths."""
 
 from __future__ import annotations
 

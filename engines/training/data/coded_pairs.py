@@ -1,4 +1,4 @@
-"""Makes training pairs at the coded size: decoded patches, truth and quantiser steps.
+"""Makes training pairs at the encoded resolution: decoded patches, truth and quantiser steps.
 
 ``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--tuning]``
 

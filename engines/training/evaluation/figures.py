@@ -64,7 +64,7 @@ class Judge:
 
 
 class Ruler:
-    """Measures films against a truth, in the measured frames of the truth.
+    """Measures films against the ground truth, in its measured frames.
 
     Only the rectangle that contains the face in all these frames is read.
     """

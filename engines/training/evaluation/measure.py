@@ -85,11 +85,11 @@ def install(folder: Path, scratch: Path) -> str:
 
 def measure_at(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
     """Measures the restoration of a source that is encoded at a level."""
-    truth, how, film = level_film(source, name, cache / "coded")
+    truth, coding, film = level_film(source, name, cache / "coded")
     # Stills are decoded by rtface because other JPEG decoders upsample chroma differently.
     no_correction = {"correct": "never"}
-    coded = enhance(film, cache, how, no_correction)[0] if how.still else list(decoded(film, how.siting))
-    default, expected = enhance(film, cache, how, options)
+    coded = enhance(film, cache, coding, no_correction)[0] if coding.still else list(decoded(film, coding.siting))
+    default, expected = enhance(film, cache, coding, options)
     row = Ruler(truth).row(coded, default) | judge.row(truth, coded, default)
     row |= {"expected": expected, "missed": abs(expected - row["default"])}
     return {"clip": truth.name, "level": name, "width": truth.width, **row}

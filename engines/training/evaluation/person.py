@@ -9,7 +9,7 @@ too short or if learning keeps no result.
 | protocol | film to restore |
 | --- | --- |
 | ``real/call``, ``real/heavy`` | `clip_protocols`: enlarged after coding |
-| ``h264/22`` … | the clip, halved by area and encoded at this size |
+| ``h264/22`` … | the clip at half width and height (area averages), encoded at this size |
 
 - **own**: gain over *shipped* in dB, in the feathered oval, over all measured frames of a clip;
 - **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame, by rtface's
@@ -161,9 +161,9 @@ def measure_subject(subject: Subject, protocol: str, distances: dict[str, Distan
     row = {"clip": subject.clip.name, "protocol": protocol, "refused": subject.refused, **no_gain}
     if subject.refused:
         return row
-    truth, how, film = level_film(subject.clip, protocol, work / "films", WARM_UP_FRAMES)
-    coded, ruler = list(decoded(film, how.siting)), Ruler(truth)
-    films = [enhance(film, work, how, options)[0] for options in ({}, {"person": (subject.name,)})]
+    truth, coding, film = level_film(subject.clip, protocol, work / "films", WARM_UP_FRAMES)
+    coded, ruler = list(decoded(film, coding.siting)), Ruler(truth)
+    films = [enhance(film, work, coding, options)[0] for options in ({}, {"person": (subject.name,)})]
     shipped, personal = (ruler.row(coded, frames) for frames in films)
     row |= {"shipped": shipped["default"], "own": personal["default"] - shipped["default"]}
     row["flicker"] = personal["flicker"] / shipped["flicker"]

@@ -1,9 +1,9 @@
-"""Makes truths at the coded size: gently moving sharp portraits, and real clips.
+"""Makes truths at the encoded resolution: gently moving sharp portraits, and real clips.
 
 | kind | truth |
 | --- | --- |
 | ``portraits`` | a 512-px photograph on a soft background, reduced by two or more; 24 frames, the last 12 are measured |
-| ``clips`` | a real clip, halved by area, 40 frames; some clips are compressed or soft and thus favour smooth results |
+| ``clips`` | a real clip at half width and height (area averages), 40 frames; some clips are compressed or soft and thus favour smooth results |
 
 Each frame of a portrait is resampled directly from the photograph: bicubic samples half a pixel apart are averaged over
 each pixel of the frame. So the truth is as sharp as a picture reduced by area. Portraits whose fine detail in the oval

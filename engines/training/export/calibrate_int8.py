@@ -25,7 +25,7 @@ from rtface.engine.recipe import Recipe, load_recipe
 from rtface.protocols import Restored
 from training.crop_space import F32, planes, whole
 from training.data.shards import Pairs
-from training.export.recipe_text import EXACT
+from training.export.recipe_text import FLOAT_LAYERS
 
 QUANTILE = 0.9999
 """Quantile of a crop's values that bounds the range."""
@@ -61,8 +61,8 @@ class Probe:
     def __init__(self, folder: Path) -> None:
         self.recipe = load_recipe(folder / "recipe.toml")
         model: Any = read_network(self.recipe, "f32")
-        # Convolutions in ``EXACT`` take almost no time, so they are not quantised.
-        self.names, self.output_indices = show_inputs(model, EXACT)
+        # Convolutions in ``FLOAT_LAYERS`` take almost no time, so they are not quantised.
+        self.names, self.output_indices = show_inputs(model, FLOAT_LAYERS)
         self.request: Any = (
             ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
         )

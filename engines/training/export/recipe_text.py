@@ -9,7 +9,7 @@ GRID = 256
 """Side in pixels of the crop for which rtface-s and rtface-m store their previous output."""
 MAPS = (48, 44)
 """Rows and columns of the maps of error and occlusion, which networks with memory also output."""
-EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
+FLOAT_LAYERS = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
          "/head_motion", "/unpatterned")  # fmt: skip
 """Parts of the names of convolutions that are not quantised to int8: convolutions with fixed weights
 (``layers.Spread``, ``layers.Enlarge``, ``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``,

@@ -1,4 +1,4 @@
-"""Trains the networks for pictures at their coded size.
+"""Trains the networks for pictures at their encoded resolution.
 
 ``python -m training.loop.train_coded --pairs runs/coded --valid runs/coded-valid --run runs/coded-net --minutes 60``
 

@@ -29,7 +29,7 @@ def step_planes(steps: Tensor) -> Tensor:
 
 
 class CodedNet(nn.Module):
-    """Removes coding artefacts and noise from a picture at its coded size.
+    """Removes coding artefacts and noise from a picture at its encoded resolution.
 
     Input: ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Output: the correction N×3×H×W; and the
     natural logarithm of the expected squared error (mean over colours) before and after the correction, N×2×H/8×W/8.

@@ -1,4 +1,4 @@
-"""Reads the English and German texts of studio and tray from ``page/text``."""
+"""Reads the texts of the studio and the tray icon. They are in ``page/text``, in English and German."""
 
 from __future__ import annotations
 

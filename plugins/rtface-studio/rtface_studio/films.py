@@ -94,7 +94,7 @@ class Films:
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._films: dict[int, Film] = {}
-        self._elsewhere: list[JsonObject] = []  # films of earlier starts, outside of this start's folders
+        self._elsewhere: list[JsonObject] = []  # films of earlier sessions, outside of this session's folders
         self._load()
         self._numbers = itertools.count(secrets.randbelow(90_000_000) + 1)
         self._renderer: tuple[int, FrameRenderer] | None = None

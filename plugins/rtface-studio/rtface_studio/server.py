@@ -37,7 +37,7 @@ from rtface_studio.context import Studio
 from rtface_studio.password import PasswordLogin
 
 PORT = 8790
-_KINDS = {
+_MEDIA_TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
     ".css": "text/css",
@@ -85,7 +85,7 @@ def build_app(
 
     Args:
         studio: state that the routes share.
-        token: secret of this start.
+        token: secret that is newly generated each time the server starts.
         hosts: allowed host names of the server.
         secure: whether the server uses HTTPS.
         login: password check, used in place of the token.
@@ -112,7 +112,7 @@ def build_app(
 
 class _Areas:
     """Loads and serves the routes of all areas. A thread loads them while the browser fetches the first page, because
-    loading their libraries takes most of the start time.
+    importing their libraries takes most of the startup time.
 
     Args:
         studio: state that the routes share.
@@ -147,13 +147,13 @@ async def _page_file(request: Request) -> Response:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     state = path.stat()
     tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
-    return _cached_response(request, tag, lambda: Response(path.read_bytes(), media_type=_KINDS[path.suffix]))
+    return _cached_response(request, tag, lambda: Response(path.read_bytes(), media_type=_MEDIA_TYPES[path.suffix]))
 
 
 @functools.cache
 def _page_files() -> dict[str, Path]:
     """Lists the files that a browser may fetch, by name."""
-    return {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _KINDS}
+    return {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _MEDIA_TYPES}
 
 
 @functools.cache
@@ -248,8 +248,8 @@ class StudioServer:
 
     @property
     def address(self) -> str:
-        """URL of the page. Contains the token, unless there is a password, and the machine's name if the server listens
-        on all addresses."""
+        """URL of the page. Contains the token if no password is set. Its host is the machine's name if the server
+        listens on all addresses."""
         name = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         host = f"[{name}]" if ":" in name else name
         return (
@@ -264,4 +264,4 @@ class StudioServer:
         try:
             await self._server.serve_on(self._socket, stop)
         finally:
-            await in_thread(self._studio.closing.close)  # ends handlers that wait for threads
+            await in_thread(self._studio.closing.close)  # unblocks handlers that wait for worker threads

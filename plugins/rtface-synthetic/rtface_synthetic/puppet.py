@@ -58,7 +58,7 @@ def draw(target: Float, size: int, parts: tuple[tuple[Skin, Triangles], ...]) ->
 
 
 def _rasterise(target: Float, triangles: Triangles, size: int) -> Any:
-    """Returns the index of the visible triangle at each pixel. The index (int32 S×S) is -1 where there is none."""
+    """Returns an index map (int32 S×S): the visible triangle at each pixel, or -1 if no triangle covers it."""
     visible = np.full((size, size), -1, np.int32)
     corners = np.rint(target[triangles][:, :, :2] * 16.0).astype(np.int32)
     for k in np.argsort(-target[triangles][:, :, 2].mean(1)):  # the farthest first

@@ -33,7 +33,7 @@ from rtface.geometry.transforms import bounds, clip_box, compose, footprint, inv
 
 _T = TypeVar("_T", int, NDArray[np.uint64])
 
-SMOOTH_FROM = 2.0  # magnification above which a correction is interpolated with a cubic
+SMOOTH_FROM = 2.0  # magnification above which a correction is interpolated bicubically
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tupl
     shrink = footprint(invert(forward))
     cubic = min(shrink) < 1.0 / SMOOTH_FROM
     values, undo = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
-    if cubic:  # doubling by a cubic, then warping linearly: within 3 % of a cubic warp, in a third of the time
+    if cubic:  # doubles bicubically, then warps linearly: within 3 % of a bicubic warp, in a third of the time
         values = cv2.resize(values, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         undo = compose(undo, scaling(0.5, 0.5))
     forward = compose(translation(-box[0], -box[1]), forward, undo)

@@ -49,7 +49,7 @@ def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
 
 
 def all_unfaded(items: Iterable[Item], curve: FadingCurve | None) -> Iterator[Item]:
-    """Yields a film's items and removes the fading from its frames. Raises like `unfaded`."""
+    """Yields a film's items, and corrects the fading of its frames. Raises like `unfaded`."""
     for item in items:
         yield unfaded(item, curve) if curve is not None and isinstance(item, Frame) else item
 

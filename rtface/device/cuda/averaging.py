@@ -1,9 +1,9 @@
 """Averages faces over time on a GPU, for non-recurrent engines (`rtface.correct.temporal`).
 
-Each crop gets a reduced copy when it is cut (`Submission.put_crops`), which is downloaded on the `urgent` stream while
-the network processes the crop. The host waits only for this download. From the copy it computes motion and gate at a
-quarter of the resolution, and uploads both. After the network, the `finish` stream warps the average, which stays on
-the GPU, mixes it with the answer, and stores the result. Memory is allocated only for new faces.
+When a crop is cut (`Submission.put_crops`), a reduced copy is made. The `urgent` stream downloads this copy while the
+network processes the crop. The host waits only for this download. From the copy, it computes motion and gate at a
+quarter of the resolution, and uploads both. After the network, the `finish` stream warps the average on the GPU, blends
+it with the network's output, and stores the result. Memory is allocated only for new faces.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from rtface.device.cuda.submission import Submission
 from rtface.frame import Box, Bytes, Float32
 from rtface.protocols import ShapeTask
 
-Averaged = tuple[ShapeTask, FaceSlot, Box]
-"""A face, its slot, and the relevant part of its crop."""
+SlotFace = tuple[ShapeTask, FaceSlot, Box]
+"""A face to average, its slot, and the relevant part of its crop."""
 
 
 class GpuAverager:
-    """Averages the answers of a frame's faces over time.
+    """Averages the engine's outputs for a frame's faces over time.
 
     Args:
         submission: the device's object that submits work to the GPU.
@@ -39,8 +39,8 @@ class GpuAverager:
         self._streams, self._submission = submission.streams, submission
         self._state_pools: dict[int, StatePool] = {}
 
-    def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:
-        """Enqueues the averaging of one frame's answers, in place."""
+    def average(self, slots: FrameSlots, faces: Sequence[SlotFace]) -> None:
+        """Enqueues GPU work that replaces a frame's outputs by their averages."""
         small_crops, states = self._download(slots, faces)
         blends: list[Blend | None] = []
         for (face, face_slot, _), state in zip(faces, states, strict=True):
@@ -50,20 +50,20 @@ class GpuAverager:
             average.kept = state
         self._mix(slots, faces, states, blends)
 
-    def _download(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
+    def _download(self, slots: FrameSlots, faces: Sequence[SlotFace]) -> tuple[dict[int, Float32], list[FaceState]]:
         """Downloads reduced crops, by id of their face slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
         sizes = [shaping.small_floats(face_slot.size) for face_slot in slots.faces]
         nbytes = 4 * sum(sizes)
 
-        def down() -> list[FaceState]:
+        def download() -> list[FaceState]:
             states = [self._state(face, face_slot) for face, face_slot, _ in faces]
             streams.urgent.wait(slot.cropped)
             streams.urgent.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
             streams.urgent.record(slot.fetched)
             return states
 
-        states = streams.run(down).result()
+        states = streams.run(download).result()
         slot.fetched.synchronize()
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
         return {id(face_slot): part for face_slot, part in zip(slots.faces, parts, strict=True)}, states
@@ -79,14 +79,14 @@ class GpuAverager:
         return self._state_pools[size].take()
 
     def _mix(
-        self, slots: FrameSlots, faces: Sequence[Averaged], states: Sequence[FaceState], blends: Sequence[Blend | None]
+        self, slots: FrameSlots, faces: Sequence[SlotFace], states: Sequence[FaceState], blends: Sequence[Blend | None]
     ) -> None:
         """Uploads and runs the blends, then stores the averages."""
         slot, finish = slots.frame, self._streams.finish
-        stage, parts = slot.steps["average"], list[Bytes]()
+        staging, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), AVERAGE)
-        self._submission.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
-        base = at = stage.on_gpu().address
+        self._submission.pools.grow(staging, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
+        base = at = staging.on_gpu().address
         at += rows.nbytes
         blended = [(*face, blend, state) for face, blend, state in zip(faces, blends, states, strict=True) if blend]
         for row, (face, face_slot, box, blend, state) in zip(rows, blended, strict=True):
@@ -125,7 +125,7 @@ class GpuAverager:
 
 
 def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
-    """Copies a reduced crop (3×n×n) and its rows from downloaded values."""
+    """Copies a reduced crop and its full-resolution green rows from downloaded values."""
     cells = size // SHRINK
     return (
         values[: 3 * cells * cells].reshape(3, cells, cells).copy(),
@@ -133,7 +133,7 @@ def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
     )
 
 
-def _forget(faces: Sequence[Averaged]) -> None:
+def _forget(faces: Sequence[SlotFace]) -> None:
     """Resets the averages of faces after a failure."""
     for face, *_ in faces:
         state_of(face).average.reset()

@@ -20,7 +20,7 @@ from rtface.geometry.planes import Layout, Role
 from rtface.geometry.transforms import bounds, clip_box, compose, field_parity, invert
 
 _NO_TARGET: tuple[float, ...] = (0,) * 23
-"""The values of a `TARGET` that a paste does not use."""
+"""The values of a `TARGET` that compositing does not use."""
 _UNMIXED = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]  # for corrections already mixed by `area`
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 
@@ -93,7 +93,7 @@ class PastePlan:
         for face, to_part in zip(faces, to_parts, strict=True):
             box = clip_box(bounds(invert(to_part), (0.0, 0.0, face.width, face.height), 1.0), width, height)
             boxes.append(box if box[0] < box[2] and box[1] < box[3] else None)
-        overlapped, tints = [False] * len(faces), [0] * len(faces)
+        overlapped, gray_tests = [False] * len(faces), [0] * len(faces)
         for group in groups:
             for n in group:
                 overlapped[n] = len(group) > 1
@@ -109,10 +109,10 @@ class PastePlan:
             elif probe:
                 self._tints.append(box)
                 for n in group:
-                    tints[n] = len(self._tints)
+                    gray_tests[n] = len(self._tints)
         return [
-            spot_of(face, box, to_part, group, tint, len(roles), scratch)
-            for face, box, to_part, group, tint in zip(faces, boxes, to_parts, overlapped, tints, strict=True)
+            spot_of(face, box, to_part, group, gray_test, len(roles), scratch)
+            for face, box, to_part, group, gray_test in zip(faces, boxes, to_parts, overlapped, gray_tests, strict=True)
             if box is not None
         ]
 
@@ -148,7 +148,7 @@ class PastePlan:
                     for n, (a0, b0, a1, b1) in enumerate(other.box for other in spots)
                     if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1
                 ]
-                result_at = tints_at + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
+                result_at = tints_at + TINT.itemsize * (spot.gray_test - 1) - job.nbytes if spot.gray_test else 0
                 patches.append(
                     self._patch(
                         spot, target, value, masks[spot.face.number], (len(neighbours), len(overlaps)), result_at
@@ -249,8 +249,8 @@ class PastePlan:
             *weights[0],
             *weights[1],
             *weights[2],
-            *spot.m,
-            *spot.k,
+            *spot.to_correction,
+            *spot.to_mask,
             result_at,
         )
 

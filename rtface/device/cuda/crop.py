@@ -42,7 +42,7 @@ class CropPlan:
         size: S, the side of the crops.
 
     Attributes:
-        parts: for each face and component, the box of samples that the crop reads and a paste changes; never empty.
+        parts: for each face and component, the box of samples that the crop reads and compositing changes; never empty.
         scratch: bytes of scratch memory that `job` needs; 0 unless a crop shrinks the frame.
     """
 

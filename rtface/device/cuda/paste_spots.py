@@ -1,4 +1,4 @@
-"""The faces of a paste and their areas on a frame's planes."""
+"""Finds the areas of a frame's planes that faces' corrections cover."""
 
 from __future__ import annotations
 
@@ -35,36 +35,36 @@ class PasteFace(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """The area that a face's correction covers on a grid.
+    """The area of a plane that a face's correction covers.
 
     Attributes:
         face: the face.
         box: the samples that may change.
         shared: whether parts of other faces overlap this face's part.
-        tint: number, from 1, of the probed chroma box that contains the spot; 0 if there is none.
+        gray_test: 1-based index of the chroma box that is tested for being gray and contains the spot; 0 if none.
         lowpass: filter that is first applied to the correction.
-        cubic: whether the correction is interpolated with a cubic.
-        spread: whether the correction is shrunk, so that filtering extends it beyond its mask.
-        m: the map from samples to the correction.
-        k: the map from samples to the mask.
+        cubic: whether the correction is interpolated bicubically.
+        spread: whether the correction is downscaled; its low-pass filter then spreads it beyond the mask.
+        to_correction: the map from samples to the correction.
+        to_mask: the map from samples to the mask.
     """
 
     face: PasteFace
     box: Box
     shared: bool
-    tint: int
+    gray_test: int
     lowpass: Lowpass | None
     cubic: bool
     spread: bool
-    m: Map
-    k: Map
+    to_correction: Map
+    to_mask: Map
 
 
 def faces_of(
     matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
 ) -> tuple[list[PasteFace], list[list[int]]]:
-    """Returns faces and groups of their indices, as `composite.cut_patch` and `overlapping` do. Skips faces without
-    a mask."""
+    """Returns the faces with a mask, and groups of overlapping ones. Each face is cut to its mask, as in
+    `composite.cut_patch`; the groups contain indices (see `overlapping`)."""
     faces: list[PasteFace] = []
     for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
         x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)
@@ -76,9 +76,9 @@ def faces_of(
 
 
 def spot_of(
-    face: PasteFace, box: Box, to_part: Float, shared: bool, tint: int, components: int, scratch: Scratch
+    face: PasteFace, box: Box, to_part: Float, shared: bool, gray_test: int, components: int, scratch: Scratch
 ) -> Spot:
-    """Returns the spot of a face on a grid. `to_part` maps the plane to the face's part."""
+    """Returns the spot of a face on a plane. `to_part` maps the plane to the face's part."""
     shrink = footprint(to_part)
     cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
     lowpass = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
@@ -87,7 +87,7 @@ def spot_of(
         face,
         box,
         shared,
-        tint,
+        gray_test,
         lowpass,
         cubic,
         spread,

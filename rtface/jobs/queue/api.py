@@ -89,7 +89,7 @@ class Queue:
         resolved = resolve_address(input)
         if is_live(parse_address(resolved), parse_address(output)):
             raise UsageError(
-                "the queue is for films and stills; a camera or a stream never ends; use 'rtface run' for it",
+                "the queue is for films and stills, because a camera or a stream never ends; use 'rtface run' for it",
                 code="queue_live",
             )
         source = place(resolved)

@@ -27,9 +27,9 @@ CREATE TABLE item (
     plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
     flags TEXT NOT NULL,            -- JSON: --workers, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
-    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner is to do with a running item
-    message TEXT NOT NULL DEFAULT '{}',  -- JSON: with its code and values
-    share REAL, frames INTEGER, fps REAL, left_s REAL,
+    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- action requested by a user, still to be done by the runner
+    message TEXT NOT NULL DEFAULT '{}',  -- JSON: message text, code and values
+    share REAL, frames INTEGER, fps REAL, left_s REAL,  -- share: 0…1, done; left_s: seconds remaining
     attempts INTEGER NOT NULL DEFAULT 0,
     added_at REAL NOT NULL, started_at REAL, ended_at REAL  -- seconds since 1970
 );
@@ -71,8 +71,8 @@ class QueueDatabase:
                 database.execute(f"PRAGMA user_version = {VERSION}")
             elif version != VERSION:
                 raise UsageError(
-                    "{path}: was created by another version of rtface or another program (format {found}; this rtface "
-                    "reads {wanted}); use that program, or move the file away to begin a new queue",
+                    "{path} was created by another program or version of rtface (format {found}, expected {wanted}); "
+                    "use that program, or move the file away to start a new queue",
                     code="queue_version",
                     path=self.path,
                     found=version,
@@ -145,7 +145,7 @@ def state_of(row: sqlite3.Row, alive: bool) -> State:
 def item_of(row: sqlite3.Row, alive: bool) -> Item:
     """Returns an item as users see it. `alive` tells whether a runner exists."""
     state, values = state_of(row, alive), values_of(row)
-    if state == "running" and row["wish"] == "pause":  # halted, but not returned by its runner
+    if state == "running" and row["wish"] == "pause":  # already paused, but its runner has not yet updated the database
         state = "paused"
         values |= {"fps": None, "left_s": None}
     plan = values["plan"]

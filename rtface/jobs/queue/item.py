@@ -26,7 +26,7 @@ class Item:
         flags: flags for jobs (``--workers``, ``--restart``, ``--farm``), by name.
         state: "interrupted" if the item's runner died (crash, SIGKILL, power cut); the next runner continues it.
         message: reason of a failure, or a summary.
-        share: finished share, 0…1; None before the first frame, and for stills.
+        share: share done, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
         fps: recent frames per second.
         left_s: estimated remaining seconds; None if unknown.
@@ -86,7 +86,7 @@ class ItemProgress:
 
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
-"""Messages with which the runner requests a clean end, a halt between two frames, and the continuation."""
+"""Messages with which the runner requests a clean end, a pause between two frames, or resumption."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def control_routes(
     Args:
         status: status of the run; POST requests change its controls.
         persons: persons in view.
-        filters: filters with the active stages and the preview.
+        filters: the run's frame filters, which hold the active stages and the preview.
         files: whether a request may add stages that read files.
     """
     controls = status.controls
@@ -71,9 +71,9 @@ def control_routes(
         return _json({"stages": list(filters.drawn)})
 
     async def frames(request: Request) -> Response:
-        pairs = filters.preview.watch()
-        await anext(pairs, None)  # now this viewer is counted
-        return StreamingResponse(_mjpeg_parts(pairs), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        previews = filters.preview.watch()
+        await anext(previews, None)  # now this viewer is counted
+        return StreamingResponse(_mjpeg_parts(previews), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     handlers: dict[tuple[str, str], _Handler] = {
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
@@ -97,8 +97,8 @@ def _json(value: object) -> Response:
 
 
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wraps a handler to get the values of query and JSON body. POST requests run on a thread, because they may take
-    long."""
+    """Wraps a handler that needs the values of a request. They come from the query string and the JSON body. POST
+    requests run on a thread, because they may take long."""
 
     async def handle(request: Request) -> Response:
         values = dict(request.query_params) | await json_body(request, BODY_BYTES)
@@ -136,8 +136,8 @@ def _name(values: _Values) -> str:
 
 
 def _new_value(name: str, current: float | bool, new: Any) -> Any:
-    """Returns a setting's new value. `new` is a number or a signed step, both within 0…1, or for a switch true, false
-    or "toggle"."""
+    """Returns a setting's new value. `new` is a number from 0 to 1, or a signed step of at most 1. For a switch, it is
+    true, false or "toggle"."""
     text = str(new).lower()
     if isinstance(current, bool):
         return {"true": True, "false": False, "toggle": not current}.get(text, new)
@@ -146,8 +146,8 @@ def _new_value(name: str, current: float | bool, new: Any) -> Any:
     return min(1.0, max(0.0, round(current + value, 4))) if step else value
 
 
-async def _mjpeg_parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
-    async for jpeg in pairs:
+async def _mjpeg_parts(previews: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
+    async for jpeg in previews:
         if jpeg is not None:
             head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             yield head.encode() + jpeg + b"\r\n"

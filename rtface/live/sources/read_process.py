@@ -103,7 +103,7 @@ class ReadProcess:
         self._abandoned = False
         self._child: ChildProcess | None = None
 
-    def hold(self, closed: threading.Event) -> str:
+    def run_until(self, closed: threading.Event) -> str:
         """Runs until the source is lost or `closed` is set. Returns the reason in one line.
 
         Raises:

@@ -31,8 +31,8 @@ from rtface.live.sources.source_times import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
-_BRIEF_S = 20.0
-"""Seconds from the start during which a stream that ends before its first frame is reopened."""
+_REOPEN_S = 20.0
+"""A stream that ends before its first frame is reopened for this many seconds after the start."""
 _WARNINGS = {
     "backlog": partial(
         Message,
@@ -74,7 +74,7 @@ class ReconnectingSource:
         process: Callable[..., ReadProcess] = ReadProcess,
     ) -> None:
         self._request, self._title, self._stats = request, title, stats
-        self._time, self._process = clock, process
+        self._now, self._process = clock, process
         self._closed, self._settled = threading.Event(), threading.Event()  # `start` waits for `_settled`
         self._thread: threading.Thread | None = None
         self._refusal: RtfaceError | None = None
@@ -83,7 +83,7 @@ class ReconnectingSource:
         self._form: VideoFormat | None = None
         self._new_clock = partial(SourceClock, recorded=request.whole)
         self._clock, self._pts, self._sound_end = self._new_clock(), -(1 << 62), 0.0
-        self.ended = self._lost = self._brief = False
+        self.ended = self._lost = self._ended_early = False
         self._conversion_notes: list[str] = []
         self._rotation = Rotation()
         self._health = EndpointHealth("opening", "", clock())
@@ -149,7 +149,7 @@ class ReconnectingSource:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
             if self._request.whole or (connection.opened is not None and connection.opened.film):
-                self._clock, self._frames = self._new_clock(), 0  # the first frame is delivered again
+                self._clock, self._frames = self._new_clock(), 0  # because the first frame is delivered a second time
             connection.follow(self._request)
 
     def rest(self, resting: bool) -> None:
@@ -165,7 +165,7 @@ class ReconnectingSource:
 
     def _run(self) -> None:
         """Opens the source, and reopens it whenever it is lost, until `close`."""
-        retry, began = Retry(self._time), self._time()
+        retry, began = Retry(self._now), self._now()
         while not self._closed.is_set():
             self._clock = self._new_clock()
             connection = self._connection = self._process(
@@ -173,7 +173,7 @@ class ReconnectingSource:
             )
             connection.follow(self._request)  # the request may have changed in the meantime
             try:
-                why = connection.hold(self._closed)
+                why = connection.run_until(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
             self._count()
@@ -193,7 +193,7 @@ class ReconnectingSource:
                 break
             if self._settled.is_set():
                 self._report_state("away", why)
-            if getattr(why, "code", "") == "no_variant":  # the variants of the list have changed
+            if getattr(why, "code", "") == "no_variant":  # the playlist no longer has this variant
                 self._request = replace(self._request, variant="best")
             self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
@@ -208,14 +208,14 @@ class ReconnectingSource:
         """Decides whether to reopen a source that ended before its first frame."""
         if connection.opened is not None and getattr(why, "code", "") == "source_ended" and not self.ended:
             line = "{name}: the stream ended before its first frame; rtface tries to reopen it for up to {seconds} s"
-            self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_BRIEF_S:.0f}"))
-            self._brief = True
-        return self._brief and not self.ended and self._time() - began < _BRIEF_S
+            self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_REOPEN_S:.0f}"))
+            self._ended_early = True
+        return self._ended_early and not self.ended and self._now() - began < _REOPEN_S
 
     def _report_state(self, state: EndpointState, detail: str) -> None:
         if self._closed.is_set() and state != "closed":
             return
-        self._health = self._health.turned(state, detail, self._time())
+        self._health = self._health.turned(state, detail, self._now())
 
     def _count(self) -> None:
         """Adds what the process has counted since the last call."""
@@ -243,7 +243,7 @@ class ReconnectingSource:
         self._report_state("live", self._format_text)
 
     def _update_description(self) -> None:
-        """Updates the description of the source. The sound format stays that of the first opening."""
+        """Updates the description of the source. The first opening decides the sound format."""
         connection, request = self._connection, self._request
         if connection is None or connection.opened is None:
             return
@@ -294,6 +294,6 @@ class ReconnectingSource:
             self._frames += 1
             self._settled.set()
         if at + sound.duration / 2 < self._sound_end:
-            return  # it was sent before, because the source's clock was set back
+            return  # already delivered: the source's clock was set back
         self._sound_end = at + sound.duration
         self._sound(SoundPacket(sound.data, at, sound.duration))

@@ -22,7 +22,7 @@ IMAGE_KINDS = {
     ".dpx": "dpx",
     ".exr": "exr",
 }
-_READ_ONLY = (".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".psd", ".psb", ".pnm", ".pbm", ".pgm", ".ppm")
+_READ_ONLY = (".avif", ".cin", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".psd", ".psb", ".pnm", ".pbm", ".pgm", ".ppm")
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

@@ -19,6 +19,7 @@ _KINDS = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff"),
     **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp", b"8BPS": "psd"},
     **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "jxl"),
+    **dict.fromkeys((b"\x80\x2a\x5f\xd7", b"\xd7\x5f\x2a\x80"), "cineon"),
 }
 _PNG_COMPRESSED = {b"iCCP", b"zTXt"}  # chunks that decoders decompress
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
@@ -28,7 +29,7 @@ _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: images and sequences in HEVC (HEIC), and in any codec.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"mif2")
 # Names of the kinds that FFmpeg does not decode whole, so that they cannot become films.
-STILL_ONLY = {"heic": "HEIC", "jxl": "JPEG XL", "psd": "PSD"}
+STILL_ONLY = {"cineon": "Cineon", "heic": "HEIC", "jxl": "JPEG XL", "psd": "PSD"}
 _SEQUENCES = (b"hevc", b"hevx", b"msf1", b"avis")
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 """Quantisation tables of luma and chroma, each with 64 steps of 1 to 255 in zigzag order."""
@@ -37,8 +38,8 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 def kind_of(data: bytes) -> str | None:
     """Returns an image's kind by its first bytes; None for anything else.
 
-    rtface reads and writes "png", "jpeg", "webp", "tiff", "dpx", "exr" and "bmp". It only reads "avif", "heic", "jp2",
-    "jxl", "psd" and "pnm".
+    rtface reads and writes "png", "jpeg", "webp", "tiff", "dpx", "exr" and "bmp". It only reads "avif", "cineon",
+    "heic", "jp2", "jxl", "psd" and "pnm".
     """
     for signature, kind in _KINDS.items():
         if data.startswith(signature):

@@ -42,18 +42,18 @@ def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tabl
     out += [segment(0xDB, bytes((slot, *tables[slot]))) for slot in sorted(set(slots))]
     parts = [bytes((n + 1, h << 4 | v, slot)) for n, ((h, v), slot) in enumerate(zip(factors, slots, strict=True))]
     out.append(segment(0xC0, struct.pack(">BHHB", 8, height, width, len(planes)) + b"".join(parts)))
-    out += [segment(0xC4, body) for body in _standard(95)[1] if body[0] & 15 in slots]
+    out += [segment(0xC4, body) for body in _libjpeg_tables(95)[1] if body[0] & 15 in slots]
     scan = b"".join(bytes((n + 1, slot << 4 | slot)) for n, slot in enumerate(slots))
     out.append(segment(0xDA, bytes((len(planes),)) + scan + b"\0\x3f\0"))
     packer = _Packer()
-    for blocks, part in _bands(planes, factors, [np.array(tables[slot]) for slot in slots]):
-        out.append(packer.pack(blocks, part))
+    for blocks, plane_of_block in _bands(planes, factors, [np.array(tables[slot]) for slot in slots]):
+        out.append(packer.pack(blocks, plane_of_block))
     return b"".join([*out, packer.finish(), b"\xff\xd9"])
 
 
 def tables_of_quality(quality: int) -> Tables:
     """Returns libjpeg's tables for a quality of 1 to 100."""
-    return _standard(quality)[0]
+    return _libjpeg_tables(quality)[0]
 
 
 def finer(a: Tables, b: Tables) -> Tables:
@@ -62,7 +62,7 @@ def finer(a: Tables, b: Tables) -> Tables:
 
 
 @lru_cache(maxsize=8)
-def _standard(quality: int) -> tuple[Tables, list[bytes]]:
+def _libjpeg_tables(quality: int) -> tuple[Tables, list[bytes]]:
     """Returns libjpeg's quantisation and Huffman tables, as OpenCV writes them. T.81 annex K."""
     succeeded, data = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert succeeded
@@ -103,16 +103,16 @@ class _Packer:
     """Encodes blocks as one bit stream."""
 
     def __init__(self) -> None:
-        self._codes = {body[0]: _codes(body) for body in _standard(95)[1]}
+        self._codes = {body[0]: _codes(body) for body in _libjpeg_tables(95)[1]}
         self._last_dc = [0, 0, 0]  # DC coefficient of each plane's last block
         self._pending, self._pending_bits = 0, 0  # bits of an incomplete byte
 
-    def pack(self, blocks: Ints, part: Ints) -> bytes:
+    def pack(self, blocks: Ints, plane_of_block: Ints) -> bytes:
         """Returns the bytes that these blocks complete."""
         count = len(blocks)
         dc = np.empty(count, np.int64)
-        for number in range(int(part.max()) + 1):
-            mask = part == number
+        for number in range(int(plane_of_block.max()) + 1):
+            mask = plane_of_block == number
             values = blocks[mask, 0]
             dc[mask] = np.diff(values, prepend=self._last_dc[number])
             self._last_dc[number] = int(values[-1])
@@ -130,7 +130,7 @@ class _Packer:
         # All coded symbols: DC differences, runs of sixteen zeros, AC coefficients, ends of blocks.
         block = np.concatenate([np.arange(count), row[skips], row, ends])
         order = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
-        table = (part[block] > 0) + np.repeat([0, 16], [count, len(block) - count])
+        table = (plane_of_block[block] > 0) + np.repeat([0, 16], [count, len(block) - count])
         symbol = np.concatenate(
             [sizes[:count], np.full(len(skips), _SKIP), (zeros & 15) << 4 | sizes[count:], np.full(len(ends), _END)]
         )
@@ -157,9 +157,9 @@ class _Packer:
         aligned = word.astype(np.uint64) << (64 - (start & 31) - bits).clip(0, 63).astype(np.uint64)
         aligned[bits == 0] = 0
         # No two words share a bit, so their sum equals their union, and is exact in float64.
-        slots = (total >> 5) + 2
-        words = np.bincount(start >> 5, (aligned >> np.uint64(32)).astype(np.float64), slots)
-        words += np.bincount((start >> 5) + 1, (aligned & np.uint64(0xFFFFFFFF)).astype(np.float64), slots)
+        word_count = (total >> 5) + 2
+        words = np.bincount(start >> 5, (aligned >> np.uint64(32)).astype(np.float64), word_count)
+        words += np.bincount((start >> 5) + 1, (aligned & np.uint64(0xFFFFFFFF)).astype(np.float64), word_count)
         data = words.astype(">u4").tobytes()
         complete = total // 8
         self._pending_bits = total % 8

@@ -95,7 +95,7 @@ class MediaInfo:
         has_audio: whether there is an audio stream.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: the other contents of the container.
-        unseen: parts of the frames that FFmpeg does not decode, one line each.
+        lost_parts: what outputs lack, or show although players hide it, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimated number of frames, for progress; None if unknown.
         hdr: static HDR metadata, or None.
@@ -153,7 +153,7 @@ class MediaInfo:
     decoder: str = "software"
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
-    unseen: list[str] = field(default_factory=list[str])
+    lost_parts: list[str] = field(default_factory=list[str])
     decoded: Size | None = None
 
     @property

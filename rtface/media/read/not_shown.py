@@ -48,7 +48,7 @@ def early_s(path: str | os.PathLike[str]) -> float:
     return 0.0
 
 
-def not_shown(
+def find_lost_parts(
     metadata: Mapping[str, str],
     hidden: Mapping[str, int],
     tags: ColorTags,

@@ -27,7 +27,7 @@ from rtface.media.read.container import (
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields
 from rtface.media.read.media_info import Chapter, MediaInfo, StreamInfo
-from rtface.media.read.not_shown import early_s, not_shown, unread_header
+from rtface.media.read.not_shown import early_s, find_lost_parts, unread_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.media.read.variants import kept_streams
@@ -106,8 +106,8 @@ def describe(
     ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
-        metadata.setdefault("creation_time", min(dates))  # our writers do not store dates of tracks
-    packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
+        metadata.setdefault("creation_time", min(dates))  # rtface writes no track dates, so the film gets the earliest
+    xmp = metadata.pop("xmp", None) if "mp4" in container.format.name else None
     # A film whose clock starts late (a broadcast, or a part of a longer film) is moved to 0. A small offset is kept, so
     # that the pts do not change.
     origin = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
@@ -138,7 +138,7 @@ def describe(
             if (base := chapter["time_base"])
         ],
         metadata=metadata,
-        xmp=packet.encode() if packet else None,
+        xmp=xmp.encode() if xmp else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
         hdr=hdr,
         views=views_of(image),
@@ -155,7 +155,7 @@ def describe(
         decoder=decoded_by,
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
-        unseen=not_shown(
+        lost_parts=find_lost_parts(
             video.metadata, decoder.hidden, tags, hdr, alpha=alpha, header=unread_header(path, container, video)
         ),
     )

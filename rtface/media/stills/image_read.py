@@ -146,6 +146,8 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     color = color_of(image, codec=_CODECS.get(kind, ""))
     if isinstance(header, DpxHeader):
         color = replace(color, transfer=header.family)
+    elif kind == "cineon":
+        color = replace(color, transfer="log")
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
     return Still(os.fspath(path), kind, frame, meta, more, (*_describe_changes(data, kind, meta),), not complete)

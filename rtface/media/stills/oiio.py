@@ -1,12 +1,13 @@
-"""Decodes TIFF, JPEG XL and PSD files with OpenImageIO.
+"""Decodes TIFF, JPEG XL, PSD and Cineon files with OpenImageIO.
 
-FFmpeg silently decodes tiles, JPEG and half floats in TIFF as noise, and cannot read JPEG XL and PSD. EXIF and XMP are
+FFmpeg silently decodes tiles, JPEG and half floats in TIFF as noise, and cannot read the others. EXIF and XMP are
 not read with OpenImageIO, because it renames their fields and loses a camera's notes and most of XMP.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import av
@@ -14,7 +15,8 @@ import numpy as np
 
 _WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # photometric interpretations: white is 0; RGB; readable ones
 _MEMORY_MB = 4096
-KINDS = ("tiff", "jxl", "psd")
+_CINEON_BITS, _UNDEFINED = 10, 0xFFFFFFFF
+KINDS = ("tiff", "jxl", "psd", "cineon")
 _FORMATS = {
     "uint8": ("gray", "rgb24", "rgba"),
     "uint16": ("gray16le", "rgb48le", "rgba64le"),
@@ -46,6 +48,9 @@ def _decode(name: str, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | Non
     if file is None:
         raise ValueError(OpenImageIO.geterror().partition("\n")[0])
     spec = file.spec()
+    cineon = file.format_name() == "cineon"
+    if cineon and _is_cut_off(name):
+        raise ValueError("it ends before its last sample")
     photometric = spec.get_int_attribute("tiff:PhotometricInterpretation", _RGB)
     if photometric not in _COLOURS or spec.width * spec.height > max_pixels:
         raise ValueError(f"{spec.width}×{spec.height}, photometric interpretation {photometric}")
@@ -58,9 +63,19 @@ def _decode(name: str, max_pixels: int) -> tuple[av.VideoFrame, int, bytes | Non
         pixels = pixels[..., [0, 0, 0, 1]]
     if photometric == _WHITE and kind == "uint16":  # the library inverts 8-bit samples itself
         pixels = ~pixels
+    if cineon and count == 3 and spec.get_int_attribute("oiio:BitsPerSample") == _CINEON_BITS:
+        return av.VideoFrame.from_ndarray((pixels >> 16 - _CINEON_BITS).astype(np.uint16), "gbrp10le"), 1, None
     shape = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
     profile, pages = spec.getattribute("ICCProfile"), 1
     while file.seek_subimage(pages, 0) and not file.spec().get_int_attribute("tiff:subfiletype") & 1:
         pages += 1
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), shape)
     return image, pages, None if profile is None else bytes(profile)
+
+
+def _is_cut_off(name: str) -> bool:
+    """Returns whether a Cineon file is shorter than its header says. The library reads what is missing as black."""
+    with Path(name).open("rb") as file:
+        head = file.read(24)
+        size: int = struct.unpack(">I" if head[:1] == b"\x80" else "<I", head[20:24])[0]
+        return file.seek(0, os.SEEK_END) < size < _UNDEFINED

@@ -137,7 +137,7 @@ def plan_video(
             code="colours_kept_by",
         )
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
-    plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
+    plan.warnings += [*(f"the input: {line}" for line in info.lost_parts), *_lost_views(info, format)]
     _round_size_up(plan)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)

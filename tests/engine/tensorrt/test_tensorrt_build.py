@@ -51,7 +51,7 @@ GEFORCE, H200, L40S = "NVIDIA GeForce RTX 4090", "NVIDIA H200", "NVIDIA L40S"
         (L40S, ADA, (FOR_RTX,), "rtx"),
         (GEFORCE, ADA, (), r"needs TensorRT; get it with: .*pip install .*\[rtx\]'"),
         (H200, (9, 0), (), r"NVIDIA H200 \(sm_90\) needs TensorRT; .*\[tensorrt\]'"),
-        (H200, (9, 0), (FOR_RTX,), r"RTX 1.7.1 does not run on .* it takes .* sm_121; get the full .*\[tensorrt\]'"),
+        (H200, (9, 0), (FOR_RTX,), r"RTX 1.7.1 does not run on .* it supports .* sm_121; get the full .*\[tensorrt\]'"),
     ],
 )
 def test_the_library_goes_by_gpu_and_by_what_is_there(gpu: str, capability: Any, libraries: Any, kind: str) -> None:

@@ -188,7 +188,7 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(recipe, monkeypatch, 
         plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
     assert stage.built == ["fp16", "bf16", "f32"]
     assert plan.identity.precision == "f32" and verdict.psnr > 100
-    refused = [r.getMessage() for r in caplog.records if "refused" in r.getMessage()]
+    refused = [r.getMessage() for r in caplog.records if "rejected" in r.getMessage()]
     assert [line.split(":")[1].split()[0] for line in refused] == ["fp16", "bf16"]
     assert [(e.closed, e.kept) for e in stage.executions] == [(1, 0), (1, 0), (0, 1)]
     plan.close()

@@ -45,7 +45,7 @@ class StandInProcess:
         self.frames = self.sounds = 0
         self.ended: queue.Queue[str] = queue.Queue()
 
-    def hold(self, closed: threading.Event) -> str:
+    def run_until(self, closed: threading.Event) -> str:
         while not closed.is_set():
             try:
                 return self.ended.get(timeout=0.01)
@@ -243,7 +243,7 @@ class Watch:
         )
         self.reason: queue.Queue[str] = queue.Queue()
         self._begun = threading.Event()
-        threading.Thread(target=lambda: self.reason.put(self.process.hold(threading.Event())), daemon=True).start()
+        threading.Thread(target=lambda: self.reason.put(self.process.run_until(threading.Event())), daemon=True).start()
         assert self._begun.wait(5)
 
     def _start(self, *_: Any, on_message: Any, on_end: Any, **__: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import rtface
 from rtface.errors import RtfaceError
 from tests.media.conftest import make_film
-from tests.media.corpus.files import FILES
+from tests.media.corpus.files import FILES, cineon, noise
 
 FILMS = {
     ".mp4": "libx264",
@@ -26,7 +26,7 @@ FILMS = {
     ".flv": "flv1",
     ".mxf": "mpeg2video",
 }
-STILLS = sorted({Path(name).suffix for name in FILES})
+STILLS = sorted({Path(name).suffix for name in FILES} | {".cin"})
 
 
 def damaged(data: bytes, draw: np.random.Generator) -> bytes:
@@ -51,6 +51,8 @@ def originals(folder: Path, kind: str) -> list[bytes]:
     if kind in FILMS:
         codec, pix_fmt = FILMS[kind], "yuv422p10le" if kind == ".mov" else "yuv420p"
         return [make_film(folder / f"a{kind}", codec=codec, pix_fmt=pix_fmt, frames=4, size=(64, 48)).read_bytes()]
+    if kind == ".cin":
+        return [cineon(noise(3, np.uint16) >> 6)]
     return [make() for name, make in FILES.items() if Path(name).suffix == kind]
 
 

@@ -1,6 +1,6 @@
 """CodeFormer against the package spandrel_extra_arches, with the same random weights.
 
-The network chooses codes, and where two are nearly as good the last bits choose: answers of two implementations are
+The network chooses codes, and where two are nearly as good the last bits choose: outputs of two implementations are
 comparable only where no choice is that near. `MARGIN` is a hundred times what their logits differ by, and asserted.
 """
 

@@ -15,7 +15,7 @@ from rtface_studio.tray.autostart import set_start_at_login, starts_at_login
 from rtface_studio.tray.camera_run import CameraRun
 from rtface_studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
-_STUDIO_S = 20.0  # the studio may have to end a live run, and this can take 15 seconds
+_STUDIO_EXIT_TIMEOUT_S = 20.0  # the studio may have to end a live run, and this can take 15 seconds
 _TITLE_LENGTH = 100
 """Maximum number of characters in the title."""
 
@@ -51,7 +51,7 @@ class StudioProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(_STUDIO_S)
+                self._process.wait(_STUDIO_EXIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
 
@@ -61,8 +61,8 @@ class TrayApp:
 
     Args:
         camera: camera run that has not been started.
-        command_line: command that starts this icon at login.
-        show: called with the errors of menu actions.
+        command_line: command that starts the tray application at login.
+        show_error: called with the message when a menu action fails.
         language: language of the menu, "en" or "de".
 
     Attributes:
@@ -74,12 +74,12 @@ class TrayApp:
         self,
         camera: CameraRun,
         command_line: list[str],
-        show: Callable[[str], None],
+        show_error: Callable[[str], None],
         stop: threading.Event,
         language: str = "en",
     ) -> None:
         self._language = language
-        self._camera, self._command_line, self._show, self.stop = camera, command_line, show, stop
+        self._camera, self._command_line, self._show_error, self.stop = camera, command_line, show_error, stop
         self._studio = StudioProcess()
         self._last_error = ""
         self.icon: TrayIcon | None = None
@@ -127,5 +127,5 @@ class TrayApp:
             self._last_error = ""
         except (RtfaceError, OSError) as error:
             self._last_error = translated(message_of(error), self._language)
-            self._show(message_of(error))
+            self._show_error(message_of(error))
         self.refresh()

@@ -13,7 +13,7 @@ from rtface_studio.tray.view import MenuItem, TrayView, draw_icon
 
 
 class PystrayIcon:
-    """A `TrayIcon` of Windows or macOS. Call `run` on the main thread."""
+    """A `TrayIcon` for Windows and macOS. Call `run` on the main thread."""
 
     def __init__(self, view: TrayView) -> None:
         self._view = view
