@@ -76,7 +76,7 @@ class FilmTracking:
             return False
 
     def _may_hold(self, frame: Frame) -> bool:
-        """Returns whether a frame's faces may be interpolated as soon as the next frames are known."""
+        """Returns whether a frame may wait for the next reading."""
         return (
             self._steady
             and self._time is not None
@@ -106,7 +106,7 @@ class FilmTracking:
         self._faces, self._time = faces, time
 
     def _end_group(self, frame: Frame, cut: bool) -> Iterator[Item]:
-        """Reads a frame, and interpolates the held ones if its faces are where they were expected."""
+        """Ends a group with a reading. Interpolates the held frames if its faces are where they were expected."""
         tracker, before, began = self._tracker, self._faces, self._time
         assert began is not None
         judged = False
@@ -146,5 +146,5 @@ class FilmTracking:
 
 
 def _ends_group(last: float, time: float) -> bool:
-    """Returns whether a frame is to be read, given the time of the last reading that was judged."""
+    """Returns whether a frame is read. `last` is the time of the last reading that was judged."""
     return not 0 < time - last < READ_AFTER_S or new_period(last, time)

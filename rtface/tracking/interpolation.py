@@ -31,7 +31,7 @@ pixels in the mean, 2.5 at the 99th percentile; without limits by 1.9 and more t
 
 
 def new_period(before: float, time: float) -> bool:
-    """Returns whether a period of `SYNC_S` begins after one time and not after another. Both in seconds."""
+    """Returns whether a period of `SYNC_S` begins between two times in seconds."""
     return floor(before / SYNC_S) != floor(time / SYNC_S)
 
 
@@ -69,7 +69,7 @@ class MotionGuard:
 
 
 def _on_line(first: _Reading, second: _Reading, third: _Reading, track: int) -> bool:
-    """Returns whether a track is on the third reading where the first two point."""
+    """Returns whether a track moved on as the first two readings predict."""
     before, span = second.time - first.time, third.time - second.time
     if not (0 < before <= MAX_SPAN_S + _SHORT_S and 0 < span <= MAX_SPAN_S):
         return False
@@ -82,10 +82,10 @@ def _on_line(first: _Reading, second: _Reading, third: _Reading, track: int) -> 
 
 
 def interpolated(before: Sequence[Face], after: Sequence[Face], share: float) -> tuple[Face, ...]:
-    """Returns the faces between two readings with the same tracks, in the order of the second.
+    """Returns the faces between two readings with the same tracks.
 
     Args:
-        before, after: faces with a mesh, before smoothing.
+        before, after: faces with a mesh, before smoothing. The result has the order of `after`.
         share: place of the frame between the readings, 0…1.
     """
     earlier = {face.track_id: face for face in before}

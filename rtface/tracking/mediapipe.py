@@ -162,7 +162,7 @@ class MediaPipeTracker:
         return tuple(self._aligner.steady(face, time) for face in faces)
 
     def saved(self) -> dict[str, Any]:
-        """Returns the state of tracking, without that of smoothing and of scene changes."""
+        """Returns the state of tracking without smoothing and scene changes."""
         return {name: copy(getattr(self, name)) for name in _STATE} | {"_tracks": [t.copied() for t in self._tracks]}
 
     def restore(self, state: dict[str, Any]) -> None:
