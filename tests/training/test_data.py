@@ -205,4 +205,4 @@ def test_the_whole_recipe_stops_at_a_fault_and_goes_on_there(tmp_path: Path, cap
     assert done.exists()
     capfd.readouterr()
     run(Step("x", (("data.film_pairs", "--nothing"),)), done)
-    assert capfd.readouterr().out == "x: done\n"
+    assert capfd.readouterr().out == "x: already done\n"

@@ -114,7 +114,7 @@ def test_a_clip_is_followed_degraded_and_measured(
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--levels", "real/night"), "no such level: real/night"),
     (("--option", "rtface-s"), "is not KEY=VALUE"),
-    (("--clips", "no-such-clip.mp4"), "there is no clip no-such-clip.mp4"),
+    (("--clips", "no-such-clip.mp4"), "clip no-such-clip.mp4 does not exist"),
 ])  # fmt: skip
 def test_bad_arguments_are_said(
     arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch,

@@ -20,7 +20,7 @@ def test_what_is_learnt_lies_apart_from_what_is_tested(frames: int, fps: float) 
 
 
 def test_a_clip_that_is_too_short_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"3\.1 s, and 6\.6 are needed"):
+    with pytest.raises(ValueError, match=r"3\.1 s, but 6\.6 s are needed"):
         person.parts(78, 25.0)
 
 
