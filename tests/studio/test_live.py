@@ -612,7 +612,7 @@ def test_a_person_is_learnt_in_the_studio(
     assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
     learning = lambda: ask(studio, "GET", "/api/persons")[1]["learning"]  # noqa: E731
     wait_for(lambda: learning()["state"] not in ("waiting", "running"), 60)
-    assert learning()["state"] == "failed" and "photos differ from each other" in learning()["error"]["message"]
+    assert learning()["state"] == "failed" and "photos without their copies" in learning()["error"]["message"]
     assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
 
 

@@ -358,7 +358,7 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     for path in (first, second, third) if spoilt == "empty" else ():
         path.unlink()
     why = {
-        "saved again": r"only 2 photos differ from each other \(0\.png, 2\.png\)",
+        "saved again": r"photos without their copies: 2 \(0\.png, 2\.png\)",
         "blurred": r"1\.png is blurred",
         "empty": "contains no images",
     }
