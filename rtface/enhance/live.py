@@ -10,17 +10,21 @@ from math import inf
 from time import monotonic, perf_counter
 from typing import Any
 
+import numpy as np
+
 from rtface.config.options import EnhanceOptions
+from rtface.correct.mask import shown_box
 from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
+from rtface.enhance.rest import cells_of
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.errors import EngineError
-from rtface.frame import Face, Frame, Pixels
-from rtface.protocols import Restored, Runtime
+from rtface.frame import Crops, Face, Frame, Pixels, PixelsT
+from rtface.protocols import Engine, Restored, Runtime
 from rtface.quality.governor import FADE_S, QualityGovernor, shipped_name
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.fade import faded
@@ -98,9 +102,24 @@ class LiveEnhancer(FrameEnhancer):
     def collect(self, task: FrameTask) -> Frame:
         """Returns the corrected frame, and reports its cost to the governor."""
         frame = super().collect(task)
-        engines_used = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
+        runs = [face.output is not None and not face.kept for face in task.faces]
+        engines_used = [(shipped_name(face.engine.name), run) for face, run in zip(task.faces, runs, strict=True)]
         self._governor.costs.spent(task.seconds - task.first_s, engines_used)
+        self._governor.resting = bool(task.faces) and all(face.kept for face in task.faces)
         return frame
+
+    def _submit(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
+        """Submits a crop to an engine. Returns the last answer if the face is at rest."""
+        track, pixels = face.track, crops.pixels
+        if face.light is None and isinstance(pixels, np.ndarray):
+            cells = cells_of(crops.size, face.scale)
+            rests = track.rest.update(pixels, cells, shown_box(cells, face.mesh, crops.size, face.shaping.region))
+            last = track.output
+            if rests and last is not None and track.output_from[1] == engine.name and last.done() and not last.exception():
+                track.output_from, face.kept = (face.time, engine.name), True
+                self._stats.count("crops:kept")
+                return last
+        return super()._submit(face, engine, crops)
 
     def _run_first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
         """Runs the first stage if the engines leave time for it. With little time, its light network runs; with less,

@@ -37,6 +37,7 @@ class FaceTask:
         crops: the crop of this face; set when the crop is cut.
         output: pending answer for this frame, of `light` if it is set, else of `engine`.
         sample: the sample for the keyframe scheduler; None without keyframes.
+        kept: whether `output` is the answer for an earlier frame, because the face is at rest.
         restored: the answer that is shown; None between keyframes and if the answer is late.
     """
 
@@ -52,6 +53,7 @@ class FaceTask:
     shaping: ShapingOptions = field(init=False)
     crops: Crops[Pixels] = field(init=False)
     output: Future[Restored[Any]] | None = field(default=None, init=False)
+    kept: bool = field(default=False, init=False)
     sample: FaceSample | None = field(default=None, init=False)
     restored: Restored[Pixels] | None = field(default=None, init=False)
     _mesh: Float | None = field(default=None, init=False)
