@@ -65,7 +65,7 @@ def main() -> None:
         source.write_bytes(damaged(files[number % len(files)], draw))
         print(number, flush=True)
         try:
-            rtface.run(source, output, tracker="none", overwrite=True)
+            rtface.run(source, output, tracker="none", engine="rtface-s", threads=1, overwrite=True)
         except RtfaceError:
             continue
         done += 1
