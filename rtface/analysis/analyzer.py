@@ -42,6 +42,10 @@ def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = 
 _SAMPLE_S, _LATER_S = 0.2, 0.4
 """Seconds between measurements until a track is decided, and afterwards. The first frame of each period of the film's
 time is measured, so that the measured frames do not depend on where a run began."""
+_ERRORS_S = 0.8
+"""Seconds between predictions of a decided track's errors, which take six times as long as the other measurements. A
+multiple of `_LATER_S`."""
+_ERRORS = ("compression", "step", "unreached", "error", "remaining", "ring_error", "ring_remaining")
 SETTLED_S = 1.2
 """Seconds after which a track is decided by its measurements so far."""
 _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
@@ -138,6 +142,20 @@ class Analyzer:
         if not last <= time or not math.isfinite(last):  # a step back in time, or the first measurement
             return True
         return math.floor(time / period + 1e-6) != math.floor(last / period + 1e-6)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The first stage's last predicted errors, by name in `Analysis`."""
+        return {name: self._recent[-1][2][_FIELDS.index(name)] for name in _ERRORS}
+
+    def keeps_errors(self, time: float) -> bool:
+        """Returns whether a measurement at this time uses the last `errors` again."""
+        last = self.last_s
+        return (
+            self.decided
+            and -math.inf < last < time
+            and math.floor(time / _ERRORS_S + 1e-6) == math.floor(last / _ERRORS_S + 1e-6)
+        )
 
     def learn(self, analysis: Analysis, width: float, time: float) -> None:
         """Adds a measurement, and decides if a decision is due."""

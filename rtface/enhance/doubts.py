@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import floor
 from typing import Any
 
 import cv2
@@ -10,13 +11,14 @@ import numpy as np
 
 from rtface.analysis.doubt import Doubt
 from rtface.enhance.tasks import FaceTask
+from rtface.enhance.track_store import MeasuredChange
 from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
 """Cells per side of the grid on which a correction is compared with the previous frame's correction."""
-_MAX_GAP_S = 0.2
-"""Maximum seconds between two frames that are compared."""
+_PERIOD_S = 0.2
+"""Changes are measured on the first two frames of each such period of the film's time, and stay valid until its end."""
 _TIME_MARGIN_S = 1e-3
 
 
@@ -30,9 +32,12 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
 
 
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
-    change, flicker, fine = 0.0, 0.0, 0.0
-    if device.name == "cpu":  # reading from a GPU would mean waiting for it
-        change, flicker, fine = _change_figures(face, *device.read(correction))
+    last = face.track.change
+    change, flicker, fine = last.figures if last is not None else (0.0, 0.0, 0.0)
+    same_period = last is not None and last.time < face.time and _period(last.time) == _period(face.time)
+    if device.name == "cpu" and not (last is not None and same_period and last.compared):
+        # reading from a GPU would mean waiting for it
+        change, flicker, fine = _change_figures(face, *device.read(correction), last if same_period else None)
     pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
     error = hidden = 0.0
     if restored is not None and isinstance(restored.log_scale, np.ndarray):
@@ -65,13 +70,17 @@ def _central_half(values: Float32) -> Float32:
     return values[rows : len(values) - rows, columns : values.shape[1] - columns]
 
 
-def _change_figures(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[float, float, float]:
+def _period(time: float) -> int:
+    return floor(time / _PERIOD_S + 1e-6)
+
+
+def _change_figures(
+    face: FaceTask, pixels: Float32, matrix: Float, previous: MeasuredChange | None
+) -> tuple[float, float, float]:
     """Returns `change`, `flicker` and `fine` of `Doubt`. The first two are mean absolute changes of luma, of 255."""
     luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    previous, face.track.change = face.track.change or (-1e9, cells), (face.time, cells)
-    recent = 0.0 < face.time - previous[0] <= _MAX_GAP_S
-    flicker = 255.0 * cv2.norm(cells, previous[1], cv2.NORM_L1) / cells.size if recent else 0.0
+    flicker = 0.0 if previous is None else 255.0 * cv2.norm(cells, previous.cells, cv2.NORM_L1) / cells.size
     left, top = (face.crops.matrices[0] - matrix)[:, 2].round().astype(int)
     crop: Any = face.crops.pixels
     green, share = crop[0, 1, top : top + luma.shape[0], left : left + luma.shape[1]], 256 / face.crops.size
@@ -81,4 +90,6 @@ def _change_figures(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[flo
         image, added = (cv2.resize(x, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for x in (green, luma))
         detail = np.where(added == 0, 0.0, cv2.subtract(image, cv2.blur(image, (5, 5))))
         fine = float(np.vdot(added, detail) / max(1e-6, np.vdot(detail, detail)))
-    return 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, flicker, fine
+    figures = 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, flicker, fine
+    face.track.change = MeasuredChange(face.time, cells, figures, compared=previous is not None)
+    return figures

@@ -75,6 +75,10 @@ class TrackMeasurement:
     def _measure(self, device: Device, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
         """Measures a face now. Returns False if it may be measured later."""
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
+        if coded is not None and not frame.new and analyzer.keeps_errors(frame.time):
+            analysis, width = measured_face(device, frame, face, None)
+            analyzer.learn(replace(analysis, **analyzer.errors), width, frame.time)
+            return True
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
         analyzer.learn(*measured_face(device, frame, face, coded), frame.time)

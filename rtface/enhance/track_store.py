@@ -30,6 +30,22 @@ _UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
 _FORGET_S = 5.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredChange:
+    """The change that a correction made, at a time in seconds.
+
+    Attributes:
+        cells: float32 h×w, luma of the correction on a coarse grid.
+        figures: `change`, `flicker` and `fine` of `rtface.analysis.doubt.Doubt`.
+        compared: whether it was compared with the previous frame's change.
+    """
+
+    time: float
+    cells: Float32
+    figures: tuple[float, float, float]
+    compared: bool
+
+
 @dataclass(slots=True)
 class TrackState:
     """The state of one track.
@@ -49,7 +65,7 @@ class TrackState:
         fades: strengths on the last frame, by name, that follow the decided strengths slowly (`faded`).
         weights: share of the engine's new weights on the last frame, 0…1; the previous weights have the rest.
             Fades even in forced treatments. Not handed over, because the lead-in of another process repeats the change.
-        change: time and luma of the last correction (`rtface.enhance.doubts`).
+        change: the last correction that was measured for `rtface.enhance.doubts`.
         shown: the analyzer's states on the last frames, for `handed_over`.
         guarded: the identity guard's states on the last frames, for `handed_over`.
         seen_s: time of the last frame with the face; NaN after the face was unseen for a while.
@@ -69,7 +85,7 @@ class TrackState:
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     fades: dict[str, float] = field(default_factory=dict[str, float])
     weights: float = 1.0
-    change: tuple[float, Float32] | None = None
+    change: MeasuredChange | None = None
     shown: deque[FaceState] = field(default_factory=lambda: deque(maxlen=IN_WORK))
     guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=IN_WORK))
     seen_s: float = -inf

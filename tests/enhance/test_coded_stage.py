@@ -374,6 +374,17 @@ def test_an_enlarged_face_is_judged_as_it_was_read(width: float, shown: float) -
     assert found.step == pytest.approx(16.0 if shown > 1 else 0.0)
 
 
+def test_errors_of_a_decided_face_are_predicted_every_other_time() -> None:
+    network, track, shown = FakeCodedNetwork(), TrackState(1, Analyzer()), real()
+    measure = TrackMeasurement(lambda *_: track, coded_stage(network), Stats())
+    errors = list[float]()
+    for n in range(100):
+        measure(replace(shown, pts=n, time_base=Fraction(1, 25)), shown.faces, CpuDevice())
+        errors.append(track.analyzer.lately.error)
+    assert len(network.seen) == 7 + 3, "every 0.2 s until 1.2 s, then every 0.8 s"
+    assert errors[-1] == pytest.approx(errors[0]) and errors[0] > 0
+
+
 def test_faces_on_a_frame_in_gpu_memory_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.enhance.coded_stage.on_gpu", lambda image: True)
     network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
