@@ -26,6 +26,8 @@ def main() -> None:
     """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's messages on stderr repeat rtface's errors
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's matrices are small, and its threads wait by spinning
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # 0.1 s of imports for converters
     if sys.argv[1:] == ["--version"]:  # saves the time to import typer
         from rtface._version import VERSION_LINE
 

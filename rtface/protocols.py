@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol, runtime_checkable
 
 from rtface.frame import (
     Bytes,
@@ -104,6 +104,37 @@ class Tracker(Protocol):
 
     def reset(self) -> None: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class FilmTracker(Tracker, Protocol):
+    """A tracker that need not read every frame of a film. Its `update` is `read`, then `smoothed`.
+
+    Attributes:
+        settled: after `read`, whether every followed face was seen, and none is on trial.
+    """
+
+    settled: bool
+
+    def sees_cut(self, view: View) -> bool:
+        """Returns whether a frame begins a scene. Called once for each frame, in order, before it is read."""
+        ...
+
+    def read(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """Returns the faces on a frame before smoothing. Looks for no cut itself."""
+        ...
+
+    def smoothed(self, faces: tuple[Face, ...], time: float) -> tuple[Face, ...]:
+        """Returns the faces without jitter. Called for each frame, with rising times."""
+        ...
+
+    def saved(self) -> object:
+        """Returns the state of `read`."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Returns to a state of `saved`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

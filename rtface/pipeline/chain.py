@@ -15,8 +15,9 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
 from rtface.frame import Face, Frame
 from rtface.media.read.combs import hold_combs, luma_of
+from rtface.pipeline.film_tracking import FilmTracking, Update
 from rtface.pipeline.threads import WAITING
-from rtface.protocols import Device, Item, Tracker
+from rtface.protocols import Device, FilmTracker, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
 from rtface.util.machine import give_memory_back
@@ -54,9 +55,18 @@ def chain(
 
 
 def find_faces(
-    frame: Frame, tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False, sparing: bool = False
+    frame: Frame,
+    tracker: Tracker,
+    device: Device,
+    stats: Stats,
+    *,
+    watchful: bool = False,
+    sparing: bool = False,
+    update: Update | None = None,
 ) -> Frame:
     """Returns the frame with its faces. `watchful` and `sparing`: as in `rtface.protocols.Tracker`.
+
+    `update` replaces the tracker's.
 
     If the tracker fails, the frame has no faces, `failed` is set, and the fault is counted.
     DeviceLost is raised, because a frame in GPU memory cannot be recovered.
@@ -64,7 +74,7 @@ def find_faces(
     started = perf_counter()
     try:
         tracker.watchful, tracker.sparing, tracker.thorough = watchful, sparing, frame.new
-        faces = tuple(tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new))
+        faces = tuple((update or tracker.update)(device.view(frame), frame.time, cut=frame.cut or frame.new))
         if not all(isinstance(face, Face) for face in faces):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a plugin
             raise TypeError("the tracker returned something other than faces")
         unfollowed = tracker.unfollowed
@@ -92,7 +102,10 @@ def find_faces(
 def track(
     items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False
 ) -> Iterator[Item]:
-    """Calls `find_faces` for each frame."""
+    """Finds the faces of each frame. Interpolates them if the tracker can and no stage hides faces."""
+    if isinstance(tracker, FilmTracker) and not watchful:
+        yield from FilmTracking(tracker, device, stats, find_faces)(items)
+        return
     for item in items:
         yield find_faces(item, tracker, device, stats, watchful=watchful) if isinstance(item, Frame) else item
 

@@ -5,7 +5,7 @@ A face is expected where its speed moves it, with its old size and appearance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 
 import numpy as np
@@ -65,6 +65,10 @@ class Track:
         mesh = self.mesh.copy()
         mesh[:, :2] += self.speed * min(max(time - self.seen, 0.0), _PREDICT_S)
         return mesh
+
+    def copied(self) -> Track:
+        """Returns a copy. Only `appearance` is changed in place, so only that is copied."""
+        return replace(self, appearance=self.appearance.copy())
 
     def meet(self, mesh: Mesh, time: float, *, learn: bool = True) -> None:
         """Updates the track with a new sighting."""

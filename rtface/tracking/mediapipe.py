@@ -7,9 +7,10 @@ networks are sure, otherwise after three frames.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
-from math import floor, log
-from typing import Protocol
+from math import log
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from rtface.tracking.facemesh import (
 )
 from rtface.tracking.flow_carry import FlowPatch
 from rtface.tracking.identity import MEMORY_S, Track, nearness, same_place
+from rtface.tracking.interpolation import new_period
 from rtface.util.held_faces import HeldFaces
 
 MIN_MESH_SCORE = 0.5
@@ -60,9 +62,11 @@ MIN_COVER_SCORE = 0.6
 """Minimum detector score of an unfollowed face for stages that hide faces."""
 MAX_GAP_S = 2.0
 """Seconds between two frames after which all tracks are dropped."""
-SYNC_S = 1.0
-"""On the first frame of each such period of the film's time every mesh is read and the detector starts its round, so
-that the frame on which tracking began does not determine which frames are read."""
+_STATE = (
+    *("_search", "_chooser", "_tracks", "_time", "_dt"),
+    *("_coast_s", "_last_id", "_lost_turn", "_failed", "_rejected"),
+)
+"""Attributes that `MediaPipeTracker.read` changes."""
 
 
 class Reader(Protocol):
@@ -111,13 +115,21 @@ class MediaPipeTracker:
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
         self._failed = False  # the previous update raised an error
+        self.settled = False
         self._rejected: list[tuple[Float, float]] = []  # boxes without a mesh, and when their skipping ends
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on a frame, largest first; see `rtface.protocols.Tracker.update`."""
+        return self.smoothed(self.read(view, time, cut=self.sees_cut(view) or cut), self._time or time)
+
+    def sees_cut(self, view: View) -> bool:
+        """Returns whether a frame begins a scene; see `rtface.protocols.FilmTracker.sees_cut`."""
+        return self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])
+
+    def read(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """Returns the faces on a frame before smoothing; see `rtface.protocols.FilmTracker.read`."""
         had_failed, self._failed, self.unfollowed = self._failed, True, ()
         self.beyond = 0
-        cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
         if self._time is not None and -0.05 < dt <= 0:  # two fields share a timestamp, or times jitter
             dt = 1e-3
@@ -142,7 +154,21 @@ class MediaPipeTracker:
             self.unfollowed = (*surplus, *self._unfollowed(faces, detections, time))
         self.beyond += len(surplus)
         self._failed = False
+        self.settled = all(t.id and t.seen == time for t in self._tracks)
         return chosen
+
+    def smoothed(self, faces: tuple[Face, ...], time: float) -> tuple[Face, ...]:
+        """Returns the faces without jitter; see `rtface.protocols.FilmTracker.smoothed`."""
+        return tuple(self._aligner.steady(face, time) for face in faces)
+
+    def saved(self) -> dict[str, Any]:
+        """Returns the state of tracking without smoothing and scene changes."""
+        return {name: copy(getattr(self, name)) for name in _STATE} | {"_tracks": [t.copied() for t in self._tracks]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Returns to a state of `saved`."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def reset(self) -> None:
         """Forgets all faces and the time; ids continue to rise."""
@@ -165,7 +191,7 @@ class MediaPipeTracker:
     def _synchronise(self, view: View, time: float) -> None:
         """Restarts reading and searching if `time` begins a period of `SYNC_S`."""
         before, self._time = self._time, time
-        if before is not None and floor(time / SYNC_S) != floor(before / SYNC_S):
+        if before is not None and new_period(before, time):
             self._search.synchronise(view, time)
             self._lost_turn = False
             if not self.sparing:
@@ -352,7 +378,7 @@ class MediaPipeTracker:
     def _face(self, track: Track, time: float) -> Face:
         mesh = track.expected(time)
         absent = time - track.seen
-        face = Face(
+        return Face(
             track.id,
             box_of(mesh),
             five_points(mesh),
@@ -360,7 +386,6 @@ class MediaPipeTracker:
             track.score * 0.5 ** (absent / (self._coast_s / 2)),
             pose(mesh),
         )
-        return self._aligner.steady(face, time)
 
 
 def _is_plausible(expected: Float, mesh: Float) -> bool:
