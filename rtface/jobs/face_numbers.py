@@ -33,11 +33,12 @@ from rtface.jobs.plan import JobPlan
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
+from rtface.pipeline.film_tracking import Update
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.threads import WAITING
-from rtface.protocols import Tracker, View
+from rtface.protocols import FilmTracker, Tracker, View
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
@@ -128,19 +129,29 @@ class NumberedTracker:
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on this frame; see `rtface.protocols.Tracker.update`."""
+        return self._numbered(self._passed(self._tracker.update, view, time, cut), time)
+
+    def _passed(self, call: Update, view: View, time: float, cut: bool) -> tuple[Face, ...]:
+        """Calls the tracker with this one's settings, and takes over what it did not return."""
         self._tracker.sparing, self._tracker.watchful = self.sparing, self.watchful
-        faces, numbered = self._tracker.update(view, time, cut=cut), self._numbers.at(time)
+        faces = call(view, time, cut=cut)
+        self.beyond, self.unfollowed = self._tracker.beyond, self._tracker.unfollowed
+        return faces
+
+    def _numbered(self, faces: tuple[Face, ...], time: float) -> tuple[Face, ...]:
+        """Gives the tracker's faces the numbers and persons of the search."""
+        searched = self._numbers.at(time)
         pairs = sorted(
             (_distance(face, other), k, other.number)
             for k, face in enumerate(faces)
-            for other in numbered
+            for other in searched
             if same_place(face.box, other.box)
         )
         number: dict[int, int] = {}  # by index in `faces`
         for _, k, candidate in pairs:
             if k not in number and candidate not in number.values():
                 number[k] = candidate
-        self._person_by_number |= {other.number: other.person for other in numbered}
+        self._person_by_number |= {other.number: other.person for other in searched}
         for k, face in enumerate(faces):
             last = self._by_track.get(face.track_id)
             if k not in number:
@@ -148,9 +159,8 @@ class NumberedTracker:
                     last if last is not None and last not in number.values() else self._new_number(face.track_id)
                 )
             self._by_track[face.track_id] = number[k]
-        self.beyond = self._tracker.beyond
         self.unfollowed = tuple(
-            replace(face, track_id=self._by_track.get(face.track_id, 0)) for face in self._tracker.unfollowed
+            replace(face, track_id=self._by_track.get(face.track_id, 0)) for face in self.unfollowed
         )
         return tuple(
             replace(face, track_id=number[k], person=self.person_of(number[k])) for k, face in enumerate(faces)
@@ -172,6 +182,36 @@ class NumberedTracker:
         if self._offset is None:
             self._offset = self._numbers.highest + 1 - track_id
         return track_id + self._offset
+
+
+class NumberedFilmTracker(NumberedTracker):
+    """`NumberedTracker` of a `rtface.protocols.FilmTracker`. Only the faces of `smoothed` have numbers."""
+
+    def __init__(self, tracker: FilmTracker, numbers: FaceNumbers, *, fresh: bool = False) -> None:
+        super().__init__(tracker, numbers, fresh=fresh)
+        self._read, self._smoothed = tracker.read, tracker.smoothed
+        self.sees_cut, self.saved, self.restore = tracker.sees_cut, tracker.saved, tracker.restore
+        self._film = tracker
+
+    @property
+    def settled(self) -> bool:
+        """As in `rtface.protocols.FilmTracker`."""
+        return self._film.settled
+
+    def read(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """Returns the faces before smoothing; see `rtface.protocols.FilmTracker.read`."""
+        return self._passed(self._read, view, time, cut)
+
+    def smoothed(self, faces: tuple[Face, ...], time: float) -> tuple[Face, ...]:
+        """Returns the faces without jitter, numbered."""
+        return self._numbered(self._smoothed(faces, time), time)
+
+
+def numbered(tracker: Tracker, numbers: FaceNumbers, *, fresh: bool = False) -> NumberedTracker:
+    """Returns a tracker under the numbers of the search. The arguments are those of `NumberedTracker`."""
+    if isinstance(tracker, FilmTracker):
+        return NumberedFilmTracker(tracker, numbers, fresh=fresh)
+    return NumberedTracker(tracker, numbers, fresh=fresh)
 
 
 def _distance(face: Face, other: NumberedFace) -> float:
@@ -203,7 +243,7 @@ def find_numbers(
         device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
         base_tracker = open_tracker(options, stack)
         persons = open_persons(options, stats, wanted=bool(frames.treatments.by_person))
-        tracker = NumberedTracker(base_tracker, numbers, fresh=not first)
+        tracker = numbered(base_tracker, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)
         if persons is not None and numbers.persons is not None:

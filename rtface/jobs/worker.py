@@ -21,7 +21,7 @@ from math import inf
 from rtface.config.options import Options
 from rtface.errors import InputError, RtfaceError, log
 from rtface.frame import Frame
-from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
+from rtface.jobs.face_numbers import FaceNumbers, numbered
 from rtface.jobs.figures import UNUSABLE, KnownFaces
 from rtface.jobs.film_source import CORRECTED_LEAD_IN_S, LEAD_IN_S, UNKNOWN_LEAD_IN_S, open_from, plan_source
 from rtface.jobs.folder import JobFolder
@@ -195,7 +195,7 @@ class Worker:
                 self._frames, self._stats, self._stack, self._building, recognise=numbers is None
             )
             if numbers is not None:
-                tracker = NumberedTracker(self._networks.tracker, numbers)
+                tracker = numbered(self._networks.tracker, numbers)
                 self._networks = replace(self._networks, tracker=tracker, person_of=tracker.person_of)
         return self._networks, self._film
 
