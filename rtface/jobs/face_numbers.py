@@ -132,7 +132,7 @@ class NumberedTracker:
         return self._numbered(self._passed(self._tracker.update, view, time, cut), time)
 
     def _passed(self, call: Update, view: View, time: float, cut: bool) -> tuple[Face, ...]:
-        """Calls the tracker with this one's settings, and takes over what it did not return."""
+        """Calls the tracker with the run's settings, and stores its other results."""
         self._tracker.sparing, self._tracker.watchful = self.sparing, self.watchful
         faces = call(view, time, cut=cut)
         self.beyond, self.unfollowed = self._tracker.beyond, self._tracker.unfollowed
