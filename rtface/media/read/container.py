@@ -37,6 +37,7 @@ _DEFAULT_PROBE_BYTES = 5_000_000  # FFmpeg's default probesize
 
 # 100 megapixels: three times 8K. A frame of that size occupies 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
+_MAX_UNIT_S = 3600  # largest unit of time, in seconds, that no damaged header states
 
 NO_TIMES = 0x80
 """FFmpeg's flag for formats without timestamps (AVFMT_NOTIMESTAMPS)."""
@@ -248,6 +249,13 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             height=context.height,
             megapixels=context.width * context.height // 1_000_000,
             most=MAX_PIXELS // 1_000_000,
+        )
+    if (unit := time_base_of(chosen)) > _MAX_UNIT_S:
+        raise InputError(
+            "{name}: its header is damaged: it counts time in units of {seconds} seconds; copy it with FFmpeg first",
+            code="unit_of_time",
+            name=name,
+            seconds=int(unit),
         )
     context.flags |= Flags.unaligned  # otherwise, decoders output columns that the header crops at the left
     if variants:

@@ -166,6 +166,7 @@ def plan_video(
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # Readers would mistake a time base of about one frame for the frame interval.
+    plan.time_base = min(plan.time_base, Fraction(1, plan.time_base.denominator))  # halved often, it must fit 32 bits
     while plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
     plan.time_base = max(plan.time_base, _FINEST_TIME_BASE)
