@@ -116,7 +116,7 @@ docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds wi
 docker-cuda:  ## build the image rtface:cuda, for NVIDIA GPUs
 	$(DOCKER) build -f docker/Dockerfile --target cuda --build-arg VERSION=$(VERSION) -t rtface:cuda $(ARGS) .
 
-bench: $(VENV)/.dev  ## measure speed here: against a plain transcode and without encoding
+bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, and by part
 	$(PY) -m benchmarks.transcode
 	$(PY) -m benchmarks.pipeline
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rtface.analysis.hidden import hidden_by
 from rtface.analysis.measure import Analysis, measure
-from rtface.analysis.patch import is_combed, patch_of_view
+from rtface.analysis.patch import SMALLEST_FACE, is_combed, patch_of_view
 from rtface.analysis.treatment import HIDDEN, Treatment, choose_treatment
 from rtface.frame import Face
 from rtface.protocols import View
@@ -154,6 +154,7 @@ class Analyzer:
         return (
             self.decided
             and -math.inf < last < time
+            and self._recent[-1][1] >= SMALLEST_FACE
             and math.floor(time / _ERRORS_S + 1e-6) == math.floor(last / _ERRORS_S + 1e-6)
         )
 

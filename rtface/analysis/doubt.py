@@ -19,13 +19,13 @@ class Doubt:
     Attributes:
         from_s, to_s: times of the first and the last frame of that part on which the face was corrected, seconds in the
             input.
-        at_s: time of the most doubtful frame, to which the values belong.
+        at_s: time of the most doubtful frame. `change`, `fine` and `flicker` may be up to 0.2 s older.
         box: the face, display pixels x0, y0, x1, y1.
         strength: strength of the correction, 0…1.5.
         error: absolute error that the engine expects of its result, of 255; 0 if it predicts no error.
         change: mean absolute change of the face's luma, of 255.
         fine: share by which the correction amplifies the input's fine detail; negative if it removes detail.
-        flicker: mean absolute difference between the changes on this frame and on the previous one, of 255.
+        flicker: mean absolute difference between the changes on two successive frames, of 255; 0 up to 5 fps.
         drift: last distance to the person in the input that the identity guard measured; 0 if it measured none.
         hidden: share of the face, 0…1, that the engine considers occluded.
         step: quantiser step of the codec in the face (`Analysis.step`); 0 if unknown.

@@ -16,7 +16,7 @@ from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
-"""Cells per side of the grid on which a correction is compared with the previous frame's correction."""
+"""Cells per side of the grid on which corrections of two successive frames are compared."""
 _PERIOD_S = 0.2
 """Changes are measured on the first two frames of each such period of the film's time, and stay valid until its end."""
 _TIME_MARGIN_S = 1e-3

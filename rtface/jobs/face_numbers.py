@@ -33,7 +33,7 @@ from rtface.jobs.plan import JobPlan
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
-from rtface.pipeline.film_tracking import Update
+from rtface.pipeline.film_tracking import Update, reads_apart
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
@@ -189,9 +189,10 @@ class NumberedFilmTracker(NumberedTracker):
 
     def __init__(self, tracker: FilmTracker, numbers: FaceNumbers, *, fresh: bool = False) -> None:
         super().__init__(tracker, numbers, fresh=fresh)
-        self._read, self._smoothed = tracker.read, tracker.smoothed
-        self.sees_cut, self.saved, self.restore = tracker.sees_cut, tracker.saved, tracker.restore
         self._film = tracker
+        self.sees_cut, self.saved, self.restore = tracker.sees_cut, tracker.saved, tracker.restore
+
+    update = NumberedTracker.update
 
     @property
     def settled(self) -> bool:
@@ -200,18 +201,17 @@ class NumberedFilmTracker(NumberedTracker):
 
     def read(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces before smoothing; see `rtface.protocols.FilmTracker.read`."""
-        return self._passed(self._read, view, time, cut)
+        return self._passed(self._film.read, view, time, cut)
 
     def smoothed(self, faces: tuple[Face, ...], time: float) -> tuple[Face, ...]:
         """Returns the faces without jitter, numbered."""
-        return self._numbered(self._smoothed(faces, time), time)
+        return self._numbered(self._film.smoothed(faces, time), time)
 
 
 def numbered(tracker: Tracker, numbers: FaceNumbers, *, fresh: bool = False) -> NumberedTracker:
     """Returns a tracker under the numbers of the search. The arguments are those of `NumberedTracker`."""
-    if isinstance(tracker, FilmTracker):
-        return NumberedFilmTracker(tracker, numbers, fresh=fresh)
-    return NumberedTracker(tracker, numbers, fresh=fresh)
+    kind: Any = NumberedFilmTracker if reads_apart(tracker) else NumberedTracker
+    return kind(tracker, numbers, fresh=fresh)
 
 
 def _distance(face: Face, other: NumberedFace) -> float:

@@ -15,9 +15,9 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
 from rtface.frame import Face, Frame
 from rtface.media.read.combs import hold_combs, luma_of
-from rtface.pipeline.film_tracking import FilmTracking, Update
+from rtface.pipeline.film_tracking import FilmTracking, Update, reads_apart
 from rtface.pipeline.threads import WAITING
-from rtface.protocols import Device, FilmTracker, Item, Tracker
+from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
 from rtface.util.machine import give_memory_back
@@ -103,7 +103,7 @@ def track(
     items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False
 ) -> Iterator[Item]:
     """Finds the faces of each frame. Interpolates them if the tracker can and no stage hides faces."""
-    if isinstance(tracker, FilmTracker) and not watchful:
+    if not watchful and reads_apart(tracker):
         yield from FilmTracking(tracker, device, stats, find_faces)(items)
         return
     for item in items:

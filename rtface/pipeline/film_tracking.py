@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from rtface.errors import DeviceLost
 from rtface.frame import Face, Frame
-from rtface.protocols import Device, FilmTracker, Item, View
+from rtface.protocols import Device, FilmTracker, Item, Tracker, View
 from rtface.stats import Stats
 from rtface.tracking.interpolation import MAX_SPAN_S, READ_AFTER_S, MotionGuard, interpolated, new_period
 
 _MAX_HELD = 5
+_MAX_PIXELS = 16 << 20
+"""Size of the largest frames that are held: 5K."""
 
 
 class Update(Protocol):
     """Returns the faces on a frame, as `rtface.protocols.Tracker.update`."""
 
     def __call__(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]: ...
+
+
+def reads_apart(tracker: Tracker) -> TypeGuard[FilmTracker]:
+    """Returns whether the class with `update` also has `read`, unlike plugin subclasses."""
+    with_update = next((base for base in type(tracker).__mro__ if "update" in vars(base)), object)
+    return isinstance(tracker, FilmTracker) and "read" in vars(with_update)
 
 
 class FilmTracking:
@@ -82,7 +89,8 @@ class FilmTracking:
             and self._time is not None
             and not _ends_group(self._time, frame.time)
             and frame.field is None
-            and len(self._held) < _MAX_HELD
+            and frame.image.width * frame.image.height <= _MAX_PIXELS
+            and sum(isinstance(item, Frame) for item in self._held) < _MAX_HELD
         )
 
     def _read(self, frame: Frame, cut: bool, *, judged: bool = False) -> Frame:
@@ -110,16 +118,27 @@ class FilmTracking:
         tracker, before, began = self._tracker, self._faces, self._time
         assert began is not None
         judged = False
-        if not cut and frame.field is None and frame.time - began <= MAX_SPAN_S:
+        if not cut and frame.field is None and 0 < frame.time - began <= MAX_SPAN_S:
             state = tracker.saved()
-            newest = self._find(frame, update=tracker.read)
-            if judged := not newest.failed:
-                self._judge(newest.faces, frame.time)
-            if judged and self._steady:
+            after: tuple[Face, ...] = ()
+            with self._stats.time("track"):
+                try:
+                    after = tracker.read(self._device.view(frame), frame.time)
+                    self._judge(after, frame.time)
+                    judged = True
+                except DeviceLost:
+                    raise
+                except Exception:  # noqa: BLE001 - reading the frame once more reports it
+                    self._steady = False
+            if self._steady:
                 held, self._held = self._held, []
                 for item in held:
-                    yield self._between(item, before, newest.faces, began, frame.time)
-                yield replace(newest, faces=tracker.smoothed(newest.faces, frame.time))
+                    yield self._between(item, before, after, began, frame.time)
+
+                def smoothed(view: View, time: float, **_: bool) -> tuple[Face, ...]:
+                    return tracker.smoothed(after, time)
+
+                yield self._find(frame, update=smoothed)
                 return
             tracker.restore(state)
         self._steady = False

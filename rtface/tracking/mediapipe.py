@@ -116,11 +116,12 @@ class MediaPipeTracker:
         self.beyond = 0
         self._failed = False  # the previous update raised an error
         self.settled = False
+        self._shown_at: float | None = None  # time of the last frame whose faces were smoothed
         self._rejected: list[tuple[Float, float]] = []  # boxes without a mesh, and when their skipping ends
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on a frame, largest first; see `rtface.protocols.Tracker.update`."""
-        return self.smoothed(self.read(view, time, cut=self.sees_cut(view) or cut), self._time or time)
+        return self.smoothed(self.read(view, time, cut=self.sees_cut(view) or cut), time)
 
     def sees_cut(self, view: View) -> bool:
         """Returns whether a frame begins a scene; see `rtface.protocols.FilmTracker.sees_cut`."""
@@ -159,7 +160,10 @@ class MediaPipeTracker:
 
     def smoothed(self, faces: tuple[Face, ...], time: float) -> tuple[Face, ...]:
         """Returns the faces without jitter; see `rtface.protocols.FilmTracker.smoothed`."""
-        return tuple(self._aligner.steady(face, time) for face in faces)
+        last, self._shown_at = self._shown_at, time
+        if last is not None and -0.05 < time - last <= 0:  # as in `read`
+            self._shown_at = last + 1e-3
+        return tuple(self._aligner.steady(face, self._shown_at) for face in faces)
 
     def saved(self) -> dict[str, Any]:
         """Returns the state of tracking without smoothing and scene changes."""

@@ -141,6 +141,41 @@ def test_packets_keep_their_place_and_an_error_comes_last(tracker) -> None:
     assert all(item.faces for item in passed if isinstance(item, Frame))
 
 
+@pytest.mark.parametrize("packets", [0, 8])
+def test_packets_between_frames_do_not_end_a_group(tracker, reader, packets) -> None:
+    scene, packet = Scene(gliding(45)), Packet(av.Packet(1), 1)
+    items = [one for frame in scene.items() for one in (frame, *[packet] * packets)]
+    list(track(items, tracker, scene, Stats()))
+    assert len(set(reader.frames)) < 25
+
+
+def test_an_update_of_a_plugin_is_called_on_every_frame(tracker) -> None:
+    class Own(MediaPipeTracker):
+        def update(self, view: Any, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+            return super().update(view, time, cut=cut)[:0]
+
+    tracker.__class__ = Own
+    scene = Scene(gliding(12))
+    assert not any(item.faces for item in track(scene.items(), tracker, scene, Stats()) if isinstance(item, Frame))
+
+
+def test_a_reading_that_fails_once_leaves_no_frame_without_faces(tracker, reader, monkeypatch) -> None:
+    scene, stats, failing = Scene(gliding(30)), Stats(), [20, 20]
+    read, smoothed = tracker.read, tracker.smoothed
+
+    def fails(view: Any, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        if view.number in failing:
+            failing.remove(view.number)
+            raise ValueError("the reader fails here")
+        return read(view, time, cut=cut)
+
+    monkeypatch.setattr(tracker, "read", fails)
+    monkeypatch.setattr(tracker, "smoothed", lambda faces, time: smoothed(faces, time))
+    frames = list(track(scene.items(), tracker, scene, stats))
+    assert [frame.pts for frame in frames] == list(range(30))
+    assert sum(frame.failed == "tracker" for frame in frames) == stats.counters["faults"] <= 1
+
+
 def test_a_stage_that_hides_faces_has_every_frame_read(tracker, reader) -> None:
     scene = Scene([background(480, 360, 3), *gliding(20)])
     seen: list[bool] = []
