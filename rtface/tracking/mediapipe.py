@@ -177,7 +177,7 @@ class MediaPipeTracker:
     def reset(self) -> None:
         """Forgets all faces and the time; ids continue to rise."""
         self._forget()
-        self._time = None
+        self._time = self._shown_at = None
         if self._cuts is not None:
             self._cuts.reset()
 
