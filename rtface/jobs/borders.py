@@ -150,7 +150,7 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
         length: approximate length of a segment in seconds.
     """
     starts: list[int] = []
-    step, reach = round(length / times.base), round(length * _TOLERANCE / times.base)
+    step, reach = max(1, round(length / times.base)), round(length * _TOLERANCE / times.base)
     early_keys = _early_keys(times.keys)
     last, end = times.pts[0], times.pts[-1]
     while end - last > step + reach:
