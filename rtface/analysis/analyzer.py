@@ -60,6 +60,11 @@ _RAMP_S = 1.0
 """Seconds in which a strength changes by 1, at usual frame rates."""
 
 
+def same_period(before: float, time: float, period: float) -> bool:
+    """Returns whether two times lie in the same period, all in seconds. Tolerates rounding."""
+    return math.floor(before / period + 1e-6) == math.floor(time / period + 1e-6)
+
+
 class _Decided(TypedDict):
     treatment: Any
     decided: bool
@@ -141,7 +146,7 @@ class Analyzer:
         period, last = _LATER_S if self.decided else _SAMPLE_S, self.last_s
         if not last <= time or not math.isfinite(last):  # a step back in time, or the first measurement
             return True
-        return math.floor(time / period + 1e-6) != math.floor(last / period + 1e-6)
+        return not same_period(last, time, period)
 
     @property
     def errors(self) -> dict[str, float]:
@@ -155,7 +160,7 @@ class Analyzer:
             self.decided
             and -math.inf < last < time
             and self._recent[-1][1] >= SMALLEST_FACE
-            and math.floor(time / _ERRORS_S + 1e-6) == math.floor(last / _ERRORS_S + 1e-6)
+            and same_period(last, time, _ERRORS_S)
         )
 
     def learn(self, analysis: Analysis, width: float, time: float) -> None:

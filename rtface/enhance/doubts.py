@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor
 from typing import Any
 
 import cv2
 import numpy as np
 
+from rtface.analysis.analyzer import same_period
 from rtface.analysis.doubt import Doubt
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import MeasuredChange
@@ -34,10 +34,11 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     last = face.track.change
     change, flicker, fine = last.figures if last is not None else (0.0, 0.0, 0.0)
-    same_period = last is not None and last.time < face.time and _period(last.time) == _period(face.time)
-    if device.name == "cpu" and not (last is not None and same_period and last.compared):
-        # reading from a GPU would mean waiting for it
-        change, flicker, fine = _change_figures(face, *device.read(correction), last if same_period else None)
+    is_later = last is not None and last.time < face.time and same_period(last.time, face.time, _PERIOD_S)
+    previous = last if is_later else None
+    # Reading from a GPU would mean waiting for it.
+    if device.name == "cpu" and (previous is None or not previous.compared):
+        change, flicker, fine = _change_figures(face, *device.read(correction), previous)
     pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
     error = hidden = 0.0
     if restored is not None and isinstance(restored.log_scale, np.ndarray):
@@ -68,10 +69,6 @@ def _central_half(values: Float32) -> Float32:
     """Returns the central half of a map in each direction: the face."""
     rows, columns = (side // 4 for side in values.shape)
     return values[rows : len(values) - rows, columns : values.shape[1] - columns]
-
-
-def _period(time: float) -> int:
-    return floor(time / _PERIOD_S + 1e-6)
 
 
 def _change_figures(

@@ -95,18 +95,18 @@ class FilmTracking:
 
     def _read(self, frame: Frame, cut: bool, *, judged: bool = False) -> Frame:
         """Reads a frame by itself. Judges the motion at the end of a group, unless it was `judged`."""
-        raw: tuple[Face, ...] = ()
+        last = self._time
+        judges = frame.field is None and not judged and (cut or last is None or _ends_group(last, frame.time))
 
         def update(view: View, time: float, **_: bool) -> tuple[Face, ...]:
-            nonlocal raw
-            raw = self._tracker.read(view, time, cut=cut)
-            return self._tracker.smoothed(raw, time)
+            faces = self._tracker.read(view, time, cut=cut)
+            if judges:
+                self._judge(faces, time)
+            return self._tracker.smoothed(faces, time)
 
-        done, last = self._find(frame, update=update), self._time
+        done = self._find(frame, update=update)
         if done.failed or frame.field is not None:
             self._steady, self._time = False, None
-        elif not judged and (cut or last is None or _ends_group(last, frame.time)):
-            self._judge(raw, frame.time)
         return done
 
     def _judge(self, faces: tuple[Face, ...], time: float) -> None:
