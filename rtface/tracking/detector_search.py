@@ -1,8 +1,8 @@
 """Schedules the face detector: the whole frame and its tiles in turn.
 
 The detector's input has 384×384 pixels, in which it reliably finds faces of at least 20 pixels. It finds large faces in
-the whole frame, and faces of at least 40 display pixels in tiles of 720. One round over all of these takes `ROUND`
-seconds, so that each frame needs only a fraction of a round, and a new face waits less than half a second.
+the whole frame, and faces of at least 40 display pixels in tiles of 720. One round over all of these takes a time of
+`ROUNDS`, so that each frame needs only a fraction of a round.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _MAX_FINE_SIDE = 4100.0  # longer side of the largest still with small tiles
 _MIN_FINE_WIDTH = 14.0  # width of the smallest face in small tiles
 SMALL = 64.0
 """Maximum width of a face for a still's thorough search, which would mistake large faces of animals for human ones."""
-ROUND = 0.35
+ROUNDS = 0.35, 0.7
+"""Seconds of a round, and of a calm one: while all tracked faces are seen, only a newcomer may wait for it."""
 MAX_DETECTIONS = 3
 _MIN_SCORE = 0.5  # minimum score of a face
 _UPRIGHT_SCORE = 0.91  # from this score a candidate is upright; none of 95 faces turned by 75° and more reached it
@@ -74,10 +75,10 @@ class DetectorSearch:
         """Restarts the round."""
         self._due, self._next = 0.0, 0
 
-    def synchronise(self, view: View, time: float) -> None:
+    def synchronise(self, view: View, time: float, *, calm: bool = False) -> None:
         """Sets the round as if it had begun at time 0. `time` is now, in seconds."""
         parts = 1 + len(tiles(view.width, view.height))
-        passed = time / ROUND * parts
+        passed = time / ROUNDS[calm] * parts
         self._due, self._next = passed % 1.0, floor(passed) % parts
 
     def detect_in(self, view: View, region: Region) -> list[Detection]:
@@ -151,11 +152,13 @@ class DetectorSearch:
             turned.append(Detection(box, region.to_display(d.points, SIZE), d.score))
         return turned
 
-    def step(self, view: View, dt: float, *, watchful: bool = False, max_runs: int = MAX_DETECTIONS) -> list[Detection]:
+    def step(
+        self, view: View, dt: float, *, calm: bool = False, watchful: bool = False, max_runs: int = MAX_DETECTIONS
+    ) -> list[Detection]:
         """Runs the part of the round that is due after `dt` seconds. This takes at most `max_runs` detector runs; often
         no run is due. `watchful` runs the detector on the whole frame every time."""
         parts = tiles(view.width, view.height)
-        self._due = min(self._due + dt / ROUND * (1 + len(parts)), max_runs)
+        self._due = min(self._due + dt / ROUNDS[calm] * (1 + len(parts)), max_runs)
         candidates = self.whole(view) if watchful else []
         while self._due >= 1:
             self._due -= 1

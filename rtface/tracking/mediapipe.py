@@ -64,7 +64,7 @@ MAX_GAP_S = 2.0
 """Seconds between two frames after which all tracks are dropped."""
 _STATE = (
     *("_search", "_chooser", "_tracks", "_time", "_dt"),
-    *("_coast_s", "_last_id", "_lost_turn", "_failed", "_rejected"),
+    *("_coast_s", "_last_id", "_lost_turn", "_failed", "_rejected", "settled"),
 )
 """Attributes that `MediaPipeTracker.read` changes."""
 
@@ -196,7 +196,7 @@ class MediaPipeTracker:
         """Restarts reading and searching if `time` begins a period of `SYNC_S`."""
         before, self._time = self._time, time
         if before is not None and new_period(before, time):
-            self._search.synchronise(view, time)
+            self._search.synchronise(view, time, calm=self._calm)
             self._lost_turn = False
             if not self.sparing:
                 for track in self._tracks:
@@ -269,7 +269,11 @@ class MediaPipeTracker:
         else:
             # If only some frames are tracked, a detector round may take longer, so that it does not delay these frames.
             detections = self._search.step(
-                view, dt, watchful=self.watchful and not self.sparing, max_runs=1 if self.sparing else MAX_DETECTIONS
+                view,
+                dt,
+                calm=self._calm,
+                watchful=self.watchful and not self.sparing,
+                max_runs=1 if self.sparing else MAX_DETECTIONS,
             )
             self._lost_turn = not self._lost_turn
             for track in self._tracks:
@@ -363,6 +367,11 @@ class MediaPipeTracker:
             drift = float(np.linalg.norm(mesh.points - previous.points, axis=1).mean()) / max(x1 - x0, 1.0)
             tries += 1
         return mesh, drift
+
+    @property
+    def _calm(self) -> bool:
+        """Whether only newcomers can be missing: the last frame showed every tracked face."""
+        return bool(self._tracks) and self.settled and not self.watchful
 
     @property
     def _max_followed(self) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtface.tracking.detector import SIZE, Detection, Detector, suppress
-from rtface.tracking.detector_search import ROUND, WHOLE_ENOUGH, DetectorSearch, tiles
+from rtface.tracking.detector_search import ROUNDS, WHOLE_ENOUGH, DetectorSearch, tiles
 from rtface.tracking.facemesh import Region
 from tests.tracking.scenes import ArrayView, astronaut, background
 
@@ -91,10 +91,11 @@ def test_every_small_face_lies_whole_in_some_tile(width, height):
     assert all(r.side <= 800 for r in todo)
 
 
-def test_a_round_takes_its_time_whatever_the_frame_rate(detector):
+@pytest.mark.parametrize("calm", [False, True])
+def test_a_round_takes_its_time_whatever_the_frame_rate(detector, calm):
     for fps in (10, 30, 60):
         view = ArrayView(background(1280, 720))
         search = DetectorSearch(detector)
-        for _ in range(round(fps * ROUND * 2)):
-            search.step(view, 1 / fps)
+        for _ in range(round(fps * ROUNDS[calm] * 2)):
+            search.step(view, 1 / fps, calm=calm)
         assert abs(view.looks - 2 * (1 + len(tiles(1280, 720)))) <= 1
