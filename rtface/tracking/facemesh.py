@@ -50,17 +50,16 @@ class Region:
         c, n = s * np.cos(self.angle), s * np.sin(self.angle)
         return np.array([[c, n, size / 2 - c * self.x - n * self.y], [-n, c, size / 2 + n * self.x - c * self.y]])
 
-    def rounded(self) -> Region:
-        """Rounds the place to half a pixel of a crop of `SIZE`. Size and angle are rounded to about a pixel.
+    def rounded(self, grid: float = 0.5) -> Region:
+        """Rounds the place to `grid` pixels of a crop of `SIZE`. Size and angle are rounded to about twice as much.
 
         Two trackers that started on different frames differ by some hundredths of a pixel. Because of the grid, they
         soon read exactly the same region and compute the same mesh.
         """
-        side = 2.0 ** (round(log2(max(self.side, 1.0)) * _SIDES) / _SIDES)
-        step = side / (2 * SIZE)
-        return Region(
-            round(self.x / step) * step, round(self.y / step) * step, side, round(self.angle / _ANGLE) * _ANGLE
-        )
+        sides, angle = _SIDES / (2 * grid), _ANGLE * 2 * grid
+        side = 2.0 ** (round(log2(max(self.side, 1.0)) * sides) / sides)
+        step = side * grid / SIZE
+        return Region(round(self.x / step) * step, round(self.y / step) * step, side, round(self.angle / angle) * angle)
 
     def to_display(self, points: Float, size: int = SIZE) -> Float:
         """Maps (N, 2|3) crop pixels to display pixels; z is only scaled."""

@@ -75,7 +75,8 @@ class Track:
         dt = time - self.seen
         if dt > 0:
             speed = (centre_of(mesh.points) - centre_of(self.mesh)) / dt
-            self.speed = self.speed + (0.5 if dt < _PREDICT_S else 0.0) * (speed - self.speed)
+            share = 0.0 if dt >= _PREDICT_S else 0.5 if self.speed.any() else 1.0
+            self.speed = self.speed + share * (speed - self.speed)
         if learn:
             self.appearance += 0.08 * (mesh.appearance - self.appearance)
         self.mesh, self.score, self.seen = mesh.points, mesh.score, time

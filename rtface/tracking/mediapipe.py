@@ -60,6 +60,8 @@ REFUSED_S = 0.4
 """Seconds before a place where the mesh network saw no face is read again."""
 MIN_COVER_SCORE = 0.6
 """Minimum detector score of an unfollowed face for stages that hide faces."""
+_COARSE_GRID = 8.0
+"""Pixels of the network's input to which a region is rounded when tracking is renewed."""
 MAX_GAP_S = 2.0
 """Seconds between two frames after which all tracks are dropped."""
 _STATE = (
@@ -121,14 +123,17 @@ class MediaPipeTracker:
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Returns the faces on a frame, largest first; see `rtface.protocols.Tracker.update`."""
-        return self.smoothed(self.read(view, time, cut=self.sees_cut(view) or cut), time)
+        return self.smoothed(self.read(view, time, cut=self.sees_cut(view) or cut, renew=False), time)
 
     def sees_cut(self, view: View) -> bool:
         """Returns whether a frame begins a scene; see `rtface.protocols.FilmTracker.sees_cut`."""
         return self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])
 
-    def read(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Returns the faces on a frame before smoothing; see `rtface.protocols.FilmTracker.read`."""
+    def read(self, view: View, time: float, *, cut: bool = False, renew: bool = True) -> tuple[Face, ...]:
+        """Returns the faces on a frame before smoothing; see `rtface.protocols.FilmTracker.read`.
+
+        With `renew`, meshes do not depend on where tracking began: once a `SYNC_S` they are read without history.
+        """
         had_failed, self._failed, self.unfollowed = self._failed, True, ()
         self.beyond = 0
         dt = 0.0 if self._time is None else time - self._time
@@ -141,8 +146,7 @@ class MediaPipeTracker:
         # The longer of the last two intervals, so that a rising frame rate loses no face.
         self._coast_s = min(max(COAST_S, 2.02 * max(dt, self._dt)), MAX_COAST_S)
         self._dt = 0.0 if is_first else dt
-        self._synchronise(view, time)
-        self._follow(view, time)
+        self._follow(view, time, renewed=self._synchronise(view, time) and renew)
         detections = self._find(view, time, dt, is_first or had_failed)
         for track in [t for t in self._tracks if time - t.seen >= (MEMORY_S if t.id else self._coast_s)]:
             self._tracks.remove(track)
@@ -192,17 +196,19 @@ class MediaPipeTracker:
         self._aligner.forget()
         self._search.reset()
 
-    def _synchronise(self, view: View, time: float) -> None:
-        """Restarts reading and searching if `time` begins a period of `SYNC_S`."""
+    def _synchronise(self, view: View, time: float) -> bool:
+        """Restarts reading and searching if `time` begins a period of `SYNC_S`. Returns whether it does."""
         before, self._time = self._time, time
-        if before is not None and new_period(before, time):
+        renewed = before is not None and new_period(before, time)
+        if renewed:
             self._search.synchronise(view, time, calm=self._calm)
             self._lost_turn = False
             if not self.sparing:
                 for track in self._tracks:
                     track.patch = None
+        return renewed
 
-    def _follow(self, view: View, time: float) -> None:
+    def _follow(self, view: View, time: float, *, renewed: bool) -> None:
         """Reads every tracked face at its expected place. If two tracks are on one face, the better match keeps it."""
         sightings: list[tuple[float, Track, Mesh]] = []
         patches = {id(t): t.patch for t in self._tracks}
@@ -218,7 +224,11 @@ class MediaPipeTracker:
             if carried is not None:
                 sightings.append((1.0, track, carried))
                 continue
-            mesh = self._reader.read(view, region_of_mesh(expected).rounded())
+            region = region_of_mesh(expected)
+            if renewed:  # the second of two readings, the first on a coarse grid, depends on this frame alone
+                first = self._reader.read(view, region.rounded(_COARSE_GRID))
+                region = region_of_mesh(first.points) if first.score >= MIN_MESH_SCORE else region
+            mesh = self._reader.read(view, region.rounded())
             like = likeness(track.appearance, mesh.appearance)
             if (
                 mesh.score >= MIN_MESH_SCORE
@@ -235,6 +245,8 @@ class MediaPipeTracker:
             boxes.append(box)
             was_read = mesh.appearance is not track.appearance
             track.meet(mesh, time, learn=was_read and mesh.score > SURE_MESH)
+            if renewed:
+                track.speed = np.zeros(2)
             old = patches[id(track)]
             if was_read and mesh.score > SURE_MESH:
                 track.patch = FlowPatch.cut(view, mesh.points, time)
