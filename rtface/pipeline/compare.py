@@ -21,7 +21,7 @@ from rtface.media.write.invented import map_frame
 from rtface.media.write.stream_plan import OutputPlan, plan_frames
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
-# Number of pairs that libx264 looks ahead. With the 30 of its default preset, 370 MB of 1080p would be in memory.
+# Number of pairs that libx264 looks ahead. With the 20 of its default preset, 250 MB of 1080p would be in memory.
 _LOOK_AHEAD_PAIRS = 10
 
 

@@ -17,7 +17,7 @@ from rtface.util.parse import format_time
 # encoding a million pixels. Measured with the shipped engines and one face on each frame.
 _FACE_S, _MEGAPIXEL_S = 0.010, 0.035
 # Bits per pixel at an encoder's default quality: for x264, newer codecs, editing codecs and lossless codecs.
-_X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
+_X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.13, 0.08, 3.5, 5.0
 
 
 def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> list[str]:

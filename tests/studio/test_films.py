@@ -155,7 +155,7 @@ def test_a_part_and_a_comparison_are_asked_for(studio: RunningStudio) -> None:
         assert found["exists"] is there and (found["bytes"] is None) is there
     assert "--start 0.2 --end 0.5" in found["command"] and "out.before-after.mp4" in found["command"]
     assert post(studio, f"{film}/start", output=str(studio.folder / "out.mp4"), start="x")[0] == 400
-    assert found["crf"] == 18
+    assert found["crf"] == 17
     status, found = post(studio, f"{film}/start", output=str(studio.folder / "out.mp4"), crf=24, **more)
     assert status == 200, found
     options = Queue().item(found["item"]).options

@@ -48,7 +48,7 @@ class CodecFamily:
     formats: tuple[str, ...] | None = None
 
 
-_X264 = CodecFamily("crf", "preset", "18", "fast", lossless={"qp": "0"})
+_X264 = CodecFamily("crf", "preset", "17", "faster", lossless={"qp": "0"})
 # NVENC's constant quality: a target on the scale of x264's crf, without a bit rate limit.
 _CQ = {"rc": "vbr", "b": "0"}
 SPEEDS = {
