@@ -210,12 +210,14 @@ class EngineSet:
         threads: int | None = None,
         background_threads: int | None = None,
         at_once: int = 1,
+        deferred: bool = False,
         opener: Callable[[Recipe], RunningEngine] | None = None,
     ) -> None:
         """Loads the engines of `request`, by default on the host. For GPU engines, `opener` loads them.
 
         Recurrent engines use `threads` cores for each of `at_once` crops. Other engines process one crop at a time with
-        `background_threads` cores (default: `threads`), because in live runs they work in the background.
+        `background_threads` cores (default: `threads`), because in live runs they work in the background. With
+        `deferred`, networks that were checked earlier are compiled for their first crop.
 
         Raises like `load_engine` and `check_allowed`.
         """
@@ -223,9 +225,8 @@ class EngineSet:
         name = self._request.name
 
         def load(recipe: Recipe) -> RunningEngine:
-            if recipe.recurrent:
-                return HostEngine(recipe, device=device, threads=threads, at_once=at_once)
-            return HostEngine(recipe, device=device, threads=background_threads or threads)
+            cores, plans = (threads, at_once) if recipe.recurrent else (background_threads or threads, 1)
+            return HostEngine(recipe, device=device, threads=cores, at_once=plans, deferred=deferred)
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}

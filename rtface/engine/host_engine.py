@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, cast
 from weakref import WeakSet
@@ -36,12 +37,23 @@ class HostEngine(EngineBase):
         device: device name, as for `rtface.engine.engine_set.load_engine`.
         threads: cores per crop; None means all cores of this process.
         at_once: number of worker threads, each with its own plan.
+        deferred: whether the first crop may wait for the network. If so, a network that passed its check earlier is
+            compiled for that crop.
     """
 
-    def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None, at_once: int = 1) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        at_once: int = 1,
+        deferred: bool = False,
+    ) -> None:
         recipe.check_weights()
         threads = threads or cores()
-        backend, self._plan, verdict, why = open_engine(recipe, device, threads)
+        open_plan = partial(open_engine, recipe, device, threads, deferred=deferred)
+        backend, self._plan, verdict, why = open_plan()
         identity = self._plan.identity
         placement = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
         super().__init__(recipe, identity, verdict, backend.device, f", {placement}", why)
@@ -51,14 +63,14 @@ class HostEngine(EngineBase):
         gray_crop = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         answer: Restored[Float32] | None = None
         times = list[float]()
-        for _ in range(3):  # the first runs allocate memory, which the first frame must not wait for
+        for _ in range(0 if deferred else 3):  # the first runs allocate memory, which the first frame must not wait for
             start = time.perf_counter()
             answer = restorer.restore(gray_crop, answer)
             times.append(round(1e3 * (time.perf_counter() - start), 3))
         # Other work on the machine can only slow the engine down, so the minimum is the best estimate.
-        self.ms = min(verdict.ms, *times)
+        self.ms = min((verdict.ms, *times))
         # Additional plans have the same identity as the plan that just passed the gate, so they are not judged again.
-        extra_plans = [open_engine(recipe, device, threads)[1] for _ in range(at_once - 1)] if backend.threads else []
+        extra_plans = [open_plan()[1] for _ in range(at_once - 1)] if backend.threads else []
         self._idle = SimpleQueue[tuple[CropRunner, Plan]]()
         self._idle.put((restorer, self._plan))
         for plan in extra_plans:

@@ -256,6 +256,7 @@ def open_networks(
         threads=threads.engines,
         warn=stats.warn,
         progress=progress,
+        deferred=True,
     )
     return loading.result(), runtime
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from threading import Event, Lock
 
 from rtface.concurrency.threads import call_in_thread, start_thread
@@ -34,6 +35,7 @@ def open_runtime(
     threads: EngineThreads | None = None,
     warn: Warn | None = None,
     progress: BuildProgress | None = None,
+    deferred: bool = False,
 ) -> Runtime:
     """Opens a device and its engines; `stack` closes them.
 
@@ -44,6 +46,7 @@ def open_runtime(
         threads: thread budget on the CPU.
         warn: as in `CpuDevice`.
         progress: called while engines are built for a GPU, with the name of the step and the share done (0…1).
+        deferred: whether the first face may wait for an engine on the CPU, which is then compiled for that face.
 
     Raises:
         UsageError: the engine or device is unknown.
@@ -59,7 +62,7 @@ def open_runtime(
             gpu_fault = str(error)
     elif device.startswith("cuda"):
         return _on_gpu(engine, device, stack, warn, progress)
-    runtime = _on_cpu(engine, device, stack, threads, warn)
+    runtime = _on_cpu(engine, device, stack, threads, warn, deferred=deferred)
     if gpu_fault is not None:
         log.info("frames are processed on the CPU: %s", gpu_fault)
     return runtime
@@ -81,19 +84,24 @@ _ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
 
 
 def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
-    """Starts to open the engines of the next `open_runtime`, on a thread. Does nothing if a GPU is tried.
+    """Starts to open the engines of a film's `open_runtime`, on a thread. Does nothing if a GPU is tried.
 
-    Opening takes 0.3 s, during which modules can be imported. If it fails, `open_runtime` tries again and raises.
+    Opening takes up to 0.3 s, during which modules can be imported. If it fails, `open_runtime` tries again and raises.
     """
     _ahead.clear()  # drops the engines of a run that ended before it used them
     if not may_take_gpu(options.device):
         key = engine_request(options), options.device, threads
-        _ahead[key] = call_in_thread("open-engines", _open_engines, *key, awaited=True)
+        _ahead[key] = call_in_thread("open-engines", partial(_open_engines, deferred=True), *key, awaited=True)
 
 
-def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -> EngineSet:
+def _open_engines(request: EngineRequest, device: str, threads: EngineThreads, *, deferred: bool) -> EngineSet:
     return EngineSet(
-        request, device=device, threads=threads.engine, background_threads=threads.background, at_once=threads.at_once
+        request,
+        device=device,
+        threads=threads.engine,
+        background_threads=threads.background,
+        at_once=threads.at_once,
+        deferred=deferred,
     )
 
 
@@ -156,12 +164,20 @@ def open_cpu_then_gpu(
 
 
 def _on_cpu(
-    engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None, warn: Warn | None
+    engine: EngineRequest,
+    device: str,
+    stack: ExitStack,
+    threads: EngineThreads | None,
+    warn: Warn | None,
+    *,
+    deferred: bool = False,
 ) -> Runtime:
     threads = threads or EngineThreads()
     key = engine, device, threads
     ahead = _ahead.pop(key, None)
-    engines = ahead.result() if ahead is not None and ahead.exception() is None else _open_engines(*key)
+    engines = (
+        ahead.result() if ahead is not None and ahead.exception() is None else _open_engines(*key, deferred=deferred)
+    )
     stack.callback(engines.close)
     return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
 

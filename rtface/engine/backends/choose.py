@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from rtface.engine.backends import onnx_runtime
-from rtface.engine.golden import GoldenResult, candidates, open_plan
+from rtface.engine.golden import GoldenResult, candidates, open_plan, recall
 from rtface.engine.plan import Plan, PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError, log
+from rtface.frame import Float32
 from rtface.util import parse, plugins
 
 
@@ -68,9 +69,28 @@ def order(device: str) -> tuple[str, ...]:
     return ("cpu", "onnx") if device == "auto" else (device,)
 
 
-def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, GoldenResult, str]:
+class DeferredPlan:
+    """Builds a plan for its first crop (`rtface.engine.plan.Plan`). For plans that are known to pass the gate."""
+
+    def __init__(self, identity: PlanIdentity, build: partial[Plan]) -> None:
+        self.identity, self._build = identity, build
+        self._plan: Plan | None = None
+
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
+        self._plan = self._plan or self._build()
+        self._plan.run(inputs, outputs)
+
+    def close(self) -> None:
+        if self._plan is not None:
+            self._plan.close()
+
+
+def open_engine(
+    recipe: Recipe, device: str, threads: int, *, deferred: bool = False
+) -> tuple[Backend, Plan, GoldenResult, str]:
     """Opens the first plan for `device` that passes the gate. Also returns the backend, the verdict, and one line about
-    the choice. Raises UsageError and MissingComponent; if no plan passes, raises the first plan's EngineError."""
+    the choice. With `deferred`, a plan with a cached verdict is built for its first crop. Raises UsageError and
+    MissingComponent; if no plan passes, raises the first plan's EngineError."""
     skipped: list[str] = []
     first_error: EngineError | MissingComponent | None = None
     for name in order(device):
@@ -81,7 +101,7 @@ def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Pla
             skipped.append(str(error).split(";")[0])
             continue
         try:
-            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads))
+            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads, deferred))
         except EngineError as error:
             first_error = first_error if isinstance(first_error, EngineError) else error
             skipped.append(f"device {name} returned no usable answer")
@@ -93,8 +113,11 @@ def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Pla
     raise first_error
 
 
-def _build(backend: Backend, recipe: Recipe, threads: int, precision: Precision) -> Plan:
-    return backend.open(recipe, precision, threads)
+def _build(backend: Backend, recipe: Recipe, threads: int, deferred: bool, precision: Precision) -> Plan:
+    build = partial(backend.open, recipe, precision, threads)
+    if deferred and (verdict := recall(identity := backend.identify(recipe, precision))) and verdict.passed:
+        return DeferredPlan(identity, build)
+    return build()
 
 
 def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
