@@ -243,7 +243,6 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     lines: list[str] = [*chapter_losses(info, format), *untimed(info), *_metadata_lost(plan)]
     if plan.timecode is not None and format == "mpegts":
         lines.insert(0, f"{plan.path}: the start timecode {plan.timecode} is left out because MPEG-TS cannot hold it")
-    lost += lines
     plan.notes += lines
     if unsupported:
         fit = [f for f in _ORDER if all(f in alternatives for _, _, alternatives in unsupported)]
@@ -266,7 +265,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             what=", ".join((what for what, _, _ in unsupported)),
             advice=advice,
         )
-    return lost
+    return [*lost, *lines]
 
 
 def _metadata_lost(plan: OutputPlan) -> list[Message]:
