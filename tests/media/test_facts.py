@@ -171,19 +171,6 @@ def test_a_sphere_goes_round_through_the_containers(tmp_path: Path, element: str
     assert any("spherical" in line for line in passthrough(before, tmp_path / "e.ts").video.warnings)
 
 
-@pytest.mark.parametrize("mode", ["mono", "left_right", "top_bottom"])
-def test_stereo_goes_round_through_the_containers(tmp_path: Path, mode: str) -> None:
-    before = make_film(
-        tmp_path / "a.mkv", frames=2, extra=lambda box: box.streams.video[0].metadata.update(stereo_mode=mode)
-    )
-    said = _views(before)
-    assert int(said["STEREO3D"][:2]) == ["mono", "left_right", "top_bottom"].index(mode)
-    for name in _ROUND:  # in H.265 the frames say nothing of it
-        assert not passthrough(before, tmp_path / name, codec="libx265").video.warnings
-        before = tmp_path / name
-        assert _views(before) == said
-
-
 @pytest.mark.parametrize(("active", "lines"), [("00", 0), ("08", 0), ("0a", 1)])
 def test_an_active_format_that_shows_less_is_said_to_be_lost(tmp_path: Path, active: str, lines: int) -> None:
     source = FileSource(make_film(tmp_path / "in.mkv", frames=2))

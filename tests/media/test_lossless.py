@@ -94,13 +94,6 @@ def test_rgb_stays_rgb(media, tmp_path: Path, pix_fmt: str, codec: str, suffix: 
     assert media.decoded(tmp_path / f"out{suffix}", as_format="rgb24") == media.decoded(source, as_format="rgb24")
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mov"])
-def test_transparency_is_kept_where_the_container_can(media, tmp_path: Path, suffix: str):
-    source = media.make_film(tmp_path / "in.mov", frames=3, pix_fmt="argb", codec="qtrle")
-    media.passthrough(source, tmp_path / f"out{suffix}")
-    assert media.decoded(tmp_path / f"out{suffix}", as_format="rgba") == media.decoded(source, as_format="rgba")
-
-
 @pytest.mark.parametrize(("codec", "keeps"), [("ffv1", True), ("vp9", True), (None, False)])
 def test_odd_sizes(media, tmp_path: Path, codec: str | None, keeps: bool):
     """H.264 refuses odd 4:2:0: one more column and row, with one warning, and every given sample intact."""

@@ -45,21 +45,6 @@ def test_every_container_keeps_it(tmp_path: Path, source: str, output: str, time
     assert str(plan.timecode) == said(film) == said(tmp_path / output) == timecode
 
 
-@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
-def test_the_name_of_the_reel_stays(tmp_path: Path, suffix: str) -> None:
-    film = make_film(
-        tmp_path / "in.mov",
-        frames=3,
-        codec="prores_ks",
-        pix_fmt="yuv422p10le",
-        extra=lambda box: box.streams.video[0].metadata.update(timecode="10:00:00:00", reel_name="A001C002"),
-    )
-    passthrough(film, tmp_path / f"out{suffix}")
-    source = FileSource(tmp_path / f"out{suffix}")
-    assert source.info.reel == "A001C002"
-    source.close()
-
-
 def test_a_cut_begins_with_the_timecode_of_its_first_frame(tmp_path: Path) -> None:
     film = made(tmp_path / "in.mov", "00:00:59;28", frames=20, rate=NTSC)
     passthrough(film, tmp_path / "out.mov", start=0.1)  # the fourth frame

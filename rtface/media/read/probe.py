@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Discard
 
 from rtface.errors import Message
 from rtface.frame import Display, Frame
@@ -103,6 +104,7 @@ def describe(
             early_s=early if stream.type == "subtitle" else 0.0,
         )
         for stream in kept_streams(container, video)
+        if stream.type != "data" or stream.discard != Discard.all  # the texts of MP4's chapters
     ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:

@@ -214,9 +214,8 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         choice, note = choose(stream, format)
         if choice is None:
             alternatives = {f for f in _ORDER if f != format and choose(stream, f)[0] is not None}
-            what = f"stream {called(stream)}"
             if alternatives:
-                unsupported.append((what, str(stream.index), alternatives))
+                unsupported.append((f"stream {called(stream)}", str(stream.index), alternatives))
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out because no container can hold it"
         plan.streams.append(choice)
@@ -241,12 +240,10 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         unsupported.append(("the rotation", "", set(_WITH_CHAPTERS)))
     if info.chapters and format not in _WITH_CHAPTERS:
         unsupported.append((f"{len(info.chapters)} chapters", "chapters", set(_WITH_CHAPTERS)))
+    lines: list[str] = [*chapter_losses(info, format), *untimed(info), *_metadata_lost(plan)]
     if plan.timecode is not None and format == "mpegts":
-        lost.append(f"{plan.path}: the start timecode {plan.timecode} is left out because MPEG-TS cannot hold it")
-        plan.notes.append(lost[-1])
-    for line in (*chapter_losses(info, format), *untimed(info), *_metadata_lost(plan)):
-        lost.append(line)
-        plan.notes.append(line)
+        lines.insert(0, f"{plan.path}: the start timecode {plan.timecode} is left out because MPEG-TS cannot hold it")
+    plan.notes += lines
     if unsupported:
         fit = [f for f in _ORDER if all(f in alternatives for _, _, alternatives in unsupported)]
         advice = (
@@ -268,7 +265,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             what=", ".join((what for what, _, _ in unsupported)),
             advice=advice,
         )
-    return lost
+    return [*lost, *lines]
 
 
 def _metadata_lost(plan: OutputPlan) -> list[Message]:
@@ -281,7 +278,8 @@ def _metadata_lost(plan: OutputPlan) -> list[Message]:
     facts = [
         (one.index, texts, one.disposition & ~defaults[one.kind]) for one, texts in zip(streams, tags, strict=True)
     ]
-    lost = unheld(plan.format, plan.info.metadata, facts)
+    reel = ["the name of the reel"] * (plan.info.reel is not None and plan.format in ("mp4", "mpegts"))
+    lost = [*reel, *unheld(plan.format, plan.info.metadata, facts)]
     better = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
     message = Message(
         "{container} cannot hold some details of the input's streams ({facts}): they are left out{advice}",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+import rtface
 from rtface.errors import InputError, OutputError
 from rtface.media.stills.images import plan_image, read_image, write_image
 from rtface.util.av_arrays import copy_image, plane_rows
 from tests.media.corpus.facts import facts_of, lacking
 from tests.media.corpus.files import FILES, OTHERS
+from tests.media.corpus.film_facts import film_facts
+from tests.media.corpus.films import FILMS, write_film
 
 _PRIVATE = "-exif 65000"
 LOST = {
@@ -69,3 +74,39 @@ CASES = [
 @pytest.mark.parametrize(("name", "suffix"), CASES)
 def test_what_is_kept(tmp_path: Path, name: str, suffix: str) -> None:
     assert found(tmp_path, name, suffix) == LOST.get((name, suffix), "")
+
+
+TABLE = Path(__file__).with_name("films.txt")
+"""What outputs of films do not keep: a little other is "~"; "unsaid" where no message says it."""
+
+
+def found_in_films(folder: Path, name: str) -> list[str]:
+    """Lines of the table: a film that becomes others, each of a container and maybe a codec."""
+    source, lines = write_film(name, folder / name), list[str]()
+    before = film_facts(write_film(name, folder / "film.mp4") if source.suffix == ".mpd" else source)
+    for kind in FILMS[name][1].split(","):
+        suffix, _, codec = kind.partition(" ")
+        output = folder / f"{name}-{len(lines)}{suffix}"
+        try:
+            report = rtface.run(source, output, tracker="none", sequence=source.is_dir(), codec=codec or None)
+        except (InputError, OutputError) as error:
+            lines.append(f"{name} → {kind}: refused: {error.code}")
+            continue
+        lost = lacking(before, film_facts(output), samples=False)
+        said = any("no face was" not in note for note in report.notes + report.warnings)
+        if not said and re.search(r"[-≠](?!((audio |subtitle )?codec|format|rate|siting))", lost):
+            lost += " unsaid"
+        lines.append(f"{name} → {kind}: {lost}".rstrip())
+    return lines
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_what_is_kept_of_films(tmp_path: Path, name: str) -> None:
+    table = TABLE.read_text(encoding="utf-8").splitlines()
+    assert found_in_films(tmp_path, name) == [line for line in table if line.startswith(f"{name} ")]
+
+
+if __name__ == "__main__":  # prints the table of films
+    with TemporaryDirectory() as temporary:
+        for film in FILMS:
+            print(*found_in_films(Path(temporary), film), sep="\n", flush=True)
