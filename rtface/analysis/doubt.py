@@ -19,7 +19,8 @@ class Doubt:
     Attributes:
         from_s, to_s: times of the first and the last frame of that part on which the face was corrected, seconds in the
             input.
-        at_s: time of the most doubtful frame. `change`, `fine` and `flicker` may be up to 0.2 s older.
+        at_s: time of the most doubtful frame. `change`, `fine`, `flicker`, `error`, `hidden` and `step` may be up to
+            0.2 s older.
         box: the face, display pixels x0, y0, x1, y1.
         strength: strength of the correction, 0…1.5.
         error: absolute error that the engine expects of its result, of 255; 0 if it predicts no error.

@@ -7,6 +7,8 @@ four quarters must have changed, so that a person who enters the frame is not a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -15,6 +17,7 @@ from rtface.protocols import Device
 
 _SIDE = 32  # side of the compared image, in samples
 _SHIFT = 3  # range of the search, in samples
+_LOG = np.log(np.arange(12, 268, dtype=np.float32))
 _BLACK = 10  # code value up to which bars are black
 _MIN_CONTRAST = 0.08  # standard deviation of log luma below which a picture is uniform
 _MIN_CHANGE = 0.36  # change, beyond the mean change of the scene, that is a cut
@@ -70,17 +73,15 @@ class CutDetector:
 
 def _picture_area(gray: Bytes) -> tuple[int, ...]:
     """Returns left, top, right, bottom of the part without black bars."""
-    rows, columns = np.flatnonzero(gray.max(1) > _BLACK), np.flatnonzero(gray.max(0) > _BLACK)
-    if len(rows) < 4 or len(columns) < 4:
-        return 0, 0, gray.shape[1], gray.shape[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    x, y, w, h = cv2.boundingRect(cv2.threshold(gray, _BLACK, 255, cv2.THRESH_BINARY)[1])
+    return (x, y, x + w, y + h) if w >= 4 and h >= 4 else (0, 0, gray.shape[1], gray.shape[0])
 
 
 def _luma(gray: Bytes, area: tuple[int, ...]) -> Float32:
     """Returns the logarithm of luma inside the bars, 32×32."""
     x0, y0, x1, y1 = area
-    small = cv2.resize(gray[y0:y1, x0:x1], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return np.log(small.astype(np.float32) + 12)
+    small: Any = cv2.resize(gray[y0:y1, x0:x1], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return _LOG[small]
 
 
 def _second_lowest(before: Float32, luma: Float32) -> float:

@@ -22,7 +22,7 @@ from rtface.correct.colour import (
 )
 from rtface.correct.detail import DetailWeights
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
-from rtface.correct.face_region import FaceRegion
+from rtface.correct.face_region import FaceRegion, KeptMask
 from rtface.correct.flecks import FleckLimit
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
 from rtface.correct.mask import residual_gate
@@ -44,6 +44,7 @@ class CorrectionState:
     openings: OpeningLimit = field(default_factory=OpeningLimit)
     flecks: FleckLimit = field(default_factory=FleckLimit)
     detail: DetailWeights = field(default_factory=DetailWeights)
+    mask: KeptMask = field(default_factory=KeptMask)
     gate: Float32 | None = None
     time: float = 0.0
 

@@ -10,9 +10,26 @@ import numpy as np
 
 from rtface.correct.colour import CELLS
 from rtface.correct.eyes import Iris, irises_in
-from rtface.correct.mask import enlarged_mask, support_box
+from rtface.correct.mask import FACE_OVAL, enlarged_mask, face_mask, support_box
 from rtface.correct.openings import Opening
-from rtface.frame import Box, Float, Float32
+from rtface.frame import Box, CorrectedRegion, Float, Float32
+
+_UNSEEN_SHIFT_SHARE = 1 / 700  # motion of the oval, as a share of the side, that a mask need not follow
+
+
+class KeptMask:
+    """Keeps a track's `face_mask` while its oval hardly moves."""
+
+    _key: tuple[object, ...] = ()
+    _oval: Any = None
+    _mask: Any = None
+
+    def of(self, size: int, mesh: Float | None, region: CorrectedRegion) -> Float32:
+        """Returns `face_mask` of this frame or an earlier one. Do not write into it."""
+        oval, key = np.zeros((1, 2)) if mesh is None else mesh.take(FACE_OVAL, 0)[:, :2], (size, mesh is None, region)
+        if key != self._key or cv2.norm(oval, self._oval, cv2.NORM_INF) > _UNSEEN_SHIFT_SHARE * size:
+            self._key, self._oval, self._mask = key, oval, face_mask(size, mesh, region)
+        return self._mask
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ _MIN_DIFFERENCE_NOISES = 4.0  # the same, as a multiple of the median difference
 _MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # maximum cells of one fleck, and of all changes; more are due to fast motion
 _MAX_GAP_S = 0.2  # maximum time between two frames that are compared
 
+_NEIGHBOURHOOD = np.ones((3, 3), np.uint8)
 _SIDE = 256  # side of the grid on which a crop is searched for spots
 _WIDTH, _WIDTHS = 11.0, (5, 11)  # maximum width of a spot in image pixels; its limits in cells of the grid
 _MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # between these, the limit of a spot rises to full
@@ -53,13 +54,9 @@ class FleckLimit:
         self._previous, self._time = now, time
         if previous is None or not 0.0 < elapsed <= _MAX_GAP_S:
             return None
-        neighbourhood, brightness_ratio = (
-            np.ones((3, 3), np.uint8),
-            median_of(now.ravel()) / max(median_of(previous.ravel()), 0.02),
-        )
-        previous = previous * np.float32(brightness_ratio)
+        previous = previous * np.float32(median_of(now.ravel()) / max(median_of(previous.ravel()), 0.02))
         median_change = median_of(np.abs(now - previous).ravel())
-        outside: Any = np.maximum(now - cv2.dilate(previous, neighbourhood), cv2.erode(previous, neighbourhood) - now)
+        outside: Any = np.maximum(now - cv2.dilate(previous, _NEIGHBOURHOOD), cv2.erode(previous, _NEIGHBOURHOOD) - now)
         changed = (outside > max(_MIN_DIFFERENCE_LUMA, _MIN_DIFFERENCE_NOISES * median_change)).astype(np.uint8)
         if not 0 < np.count_nonzero(changed) <= _MAX_CELLS:
             return None
@@ -69,7 +66,7 @@ class FleckLimit:
         flecks: Any = small[np.asarray(labels)]
         if not flecks.any():
             return None
-        out: Any = 1.0 - cv2.dilate(flecks.astype(np.float32), neighbourhood)
+        out: Any = 1.0 - cv2.dilate(flecks.astype(np.float32), _NEIGHBOURHOOD)
         return out
 
 

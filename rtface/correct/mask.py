@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import ceil, floor
 from typing import Any, cast
 
 import cv2
@@ -13,43 +14,45 @@ from rtface.frame import CorrectedRegion, Float, Float32
 
 # MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead towards the
 # image's right.
-FACE_OVAL = (
-    10,
-    338,
-    297,
-    332,
-    284,
-    251,
-    389,
-    356,
-    454,
-    323,
-    361,
-    288,
-    397,
-    365,
-    379,
-    378,
-    400,
-    377,
-    152,
-    148,
-    176,
-    149,
-    150,
-    136,
-    172,
-    58,
-    132,
-    93,
-    234,
-    127,
-    162,
-    21,
-    54,
-    103,
-    67,
-    109,
+FACE_OVAL = np.array(
+    [
+        10,
+        338,
+        297,
+        332,
+        284,
+        251,
+        389,
+        356,
+        454,
+        323,
+        361,
+        288,
+        397,
+        365,
+        379,
+        378,
+        400,
+        377,
+        152,
+        148,
+        176,
+        149,
+        150,
+        136,
+        172,
+        58,
+        132,
+        93,
+        234,
+        127,
+        162,
+        21,
+        54,
+        103,
+        67,
+        109,
+    ]
 )
 
 # The oval of an FFHQ-aligned face, in fractions of the crop's side, and the radii (in half axes)
@@ -115,13 +118,13 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
         if mesh is None:
             return _template_head(size)
         face = small_mask(size, mesh)
-        oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
+        oval = mesh.take(FACE_OVAL, 0)[:, :2] / size
         low, high = oval.min(axis=0), oval.max(axis=0)
         return _add_head(face, (low + high) / 2, (high - low) / 2)
     if mesh is None:
         return _template_mask(size)
     drawn_side = min(_WORK_SIDE, size)
-    oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (drawn_side / size)
+    oval = mesh.take(FACE_OVAL, 0)[:, :2] * (drawn_side / size)
     # The hull is used because the oval of a face seen from the side folds over itself.
     hull: Any = cv2.convexHull(np.rint((np.clip(oval, -drawn_side, 2 * drawn_side) + 0.5) * 16.0).astype(np.int32))
     outward = round(_OUTWARD_SHARE * drawn_side)
@@ -215,15 +218,15 @@ def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion 
     if mesh is None:
         low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
     else:
-        oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
-        low, high = oval.min(axis=0), oval.max(axis=0)
+        oval = mesh.take(FACE_OVAL, 0)[:, :2] / size
+        low, high = np.minimum.reduce(oval), np.maximum.reduce(oval)
     if region != "face":
         centre, axes = (low + high) / 2, (high - low) / 2
         centre[1] -= _HEAD_UP * axes[1]
         low, high = np.minimum(low, centre - _HEAD * axes), np.maximum(high, centre + _HEAD * axes)
-    low, high = low - _OUTWARD_SHARE - 0.03, high + _OUTWARD_SHARE + 0.03
-    x0, y0 = np.clip(np.floor(low * side), 0, side - 1).astype(int).tolist()
-    x1, y1 = np.clip(np.ceil(high * side), 1, side).astype(int).tolist()
+    low, high = low - (_OUTWARD_SHARE + 0.03), high + (_OUTWARD_SHARE + 0.03)
+    x0, y0 = (min(max(floor(v * side), 0), side - 1) for v in low.tolist())
+    x1, y1 = (min(max(ceil(v * side), 1), side) for v in high.tolist())
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 

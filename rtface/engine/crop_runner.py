@@ -80,15 +80,14 @@ class CropRunner:
             input_ += np.float32(low)
         arrays = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
         self.plan.run({recipe.input.name: input_, **arrays}, {recipe.output.name: output, **outputs})
-        for values in (output, *outputs.values()):
-            with np.errstate(invalid="ignore", over="ignore"):  # the check below raises EngineError instead
-                total = float(values.sum())
-            if not math.isfinite(total):
-                raise EngineError(
-                    "engine {name}: the answer contains values that are not numbers",
-                    code="answer_not_finite",
-                    name=recipe.name,
-                )
+        with np.errstate(invalid="ignore", over="ignore"):  # the check below raises EngineError instead
+            total = sum(float(np.add.reduce(values, None)) for values in (output, *outputs.values()))
+        if not math.isfinite(total):
+            raise EngineError(
+                "engine {name}: the answer contains values that are not numbers",
+                code="answer_not_finite",
+                name=recipe.name,
+            )
         low, high = recipe.output.range
         if (low, high) != (0.0, 1.0):
             output -= np.float32(low)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from rtface.analysis.treatment import INSIDE, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
@@ -359,13 +359,13 @@ class FaceCorrector(ABC):
             return self._count_corrected(frame) if task.cleaned else frame
         if frame is not before:
             changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
-            frame = replace(frame, changed=changed)
-        return self._count_corrected(frame) if frame is not before or task.cleaned else frame
+            return self._count_corrected(frame, changed=changed)
+        return self._count_corrected(frame) if task.cleaned else frame
 
-    def _count_corrected(self, frame: Frame) -> Frame:
-        """Counts a corrected frame, and returns it marked as corrected."""
+    def _count_corrected(self, frame: Frame, **changes: Any) -> Frame:
+        """Counts a corrected frame. Returns it marked as corrected, with other changes."""
         self._stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
-        return replace(frame, corrected=True)
+        return replace(frame, corrected=True, **changes)
 
     def _answer_to_show(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
         """Returns the answer to show. Returns None if it is late or missing."""

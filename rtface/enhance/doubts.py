@@ -12,13 +12,14 @@ from rtface.analysis.analyzer import same_period
 from rtface.analysis.doubt import Doubt
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import MeasuredChange
-from rtface.frame import Float, Float32
+from rtface.frame import Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
 """Cells per side of the grid on which corrections of two successive frames are compared."""
 _PERIOD_S = 0.2
-"""Changes are measured on the first two frames of each such period of the film's time, and stay valid until its end."""
+"""Changes and the engine's figures are read on the first two frames of each such period of the film's time, and stay
+valid until its end."""
 _TIME_MARGIN_S = 1e-3
 
 
@@ -32,19 +33,10 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
 
 
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
-    last = face.track.change
-    change, flicker, fine = last.figures if last is not None else (0.0, 0.0, 0.0)
-    is_later = last is not None and last.time < face.time and same_period(last.time, face.time, _PERIOD_S)
-    previous = last if is_later else None
-    # Reading from a GPU would mean waiting for it.
-    if device.name == "cpu" and (previous is None or not previous.compared):
-        change, flicker, fine = _change_figures(face, *device.read(correction), previous)
-    pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
-    error = hidden = 0.0
-    if restored is not None and isinstance(restored.log_scale, np.ndarray):
-        error = 255.0 * float(np.exp(_central_half(restored.log_scale[0])).mean())
-    if restored is not None and isinstance(restored.occlusion, np.ndarray):
-        hidden = float(_central_half(restored.occlusion[0])[::4, ::4].mean())
+    last, time = face.track.change, face.time
+    previous = last if last and last.time < time and same_period(last.time, time, _PERIOD_S) else None
+    figures = previous.figures if previous and previous.compared else _measured(face, correction, device, previous)
+    pose, raw = face.face.pose, face.face.raw_points
     x0, y0, x1, y1 = face.face.box.tolist()
     return Doubt(
         face.time,
@@ -52,16 +44,11 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
         face.time,
         (x0, y0, x1, y1),
         strength=face.strength.applied,
-        error=error,
-        change=change,
-        fine=fine,
-        flicker=flicker,
         drift=face.track.guard.drift or 0.0,
-        hidden=hidden,
-        step=face.track.analyzer.analysis_before(face.time + _TIME_MARGIN_S).step,
         turned=abs(pose[0]) if pose is not None else 0.0,
         unsteady=0.0 if raw is None else float(np.abs(raw - face.face.points).mean()) / face.face.width,
         unsure=1.0 - face.face.score,
+        **figures,
     )
 
 
@@ -71,10 +58,21 @@ def _central_half(values: Float32) -> Float32:
     return values[rows : len(values) - rows, columns : values.shape[1] - columns]
 
 
-def _change_figures(
-    face: FaceTask, pixels: Float32, matrix: Float, previous: MeasuredChange | None
-) -> tuple[float, float, float]:
-    """Returns `change`, `flicker` and `fine` of `Doubt`. The first two are mean absolute changes of luma, of 255."""
+def _measured(
+    face: FaceTask, correction: Correction, device: Device, previous: MeasuredChange | None
+) -> dict[str, float]:
+    """Returns the figures of `Doubt` that are measured in periods, if available.
+
+    `change` and `flicker` are mean absolute changes of luma, of 255.
+    """
+    figures = {"step": face.track.analyzer.analysis_before(face.time + _TIME_MARGIN_S).step}
+    if face.restored is not None and isinstance(face.restored.log_scale, np.ndarray):
+        figures["error"] = 255.0 * float(np.exp(_central_half(face.restored.log_scale[0])).mean())
+    if face.restored is not None and isinstance(face.restored.occlusion, np.ndarray):
+        figures["hidden"] = float(_central_half(face.restored.occlusion[0])[::4, ::4].mean())
+    if device.name != "cpu":  # reading from a GPU would mean waiting for it
+        return figures
+    pixels, matrix = device.read(correction)
     luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     flicker = 0.0 if previous is None else 255.0 * cv2.norm(cells, previous.cells, cv2.NORM_L1) / cells.size
@@ -87,6 +85,6 @@ def _change_figures(
         image, added = (cv2.resize(x, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for x in (green, luma))
         detail = np.where(added == 0, 0.0, cv2.subtract(image, cv2.blur(image, (5, 5))))
         fine = float(np.vdot(added, detail) / max(1e-6, np.vdot(detail, detail)))
-    figures = 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, flicker, fine
+    figures |= {"change": 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, "flicker": flicker, "fine": fine}
     face.track.change = MeasuredChange(face.time, cells, figures, compared=previous is not None)
     return figures

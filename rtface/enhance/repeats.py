@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from rtface.enhance.coded_stage import Cleaned
 from rtface.enhance.shown import ShownSamples, equal, parts
 from rtface.enhance.tasks import FaceTask
@@ -82,6 +80,6 @@ def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) ->
         x0, y0, x1, y1 = face.box.tolist()
         across, down = _AROUND_SHARE * (x1 - x0), _AROUND_SHARE * (y1 - y0)
         boxes.append(bounds(onto, (x0 - across, y0 - down, x1 + across, y1 + down), _MARGIN_SAMPLES))
-    low, high = np.min(boxes, 0).tolist(), np.max(boxes, 0).tolist()
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
     rows = size[1] if frame.field is None else (size[1] + 1) // 2
-    return clip_box((low[0], low[1], high[2], high[3]), size[0], rows)
+    return clip_box((min(x0), min(y0), max(x1), max(y1)), size[0], rows)

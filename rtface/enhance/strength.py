@@ -71,7 +71,8 @@ def strength_by_edge(face: Face, frame: Frame) -> float:
     if face.mesh is None or frame.new:
         return 1.0
     size = display_size(frame.image.width, frame.image.height, frame.display)
-    if (face.box[:2] > 0.0).all() and (face.box[2:] < size).all():
+    x0, y0, x1, y1 = face.box.tolist()
+    if x0 > 0.0 and y0 > 0.0 and x1 < size[0] and y1 < size[1]:
         return 1.0
     inside = (face.mesh[:, :2] > 0.0) & (face.mesh[:, :2] < size)
     return smooth_ramp(float(inside.all(1).mean()), *_EDGE_SHARES)

@@ -55,6 +55,7 @@ class FaceTask:
     sample: FaceSample | None = field(default=None, init=False)
     restored: Restored[Pixels] | None = field(default=None, init=False)
     _mesh: Float | None = field(default=None, init=False)
+    _matrices: dict[int, Float] = field(default_factory=dict[int, Float], init=False)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -63,7 +64,9 @@ class FaceTask:
 
     def matrix(self, size: int) -> Float:
         """Returns the matrix display → crop with sides of `size` pixels, float64 2×3."""
-        return crop_matrix(self.face, size)
+        if size not in self._matrices:
+            self._matrices[size] = crop_matrix(self.face, size)
+        return self._matrices[size]
 
     @property
     def state(self) -> CorrectionState:

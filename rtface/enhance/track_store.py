@@ -36,13 +36,13 @@ class MeasuredChange:
 
     Attributes:
         cells: float32 h×w, luma of the correction on a coarse grid.
-        figures: `change`, `flicker` and `fine` of `rtface.analysis.doubt.Doubt`.
+        figures: figures of `rtface.analysis.doubt.Doubt` by name, measured at this time.
         compared: whether it was compared with the previous frame's change.
     """
 
     time: float
     cells: Float32
-    figures: tuple[float, float, float]
+    figures: dict[str, float]
     compared: bool
 
 

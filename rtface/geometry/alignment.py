@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import atan2, cos, degrees, exp, hypot, log, pi, sin, sqrt
 
+import cv2
 import numpy as np
 
 from rtface.frame import Face, Float, Frame
@@ -69,15 +70,14 @@ def fit(source: Float, target: Float) -> Float:
     Raises:
         ValueError: all source points coincide.
     """
-    a, b = source.mean(0), target.mean(0)
+    a, b = (np.add.reduce(points) / len(points) for points in (source, target))  # `mean` takes three times as long
     p, q = source - a, target - b
-    norm = float((p * p).sum())
+    norm = float(np.vdot(p, p))
     if norm < 1e-12:
         raise ValueError("cannot align a face whose points all coincide: pass at least two different points")
-    c = float((p * q).sum()) / norm
-    s = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
-    m = np.array([[c, -s], [s, c]])
-    return np.column_stack([m, b - m @ a])
+    (xx, xy), (yx, yy) = (p.T @ q / norm).tolist()
+    c, s, (ax, ay), (bx, by) = xx + yy, xy - yx, a.tolist(), b.tolist()
+    return np.array(((c, -s, bx - c * ax + s * ay), (s, c, by - s * ax - c * ay)))
 
 
 def similarity(points: Float, size: int) -> Float:
@@ -85,7 +85,7 @@ def similarity(points: Float, size: int) -> Float:
     scale = size / TEMPLATE_SIZE
     if len(points) == len(FFHQ_512):
         return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
-    return fit(np.asarray(points[RIGID, :2], np.float64), RIGID_TEMPLATE[:, :2] * scale)
+    return fit(np.asarray(points.take(RIGID, 0)[:, :2], np.float64), RIGID_TEMPLATE[:, :2] * scale)
 
 
 def crop_matrix(face: Face, size: int) -> Float:
@@ -95,7 +95,9 @@ def crop_matrix(face: Face, size: int) -> Float:
 
 def move(matrix: Float, points: Float) -> Float:
     """Moves (N, 2|3) points by a 2×3 similarity, which also scales z."""
-    return np.concatenate([apply(matrix, points[:, :2]), points[:, 2:] * hypot(matrix[0, 0], matrix[1, 0])], 1)
+    (a, b, x), (c, d, y) = matrix.tolist()
+    with_z = (a, b, 0.0, x), (c, d, 0.0, y), (0.0, 0.0, hypot(a, c), 0.0)
+    return np.asarray(cv2.transform(points[None], matrix if points.shape[1] == 2 else np.array(with_z)), np.float64)[0]
 
 
 def pose(mesh: Float) -> tuple[float, float, float]:
@@ -104,10 +106,9 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     yaw > 0: turned to the frame's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
     rotation between the rigid points and their (frontal) template is found by Kabsch's method.
     """
-    q = mesh[RIGID]
-    u, _, vt = np.linalg.svd(_CENTRED.T @ (q - q.mean(0)))
+    _, u, vt = cv2.SVDecomp(_CENTRED.T @ mesh.take(RIGID, 0))
     r = vt.T @ u.T
-    if float(np.dot(np.cross(r[0], r[1]), r[2])) < 0:  # it is a mirror, so the least significant axis is flipped
+    if cv2.determinant(r) < 0:  # it is a mirror, so the least significant axis is flipped
         r = vt.T @ (_UNMIRROR * u).T
     ahead, right = (-r[:, 2]).tolist(), r[:, 0].tolist()
     yaw = degrees(atan2(ahead[0], -ahead[2]))
@@ -126,12 +127,13 @@ SLACK = 6.0
 @dataclass(slots=True)
 class _State:
     time: float
-    value: Float  # filtered: centre x, y in display pixels; log scale and angle of display → crop
-    raw: Float  # the same, unfiltered
-    # The following values are for x, y, scale and angle, in pixels of the 512 crop:
-    speed: Float  # per second
-    step: Float  # from frame to frame, unfiltered
-    noise: Float  # standard deviation of the unfiltered values
+    # The following lists have four values, because NumPy takes longer for so few.
+    value: list[float]  # filtered: centre x, y in display pixels; log scale and angle of display → crop
+    raw: list[float]  # the same, unfiltered
+    # For x, y, scale and angle, in pixels of the 512 crop:
+    speed: list[float]  # per second
+    step: list[float]  # from frame to frame, unfiltered
+    noise: list[float]  # standard deviation of the unfiltered values
 
 
 # Cutoffs in Hz: for a still face (lower is steadier); added per crop pixel a second (higher follows faster); for the
@@ -155,13 +157,13 @@ class Aligner:
         raw = crop_matrix(face, TEMPLATE_SIZE)
         correction = compose(invert(self._smooth(face.track_id, raw, time)), raw)
         corners = face.box.reshape(2, 2)
-        shift = (apply(correction, corners) - corners).mean(0)
+        centre = (corners[0] + corners[1]) / 2
         return replace(
             face,
             points=move(correction, face.points),
             raw_points=face.points,
             mesh=None if face.mesh is None else move(correction, face.mesh),
-            box=face.box + np.tile(shift, 2),
+            box=(corners + (apply(correction, centre) - centre)).ravel(),
         )
 
     def forget(self, track_id: int | None = None) -> None:
@@ -172,40 +174,45 @@ class Aligner:
             self._states.pop(track_id, None)
 
     def _smooth(self, track_id: int, raw: Float, time: float) -> Float:
-        scale, angle = hypot(raw[0, 0], raw[1, 0]), atan2(raw[1, 0], raw[0, 0])
-        half = TEMPLATE_SIZE / 2
-        centre = apply(invert(raw), np.array([[half, half]]))[0]
-        measured = np.array([*centre, log(scale), angle])
-        to_crop_px = np.array([scale, scale, _RADIUS, _RADIUS])
+        half, (a, c) = TEMPLATE_SIZE / 2, raw[:, 0].tolist()
+        scale = hypot(a, c)
+        measured = [*apply(invert(raw), np.array((half, half))).tolist(), log(scale), atan2(c, a)]
+        to_crop_px = scale, scale, _RADIUS, _RADIUS
         state = self._states.get(track_id)
         dt = time - state.time if state else 0.0
         if state is None or not 0 < dt < 1:
-            self._states[track_id] = _State(time, measured, measured, np.zeros(4), np.zeros(4), np.zeros(4))
+            self._states[track_id] = _State(time, measured, measured, [0.0] * 4, [0.0] * 4, [0.0] * 4)
             return raw
-        step, error = _difference(measured, state.raw) * to_crop_px, _difference(measured, state.value) * to_crop_px
+        steps, errors = (
+            [d * unit for d, unit in zip(_difference(measured, old), to_crop_px, strict=True)]
+            for old in (state.raw, state.value)
+        )
         # A second difference cancels steady movement. For white noise, its mean size is 1.95 standard deviations.
-        shake = np.abs(step - state.step) / 1.95
-        state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
+        state.noise = [
+            noise + 0.05 * (min(abs(step - last) / 1.95, 4 * noise + 0.1, 3.0) - noise)
+            for noise, step, last in zip(state.noise, steps, state.step, strict=True)
+        ]
         gain = 1 / (1 + 1 / (2 * pi * _SPEED_CUTOFF * dt))  # weight of the new value in a first-order low pass
-        state.speed += gain * (error / dt - state.speed)
+        state.speed = [old + gain * (error / dt - old) for old, error in zip(state.speed, errors, strict=True)]
         # Noise alone looks like a speed, which must not raise the cutoff.
-        speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
+        share, speeds = 2.5 / dt * sqrt(gain / (2 - gain)), zip(state.speed, state.noise, strict=True)
+        x, y, *others = (max(abs(speed) - share * noise, 0.0) for speed, noise in speeds)
         # The centre's two coordinates share one gain, to keep diagonal movements straight.
-        speeds = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
-        cutoff = _MIN_CUTOFF + _BETA * speeds
-        residual = error / (1 + 2 * pi * cutoff * dt)
-        state.value = measured - np.clip(residual, -SLACK, SLACK) / to_crop_px
-        state.time, state.raw, state.step = time, measured, step
-        s = exp(state.value[2])
-        m = s * np.array([[cos(state.value[3]), -sin(state.value[3])], [sin(state.value[3]), cos(state.value[3])]])
-        return np.column_stack([m, half - m @ state.value[:2]])
+        residuals = [
+            min(max(error / (1 + 2 * pi * (_MIN_CUTOFF + _BETA * speed) * dt), -SLACK), SLACK) / unit
+            for error, speed, unit in zip(errors, (hypot(x, y), hypot(x, y), *others), to_crop_px, strict=True)
+        ]
+        state.value = [value - residual for value, residual in zip(measured, residuals, strict=True)]
+        state.time, state.raw, state.step = time, measured, steps
+        x, y, log_scale, angle = state.value
+        c, s = exp(log_scale) * cos(angle), exp(log_scale) * sin(angle)
+        return np.array(((c, -s, half - c * x + s * y), (s, c, half - s * x - c * y)))
 
 
-def _difference(a: Float, b: Float) -> Float:
-    """Returns a − b of parameter vectors, with the angle wrapped to ±π."""
-    d = a - b
-    d[3] = (d[3] + pi) % (2 * pi) - pi
-    return d
+def _difference(a: list[float], b: list[float]) -> list[float]:
+    """Returns a − b of parameters, with the angle wrapped to ±π."""
+    *d, angle = (x - y for x, y in zip(a, b, strict=True))
+    return [*d, (angle + pi) % (2 * pi) - pi]
 
 
 def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from rtface.frame import Face, Float
+from rtface.geometry.alignment import move
+from rtface.geometry.transforms import translation
 
 # Maximum time between two sightings that give a speed, and maximum time of extrapolation.
 _MAX_GAP_S, _MAX_AHEAD_S = 0.3, 0.15
@@ -60,9 +62,6 @@ def _move(face: Face, earlier: Face, share: float) -> Face:
     distance, limit = float(np.linalg.norm(shift)), _MAX_SHIFT_WIDTHS * face.width
     if distance > limit:
         shift = shift * (limit / distance)
-    mesh = face.mesh
-    if mesh is not None:
-        mesh = mesh.copy()
-        mesh[:, :2] += shift
+    mesh = None if face.mesh is None else move(translation(*shift.tolist()), face.mesh)
     raw = None if face.raw_points is None else face.raw_points + shift
     return replace(face, box=face.box + np.tile(shift, 2), points=face.points + shift, mesh=mesh, raw_points=raw)

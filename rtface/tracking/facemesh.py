@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from rtface.frame import Bytes, Float, Float32
-from rtface.geometry.alignment import similarity
+from rtface.geometry.alignment import move, similarity
+from rtface.geometry.transforms import invert
 from rtface.protocols import View
 from rtface.tracking.detector import Detection
 from rtface.tracking.network import TrackerNetwork
@@ -25,6 +26,12 @@ MARGIN = 1.5
 LEFT_EYE = (33, 133, 160, 158, 144, 153)
 RIGHT_EYE = (263, 362, 387, 385, 373, 380)
 NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
+_FIVE = np.array(
+    [
+        np.bincount(points, minlength=478) / len(points)
+        for points in (LEFT_EYE, RIGHT_EYE, (NOSE_TIP,), (LEFT_MOUTH,), (RIGHT_MOUTH,))
+    ]
+)
 # The grid of `Region.rounded`: sides are powers of 2^(1/64), angles are multiples of 1/128 radian.
 _SIDES, _ANGLE = 64, 1 / 128
 OUTER_CORNERS = (33, 263)
@@ -63,11 +70,7 @@ class Region:
 
     def to_display(self, points: Float, size: int = SIZE) -> Float:
         """Maps (N, 2|3) crop pixels to display pixels; z is only scaled."""
-        s = self.side / size
-        c, n = s * np.cos(self.angle), s * np.sin(self.angle)
-        u, v = points[:, 0] - size / 2, points[:, 1] - size / 2
-        xy = np.stack([self.x + c * u - n * v, self.y + n * u + c * v], 1)
-        return np.concatenate([xy, points[:, 2:] * s], 1)
+        return move(invert(self.matrix(size)), points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,7 @@ class Mesh:
 def five_points(mesh: Float) -> Float:
     """Returns five points (5, 2) of a mesh (478, 2|3): eye centres (mean of both corners and four lid points), nose
     tip, mouth corners."""
-    m = mesh[:, :2]
-    return np.stack([m[list(LEFT_EYE)].mean(0), m[list(RIGHT_EYE)].mean(0), m[NOSE_TIP], m[LEFT_MOUTH], m[RIGHT_MOUTH]])
+    return _FIVE @ mesh[:, :2]
 
 
 def box_of(mesh: Float) -> Float:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rtface.correct import FACE_OVAL, cells_of, face_mask, residual_gate, support_box
+from rtface.correct.face_region import KeptMask
 from rtface.geometry.transforms import FFHQ_512
 
 
@@ -86,3 +87,16 @@ def test_gate_stays_open_for_what_restorers_do(change, face):
     mask = face_mask(size)
     gate = cv2.resize(residual_gate(cells_of((r - c).astype(np.float32)), weight64(mask)), (size, size))
     assert (gate * mask).sum() / mask.sum() > 0.97
+
+
+def test_a_mask_is_kept_until_its_oval_moves_visibly() -> None:
+    kept, size = KeptMask(), 256
+    first = kept.of(size, oval_mesh(size), "face")
+    np.testing.assert_allclose(first, face_mask(size, oval_mesh(size)), atol=1e-6)
+    for step in range(1, 5):  # slow motion adds up
+        moved = oval_mesh(size) + 0.1 * step
+        mask = kept.of(size, moved, "face")
+        assert (mask is first) == (step < 4)
+    np.testing.assert_allclose(mask, face_mask(size, moved), atol=1e-6)
+    assert not np.array_equal(kept.of(size, moved, "head"), mask)
+    np.testing.assert_allclose(kept.of(size, None, "face"), face_mask(size), atol=1e-6)

@@ -154,6 +154,7 @@ class Placement:
         x0, y0, x1, y1 = zip(*([box for _, box in self._group] or [(0, 0, 0, 0)]), strict=True)
         self.box: Box = min(x0), min(y0), max(x1), max(y1)
         self._gate: Bytes | None = None
+        self._supports: list[Bytes] = []
         self._weight: Float32 | None = None
 
     @property
@@ -165,9 +166,10 @@ class Placement:
         """Returns a uint8 map, h×w, above 0 wherever a mask is."""
         if self._gate is None:
             self._gate = np.zeros((self.box[3] - self.box[1], self.box[2] - self.box[0]), np.uint8)
-            for patch, box in self._group:
+            self._supports = [warp_mask(patch, patch.support, self._to_plane, box) for patch, box in self._group]
+            for (_, box), support in zip(self._group, self._supports, strict=True):
                 part = self._gate[self._within(box)]
-                np.maximum(part, warp_mask(patch, patch.support, self._to_plane, box), out=part)
+                np.maximum(part, support, out=part)
         return self._gate
 
     def place(self, row: Float) -> tuple[Float32, Bytes | None]:
@@ -182,10 +184,9 @@ class Placement:
             values, spread = warp_patch(patch, cv2.transform(patch.correction, kernel), self._to_plane, self.box)
             return values, self.gate() if spread else None
         total = np.zeros(self.gate().shape, np.float32)
-        for patch, box in self._group:
+        for (patch, box), support in zip(self._group, self._supports, strict=True):
             values, _ = warp_patch(patch, cv2.transform(patch.correction, kernel), self._to_plane, box)
-            values[warp_mask(patch, patch.support, self._to_plane, box) == 0] = 0.0
-            total[self._within(box)] += values
+            total[self._within(box)] += cv2.copyTo(values, support)
         if self._weight is None:
             self._weight = np.zeros_like(total)
             for patch, box in self._group:

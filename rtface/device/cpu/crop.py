@@ -68,16 +68,26 @@ def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _source_box(matrix: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[Box, tuple[float, float]]:
-    """Returns the box of a plane that `sample` reads, and the footprint. Cached, because u and v share both."""
-    back = invert(np.frombuffer(matrix).reshape(2, 3))
+def _sampling(
+    matrix: bytes, shape: tuple[int, ...], size: tuple[int, int], chroma: bool
+) -> tuple[Box, tuple[float, float], Float, tuple[int, int]]:
+    """Returns what `sample` needs for a plane. Cached, because u and v share it.
+
+    Returns:
+        The box that is read, the footprint, and the warp's matrix (for cv2) and size.
+    """
+    forward = np.frombuffer(matrix).reshape(2, 3)
+    back = invert(forward)
     shrink = footprint(back)
     height, width = shape
     box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
     x0, y0, x1, y1 = clip_box(box, width, height)
     # A region entirely outside the plane shows the nearest edge.
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    return (x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), shrink
+    forward = compose(forward, translation(x0, y0), scaling(*smoothing(shrink)[0]))
+    if chroma and halved(shrink, size):  # costs a quarter
+        forward, size = compose(scaling(0.5, 0.5), forward), (size[0] // 2, size[1] // 2)
+    return (x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), shrink, to_cv2(forward), size
 
 
 def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0, *, chroma: bool = False) -> Samples:
@@ -86,7 +96,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     `matrix` is plane → target (corner convention). Returns h×w code values, shifted down: uint8, or float32 above 8
     bits.
     """
-    (x0, y0, x1, y1), shrink = _source_box(matrix.tobytes(), plane.shape, size)
+    (x0, y0, x1, y1), shrink, forward, warped_size = _sampling(matrix.tobytes(), plane.shape, size, chroma)
     image = plane[y0:y1, x0:x1]
     if image.strides[1] != image.itemsize or not image.dtype.isnative:
         image = np.ascontiguousarray(image, plane.dtype.newbyteorder("="))
@@ -94,19 +104,9 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
         image = image >> shift
     if image.dtype != np.uint8:
         image = image.astype(np.float32)  # exact, and OpenCV filters float three times as fast as 16 bits
-    image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
-    forward = compose(matrix, translation(x0, y0), unshrink)
-    half = chroma and halved(shrink, size)
-    if half:  # costs a quarter
-        forward = compose(scaling(0.5, 0.5), forward)
-    out: Any = cv2.warpAffine(
-        image,
-        to_cv2(forward),
-        (size[0] // 2, size[1] // 2) if half else size,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) if half else out
+    image, _ = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
+    out: Any = cv2.warpAffine(image, forward, warped_size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return out if warped_size == size else cv2.resize(out, size, interpolation=cv2.INTER_LINEAR)
 
 
 def full_range(form: Layout, color: Color) -> bool:

@@ -9,7 +9,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from rtface.correct import carried, face_mask, irises, openings_of, shape_part, state_of
+from rtface.correct import carried, irises, openings_of, shape_part, state_of
 from rtface.device.cpu.composite import (
     Dither,
     Patch,
@@ -225,7 +225,7 @@ def _shape_face(face: ShapeTask) -> HostCorrection:
     if restored is None:
         pixels, mask = carried(crop, state, face.shaping, time=face.time, scale=face.scale)
     else:
-        mask = face_mask(size, face.mesh, face.shaping.region)
+        mask = state.mask.of(size, face.mesh, face.shaping.region)
         occlusion = restored.occlusion
         part = shape_part(
             host_array(restored.pixels)[0],
