@@ -145,7 +145,10 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     filled[: max(1 - y0, 0)] = filled[max(side - 1 - y0, 0) :] = 0
     filled[:, : max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0) :] = 0
     inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
-    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inner]
+    # The library's result depends in its last bit on where in memory it lies.
+    memory = np.empty(filled.size + 8, np.float32)
+    aligned = memory[-memory.ctypes.data % 32 // 4 :][: filled.size].reshape(filled.shape)
+    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, aligned)[inner]
     # The distance has a crease at every corner of the polygon. Smoothing removes the creases, but must
     # not raise the distance at the edge, hence the minimum.
     distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR_SAMPLES + 1, 2 * _BLUR_SAMPLES + 1), 2.0), distance)

@@ -6,6 +6,7 @@ import pytest
 
 from rtface.correct import FACE_OVAL, cells_of, face_mask, residual_gate, support_box
 from rtface.correct.face_region import KeptMask
+from rtface.correct.mask import small_mask
 from rtface.geometry.transforms import FFHQ_512
 
 
@@ -100,3 +101,12 @@ def test_a_mask_is_kept_until_its_oval_moves_visibly() -> None:
     np.testing.assert_allclose(mask, face_mask(size, moved), atol=1e-6)
     assert not np.array_equal(kept.of(size, moved, "head"), mask)
     np.testing.assert_allclose(kept.of(size, None, "face"), face_mask(size), atol=1e-6)
+
+
+def test_a_mask_does_not_depend_on_where_it_lies_in_memory() -> None:
+    mesh = np.random.default_rng(0).uniform(60, 200, (478, 3))
+    held, masks = [], set()
+    for size in range(1, 4000, 40):
+        held.append(np.empty(size, np.uint8))
+        masks.add(small_mask(256, mesh).tobytes())
+    assert len(masks) == 1

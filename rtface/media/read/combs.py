@@ -30,7 +30,7 @@ _ROWS, _COLUMNS, _BANDS, _BLOCKS, _REACH = 8, 32, 12, 12, 24
 # share (%) and number of combed frames for a warning; minimum ratio of votes for a warning to name one field order.
 _MIN_CHANGE, _MAX_SPREAD, _MIN_SHARE, _MIN_FRAMES, _MIN_RATIO = 3.0, 8, 10, 5, 3
 # After `CALM` frames without combs, only every `_EVERY`th frame is analysed. 8 is coprime to 5, the telecine period.
-CALM, _EVERY = 500, 8
+CALM, _EVERY = 150, 8
 _ORDERS = ("combed_tff", "combed_bff")
 
 
