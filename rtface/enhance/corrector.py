@@ -116,7 +116,7 @@ class FaceCorrector(ABC):
         self.switch.moved = self.tracks.leave_engines  # another device cannot use the engines' answers
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._held_faces = {persons: HeldFaces() for persons in (False, True)}  # by `persons_known` of `chosen`
-        self._repeats = RepeatedFrames()
+        self._repeats = RepeatedFrames(rests=self.mode is Mode.LIVE and self.invented is None)
         self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
         self._select = self._create_selector(helpers.light)
 
@@ -179,7 +179,7 @@ class FaceCorrector(ABC):
         for face in task.faces:
             face.shaping = self._shaping_options(task, face)
         self._run_first_stage(task, faces, strength)
-        if task.faces:
+        if task.faces and not task.rests:
             self._submit_faces(task)
         self._measure.begin()
         self.tracks.sweep(frame.time)
@@ -205,7 +205,8 @@ class FaceCorrector(ABC):
         # A live run with keyframes does not repeat samples, because a better answer may follow for the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
             task.shown = self._repeats.of(frame, task.faces, [*cleaned, *grainy])
-        if self._coded is None or not (cleaned or grainy):
+            task.rests = task.shown is not None and task.shown.rests
+        if task.rests or self._coded is None or not (cleaned or grainy):
             return
         if self.invented:
             task.original = self.invented.original(frame)
@@ -360,6 +361,8 @@ class FaceCorrector(ABC):
         if frame is not before:
             changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
             frame = replace(frame, changed=changed)
+            if task.shown is not None and all(face.restored and face.strength.seen for face in task.faces):
+                task.shown.rests = task.shown.after is not None and task.shown.faces is not None
         return self._count_corrected(frame) if frame is not before or task.cleaned else frame
 
     def _count_corrected(self, frame: Frame) -> Frame:

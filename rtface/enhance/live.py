@@ -92,15 +92,29 @@ class LiveEnhancer(FrameEnhancer):
         for face in frame.faces:
             self._governor.missing(face.track_id)
 
+    def rests_on(self, frame: Frame) -> bool:
+        """Returns whether a frame needs no tracking, because its faces rest."""
+        return self._governor.resting and self._repeats.rests_on(frame)
+
     def _create_selector(self, light: str | None) -> EngineSelector:
         return GovernedSelector(self._options, self._stats, self.tracks, light, self._governor)
 
     def collect(self, task: FrameTask) -> Frame:
         """Returns the corrected frame, and reports its cost to the governor."""
-        frame = super().collect(task)
-        engines_used = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
-        self._governor.costs.spent(task.seconds - task.first_s, engines_used)
+        frame, self._governor.resting = super().collect(task), task.rests
+        if not task.rests:
+            engines_used = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
+            self._governor.costs.spent(task.seconds - task.first_s, engines_used)
         return frame
+
+    def _correct(self, task: FrameTask) -> Frame:
+        if not task.rests or task.shown is None:
+            return super()._correct(task)
+        for face in task.faces:
+            face.track.figures.apply(face.strength, face.time)
+            face.track.output_from = face.time, face.track.output_from[1]  # the engine's memory remains valid
+        self._stats.count("frames_at_rest")
+        return self._count_corrected(task.shown.add_to(task.frame))
 
     def _run_first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
         """Runs the first stage if the engines leave time for it. With little time, its light network runs; with less,
@@ -115,6 +129,7 @@ class LiveEnhancer(FrameEnhancer):
         self._first_share, self._first_at = faded(previous, target, time - self._first_at, FADE_S), time
         if self._first_share <= 0.0:
             self._first_s += 0.01 * (_FIRST_STAGE_S - self._first_s)  # so that the first stage is tried again
+            super()._run_first_stage(task, faces, 0.0)
             return
         started = perf_counter()
         super()._run_first_stage(task, faces, strength * self._first_share, light=light)

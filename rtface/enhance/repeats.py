@@ -11,24 +11,33 @@ from dataclasses import replace
 
 import numpy as np
 
+from rtface.correct.mask import FACE_OVAL
 from rtface.enhance.coded_stage import Cleaned
+from rtface.enhance.rest import StillFaces
 from rtface.enhance.shown import ShownSamples, equal, parts
 from rtface.enhance.tasks import FaceTask
-from rtface.frame import Box, Frame
+from rtface.frame import Box, Face, Float, Frame
 from rtface.geometry.planes import layout
-from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
+from rtface.geometry.transforms import apply, bounds, clip_box, compose, invert, plane_matrix, translation
 from rtface.util.av_gpu import on_gpu
 
 _AROUND_SHARE = 0.8  # the first stage may change this share of a face's box on each side, and a margin
 _MARGIN_SAMPLES = 32
+_SETTLING_FRAMES = 2
+"""Still frames on which engines run nevertheless, because a recurrent engine's answers become clearer."""
 _UNSEEN_STRENGTH_DIFFERENCE = 0.02  # tolerance, because strength follows the pose, which jitters
 
 
 class RepeatedFrames:
-    """Recognises frames that repeat the previous one. A field is compared with the last one of its parity."""
+    """Recognises frames that repeat the previous one. A field is compared with the last one of its parity.
 
-    def __init__(self) -> None:
+    Args:
+        rests: whether frames on which all faces rest are recognised, too (`rtface.enhance.rest`).
+    """
+
+    def __init__(self, *, rests: bool = False) -> None:
         self._last: dict[int | None, ShownSamples] = {}
+        self._rests, self._still_frames = rests, 0
 
     def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> ShownSamples | None:
         """Returns the samples of the frame, or of the repeated frame. None if nothing is corrected.
@@ -53,20 +62,38 @@ class RepeatedFrames:
         settings += [face.track_id for face, *_ in cleaned]
         strengths = [v for task in tasks for v in (task.strength.applied, task.shaping.share, task.track.guard.kept)]
         strengths += [v for _, inside, around in cleaned for v in (*inside, *around)]
-        last, size = self._last.get(frame.field), (frame.image.width, frame.image.height)
+        last, size, form = self._last.get(frame.field), (frame.image.width, frame.image.height), frame.image.format.name
         if (
             last is not None
             and last.settings == settings
-            and (last.format, last.size) == (frame.image.format.name, size)
+            and (last.format, last.size) == (form, size)
             and all(abs(a - b) < _UNSEEN_STRENGTH_DIFFERENCE for a, b in zip(last.strengths, strengths, strict=True))
-            and equal(last.before, parts(frame, last.box))
         ):
-            return last
+            self._still_frames = self._still_frames + 1 if self.rests_on(frame) else 0
+            if self._still_frames > _SETTLING_FRAMES or equal(last.before, parts(frame, last.box)):
+                return last
         box = _box(frame, tasks, cleaned)
-        self._last[frame.field] = shown = ShownSamples(
-            frame.image.format.name, size, box, settings, strengths, parts(frame, box, copied=True)
-        )
+        before = parts(frame, box, copied=True)
+        self._last[frame.field] = shown = ShownSamples(form, size, box, settings, strengths, before)
+        if self._rests and tasks and "y" in before and before["y"].dtype == np.uint8:
+            onto = compose(translation(-box[0], -box[1]), plane_matrix(size, frame.display, field=frame.field))
+            shown.faces = StillFaces(before["y"], [apply(onto, _outline(task.face)) for task in tasks])
         return shown
+
+    def rests_on(self, frame: Frame) -> bool:
+        """Returns whether the faces corrected last are at rest on a frame."""
+        last, image = self._last.get(frame.field), frame.image
+        return (
+            last is not None
+            and last.rests
+            and last.faces is not None
+            and (last.format, last.size) == (image.format.name, (image.width, image.height))
+            and last.faces.are_on(parts(frame, last.box)["y"])
+        )
+
+
+def _outline(face: Face) -> Float:
+    return face.box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2) if face.mesh is None else face.mesh[list(FACE_OVAL), :2]
 
 
 def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> Box:

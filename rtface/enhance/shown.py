@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
+from rtface.enhance.rest import StillFaces
 from rtface.frame import Box, Frame
 from rtface.geometry.planes import Role, Samples, layout, planes
 from rtface.geometry.transforms import field_parity
@@ -23,6 +25,8 @@ class ShownSamples:
         strengths: correction strengths; those of a repeated frame may differ a little.
         before: the input samples.
         after: the corrected samples; None until the correction is done.
+        faces: the faces, to recognise frames on which they rest; None if they are not compared.
+        rests: whether every engine ran on the frame, so that its correction suits frames on which the faces rest.
     """
 
     format: str
@@ -32,6 +36,17 @@ class ShownSamples:
     strengths: list[float]
     before: dict[Role, Samples]
     after: dict[Role, Samples] | None = None
+    faces: StillFaces | None = None
+    rests: bool = False
+
+    def add_to(self, frame: Frame) -> Frame:
+        """Adds the stored correction to a frame on which the faces rest. Requires `rests`."""
+        assert self.after is not None
+        frame.make_writable()
+        for role, part in parts(frame, self.box).items():
+            change: Any = cv2.subtract(self.after[role], self.before[role], dtype=cv2.CV_16S)
+            part[...] = cv2.add(np.ascontiguousarray(part), change, dtype=cv2.CV_8U)
+        return replace(frame, touched=True, changed=None)
 
     def finish(self, frame: Frame, *, settled: bool = True) -> None:
         """Stores the corrected samples, or writes the stored ones to the frame. The first call stores them.

@@ -118,6 +118,7 @@ class FrameTask:
         first_s: seconds of the first stage, if they are counted separately (live).
         original: copy of the image before the first stage; None if no map of invented detail is made.
         shown: samples round the faces of this frame, or of the frame that it repeats.
+        rests: whether the correction of `shown` is added to this frame, because all faces are at rest.
     """
 
     frame: Frame
@@ -131,6 +132,7 @@ class FrameTask:
     first_s: float = 0.0
     original: object = None
     shown: ShownSamples | None = None
+    rests: bool = False
 
     def park(self) -> None:
         """Releases the crops until `resume`. Frames that wait for a keyframe thus occupy no GPU memory."""

@@ -21,7 +21,7 @@ from rtface.live.live_tracker import LiveTracker
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.run_state import RunState
 from rtface.protocols import Tracker
-from rtface.quality.governor import QualityGovernor
+from rtface.quality.governor import TRACK_EVERY_FRAMES, QualityGovernor
 
 # If two frames are more than this many seconds apart, the second starts a new scene.
 _GAP_S = 1.0
@@ -121,7 +121,7 @@ class FrameLoop:
         with self._stats.tolerate("tracker"):
             return self._tracker.faces_of(
                 frame,
-                every=self._governor.track_every,
+                every=TRACK_EVERY_FRAMES if self._enhance.rests_on(frame) else self._governor.track_every,
                 hurry=self._incoming.waiting > 0,
                 sparing=self._governor.sparing,
                 hides=self._filters.hides,

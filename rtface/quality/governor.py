@@ -77,8 +77,8 @@ _WARM_UP_S = 2.0
 _LATE_CEILING_SHARE = 0.6
 # Maximum pause between frames that counts for fades.
 _FADE_MAX_PERIODS = 2
-# Distance between tracked frames while no face is corrected.
-_TRACK_EVERY_FRAMES = 4
+# Distance between tracked frames while no face is corrected, or all are at rest.
+TRACK_EVERY_FRAMES = 4
 # Maximum number of stored level changes.
 _MAX_STEPS = 64
 
@@ -96,6 +96,7 @@ class QualityGovernor:
         time: time of the last frame, seconds.
         steps: the last level changes.
         sparing: whether tracking should save time, too.
+        resting: whether no engine ran on the last frame because all faces are at rest (`rtface.enhance.rest`).
         track_every: distance between tracked frames. While no face is corrected, faces only have to be found.
     """
 
@@ -108,6 +109,7 @@ class QualityGovernor:
     steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_MAX_STEPS))
     _faces: dict[int, FaceQuality] = field(default_factory=dict[int, FaceQuality])
     sparing: bool = False
+    resting: bool = False
     track_every: int = 1
     _warm_until: float | None = None  # None before the first face
     _carries: bool = True
@@ -152,7 +154,7 @@ class QualityGovernor:
             self._go_down(now, faces, reason)
             self._go_up(now, faces)
         self.sparing = any(s.shown_at for s in faces)
-        self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else _TRACK_EVERY_FRAMES
+        self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else TRACK_EVERY_FRAMES
         self._choose_keyframes(states, behind=carries and age > _LATE_CEILING_SHARE * self.ceiling)
         return [self._plan(s, elapsed, carries) for s in states]
 
@@ -215,7 +217,7 @@ class QualityGovernor:
         cost, (before, cost_before) = self.cost(faces), self._judged
         levels = {track: s.at for track, s in self._faces.items() if s.seen == now}
         self._judged = levels, cost
-        if self.costs.warming:
+        if self.costs.warming or self.resting:
             self.budget.restart()
         elif any(before.get(track, at) != at for track, at in levels.items()):
             self.budget.changed(cost_before)

@@ -171,6 +171,9 @@ class FakeEnhance:
     def label(self, frame: Frame) -> Frame:
         return frame
 
+    def rests_on(self, frame: Frame) -> bool:
+        return False
+
     def passed(self, frame: Frame) -> None:
         self.bare.append(frame.pts)
 
