@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 57_700, "physical": 93_500, "tests": 59_050, "words": 37_100}
+SUMS = {"logical": 57_530, "physical": 93_570, "tests": 59_150, "words": 37_240}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -54,7 +54,7 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 39_960, 38_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 40_000, 38_500, "logical lines (NEWLINE tokens)"),
         Figure(
             "lines of plugins/",
             sum(added),
@@ -71,8 +71,8 @@ def figures() -> list[Figure]:
         Figure("function parameters", parameters(core.values(), "Callable"), 108, 120, "annotated with Callable"),
         Figure("whole options", parameters(core.values(), "Options"), 43, None, "parameters that take all options"),
         Figure("long modules", sum(len(text.splitlines()) > 300 for text in texts), 15, 25, "of over 300 lines"),
-        Figure("open tables", sum(text.count("dict[str, Any]") for text in texts), 110, 120, "dict[str, Any]"),
-        Figure("longest function", max(map(longest_function, core.values())), 120, None, "lines"),
+        Figure("open tables", sum(text.count("dict[str, Any]") for text in texts), 107, 120, "dict[str, Any]"),
+        Figure("longest function", max(map(longest_function, core.values())), 110, None, "lines"),
     ]
 
 
