@@ -541,7 +541,7 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     page.get_by_text("The same on the command line").click()
     page.get_by_text("rtface run").wait_for()
     page.get_by_label("Quality").select_option("Smaller file")
-    page.locator("dialog code", has_text="--crf 24").wait_for()
+    page.locator("dialog code", has_text="--crf 23").wait_for()
     page.get_by_label("Quality").select_option("Lossless (FFV1)")
     page.locator("dialog code", has_text="film.enhanced.mkv --sidecar --codec ffv1").wait_for()
     page.get_by_label("Type of file").select_option("QuickTime")
