@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import resource
 import sys
 import threading
 import time
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `rtface run` does
 import numpy as np
 
 from benchmarks.common import quantiles
