@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 57_530, "physical": 93_570, "tests": 59_150, "words": 37_240}
+SUMS = {"logical": 57_526, "physical": 93_585, "tests": 59_160, "words": 37_240}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"

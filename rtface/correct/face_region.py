@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 import cv2
@@ -18,15 +19,19 @@ _UNSEEN_SHIFT_SHARE = 1 / 700  # motion of the oval, as a share of the side, tha
 
 
 class KeptMask:
-    """Keeps a track's `face_mask` while its oval hardly moves."""
+    """Keeps a track's `face_mask` while its oval hardly moves, for at most a second.
+
+    Each second of the film's time begins with a new mask, which does not depend on earlier frames.
+    """
 
     _key: tuple[object, ...] = ()
     _oval: Any = None
     _mask: Any = None
 
-    def of(self, size: int, mesh: Float | None, region: CorrectedRegion) -> Float32:
+    def of(self, size: int, mesh: Float | None, region: CorrectedRegion, time: float) -> Float32:
         """Returns `face_mask` of this frame or an earlier one. Do not write into it."""
-        oval, key = np.zeros((1, 2)) if mesh is None else mesh.take(FACE_OVAL, 0)[:, :2], (size, mesh is None, region)
+        oval = np.zeros((1, 2)) if mesh is None else mesh.take(FACE_OVAL, 0)[:, :2]
+        key = size, mesh is None, region, floor(time)
         if key != self._key or cv2.norm(oval, self._oval, cv2.NORM_INF) > _UNSEEN_SHIFT_SHARE * size:
             self._key, self._oval, self._mask = key, oval, face_mask(size, mesh, region)
         return self._mask

@@ -246,7 +246,7 @@ class MediaPipeTracker:
             was_read = mesh.appearance is not track.appearance
             track.meet(mesh, time, learn=was_read and mesh.score > SURE_MESH)
             if renewed:
-                track.speed = np.zeros(2)
+                track.speed = 2 * track.width * np.round(track.speed / (2 * track.width))  # slow faces: 0
             old = patches[id(track)]
             if was_read and mesh.score > SURE_MESH:
                 track.patch = FlowPatch.cut(view, mesh.points, time)

@@ -92,15 +92,16 @@ def test_gate_stays_open_for_what_restorers_do(change, face):
 
 def test_a_mask_is_kept_until_its_oval_moves_visibly() -> None:
     kept, size = KeptMask(), 256
-    first = kept.of(size, oval_mesh(size), "face")
+    first = kept.of(size, oval_mesh(size), "face", 0.0)
     np.testing.assert_allclose(first, face_mask(size, oval_mesh(size)), atol=1e-6)
     for step in range(1, 5):  # slow motion adds up
         moved = oval_mesh(size) + 0.1 * step
-        mask = kept.of(size, moved, "face")
+        mask = kept.of(size, moved, "face", 0.0)
         assert (mask is first) == (step < 4)
     np.testing.assert_allclose(mask, face_mask(size, moved), atol=1e-6)
-    assert not np.array_equal(kept.of(size, moved, "head"), mask)
-    np.testing.assert_allclose(kept.of(size, None, "face"), face_mask(size), atol=1e-6)
+    assert kept.of(size, moved - 0.1, "face", 1.0) is not mask  # a second begins
+    assert not np.array_equal(kept.of(size, moved, "head", 1.0), mask)
+    np.testing.assert_allclose(kept.of(size, None, "face", 0.0), face_mask(size), atol=1e-6)
 
 
 def test_a_mask_does_not_depend_on_where_it_lies_in_memory() -> None:

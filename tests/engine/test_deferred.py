@@ -49,6 +49,23 @@ def test_a_checked_network_is_built_for_its_first_crop(
     assert built == ["tiny"] * 2  # where the first face must not wait
 
 
+def test_a_checked_network_that_no_longer_builds_gives_way_to_the_next(
+    make_engine: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_engine()
+    checked = load_engine("tiny", device="auto", threads=1)
+    find = choose.find
+
+    def refuse(*given: Any) -> Any:
+        raise EngineError("no memory", code="none")
+
+    monkeypatch.setattr(choose, "find", lambda name: replace(find(name), open=refuse) if name == "cpu" else find(name))
+    engine = EngineSet("tiny", device="auto", threads=1, deferred=True).named("tiny")
+    crop = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    answer = engine.submit(crop).result().pixels
+    np.testing.assert_allclose(answer, checked.submit(crop).result().pixels, atol=1e-2)
+
+
 def test_an_unchecked_network_is_checked_at_once(make_engine: Maker) -> None:
     make_engine(answer=lambda x: 1 - x)
     with pytest.raises(EngineError, match="does not match"):

@@ -225,7 +225,7 @@ def _shape_face(face: ShapeTask) -> HostCorrection:
     if restored is None:
         pixels, mask = carried(crop, state, face.shaping, time=face.time, scale=face.scale)
     else:
-        mask = state.mask.of(size, face.mesh, face.shaping.region)
+        mask = state.mask.of(size, face.mesh, face.shaping.region, face.time)
         occlusion = restored.occlusion
         part = shape_part(
             host_array(restored.pixels)[0],

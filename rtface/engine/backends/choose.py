@@ -70,14 +70,18 @@ def order(device: str) -> tuple[str, ...]:
 
 
 class DeferredPlan:
-    """Builds a plan for its first crop (`rtface.engine.plan.Plan`). For plans that are known to pass the gate."""
+    """Opens a plan for its first crop (`rtface.engine.plan.Plan`). For plans that are known to pass the gate.
 
-    def __init__(self, identity: PlanIdentity, build: partial[Plan]) -> None:
-        self.identity, self._build = identity, build
+    Args:
+        open_now: `open_engine` without `deferred`; if this plan fails, it opens the next one.
+    """
+
+    def __init__(self, identity: PlanIdentity, open_now: partial[tuple[Backend, Plan, GoldenResult, str]]) -> None:
+        self.identity, self._open_now = identity, open_now
         self._plan: Plan | None = None
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        self._plan = self._plan or self._build()
+        self._plan = self._plan or self._open_now()[1]
         self._plan.run(inputs, outputs)
 
     def close(self) -> None:
@@ -101,7 +105,8 @@ def open_engine(
             skipped.append(str(error).split(";")[0])
             continue
         try:
-            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads, deferred))
+            open_now = partial(open_engine, recipe, device, threads) if deferred else None
+            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads, open_now))
         except EngineError as error:
             first_error = first_error if isinstance(first_error, EngineError) else error
             skipped.append(f"device {name} returned no usable answer")
@@ -113,11 +118,16 @@ def open_engine(
     raise first_error
 
 
-def _build(backend: Backend, recipe: Recipe, threads: int, deferred: bool, precision: Precision) -> Plan:
-    build = partial(backend.open, recipe, precision, threads)
-    if deferred and (verdict := recall(identity := backend.identify(recipe, precision))) and verdict.passed:
-        return DeferredPlan(identity, build)
-    return build()
+def _build(
+    backend: Backend,
+    recipe: Recipe,
+    threads: int,
+    open_now: partial[tuple[Backend, Plan, GoldenResult, str]] | None,
+    precision: Precision,
+) -> Plan:
+    if open_now and (verdict := recall(identity := backend.identify(recipe, precision))) and verdict.passed:
+        return DeferredPlan(identity, open_now)
+    return backend.open(recipe, precision, threads)
 
 
 def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
