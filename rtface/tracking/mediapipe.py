@@ -60,8 +60,7 @@ REFUSED_S = 0.4
 """Seconds before a place where the mesh network saw no face is read again."""
 MIN_COVER_SCORE = 0.6
 """Minimum detector score of an unfollowed face for stages that hide faces."""
-_COARSE_GRID = 8.0
-"""Pixels of the network's input to which a region is rounded when tracking is renewed."""
+_COARSE_GRID = 8.0  # pixels of the network's input to which a region is rounded when tracking is renewed
 MAX_GAP_S = 2.0
 """Seconds between two frames after which all tracks are dropped."""
 _STATE = (

@@ -278,12 +278,8 @@ def _metadata_lost(plan: OutputPlan) -> list[Message]:
     facts = [
         (one.index, texts, one.disposition & ~defaults[one.kind]) for one, texts in zip(streams, tags, strict=True)
     ]
-    reel = ["the name of the reel"] * (
-        bool(plan.info.reel)
-        and (
-            plan.format == "mpegts" or (plan.format == "mp4" and "reel_name" not in map(str.lower, plan.info.metadata))
-        )
-    )
+    in_tags = plan.format == "mp4" and "reel_name" in map(str.lower, plan.info.metadata)
+    reel = ["the name of the reel"] * (bool(plan.info.reel) and plan.format in ("mp4", "mpegts") and not in_tags)
     lost = [*reel, *unheld(plan.format, plan.info.metadata, facts)]
     better = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
     message = Message(
