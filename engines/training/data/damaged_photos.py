@@ -1,0 +1,154 @@
+"""Yields tiles of photographs with and without damage, endlessly, to train the network that finds damage.
+
+Objects that look like damage (text, lace, frames, wires) are drawn into the picture before blur and grain; damage lies
+on top of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from training.crop_space import F32, U8
+from training.data.portraits import load_faces, split
+from training.degradation import print_damage
+
+TILE = 256
+SOUND_SHARE = 0.35
+"""Share of tiles without damage."""
+MARKED = 0.3
+"""Least opacity of damage that is to be marked."""
+FREE_PHOTOS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "rocket")
+"""Pictures of scikit-image that are public domain or CC0."""
+Dice = np.random.Generator
+
+
+def texture(r: Dice, grain: float) -> F32:
+    """Draws smooth noise, 256×256, whose structure has ``grain`` pixels."""
+    small = max(3, round(TILE / grain))
+    noise = r.normal(0, 1, (small, small)).astype(np.float32)
+    return np.asarray(cv2.resize(noise, (TILE, TILE), interpolation=cv2.INTER_CUBIC), np.float32)[..., None]
+
+
+def cut_tile(picture: U8, r: Dice) -> U8:
+    """Cuts a tile out of a picture, uint8 256×256×3, at a random place, size and angle."""
+    height, width = picture.shape[:2]
+    scale = float(np.exp(r.uniform(np.log(0.5), np.log(1.5 * min(height, width) / TILE))))
+    angle = r.normal(0, 6) + 90 * r.integers(4) * (r.random() < 0.2)
+    matrix = cv2.getRotationMatrix2D((TILE / 2, TILE / 2), float(angle), scale)
+    matrix[:, 2] += r.uniform(0.2, 0.8, 2) * (width, height) - TILE / 2
+    soft = cv2.GaussianBlur(picture, (0, 0), 0.42 * (scale**2 - 1) ** 0.5) if scale > 1.1 else picture
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC
+    x = cv2.warpAffine(soft, matrix, (TILE, TILE), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(x, np.uint8)
+
+
+def draw_objects(x: U8, r: Dice) -> None:
+    """Draws text, a frame, a lattice like lace, or wires into a picture: objects that are no damage."""
+    tone = tuple(float(v) for v in (r.uniform(0, 255) + r.normal(0, 20, 3)).clip(0, 255))
+    kind, thick = int(r.integers(4)), int(r.integers(1, 4))
+    if kind == 0:
+        for _ in range(int(r.integers(1, 5))):
+            letters = "".join(chr(int(v)) for v in r.integers(48, 123, int(r.integers(3, 14))))
+            place = (int(r.integers(-20, 180)), int(r.integers(10, TILE)))
+            cv2.putText(x, letters, place, int(r.integers(8)), float(r.uniform(0.3, 2.2)), tone, thick, cv2.LINE_AA)
+    elif kind == 1:
+        inset, other = int(r.integers(2, 90)), tuple(float(v) for v in r.uniform(0, 255, 3))
+        if r.random() < 0.5:
+            x[:inset], x[:, : inset // 2] = tone, tone
+        cv2.rectangle(x, (inset, inset), (TILE + 40, TILE + 40), other, thick, cv2.LINE_AA)
+    elif kind == 2:
+        period, first, last = int(r.integers(6, 24)), int(r.integers(0, 120)), int(r.integers(130, TILE))
+        for k in range(first, last, period):
+            for j in range(first, last, period):
+                cv2.circle(x, (k, j), int(period * r.uniform(0.3, 0.55)), tone, thick, cv2.LINE_AA)
+    else:
+        for _ in range(int(r.integers(1, 4))):
+            a, b, c = r.uniform(-40, TILE + 40, (3, 2))
+            t = np.linspace(0, 1, 40)[:, None]
+            curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
+            cv2.polylines(x, [np.asarray(np.rint(curve), np.int32)], False, tone, thick, cv2.LINE_AA)
+
+
+def printed(x: F32, r: Dice) -> F32:
+    """Makes a picture look like a print: blurred, gray or brownish, faded, with grain."""
+    x = cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.4, 1.8))) if r.random() < 0.7 else x
+    gray = x.mean(2, keepdims=True)
+    if r.random() < 0.6:
+        x = gray * (1 + r.choice([0.0, 1.0]) * np.array([0.12, 0.0, -0.2]) * r.random()).astype(np.float32)
+    x = x * np.float32(r.uniform(0.45, 1.1)) + np.float32(r.uniform(-10, 60))
+    if r.random() < 0.7:
+        x = x + texture(r, float(r.uniform(1, 2.5))) * np.float32(r.uniform(1, 9))
+    return np.asarray(x, np.float32)
+
+
+def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
+    """Lays damage of one kind over a picture. Returns the picture and the damage's opacity, 0…1."""
+    share = (mask / np.float32(255))[..., None]
+    kind = r.random()
+    around = x[mask > 0].mean() if mask.any() else 128.0
+    tone = r.uniform(180, 255) if r.random() < 0.55 else r.uniform(0, 70)
+    if abs(tone - around) < 35:
+        tone = around + 60 * (1 if around < 128 else -1)
+    colour = np.float32(tone) + r.normal(0, 8, 3).astype(np.float32)
+    paint = colour + texture(r, float(r.uniform(1, 20))) * np.float32(r.uniform(0, 22))
+    if kind < 0.6:
+        opacity = share * np.float32(r.uniform(0.6, 1))
+    elif kind < 0.8:
+        relief = cv2.GaussianBlur(share, (0, 0), float(r.uniform(0.8, 2.5)))
+        shift = r.uniform(-3, 3, 2)
+        moved = cv2.warpAffine(relief, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), (TILE, TILE))
+        x = x + (relief - moved)[..., None] * np.float32(r.uniform(40, 160))
+        opacity = share * np.float32(r.uniform(0.3, 0.9))
+    else:
+        edge = share - cv2.erode(share, np.ones((3, 3), np.uint8))[..., None]
+        opacity = (share * np.float32(r.uniform(0.3, 0.7)) + edge * np.float32(0.3)).clip(0, 1)
+    if r.random() < 0.3:
+        opacity = opacity * (0.7 + 0.3 * texture(r, float(r.uniform(2, 10)))).clip(0, 1)
+    return x * (1 - opacity) + paint * opacity, opacity[..., 0]
+
+
+class DamagedPhotos(IterableDataset[tuple[Tensor, Tensor]]):
+    """Yields tiles 3×256×256, 0…1, and their damage 1×256×256, 0 or 1."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        from skimage import data
+
+        self.pictures = [f.load() for f in split(load_faces(root))[0] if f.px >= TILE]
+        free = [np.asarray(getattr(data, name)()) for name in FREE_PHOTOS]
+        self.free: list[U8] = [v if v.ndim == 3 else np.repeat(v[..., None], 3, 2) for v in free]
+        self.seed = seed
+
+    def example(self, r: Dice) -> tuple[F32, F32]:
+        """Makes a tile, 0…255, and its damage, 0 or 1."""
+        pictures = self.free if r.random() < 0.1 else self.pictures
+        photo = cut_tile(pictures[int(r.integers(len(pictures)))], r)
+        for _ in range(int(r.integers(1, 3)) if r.random() < 0.4 else 0):
+            draw_objects(photo, r)
+        x = photo.astype(np.float32)
+        x = printed(x, r) if r.random() < 0.75 else x
+        damage = np.zeros((TILE, TILE), np.float32)
+        if r.random() > SOUND_SHARE:
+            for _ in range(int(r.integers(1, 4))):
+                x, opacity = lay_damage(x, print_damage.holes(r, TILE, TILE, sparse=True), r)
+                damage = np.maximum(damage, opacity)
+        x = x.clip(0, 255)
+        if r.random() < 0.3:
+            x = cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.3, 0.8)))
+        if r.random() < 0.4:
+            coded = cv2.imencode(".jpg", x.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, int(r.integers(40, 95))])[1]
+            x = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32)
+        return x, (damage > MARKED).astype(np.float32)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        cv2.setNumThreads(1)
+        r = np.random.default_rng(self.seed)
+        while True:
+            x, damage = self.example(r)
+            yield torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))) / 255, torch.from_numpy(damage)[None]
