@@ -78,10 +78,11 @@ def draw_objects(x: U8, r: Dice) -> None:
 
 def printed(x: F32, r: Dice) -> F32:
     """Makes a picture look like a print: blurred, gray or brownish, faded, with grain."""
-    x = cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.4, 1.8))) if r.random() < 0.7 else x
+    if r.random() < 0.7:
+        x = np.asarray(cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.4, 1.8))), np.float32)
     gray = x.mean(2, keepdims=True)
     if r.random() < 0.6:
-        x = gray * (1 + r.choice([0.0, 1.0]) * np.array([0.12, 0.0, -0.2]) * r.random()).astype(np.float32)
+        x = np.asarray(gray * (1 + r.choice([0.0, 1.0]) * np.array([0.12, 0.0, -0.2]) * r.random()), np.float32)
     x = x * np.float32(r.uniform(0.45, 1.1)) + np.float32(r.uniform(-10, 60))
     if r.random() < 0.7:
         x = x + texture(r, float(r.uniform(1, 2.5))) * np.float32(r.uniform(1, 9))
@@ -103,7 +104,7 @@ def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
     elif kind < 0.8:
         relief = cv2.GaussianBlur(share, (0, 0), float(r.uniform(0.8, 2.5)))
         shift = r.uniform(-3, 3, 2)
-        moved = cv2.warpAffine(relief, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), (TILE, TILE))
+        moved = cv2.warpAffine(relief, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (TILE, TILE))
         x = x + (relief - moved)[..., None] * np.float32(r.uniform(40, 160))
         opacity = share * np.float32(r.uniform(0.3, 0.9))
     else:
@@ -111,7 +112,7 @@ def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
         opacity = (share * np.float32(r.uniform(0.3, 0.7)) + edge * np.float32(0.3)).clip(0, 1)
     if r.random() < 0.3:
         opacity = opacity * (0.7 + 0.3 * texture(r, float(r.uniform(2, 10)))).clip(0, 1)
-    return x * (1 - opacity) + paint * opacity, opacity[..., 0]
+    return np.asarray(x * (1 - opacity) + paint * opacity, np.float32), np.asarray(opacity[..., 0], np.float32)
 
 
 class DamagedPhotos(IterableDataset[tuple[Tensor, Tensor]]):
@@ -144,7 +145,7 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, Tensor]]):
         if r.random() < 0.4:
             coded = cv2.imencode(".jpg", x.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, int(r.integers(40, 95))])[1]
             x = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32)
-        return x, (damage > MARKED).astype(np.float32)
+        return np.asarray(x, np.float32), (damage > MARKED).astype(np.float32)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         cv2.setNumThreads(1)

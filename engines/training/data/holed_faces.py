@@ -26,7 +26,8 @@ def damaged(truth: F32, mask: U8, r: np.random.Generator) -> tuple[F32, U8]:
     share = (mask / np.float32(255))[..., None]
     tone = r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
     hole = (cv2.dilate(mask, NEAR) > 20).astype(np.uint8)
-    return smooth_fill(truth * (1 - share) + np.float32(tone) * share, hole > 0).clip(0, 255), hole
+    covered = np.asarray(truth * (1 - share) + tone * share, np.float32)
+    return smooth_fill(covered, hole > 0).clip(0, 255), hole
 
 
 def changed(picture: U8, row: int, r: np.random.Generator) -> F32:

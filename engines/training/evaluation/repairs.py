@@ -1,6 +1,7 @@
-"""Measures the filling of holes on held-out portraits with cracks: dB inside the holes, against biharmonic inpainting.
+"""Measures the networks for damaged prints on held-out portraits with cracks of a generator that training never sees.
 
-``python -m training.evaluation.filled_faces --faces FACES --checkpoint runs/fill/fill.pt --sheet runs/fill.png``
+``python -m training.evaluation.repairs fill --faces FACES --checkpoint runs/fill/fill.pt --sheets runs/sheets`` says dB
+inside the holes, against biharmonic inpainting; ``... damage ... --photos P.jpg`` says recall and precision.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from torch import Tensor, nn
 from training.crop_space import F32, F64, U8
 from training.data.portraits import Face, load_faces, split
 from training.data.smooth_fill import smooth_fill
-from training.model.repair import SIDE, FillNet
+from training.model.repair import SIDE, DamageNet, FillNet
 
 NEAR = np.ones((3, 3), np.uint8)
 FIRST_SEED = 7400
+THRESHOLD = 0.5
+WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+"""Marked pixels at most 2 px away from damage count as found."""
 
 
 def cracks(r: np.random.Generator) -> U8:
@@ -89,7 +93,6 @@ def tensor(picture: F32) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None] / 255
 
 
-@torch.inference_mode()
 def filled(net: nn.Module, x: Example) -> F32:
     """Fills the holes by the network. Returns a picture 0…255."""
     out = net(tensor(x.fill), torch.from_numpy(x.hole)[None, None].float(), torch.zeros(1))
@@ -101,7 +104,7 @@ def decibels(a: F32, b: F32, where: U8) -> float:
     return float(-10 * np.log10(((a - b)[where > 0] ** 2).mean() / 255**2))
 
 
-def summary(net: nn.Module, faces: list[Example]) -> str:
+def fill_summary(net: nn.Module, faces: list[Example]) -> str:
     """Says mean dB of biharmonic inpainting and of the network, and the least gain."""
     old, new = measured(net, faces)
     gain = new - old
@@ -115,24 +118,62 @@ def measured(net: nn.Module, faces: list[Example]) -> tuple[F64, F64]:
     return np.array(old), np.array(new)
 
 
+def probability(net: nn.Module, picture: F32) -> F32:
+    """Computes each pixel's probability of damage, H×W, of a picture H×W×3, 0…255."""
+    height, width = picture.shape[:2]
+    padded = np.pad(picture, ((0, -height % 32), (0, -width % 32), (0, 0)), mode="reflect")
+    return net(tensor(padded)).sigmoid()[0, 0, :height, :width].numpy()
+
+
+def hits(marked: U8, truth: U8) -> tuple[float, float]:
+    """Computes recall and precision of marked pixels, within 2 px."""
+    near_truth, near_marked = cv2.dilate(truth, WITHIN) > 0, cv2.dilate(marked, WITHIN) > 0
+    recall = near_marked[truth > 0].mean() if truth.any() else 1.0
+    return float(recall), float(near_truth[marked > 0].mean() if marked.any() else 1.0)
+
+
+def damage_summary(net: nn.Module, faces: list[Example]) -> str:
+    """Says mean recall and precision, and the share marked in the same photographs without damage."""
+    damaged = [(probability(net, x.damaged) > THRESHOLD).astype(np.uint8) for x in faces]
+    recall, precision = np.mean([hits(m, x.hole) for m, x in zip(damaged, faces, strict=True)], 0)
+    sound = np.array([(probability(net, x.truth) > THRESHOLD).mean() for x in faces])
+    above = (sound > 0.001).mean()
+    return (
+        f"recall {recall:.3f}, precision {precision:.3f}, sound: median {np.median(sound):.2%}, {above:.0%} above 0.1 %"
+    )
+
+
+@torch.inference_mode()
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("network", choices=("fill", "damage"))
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--checkpoint", type=Path, required=True)
     p.add_argument("--people", type=int, default=68)
-    p.add_argument("--sheet", type=Path, help="PNG: damaged, biharmonic, network, truth; the worst portraits first")
+    p.add_argument("--photos", type=Path, nargs="*", default=[], help="photographs whose marked share is printed")
+    p.add_argument("--sheets", type=Path, help="folder for sheets: the worst portraits, the photographs")
     a = p.parse_args()
-    net = FillNet().eval()
+    net = FillNet() if a.network == "fill" else DamageNet()
     net.load_state_dict({k: v.float() for k, v in torch.load(a.checkpoint, map_location="cpu")["ema"].items()})
     faces = examples(a.faces, a.people)
-    old, new = measured(net, faces)
-    gain = new - old
-    order = np.argsort(gain)
-    print(f"{len(faces)} portraits:", summary(net, faces))
-    print("worst:", ", ".join(f"{faces[k].name} {gain[k]:+.2f}" for k in order[:6]))
-    if a.sheet:
-        rows = [np.hstack([x.damaged, x.biharmonic, filled(net, x), x.truth]) for x in (faces[k] for k in order[:8])]
-        cv2.imwrite(str(a.sheet), np.vstack(rows).clip(0, 255).astype(np.uint8)[..., ::-1])
+    sheets: dict[str, list[F32]] = {}
+    if isinstance(net, FillNet):
+        old, new = measured(net, faces)
+        order = np.argsort(new - old)
+        print(f"{len(faces)} portraits:", fill_summary(net, faces))
+        print("worst:", ", ".join(f"{faces[k].name} {new[k] - old[k]:+.2f}" for k in order[:6]))
+        for k in order[:: max(1, len(order) // 12)]:
+            x = faces[k]
+            sheets[f"{new[k] - old[k]:+.2f}-{x.name}"] = [x.damaged, x.biharmonic, filled(net, x), x.truth]
+    else:
+        print(f"{len(faces)} portraits:", damage_summary(net, faces))
+        for path in a.photos:
+            picture = cv2.imread(str(path))[..., ::-1].astype(np.float32)
+            marked = (probability(net, picture) > THRESHOLD)[..., None]
+            print(f"{path.name}: {marked.mean():.2%}")
+            sheets[path.name] = [picture, np.where(marked, np.float32([255, 0, 0]), picture)]
+    for name, row in sheets.items() if a.sheets else ():
+        cv2.imwrite(str(a.sheets / f"{Path(name).stem}.png"), np.hstack(row).clip(0, 255).astype(np.uint8)[..., ::-1])
 
 
 if __name__ == "__main__":
