@@ -19,9 +19,9 @@ _UNSEEN_SHIFT_SHARE = 1 / 700  # motion of the oval, as a share of the side, tha
 
 
 class KeptMask:
-    """Keeps a track's `face_mask` while its oval hardly moves, for at most a second.
+    """Keeps a track's `face_mask` while its oval hardly moves.
 
-    Each second of the film's time begins with a new mask, which does not depend on earlier frames.
+    Each second begins with a new mask, which does not depend on earlier frames.
     """
 
     _key: tuple[object, ...] = ()

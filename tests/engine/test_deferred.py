@@ -49,9 +49,7 @@ def test_a_checked_network_is_built_for_its_first_crop(
     assert built == ["tiny"] * 2  # where the first face must not wait
 
 
-def test_a_checked_network_that_no_longer_builds_gives_way_to_the_next(
-    make_engine: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_that_cannot_be_built_gives_way(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     make_engine()
     checked = load_engine("tiny", device="auto", threads=1)
     find = choose.find
