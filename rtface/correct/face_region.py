@@ -24,17 +24,15 @@ class KeptMask:
     Each second begins with a new mask, which does not depend on earlier frames.
     """
 
-    _key: tuple[object, ...] = ()
-    _oval: Any = None
-    _mask: Any = None
+    _kept: tuple[Any, Any, Any] = None, None, None  # key, oval and mask
 
     def of(self, size: int, mesh: Float | None, region: CorrectedRegion, time: float) -> Float32:
         """Returns `face_mask` of this frame or an earlier one. Do not write into it."""
         oval = np.zeros((1, 2)) if mesh is None else mesh.take(FACE_OVAL, 0)[:, :2]
         key = size, mesh is None, region, floor(time)
-        if key != self._key or cv2.norm(oval, self._oval, cv2.NORM_INF) > _UNSEEN_SHIFT_SHARE * size:
-            self._key, self._oval, self._mask = key, oval, face_mask(size, mesh, region)
-        return self._mask
+        if key != self._kept[0] or cv2.norm(oval, self._kept[1], cv2.NORM_INF) > _UNSEEN_SHIFT_SHARE * size:
+            self._kept = key, oval, face_mask(size, mesh, region)
+        return self._kept[2]
 
 
 @dataclass(frozen=True, slots=True)

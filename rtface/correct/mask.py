@@ -145,10 +145,7 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     filled[: max(1 - y0, 0)] = filled[max(side - 1 - y0, 0) :] = 0
     filled[:, : max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0) :] = 0
     inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
-    # The library's result depends in its last bit on where in memory it lies.
-    memory = np.empty(filled.size + 8, np.float32)
-    aligned = memory[-memory.ctypes.data % 32 // 4 :][: filled.size].reshape(filled.shape)
-    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, aligned)[inner]
+    distance: Any = inner_distances(filled)[inner]
     # The distance has a crease at every corner of the polygon. Smoothing removes the creases, but must
     # not raise the distance at the edge, hence the minimum.
     distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR_SAMPLES + 1, 2 * _BLUR_SAMPLES + 1), 2.0), distance)
@@ -156,6 +153,14 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     h, w = distance.shape
     out[top : top + h, left : left + w] = _smoothstep((distance - 1.0) / (_FEATHER_SHARE * drawn_side))
     return out
+
+
+def inner_distances(shape: NDArray[Any]) -> Float32:
+    """Returns the distance to the nearest 0 of `shape`, uint8 h×w. float32 h×w, in samples."""
+    # OpenCV's result depends in its last bit on where in memory it lies.
+    memory = np.empty(shape.size + 8, np.float32)
+    aligned = memory[-memory.ctypes.data % 32 // 4 :][: shape.size].reshape(shape.shape)
+    return cast(Float32, cv2.distanceTransform(shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, aligned))
 
 
 @lru_cache(maxsize=8)

@@ -16,10 +16,10 @@ from rtface.frame import Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
-"""Cells per side of the grid on which corrections of two successive frames are compared."""
+"""Cells per side of the grid on which successive corrections are compared."""
 _PERIOD_S = 0.2
-"""Changes and the engine's figures are read on the first two frames of each such period of the film's time, and stay
-valid until its end."""
+"""Seconds between readings of the changes and the engine's figures. The first two frames of each such period of the
+film's time are read, and stay valid until its end."""
 _TIME_MARGIN_S = 1e-3
 
 

@@ -26,8 +26,8 @@ _MAX_FINE_SIDE = 4100.0  # longer side of the largest still with small tiles
 _MIN_FINE_WIDTH = 14.0  # width of the smallest face in small tiles
 SMALL = 64.0
 """Maximum width of a face for a still's thorough search, which would mistake large faces of animals for human ones."""
+# Seconds of a round, and of a calm one. While all tracked faces are seen, only a newcomer may wait for it.
 ROUNDS = 0.35, 0.7
-"""Seconds of a round, and of a calm one: while all tracked faces are seen, only a newcomer may wait for it."""
 MAX_DETECTIONS = 3
 _MIN_SCORE = 0.5  # minimum score of a face
 _UPRIGHT_SCORE = 0.91  # from this score a candidate is upright; none of 95 faces turned by 75° and more reached it

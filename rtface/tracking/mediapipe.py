@@ -131,7 +131,7 @@ class MediaPipeTracker:
     def read(self, view: View, time: float, *, cut: bool = False, renew: bool = True) -> tuple[Face, ...]:
         """Returns the faces on a frame before smoothing; see `rtface.protocols.FilmTracker.read`.
 
-        With `renew`, meshes do not depend on where tracking began: once a `SYNC_S` they are read without history.
+        With `renew`, meshes hardly depend on where tracking began: once a `SYNC_S` they are read without history.
         """
         had_failed, self._failed, self.unfollowed = self._failed, True, ()
         self.beyond = 0
@@ -224,7 +224,7 @@ class MediaPipeTracker:
                 sightings.append((1.0, track, carried))
                 continue
             region = region_of_mesh(expected)
-            if renewed:  # the second of two readings, the first on a coarse grid, depends on this frame alone
+            if renewed:  # two chains read the same coarse region, and then the same mesh
                 first = self._reader.read(view, region.rounded(_COARSE_GRID))
                 region = region_of_mesh(first.points) if first.score >= MIN_MESH_SCORE else region
             mesh = self._reader.read(view, region.rounded())
@@ -381,7 +381,7 @@ class MediaPipeTracker:
 
     @property
     def _calm(self) -> bool:
-        """Whether only newcomers can be missing: the last frame showed every tracked face."""
+        """Whether the last frame showed every tracked face."""
         return bool(self._tracks) and self.settled and not self.watchful
 
     @property

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from rtface.correct import FACE_OVAL
+from rtface.correct.mask import inner_distances
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Bytes, Face, Float, Float32
@@ -152,8 +153,7 @@ def _face_mask(target: Float, drawn: Bytes) -> Float32:
     cv2.fillConvexPoly(filled, hull, 255, shift=4)
     filled[cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) == 0] = 0
     filled[[0, -1]], filled[:, [0, -1]] = 0, 0
-    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    share = np.clip(cv2.GaussianBlur(distance, (0, 0), 1.5) / (_FEATHER * size), 0.0, 1.0)
+    share = np.clip(cv2.GaussianBlur(inner_distances(filled), (0, 0), 1.5) / (_FEATHER * size), 0.0, 1.0)
     return (share * share * (3.0 - 2.0 * share) * (filled > 0)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a film holds, read by PyAV alone."""
+"""Reads what a film holds by PyAV; chroma siting and field order by rtface."""
 
 from __future__ import annotations
 

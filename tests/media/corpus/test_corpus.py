@@ -80,7 +80,7 @@ TABLE = Path(__file__).with_name("films.txt")
 """What outputs of films do not keep: a little other is "~"; "unsaid" where no message says it."""
 
 
-def found_in_films(folder: Path, name: str) -> list[str]:
+def film_losses(folder: Path, name: str) -> list[str]:
     """Lines of the table: a film that becomes others, each of a container and maybe a codec."""
     source, lines = write_film(name, folder / name), list[str]()
     before = film_facts(write_film(name, folder / "film.mp4") if source.suffix == ".mpd" else source)
@@ -103,10 +103,10 @@ def found_in_films(folder: Path, name: str) -> list[str]:
 @pytest.mark.parametrize("name", FILMS)
 def test_what_is_kept_of_films(tmp_path: Path, name: str) -> None:
     table = TABLE.read_text(encoding="utf-8").splitlines()
-    assert found_in_films(tmp_path, name) == [line for line in table if line.startswith(f"{name} ")]
+    assert film_losses(tmp_path, name) == [line for line in table if line.startswith(f"{name} ")]
 
 
 if __name__ == "__main__":  # prints the table of films
     with TemporaryDirectory() as temporary:
         for film in FILMS:
-            print(*found_in_films(Path(temporary), film), sep="\n", flush=True)
+            print(*film_losses(Path(temporary), film), sep="\n", flush=True)
