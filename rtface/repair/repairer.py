@@ -35,7 +35,7 @@ DAMAGE = SHIPPED / "repair" / "damage.onnx", "53fa13d2f1016d338b6d24223fdbcd8562
 _SIDE, _FADE = 512, 32  # side of the crops that the network fills; width of the border in which its part fades
 _TILE, _MARGIN = 512, 64  # side of the tiles, and what is read around them
 _WHOLE = 1_500_000  # most pixels of the reduced picture that is filled as a whole
-_LEAST = 24  # mask value from which a pixel is a hole
+_LEAST = 8  # mask value from which a pixel is a hole
 _MOST_ENLARGED = 4.0  # most crop pixels per pixel of a face that the network fills
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
