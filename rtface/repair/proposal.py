@@ -46,11 +46,12 @@ def probability(picture: Bytes, network: Network) -> Float32:
 
 def damage_mask(found: Float32) -> tuple[Bytes, float]:
     """Marks damage, 0 or 255, from probabilities. Also returns the share of pixels of which it is unsure."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((found > LOW).astype(np.uint8))
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats((found > LOW).astype(np.uint8))
+    labels = np.asarray(numbers, np.int64)
     kept = np.bincount(labels[found > HIGH], minlength=len(stats)) > 0
     kept &= stats[:, cv2.CC_STAT_AREA] >= LEAST
     kept[0] = False
-    mask = kept[np.asarray(labels)]
+    mask = kept[labels]
     unsure = float(((found > LOW) & ~mask).mean())
     return np.asarray(cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), np.uint8), unsure
 

@@ -101,6 +101,8 @@ class Repairer:
         Raises:
             UsageError: the mask leaves nothing to fill from.
         """
+        original = native_image(frame.image)
+        before = RgbSamples(original, frame.color)
         hole = as_stored(mask, frame.display) >= _LEAST
         if hole.all():
             raise UsageError("the mask marks the whole picture, so nothing is left to fill from", code="mask_whole")
@@ -110,8 +112,9 @@ class Repairer:
         weights = np.where(hole, as_stored(mask, frame.display), 0)
         if not weights.any():
             return None
-        original = native_image(frame.image)
-        image, before = copy_image(original), RgbSamples(original, frame.color)
+        if before.subsampling != (1, 1):  # chroma beside a hole contains the damage's
+            hole = cv2.dilate(hole.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        image = copy_image(original)
         after = RgbSamples(image, frame.color)
         factor = 1
         while hole.size > _WHOLE * factor**2:

@@ -38,8 +38,11 @@ def smooth_fill(picture: Float32, hole: Mask, *, start: Float32 | None = None) -
     for y, x in itertools.product(range(0, hole.shape[0], _CORE), range(0, hole.shape[1], _CORE)):
         top, left = max(0, y - _MARGIN), max(0, x - _MARGIN)
         window = slice(top, y + _CORE + _MARGIN), slice(left, x + _CORE + _MARGIN)
-        if hole[y : y + _CORE, x : x + _CORE].any() and not hole[window].all():  # most windows are sound
-            solved = _solve(first[window].copy(), hole[window], cycles)
+        if hole[y : y + _CORE, x : x + _CORE].any():  # most windows are sound
+            free = np.zeros_like(hole[window])  # not the window's rim, where the solution meets the first filling
+            reach = _CORE + _MARGIN - 2
+            free[2 * (top > 0) : y - top + reach, 2 * (left > 0) : x - left + reach] = True
+            solved = _solve(first[window].copy(), hole[window] & free, cycles)
             result[y : y + _CORE, x : x + _CORE] = solved[y - top :, x - left :][:_CORE, :_CORE]
     return result
 
@@ -89,7 +92,7 @@ def _step(x: Float32, residual: Float32, direction: Float32, inside: Float32) ->
     curved = _laplacian(direction)
     step = np.float32(float(np.vdot(residual, direction)) / (float(np.vdot(curved, curved)) + _TINY))
     x += step * direction
-    return residual - step * inside * _laplacian(curved)
+    return np.asarray(residual - step * inside * _laplacian(curved), np.float32)
 
 
 def _resized(x: Float32, shape: tuple[int, ...], interpolation: int = cv2.INTER_LINEAR) -> Float32:
