@@ -1,4 +1,4 @@
-"""Proposes masks of the damage of photographs, and fills what a mask marks."""
+"""Proposes masks of photographs' damage, and fills what they mark."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Repairer:
         return replace(frame, image=image, filled=mask)
 
     def _change_faces(self, picture: Float32, hole: NDArray[np.bool_], frame: Frame) -> Float32:
-        """Returns the network's change to the holes in faces of a smoothly filled picture h×w×3, stored orientation."""
+        """Returns the network's changes to a smoothly filled picture, h×w×3 as stored."""
         change, (height, width) = np.zeros_like(picture), hole.shape
         image = av.VideoFrame.from_ndarray(np.rint(picture.clip(0, 1) * 255).astype(np.uint8), "rgb24")
         color = Color("rgb", full_range=True)

@@ -1,4 +1,4 @@
-"""Fills holes so that the Laplacian of the filled picture is small (biharmonic)."""
+"""Fills holes so that the picture's Laplacian is small (biharmonic)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def reduced(picture: Float32, hole: Mask, factor: int) -> tuple[Float32, Mask]:
 
 
 def _correction(residual: Float32, hole: Mask) -> Float32:
-    """Returns a correction that reduces the residual at all scales (a multigrid V-cycle)."""
+    """Returns a correction of all scales (a multigrid V-cycle)."""
     inside, x = hole[..., None].astype(np.float32), np.zeros_like(residual)
     residual = _descend(x, residual, inside)
     small = tuple(-(-side // 2) for side in hole.shape)

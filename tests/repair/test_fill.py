@@ -120,14 +120,14 @@ def test_large_scans_are_filled_in_tiles_without_seams() -> None:
     assert error.max() <= 6
 
 
-def test_a_mask_without_a_sound_pixel_is_refused_and_an_empty_one_does_nothing() -> None:
+def test_a_wholly_white_mask_is_refused_and_a_black_one_does_nothing() -> None:
     frame = frame_of(np.full((20, 30, 3), 90, np.uint8), 0)
     with pytest.raises(UsageError, match="nothing is left to fill from"):
         repairer().fill(frame, np.full((20, 30), 255, np.uint8))
     assert repairer().fill(frame, np.zeros((20, 30), np.uint8)) is None
 
 
-def test_the_map_shows_filled_samples_as_invented_at_the_size_of_the_output() -> None:
+def test_the_map_shows_filled_samples_as_invented() -> None:
     mask = crossed(60, 80, 3)
     frame = replace(frame_of(np.zeros((120, 160, 3), np.uint8), 0), filled=mask, invented=None)
     shown = map_filled(frame).invented

@@ -1,4 +1,4 @@
-"""Reads and writes boxes of an image as RGB, in its own sample format."""
+"""Reads and writes boxes of an image as RGB."""
 
 from __future__ import annotations
 
