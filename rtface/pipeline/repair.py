@@ -19,7 +19,7 @@ from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import find_faces
 from rtface.pipeline.fading import FadingSearch
-from rtface.repair.mask import as_stored, boxes_of, read_mask
+from rtface.repair.mask import as_stored, boxes_of, read_mask, upright_size
 from rtface.repair.repairer import Repairer
 from rtface.stats import Stats
 
@@ -58,9 +58,7 @@ class StillPreparation:
         if source.is_dir():
             masks = (source / name for name in (path.name, f"{path.stem}.png"))
             source = next((mask for mask in masks if mask.is_file()), source)
-        width, height = frame.image.width, frame.image.height
-        size = (height, width) if frame.display.quarter_turns % 2 else (width, height)
-        return None if source.is_dir() else repairer.fill(frame, read_mask(source, size))
+        return None if source.is_dir() else repairer.fill(frame, read_mask(source, upright_size(frame)))
 
 
 def _with_boxes(frame: Frame) -> Frame:

@@ -23,7 +23,7 @@ from rtface.frame import Box, Bytes, Color, Float32, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.transforms import bounds, clip_box, compose, invert, sample_to_display, to_cv2, translation
 from rtface.repair.grain import missing_grain
-from rtface.repair.mask import as_stored
+from rtface.repair.mask import as_stored, upright_size
 from rtface.repair.proposal import LONGEST, propose
 from rtface.repair.smooth_fill import reduced, smooth_fill
 from rtface.util.av_arrays import copy_image
@@ -81,10 +81,10 @@ class Repairer:
 
     def propose(self, frame: Frame) -> Proposal:
         """Proposes a mask of a photograph's damage."""
-        picture, across, down = self._device.view(frame).thumbnail(LONGEST)
+        picture = self._device.view(frame).thumbnail(LONGEST)[0]
         marked, unsure = propose(picture, lambda tile: self._damage_network.infer({"picture": tile})["probability"])
-        size = round(picture.shape[1] * across), round(picture.shape[0] * down)
-        mask = np.where(cv2.resize(marked, size, interpolation=cv2.INTER_LINEAR) > 127, np.uint8(255), np.uint8(0))
+        larger = cv2.resize(marked, upright_size(frame), interpolation=cv2.INTER_LINEAR)
+        mask = np.where(larger > 127, np.uint8(255), np.uint8(0))
         return Proposal(mask, float((mask > 0).mean()), unsure)
 
     def fill(self, frame: Frame, mask: Bytes, region: Box | None = None) -> Frame | None:
