@@ -11,23 +11,19 @@ import cv2
 import numpy as np
 
 from rtface.config.options import FaceOptions, Options
-from rtface.device.cpu.device import CpuDevice
 from rtface.device.cpu.fading import unfaded
 from rtface.frame import Frame
 from rtface.geometry.transforms import display_size
 from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.build import open_tracker
-from rtface.pipeline.chain import find_faces
 from rtface.pipeline.fading import FadingSearch
 from rtface.repair.mask import as_stored, boxes_of, read_mask, upright_size
 from rtface.repair.repairer import Repairer
-from rtface.stats import Stats
 
 
 def open_repairer(options: FaceOptions, stack: ExitStack, threads: int | None = None) -> Repairer:
     """Returns a repairer with its own tracker, which `stack` closes."""
-    tracker, device = open_tracker(options, stack), CpuDevice()
-    return Repairer(lambda frame: find_faces(frame, tracker, device, Stats(logs=False)), threads)
+    return Repairer(open_tracker(options, stack), threads)
 
 
 class StillPreparation:
