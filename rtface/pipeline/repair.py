@@ -10,13 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtface.config.options import FaceOptions, Options
+from rtface.config.options import FaceOptions
 from rtface.device.cpu.fading import unfaded
 from rtface.frame import Frame
 from rtface.geometry.transforms import display_size
 from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.fading import FadingSearch
+from rtface.pipeline.plan import FramePlan
 from rtface.repair.mask import as_stored, boxes_of, read_mask, upright_size
 from rtface.repair.repairer import Repairer
 
@@ -27,9 +28,10 @@ def open_repairer(options: FaceOptions, stack: ExitStack, threads: int | None = 
 
 
 class StillPreparation:
-    """Prepares the stills of a run as its options say. `stack` closes its trackers."""
+    """Prepares the stills of a run as its plan says. `stack` closes the trackers."""
 
-    def __init__(self, options: Options, stack: ExitStack) -> None:
+    def __init__(self, plan: FramePlan, stack: ExitStack) -> None:
+        options = plan.options
         self._source, self.enlarger = options.repair, Enlarger(options.scale)
         self._repairer = open_repairer(options, stack, options.threads) if options.repair else None
         self._fading = FadingSearch(options, stack) if options.colour == "restore" else None

@@ -113,7 +113,7 @@ def run_stills(
         networks = film_networks(plan, stats, stack, building)
         steps = FilmChain(plan, None, networks, stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        work = _Stills(plan, stills.pairs, steps, StillPreparation(plan.options, stack), stats)
+        work = _Stills(plan, stills.pairs, steps, StillPreparation(plan, stack), stats)
         try:
             work.run(progress, stop)
         finally:
