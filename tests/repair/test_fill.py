@@ -121,7 +121,7 @@ def test_large_scans_are_filled_in_tiles_without_seams() -> None:
     assert error.max() <= 6
 
 
-def test_a_wholly_white_mask_is_refused_and_a_black_one_does_nothing() -> None:
+def test_a_white_mask_is_refused_and_a_black_one_does_nothing() -> None:
     frame = frame_of(np.full((20, 30, 3), 90, np.uint8), 0)
     with pytest.raises(UsageError, match="nothing is left to fill from"):
         repairer().fill(frame, np.full((20, 30), 255, np.uint8))
