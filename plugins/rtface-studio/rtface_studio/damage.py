@@ -1,0 +1,261 @@
+"""Routes that propose, fill and keep masks of the damage of photographs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface.config.option_sources import load
+from rtface.device.cpu.device import CpuDevice
+from rtface.errors import InputError, UsageError, message_of
+from rtface.frame import Box, Bytes, Frame
+from rtface.geometry.transforms import clip_box, compose, scaling, translation
+from rtface.media.stills.image_read import read_image
+from rtface.pipeline.repair import open_repairer
+from rtface.repair.mask import mask_path, read_mask
+from rtface.repair.repairer import Repairer
+from rtface.web.http import JsonObject, body, in_thread, json_body, number_of
+from rtface_studio.analysis import FilmTask
+from rtface_studio.context import Studio
+from rtface_studio.film_settings import SettingsFolder
+from rtface_studio.folders import stamp_of, write_kept
+from rtface_studio.frame_renderer import jpeg
+
+MOST_PIXELS = 100_000_000
+"""Maximum size of a photograph on this page. Browsers limit the size of a canvas."""
+_MASK_BYTES = 64 << 20
+"""Maximum size of a mask from the page."""
+_RED = 2
+"""Channel of red in OpenCV's order."""
+Photo = tuple[int, Path]
+"""Number and path of an opened photograph."""
+
+
+class Masks:
+    """Stores the masks of opened photographs, and fills what they mark. Thread-safe; computes one thing at a time.
+
+    The page draws masks as red layers. A mask is therefore sent as a red PNG whose opacity is the damage.
+
+    Args:
+        studio: allowed folders, and the stack that closes the networks.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio, self._lock, self._stack = studio, threading.Lock(), ExitStack()
+        self._drafts: dict[int, bytes] = {}  # masks that are not kept yet, as the page draws them
+        self._looked: set[int] = set()
+        self._repairer: Repairer | None = None
+        self._last: tuple[object, Frame] | None = None
+        studio.closing.callback(self._close)
+
+    def propose(self, photo: Photo, *, again: bool = False) -> None:
+        """Proposes a mask, unless there is one that is not kept yet. With `again`, replaces that one.
+
+        Raises:
+            InputError: the photograph cannot be read.
+            MissingComponent: a network is absent or damaged.
+        """
+        frame = read_image(photo[1]).frame
+        with self._lock:
+            if again or photo[0] not in self._drafts:
+                self._drafts[photo[0]] = _layer_of(self._opened().propose(frame).mask)
+
+    def read(self, photo: Photo, *, again: bool = False) -> bytes:
+        """Returns a photograph's mask as the page draws it: changed, kept or proposed. See `propose`."""
+        if again or self.state_of(photo) == "none":
+            self.propose(photo, again=again)
+        draft = self._drafts.get(photo[0])
+        return _layer_of(read_mask(self._file(photo), _size_of(self._frame(photo)))) if draft is None else draft
+
+    def change(self, photo: Photo, layer: bytes) -> None:
+        """Replaces a photograph's mask, without keeping it. Raises UsageError for an unusable layer."""
+        _mask_of(layer, _size_of(self._frame(photo)))
+        self._drafts[photo[0]] = layer
+
+    def look(self, photo: Photo) -> None:
+        """Notes that the user has seen a photograph with its mask."""
+        self._looked.add(photo[0])
+
+    def keep(self, photo: Photo) -> None:
+        """Writes a photograph's mask beside it. Its runs then fill the damage, until the user turns that off.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        mask = _mask_of(self.read(photo), _size_of(self._frame(photo)))
+        write_kept(self._file(photo), cv2.imencode(".png", mask)[1].tobytes(), private=False)
+        self._drafts.pop(photo[0], None)
+        settings = SettingsFolder(photo[1])
+        settings.keep(replace(settings.load(), repair=True))
+
+    def state_of(self, photo: Photo) -> str:
+        """Returns "none", "proposed", "looked" (at) or "kept"."""
+        if photo[0] in self._drafts:
+            return "looked" if photo[0] in self._looked else "proposed"
+        return "kept" if mask_path(photo[1]).is_file() else "none"
+
+    def picture(self, photo: Photo, box: Box | None = None, *, filled: bool = False) -> bytes:
+        """Renders a part of a photograph at its full size, as JPEG.
+
+        Args:
+            photo: the photograph.
+            box: the part; None for the whole picture.
+            filled: whether to fill the damage that the mask marks.
+        """
+        frame = self._frame(photo)
+        size = width, height = _size_of(frame)
+        if width * height > MOST_PIXELS:
+            raise UsageError(
+                "{name}: has more than {most} megapixels; mark its damage in an image editor, and use "
+                "'rtface run --repair'",
+                code="repair_large",
+                name=photo[1].name,
+                most=MOST_PIXELS // 1_000_000,
+            )
+        part = x0, y0, x1, y1 = clip_box(box or (0, 0, *size), *size)
+        if x1 <= x0 or y1 <= y0:
+            raise UsageError("the box is outside the photograph", code="repair_box")
+        if filled:
+            mask = _mask_of(self.read(photo), size)
+            with self._lock:
+                frame = self._opened().fill(frame, mask, None if box is None else part)
+        view = CpuDevice().view(frame)
+        upright = scaling(width / view.width, height / view.height)  # samples may not be square
+        return jpeg(view.crop(compose(translation(-x0, -y0), upright), (x1 - x0, y1 - y0)))
+
+    def _frame(self, photo: Photo) -> Frame:
+        """Returns a photograph as stored. Caches the last one."""
+        key, last = (photo, stamp_of(photo[1])), self._last
+        if last is None or last[0] != key:
+            self._last = last = key, read_image(photo[1]).frame
+        return last[1]
+
+    def _file(self, photo: Photo) -> Path:
+        return self._studio.folders.path(str(mask_path(photo[1])))
+
+    def _opened(self) -> Repairer:
+        if self._repairer is None:
+            self._repairer = open_repairer(load({}).options, self._stack)
+        return self._repairer
+
+    def _close(self) -> None:
+        with self._lock:
+            self._stack.close()
+
+
+def routes(
+    studio: Studio, photo_of: Callable[[Request], Photo], album_of: Callable[[Photo], list[Photo]]
+) -> list[BaseRoute]:
+    """Returns the routes of masks below ``/api/films/ID``.
+
+    Args:
+        studio: state that the routes share.
+        photo_of: function that returns a request's photograph.
+        album_of: function that returns all opened photographs of a photograph's folder.
+    """
+    masks, turn = Masks(studio), asyncio.Semaphore(1)
+    task = FilmTask(lambda state: studio.events.publish("damage", state, keep=True), asyncio.Semaphore(1))
+
+    async def whole(request: Request) -> Response:
+        return _jpeg_answer(await in_thread(masks.picture, photo_of(request)))
+
+    async def filled(request: Request) -> Response:
+        photo, box = photo_of(request), _box_of(request.query_params.get("box"))
+        async with turn:
+            if await request.is_disconnected():  # the page has asked for a newer picture
+                return Response(status_code=HTTPStatus.NO_CONTENT)
+            return _jpeg_answer(await in_thread(masks.picture, photo, box, filled=True))
+
+    async def mask(request: Request) -> Response:
+        photo, query = photo_of(request), request.query_params
+        if request.method == "PUT":
+            await in_thread(masks.change, photo, await body(request, _MASK_BYTES))
+        elif request.method == "POST":
+            masks.look(photo)
+        else:
+            data = await in_thread(masks.read, photo, again="again" in query)
+            headers = {"cache-control": "no-store", "x-state": masks.state_of(photo)}
+            return Response(data, media_type="image/png", headers=headers)
+        if "keep" in query:
+            await in_thread(masks.keep, photo)
+        return JSONResponse({"state": masks.state_of(photo)})
+
+    async def propose_all(photos: list[Photo], progress: Callable[[JsonObject], None]) -> Any:
+        failed = list[Any]()
+        for number, photo in enumerate(photos):
+            progress({"share": number / len(photos)})
+            try:
+                await in_thread(masks.propose, photo)
+            except InputError as error:
+                failed.append(message_of(error).to_dict())
+        return {"failed": failed}
+
+    async def album(request: Request) -> Response:
+        photos = await in_thread(album_of, photo_of(request))
+        action = (await json_body(request)).get("action") if request.method == "POST" else None
+        if action == "propose":
+            waiting = [photo for photo in photos if masks.state_of(photo) == "none"]
+            task.start(lambda progress: propose_all(waiting, progress))
+        elif action == "stop":
+            task.stop()
+        elif action == "accept":
+            for photo in photos:
+                if masks.state_of(photo) == "looked":
+                    await in_thread(masks.keep, photo)
+        rows = [{"id": photo[0], "name": photo[1].name, "state": masks.state_of(photo)} for photo in photos]
+        return JSONResponse({"photos": rows, "task": task.state})
+
+    base = "/api/films/{id}"
+    return [
+        Route(f"{base}/whole", whole),
+        Route(f"{base}/filled", filled),
+        Route(f"{base}/mask", mask, methods=["GET", "PUT", "POST"]),
+        Route(f"{base}/album", album, methods=["GET", "POST"]),
+    ]
+
+
+def _size_of(frame: Frame) -> tuple[int, int]:
+    """Returns width and height of the upright image in samples."""
+    width, height = frame.image.width, frame.image.height
+    return (height, width) if frame.display.quarter_turns % 2 else (width, height)
+
+
+def _layer_of(mask: Bytes) -> bytes:
+    """Converts a mask h×w to the page's layer."""
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    layer[..., _RED], layer[..., 3] = 255, mask
+    return cv2.imencode(".png", layer)[1].tobytes()
+
+
+def _mask_of(layer: bytes, size: tuple[int, int]) -> Bytes:
+    """Converts the page's layer to a mask h×w. Raises UsageError unless it is a PNG of this width and height."""
+    pixels = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED) if layer else None
+    if pixels is None or pixels.shape != (*size[::-1], 4) or pixels.dtype != np.uint8:
+        raise UsageError("the mask must be a PNG with opacity, in the size of the photograph", code="mask_layer")
+    return np.ascontiguousarray(cast(Bytes, pixels)[..., 3])
+
+
+def _box_of(text: str | None) -> Box | None:
+    """Parses "x0,y0,x1,y1"; None for the whole picture. Raises UsageError for anything else."""
+    numbers = [round(number_of(part, "box", 0, 1e6)) for part in text.split(",")] if text else []
+    if not numbers:
+        return None
+    if len(numbers) != 4:
+        raise UsageError("a box is x0,y0,x1,y1 in pixels", code="repair_corners")
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _jpeg_answer(data: bytes) -> Response:
+    return Response(data, media_type="image/jpeg", headers={"cache-control": "no-store"})

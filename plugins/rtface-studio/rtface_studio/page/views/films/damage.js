@@ -1,0 +1,172 @@
+// The damage of a photograph: the proposed mask as a red layer, brush and eraser, the filled result, and the photographs of the album.
+import { api, keyed } from "../../lib/api.js";
+import { h, replace } from "../../lib/dom.js";
+import { on } from "../../lib/events.js";
+import { shortcuts } from "../../lib/keys.js";
+import { painter } from "../../lib/painter.js";
+import { number, t, translated } from "../../lib/text.js";
+import { badge, button, note, showError, slider, toast } from "../../lib/ui.js";
+import { redo, undo } from "../../lib/undo.js";
+import { wipe, zoomControls } from "../../lib/wipe.js";
+
+const STEP = 1.25, MOST_ZOOM = 4, WHEEL = 400; // step of brush and zoom; largest zoom; wheel movement that doubles the zoom
+const ERASER_END = 5; // the button that stands for the eraser end of a pen
+let sending = Promise.resolve(); // ends when the last photograph's mask has been sent to the server
+
+export async function mountDamage(root, id) {
+  await sending;
+  const base = `/api/films/${id}`, film = await api.get(base), ending = new AbortController(), { signal } = ending;
+  const photo = h("img", { alt: film.name, draggable: "false" }), result = h("canvas", { role: "img", "aria-label": t("app.wipe_after") });
+  const mask = h("canvas", { class: "damage-mask", role: "img", "aria-label": t("films.damage_mask") }), ring = h("div", { class: "damage-ring" });
+  const player = wipe(photo, result), view = player.element, surface = /** @type {HTMLElement} */ (view.firstElementChild), zoom = zoomControls(player);
+  photo.after(mask, ring);
+  view.tabIndex = -1;
+  view.style.setProperty("--aspect", `${film.width} / ${film.height}`);
+  const info = h("p", { class: "quiet-text number", role: "status" }, t("films.loading_photo"));
+  const paint = painter(mask, () => { filling?.abort(); unsent = true; show(tool); info.textContent = t("films.damage_changed"); });
+  let tool = "brush", shown = "mask", size = Math.max(4, Math.round(film.width / 100)), unsent = false, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
+
+  const sizes = slider(t("films.damage_size"), size, (value) => { size = value; }, { min: 1, max: Math.max(50, Math.round(film.width / 10)), step: 1, format: (value) => `${value} px` });
+  const resize = (factor) => { size = Math.min(Number(sizes.input.max), Math.max(1, factor > 1 ? Math.ceil(size * factor) : Math.floor(size * factor))); sizes.show(size); };
+  const tools = { brush: button(t("films.damage_brush"), () => show("brush"), { kind: "small" }), eraser: button(t("films.damage_eraser"), () => show("eraser"), { kind: "small" }) };
+
+  /** Shows the mask with a tool, or with "result" the filled photograph. */
+  function show(name) {
+    shown = name === "result" ? "result" : "mask";
+    if (shown === "mask") tool = name;
+    for (const [key, element] of Object.entries(tools)) element.setAttribute("aria-pressed", String(key === name));
+    view.classList.toggle("masking", shown === "mask");
+    player.only(shown === "mask" ? "before" : null);
+  }
+
+  const place = ({ clientX, clientY, pressure, pointerType }) => {
+    const box = surface.getBoundingClientRect(), scale = mask.width / box.width;
+    return { x: (clientX - box.left) * scale, y: (clientY - box.top) * scale, size: pointerType === "pen" ? Math.max(1, 2 * pressure * size) : size };
+  };
+  surface.addEventListener("pointerdown", (event) => {
+    const moves = event.button === 1 || (pans && event.button === 0);
+    if (!moves && (shown === "result" || ![0, ERASER_END].includes(event.button))) return;
+    event.preventDefault();
+    event.stopPropagation(); // otherwise the line of the wipe would move
+    view.focus({ preventScroll: true });
+    view.setPointerCapture(event.pointerId);
+    const [left, top] = [view.scrollLeft + event.clientX, view.scrollTop + event.clientY];
+    if (!moves) { filling?.abort(); paint.begin(place(event), tool === "eraser" || event.button === ERASER_END); }
+    drag = moves ? (next) => view.scrollTo(left - next.clientX, top - next.clientY) : (next) => (next.getCoalescedEvents?.() ?? [next]).forEach((one) => paint.move(place(one)));
+  }, { capture: true });
+  view.addEventListener("pointermove", (event) => {
+    const { x, y, size } = place(event);
+    Object.assign(ring.style, { left: `${100 * x / mask.width}%`, top: `${100 * y / mask.height}%`, width: `${100 * size / mask.width}%` });
+    drag?.(event);
+  });
+  for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, () => { drag = null; paint.end(); });
+  view.addEventListener("wheel", (event) => { event.preventDefault(); zoomTo(2 ** (-event.deltaY / WHEEL), event); }, { passive: false });
+  addEventListener("keyup", (event) => { if (event.key === " ") pans = false; }, { signal });
+
+  function zoomTo(step, point = null) {
+    if (!player.factor) fits = player.pixels / mask.width;
+    const factor = Math.min(MOST_ZOOM, (player.factor || fits) * step);
+    player.zoom(factor > fits ? factor : 0, point);
+    zoom.show();
+  }
+
+  const layer = async () => /** @type {Blob} */ (await new Promise((resolve) => mask.toBlob(resolve)));
+  async function send(query = "") {
+    unsent = false;
+    try { return await api.put(`${base}/mask${query}`, await layer()); } catch (error) { unsent = true; throw error; }
+  }
+
+  /** Fills the visible part of the photograph, then the rest. */
+  async function fill() {
+    filling?.abort();
+    const mine = filling = new AbortController(), started = performance.now();
+    player.busy(t("films.damage_filling"));
+    try {
+      if (unsent) await send();
+      const all = surface.getBoundingClientRect(), seen = view.getBoundingClientRect(), scale = mask.width / all.width;
+      const visible = [Math.max(0, (seen.left - all.left) * scale), Math.max(0, (seen.top - all.top) * scale), Math.min(mask.width, (seen.right - all.left) * scale), Math.min(mask.height, (seen.bottom - all.top) * scale)].map(Math.round);
+      const whole = [0, 0, mask.width, mask.height], boxes = String(visible) === String(whole) ? [whole] : [visible, whole], pen = result.getContext("2d");
+      for (const box of boxes) {
+        const picture = await createImageBitmap(await api.blob(`${base}/filled?box=${box}`, { signal: mine.signal }));
+        if (box === boxes[0]) { [result.width, result.height] = [mask.width, mask.height]; pen.drawImage(photo, 0, 0); }
+        pen.drawImage(picture, box[0], box[1]);
+        picture.close();
+        if (box === boxes[0]) show("result");
+        info.textContent = t(box === whole ? "films.damage_filled" : "films.damage_filled_part", { seconds: number((performance.now() - started) / 1000, 1) });
+      }
+    } finally {
+      if (mine === filling) player.busy("");
+    }
+  }
+
+  const fillButton = button(t("films.damage_fill"), fill, { kind: "primary" });
+  const keepButton = button(t("films.damage_keep"), async () => {
+    await send("?keep=1");
+    info.textContent = t("films.damage_kept");
+    return list();
+  });
+
+  /** Shows the newest mask. With `again`, a new proposal replaces it. */
+  async function load(again = false) {
+    player.busy(t("films.damage_finding"));
+    try {
+      const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal });
+      paint.set(await createImageBitmap(blob));
+      info.textContent = t(blob.headers.get("x-state") === "kept" ? "films.damage_kept" : "films.damage_proposed");
+      unsent = false;
+      await api.post(`${base}/mask`);
+      view.dataset.ready = "";
+      return list();
+    } catch (error) {
+      if (!again) paint.set(null); // a mask can be painted all the same
+      throw error;
+    } finally { player.busy(""); }
+  }
+
+  async function open() {
+    url = URL.createObjectURL(await api.blob(`${base}/whole`, { signal }));
+    photo.src = url;
+    await photo.decode();
+    [mask.width, mask.height] = [photo.naturalWidth, photo.naturalHeight];
+    view.classList.remove("empty");
+    show("brush");
+    return load();
+  }
+
+  const go = (which) => { if (neighbours[which]) location.hash = `#/films/${neighbours[which].id}/damage`; };
+  const album = h("section", { class: "card stack", "aria-label": t("films.damage_album"), hidden: true });
+  async function list() {
+    const { photos, task } = await api.get(`${base}/album`, { signal });
+    const here = photos.findIndex((one) => one.id === film.id), looked = photos.filter(({ state }) => state === "looked").length;
+    const act = async (action) => { if (unsent) await send(); await api.post(`${base}/album`, { action }); return list(); };
+    neighbours = [photos[here - 1], photos[here + 1]];
+    album.hidden = photos.length < 2;
+    replace(album, h("div", { class: "head" }, h("h2", {}, t("films.damage_place", { place: here + 1, count: photos.length })), h("div", { class: "row" },
+      button(t("films.damage_before"), () => go(0), { kind: "small", disabled: !neighbours[0] }), button(t("films.damage_after"), () => go(1), { kind: "small", disabled: !neighbours[1] }),
+      task.state === "running" ? button(t("app.cancel"), () => act("stop"), { kind: "small" }) : button(t("films.damage_propose_all"), () => act("propose"), { kind: "small", disabled: !photos.some(({ state }) => state === "none") }),
+      button(t("films.damage_accept", { count: looked }), async () => { await act("accept"); toast(t("films.damage_accepted", { count: looked })); }, { kind: "small primary", disabled: !looked }))),
+    task.state === "running" ? h("progress", { max: 1, value: task.share ?? 0, "aria-label": t("queue.progress") }) : null,
+    [...task.result?.failed ?? [], ...task.error ? [task.error] : []].map((message) => note(translated(message), "bad")),
+    h("ul", { class: "grid" }, photos.map((one) => h("li", { class: "card stack film-card" }, h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${one.id}/picture`) }),
+      h("div", { class: "head" }, h("a", { href: `#/films/${one.id}/damage`, "aria-current": one.id === film.id ? "page" : null }, one.name), badge(t(`films.damage_is_${one.state}`), one.state === "kept" ? "good" : one.state === "looked" ? "accent" : ""))))));
+  }
+
+  const step = (name, action, properties = {}) => button(t(name), action, { kind: "small", ...properties });
+  replace(root, h("div", { class: "head" }, h("h1", {}, film.name), h("div", { class: "row" }, h("a", { class: "button", href: `#/films/${id}` }, t("films.damage_back")), keepButton, fillButton)),
+    view, info, h("div", { class: "row damage-tools" }, tools.brush, tools.eraser, sizes, step("app.undo", undo), step("app.redo", redo), zoom.button,
+      step("films.damage_none", () => paint.set(null)), step("films.damage_again", () => load(true))), album);
+  const endAlbum = on("damage", () => list().catch(() => {})); // the next message brings another list
+  const smaller = ["films.damage_smaller", () => resize(1 / STEP)], larger = ["films.damage_larger", () => resize(STEP)];
+  const endKeys = shortcuts({
+    b: ["films.damage_brush", () => show("brush")], e: ["films.damage_eraser", () => show("eraser")], "[": smaller, ",": smaller, "]": larger, ".": larger,
+    "+": ["films.damage_nearer", () => zoomTo(STEP)], "-": ["films.damage_farther", () => zoomTo(1 / STEP)], " ": ["films.damage_pan", () => { pans = true; }], ...zoom.keys,
+    f: ["films.damage_fill", () => fillButton.click()], k: ["films.damage_keep", () => keepButton.click()], n: ["films.damage_none", () => paint.set(null)],
+    ArrowLeft: ["films.damage_before", () => go(0)], ArrowRight: ["films.damage_after", () => go(1)],
+  });
+  open().catch((error) => { if (error.name !== "AbortError") showError(error); });
+  return () => {
+    if (unsent) sending = send().catch(showError);
+    ending.abort(); filling?.abort(); endKeys(); endAlbum();
+    URL.revokeObjectURL(url);
+  };
+}
