@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -33,32 +35,35 @@ from rtface_studio.film_settings import SettingsFolder
 from rtface_studio.folders import stamp_of, write_kept
 from rtface_studio.frame_renderer import jpeg
 
-MOST_PIXELS = 100_000_000
-"""Maximum size of a photograph on this page. Browsers limit the size of a canvas."""
-_MASK_BYTES = 64 << 20
-"""Maximum size of a mask from the page."""
-_RED = 2
-"""Channel of red in OpenCV's order."""
+MOST_PIXELS = 100_000_000  # maximum size of a photograph on this page, because browsers limit the size of a canvas
+_MASK_BYTES = 64 << 20  # maximum size of a mask from the page
+_RED, _PNG_SIZE = 2, slice(16, 24)  # channel in OpenCV's order; bytes of a PNG with width and height
+_NOT_STORED = {"cache-control": "no-store"}
 Photo = tuple[int, Path]
 """Number and path of an opened photograph."""
 
 
 class Masks:
-    """Stores the masks of opened photographs, and fills what they mark. Thread-safe; computes one thing at a time.
+    """Stores the masks of opened photographs, and fills damage. Thread-safe; computes one thing at a time.
 
     The page draws masks as red layers. A mask is therefore sent as a red PNG whose opacity is the damage.
 
     Args:
         studio: allowed folders, and the stack that closes the networks.
+
+    Attributes:
+        looked: numbers of the photographs that the user has seen with their masks.
     """
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock, self._stack = studio, threading.Lock(), ExitStack()
         self._drafts: dict[int, bytes] = {}  # masks that are not kept yet, as the page draws them
-        self._looked: set[int] = set()
-        self._repairer: Repairer | None = None
-        self._last: tuple[object, Frame] | None = None
+        self.looked: set[int] = set()
         studio.closing.callback(self._close)
+
+    @cached_property
+    def _repairer(self) -> Repairer:
+        return open_repairer(load({}).options, self._stack)
 
     def propose(self, photo: Photo, *, again: bool = False) -> None:
         """Proposes a mask, unless there is one that is not kept yet. With `again`, replaces that one.
@@ -70,23 +75,19 @@ class Masks:
         frame = read_image(photo[1]).frame
         with self._lock:
             if again or photo[0] not in self._drafts:
-                self._drafts[photo[0]] = _layer_of(self._opened().propose(frame).mask)
+                self._drafts[photo[0]] = _layer_of(self._repairer.propose(frame).mask)
 
     def read(self, photo: Photo, *, again: bool = False) -> bytes:
         """Returns a photograph's mask as the page draws it: changed, kept or proposed. See `propose`."""
         if again or self.state_of(photo) == "none":
             self.propose(photo, again=again)
         draft = self._drafts.get(photo[0])
-        return _layer_of(read_mask(self._file(photo), _size_of(self._frame(photo)))) if draft is None else draft
+        return _layer_of(read_mask(self._file(photo), _size_of(_frame_of(photo)))) if draft is None else draft
 
     def change(self, photo: Photo, layer: bytes) -> None:
         """Replaces a photograph's mask, without keeping it. Raises UsageError for an unusable layer."""
-        _mask_of(layer, _size_of(self._frame(photo)))
+        _mask_of(layer, _size_of(_frame_of(photo)))
         self._drafts[photo[0]] = layer
-
-    def look(self, photo: Photo) -> None:
-        """Notes that the user has seen a photograph with its mask."""
-        self._looked.add(photo[0])
 
     def keep(self, photo: Photo) -> None:
         """Writes a photograph's mask beside it. Its runs then fill the damage, until the user turns that off.
@@ -94,7 +95,7 @@ class Masks:
         Raises:
             OutputError: a file cannot be written.
         """
-        mask = _mask_of(self.read(photo), _size_of(self._frame(photo)))
+        mask = _mask_of(self.read(photo), _size_of(_frame_of(photo)))
         write_kept(self._file(photo), cv2.imencode(".png", mask)[1].tobytes(), private=False)
         self._drafts.pop(photo[0], None)
         settings = SettingsFolder(photo[1])
@@ -103,18 +104,18 @@ class Masks:
     def state_of(self, photo: Photo) -> str:
         """Returns "none", "proposed", "looked" (at) or "kept"."""
         if photo[0] in self._drafts:
-            return "looked" if photo[0] in self._looked else "proposed"
+            return "looked" if photo[0] in self.looked else "proposed"
         return "kept" if mask_path(photo[1]).is_file() else "none"
 
     def picture(self, photo: Photo, box: Box | None = None, *, filled: bool = False) -> bytes:
-        """Renders a part of a photograph at its full size, as JPEG.
+        """Renders a photograph at its full size, as JPEG.
 
         Args:
             photo: the photograph.
-            box: the part; None for the whole picture.
+            box: the part to render; None for the whole picture.
             filled: whether to fill the damage that the mask marks.
         """
-        frame = self._frame(photo)
+        frame = _frame_of(photo)
         size = width, height = _size_of(frame)
         if width * height > MOST_PIXELS:
             raise UsageError(
@@ -130,25 +131,13 @@ class Masks:
         if filled:
             mask = _mask_of(self.read(photo), size)
             with self._lock:
-                frame = self._opened().fill(frame, mask, None if box is None else part)
+                frame = self._repairer.fill(frame, mask, None if box is None else part)
         view = CpuDevice().view(frame)
         upright = scaling(width / view.width, height / view.height)  # samples may not be square
         return jpeg(view.crop(compose(translation(-x0, -y0), upright), (x1 - x0, y1 - y0)))
 
-    def _frame(self, photo: Photo) -> Frame:
-        """Returns a photograph as stored. Caches the last one."""
-        key, last = (photo, stamp_of(photo[1])), self._last
-        if last is None or last[0] != key:
-            self._last = last = key, read_image(photo[1]).frame
-        return last[1]
-
     def _file(self, photo: Photo) -> Path:
         return self._studio.folders.path(str(mask_path(photo[1])))
-
-    def _opened(self) -> Repairer:
-        if self._repairer is None:
-            self._repairer = open_repairer(load({}).options, self._stack)
-        return self._repairer
 
     def _close(self) -> None:
         with self._lock:
@@ -169,25 +158,28 @@ def routes(
     task = FilmTask(lambda state: studio.events.publish("damage", state, keep=True), asyncio.Semaphore(1))
 
     async def whole(request: Request) -> Response:
-        return _jpeg_answer(await in_thread(masks.picture, photo_of(request)))
+        data = await in_thread(masks.picture, photo_of(request))
+        return Response(data, media_type="image/jpeg", headers=_NOT_STORED)
 
     async def filled(request: Request) -> Response:
-        photo, box = photo_of(request), _box_of(request.query_params.get("box"))
+        photo, text = photo_of(request), request.query_params.get("box")
+        box = _box_of(text) if text else None
         async with turn:
             if await request.is_disconnected():  # the page has asked for a newer picture
                 return Response(status_code=HTTPStatus.NO_CONTENT)
-            return _jpeg_answer(await in_thread(masks.picture, photo, box, filled=True))
+            data = await in_thread(masks.picture, photo, box, filled=True)
+        return Response(data, media_type="image/jpeg", headers=_NOT_STORED)
 
     async def mask(request: Request) -> Response:
         photo, query = photo_of(request), request.query_params
+        if request.method == "GET":
+            data = await in_thread(masks.read, photo, again="again" in query)
+            headers = {**_NOT_STORED, "x-state": masks.state_of(photo)}
+            return Response(data, media_type="image/png", headers=headers)
         if request.method == "PUT":
             await in_thread(masks.change, photo, await body(request, _MASK_BYTES))
-        elif request.method == "POST":
-            masks.look(photo)
         else:
-            data = await in_thread(masks.read, photo, again="again" in query)
-            headers = {"cache-control": "no-store", "x-state": masks.state_of(photo)}
-            return Response(data, media_type="image/png", headers=headers)
+            masks.looked.add(photo[0])
         if "keep" in query:
             await in_thread(masks.keep, photo)
         return JSONResponse({"state": masks.state_of(photo)})
@@ -203,7 +195,7 @@ def routes(
         return {"failed": failed}
 
     async def album(request: Request) -> Response:
-        photos = await in_thread(album_of, photo_of(request))
+        photos = album_of(photo_of(request))
         action = (await json_body(request)).get("action") if request.method == "POST" else None
         if action == "propose":
             waiting = [photo for photo in photos if masks.state_of(photo) == "none"]
@@ -211,9 +203,8 @@ def routes(
         elif action == "stop":
             task.stop()
         elif action == "accept":
-            for photo in photos:
-                if masks.state_of(photo) == "looked":
-                    await in_thread(masks.keep, photo)
+            for photo in [photo for photo in photos if masks.state_of(photo) == "looked"]:
+                await in_thread(masks.keep, photo)
         rows = [{"id": photo[0], "name": photo[1].name, "state": masks.state_of(photo)} for photo in photos]
         return JSONResponse({"photos": rows, "task": task.state})
 
@@ -224,6 +215,16 @@ def routes(
         Route(f"{base}/mask", mask, methods=["GET", "PUT", "POST"]),
         Route(f"{base}/album", album, methods=["GET", "POST"]),
     ]
+
+
+def _frame_of(photo: Photo) -> Frame:
+    return _read(photo[1], stamp_of(photo[1]))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, stamp: object) -> Frame:
+    """Reads a photograph as stored. The `stamp` of its file tells a changed one."""
+    return read_image(path).frame
 
 
 def _size_of(frame: Frame) -> tuple[int, int]:
@@ -239,23 +240,19 @@ def _layer_of(mask: Bytes) -> bytes:
     return cv2.imencode(".png", layer)[1].tobytes()
 
 
+@lru_cache(maxsize=1)
 def _mask_of(layer: bytes, size: tuple[int, int]) -> Bytes:
     """Converts the page's layer to a mask h×w. Raises UsageError unless it is a PNG of this width and height."""
-    pixels = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED) if layer else None
+    stated = layer[_PNG_SIZE] == struct.pack(">II", *size)  # a larger image is not even decoded
+    pixels = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED) if stated else None
     if pixels is None or pixels.shape != (*size[::-1], 4) or pixels.dtype != np.uint8:
         raise UsageError("the mask must be a PNG with opacity, in the size of the photograph", code="mask_layer")
     return np.ascontiguousarray(cast(Bytes, pixels)[..., 3])
 
 
-def _box_of(text: str | None) -> Box | None:
-    """Parses "x0,y0,x1,y1"; None for the whole picture. Raises UsageError for anything else."""
-    numbers = [round(number_of(part, "box", 0, 1e6)) for part in text.split(",")] if text else []
-    if not numbers:
-        return None
+def _box_of(text: str) -> Box:
+    """Parses "x0,y0,x1,y1". Raises UsageError for anything else."""
+    numbers = [round(number_of(part, "box", 0, 1e6)) for part in text.split(",")]
     if len(numbers) != 4:
         raise UsageError("a box is x0,y0,x1,y1 in pixels", code="repair_corners")
     return numbers[0], numbers[1], numbers[2], numbers[3]
-
-
-def _jpeg_answer(data: bytes) -> Response:
-    return Response(data, media_type="image/jpeg", headers={"cache-control": "no-store"})

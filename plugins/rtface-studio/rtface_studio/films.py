@@ -28,6 +28,7 @@ from rtface.jobs.queue.api import Queue
 from rtface.media.files.image_names import IMAGE_KINDS, is_image
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
+from rtface.repair.mask import mask_path
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
 from rtface.web.http import JsonObject, in_thread, json_body, json_object, number_of, path_number
@@ -149,6 +150,7 @@ class Films:
             raise UsageError("{name} is in the queue; cancel it there first", code="copy_needed", name=film.path.name)
         try:
             film.path.unlink(missing_ok=True)
+            mask_path(film.path).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 "{path}: cannot be deleted ({why})", code="delete_failed", path=film.path, why=error.strerror

@@ -9,44 +9,30 @@ import { change } from "./undo.js";
 export function painter(canvas, changed) {
   const strokes = [];
   let current = null;
-
   /** Paints a stroke, or its part from dot number `first` on. */
   function paint({ image = null, dots = null, erases = false }, first = 1) {
     const pen = canvas.getContext("2d");
-    pen.globalCompositeOperation = erases ? "destination-out" : "source-over";
-    pen.strokeStyle = "#f00";
-    pen.lineCap = "round";
+    Object.assign(pen, { globalCompositeOperation: erases ? "destination-out" : "source-over", strokeStyle: "#f00", lineCap: "round" });
     if (!dots) pen.clearRect(0, 0, canvas.width, canvas.height);
     if (image) pen.drawImage(image, 0, 0);
-    for (let k = first; k < (dots?.length ?? 0); k++) {
+    for (let k = first; k < dots?.length; k++) {
       pen.lineWidth = dots[k].size;
       pen.beginPath(); pen.moveTo(dots[k - 1].x, dots[k - 1].y); pen.lineTo(dots[k].x, dots[k].y); pen.stroke();
     }
   }
-
   function add(stroke, painted = false) {
     change(() => {
       strokes.push(stroke);
       if (!painted) paint(stroke);
-      painted = false; // to do it again, it must be painted again
+      painted = false; // after it was undone, it must be painted again
       changed();
-    }, () => {
-      strokes.pop();
-      strokes.forEach((one) => paint(one));
-      changed();
-    });
+    }, () => { strokes.pop(); strokes.forEach((one) => paint(one)); changed(); });
   }
-
-  function move(dot) {
-    current.dots.push(dot);
-    paint(current, current.dots.length - 1);
-  }
-
+  const move = (dot) => { current.dots.push(dot); paint(current, current.dots.length - 1); };
   return {
     set(image) { if (strokes.length) add({ image }); else { strokes.push({ image }); paint({ image }); } },
     begin(dot, erases) { current = { dots: [dot], erases }; move({ ...dot, x: dot.x + 0.01 }); }, // a line without length would be invisible
     move,
     end() { if (current) add(current, true); current = null; },
-    get painting() { return current !== null; },
   };
 }

@@ -9,8 +9,8 @@ import { badge, button, note, showError, slider, toast } from "../../lib/ui.js";
 import { redo, undo } from "../../lib/undo.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
 
-const STEP = 1.25, MOST_ZOOM = 4, WHEEL = 400; // step of brush and zoom; largest zoom; wheel movement that doubles the zoom
-const ERASER_END = 5; // the button that stands for the eraser end of a pen
+const STEP = 1.25, MOST_ZOOM = 4, WHEEL = 400; // step of brush and zoom; largest zoom; movement of the wheel that doubles the zoom
+const ERASER_END = 5, SEND_MS = 1000; // button that stands for the eraser end of a pen; pause after which a changed mask is sent
 let sending = Promise.resolve(); // ends when the last photograph's mask has been sent to the server
 
 export async function mountDamage(root, id) {
@@ -18,17 +18,23 @@ export async function mountDamage(root, id) {
   const base = `/api/films/${id}`, film = await api.get(base), ending = new AbortController(), { signal } = ending;
   const photo = h("img", { alt: film.name, draggable: "false" }), result = h("canvas", { role: "img", "aria-label": t("app.wipe_after") });
   const mask = h("canvas", { class: "damage-mask", role: "img", "aria-label": t("films.damage_mask") }), ring = h("div", { class: "damage-ring" });
-  const player = wipe(photo, result), view = player.element, surface = /** @type {HTMLElement} */ (view.firstElementChild), zoom = zoomControls(player);
+  const player = wipe(photo, result), view = player.element, surface = photo.parentElement, zoom = zoomControls(player);
   photo.after(mask, ring);
   view.tabIndex = -1;
   view.style.setProperty("--aspect", `${film.width} / ${film.height}`);
-  const info = h("p", { class: "quiet-text number", role: "status" }, t("films.loading_photo"));
-  const paint = painter(mask, () => { filling?.abort(); unsent = true; show(tool); info.textContent = t("films.damage_changed"); });
-  let tool = "brush", shown = "mask", size = Math.max(4, Math.round(film.width / 100)), unsent = false, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
-
-  const sizes = slider(t("films.damage_size"), size, (value) => { size = value; }, { min: 1, max: Math.max(50, Math.round(film.width / 10)), step: 1, format: (value) => `${value} px` });
-  const resize = (factor) => { size = Math.min(Number(sizes.input.max), Math.max(1, factor > 1 ? Math.ceil(size * factor) : Math.floor(size * factor))); sizes.show(size); };
-  const tools = { brush: button(t("films.damage_brush"), () => show("brush"), { kind: "small" }), eraser: button(t("films.damage_eraser"), () => show("eraser"), { kind: "small" }) };
+  let tool = "brush", shown = "mask", unsent = 0, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
+  const info = h("p", { class: "quiet-text number", role: "status" }, t("films.damage_loading"));
+  const paint = painter(mask, () => {
+    filling?.abort();
+    clearTimeout(unsent);
+    unsent = setTimeout(() => send().catch(showError), SEND_MS);
+    show(tool);
+    info.textContent = t("films.damage_changed");
+  });
+  const largest = Math.max(50, Math.round(film.width / 10)), tools = Object.fromEntries(["brush", "eraser"].map((name) => [name, button(t(`films.damage_${name}`), () => show(name), { kind: "small" })]));
+  let size = Math.max(4, Math.round(film.width / 100)); // of brush and eraser, in pixels of the photograph
+  const sizes = slider(t("films.damage_size"), size, (value) => { size = value; }, { min: 1, max: largest, step: 1, format: (value) => `${value} px` });
+  const resize = (factor) => { size = Math.min(largest, Math.max(1, factor > 1 ? Math.ceil(size * factor) : Math.floor(size * factor))); sizes.show(size); };
 
   /** Shows the mask with a tool, or with "result" the filled photograph. */
   function show(name) {
@@ -70,10 +76,10 @@ export async function mountDamage(root, id) {
     zoom.show();
   }
 
-  const layer = async () => /** @type {Blob} */ (await new Promise((resolve) => mask.toBlob(resolve)));
   async function send(query = "") {
-    unsent = false;
-    try { return await api.put(`${base}/mask${query}`, await layer()); } catch (error) { unsent = true; throw error; }
+    clearTimeout(unsent);
+    unsent = 0;
+    await api.put(`${base}/mask${query}`, await new Promise((resolve) => mask.toBlob(resolve)));
   }
 
   /** Fills the visible part of the photograph, then the rest. */
@@ -83,28 +89,16 @@ export async function mountDamage(root, id) {
     player.busy(t("films.damage_filling"));
     try {
       if (unsent) await send();
-      const all = surface.getBoundingClientRect(), seen = view.getBoundingClientRect(), scale = mask.width / all.width;
-      const visible = [Math.max(0, (seen.left - all.left) * scale), Math.max(0, (seen.top - all.top) * scale), Math.min(mask.width, (seen.right - all.left) * scale), Math.min(mask.height, (seen.bottom - all.top) * scale)].map(Math.round);
-      const whole = [0, 0, mask.width, mask.height], boxes = String(visible) === String(whole) ? [whole] : [visible, whole], pen = result.getContext("2d");
-      for (const box of boxes) {
+      const all = surface.getBoundingClientRect(), seen = view.getBoundingClientRect(), whole = [0, 0, mask.width, mask.height], pen = result.getContext("2d");
+      const visible = [seen.left - all.left, seen.top - all.top, seen.right - all.left, seen.bottom - all.top].map((value, k) => Math.round(Math.min(whole[2 + k % 2], Math.max(0, value * mask.width / all.width))));
+      for (const box of String(visible) === String(whole) ? [whole] : [visible, whole]) {
         const picture = await createImageBitmap(await api.blob(`${base}/filled?box=${box}`, { signal: mine.signal }));
-        if (box === boxes[0]) { [result.width, result.height] = [mask.width, mask.height]; pen.drawImage(photo, 0, 0); }
+        if (shown === "mask") { [result.width, result.height] = [mask.width, mask.height]; pen.drawImage(photo, 0, 0); show("result"); }
         pen.drawImage(picture, box[0], box[1]);
-        picture.close();
-        if (box === boxes[0]) show("result");
         info.textContent = t(box === whole ? "films.damage_filled" : "films.damage_filled_part", { seconds: number((performance.now() - started) / 1000, 1) });
       }
-    } finally {
-      if (mine === filling) player.busy("");
-    }
+    } finally { if (mine === filling) player.busy(""); }
   }
-
-  const fillButton = button(t("films.damage_fill"), fill, { kind: "primary" });
-  const keepButton = button(t("films.damage_keep"), async () => {
-    await send("?keep=1");
-    info.textContent = t("films.damage_kept");
-    return list();
-  });
 
   /** Shows the newest mask. With `again`, a new proposal replaces it. */
   async function load(again = false) {
@@ -113,7 +107,6 @@ export async function mountDamage(root, id) {
       const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal });
       paint.set(await createImageBitmap(blob));
       info.textContent = t(blob.headers.get("x-state") === "kept" ? "films.damage_kept" : "films.damage_proposed");
-      unsent = false;
       await api.post(`${base}/mask`);
       view.dataset.ready = "";
       return list();
@@ -124,8 +117,7 @@ export async function mountDamage(root, id) {
   }
 
   async function open() {
-    url = URL.createObjectURL(await api.blob(`${base}/whole`, { signal }));
-    photo.src = url;
+    photo.src = url = URL.createObjectURL(await api.blob(`${base}/whole`, { signal }));
     await photo.decode();
     [mask.width, mask.height] = [photo.naturalWidth, photo.naturalHeight];
     view.classList.remove("empty");
@@ -133,34 +125,44 @@ export async function mountDamage(root, id) {
     return load();
   }
 
+  const fillButton = button(t("films.damage_fill"), fill, { kind: "primary" });
+  const keepButton = button(t("films.damage_keep"), async () => { await send("?keep=1"); info.textContent = t("films.damage_kept"); return list(); });
   const go = (which) => { if (neighbours[which]) location.hash = `#/films/${neighbours[which].id}/damage`; };
   const album = h("section", { class: "card stack", "aria-label": t("films.damage_album"), hidden: true });
+  const card = ({ id, name, state }) => h("li", { class: "card stack film-card" }, h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${id}/picture`) }),
+    h("div", { class: "head" }, h("a", { href: `#/films/${id}/damage`, "aria-current": id === film.id ? "page" : null }, name), badge(t(`films.damage_is_${state}`), { kept: "good", looked: "accent" }[state])));
+  async function act(action) {
+    if (unsent) await send();
+    await api.post(`${base}/album`, { action });
+    return list();
+  }
+  async function accept() {
+    await act("accept");
+    info.textContent = t("films.damage_kept");
+    toast(t("films.damage_accepted"));
+  }
   async function list() {
-    const { photos, task } = await api.get(`${base}/album`, { signal });
-    const here = photos.findIndex((one) => one.id === film.id), looked = photos.filter(({ state }) => state === "looked").length;
-    const act = async (action) => { if (unsent) await send(); await api.post(`${base}/album`, { action }); return list(); };
+    const { photos, task } = await api.get(`${base}/album`, { signal }), running = ["waiting", "running"].includes(task.state);
+    const here = photos.findIndex((one) => one.id === film.id), of = (state) => photos.filter((one) => one.state === state).length;
     neighbours = [photos[here - 1], photos[here + 1]];
     album.hidden = photos.length < 2;
     replace(album, h("div", { class: "head" }, h("h2", {}, t("films.damage_place", { place: here + 1, count: photos.length })), h("div", { class: "row" },
-      button(t("films.damage_before"), () => go(0), { kind: "small", disabled: !neighbours[0] }), button(t("films.damage_after"), () => go(1), { kind: "small", disabled: !neighbours[1] }),
-      task.state === "running" ? button(t("app.cancel"), () => act("stop"), { kind: "small" }) : button(t("films.damage_propose_all"), () => act("propose"), { kind: "small", disabled: !photos.some(({ state }) => state === "none") }),
-      button(t("films.damage_accept", { count: looked }), async () => { await act("accept"); toast(t("films.damage_accepted", { count: looked })); }, { kind: "small primary", disabled: !looked }))),
-    task.state === "running" ? h("progress", { max: 1, value: task.share ?? 0, "aria-label": t("queue.progress") }) : null,
-    [...task.result?.failed ?? [], ...task.error ? [task.error] : []].map((message) => note(translated(message), "bad")),
-    h("ul", { class: "grid" }, photos.map((one) => h("li", { class: "card stack film-card" }, h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${one.id}/picture`) }),
-      h("div", { class: "head" }, h("a", { href: `#/films/${one.id}/damage`, "aria-current": one.id === film.id ? "page" : null }, one.name), badge(t(`films.damage_is_${one.state}`), one.state === "kept" ? "good" : one.state === "looked" ? "accent" : ""))))));
+      small("damage_before", () => go(0), !neighbours[0]), small("damage_after", () => go(1), !neighbours[1]), running ? small("damage_stop", () => act("stop")) : small("damage_propose_all", () => act("propose"), !of("none")),
+      button(t("films.damage_accept", { count: of("looked") }), accept, { kind: "small primary", disabled: !of("looked") }))),
+    running ? h("progress", { max: 1, value: task.share ?? 0, "aria-label": t("queue.progress") }) : null,
+    [task.result?.failed, task.error].flat().filter(Boolean).map((message) => note(translated(message), "bad")), h("ul", { class: "grid" }, photos.map(card)));
   }
 
-  const step = (name, action, properties = {}) => button(t(name), action, { kind: "small", ...properties });
+  const small = (name, action, disabled = false) => button(t(`films.${name}`), action, { kind: "small", disabled }), clear = () => paint.set(null);
   replace(root, h("div", { class: "head" }, h("h1", {}, film.name), h("div", { class: "row" }, h("a", { class: "button", href: `#/films/${id}` }, t("films.damage_back")), keepButton, fillButton)),
-    view, info, h("div", { class: "row damage-tools" }, tools.brush, tools.eraser, sizes, step("app.undo", undo), step("app.redo", redo), zoom.button,
-      step("films.damage_none", () => paint.set(null)), step("films.damage_again", () => load(true))), album);
+    view, info, h("div", { class: "row damage-tools" }, tools.brush, tools.eraser, sizes, small("damage_undo", undo), small("damage_redo", redo), zoom.button,
+      small("damage_none", clear), small("damage_again", () => load(true))), album);
   const endAlbum = on("damage", () => list().catch(() => {})); // the next message brings another list
   const smaller = ["films.damage_smaller", () => resize(1 / STEP)], larger = ["films.damage_larger", () => resize(STEP)];
   const endKeys = shortcuts({
     b: ["films.damage_brush", () => show("brush")], e: ["films.damage_eraser", () => show("eraser")], "[": smaller, ",": smaller, "]": larger, ".": larger,
     "+": ["films.damage_nearer", () => zoomTo(STEP)], "-": ["films.damage_farther", () => zoomTo(1 / STEP)], " ": ["films.damage_pan", () => { pans = true; }], ...zoom.keys,
-    f: ["films.damage_fill", () => fillButton.click()], k: ["films.damage_keep", () => keepButton.click()], n: ["films.damage_none", () => paint.set(null)],
+    f: ["films.damage_fill", () => fillButton.click()], k: ["films.damage_keep", () => keepButton.click()], n: ["films.damage_none", clear],
     ArrowLeft: ["films.damage_before", () => go(0)], ArrowRight: ["films.damage_after", () => go(1)],
   });
   open().catch((error) => { if (error.name !== "AbortError") showError(error); });
