@@ -175,20 +175,34 @@ def test_an_album_keeps_only_what_was_looked_at(studio: RunningStudio) -> None:
     assert np.array_equal(kept(studio, "b"), marked(3, 5)) and kept(studio, "c") is None
 
 
+def test_a_deleted_copy_takes_its_mask_along(studio: RunningStudio) -> None:
+    picture = cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1].tobytes()
+    copy = Path(ask(studio, "PUT", "/api/files/upload?name=photo.png", picture)[1]["path"])
+    photo = f"/api/films/{post(studio, '/api/films', path=str(copy))[1]['id']}"
+    assert ask(studio, "PUT", f"{photo}/mask?keep=1", layer(marked(0, 9)))[0] == 200
+    assert (copy.parent / "damage" / "photo.png").is_file()
+    assert ask(studio, "DELETE", f"{photo}?copy=1")[0] == 200
+    assert not list((copy.parent / "damage").iterdir())
+
+
 def red(page: Any, x: float, y: float) -> int:
     """How opaque the page's mask is at a pixel."""
     script = "([x, y]) => document.querySelector('.damage-mask').getContext('2d').getImageData(x, y, 1, 1).data[3]"
     return page.evaluate(script, [x, y])
 
 
-def stroke(page: Any, *points: tuple[float, float], button: str = "left") -> None:
-    """Drags over the photograph, through points in shares of its size."""
+def stroke(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Paints a line over the photograph, from and to points in shares of its size."""
     box = page.locator(".wipe-pictures").bounding_box()
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
+    (x0, y0), (x1, y1) = ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end))
+    drag(page, x0, y0, x1 - x0, y1 - y0)
+
+
+def drag(page: Any, x: float, y: float, right: float, down: float, button: str = "left") -> None:
+    """Drags from a place of the window."""
+    page.mouse.move(x, y)
     page.mouse.down(button=button)
-    for place in places[1:]:
-        page.mouse.move(*place, steps=4)
+    page.mouse.move(x + right, y + down, steps=3)
     page.mouse.up(button=button)
 
 
@@ -230,3 +244,91 @@ def test_a_person_corrects_the_mask_fills_and_keeps_it(page: Any, studio: Runnin
     assert red(page, 300, 160) == 255
     page.get_by_role("button", name="No damage").click()
     assert red(page, 300, 160) == red(page, 20, 100) == 0
+
+
+def test_zoom_pan_and_the_visible_part_first(page: Any, studio: RunningStudio) -> None:
+    photo = open_photo(studio, width=480, height=320)
+    show_damage(page, photo)
+    view, surface = page.locator(".wipe"), page.locator(".wipe-pictures")
+    box = surface.bounding_box()
+    x, y = box["x"] + 0.75 * box["width"], box["y"] + 0.5 * box["height"]
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -2000)
+    page.get_by_role("button", name="400 %").wait_for()
+    now = surface.bounding_box()
+    assert now["width"] == 4 * 480
+    assert abs(now["x"] + 0.75 * now["width"] - x) < 2 and abs(now["y"] + 0.5 * now["height"] - y) < 2
+    scroll = lambda: view.evaluate("(view) => [view.scrollLeft, view.scrollTop]")  # noqa: E731
+    left, top = scroll()
+    page.keyboard.down(" ")
+    drag(page, x, y, -60, -40)
+    page.keyboard.up(" ")
+    drag(page, x, y, 20, 10, button="middle")
+    assert scroll() == [left + 40, top + 30] and red(page, 360, 160) == 0
+    drag(page, x, y, 5, 0)  # near the middle of the photograph, as it was moved
+    assert red(page, 0.75 * 480 + 12, 160 + 8) == 255
+    asked: list[str] = []
+    page.on(
+        "request", lambda request: asked.append(request.url.partition("box=")[2]) if "/filled" in request.url else 0
+    )
+    page.get_by_role("button", name="Fill", exact=True).click()
+    page.get_by_text("Filled in").wait_for()
+    first, whole = (tuple(map(int, box.split(","))) for box in asked)
+    assert whole == (0, 0, 480, 320) and 0 < first[0] < 360 < first[2] <= 480 and 0 < first[1] < 160 < first[3] < 320
+    page.keyboard.press("-")
+    page.get_by_role("button", name="320 %").wait_for()
+
+
+def test_the_pressure_of_a_pen_is_the_size(page: Any, studio: RunningStudio) -> None:
+    show_damage(page, open_photo(studio, width=480, height=320))
+    page.keyboard.press("n")
+    page.evaluate("""() => {
+        const surface = document.querySelector(".wipe-pictures"), view = surface.parentElement;
+        view.setPointerCapture = () => {}; // there is no such pen
+        const box = surface.getBoundingClientRect();
+        const fire = (target, kind, x, pressure, button) => target.dispatchEvent(new PointerEvent(kind, {
+            pointerType: "pen", button, pressure, bubbles: true, cancelable: true,
+            clientX: box.left + x * box.width, clientY: box.top + box.height / 2 }));
+        for (const [x, pressure, button] of [[0.25, 0.2, 0], [0.5, 1, 0], [0.25, 0.8, 5]]) { // 5: the eraser end
+            fire(surface, "pointerdown", x, pressure, button);
+            fire(view, "pointerup", x, 0, button);
+        }
+    }""")
+    assert [red(page, 240, y) > 0 for y in (160, 164, 167)] == [True, True, False]
+    assert red(page, 120, 160) == 0
+    page.keyboard.press("Control+z")
+    wait_for(lambda: red(page, 120, 160) == 255)
+    assert red(page, 120, 162) == 0, "a lighter stroke is thinner"
+
+
+def test_an_album_is_looked_through_and_accepted(page: Any, studio: RunningStudio) -> None:
+    first, _, _ = (open_photo(studio, f"{name}.png", 480, 320) for name in "abc")
+    show_damage(page, first)
+    page.get_by_role("heading", name="Photo 1 of 3").wait_for()
+    stroke(page, (0.5, 0.5), (0.75, 0.5))
+    page.keyboard.press("ArrowRight")  # the stroke is sent, though it is not kept
+    page.get_by_role("heading", name="b.png").wait_for()
+    page.get_by_role("button", name="Accept all that I have looked at (2)").wait_for()
+    page.get_by_role("button", name="Propose for all").click()
+    cards = page.locator(".film-card")
+    expect(cards.nth(2)).to_contain_text("proposed")
+    page.get_by_role("button", name="Previous photo").click()
+    page.get_by_role("heading", name="a.png").wait_for()
+    page.locator(".wipe[data-ready]").wait_for()
+    assert red(page, 300, 160) == 255
+    page.get_by_role("button", name="Accept all that I have looked at (2)").click()
+    page.get_by_text("The masks are kept beside the photos.").wait_for()
+    assert [cards.nth(k).locator(".badge").inner_text() for k in range(3)] == ["kept", "kept", "proposed"]
+    assert kept(studio, "a")[160, 300] == 255 and kept(studio, "b")[160, 300] == 0 and kept(studio, "c") is None
+    check_accessible(page)
+
+
+def test_a_mask_can_be_painted_where_none_can_be_proposed(page: Any, studio: RunningStudio) -> None:
+    page.context.route("**/mask", lambda route: route.abort() if route.request.method == "GET" else route.fallback())
+    photo = open_photo(studio, width=480, height=320)
+    page.goto(page.url.split("#")[0] + f"#{photo.removeprefix('/api')}/damage")
+    page.locator(".toast.bad").wait_for()
+    stroke(page, (0.5, 0.5), (0.75, 0.5))
+    page.keyboard.press("k")
+    page.get_by_text("The mask is kept.").wait_for()
+    assert kept(studio)[160, 300] == 255 and kept(studio)[160, 20] == 0

@@ -148,7 +148,7 @@ export async function mountDamage(root, id) {
     album.hidden = photos.length < 2;
     replace(album, h("div", { class: "head" }, h("h2", {}, t("films.damage_place", { place: here + 1, count: photos.length })), h("div", { class: "row" },
       small("damage_before", () => go(0), !neighbours[0]), small("damage_after", () => go(1), !neighbours[1]), running ? small("damage_stop", () => act("stop")) : small("damage_propose_all", () => act("propose"), !of("none")),
-      button(t("films.damage_accept", { count: of("looked") }), accept, { kind: "small primary", disabled: !of("looked") }))),
+      button(t("films.damage_accept", { count: of("looked") }), accept, { kind: of("looked") ? "small primary" : "small", disabled: !of("looked") }))),
     running ? h("progress", { max: 1, value: task.share ?? 0, "aria-label": t("queue.progress") }) : null,
     [task.result?.failed, task.error].flat().filter(Boolean).map((message) => note(translated(message), "bad")), h("ul", { class: "grid" }, photos.map(card)));
   }

@@ -158,7 +158,7 @@ export async function mountFilm(root, id) {
   }, { still: film.kind === "still", options: () => ({ scale: kept.settings.scale, look: kept.settings.look }), strength: () => kept.settings.strength });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings), (values) => controls.choose(values));
-  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
+  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged: unchanged && !kept.settings.repair }), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
       h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps${duration ? ` · ${clock(duration)}` : ""}`}`)),
