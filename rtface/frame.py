@@ -166,6 +166,8 @@ class Frame:
             has drawn something, or light or colour was changed).
         filtered: whether a filter that is not a network changed the frame's light (`rtface.live.brighten`),
             colours (`rtface.device.cpu.fading`) or size (`rtface.media.read.enlarge`).
+        filled: mask of the samples whose damage was filled (``--repair``), uint8 of the upright image before its
+            enlargement; None if none was filled.
         generated: whether a stage has drawn a face, or a part of one, that a network invented.
         enhancing: False if the user has switched the enhancement off (live runs, `rtface.Enhancer`).
         new: whether this image is unrelated to the previous one (separate stills).
@@ -203,6 +205,7 @@ class Frame:
     corrected: bool = False
     changed: tuple[Box, ...] | None = ()
     filtered: bool = False
+    filled: Bytes | None = None
     generated: bool = False
     enhancing: bool = True
     new: bool = False

@@ -33,6 +33,7 @@ class ImageReport:
         tracks: track ids of its faces.
         corrected: whether a face was corrected.
         more: content of the input that the output lacks.
+        filled: number of pixels whose damage was filled.
         error: why the still was not written; None if it was.
     """
 
@@ -40,6 +41,7 @@ class ImageReport:
     tracks: list[int] = field(default_factory=list[int])
     corrected: bool = False
     more: str = ""
+    filled: int = 0
     error: str | None = None
 
 

@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": "run:run",
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
+    "damage": "damage:damage",
     "verify": "verify:verify",
     "inspect": "inspect_file:inspect",
     "queue": "queue:app",

@@ -184,6 +184,16 @@ class QualityOptions(_Group):
         flags=("--colour", "--color"),
         traits=Trait.NAMED,
     )
+    repair: Path | str | None = _option(
+        None,
+        v.or_words(v.path, "auto"),
+        Scope.STILLS,
+        "Fill the damage of a photograph that a mask marks in white; auto: that a proposed mask marks.",
+        "A mask has the photograph's size; for a folder, give a folder of masks. [How](repair.md)",
+        unset="nothing",
+        metavar="MASK.png|DIR|auto",
+        traits=Trait.READS,
+    )
     grain: Literal["match", "less", "none"] = _option(
         "match",
         v.choice("match", "less", "none"),

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from rtface.device.cpu.fading import unfaded
+import numpy as np
+
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.files.image_names import warn_left_out
 from rtface.media.files.workfile import full
-from rtface.media.marks.provenance import Change, made_by_machine, own_tags, true_tags
+from rtface.media.marks.provenance import FILLED, Change, made_by_machine, own_tags, true_tags
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
@@ -23,10 +24,11 @@ from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import pair_frame
-from rtface.pipeline.fading import NONE, FadingSearch
+from rtface.pipeline.fading import NONE
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
+from rtface.pipeline.repair import StillPreparation, map_filled
 from rtface.pipeline.runtime import BuildProgress
 from rtface.protocols import Item
 from rtface.report import ImageReport, Report
@@ -111,8 +113,7 @@ def run_stills(
         networks = film_networks(plan, stats, stack, building)
         steps = FilmChain(plan, None, networks, stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        fading = FadingSearch(plan.options, stack) if plan.options.colour == "restore" else None
-        work = _Stills(plan, stills.pairs, steps, fading, stats)
+        work = _Stills(plan, stills.pairs, steps, StillPreparation(plan.options, stack), stats)
         try:
             work.run(progress, stop)
         finally:
@@ -150,12 +151,12 @@ class _Stills:
         plan: RunPlan,
         jobs: list[tuple[Path, Path]],
         steps: FilmChain,
-        fading: FadingSearch | None,
+        preparation: StillPreparation,
         stats: Stats,
     ) -> None:
-        self.jobs, self.options, self.steps, self.fading, self.stats = jobs, plan.options, steps, fading, stats
+        self.jobs, self.options, self.steps, self.stats = jobs, plan.options, steps, stats
+        self.preparation = preparation
         self.tags, self.folder = plan.tags(steps.runtime.engines.described[0]), plan.folder
-        self.enlarger = Enlarger(self.options.scale)
         self.done = self.skipped = 0
         self.details = OutputDetails()
         self.details.lossless = all(
@@ -169,7 +170,7 @@ class _Stills:
     def run(self, progress: Show | None, stop: threading.Event) -> None:
         """Reads, enhances and writes every image."""
         started = perf_counter()
-        frames = self._remove_fading(self.steps.remember(self._read()))
+        frames = self._prepare(self.steps.remember(self._read()))
         items = self.steps.frames(frames, stop=stop.is_set, hold=False, waiting=1)  # photos are large
         try:
             for item in items:
@@ -189,7 +190,7 @@ class _Stills:
                 done=self.done,
                 count=len(self.jobs),
             )
-        if self.fading is not None:
+        if self.options.colour == "restore":
             self.notes.append(
                 NONE
                 if not self.details.unfaded
@@ -200,6 +201,10 @@ class _Stills:
                     all=self.done,
                 )
             )
+        if self.options.repair:
+            line = "{--repair}: damage was filled in {count} of {all} images ({pixels} pixels)"
+            filled = [one.filled for one in self.images if one.filled]
+            self.notes.append(Message(line, code="repaired", count=len(filled), all=self.done, pixels=sum(filled)))
         if self.skipped:
             self.notes.append(
                 Message(
@@ -223,7 +228,7 @@ class _Stills:
                 continue
             try:
                 still = read_image(source)
-                still.frame = self.enlarger(still.frame)
+                still.frame = self.preparation.enlarger(still.frame)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
                 if lost_parts := losses(still, plan.kind):
                     faults = Faults(str(source), self.stats, strict=self.options.strict)
@@ -235,19 +240,29 @@ class _Stills:
             self._waiting.append((still, plan, lost_parts))
             yield still.frame
 
-    def _remove_fading(self, items: Iterator[Item]) -> Iterator[Item]:
+    def _prepare(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
-            if self.fading and isinstance(item, Frame) and (curve := self.fading.curve([item])) is not None:
-                self.details.unfaded += 1
-                item = unfaded(item, curve)
-            yield item
+            assert isinstance(item, Frame)
+            frame, path = item, Path(self._waiting[-1][0].path)
+            try:
+                for step, changed in self.preparation.steps(frame, path):
+                    frame, self.details.unfaded = changed, self.details.unfaded + (step == "fading removed")
+            except RtfaceError as error:
+                self._waiting.pop()
+                self._count_failure(path, error)
+            else:
+                yield frame
 
     def _write(self, frame: Frame) -> None:
         still, plan, lost_parts = self._waiting.pop(0)
         try:
             if self.options.map_file is not None:
-                write_image(map_frame(frame), plan_image(self.options.map_file, overwrite=self.options.overwrite))
-            write_image(frame, plan, still=still, tags=self.tags)
+                write_image(
+                    map_frame(map_filled(frame)), plan_image(self.options.map_file, overwrite=self.options.overwrite)
+                )
+            filled = 0 if frame.filled is None else int(np.count_nonzero(frame.filled))
+            tags = self.tags | ({FILLED: f"{filled} pixels"} if filled else {})
+            write_image(frame, plan, still=still, tags=tags)
             if self.options.compare is not None:
                 self._write_pair(self.options.compare, frame, still)
         except OutputError as error:
@@ -256,7 +271,8 @@ class _Stills:
             self._count_failure(Path(still.path), error)
             return
         tracks = [face.track_id for face in frame.faces]
-        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost_parts)))
+        more = "; ".join(lost_parts)
+        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, more, filled=filled))
         self.details.changed.add(frame)
         self.details.names.append(plan.target.path.name)
         self.done += 1

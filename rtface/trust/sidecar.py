@@ -153,6 +153,7 @@ def write_sidecar(
             "changes": details.changed.change.names,
             "treatments": [track.to_dict() for track in report.tracks],
             **({"images": {one.name: one.tracks for one in report.images}} if report.images else {}),
+            **({"filled": filled} if (filled := {one.name: one.filled for one in report.images if one.filled}) else {}),
             **({"signed": True} if key is not None else {}),
         }
         values = redacted_values(values) | area_fields(input, options, report, details, doing=doing)

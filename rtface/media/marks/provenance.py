@@ -2,9 +2,10 @@
 
 The tags follow from the changes to the frames (`Change`), and from the input's own tags. The IPTC digital source type
 (https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest term that applies: "composite with trained
-algorithmic media" if a face was corrected, "trained algorithmic media" if a face was generated, "algorithmically
-enhanced" if only filters without a network were used, otherwise the input's own term. Films contain it in container
-tags, MP4 and MOV also in XMP; images contain it in text chunks and XMP. An unchanged output keeps its input's tags.
+algorithmic media" if a face was corrected or damage filled, "trained algorithmic media" if a face was generated,
+"algorithmically enhanced" if only filters without a network were used, otherwise the input's own term. Films contain it
+in container tags, MP4 and MOV also in XMP; images contain it in text chunks and XMP. An unchanged output keeps its
+input's tags.
 
 Containers write tags with their header, before the first frame. Until a film is complete, its header therefore contains
 the strongest tags that may apply (`header_tags`); then `rtface.media.marks.tags.rewrite` replaces them by the
@@ -38,8 +39,8 @@ _STRENGTHS = {
     "trainedAlgorithmicMedia": 4,
 }
 _ROOM_BYTES = 16  # reserved space; a free box in MP4 has at least 8 bytes
-_SOURCE, _OPTIONS = "digital_source_type", "rtface_options"
-NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE})
+_SOURCE, _OPTIONS, FILLED = "digital_source_type", "rtface_options", "rtface_filled"
+NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE, FILLED})
 """Names of the tags that rtface writes, in lower case."""
 _XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that contains XMP in MP4 and MOV
 _PREFIXES = {"CreatorTool": "xmp", "DigitalSourceType": "Iptc4xmpExt"}  # prefixes of the properties that rtface writes
@@ -61,6 +62,7 @@ class Change(IntFlag):
         FILTERED: a filter without a network changed light, colour or printing dots.
         CORRECTED: a face was corrected.
         GENERATED: a generated face replaced another one.
+        FILLED: damage was filled, in faces by a network.
     """
 
     NOTHING = 0
@@ -68,13 +70,16 @@ class Change(IntFlag):
     FILTERED = 2
     CORRECTED = 4
     GENERATED = 8
+    FILLED = 16
 
     @classmethod
     def of(cls, frame: Frame) -> Change:
         """Returns the kinds of changes to a frame."""
         change = cls.NOTHING
-        if frame.touched and not (frame.corrected or frame.filtered):
+        if frame.touched and not (frame.corrected or frame.filtered or frame.filled is not None):
             change |= cls.DRAWN
+        if frame.filled is not None:
+            change |= cls.FILLED
         if frame.filtered:
             change |= cls.FILTERED
         if frame.corrected:
@@ -132,11 +137,15 @@ def true_tags(tags: Mapping[str, str], change: Change, inherited: Mapping[str, s
         result["enhanced_by"] = tags["enhanced_by"]
         if re.search(r"\b(stages|scale)=|\bcolour=restore", tags.get(_OPTIONS, "")):
             result[_OPTIONS] = tags[_OPTIONS]
+        if FILLED in tags:
+            result[FILLED] = tags[FILLED]
     new = (
         GENERATED
         if change & Change.GENERATED
         else tags.get(_SOURCE, DIGITAL_SOURCE_TYPE)
         if change & Change.CORRECTED
+        else DIGITAL_SOURCE_TYPE
+        if change & Change.FILLED
         else ENHANCED
         if change & Change.FILTERED
         else ""

@@ -1,0 +1,79 @@
+"""Prepares stills for enhancement: fills damage (``--repair``), removes fading (``--colour restore``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtface.config.options import FaceOptions, Options
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.fading import unfaded
+from rtface.frame import Frame
+from rtface.geometry.transforms import display_size
+from rtface.media.read.enlarge import Enlarger
+from rtface.pipeline.build import open_tracker
+from rtface.pipeline.chain import find_faces
+from rtface.pipeline.fading import FadingSearch
+from rtface.repair.mask import as_stored, boxes_of, read_mask
+from rtface.repair.repairer import Repairer
+from rtface.stats import Stats
+
+
+def open_repairer(options: FaceOptions, stack: ExitStack, threads: int | None = None) -> Repairer:
+    """Returns a repairer with its own tracker, which `stack` closes."""
+    tracker, device = open_tracker(options, stack), CpuDevice()
+    return Repairer(lambda frame: find_faces(frame, tracker, device, Stats(logs=False)), threads)
+
+
+class StillPreparation:
+    """Prepares the stills of a run as its options say. `stack` closes its trackers."""
+
+    def __init__(self, options: Options, stack: ExitStack) -> None:
+        self._source, self.enlarger = options.repair, Enlarger(options.scale)
+        self._repairer = open_repairer(options, stack, options.threads) if options.repair else None
+        self._fading = FadingSearch(options, stack) if options.colour == "restore" else None
+
+    def steps(self, frame: Frame, path: Path) -> Iterator[tuple[str, Frame]]:
+        """Yields the name of each step that changed a still, and the frame, which the next step may overwrite.
+
+        Raises:
+            UsageError, InputMissing, InputError: the mask cannot be used.
+        """
+        if self._repairer is not None and (filled := self._fill(frame.source or frame, path, self._repairer)):
+            frame = _with_boxes(replace(self.enlarger(filled), before=frame.before))
+            yield "damage filled", frame
+        if self._fading is not None and (curve := self._fading.curve([frame])) is not None:
+            yield "fading removed", unfaded(frame, curve)
+
+    def _fill(self, frame: Frame, path: Path, repairer: Repairer) -> Frame | None:
+        if not isinstance(source := self._source, Path):
+            return repairer.fill(frame, repairer.propose(frame).mask)
+        if source.is_dir():
+            masks = (source / name for name in (path.name, f"{path.stem}.png"))
+            source = next((mask for mask in masks if mask.is_file()), source)
+        width, height = frame.image.width, frame.image.height
+        size = (height, width) if frame.display.quarter_turns % 2 else (width, height)
+        return None if source.is_dir() else repairer.fill(frame, read_mask(source, size))
+
+
+def _with_boxes(frame: Frame) -> Frame:
+    """Adds the boxes of filled samples to a frame's changed boxes."""
+    (width, height), mask = display_size(frame.image.width, frame.image.height, frame.display), frame.filled
+    assert mask is not None and frame.changed is not None
+    boxes = boxes_of(mask, (width / mask.shape[1], height / mask.shape[0]))
+    return replace(frame, touched=True, changed=frame.changed + boxes)
+
+
+def map_filled(frame: Frame) -> Frame:
+    """Adds filled samples to a frame's map of invented detail, as wholly invented."""
+    if frame.filled is None:
+        return frame
+    size = frame.image.width, frame.image.height
+    filled = cv2.resize(as_stored(frame.filled, frame.display), size, interpolation=cv2.INTER_LINEAR)
+    whole = np.where(filled > 0, np.uint8(255), np.uint8(0))
+    return replace(frame, invented=whole if frame.invented is None else np.maximum(frame.invented, whole))

@@ -1,0 +1,66 @@
+"""Reads and writes masks of damage: grey images, white where the photograph is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtface.errors import UsageError
+from rtface.frame import Box, Bytes, Display
+from rtface.media.files.workfile import Target, write_whole
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.stills.images import read_image, upright
+
+_CELL = 16  # side of the cells of `boxes_of` in pixels
+
+
+def mask_path(image: Path) -> Path:
+    """Returns the path at which the studio keeps a photograph's mask."""
+    return image.parent / "damage" / f"{image.stem}.png"
+
+
+def read_mask(path: Path, size: tuple[int, int]) -> Bytes:
+    """Reads a mask, uint8 h×w of the upright image: 0 sound, 255 damaged. Transparent samples are sound.
+
+    Args:
+        path: an image of any readable format.
+        size: width and height of the photograph, upright.
+
+    Raises:
+        UsageError: the mask has another size.
+        InputMissing, InputError: as in `rtface.media.stills.images.read_image`.
+    """
+    image = upright(read_image(path).frame).image
+    if (image.width, image.height) != size:
+        raise UsageError(
+            "{path}: the mask has {got} pixels, but the photograph {needed}; save it at the photograph's size",
+            code="mask_size",
+            path=path,
+            got=f"{image.width}×{image.height}",
+            needed="{}×{}".format(*size),
+        )
+    alpha = pixel_format_info(image.format.name).alpha
+    pixels = image.reformat(format="rgba" if alpha else "rgb24", threads=1).to_ndarray()
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY if alpha else cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.multiply(gray, pixels[..., 3], scale=1 / 255) if alpha else gray, np.uint8)
+
+
+def write_mask(target: Target, mask: Bytes) -> None:
+    """Writes a mask as PNG. Raises OutputError."""
+    write_whole(target, cv2.imencode(".png", mask)[1].tobytes())
+
+
+def as_stored(mask: Bytes, display: Display) -> Bytes:
+    """Turns an upright mask as the photograph's samples are stored."""
+    return np.ascontiguousarray(np.rot90(mask[:, :: -1 if display.mirror else 1], display.quarter_turns))
+
+
+def boxes_of(mask: Bytes, scale: tuple[float, float]) -> tuple[Box, ...]:
+    """Returns boxes that contain all marked pixels of a mask. `scale` multiplies x and y."""
+    rows, columns = (np.arange(0, side, _CELL) for side in mask.shape)
+    cells = np.maximum.reduceat(np.maximum.reduceat(mask, rows), columns, 1)
+    boxes = cv2.connectedComponentsWithStats(cells)[2][1:, :4] * _CELL
+    boxes[:, 2:] += boxes[:, :2]
+    return tuple((int(a * x), int(b * y), int(c * x), int(d * y)) for x, y in [scale] for a, b, c, d in boxes.tolist())
