@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,9 +39,9 @@ from rtface_studio.frame_renderer import jpeg
 MOST_PIXELS = 100_000_000  # maximum size of a photograph on this page, because browsers limit the size of a canvas
 _MASK_BYTES = 64 << 20  # maximum size of a mask from the page
 _RED, _PNG_SIZE = 2, slice(16, 24)  # channel in OpenCV's order; bytes of a PNG with width and height
+_SIDES = "left", "top", "right", "bottom"
 _NOT_STORED = {"cache-control": "no-store"}
-Photo = tuple[int, Path]
-"""Number and path of an opened photograph."""
+Photo = tuple[int, Path]  # number and path of an opened photograph
 
 
 class Masks:
@@ -108,17 +108,15 @@ class Masks:
             return "looked" if photo[0] in self.looked else "proposed"
         return "kept" if mask_path(photo[1]).is_file() else "none"
 
-    def picture(self, photo: Photo, box: Box | None = None, *, filled: bool = False) -> bytes:
+    def picture(self, photo: Photo, fill: Box | None = None) -> bytes:
         """Renders a photograph at its full size, as JPEG.
 
         Args:
             photo: the photograph.
-            box: the part to render; None for the whole picture.
-            filled: whether to fill the damage that the mask marks.
+            fill: the part to render, with its damage filled; None renders the whole photograph as it is.
         """
         frame = _frame_of(photo)
-        size = _size_of(frame)
-        if size[0] * size[1] > MOST_PIXELS:
+        if (size := _size_of(frame))[0] * size[1] > MOST_PIXELS:
             raise UsageError(
                 "{name}: has more than {most} megapixels; mark its damage in an image editor, and use "
                 "'rtface run --repair'",
@@ -126,17 +124,17 @@ class Masks:
                 name=photo[1].name,
                 most=MOST_PIXELS // 1_000_000,
             )
-        part = x0, y0, x1, y1 = clip_box(box or (0, 0, *size), *size)
-        if x1 <= x0 or y1 <= y0:
-            raise UsageError("the box is outside the photograph", code="repair_box")
-        if filled:
+        left, top, right, bottom = part = clip_box(fill or (0, 0, *size), *size)
+        if right <= left or bottom <= top:
+            raise UsageError("this part is outside the photograph", code="repair_part")
+        if fill is not None:
             mask = _mask_of(self.read(photo), size)
             with self._lock:
-                frame = self._repairer.fill(frame, mask, None if box is None else part) or frame  # None: an empty mask
-        pixels = CpuDevice().view(frame).thumbnail(sys.maxsize)[0]
+                frame = self._repairer.fill(frame, mask, part) or frame  # None: nothing is marked there
+        pixels: Any = CpuDevice().view(frame).thumbnail(sys.maxsize)[0]
         if pixels.shape[:2] != size[::-1]:  # samples are not square
-            pixels = cast(Bytes, cv2.resize(pixels, size))
-        return jpeg(pixels[y0:y1, x0:x1])
+            pixels = cv2.resize(pixels, size)
+        return jpeg(pixels[top:bottom, left:right])
 
     def _file(self, photo: Photo) -> Path:
         return self._studio.folders.path(str(mask_path(photo[1])))
@@ -164,12 +162,12 @@ def routes(
         return Response(data, media_type="image/jpeg", headers=_NOT_STORED)
 
     async def filled(request: Request) -> Response:
-        photo, text = photo_of(request), request.query_params.get("box")
-        box = _box_of(text) if text else None
+        photo, query = photo_of(request), request.query_params
+        left, top, right, bottom = (round(number_of(query.get(side, ""), side, 0, 1e6)) for side in _SIDES)
         async with turn:
             if await request.is_disconnected():  # the page has asked for a newer picture
                 return Response(status_code=HTTPStatus.NO_CONTENT)
-            data = await in_thread(masks.picture, photo, box, filled=True)
+            data = await in_thread(masks.picture, photo, (left, top, right, bottom))
         return Response(data, media_type="image/jpeg", headers=_NOT_STORED)
 
     async def mask(request: Request) -> Response:
@@ -246,15 +244,7 @@ def _layer_of(mask: Bytes) -> bytes:
 def _mask_of(layer: bytes, size: tuple[int, int]) -> Bytes:
     """Converts the page's layer to a mask h×w. Raises UsageError unless it is a PNG of this width and height."""
     stated = layer[_PNG_SIZE] == struct.pack(">II", *size)  # a larger image is not even decoded
-    pixels = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED) if stated else None
+    pixels: Any = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED) if stated else None
     if pixels is None or pixels.shape != (*size[::-1], 4) or pixels.dtype != np.uint8:
         raise UsageError("the mask must be a PNG with opacity, in the size of the photograph", code="mask_layer")
-    return np.ascontiguousarray(cast(Bytes, pixels)[..., 3])
-
-
-def _box_of(text: str) -> Box:
-    """Parses "x0,y0,x1,y1". Raises UsageError for anything else."""
-    numbers = [round(number_of(part, "box", 0, 1e6)) for part in text.split(",")]
-    if len(numbers) != 4:
-        raise UsageError("a box is x0,y0,x1,y1 in pixels", code="repair_corners")
-    return numbers[0], numbers[1], numbers[2], numbers[3]
+    return np.ascontiguousarray(pixels[..., 3])

@@ -2,9 +2,9 @@
 import { change } from "./undo.js";
 
 /**
- * Paints on `canvas`, in red. `set(image)` replaces everything by an image, or by nothing with null; the first image cannot be undone. `begin(dot, erases)`, `move(dot)`
- * and `end()` paint a stroke through dots { x, y, size } in pixels of the canvas. Calls `changed()` after each change. Undo paints the earlier strokes again,
- * because copies of large photographs would need too much memory.
+ * Paints on `canvas`, in red. `set(image)` replaces everything by an image, or by nothing with null. `begin(dot, erases)`, `move(dot)` and `end()` paint a stroke
+ * through dots { x, y, size } in pixels of the canvas. Calls `changed()` after each change. Undo paints the earlier strokes again, because copies of large
+ * photographs would need too much memory.
  */
 export function painter(canvas, changed) {
   const strokes = [];
@@ -20,19 +20,13 @@ export function painter(canvas, changed) {
       pen.beginPath(); pen.moveTo(dots[k - 1].x, dots[k - 1].y); pen.lineTo(dots[k].x, dots[k].y); pen.stroke();
     }
   }
-  function add(stroke, painted = false) {
-    change(() => {
-      strokes.push(stroke);
-      if (!painted) paint(stroke);
-      painted = false; // after it was undone, it must be painted again
-      changed();
-    }, () => { strokes.pop(); strokes.forEach((one) => paint(one)); changed(); });
-  }
+  const add = (stroke) => change(() => { strokes.push(stroke); paint(stroke); changed(); },
+    () => { strokes.pop(); paint({}); strokes.forEach((one) => paint(one)); changed(); });
   const move = (dot) => { current.dots.push(dot); paint(current, current.dots.length - 1); };
   return {
     set(image) { if (strokes.length) add({ image }); else { strokes.push({ image }); paint({ image }); } },
     begin(dot, erases) { current = { dots: [dot], erases }; move({ ...dot, x: dot.x + 0.01 }); }, // a line without length would be invisible
     move,
-    end() { if (current) add(current, true); current = null; },
+    end() { if (current) add(current); current = null; },
   };
 }

@@ -20,16 +20,14 @@ export async function mountDamage(root, id) {
   const mask = h("canvas", { class: "damage-mask", role: "img", "aria-label": t("films.damage_mask") }), ring = h("div", { class: "damage-ring" });
   const player = wipe(photo, result), view = player.element, surface = photo.parentElement, zoom = zoomControls(player);
   photo.after(mask, ring);
-  view.tabIndex = -1;
-  view.style.setProperty("--aspect", `${film.width} / ${film.height}`);
-  let tool = "brush", shown = "mask", unsent = 0, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
+  Object.assign(view, { tabIndex: -1, style: `--aspect: ${film.width} / ${film.height}` });
+  let tool = "brush", masking = true, unsent = 0, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
   const info = h("p", { class: "quiet-text number", role: "status" }, t("films.damage_loading"));
+  const say = (name, values = {}) => { info.textContent = t(`films.damage_${name}`, values); };
   const paint = painter(mask, () => {
     filling?.abort();
-    clearTimeout(unsent);
-    unsent = setTimeout(() => send().catch(showError), SEND_MS);
-    show(tool);
-    info.textContent = t("films.damage_changed");
+    clearTimeout(unsent); unsent = setTimeout(() => send().catch(showError), SEND_MS);
+    show(tool); say("changed");
   });
   const largest = Math.max(50, Math.round(film.width / 10)), tools = Object.fromEntries(["brush", "eraser"].map((name) => [name, button(t(`films.damage_${name}`), () => show(name), { kind: "small" })]));
   let size = Math.max(4, Math.round(film.width / 100)); // of brush and eraser, in pixels of the photograph
@@ -38,11 +36,10 @@ export async function mountDamage(root, id) {
 
   /** Shows the mask with a tool, or with "result" the filled photograph. */
   function show(name) {
-    shown = name === "result" ? "result" : "mask";
-    if (shown === "mask") tool = name;
+    masking = name !== "result"; if (masking) tool = name;
     for (const [key, element] of Object.entries(tools)) element.setAttribute("aria-pressed", String(key === name));
-    view.classList.toggle("masking", shown === "mask");
-    player.only(shown === "mask" ? "before" : null);
+    view.classList.toggle("masking", masking);
+    player.only(masking ? "before" : null);
   }
 
   const place = ({ clientX, clientY, pressure, pointerType }) => {
@@ -51,11 +48,9 @@ export async function mountDamage(root, id) {
   };
   surface.addEventListener("pointerdown", (event) => {
     const moves = event.button === 1 || (pans && event.button === 0);
-    if (!moves && (shown === "result" || ![0, ERASER_END].includes(event.button))) return;
-    event.preventDefault();
-    event.stopPropagation(); // otherwise the line of the wipe would move
-    view.focus({ preventScroll: true });
-    view.setPointerCapture(event.pointerId);
+    if (!moves && (!masking || ![0, ERASER_END].includes(event.button))) return;
+    event.preventDefault(); event.stopPropagation(); // otherwise the line of the wipe would move
+    view.focus({ preventScroll: true }); view.setPointerCapture(event.pointerId);
     const [left, top] = [view.scrollLeft + event.clientX, view.scrollTop + event.clientY];
     if (!moves) { filling?.abort(); paint.begin(place(event), tool === "eraser" || event.button === ERASER_END); }
     drag = moves ? (next) => view.scrollTo(left - next.clientX, top - next.clientY) : (next) => (next.getCoalescedEvents?.() ?? [next]).forEach((one) => paint.move(place(one)));
@@ -72,14 +67,15 @@ export async function mountDamage(root, id) {
   function zoomTo(step, point = null) {
     if (!player.factor) fits = player.pixels / mask.width;
     const factor = Math.min(MOST_ZOOM, (player.factor || fits) * step);
-    player.zoom(factor > fits ? factor : 0, point);
-    zoom.show();
+    player.zoom(factor > fits ? factor : 0, point); zoom.show();
   }
 
-  async function send(query = "") {
-    clearTimeout(unsent);
-    unsent = 0;
-    await api.put(`${base}/mask${query}`, await new Promise((resolve) => mask.toBlob(resolve)));
+  /** Sends the mask, after the last one. */
+  function send(query = "") {
+    clearTimeout(unsent); unsent = 0;
+    const sent = sending.then(async () => api.put(`${base}/mask${query}`, await new Promise((resolve) => mask.toBlob(resolve))));
+    sending = sent.catch(() => {}); // the caller reports the error
+    return sent;
   }
 
   /** Fills the visible part of the photograph, then the rest. */
@@ -88,14 +84,14 @@ export async function mountDamage(root, id) {
     const mine = filling = new AbortController(), started = performance.now();
     player.busy(t("films.damage_filling"));
     try {
-      if (unsent) await send();
+      await (unsent ? send() : sending);
       const all = surface.getBoundingClientRect(), seen = view.getBoundingClientRect(), whole = [0, 0, mask.width, mask.height], pen = result.getContext("2d");
       const visible = [seen.left - all.left, seen.top - all.top, seen.right - all.left, seen.bottom - all.top].map((value, k) => Math.round(Math.min(whole[2 + k % 2], Math.max(0, value * mask.width / all.width))));
       for (const box of String(visible) === String(whole) ? [whole] : [visible, whole]) {
-        const picture = await createImageBitmap(await api.blob(`${base}/filled?box=${box}`, { signal: mine.signal }));
-        if (shown === "mask") { [result.width, result.height] = [mask.width, mask.height]; pen.drawImage(photo, 0, 0); show("result"); }
+        const picture = await createImageBitmap(await api.blob(`${base}/filled?${new URLSearchParams({ left: box[0], top: box[1], right: box[2], bottom: box[3] })}`, { signal: mine.signal }));
+        if (masking) { [result.width, result.height] = [mask.width, mask.height]; pen.drawImage(photo, 0, 0); show("result"); }
         pen.drawImage(picture, box[0], box[1]);
-        info.textContent = t(box === whole ? "films.damage_filled" : "films.damage_filled_part", { seconds: number((performance.now() - started) / 1000, 1) });
+        say(box === whole ? "filled" : "filled_part", { seconds: number((performance.now() - started) / 1000, 1) });
       }
     } finally { if (mine === filling) player.busy(""); }
   }
@@ -103,49 +99,34 @@ export async function mountDamage(root, id) {
   /** Shows the newest mask. With `again`, a new proposal replaces it. */
   async function load(again = false) {
     player.busy(t("films.damage_finding"));
-    try {
-      const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal });
-      paint.set(await createImageBitmap(blob));
-      info.textContent = t(blob.headers.get("x-state") === "kept" ? "films.damage_kept" : "films.damage_proposed");
-      await api.post(`${base}/mask`);
-      view.dataset.ready = "";
-      return list();
-    } catch (error) {
-      if (!again) paint.set(null); // a mask can be painted all the same
-      throw error;
-    } finally { player.busy(""); }
+    const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal }).finally(() => player.busy(""));
+    paint.set(await createImageBitmap(blob));
+    say(blob.headers.get("x-state") === "kept" ? "kept" : "proposed");
+    await api.post(`${base}/mask`);
+    view.dataset.ready = "";
+    return list();
   }
 
   async function open() {
     photo.src = url = URL.createObjectURL(await api.blob(`${base}/whole`, { signal }));
     await photo.decode();
     [mask.width, mask.height] = [photo.naturalWidth, photo.naturalHeight];
-    view.classList.remove("empty");
-    show("brush");
+    view.classList.remove("empty"); show("brush");
     return load();
   }
 
   const fillButton = button(t("films.damage_fill"), fill, { kind: "primary" });
-  const keepButton = button(t("films.damage_keep"), async () => { await send("?keep=1"); info.textContent = t("films.damage_kept"); return list(); });
+  const keepButton = button(t("films.damage_keep"), async () => { await send("?keep=1"); say("kept"); return list(); });
   const go = (which) => { if (neighbours[which]) location.hash = `#/films/${neighbours[which].id}/damage`; };
   const album = h("section", { class: "card stack", "aria-label": t("films.damage_album"), hidden: true });
   const card = ({ id, name, state }) => h("li", { class: "card stack film-card" }, h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${id}/picture`) }),
     h("div", { class: "head" }, h("a", { href: `#/films/${id}/damage`, "aria-current": id === film.id ? "page" : null }, name), badge(t(`films.damage_is_${state}`), { kept: "good", looked: "accent" }[state])));
-  async function act(action) {
-    if (unsent) await send();
-    await api.post(`${base}/album`, { action });
-    return list();
-  }
-  async function accept() {
-    await act("accept");
-    info.textContent = t("films.damage_kept");
-    toast(t("films.damage_accepted"));
-  }
+  const act = async (action) => { await (unsent ? send() : sending); await api.post(`${base}/album`, { action }); return list(); };
+  const accept = async () => { await act("accept"); say("kept"); toast(t("films.damage_accepted")); };
   async function list() {
     const { photos, task } = await api.get(`${base}/album`, { signal }), running = ["waiting", "running"].includes(task.state);
     const here = photos.findIndex((one) => one.id === film.id), of = (state) => photos.filter((one) => one.state === state).length;
-    neighbours = [photos[here - 1], photos[here + 1]];
-    album.hidden = photos.length < 2;
+    neighbours = [photos[here - 1], photos[here + 1]]; album.hidden = photos.length < 2;
     replace(album, h("div", { class: "head" }, h("h2", {}, t("films.damage_place", { place: here + 1, count: photos.length })), h("div", { class: "row" },
       small("damage_before", () => go(0), !neighbours[0]), small("damage_after", () => go(1), !neighbours[1]), running ? small("damage_stop", () => act("stop")) : small("damage_propose_all", () => act("propose"), !of("none")),
       button(t("films.damage_accept", { count: of("looked") }), accept, { kind: of("looked") ? "small primary" : "small", disabled: !of("looked") }))),
@@ -167,8 +148,7 @@ export async function mountDamage(root, id) {
   });
   open().catch((error) => { if (error.name !== "AbortError") showError(error); });
   return () => {
-    if (unsent) sending = send().catch(showError);
-    ending.abort(); filling?.abort(); endKeys(); endAlbum();
-    URL.revokeObjectURL(url);
+    if (unsent) send().catch(showError);
+    ending.abort(); filling?.abort(); endKeys(); endAlbum(); URL.revokeObjectURL(url);
   };
 }
