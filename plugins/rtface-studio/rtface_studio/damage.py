@@ -174,8 +174,7 @@ def routes(
         photo, query = photo_of(request), request.query_params
         if request.method == "GET":
             data = await in_thread(masks.read, photo, again="again" in query)
-            headers = {**_NOT_STORED, "x-state": masks.state_of(photo)}
-            return Response(data, media_type="image/png", headers=headers)
+            return Response(data, 200, _NOT_STORED | {"x-state": masks.state_of(photo)}, "image/png")
         if request.method == "PUT":
             await in_thread(masks.change, photo, await body(request, _MASK_BYTES))
         else:

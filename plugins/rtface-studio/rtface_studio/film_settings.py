@@ -81,8 +81,12 @@ class FilmSettings:
                     first=f"{earlier['start_s']:g}",
                     second=f"{later['start_s']:g}",
                 )
-        by_label = {label: _person(label, _table(value, label)) for label, value in persons.items()}
-        return cls(run, tuple(rows), by_label, repair)
+        return cls(
+            run,
+            tuple(rows),
+            {label: _person(label, _table(value, label)) for label, value in persons.items()},
+            repair,
+        )
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
         """Returns the options for rendering one frame. Other options come from the settings file and the environment.
@@ -146,8 +150,9 @@ class FilmSettings:
 
     def to_json(self) -> JsonObject:
         """Returns the settings in the form that `of` accepts."""
-        repair = {"repair": True} if self.repair else {}
-        return {**self.run, "shots": list(self.shots), "persons": self.persons, **repair}
+        return (
+            self.run | {"shots": list(self.shots), "persons": self.persons} | ({"repair": True} if self.repair else {})
+        )
 
     def _csv(self) -> str:
         text = io.StringIO()

@@ -199,9 +199,9 @@ class Films:
 
     def album(self, photo: tuple[int, Path]) -> list[tuple[int, Path]]:
         """Returns numbers and paths of the open photographs in a photograph's folder."""
-        films = [film for film in self._films.values() if film.path.parent == photo[1].parent]
-        photos = [(film.id, film.path) for film in films if film.facts["kind"] == "still"]
-        return sorted(photos, key=lambda photo: photo[1].name.casefold())
+        films = sorted(self._films.values(), key=lambda film: film.path.name.casefold())
+        beside = (film for film in films if film.path.parent == photo[1].parent)
+        return [(film.id, film.path) for film in beside if film.facts["kind"] == "still"]
 
     def shown(self, film: Film) -> dict[str, object]:
         """Returns a film for the page. "copied" is true if it was uploaded."""

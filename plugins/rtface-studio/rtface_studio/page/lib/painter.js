@@ -11,8 +11,7 @@ export function painter(canvas, changed) {
   let current = null;
   /** Paints a stroke, or its part from dot number `first` on. */
   function paint({ image = null, dots = null, erases = false }, first = 1) {
-    const pen = canvas.getContext("2d");
-    Object.assign(pen, { globalCompositeOperation: erases ? "destination-out" : "source-over", strokeStyle: "#f00", lineCap: "round" });
+    const pen = Object.assign(canvas.getContext("2d"), { globalCompositeOperation: erases ? "destination-out" : "source-over", strokeStyle: "#f00", lineCap: "round" });
     if (!dots) pen.clearRect(0, 0, canvas.width, canvas.height);
     if (image) pen.drawImage(image, 0, 0);
     for (let k = first; k < dots?.length; k++) {

@@ -84,8 +84,7 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     zoom(value, point = null) { // keeps the place at `point`, by default the middle of the visible area
       const seen = element.getBoundingClientRect(), { clientX, clientY } = point ?? { clientX: seen.left + seen.width / 2, clientY: seen.top + seen.height / 2 };
       const was = pictures.getBoundingClientRect(), [x, y] = [(clientX - was.left) / was.width, (clientY - was.top) / was.height];
-      factor = value;
-      draw();
+      factor = value; draw();
       const now = pictures.getBoundingClientRect();
       element.scrollBy(now.left + x * now.width - clientX, now.top + y * now.height - clientY);
     }, get factor() { return factor; },

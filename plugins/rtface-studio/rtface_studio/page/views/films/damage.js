@@ -19,10 +19,10 @@ export async function mountDamage(root, id) {
   const photo = h("img", { alt: film.name, draggable: "false" }), result = h("canvas", { role: "img", "aria-label": t("app.wipe_after") });
   const mask = h("canvas", { class: "damage-mask", role: "img", "aria-label": t("films.damage_mask") }), ring = h("div", { class: "damage-ring" });
   const player = wipe(photo, result), view = player.element, surface = photo.parentElement, zoom = zoomControls(player);
-  photo.after(mask, ring);
+  photo.after(mask, ring); player.only("before");
   Object.assign(view, { tabIndex: -1, style: `--aspect: ${film.width} / ${film.height}` });
-  let tool = "brush", masking = true, unsent = 0, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
-  const info = h("p", { class: "quiet-text number", role: "status" }, t("films.damage_loading"));
+  let tool = "brush", masking = false, unsent = 0, fits = 0, pans = false, drag = null, filling = null, url = "", neighbours = [];
+  const pictures = {}, info = h("p", { class: "quiet-text number", role: "status" }, t("films.damage_loading"));
   const say = (name, values = {}) => { info.textContent = t(`films.damage_${name}`, values); };
   const paint = painter(mask, () => {
     filling?.abort();
@@ -38,8 +38,7 @@ export async function mountDamage(root, id) {
   function show(name) {
     masking = name !== "result"; if (masking) tool = name;
     for (const [key, element] of Object.entries(tools)) element.setAttribute("aria-pressed", String(key === name));
-    view.classList.toggle("masking", masking);
-    player.only(masking ? "before" : null);
+    view.classList.toggle("masking", masking); player.only(masking ? "before" : null);
   }
 
   const place = ({ clientX, clientY, pressure, pointerType }) => {
@@ -48,7 +47,7 @@ export async function mountDamage(root, id) {
   };
   surface.addEventListener("pointerdown", (event) => {
     const moves = event.button === 1 || (pans && event.button === 0);
-    if (!moves && (!masking || ![0, ERASER_END].includes(event.button))) return;
+    if (drag || (!moves && (!masking || ![0, ERASER_END].includes(event.button)))) return;
     event.preventDefault(); event.stopPropagation(); // otherwise the line of the wipe would move
     view.focus({ preventScroll: true }); view.setPointerCapture(event.pointerId);
     const [left, top] = [view.scrollLeft + event.clientX, view.scrollTop + event.clientY];
@@ -99,11 +98,10 @@ export async function mountDamage(root, id) {
   /** Shows the newest mask. With `again`, a new proposal replaces it. */
   async function load(again = false) {
     player.busy(t("films.damage_finding"));
-    const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal }).finally(() => player.busy(""));
+    const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal }).finally(() => { player.busy(""); show(tool); keepButton.disabled = fillButton.disabled = false; }); // a mask can be painted even if none can be proposed
     paint.set(await createImageBitmap(blob));
     say(blob.headers.get("x-state") === "kept" ? "kept" : "proposed");
-    await api.post(`${base}/mask`);
-    view.dataset.ready = "";
+    await api.post(`${base}/mask`); view.dataset.ready = "";
     return list();
   }
 
@@ -111,15 +109,17 @@ export async function mountDamage(root, id) {
     photo.src = url = URL.createObjectURL(await api.blob(`${base}/whole`, { signal }));
     await photo.decode();
     [mask.width, mask.height] = [photo.naturalWidth, photo.naturalHeight];
-    view.classList.remove("empty"); show("brush");
+    view.classList.remove("empty");
     return load();
   }
 
   const fillButton = button(t("films.damage_fill"), fill, { kind: "primary" });
   const keepButton = button(t("films.damage_keep"), async () => { await send("?keep=1"); say("kept"); return list(); });
+  keepButton.disabled = fillButton.disabled = true; // until the mask is shown
   const go = (which) => { if (neighbours[which]) location.hash = `#/films/${neighbours[which].id}/damage`; };
   const album = h("section", { class: "card stack", "aria-label": t("films.damage_album"), hidden: true });
-  const card = ({ id, name, state }) => h("li", { class: "card stack film-card" }, h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${id}/picture`) }),
+  // Each picture of the album is loaded once.
+  const card = ({ id, name, state }) => h("li", { class: "card stack film-card" }, pictures[id] ??= h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${id}/picture`) }),
     h("div", { class: "head" }, h("a", { href: `#/films/${id}/damage`, "aria-current": id === film.id ? "page" : null }, name), badge(t(`films.damage_is_${state}`), { kept: "good", looked: "accent" }[state])));
   const act = async (action) => { await (unsent ? send() : sending); await api.post(`${base}/album`, { action }); return list(); };
   const accept = async () => { await act("accept"); say("kept"); toast(t("films.damage_accepted")); };
@@ -138,8 +138,7 @@ export async function mountDamage(root, id) {
   replace(root, h("div", { class: "head" }, h("h1", {}, film.name), h("div", { class: "row" }, h("a", { class: "button", href: `#/films/${id}` }, t("films.damage_back")), keepButton, fillButton)),
     view, info, h("div", { class: "row damage-tools" }, tools.brush, tools.eraser, sizes, small("damage_undo", undo), small("damage_redo", redo), zoom.button,
       small("damage_none", clear), small("damage_again", () => load(true))), album);
-  const endAlbum = on("damage", () => list().catch(() => {})); // the next message brings another list
-  const smaller = ["films.damage_smaller", () => resize(1 / STEP)], larger = ["films.damage_larger", () => resize(STEP)];
+  const smaller = ["films.damage_smaller", () => resize(1 / STEP)], larger = ["films.damage_larger", () => resize(STEP)], endAlbum = on("damage", () => list().catch(() => {})); // the next message brings another list
   const endKeys = shortcuts({
     b: ["films.damage_brush", () => show("brush")], e: ["films.damage_eraser", () => show("eraser")], "[": smaller, ",": smaller, "]": larger, ".": larger,
     "+": ["films.damage_nearer", () => zoomTo(STEP)], "-": ["films.damage_farther", () => zoomTo(1 / STEP)], " ": ["films.damage_pan", () => { pans = true; }], ...zoom.keys,
