@@ -88,7 +88,7 @@ export async function mountDamage(root, id) {
       const visible = [seen.left - all.left, seen.top - all.top, seen.right - all.left, seen.bottom - all.top].map((value, k) => Math.round(Math.min(whole[2 + k % 2], Math.max(0, value * mask.width / all.width))));
       for (const box of String(visible) === String(whole) ? [whole] : [visible, whole]) {
         const picture = await createImageBitmap(await api.blob(`${base}/filled?${new URLSearchParams({ left: box[0], top: box[1], right: box[2], bottom: box[3] })}`, { signal: mine.signal }));
-        if (masking) { [result.width, result.height] = [mask.width, mask.height]; pen.drawImage(photo, 0, 0); show("result"); }
+        if (masking) { [result.width, result.height] = [mask.width, mask.height]; show("result"); } if (box === visible) pen.drawImage(photo, 0, 0); // until the rest follows
         pen.drawImage(picture, box[0], box[1]);
         say(box === whole ? "filled" : "filled_part", { seconds: number((performance.now() - started) / 1000, 1) });
       }
