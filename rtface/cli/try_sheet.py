@@ -32,6 +32,8 @@ TRIED = (
     "correct",
     "start",
     "end",
+    "colour",
+    "repair",
     "scale",
     "timecode",
     "overwrite",

@@ -189,7 +189,7 @@ class QualityOptions(_Group):
         v.or_words(v.path, "auto"),
         Scope.STILLS,
         "Fill the damage of a photograph that a mask marks in white; auto: that a proposed mask marks.",
-        "A mask has the photograph's size; for a folder, give a folder of masks. [How](repair.md)",
+        "A mask has the photograph's size; for a folder, give a folder of masks. [How](analysis.md#damage)",
         unset="nothing",
         metavar="MASK.png|DIR|auto",
         traits=Trait.READS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
@@ -18,14 +19,17 @@ from rtface.analysis.verdict import LEFT_ALONE, faults_of
 from rtface.config.options import Options
 from rtface.contact_sheet.restore import CELL, SheetRow, restore_face
 from rtface.contact_sheet.search import Sighting, next_face, search
-from rtface.errors import InputError, Interrupted, Message
+from rtface.device.cpu.device import CpuDevice
+from rtface.errors import InputError, Interrupted, Message, UsageError
 from rtface.frame import Bytes, Color, Frame
+from rtface.media.files.image_names import is_image
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import describe
-from rtface.media.stills.images import ImagePlan, write_image
+from rtface.media.stills.images import ImagePlan, plan_image, read_image, write_image
 from rtface.persons.network import PersonNetwork
 from rtface.pipeline.build import open_coded, open_tracker
 from rtface.pipeline.plan import plan_frames
+from rtface.pipeline.repair import StillPreparation
 from rtface.pipeline.runtime import engine_request, open_runtime
 from rtface.protocols import Runtime
 from rtface.report import metadata_options
@@ -47,10 +51,12 @@ class Sheet:
 
     Attributes:
         rows: the faces, largest gain first; only one face if a run corrects none.
+        steps: name and small picture of each step of `rtface.pipeline.repair.StillPreparation`; first, the still.
         notes: notes for the user, one line each.
     """
 
     rows: list[SheetRow]
+    steps: list[tuple[str, Bytes]] = field(default_factory=list[tuple[str, Bytes]])
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -89,6 +95,13 @@ def make_sheet(
             runtimes[engine] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
         embed, coded, device = PersonNetwork(), open_coded(stats, threads.engine), runtimes[engines[0]].device
         faces, sheet = list[Sighting](), Sheet([])
+        if options.repair or options.colour == "restore":
+            if not (isinstance(input, Path) and is_image(input)):
+                line = "{path}: the steps of {--repair} and {--colour:restore} are shown of a single still"
+                raise UsageError(line, code="sheet_steps", path=input.name)
+            status("repairing")
+            input = _prepare(input, options, sheet, stack)
+            plan = plan_frames(input, options)
         for number, sightings in enumerate(search(input, options, tracker, device, embed, coded), 1):
             faces += sightings
             status(f"searching: {counted(number, 'frame')}, {counted(len(faces), 'face')}")
@@ -133,7 +146,7 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
     """
     title = f"{printable(input.name)}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
     frame = Frame(
-        image_from_array(draw(sheet.rows, engines, title), "rgb"),
+        image_from_array(draw(sheet, engines, title), "rgb"),
         0,
         Fraction(1, 25),
         color=Color("rgb", True),
@@ -143,16 +156,34 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
     write_image(frame, ImagePlan(image, "png"), tags=tags)
 
 
-def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
-    """Draws the sheet, uint8 RGB h×w×3: a row for each face.
+def _prepare(still: Path, options: Options, sheet: Sheet, stack: ExitStack) -> Path:
+    """Prepares a still as a run does. Adds its steps to the sheet. Returns the file of the result."""
+    frame, device = read_image(still).frame, CpuDevice()
+    sheet.steps.append(("input", device.view(frame).thumbnail(CELL)[0]))
+    for step, changed in StillPreparation(replace(options, scale=None), stack).steps(frame, still):
+        frame = changed
+        sheet.steps.append((step, device.view(frame).thumbnail(CELL)[0].copy()))
+    result = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtface-"))) / f"{still.stem}.png"
+    write_image(frame, plan_image(result, overwrite=True))
+    return result
+
+
+def draw(content: Sheet, engines: Sequence[str], title: str) -> Bytes:
+    """Draws the sheet, uint8 RGB h×w×3: a row for the steps of a still, if any, and one for each face.
 
     The columns are the input and each engine. Crops are enlarged (bicubic) by integer factors, which are part of the
     label.
     """
-    width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
-    sheet = np.full((_TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP, width, 3), _PAPER, np.uint8)
+    columns, first = max(1 + len(engines), len(content.steps)), bool(content.steps)
+    width = _LABEL + columns * (CELL + _GAP) + _GAP
+    height = _TITLE + (first + len(content.rows)) * (CELL + _CAPTION + _GAP) + _GAP
+    sheet = np.full((height, width, 3), _PAPER, np.uint8)
     _write(sheet, title, (_GAP, 27), _TEXT, _INK)
-    for number, row in enumerate(rows):
+    for column, (step, picture) in enumerate(content.steps):
+        x, (rows, columns) = _LABEL + column * (CELL + _GAP), picture.shape[:2]
+        sheet[_TITLE : _TITLE + rows, x : x + columns] = picture
+        _write(sheet, step, (x, _TITLE + CELL + 18), _SMALL, _INK)
+    for number, row in enumerate(content.rows, first):
         top = line = _TITLE + number * (CELL + _CAPTION + _GAP)
         for k, text in enumerate(row_label(row)):
             for part in textwrap.wrap(encodable(text), _LETTERS):

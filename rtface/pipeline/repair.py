@@ -39,7 +39,9 @@ class StillPreparation:
         self._fading = FadingSearch(options, stack) if options.colour == "restore" else None
 
     def steps(self, frame: Frame, path: Path) -> Iterator[tuple[str, Frame]]:
-        """Yields the name of each step that changed a still, and the frame, which the next step may overwrite.
+        """Yields the steps that changed a still: name and frame.
+
+        The next step may overwrite a frame.
 
         Raises:
             UsageError, InputMissing, InputError: the mask cannot be used.
@@ -70,7 +72,7 @@ def _with_boxes(frame: Frame) -> Frame:
 
 
 def map_filled(frame: Frame) -> Frame:
-    """Adds filled samples to a frame's map of invented detail, as wholly invented."""
+    """Marks filled samples as invented in a frame's map."""
     if frame.filled is None:
         return frame
     size = frame.image.width, frame.image.height

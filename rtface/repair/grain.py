@@ -40,7 +40,7 @@ def missing_grain(luma: Float32, filled: Float32, hole: NDArray[np.bool_], seed:
 
 
 def _grain_of(luma: Float32, sound: Float32) -> tuple[Float32, Float32]:
-    """Returns the fine detail at sound places, and the mean size of the grain around every place."""
+    """Returns the detail at sound places, and the grain's local mean size."""
     weight = np.maximum(cv2.GaussianBlur(sound, (0, 0), _SIGMA), 1e-3)
     detail = np.asarray((luma - cv2.GaussianBlur(luma * sound, (0, 0), _SIGMA) / weight) * sound, np.float32)
     size = max(1, -(-luma.shape[1] // _CELL)), max(1, -(-luma.shape[0] // _CELL))

@@ -13,7 +13,7 @@ from rtface.media.files.workfile import Target, write_whole
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.stills.images import read_image, upright
 
-_CELL = 16  # side of the cells of `boxes_of` in pixels
+_CELL = 32  # side of the cells of `boxes_of` in pixels
 
 
 def mask_path(image: Path) -> Path:
@@ -59,8 +59,11 @@ def as_stored(mask: Bytes, display: Display) -> Bytes:
 
 def boxes_of(mask: Bytes, scale: tuple[float, float]) -> tuple[Box, ...]:
     """Returns boxes that contain all marked pixels of a mask. `scale` multiplies x and y."""
-    rows, columns = (np.arange(0, side, _CELL) for side in mask.shape)
-    cells = np.maximum.reduceat(np.maximum.reduceat(mask, rows), columns, 1)
-    boxes = cv2.connectedComponentsWithStats(cells)[2][1:, :4] * _CELL
-    boxes[:, 2:] += boxes[:, :2]
-    return tuple((int(a * x), int(b * y), int(c * x), int(d * y)) for x, y in [scale] for a, b, c, d in boxes.tolist())
+    boxes, columns, limit = list[Box](), np.arange(0, mask.shape[1], _CELL), np.array(mask.shape[::-1])
+    for y in range(0, mask.shape[0], _CELL):
+        cells = np.maximum.reduceat(mask[y : y + _CELL].max(0), columns)[None]
+        for x, _, width, *_ in cv2.connectedComponentsWithStats(cells)[2][1:].tolist():
+            corners = np.array([(x * _CELL, y), ((x + width) * _CELL, y + _CELL)]).clip(0, limit) * scale
+            (x0, y0), (x1, y1) = np.floor(corners[0]).astype(int).tolist(), np.ceil(corners[1]).astype(int).tolist()
+            boxes.append((x0, y0, x1, y1))
+    return tuple(boxes)

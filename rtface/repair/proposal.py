@@ -1,4 +1,4 @@
-"""Proposes a mask of the damage in a photograph, from a network's probabilities."""
+"""Proposes a mask of a photograph's damage, from a network's probabilities."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ def probability(picture: Bytes, network: Network) -> Float32:
     rows, columns = (np.pad(np.arange(n), (0, max(0, TILE - n)), "symmetric") for n in (height, width))
     for top, left in itertools.product(_starts(height), _starts(width)):
         tile = picture[rows[top : top + TILE, None], columns[left : left + TILE]]
-        found = network(np.ascontiguousarray(tile.transpose(2, 0, 1)[None], np.float32) / np.float32(255))[0, 0]
+        scores = network(np.ascontiguousarray(tile.transpose(2, 0, 1)[None], np.float32) / np.float32(255))[0, 0]
         y, x = MARGIN * (top > 0), MARGIN * (left > 0)
         place = result[top + y : top + TILE, left + x : left + TILE]
-        place[:] = found[y:, x:][: place.shape[0], : place.shape[1]]
+        place[:] = scores[y:, x:][: place.shape[0], : place.shape[1]]
     return result
 
 
-def damage_mask(found: Float32) -> tuple[Bytes, float]:
+def damage_mask(scores: Float32) -> tuple[Bytes, float]:
     """Marks damage, 0 or 255, from probabilities. Also returns the share of pixels of which it is unsure."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((found > LOW).astype(np.uint8))
-    kept = np.bincount(labels[found > HIGH], minlength=len(stats)) > 0
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats((scores > LOW).astype(np.uint8))
+    labels = np.asarray(numbers, np.int64)
+    kept = np.bincount(labels[scores > HIGH], minlength=len(stats)) > 0
     kept &= stats[:, cv2.CC_STAT_AREA] >= LEAST
     kept[0] = False
-    mask = kept[np.asarray(labels)]
-    unsure = float(((found > LOW) & ~mask).mean())
+    mask = kept[labels]
+    unsure = float(((scores > LOW) & ~mask).mean())
     return np.asarray(cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), np.uint8), unsure
 
 
@@ -60,9 +61,9 @@ def propose(picture: Bytes, network: Network) -> tuple[Bytes, float]:
 
     Also returns the share of pixels of which it is unsure.
     """
-    found, (height, width) = probability(picture, network), picture.shape[:2]
+    scores, (height, width) = probability(picture, network), picture.shape[:2]
     if max(width, height) <= ENLARGED:
         twice = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
         finer = probability(np.asarray(twice, np.uint8), network)
-        found = np.maximum(found, cv2.resize(finer, (width, height), interpolation=cv2.INTER_AREA))
-    return damage_mask(found)
+        scores = np.maximum(scores, cv2.resize(finer, (width, height), interpolation=cv2.INTER_AREA))
+    return damage_mask(scores)

@@ -1,4 +1,4 @@
-"""Proposes masks of the damage of photographs, and fills what a mask marks."""
+"""Proposes masks of photographs' damage, and fills what they mark."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DAMAGE = SHIPPED / "repair" / "damage.onnx", "53fa13d2f1016d338b6d24223fdbcd8562
 _SIDE, _FADE = 512, 32  # side of the crops that the network fills; width of the border in which its part fades
 _TILE, _MARGIN = 512, 64  # side of the tiles, and what is read around them
 _WHOLE = 1_500_000  # most pixels of the reduced picture that is filled as a whole
-_LEAST = 24  # mask value from which a pixel is a hole
+_LEAST = 8  # mask value from which a pixel is a hole
 _MOST_ENLARGED = 4.0  # most crop pixels per pixel of a face that the network fills
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -101,6 +101,8 @@ class Repairer:
         Raises:
             UsageError: the mask leaves nothing to fill from.
         """
+        original = native_image(frame.image)
+        before = RgbSamples(original, frame.color)
         hole = as_stored(mask, frame.display) >= _LEAST
         if hole.all():
             raise UsageError("the mask marks the whole picture, so nothing is left to fill from", code="mask_whole")
@@ -110,8 +112,9 @@ class Repairer:
         weights = np.where(hole, as_stored(mask, frame.display), 0)
         if not weights.any():
             return None
-        original = native_image(frame.image)
-        image, before = copy_image(original), RgbSamples(original, frame.color)
+        if before.subsampling != (1, 1):  # chroma beside a hole contains the damage's
+            hole = cv2.dilate(hole.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        image = copy_image(original)
         after = RgbSamples(image, frame.color)
         factor = 1
         while hole.size > _WHOLE * factor**2:
@@ -131,7 +134,7 @@ class Repairer:
         return replace(frame, image=image, filled=mask)
 
     def _change_faces(self, picture: Float32, hole: NDArray[np.bool_], frame: Frame) -> Float32:
-        """Returns the network's change to the holes in faces of a smoothly filled picture h×w×3, stored orientation."""
+        """Returns the network's changes to a smoothly filled picture, h×w×3 as stored."""
         change, (height, width) = np.zeros_like(picture), hole.shape
         image = av.VideoFrame.from_ndarray(np.rint(picture.clip(0, 1) * 255).astype(np.uint8), "rgb24")
         color = Color("rgb", full_range=True)

@@ -1,4 +1,4 @@
-"""Fills holes so that the Laplacian of the filled picture is small (biharmonic)."""
+"""Fills holes so that the picture's Laplacian is small (biharmonic)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rtface.frame import Float32
 Mask = NDArray[np.bool_]
 _STEPS = 8  # conjugate-gradient steps per size
 _CORE, _MARGIN = 96, 24  # side of a window, and what is added around it
+_TINY = 1e-12  # keeps divisors from 0
 _SEEN, _HOLE = 0.2, 0.8  # least share of sound samples of a reduced sound sample; of holes of a reduced hole
 
 
@@ -35,20 +36,22 @@ def smooth_fill(picture: Float32, hole: Mask, *, start: Float32 | None = None) -
     first = np.where(hole[..., None], start, picture)
     result = first.copy()
     for y, x in itertools.product(range(0, hole.shape[0], _CORE), range(0, hole.shape[1], _CORE)):
-        if hole[y : y + _CORE, x : x + _CORE].any():  # windows, because most of a picture is sound
-            top, left = max(0, y - _MARGIN), max(0, x - _MARGIN)
-            window = slice(top, y + _CORE + _MARGIN), slice(left, x + _CORE + _MARGIN)
-            solved = _solve(first[window].copy(), hole[window], cycles)
+        top, left = max(0, y - _MARGIN), max(0, x - _MARGIN)
+        window = slice(top, y + _CORE + _MARGIN), slice(left, x + _CORE + _MARGIN)
+        if hole[y : y + _CORE, x : x + _CORE].any():  # most windows are sound
+            free = np.zeros_like(hole[window])  # not the window's rim, where the solution meets the first filling
+            reach = _CORE + _MARGIN - 2
+            free[2 * (top > 0) : y - top + reach, 2 * (left > 0) : x - left + reach] = True
+            solved = _solve(first[window].copy(), hole[window] & free, cycles)
             result[y : y + _CORE, x : x + _CORE] = solved[y - top :, x - left :][:_CORE, :_CORE]
     return result
 
 
 def _solve(x: Float32, hole: Mask, cycles: int) -> Float32:
     inside = hole[..., None].astype(np.float32)
-    x, residual = _descend(x, np.zeros_like(x), inside, _STEPS)
+    residual = _descend(x, -inside * _laplacian(_laplacian(x)), inside)
     for _ in range(cycles):
-        x += _correction(residual, hole)
-        residual = -inside * _twice(x)
+        residual = _step(x, residual, _correction(residual, hole), inside)
     return x
 
 
@@ -60,40 +63,42 @@ def reduced(picture: Float32, hole: Mask, factor: int) -> tuple[Float32, Mask]:
 
 
 def _correction(residual: Float32, hole: Mask) -> Float32:
-    """Returns a correction that reduces the residual at all scales (a multigrid V-cycle)."""
-    inside = hole[..., None].astype(np.float32)
-    x, left = _descend(np.zeros_like(residual), residual, inside, _STEPS)
+    """Returns a correction of all scales (a multigrid V-cycle)."""
+    inside, x = hole[..., None].astype(np.float32), np.zeros_like(residual)
+    residual = _descend(x, residual, inside)
     small = tuple(-(-side // 2) for side in hole.shape)
     coarse = _resized(hole.astype(np.float32), small, cv2.INTER_AREA) > _HOLE
-    if not coarse.any():
-        return x
-    target = _resized(left, small, cv2.INTER_AREA) * coarse[..., None].astype(np.float32)
-    rest = _correction(target * np.float32(16), coarse)  # the operator is 16 times as large at half the size
-    x += inside * _resized(rest, hole.shape)
-    return _descend(x, residual, inside, _STEPS)[0]
+    if coarse.any() and not coarse.all():
+        rest = _correction(_resized(residual, small, cv2.INTER_AREA) * coarse[..., None], coarse)
+        residual = _step(x, residual, inside * _resized(rest, hole.shape), inside)
+        _descend(x, residual, inside)
+    return x
 
 
-def _descend(x: Float32, target: Float32, inside: Float32, steps: int) -> tuple[Float32, Float32]:
-    """Solves `_twice(x) = target` inside in place, by conjugate gradients. Also returns what is left of the target."""
-    residual = inside * (target - _twice(x))
+def _descend(x: Float32, residual: Float32, inside: Float32) -> Float32:
+    """Reduces the residual of x by conjugate gradients, in place. Returns what is left of it."""
+    residual = residual.copy()
     direction, power = residual.copy(), float(np.vdot(residual, residual))
-    for _ in range(steps):
-        image = inside * _twice(direction)
-        step = np.float32(power / (float(np.vdot(direction, image)) + 1e-12))
-        x += step * direction
-        residual -= step * image
+    for _ in range(_STEPS):
+        residual = _step(x, residual, direction, inside)
         before, power = power, float(np.vdot(residual, residual))
-        direction *= np.float32(power / (before + 1e-12))
+        direction *= np.float32(power / (before + _TINY))
         direction += residual
-    return x, residual
+    return residual
+
+
+def _step(x: Float32, residual: Float32, direction: Float32, inside: Float32) -> Float32:
+    """Moves x in a direction to the least error, in place. Returns what is left of the residual."""
+    curved = _laplacian(direction)
+    step = np.float32(float(np.vdot(residual, direction)) / (float(np.vdot(curved, curved)) + _TINY))
+    x += step * direction
+    return np.asarray(residual - step * inside * _laplacian(curved), np.float32)
 
 
 def _resized(x: Float32, shape: tuple[int, ...], interpolation: int = cv2.INTER_LINEAR) -> Float32:
     return np.asarray(cv2.resize(x, shape[::-1], interpolation=interpolation), np.float32)
 
 
-def _twice(x: Float32) -> Float32:
-    """Applies the five-point Laplacian of a mirrored picture twice."""
-    for _ in range(2):
-        x = np.asarray(cv2.Laplacian(x, cv2.CV_32F, borderType=cv2.BORDER_REFLECT), np.float32)
-    return x
+def _laplacian(x: Float32) -> Float32:
+    """Applies the five-point Laplacian of a mirrored picture."""
+    return np.asarray(cv2.Laplacian(x, cv2.CV_32F, borderType=cv2.BORDER_REFLECT), np.float32)

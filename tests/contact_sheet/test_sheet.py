@@ -19,7 +19,7 @@ from rtface.config.options import Options
 from rtface.contact_sheet.restore import SheetRow
 from rtface.contact_sheet.sheet import Sheet, draw, make_sheet
 from rtface.device.cpu.device import CpuDevice
-from rtface.errors import InputError, Interrupted
+from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
 from rtface.pipeline import runtime
@@ -147,9 +147,24 @@ def test_the_image_has_a_column_for_each_engine(
 
 
 def test_a_name_that_is_not_utf_8_can_be_drawn(tmp_path: Path, memory: Engines) -> None:
-    (row,) = sheet_of(still(tmp_path / "a.png"), correct="always").rows
-    named, other = (draw([row], ["fake"], name) for name in ("latin\udce9.mp4", ""))
+    sheet = sheet_of(still(tmp_path / "a.png"), correct="always")
+    named, other = (draw(sheet, ["fake"], name) for name in ("latin\udce9.mp4", ""))
     assert not np.array_equal(named, other)
+
+
+def test_the_steps_of_a_damaged_print_stand_above_its_face(tmp_path: Path, memory: Engines) -> None:
+    """The face is the repaired print's; a film, which has no such steps, is refused."""
+    picture, mask = portrait(blur=0)[0].copy(), np.zeros((180, 320), np.uint8)
+    mask[60:64] = 255
+    picture[mask > 0] = 255
+    cv2.imwrite(str(tmp_path / "print.png"), picture[..., ::-1])
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    sheet = sheet_of(tmp_path / "print.png", correct="always", repair=tmp_path / "mask.png", colour="restore")
+    assert [step for step, _ in sheet.steps][:2] == ["input", "damage filled"]
+    assert (sheet.steps[0][1][61] == 255).all() and (sheet.steps[1][1][61] < 250).mean() > 0.9
+    assert (sheet.rows[0].before < 255).any(2).mean() > 0.99
+    with pytest.raises(UsageError, match="a single still"):
+        sheet_of(film(tmp_path / "film.mkv", frames=2), colour="restore")
 
 
 @pytest.mark.slow

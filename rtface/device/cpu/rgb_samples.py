@@ -1,4 +1,4 @@
-"""Reads and writes boxes of an image as RGB, in its own sample format."""
+"""Reads and writes boxes of an image as RGB."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class RgbSamples:
         self._to_rgb = np.linalg.inv(self._from_rgb).round(12)
         self.size: tuple[int, int] = next(iter(self._views.values())).shape
         """Height and width of the luma samples."""
+        self.subsampling = form.subsampling
+        """Horizontal and vertical subsampling of chroma."""
 
     def read(self, box: Box) -> Float32:
         """Reads a box."""
