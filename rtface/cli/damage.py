@@ -25,7 +25,7 @@ def damage(
     loaded: LoadedOptions,
     console: Console,
 ) -> None:
-    """Write a mask of a photograph's damage: cracks, folds, scratches, stains, holes, torn edges.
+    """Propose a mask of a photograph's damage: cracks, folds, scratches, stains, holes, torn edges.
 
     Look at the mask, and correct it in the studio or in an image editor: white is damaged. Then fill the damage by
     'rtface run INPUT OUTPUT --repair MASK.png'.

@@ -100,7 +100,8 @@ def make_sheet(
                 line = "{path}: the steps of {--repair} and {--colour:restore} are shown of a single still"
                 raise UsageError(line, code="sheet_steps", path=input.name)
             status("repairing")
-            input = _prepare(input, options, sheet, stack)
+            unscaled = replace(plan, options=replace(options, scale=None))
+            input = _prepare(input, StillPreparation(unscaled, stack), sheet, stack)
             plan = plan_frames(input, options)
         for number, sightings in enumerate(search(input, options, tracker, device, embed, coded), 1):
             faces += sightings
@@ -156,11 +157,11 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
     write_image(frame, ImagePlan(image, "png"), tags=tags)
 
 
-def _prepare(still: Path, options: Options, sheet: Sheet, stack: ExitStack) -> Path:
+def _prepare(still: Path, preparation: StillPreparation, sheet: Sheet, stack: ExitStack) -> Path:
     """Prepares a still as a run does. Adds its steps to the sheet. Returns the file of the result."""
     frame, device = read_image(still).frame, CpuDevice()
     sheet.steps.append(("input", device.view(frame).thumbnail(CELL)[0]))
-    for step, changed in StillPreparation(replace(options, scale=None), stack).steps(frame, still):
+    for step, changed in preparation.steps(frame, still):
         frame = changed
         sheet.steps.append((step, device.view(frame).thumbnail(CELL)[0].copy()))
     result = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtface-"))) / f"{still.stem}.png"

@@ -10,30 +10,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtface.config.options import FaceOptions, Options
-from rtface.device.cpu.device import CpuDevice
+from rtface.config.options import FaceOptions
 from rtface.device.cpu.fading import unfaded
 from rtface.frame import Frame
 from rtface.geometry.transforms import display_size
 from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.build import open_tracker
-from rtface.pipeline.chain import find_faces
 from rtface.pipeline.fading import FadingSearch
-from rtface.repair.mask import as_stored, boxes_of, read_mask
+from rtface.pipeline.plan import FramePlan
+from rtface.repair.mask import as_stored, boxes_of, read_mask, upright_size
 from rtface.repair.repairer import Repairer
-from rtface.stats import Stats
 
 
 def open_repairer(options: FaceOptions, stack: ExitStack, threads: int | None = None) -> Repairer:
     """Returns a repairer with its own tracker, which `stack` closes."""
-    tracker, device = open_tracker(options, stack), CpuDevice()
-    return Repairer(lambda frame: find_faces(frame, tracker, device, Stats(logs=False)), threads)
+    return Repairer(open_tracker(options, stack), threads)
 
 
 class StillPreparation:
-    """Prepares the stills of a run as its options say. `stack` closes its trackers."""
+    """Prepares the stills of a run as its plan says. `stack` closes the trackers."""
 
-    def __init__(self, options: Options, stack: ExitStack) -> None:
+    def __init__(self, plan: FramePlan, stack: ExitStack) -> None:
+        options = plan.options
         self._source, self.enlarger = options.repair, Enlarger(options.scale)
         self._repairer = open_repairer(options, stack, options.threads) if options.repair else None
         self._fading = FadingSearch(options, stack) if options.colour == "restore" else None
@@ -58,9 +56,7 @@ class StillPreparation:
         if source.is_dir():
             masks = (source / name for name in (path.name, f"{path.stem}.png"))
             source = next((mask for mask in masks if mask.is_file()), source)
-        width, height = frame.image.width, frame.image.height
-        size = (height, width) if frame.display.quarter_turns % 2 else (width, height)
-        return None if source.is_dir() else repairer.fill(frame, read_mask(source, size))
+        return None if source.is_dir() else repairer.fill(frame, read_mask(source, upright_size(frame)))
 
 
 def _with_boxes(frame: Frame) -> Frame:

@@ -113,7 +113,7 @@ def run_stills(
         networks = film_networks(plan, stats, stack, building)
         steps = FilmChain(plan, None, networks, stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        work = _Stills(plan, stills.pairs, steps, StillPreparation(plan.options, stack), stats)
+        work = _Stills(plan, stills.pairs, steps, StillPreparation(plan, stack), stats)
         try:
             work.run(progress, stop)
         finally:
@@ -184,35 +184,21 @@ class _Stills:
         finally:
             items.close()
         if stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
-            raise Interrupted(
-                "interrupted after {done} of {count} images; the same command continues from there",
-                code="interrupted_stills",
-                done=self.done,
-                count=len(self.jobs),
-            )
+            line = "interrupted after {done} of {count} images; the same command continues from there"
+            raise Interrupted(line, code="interrupted_stills", done=self.done, count=len(self.jobs))
         if self.options.colour == "restore":
-            self.notes.append(
-                NONE
-                if not self.details.unfaded
-                else Message(
-                    "{--colour:restore}: {count} of {all} images had faded; each was corrected with its own curve",
-                    code="fading_stills",
-                    count=self.details.unfaded,
-                    all=self.done,
-                )
+            line, count = (
+                "{--colour:restore}: {count} of {all} images had faded; each got its own curve",
+                self.details.unfaded,
             )
+            self.notes.append(Message(line, code="fading_stills", count=count, all=self.done) if count else NONE)
         if self.options.repair:
             line = "{--repair}: damage was filled in {count} of {all} images ({pixels} pixels)"
             filled = [one.filled for one in self.images if one.filled]
             self.notes.append(Message(line, code="repaired", count=len(filled), all=self.done, pixels=sum(filled)))
         if self.skipped:
-            self.notes.append(
-                Message(
-                    "the outputs of {count} images already existed ({--overwrite=True} replaces them)",
-                    code="images_there",
-                    count=self.skipped,
-                )
-            )
+            line = "the outputs of {count} images already existed ({--overwrite=True} replaces them)"
+            self.notes.append(Message(line, code="images_there", count=self.skipped))
         if self.failed:
             raise InputError(
                 self.failed[0]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rtface.errors import UsageError
-from rtface.frame import Box, Bytes, Display
+from rtface.frame import Box, Bytes, Display, Frame
 from rtface.media.files.workfile import Target, write_whole
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.stills.images import read_image, upright
@@ -19,6 +19,12 @@ _CELL = 32  # side of the cells of `boxes_of` in pixels
 def mask_path(image: Path) -> Path:
     """Returns the path at which the studio keeps a photograph's mask."""
     return image.parent / "damage" / f"{image.stem}.png"
+
+
+def upright_size(frame: Frame) -> tuple[int, int]:
+    """Returns the width and height of a photograph's masks: of its upright image, in samples."""
+    width, height = frame.image.width, frame.image.height
+    return (height, width) if frame.display.quarter_turns % 2 else (width, height)
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> Bytes:

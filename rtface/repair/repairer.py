@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -22,8 +21,9 @@ from rtface.errors import UsageError
 from rtface.frame import Box, Bytes, Color, Float32, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.transforms import bounds, clip_box, compose, invert, sample_to_display, to_cv2, translation
+from rtface.protocols import Tracker
 from rtface.repair.grain import missing_grain
-from rtface.repair.mask import as_stored
+from rtface.repair.mask import as_stored, upright_size
 from rtface.repair.proposal import LONGEST, propose
 from rtface.repair.smooth_fill import reduced, smooth_fill
 from rtface.util.av_arrays import copy_image
@@ -59,7 +59,7 @@ class Repairer:
     """Proposes masks and fills damage. Opens its networks on first use. Not thread-safe.
 
     Args:
-        find_faces: returns a frame with its faces.
+        tracker: finds the faces.
         threads: threads of the networks; None leaves the number to OpenVINO.
 
     Raises (by its methods):
@@ -67,8 +67,8 @@ class Repairer:
         InputError: the photograph's sample format cannot be converted.
     """
 
-    def __init__(self, find_faces: Callable[[Frame], Frame], threads: int | None = None) -> None:
-        self._find_faces, self._device = find_faces, CpuDevice()
+    def __init__(self, tracker: Tracker, threads: int | None = None) -> None:
+        self._tracker, self._device = tracker, CpuDevice()
         self._compile_options: CompileOptions = {} if threads is None else {"INFERENCE_NUM_THREADS": str(threads)}
 
     @cached_property
@@ -81,10 +81,10 @@ class Repairer:
 
     def propose(self, frame: Frame) -> Proposal:
         """Proposes a mask of a photograph's damage."""
-        picture, across, down = self._device.view(frame).thumbnail(LONGEST)
+        picture = self._device.view(frame).thumbnail(LONGEST)[0]
         marked, unsure = propose(picture, lambda tile: self._damage_network.infer({"picture": tile})["probability"])
-        size = round(picture.shape[1] * across), round(picture.shape[0] * down)
-        mask = np.where(cv2.resize(marked, size, interpolation=cv2.INTER_LINEAR) > 127, np.uint8(255), np.uint8(0))
+        larger = cv2.resize(marked, upright_size(frame), interpolation=cv2.INTER_LINEAR)
+        mask = np.where(larger > 127, np.uint8(255), np.uint8(0))
         return Proposal(mask, float((mask > 0).mean()), unsure)
 
     def fill(self, frame: Frame, mask: Bytes, region: Box | None = None) -> Frame | None:
@@ -138,9 +138,10 @@ class Repairer:
         change, (height, width) = np.zeros_like(picture), hole.shape
         image = av.VideoFrame.from_ndarray(np.rint(picture.clip(0, 1) * 255).astype(np.uint8), "rgb24")
         color = Color("rgb", full_range=True)
-        seen = self._find_faces(Frame(image, 0, Fraction(1), 1, color, frame.display, new=True))
+        view = self._device.view(Frame(image, 0, Fraction(1), 1, color, frame.display))
+        self._tracker.watchful, self._tracker.sparing, self._tracker.thorough = False, False, True
         from_samples = sample_to_display(width, height, frame.display)
-        for face in seen.faces:
+        for face in self._tracker.update(view, 0.0, cut=True):
             to_crop = crop_matrix(face, _SIDE)
             matrix, scale = compose(to_crop, from_samples), hypot(*to_crop[:, 0])
             box = clip_box(bounds(invert(matrix), (0, 0, _SIDE, _SIDE)), width, height)
@@ -150,9 +151,8 @@ class Repairer:
             local, extent = to_cv2(compose(matrix, translation(*box[:2]))), max(1, round(1 / scale))
             share = cv2.blur(hole[part].astype(np.float32), (extent, extent))
             holes = (cv2.warpAffine(share, local, (_SIDE, _SIDE)) > 0.3).astype(np.float32)
-            crop = np.asarray(self._device.view(seen).rgb(to_crop, (_SIDE, _SIDE)), np.float32)
-            fill = smooth_fill(crop.transpose(1, 2, 0), holes > 0).transpose(2, 0, 1)[None]
-            answer = self._fill_network.infer({"fill": fill, "hole": holes[None, None]})["filled"][0]
+            crop = np.asarray(view.rgb(to_crop, (_SIDE, _SIDE)), np.float32)
+            answer = self._fill_network.infer({"fill": crop[None], "hole": holes[None, None]})["filled"][0]
             ramp = np.minimum(1, np.minimum(np.arange(1, _SIDE + 1), np.arange(_SIDE, 0, -1)) / np.float32(_FADE))
             correction = ((answer - crop) * (ramp * ramp[:, None])).transpose(1, 2, 0)
             size = box[2] - box[0], box[3] - box[1]

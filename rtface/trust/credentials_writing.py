@@ -174,7 +174,8 @@ def manifest(
     names = ["c2pa.edited"] if change else []
     names += ["c2pa.transcoded"] if still is None else []
     actions = [{"action": name, "softwareAgent": agent} for name in names or ["c2pa.converted"]]
-    terms = {Change.GENERATED: GENERATED, Change.CORRECTED: DIGITAL_SOURCE_TYPE, Change.FILTERED: ENHANCED}
+    composite = Change.CORRECTED | Change.FILLED
+    terms = {Change.GENERATED: GENERATED, composite: DIGITAL_SOURCE_TYPE, Change.FILTERED: ENHANCED}
     if kind := next((term for flag, term in terms.items() if change & flag), None):
         actions[0]["digitalSourceType"] = kind
     faces = {

@@ -27,7 +27,22 @@ NO_VERBS = frozenset(
 )
 # A command's docstring is its help text, and that is an imperative.
 COMMANDS = frozenset(
-    ["Add", "Check", "Copy", "Delete", "Enhance", "Learn", "List", "Move", "Open", "Print", "Remove", "Run", "Show"]
+    [
+        "Add",
+        "Check",
+        "Copy",
+        "Delete",
+        "Enhance",
+        "Learn",
+        "List",
+        "Move",
+        "Open",
+        "Print",
+        "Propose",
+        "Remove",
+        "Run",
+        "Show",
+    ]
 )
 # At most ten places that stay as they are: names of files' keys and of the API, and a title in finished films.
 EXCEPTIONS = frozenset(

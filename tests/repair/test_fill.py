@@ -16,13 +16,14 @@ from rtface.repair.grain import missing_grain
 from rtface.repair.mask import boxes_of
 from rtface.repair.repairer import Repairer
 from rtface.repair.smooth_fill import smooth_fill
+from rtface.tracking import NoTracker
 from rtface.util.av_arrays import image_from_array
 from tests.pipeline.fakes import frame_of
 
 
 def repairer() -> Repairer:
     """A repairer that finds no face."""
-    return Repairer(lambda frame: frame)
+    return Repairer(NoTracker())
 
 
 def slope(height: int, width: int) -> np.ndarray:
