@@ -20,6 +20,7 @@ from rtface.config.options import Options, Trait, check, having, person_photos
 from rtface.errors import OutputError, UsageError
 from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
+from rtface.repair.mask import mask_path
 from rtface.util.files import write_atomically
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.paths import data_dir
@@ -42,21 +43,24 @@ class FilmSettings:
         shots: tables with "start_s", "end_s" and optionally "on" and "strength"; in order, without overlap.
         persons: tables by label (P1, P2, …) with "on" (default: true), "strength" (a factor), and "name" (of the
             learnt person).
+        repair: whether a run fills the damage that the kept mask of a photograph marks.
     """
 
     run: JsonObject = field(default_factory=JsonObject)
     shots: tuple[JsonObject, ...] = ()
     persons: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    repair: bool = False
 
     @classmethod
     def of(cls, values: object) -> FilmSettings:
-        """Creates settings from a JSON object of the page: options by name, "shots" and "persons".
+        """Creates settings from a JSON object of the page: options by name, "shots", "persons" and "repair".
 
         Raises:
             UsageError: a name is not a setting of the page, or a value is invalid.
         """
         table = _table(values, "settings")
         shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
+        repair = table.pop("repair", False) is True
         run = {key: value for key, value in table.items() if value is not None}
         if unknown := set(run) - set(OPTIONS):
             raise UsageError(
@@ -77,7 +81,12 @@ class FilmSettings:
                     first=f"{earlier['start_s']:g}",
                     second=f"{later['start_s']:g}",
                 )
-        return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
+        return cls(
+            run,
+            tuple(rows),
+            {label: _person(label, _table(value, label)) for label, value in persons.items()},
+            repair,
+        )
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
         """Returns the options for rendering one frame. Other options come from the settings file and the environment.
@@ -113,6 +122,8 @@ class FilmSettings:
         """
         options = load(self.run).options
         options = replace(options, person=self._person_values(options))
+        if self.repair and (mask := mask_path(source)).is_file():
+            options = replace(options, repair=mask)
         if any(_sets_something(shot) for shot in self.shots):
             options = replace(options, shots=_write_hashed(folder, "shots", ".csv", self._csv()))
         if by_person := {self.name_of(label) or label: row for label in self.persons if (row := self._factors(label))}:
@@ -139,7 +150,9 @@ class FilmSettings:
 
     def to_json(self) -> JsonObject:
         """Returns the settings in the form that `of` accepts."""
-        return {**self.run, "shots": list(self.shots), "persons": self.persons}
+        return (
+            self.run | {"shots": list(self.shots), "persons": self.persons} | ({"repair": True} if self.repair else {})
+        )
 
     def _csv(self) -> str:
         text = io.StringIO()

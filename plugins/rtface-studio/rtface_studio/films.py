@@ -28,10 +28,11 @@ from rtface.jobs.queue.api import Queue
 from rtface.media.files.image_names import IMAGE_KINDS, is_image
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
+from rtface.repair.mask import mask_path
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
 from rtface.web.http import JsonObject, in_thread, json_body, json_object, number_of, path_number
-from rtface_studio import analysis
+from rtface_studio import analysis, damage
 from rtface_studio.analysis import FilmTasks
 from rtface_studio.context import Studio
 from rtface_studio.film_settings import OPTIONS as FILM_OPTIONS
@@ -149,6 +150,7 @@ class Films:
             raise UsageError("{name} is in the queue; cancel it there first", code="copy_needed", name=film.path.name)
         try:
             film.path.unlink(missing_ok=True)
+            mask_path(film.path).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 "{path}: cannot be deleted ({why})", code="delete_failed", path=film.path, why=error.strerror
@@ -194,6 +196,12 @@ class Films:
     def all(self) -> Response:
         """Returns all open films for the page, newest first."""
         return JSONResponse({"films": [self.shown(film) for film in reversed(self._films.values())]})
+
+    def album(self, photo: tuple[int, Path]) -> list[tuple[int, Path]]:
+        """Returns numbers and paths of the open photographs in a photograph's folder."""
+        films = sorted(self._films.values(), key=lambda film: film.path.name.casefold())
+        beside = (film for film in films if film.path.parent == photo[1].parent)
+        return [(film.id, film.path) for film in beside if film.facts["kind"] == "still"]
 
     def shown(self, film: Film) -> dict[str, object]:
         """Returns a film for the page. "copied" is true if it was uploaded."""
@@ -257,7 +265,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return await in_thread(films.current, request.path_params["id"])
 
     def film_path(request: Request) -> tuple[int, Path]:
-        film = (films.current if request.method == "POST" else films.get)(request.path_params["id"])
+        film = (films.get if request.method == "GET" else films.current)(request.path_params["id"])
         return film.id, film.path
 
     async def open_films(request: Request) -> Response:
@@ -377,7 +385,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             *chosen.run,
             *(
                 key
-                for key in ("shots", "treatment", "overwrite", "compare")
+                for key in ("shots", "treatment", "repair", "overwrite", "compare")
                 if getattr(options, key) not in (None, False)
             ),
             *(key for key in _DIALOG_OPTIONS if body.get(key)),
@@ -407,6 +415,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         Route(f"{base}/frame", frame),
         Route(f"{base}/picture", picture),
         *analysis.routes(tasks, film_path),
+        *damage.routes(studio, film_path, films.album),
         Route(f"{base}/settings", settings, methods=["GET", "PUT"]),
         Route(f"{base}/start", start, methods=["POST"]),
         Route(f"{base}/clip", play, methods=["POST"]),

@@ -26,9 +26,10 @@ export class ApiError extends Error {
 
 /** @param {string} method @param {string} path @param {any} body @param {{ signal?: AbortSignal }} [options] */
 async function request(method, path, body, { signal } = {}) {
-  /** @type {{ method: string, signal?: AbortSignal, headers: Record<string, string>, body?: string }} */
+  /** @type {{ method: string, signal?: AbortSignal, headers: Record<string, string>, body?: any }} */
   const options = { method, signal, headers: { ...keyHeader } };
-  if (body !== undefined) {
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
   }

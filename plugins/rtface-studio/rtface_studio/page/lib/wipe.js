@@ -81,12 +81,12 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
   draw();
   return { element, show, set, label(text) { labels[1].textContent = text; }, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; draw(); },
     pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
-    zoom(value) { // keeps the middle of the visible area
-      const middle = (start, seen, all) => (start + seen / 2) / Math.max(1, all);
-      const [x, y] = factor ? [middle(element.scrollLeft, element.clientWidth, element.scrollWidth), middle(element.scrollTop, element.clientHeight, element.scrollHeight)] : [0.5, 0.5];
-      factor = value;
-      draw();
-      element.scrollTo(x * element.scrollWidth - element.clientWidth / 2, y * element.scrollHeight - element.clientHeight / 2);
+    zoom(value, point = null) { // keeps the place at `point`, by default the middle of the visible area
+      const seen = element.getBoundingClientRect(), { clientX, clientY } = point ?? { clientX: seen.left + seen.width / 2, clientY: seen.top + seen.height / 2 };
+      const was = pictures.getBoundingClientRect(), [x, y] = [(clientX - was.left) / was.width, (clientY - was.top) / was.height];
+      factor = value; draw();
+      const now = pictures.getBoundingClientRect();
+      element.scrollBy(now.left + x * now.width - clientX, now.top + y * now.height - clientY);
     }, get factor() { return factor; },
     look([left, top, right, bottom]) { // the part is given in pixels; enlarges it as far as all of it is visible
       const pixels = element.clientHeight * devicePixelRatio, fits = pictures.clientWidth * devicePixelRatio / before.naturalWidth;
@@ -109,7 +109,7 @@ export function zoomControls(player, changed = () => {}, width = 0) {
     show();
     changed();
   };
-  const show = () => { element.textContent = player.factor ? `${100 * player.factor} %` : t("app.zoom_fit"); };
+  const show = () => { element.textContent = player.factor ? `${Math.round(100 * player.factor)} %` : t("app.zoom_fit"); };
   const element = button(t("app.zoom_fit"), next, { kind: "small" });
   const pan = (x, y) => ["app.key_pan", () => player.pan(x, y)];
   return { button: element, show, keys: { z: ["app.key_zoom", next], "Shift+ArrowLeft": pan(-1, 0), "Shift+ArrowRight": pan(1, 0), "Shift+ArrowUp": pan(0, -1), "Shift+ArrowDown": pan(0, 1) } };

@@ -12,6 +12,7 @@ const copying = document.body.appendChild(h("div", { class: "card row copying", 
 addEventListener("beforeunload", (event) => { if (!copying.hidden) event.preventDefault(); }); // leaving the page would end the upload
 
 export async function mount(root, { argument }) {
+  if (argument[1] === "damage") return (await import("./films/damage.js")).mountDamage(root, argument[0]);
   return argument[0] ? mountFilm(root, argument[0]) : mountList(root);
 }
 

@@ -20,6 +20,7 @@ export function changed(settings) {
   const different = Object.fromEntries(Object.entries(DEFAULTS).filter(([key, value]) => settings[key] !== value).map(([key]) => [key, settings[key]]));
   if (settings.shots.length) different.shots = settings.shots;
   if (Object.keys(settings.persons).length) different.persons = settings.persons;
+  if (settings.repair) different.repair = true;
   return different;
 }
 
@@ -137,7 +138,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   const element = h("aside", { class: "stack", "aria-label": t("films.controls") },
     h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), FIRST.map((name) => whole[name]),
       h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, Object.keys(whole).filter((name) => !FIRST.includes(name)).map((name) => whole[name]))),
-      button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
+      button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {}, repair: kept.settings.repair }), { kind: "small" })),
     still ? null : [personPart, shotPart]);
   draw(true);
   api.get("/api/persons").then(({ persons }) => { names = persons; draw(true); }, () => {});

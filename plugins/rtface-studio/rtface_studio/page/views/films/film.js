@@ -4,7 +4,7 @@ import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
-import { button, select, showError } from "../../lib/ui.js";
+import { button, check, select, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
 import { clearest, mountAnalysis, proposed, reasonOf } from "./analysis.js";
 import { clips } from "./clip.js";
@@ -158,13 +158,14 @@ export async function mountFilm(root, id) {
   }, { still: film.kind === "still", options: () => ({ scale: kept.settings.scale, look: kept.settings.look }), strength: () => kept.settings.strength });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings), (values) => controls.choose(values));
-  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
+  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged: unchanged && !kept.settings.repair }), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
       h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps${duration ? ` · ${clock(duration)}` : ""}`}`)),
     h("div", { class: "row" }, h("a", { class: "button", href: "#/films" }, t("films.another")), startButton)),
     h("div", { class: "film-columns" },
-      h("div", { class: "stack" }, player.element, info, more, film.kind === "still" ? h("div", { class: "row" }, zoom.button) : [strip.element,
+      h("div", { class: "stack" }, player.element, info, more, film.kind === "still" ? h("div", { class: "row" }, zoom.button, h("a", { class: "button small", href: `#/films/${id}/damage` }, t("films.damage")),
+        kept.settings.repair ? check(t("films.damage_use"), true, (value) => { kept.settings = { ...kept.settings, repair: value }; keep(); }) : null) : [strip.element,
         h("div", { class: "row" }, play, button("−1", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back"), title: t("films.key_back") }),
           button("+1", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward"), title: t("films.key_forward") }), at, zoom.button)],
         layer, legend),
