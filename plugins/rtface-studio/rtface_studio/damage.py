@@ -27,7 +27,7 @@ from rtface.frame import Box, Bytes, Frame
 from rtface.geometry.transforms import clip_box
 from rtface.media.stills.image_read import read_image
 from rtface.pipeline.repair import open_repairer
-from rtface.repair.mask import mask_path, read_mask
+from rtface.repair.mask import mask_path, read_mask, upright_size
 from rtface.repair.repairer import Repairer
 from rtface.web.http import JsonObject, body, in_thread, json_body, number_of
 from rtface_studio.analysis import FilmTask
@@ -83,11 +83,11 @@ class Masks:
         if again or self.state_of(photo) == "none":
             self.propose(photo, again=again)
         draft = self._drafts.get(photo[0])
-        return _layer_of(read_mask(self._file(photo), _size_of(_frame_of(photo)))) if draft is None else draft
+        return _layer_of(read_mask(self._file(photo), upright_size(_frame_of(photo)))) if draft is None else draft
 
     def change(self, photo: Photo, layer: bytes) -> None:
         """Replaces a photograph's mask, without keeping it. Raises UsageError for an unusable layer."""
-        _mask_of(layer, _size_of(_frame_of(photo)))
+        _mask_of(layer, upright_size(_frame_of(photo)))
         self._drafts[photo[0]] = layer
 
     def keep(self, photo: Photo) -> None:
@@ -96,7 +96,7 @@ class Masks:
         Raises:
             OutputError: a file cannot be written.
         """
-        mask = _mask_of(self.read(photo), _size_of(_frame_of(photo)))
+        mask = _mask_of(self.read(photo), upright_size(_frame_of(photo)))
         write_kept(self._file(photo), cv2.imencode(".png", mask)[1].tobytes(), private=False)
         self._drafts.pop(photo[0], None)
         settings = SettingsFolder(photo[1])
@@ -116,7 +116,7 @@ class Masks:
             fill: the part to render, with its damage filled; None renders the whole photograph as it is.
         """
         frame = _frame_of(photo)
-        if (size := _size_of(frame))[0] * size[1] > MOST_PIXELS:
+        if (size := upright_size(frame))[0] * size[1] > MOST_PIXELS:
             raise UsageError(
                 "{name}: has more than {most} megapixels; mark its damage in an image editor, and use "
                 "'rtface run --repair'",
@@ -224,12 +224,6 @@ def _frame_of(photo: Photo) -> Frame:
 def _read(path: Path, stamp: object) -> Frame:
     """Reads a photograph as stored. The `stamp` of its file tells a changed one."""
     return read_image(path).frame
-
-
-def _size_of(frame: Frame) -> tuple[int, int]:
-    """Returns width and height of the upright image in samples."""
-    width, height = frame.image.width, frame.image.height
-    return (height, width) if frame.display.quarter_turns % 2 else (width, height)
 
 
 def _layer_of(mask: Bytes) -> bytes:
