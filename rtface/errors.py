@@ -225,12 +225,8 @@ class Interrupted(_EndsRun, KeyboardInterrupt):
         /,
         *,
         signum: int = 2,
-        resume_at: float | None = None,
-        partial: str | None = None,
         code: str = "",
         **values: object,
     ) -> None:
         super().__init__(message, code=code, **values)
         self.signum = signum
-        self.resume_at = resume_at
-        self.partial = partial

@@ -293,13 +293,3 @@ def test_a_look_is_a_word_or_a_number(given, look, detail):
     options = Options.of(given)
     assert (options.look_name, options.detail) == (look, pytest.approx(detail))
     assert Options.of(options.to_dict()) == options
-
-
-def test_what_is_gone_is_answered_where_it_was_written(tmp_path: Path) -> None:
-    file = toml(tmp_path, 'damage = "halftone"\n')
-    for flags, environ, config, where in (
-        ({}, {"RTFACE_DAMAGE": "halftone"}, None, "RTFACE_DAMAGE"),
-        ({}, {}, file, "some.toml: damage"),
-    ):
-        with pytest.raises(UsageError, match=rf"{where} was removed.* before rtface: magick IN"):
-            load(flags, config=config, environ=environ)

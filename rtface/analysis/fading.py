@@ -9,13 +9,12 @@ if it is strong and leaves a plausible skin colour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any, cast
 
 import cv2
 import numpy as np
 
+from rtface.analysis.hidden import load_network
 from rtface.frame import Bytes, FadingCurve, Float, Float32
 from rtface.geometry.color_curves import FADED_FLOOR, without_fading
 
@@ -39,7 +38,7 @@ def line_of(picture: Bytes, skin: Float) -> Float | None:
     rgb = picture.astype(np.float32) / np.float32(255)
     if _spread(rgb) < _MIN_CHROMA_SPREAD:
         return None
-    measures, network = measures_of(rgb, skin), _load_network()
+    measures, network = measures_of(rgb, skin), load_network("fading")
     hidden = measures @ network["into"] + network["hidden"]
     return cast("Float", (hidden / (1 + np.exp(-hidden)) @ network["out"] + network["bias"]).reshape(3, 2))
 
@@ -83,9 +82,3 @@ def _spread(rgb: Any) -> float:
     count = np.maximum(np.bincount(tone), 1)
     deviations = [lab[:, k] - (np.bincount(tone, lab[:, k]) / count)[tone] for k in (1, 2)]
     return float(np.sqrt(np.mean(deviations[0] ** 2 + deviations[1] ** 2)))
-
-
-@cache
-def _load_network() -> dict[str, Float]:
-    with files("rtface.analysis").joinpath("fading.npz").open("rb") as file, np.load(file) as arrays:
-        return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}

@@ -83,7 +83,7 @@ def _comb(line: Float32, longest: float) -> float:
 
 def _added_blur(view: View, face: Face) -> float:
     """Measures how surely a blur was added to the face, 0…1."""
-    network, maps = _load_network(), maps_of(view, face)
+    network, maps = load_network("hidden"), maps_of(view, face)
     for k in range(3):
         parts = np.lib.stride_tricks.sliding_window_view(maps, (4, 4), axis=(1, 2))[:, ::2, ::2]
         maps = np.tensordot(network[f"kernel{k}"], parts, ((1, 2, 3), (0, 3, 4))) + network[f"bias{k}"][:, None, None]
@@ -122,6 +122,7 @@ def _squares(picture: Float32) -> list[Float32]:
 
 
 @cache
-def _load_network() -> dict[str, Float32]:
-    with files("rtface.analysis").joinpath("hidden.npz").open("rb") as file, np.load(file) as arrays:
+def load_network(name: str) -> dict[str, Float32]:
+    """Loads the weights of a network of `rtface.analysis`."""
+    with files("rtface.analysis").joinpath(f"{name}.npz").open("rb") as file, np.load(file) as arrays:
         return {name: np.asarray(arrays[name], np.float32) for name in arrays.files}

@@ -17,7 +17,6 @@ from typing import Any, Literal, cast
 from msgspec import UNSET, UnsetType, defstruct
 
 from rtface.analysis.treatment import MAX_STRENGTH, Treatment
-from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
 from rtface.util.foreign import read_regular
 from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
@@ -107,7 +106,6 @@ _KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
     "detail": (1.0, number(0, 1)),
 }
 """Editable keys, each with its default and its check."""
-_REMOVED_KEYS = ("engine", "region", "colour", "color")
 
 
 def _entries(table: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
@@ -133,8 +131,6 @@ def _entries(table: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[
 
 def _treatment(table: dict[str, object], where: str) -> Treatment:
     for key in table:
-        if key in _REMOVED_KEYS and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
-            raise removed
         if key not in (*_KEYS, "first_s") and (suggestion := hint(key, _KEYS)):  # "first_s" is not a misspelt "first"
             raise UsageError(
                 "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=suggestion

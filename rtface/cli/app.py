@@ -17,7 +17,6 @@ import typer
 
 from rtface._version import VERSION_LINE
 from rtface.cli.plugin_commands import CommandGroup, Commands, as_command
-from rtface.config.gone import gone
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
@@ -65,8 +64,6 @@ class _Group(CommandGroup):
             show = getattr(error, "show", None)  # click's exceptions, from whichever module typer uses
             if show is None:
                 raise
-            if removed := gone(name := getattr(error, "option_name", ""), name):
-                vars(error).update(message=str(removed), possibilities=None)
             message = io.StringIO()
             show(file=message)
             sys.stderr.write(redacted(printable(message.getvalue(), lines=True)))

@@ -9,20 +9,49 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rtface._version import __version__
 from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import Message, MissingComponent, RtfaceError, UsageError
-from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir, data_dir
 
 # Each of these installs cv2/, so any of them is enough.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+State = Literal["ok", "warn", "fault"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Holds the result of one check.
+
+    Attributes:
+        name: subject of the check.
+        state: "ok"; "warn": works, but not fully; "fault": a run will fail.
+        detail: the result.
+        repair: how to repair it; empty if no repair is needed.
+    """
+
+    name: str
+    state: State
+    detail: str
+    repair: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns all attributes as a table. "messages" contains the texts with their codes; "command" is the command
+        line of the repair."""
+        messages = {"detail": Message(self.detail).to_dict(), "repair": Message(self.repair).to_dict()}
+        command = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
+        return {
+            **asdict(self),
+            "messages": messages,
+            "command": messages["repair"]["values"].get("line", command),
+        }
 
 
 def examine() -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +40,7 @@ def engines(
         measure=measure, device=options.device, threads=options.threads, commercial_use=options.commercial_use
     )
     if json:
-        print_json([row.to_json() for row in rows], indent=2)
+        print_json([asdict(row) for row in rows], indent=2)
     elif rows:
         print_table(
             [

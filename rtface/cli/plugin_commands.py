@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from rtface.config.gone import gone
 from rtface.errors import MissingComponent, reason
 from rtface.util import plugins
 
@@ -45,12 +44,6 @@ def as_command(name: str, target: Any) -> Any:
 
 class CommandGroup(TyperGroup):
     """Shows the whole first sentence of each command in a group's ``--help``."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds a command, or reports the replacement of a removed one."""
-        if args[0] not in self.commands and (removed := gone(args[0], args[0])):
-            ctx.fail(str(removed))
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}

@@ -99,7 +99,7 @@ def parse_address(text: str) -> LiveAddress:
     if match and match[1] == "screen":
         raise UsageError(
             "{address}: rtface cannot capture the screen; capture it with OBS, and pass OBS's stream to rtface",
-            code="gone_screen",
+            code="address_screen",
             address=text,
         )
     check_slashes(text)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.config.gone import gone
 from rtface.config.options import OPTIONS, Options, check, check_key, locked
 from rtface.config.policy import site_path
 from rtface.errors import UsageError, log
@@ -80,8 +79,6 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
         if variable in names and text:
             values[names[variable]] = check(names[variable], text, variable)
         elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            if removed := gone(variable.removeprefix(PREFIX).lower(), variable):
-                raise removed
             suggestion = nearest(variable.removeprefix(PREFIX).lower(), OPTIONS)
             if suggestion and variable not in names:
                 log.warning("%s is unknown and has no effect; did you mean %s%s?", variable, PREFIX, suggestion.upper())

@@ -14,7 +14,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from rtface.config.gone import gone
 from rtface.config.look import LOOKS, USUAL, Look, control_of, detail_of, look_of
 from rtface.config.policy import policy_table, site_path
 from rtface.errors import Message, OptionFlag, UsageError
@@ -756,7 +755,7 @@ def check_key(key: str, display_name: str) -> str:
     `display_name`."""
     if key in OPTIONS:
         return key
-    raise gone(key, display_name) or UsageError(
+    raise UsageError(
         "{option} is not an option{hint}",
         code="option_unknown",
         option=display_name if len(display_name) < 300 else display_name[:300] + "…",

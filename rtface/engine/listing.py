@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from rtface.engine.backends.choose import check_device, find, order
@@ -61,10 +60,6 @@ class EngineInfo:
     def licence(self) -> str:
         """Licence of code and weights, like `Licence.shown`."""
         return Licence(self.licence_code, self.licence_weights, self.commercial_use, self.data).shown
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns all attributes as a table."""
-        return asdict(self)
 
 
 def list_engines(

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rtface.enhance.coded_stage import Cleaned
-from rtface.enhance.shown import ShownSamples, equal, parts
-from rtface.enhance.tasks import FaceTask
+from rtface.enhance.tasks import FaceTask, ShownSamples, equal, parts
 from rtface.frame import Box, Frame
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix

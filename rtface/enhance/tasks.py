@@ -1,4 +1,7 @@
-"""Work items of faces and frames. The steps of a correction fill them in."""
+"""Work items of faces and frames. The steps of a correction fill them in.
+
+`ShownSamples` has the samples round a frame's faces, before and after the correction.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from rtface.correct import CorrectionState
 from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
-from rtface.enhance.shown import ShownSamples
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix
-from rtface.geometry.transforms import apply, bounds, invert
+from rtface.geometry.planes import Role, Samples, layout, planes
+from rtface.geometry.transforms import apply, bounds, field_parity, invert
 from rtface.protocols import Device, Engine, Restored, ShapingOptions
 
 
@@ -157,3 +162,60 @@ class FrameTask:
         self.faces.clear()
         if crops:
             self.device.drop(crops)
+
+
+@dataclass(slots=True, eq=False)
+class ShownSamples:
+    """The samples round the faces of one frame.
+
+    Attributes:
+        format, size: pixel format and size of the image.
+        box: bounds of the samples in the stored frame or field.
+        settings: correction settings of the faces; a repeated frame must have the same.
+        strengths: correction strengths; those of a repeated frame may differ a little.
+        before: the input samples.
+        after: the corrected samples; None until the correction is done.
+    """
+
+    format: str
+    size: tuple[int, int]
+    box: Box
+    settings: list[object]
+    strengths: list[float]
+    before: dict[Role, Samples]
+    after: dict[Role, Samples] | None = None
+
+    def finish(self, frame: Frame, *, settled: bool = True) -> None:
+        """Stores the corrected samples, or writes the stored ones to the frame. The first call stores them.
+
+        Args:
+            frame: the corrected frame.
+            settled: whether all answers have arrived; otherwise the samples are not stored.
+        """
+        if frame.image.format.name != self.format:  # the correction changed the pixel format
+            return
+        if self.after is None:
+            self.after = parts(frame, self.box, copied=True) if settled else None
+            return
+        for role, part in parts(frame, self.box).items():
+            part[...] = self.after[role]
+
+
+def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
+    """Returns the samples of a box, as views or copies."""
+    plane_layout = layout(frame.image.format.name)
+    assert plane_layout is not None
+    x0, y0, x1, y1 = box
+    out: dict[Role, Any] = {}
+    for role, samples in planes(frame.image, plane_layout, field_parity(frame.display, frame.field)).items():
+        sx, sy = plane_layout.role_subsampling(role)
+        part = samples[y0 // sy : -(-y1 // sy), x0 // sx : -(-x1 // sx)]
+        out[role] = part.copy() if copied else part
+    return out
+
+
+def equal(before: dict[Role, Samples], now: dict[Role, Any]) -> bool:
+    """Returns whether all samples are equal. Every 16th row is compared first, because that usually decides."""
+    return all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items()) and all(
+        np.array_equal(part, now[role]) for role, part in before.items()
+    )

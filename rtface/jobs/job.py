@@ -19,10 +19,9 @@ from rtface.jobs.face_numbers import FaceNumbers, find_numbers
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.join import Join, named_films, note_signed, remove_unfinished
-from rtface.jobs.local_workers import make_segments
+from rtface.jobs.local_workers import JobProgress, make_segments
 from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
-from rtface.jobs.progress import JobProgress
 from rtface.media.read.combs import warn_if_combed
 from rtface.pipeline.fading import add_curve, with_curve
 from rtface.pipeline.film_plan import FilmPlan

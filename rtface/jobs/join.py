@@ -24,9 +24,8 @@ from rtface.jobs.pieces import Pieces
 from rtface.jobs.plan import JobPlan
 from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
-from rtface.media.stills.folder_sink import FolderSink
+from rtface.media.stills.folder_sink import FolderSink, StillEncoder
 from rtface.media.stills.images import SequenceSource
-from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.compare import FURTHER

@@ -1,29 +1,37 @@
-"""Runs a job's workers: this process, child processes, or a farm."""
+"""Runs a job's workers, and shows their progress.
+
+Workers are this process, child processes, or a farm. Farms are plugins for workers on a cluster. The scheme of
+``--farm``'s address selects the plugin.
+"""
 
 from __future__ import annotations
 
 import queue
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import Any, Protocol, TypeAlias
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import Interrupted, OutputError, RtfaceError, log
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.progress import JobProgress
 from rtface.jobs.worker import Step, Worker
+from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.util import plugins
+from rtface.util.install import plugin_line
 from rtface.util.machine import cores, how_many
-
-if TYPE_CHECKING:
-    from rtface.jobs.farms import Workers
 
 # Seconds between two checks of `stop` while workers send nothing.
 _POLL_S = 0.5
+# Seconds between two checks for finished segments. The speed is measured over this time.
+_MEASURING_S = 1.0
 # Memory of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
 # Seconds that a worker gets to remove its unfinished files when it is asked to end.
@@ -170,8 +178,6 @@ def make_segments(
         RtfaceError: raised by a worker.
     """
     if farm is not None:
-        from rtface.jobs.farms import farm_of
-
         pool: Workers = farm_of(farm)(folder, plan, farm, notify)
     elif (count := count_workers(workers, plan)) > 1:
         pool = LocalWorkers(folder, plan, count, threads)
@@ -188,3 +194,88 @@ def make_segments(
             show(pool.steps.values())
     finally:
         pool.end()
+
+
+class JobProgress:
+    """Computes a job's progress from its workers and finished segments.
+
+    Args:
+        folder, plan: folder and plan of the job.
+        show: called with each `Progress`; if None, nothing is shown.
+
+    Attributes:
+        first_frame_s: seconds until the first frame of this call; None before that frame.
+    """
+
+    def __init__(self, folder: JobFolder, plan: JobPlan, show: Show | None) -> None:
+        self._folder, self._plan, self._show = folder, plan, show
+        self._finished = folder.finished()
+        self._resumed_s = self._done_s = sum(map(plan.seconds, self._finished))
+        self._started = self._polled = monotonic()
+        self._frames = self._frames_before = 0
+        self._fps = 0.0
+        self.first_frame_s: float | None = None
+
+    def __call__(self, steps: Iterable[Step]) -> None:
+        """Shows the progress of the workers."""
+        steps = list(steps)
+        if not steps:
+            return
+        self._frames = max(self._frames, sum(step.frames for step in steps))
+        now = monotonic()
+        if self.first_frame_s is None:
+            self.first_frame_s, self._polled = round(now - self._started, 3), now
+        elif (elapsed := now - self._polled) >= _MEASURING_S:
+            self._fps = (self._frames - self._frames_before) / elapsed
+            self._polled, self._frames_before = now, self._frames
+            with suppress(RtfaceError):  # the worker that writes a segment reports this
+                self._finished = self._folder.finished()
+        done_s = sum(map(self._plan.seconds, self._finished))
+        done_s += sum(step.seconds for step in steps if step.segment not in self._finished)
+        self._done_s = max(self._done_s, done_s)  # an encoder may still be finishing the previous segment
+        if self._show is not None:
+            faces = max(step.faces for step in steps)
+            self._show(
+                Progress(self._frames, self._done_s, self._plan.duration_s, self._fps, faces, resumed_s=self._resumed_s)
+            )
+
+
+class Workers(Protocol):
+    """Represents the workers of a job in other processes."""
+
+    @property
+    def steps(self) -> Mapping[Any, Step]:
+        """The progress of each worker."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Waits for results, at most `timeout` seconds. Returns whether any segment is missing."""
+        ...
+
+    def end(self) -> None:
+        """Ends the work."""
+        ...
+
+
+Farm: TypeAlias = Callable[[JobFolder, JobPlan, str, Callable[[str], object]], Workers]
+"""The entry point of a farm plugin: starts the workers at an address. Its `check` rejects invalid addresses."""
+
+
+def farm_of(address: str) -> Farm:
+    """Finds the farm plugin of an address, which validates the address.
+
+    Raises:
+        UsageError: no installed plugin supports this scheme, or the address is invalid.
+    """
+    name = re.split(r"\+|://", address)[0]
+    if not plugins.exists("farm", name):
+        raise UsageError(
+            "--farm {address}: give the address of a cluster's scheduler, such as dask://host:8786; this needs "
+            "rtface-farm; install it with: {repair}",
+            code="farm_address",
+            address=address,
+            repair=plugin_line("rtface-farm"),
+        )
+    farm: Any = plugins.load("farm", name)
+    farm.check(address)
+    return farm

@@ -49,7 +49,7 @@ class Resumable:
         """Raises UsageError for unusable values and for flags that exclude each other."""
         if self.farm is None:
             return
-        from rtface.jobs.farms import farm_of
+        from rtface.jobs.local_workers import farm_of
 
         farm_of(self.farm)
         if self.workers is not None:

@@ -23,7 +23,7 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
-from rtface.media.stills.still_encoder import StillEncoder
+from rtface.media.stills.folder_sink import StillEncoder
 from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.file_sink import FurtherFrames

@@ -22,7 +22,7 @@ import av
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of
-from rtface.media.stills.still_encoder import StillEncoder
+from rtface.media.stills.folder_sink import StillEncoder
 from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.frame_encoder import FrameEncoder, add_video

@@ -34,8 +34,8 @@ from rtface.frame import Transfer
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
 from rtface.media.read.source import FileSource
+from rtface.media.stills.folder_sink import StillEncoder
 from rtface.media.stills.images import SequenceSource
-from rtface.media.stills.still_encoder import StillEncoder
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.persons import open_guard, open_persons

@@ -109,10 +109,6 @@ class FilmChain:
         """
         options, ended = self._plan.options, threading.Event()
         items = all_unfaded(self.remember(items), self._curve)
-
-        def is_over() -> bool:
-            return ended.is_set() or (stop is not None and stop())
-
         enhanced_items = chain(
             items,
             self._tracker,
@@ -120,7 +116,7 @@ class FilmChain:
             self._stats,
             watchful=self._stages.hides,
             waiting=waiting,
-            stop=is_over,
+            stop=lambda: ended.is_set() or (stop is not None and stop()),
         )
         with closing(enhanced_items), ExitStack() as stack:
             stack.callback(ended.set)  # called before the steps are closed, because they would wait for a blocking read

@@ -9,13 +9,12 @@ from fractions import Fraction
 from rtface.errors import UsageError
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import Scene
-from rtface.shots.settings import GONE, KEYS, Shot, read_settings
+from rtface.shots.settings import KEYS, Shot, read_settings
 from rtface.util.spelling import hint
 
 _START, _END = ("start", "in"), ("end", "out")
 # Columns of free text.
 _FREE_TEXT = ("shot", "name", "comment", "timecode")
-_SETTINGS = (*KEYS, *GONE)
 
 
 def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
@@ -61,9 +60,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     shots: list[Shot] = []
     for index, (line, row) in enumerate(records):
         where, end = f"{name}, line {line}", _cell(row, _END)
-        settings = read_settings(
-            [(key, _number(value, delimiter)) for key, value in row.items() if key in _SETTINGS], where
-        )
+        settings = read_settings([(key, _number(value, delimiter)) for key, value in row.items() if key in KEYS], where)
         end_time: Fraction | None = None
         if end:
             end_time = clock.time_of(end, where)
@@ -87,7 +84,7 @@ def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
 
 
 def _check_columns(columns: list[str], name: str) -> None:
-    allowed = (*_START, *_END, *_SETTINGS, *_FREE_TEXT)
+    allowed = (*_START, *_END, *KEYS, *_FREE_TEXT)
     for column in columns:
         if column not in allowed:
             raise UsageError(

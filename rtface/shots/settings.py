@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from rtface.config.gone import gone
 from rtface.config.options import check, locked, locked_error
 from rtface.errors import UsageError
 from rtface.util.parse import boolean
@@ -37,8 +36,6 @@ class ShotSettings:
 
 KEYS = ("strength", "correct", "off")
 """Settings of a shot; ``off`` is short for ``correct=never``."""
-GONE = ("engine", "faces", "grain", "region", "colour", "color")
-"""Removed keys that old lists may contain."""
 
 AS_RUN = ShotSettings()
 """No settings: the shot is processed with the options of the run."""
@@ -58,7 +55,7 @@ def read_settings(pairs: Iterable[tuple[str, object]], where: str) -> ShotSettin
     values, policy = dict[str, object](), locked()
     for name, value in pairs:
         key = name.strip().lower().replace("-", "_")
-        if key not in (*KEYS, *GONE):
+        if key not in KEYS:
             raise UsageError(
                 "{where}: {setting!r} is not a setting of a shot{hint} (settings are {settings})",
                 code="shot_setting",
@@ -69,8 +66,6 @@ def read_settings(pairs: Iterable[tuple[str, object]], where: str) -> ShotSettin
             )
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        if key in GONE and (removed := gone("by_part", f"{where}: {key}")):
-            raise removed
         if key == "off":
             if not boolean(value, f"{where}: off"):
                 continue

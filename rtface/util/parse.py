@@ -361,7 +361,6 @@ def persons(value: object, display_name: str) -> object:
 
 DEVICES = ("auto", *plugins.BUILT_IN["backend"])
 """Devices for engines. `cuda:1` and `openvino:gpu.1` are the second of several GPUs."""
-_REMOVED_DEVICES = re.compile(r"coreml|directml|torch(:cuda(:\d+)?)?")
 
 
 def device_kind(device: str) -> tuple[str, int]:
@@ -374,13 +373,6 @@ def device_kind(device: str) -> tuple[str, int]:
 def device(value: object, display_name: str) -> str:
     """Accepts one of `DEVICES` or a plugin's backend. `cuda` and `openvino:gpu` may have a GPU's number."""
     text = str(value).strip().lower()
-    if _REMOVED_DEVICES.fullmatch(text):
-        raise UsageError(
-            "{option} {value} was removed; choose cpu, or cuda for an NVIDIA GPU",
-            code="device_removed",
-            option=display_name,
-            value=text,
-        )
     kind = re.sub(r"^(cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\2", text)
     if kind not in DEVICES and device_kind(text)[0] not in plugins.installed("backend"):
         raise UsageError(

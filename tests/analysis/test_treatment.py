@@ -404,7 +404,6 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
             r"tracks\.1\.strength must be a number between 0 and 1.5, not 2",
         ),
         ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number between 0 and 1"),
-        ('{"version": 1, "tracks": {"1": {"engine": "rtface-s"}}}', r"tracks\.1\.engine was removed; shots and tracks"),
         ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
     ],
 )

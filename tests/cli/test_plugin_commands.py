@@ -122,30 +122,3 @@ def test_a_plugins_mistake_is_its_own(words: list[str]) -> None:
 def test_a_command_that_is_not_there_names_the_meant_one() -> None:
     ended = CliRunner().invoke(app, ["analyse", "film.mp4"])
     assert (ended.exit_code, "Did you mean 'analyze'?" in ended.output) == (2, True)
-
-
-def test_a_command_of_a_group_that_was_removed_says_what_to_use() -> None:
-    ended = CliRunner().invoke(app, ["engines", "build"])
-    assert ended.exit_code == 2 and "build was removed; the first run on a GPU builds its plan" in ended.output
-
-
-@pytest.mark.parametrize(
-    ("command", "advice"),
-    [
-        ("captions film.mov film.scc", "captions was removed; use: ffmpeg -f lavfi"),
-        ("run in.mkv out.mkv --damage halftone", "--damage was removed; to soften"),
-        ("run in.mkv out.mkv --keep-correction d.mkv", "--keep-correction was removed; keep INPUT, or"),
-        ("run in.mkv out.mkv --segments 2", "--segments was removed; --workers N"),
-        ("queue add in.mkv out.mkv --segments 2", "--segments was removed; --workers N"),
-        ("undo out.mkv d.mkv back.mkv", "undo was removed; INPUT is not changed"),
-        ("review out.mkv", "review was removed; the report"),
-        ("verify out.mkv --files-only", "--files-only was removed; verify checks"),
-        ("work JOB", "work was removed; --workers N"),
-        ("segment JOB 0", "segment was removed; --workers N"),
-        ("queue run --then=x", "--then was removed; use: rtface queue run && CMD"),
-    ],
-)
-def test_what_is_gone_names_what_to_use(command: str, advice: str) -> None:
-    ended = CliRunner().invoke(app, command.split())
-    assert ended.exit_code == 2 and ended.stderr.count("was removed") == 1 and advice in ended.stderr
-    assert "captions" not in CliRunner().invoke(app, ["--help"]).stdout

@@ -230,7 +230,6 @@ def test_it_ends_when_told(scenes: Path, memory: Engines) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["--strengths", "2"], "--strengths was removed"),
         (["sheet.jpg"], "a sheet is a PNG"),
         (["--engines", "rtface-x"], "rtface-x"),
     ],

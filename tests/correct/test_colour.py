@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import lock_colour
-from rtface.correct.colour import CHROMA_LIMIT, LUMA_LIMIT, chroma_limit
+from rtface.correct.colour import CHROMA_LIMIT, LUMA_LIMIT, chroma_limit, lock_colour
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask, irises, luma_of
+from rtface.correct import CorrectionState, ShapingOptions, irises
+from rtface.correct.colour import luma_of
 from rtface.correct.eyes import iris_means, irises_in, lost_colour, restore_iris_colour
+from rtface.correct.mask import face_mask
 from tests.correct.whole_crop import shape
 
 BROWN = np.array([0.35, 0.2, 0.12], np.float32)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rtface.correct import face_mask
 from rtface.correct.colour import CELLS
 from rtface.correct.controls import CorrectionState
 from rtface.correct.flecks import FleckLimit
+from rtface.correct.mask import face_mask
 from rtface.correct.openings import Opening
 from rtface.protocols import ShapingOptions
 from tests.correct.whole_crop import shape

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask
+from rtface.correct import CorrectionState, ShapingOptions
 from rtface.correct.grain import highpass
+from rtface.correct.mask import face_mask
 from tests.correct.whole_crop import shape
 
 SIZE = 256

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.correct import face_mask
-from rtface.correct.mask import FACE_OVAL, head_shape, shown_box
+from rtface.correct.mask import FACE_OVAL, face_mask, head_shape, shown_box
 
 
 def mesh(size: int, centre: tuple[float, float], axes: tuple[float, float]) -> np.ndarray:

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask
+from rtface.correct import CorrectionState, ShapingOptions
+from rtface.correct.mask import face_mask
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Color, Frame
 from rtface.geometry.transforms import FFHQ_512

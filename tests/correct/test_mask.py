@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import FACE_OVAL, cells_of, face_mask, residual_gate, support_box
+from rtface.correct.colour import cells_of
 from rtface.correct.face_region import KeptMask
-from rtface.correct.mask import small_mask
+from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, small_mask, support_box
 from rtface.geometry.transforms import FFHQ_512
 
 

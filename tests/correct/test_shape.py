@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask
+from rtface.correct import CorrectionState, ShapingOptions
+from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
 from tests.correct.whole_crop import shape
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import TemporalAverage
 from rtface.correct.motion import dense_flow
+from rtface.correct.temporal import TemporalAverage
 
 SIZE, RATE = 256, 25.0
 EYE = (slice(None), slice(100, 132), slice(70, 120))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtface.correct import CorrectionState, ShapingOptions, shape_part, whole
+from rtface.correct import CorrectionState, ShapingOptions, shape_part
+from rtface.correct.shape import whole
 from rtface.frame import Float32
 
 

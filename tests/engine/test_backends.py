@@ -233,12 +233,6 @@ def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
         choose.find("onnx")
 
 
-@pytest.mark.parametrize("device", ["coreml", "DirectML", "torch", "torch:cuda:1"])
-def test_devices_that_are_gone_say_what_to_choose(device: str) -> None:
-    with pytest.raises(UsageError, match=rf"^--device {device.lower()} was removed; choose cpu, or cuda"):
-        load({"device": device})
-
-
 def _no_driver() -> driver.Driver:
     raise MissingComponent("there is no NVIDIA driver (libcuda.so.1 is not found)")
 

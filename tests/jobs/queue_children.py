@@ -79,7 +79,9 @@ def run_endless_film(parent: ParentProcess, start: Start) -> None:
             time.sleep(0.01)
         part = Path(output).with_suffix(".partial.mp4")
         part.touch()
-        raise Interrupted("interrupted; continue with --start 0:00:01", partial=str(part))
+        end = Interrupted("interrupted; continue with --start 0:00:01")
+        end.partial = str(part)
+        raise end
 
     item_process.run_film = run_film  # type: ignore[assignment]
     item_process.run_item(parent, start)

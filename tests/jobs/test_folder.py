@@ -113,7 +113,7 @@ def test_a_worker_of_an_older_job_writes_nothing_into_the_next(tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("options", {"damage": "halftone"}, r"planned by another version of rtface, .*damage was removed.* --restart"),
+        ("options", {"damage": "halftone"}, r"by another version of rtface, .*damage is not an option.* --restart"),
         ("job", {}, "is damaged .*begin again with --restart"),
         ("format", 3, r"format is not \d.* use that version"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from rtface.config.options import Options
 from rtface.jobs.hand_out import HandOut, choose
 from rtface.jobs.job import FilmJob
-from rtface.jobs.progress import JobProgress
+from rtface.jobs.local_workers import JobProgress
 from rtface.jobs.worker import Step
 from tests.jobs import films
 from tests.pipeline.run_media import write_film

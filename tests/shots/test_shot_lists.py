@@ -36,8 +36,8 @@ def test_csv_takes_timecodes_and_film_times(tmp_path: Path) -> None:
     shots, notes = shots_of(
         tmp_path,
         "a.csv",
-        "start,end,strength,engine,correct,off,comment\n"
-        "0,4.0,50%,,,,first\n00:00:08:00,00:00:12:00,,,always,,\n0:00:20.000,,,,,yes,\n40,,,,,,\n",
+        "start,end,strength,correct,off,comment\n"
+        "0,4.0,50%,,,first\n00:00:08:00,00:00:12:00,,always,,\n0:00:20.000,,,,yes,\n40,,,,,\n",
     )
     assert [(shot.begin, shot.end) for shot in shots.shots] == [(0, 4), (8, 12), (20, 40)]
     assert shots.at(3.9) == ShotSettings(strength=0.5)
@@ -112,7 +112,6 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
         ("a.csv", "start,end,strength\n5,4,1\n", "line 2: a shot must end after it begins"),
         ("a.csv", "start,end,strength\n0,5,1\n4,6,1\n", "the shots of line 2 and line 3 overlap"),
         ("a.csv", "start,end,strength\n100,101,1\n", "all shots with settings lie outside the film (line 2)"),
-        ("a.csv", "start,engine\n0,rtface-s\n", "line 2: engine was removed; shots and tracks have on, off"),
         ("a.csv", "start,off,correct\n0,yes,always\n", "correct appears twice"),
         ("a.csv", "start,strength\n0,1,2\n", "has 3 cells for 2 columns"),
         ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings belong below"),

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from rtface.cli.doctor_checks import Finding
 from rtface.config.addresses import parse_address
 from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError
-from rtface.util.finding import Finding
 from rtface_studio.catalogue import catalogue
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.events import EventHub

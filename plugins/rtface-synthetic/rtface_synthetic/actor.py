@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.correct import FACE_OVAL
+from rtface.correct.mask import FACE_OVAL
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import EngineError
 from rtface.frame import Float, Frame

@@ -11,8 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct import FACE_OVAL
-from rtface.correct.mask import inner_distances
+from rtface.correct.mask import FACE_OVAL, inner_distances
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Bytes, Face, Float, Float32

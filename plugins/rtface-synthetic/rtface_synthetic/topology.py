@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.correct import FACE_OVAL
+from rtface.correct.mask import FACE_OVAL
 from rtface.frame import Float
 
 Triangles = NDArray[np.int32]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from rtface.correct import FACE_OVAL
+from rtface.correct.mask import FACE_OVAL
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Face, Frame

@@ -16,8 +16,7 @@ from rtface.correct import state_of
 from rtface.correct.motion import FINE, SHRINK
 from rtface.correct.temporal import Blend, low_box
 from rtface.device.cuda import shaping
-from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlots
+from rtface.device.cuda.frame_slots import FaceSlot, FrameSlots
 from rtface.device.cuda.shape_structs import AVERAGE
 from rtface.device.cuda.state_pool import FaceState, StatePool
 from rtface.device.cuda.submission import Submission

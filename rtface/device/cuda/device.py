@@ -18,8 +18,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.device.cpu.view import CpuView, native_image
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
-from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection, GpuCrops, GpuFrame
+from rtface.device.cuda.frame_slots import FaceSlot, FrameSlot, FrameSlots, GpuCorrection, GpuCrops, GpuFrame
 from rtface.device.cuda.gpu import Stream
 from rtface.device.cuda.kernels import LaunchList, uncurve_job
 from rtface.device.cuda.shaper import GpuShaper

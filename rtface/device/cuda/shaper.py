@@ -19,8 +19,7 @@ from rtface.correct.mask import small_mask
 from rtface.device.cpu.device import host_array
 from rtface.device.cuda import shaping
 from rtface.device.cuda.averaging import GpuAverager
-from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlots, GpuCorrection
+from rtface.device.cuda.frame_slots import FaceSlot, FrameSlots, GpuCorrection
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.shape_structs import CONTROL, FACE

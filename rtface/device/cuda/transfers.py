@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots
+from rtface.device.cuda.frame_slots import FaceSlot, FrameSlot, FrameSlots
 from rtface.device.cuda.gpu import Event, Stream
 from rtface.device.cuda.submission import Submission
 from rtface.frame import Float32

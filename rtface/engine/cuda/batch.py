@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.cuda.batch import BLOCK, NETWORK, ROW, gather_grid, scatter_grid
-from rtface.device.cuda.face_slots import MAP_VALUES
+from rtface.device.cuda.frame_slots import MAP_VALUES
 from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream, aligned
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.golden import GoldenBatch

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.frame_slots import FaceSlot
 from rtface.device.cuda.gpu import Event, Gpu, Memory, Stream
 from rtface.device.cuda.shaping import MIN_CROP_SIDE_PX
 from rtface.device.cuda.state_pool import StatePool

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.cuda.batch import ROW
-from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.frame_slots import FaceSlot
 from rtface.device.cuda.gpu import Memory
 from rtface.device.cuda.state_pool import FaceState, StatePool
 from rtface.device.cuda.stream_thread import StreamThread

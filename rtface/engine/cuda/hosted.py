@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.frame_slots import FaceSlot
 from rtface.device.cuda.gpu import Event, Memory, Pinned, Stream
 from rtface.device.cuda.state_pool import FaceState, StatePool
 from rtface.device.cuda.stream_thread import USUAL, StreamThread

@@ -22,27 +22,22 @@ if TYPE_CHECKING:
     from rtface.jobs.queue.runner import RunCounts
 
 
-def queue_path() -> Path:
-    """Returns the path of the user's queue: ``queue.sqlite`` in the data folder (``RTFACE_DATA``). Raises
-    UsageError if there is no home folder."""
-    return data_dir() / "queue.sqlite"
-
-
 class Queue:
     """A persistent queue of films and stills to enhance.
 
     Any number of processes may use it at the same time.
 
     Args:
-        path: file of the database, on a local disk; by default that of `queue_path`.
+        path: file of the database, on a local disk; by default ``queue.sqlite`` in the data folder
+            (``RTFACE_DATA``).
 
     Raises:
         OutputError: the database is damaged or cannot be read or written.
-        UsageError: another version of rtface created the database.
+        UsageError: another version of rtface created the database, or there is no home folder for it.
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        self.store = Store(queue_path() if path is None else Path(path))
+        self.store = Store(data_dir() / "queue.sqlite" if path is None else Path(path))
 
     def add(self, input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Item:
         """Adds an item at the end, after the checks of `rtface.run`.

@@ -14,7 +14,7 @@ from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.messages import SinkOpened, SinkReport, WriteFrame
-from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, SoundPacket, VideoFormat
+from rtface.live.protocols import EndpointHealth, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
 # Time limit for the child to start and open its sink; on a busy machine, the start takes long.
@@ -194,12 +194,9 @@ class ChildSink(LiveSink):
         elif isinstance(message, SinkReport):
             self._report = message
             if not self._closing.is_set():
-                self._set_state(message.state, message.detail)
+                self._health = self._health.turned(message.state, message.detail)
 
     def _end(self, why: str) -> None:
         """Handles the end of the child."""
         self._responses.put(OutputError(why or "its process ended"))
-        self._set_state("closed" if self._closing.is_set() else "away", why or "ended")
-
-    def _set_state(self, state: EndpointState, detail: str) -> None:
-        self._health = self._health.turned(state, detail)
+        self._health = self._health.turned("closed" if self._closing.is_set() else "away", why or "ended")

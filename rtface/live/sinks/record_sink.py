@@ -110,7 +110,7 @@ class RecordSink(ChildSink):
     def _report_closed(self) -> None:
         recorded = self.recorded
         if recorded is not None:
-            self._set_state("closed", recorded.why or f"recorded to {self._title}")
+            self._health = self._health.turned("closed", recorded.why or f"recorded to {self._title}")
 
     def _keep_partial(self) -> str | None:
         """Renames the working file of a killed child to a partial file."""

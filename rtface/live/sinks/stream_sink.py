@@ -59,7 +59,7 @@ class StreamSink(ChildSink):
         self._closing.set()
         self._ended.set()
         self._stop(_CLOSING_S)
-        self._set_state("closed", "closed")
+        self._health = self._health.turned("closed", "closed")
 
     def _end(self, why: str) -> None:
         super()._end(why)
@@ -75,7 +75,9 @@ class StreamSink(ChildSink):
             if self._closing.is_set() or not (ended or stuck):
                 continue
             self._stop(0)
-            self._set_state("away", "the writing process ended" if ended else "the writing process does not respond")
+            self._health = self._health.turned(
+                "away", "the writing process ended" if ended else "the writing process does not respond"
+            )
             total = self._report.after(self._before)
             self._before, self._report = replace(total, reopened=total.reopened + 1), SinkReport("away")
             self._closing.wait(_RESTART_S)
@@ -84,7 +86,7 @@ class StreamSink(ChildSink):
                 try:
                     self._start(job)
                 except RtfaceError as error:
-                    self._set_state("away", str(error))
+                    self._health = self._health.turned("away", str(error))
                     self._ended.set()
         if self._child is not None:  # the child was started while `close` ran
             self._stop(0)

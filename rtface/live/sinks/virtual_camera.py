@@ -15,7 +15,7 @@ from rtface.config.addresses import LiveAddress
 from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
 from rtface.live.backoff import Retry
-from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, MediaDevice, SoundFormat, VideoFormat
+from rtface.live.protocols import EndpointHealth, LiveSink, MediaDevice, SoundFormat, VideoFormat
 from rtface.live.sinks import pyvirtualcam_output, v4l2_loopback
 from rtface.live.sinks.camera_buffer import CameraBuffer, even
 from rtface.live.sinks.pyvirtualcam_output import PyvirtualcamOutput
@@ -140,7 +140,9 @@ class VirtualCamera(LiveSink):
             except OSError as error:  # the watcher closes and reopens the device
                 self._causes["away"] += 1
                 self._output = None
-                self._set("away", f"the virtual camera accepts no frames: {error.strerror or error}")
+                self._health = self._health.turned(
+                    "away", f"the virtual camera accepts no frames: {error.strerror or error}"
+                )
                 log.warning("%s: %s", self._described, self._health.detail)
 
     def close(self) -> None:
@@ -148,7 +150,7 @@ class VirtualCamera(LiveSink):
         with self._lock:
             self._output = None
             if self._health.state != "closed":
-                self._set("closed", "")
+                self._health = self._health.turned("closed", "")
         self._stop.set()
         if self._thread is not None:
             self._thread.join(1.0)  # the thread may wait for an event of the device
@@ -164,10 +166,7 @@ class VirtualCamera(LiveSink):
                 self._canvas = CameraBuffer(output.width, output.height)
                 self._wanted = True
                 self._health = replace(self._health, reopened=reopened)
-                self._set("live", output.name)
-
-    def _set(self, state: EndpointState, detail: str) -> None:
-        self._health = self._health.turned(state, detail)
+                self._health = self._health.turned("live", output.name)
 
     def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
         """Watches for readers. Reopens the device when it accepts no frames."""

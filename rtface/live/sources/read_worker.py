@@ -7,7 +7,7 @@ The process sends frames through shared memory, and sound as AAC. One thread rea
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import av
 import av.logging
 from av.codec.context import Flags
+from av.video.stream import VideoStream
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameLayout
@@ -24,12 +25,12 @@ from rtface.frame import Color, Display, Quantisers
 from rtface.live.devices import capture
 from rtface.live.messages import Heartbeat, SourceOpened, SourceRequest, VideoFrameReady
 from rtface.live.protocols import REST_S
-from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.open_stream import OpenedInput, open_stream
 from rtface.live.sources.packet_queue import PacketQueue, QueuedSound
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
+from rtface.media.read.concealment import Concealment
 from rtface.media.read.frame_details import details_of, without_profile
 from rtface.media.read.quantiser import QuantiserReader
 
@@ -40,6 +41,8 @@ _HEARTBEAT_S = 0.25
 _BEHIND_S, _BEHIND_PACKETS = 0.2, 3
 # Maximum plausible difference between a driver's timestamp and a frame's arrival.
 _PLAUSIBLE_AGE_S = 0.5
+# Window, and maximum number of dropped frames in it: a source that is mostly damaged is shown nevertheless.
+_RECENT_FRAMES, _MAX_DROPPED_FRAMES = 30, 15
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
@@ -199,3 +202,36 @@ class ReadWorker:
         self._display = display_of(
             turns, mirror, opened.video.sample_aspect_ratio, fields if image.interlaced_frame else "progressive"
         )
+
+
+class DamageFilter:
+    """Decodes packets. Drops damaged frames of an intra-only source. Shows damaged frames of other sources, because
+    later frames reference them.
+
+    Args:
+        video: stream whose decoder has not been used yet.
+        counts: receives "frames_corrupt" (shown or not) and "frames_missing" (lost, or skipped by the decoder).
+    """
+
+    def __init__(self, video: VideoStream, counts: Counter[str]) -> None:
+        self._concealment = Concealment(video.codec_context)
+        self._intra_only = video.codec_context.codec.intra_only
+        self._recent: deque[bool] = deque(maxlen=_RECENT_FRAMES)
+        self._counts = counts
+
+    def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+        """Returns the frames to show. Raises av.FFmpegError for an undecodable packet."""
+        self._concealment.note(packet)
+        try:
+            images: list[av.VideoFrame] = packet.decode()
+        except av.FFmpegError:
+            if not (images := self._concealment.again(packet)):
+                raise
+        return [image for image in images if self._is_shown(image)]
+
+    def _is_shown(self, image: av.VideoFrame) -> bool:
+        count = self._concealment.damaged(image)
+        self._counts["frames_corrupt"] += count
+        self._counts["frames_missing"] += self._concealment.missing(image)
+        self._recent.append(count > 0)
+        return not (count and self._intra_only) or sum(self._recent) > _MAX_DROPPED_FRAMES

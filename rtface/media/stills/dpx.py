@@ -140,18 +140,14 @@ def timecode_of(value: tuple[str, bool] | None, rate: Fraction) -> Timecode | No
         return None
 
 
-def bcd_word(timecode: Timecode) -> int:
-    """Encodes a timecode as BCD (the inverse of `bcd_timecode`)."""
-    return int(re.sub(r"\D", "", str(timecode))[:8], 16) | (0x40 if timecode.drop else 0)
-
-
 def with_timecode(data: bytes, timecode: Timecode) -> bytes:
     """Writes a timecode into a DPX if its header has that field. Returns the new bytes."""
     header = DpxHeader.read(data)
     if struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0] < _HEADER:
         return data
     out = bytearray(data)
-    struct.pack_into(f"{header.order}I", out, _TIMECODE_AT, bcd_word(timecode))
+    bcd = int(re.sub(r"\D", "", str(timecode))[:8], 16) | (0x40 if timecode.drop else 0)  # see `bcd_timecode`
+    struct.pack_into(f"{header.order}I", out, _TIMECODE_AT, bcd)
     return bytes(out)
 
 

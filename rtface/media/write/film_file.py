@@ -24,9 +24,8 @@ from rtface.media.read.timeline import REMEMBERED
 from rtface.media.write.copy_encoder import header_of
 from rtface.media.write.encoders import open_encoder
 from rtface.media.write.frame_encoder import lose
-from rtface.media.write.header_notes import note_header
 from rtface.media.write.muxer import AnyPacket, muxer_options
-from rtface.media.write.output_streams import OutputStreams
+from rtface.media.write.output_streams import OutputStreams, note_header
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.stats import Stats
 

@@ -6,24 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import (
-    FACE_OVAL,
-    CorrectionState,
-    FaceRegion,
-    Measures,
-    ShapingOptions,
-    TemporalAverage,
-    decide,
-    face_mask,
-    face_region_of,
-    irises,
-    whole,
-)
+from rtface.correct import CorrectionState, FaceRegion, Measures, ShapingOptions, decide, face_region_of, irises
 from rtface.correct.grain import sheet
-from rtface.correct.mask import small_mask
+from rtface.correct.mask import FACE_OVAL, face_mask, small_mask
 from rtface.correct.motion import FINE, ROWS
-from rtface.correct.shape import CpuShaper
-from rtface.correct.temporal import low_box
+from rtface.correct.shape import CpuShaper, whole
+from rtface.correct.temporal import TemporalAverage, low_box
 from rtface.device.cuda import averaging, shape_structs, shaping
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.shape_structs import STRUCTS

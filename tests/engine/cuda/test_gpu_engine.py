@@ -7,7 +7,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.frame_slots import FaceSlot
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.golden import load_golden, psnr
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rtface.correct import TemporalAverage
+from rtface.correct.temporal import TemporalAverage
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.golden import GoldenResult

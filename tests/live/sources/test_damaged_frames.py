@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from rtface.live.sources.damaged_frames import DamageFilter
+from rtface.live.sources.read_worker import DamageFilter
 from tests.media.conftest import make_film
 from tests.media.encoded import torn_jpegs, with_bytes, without_frames, without_packets
 
