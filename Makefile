@@ -43,7 +43,7 @@ setup: $(VENV)/.run  ## set up .venv with .venv/bin/rtface
 
 run: $(VENV)/.run  ## enhance INPUT into OUTPUT; without INPUT make a clip and enhance that, into out/
 ifeq ($(strip $(INPUT)),)
-	@$(PY) -m rtface.cli.demo out $(ARGS)
+	@$(PY) -m benchmarks.demo out $(ARGS)
 else ifeq ($(strip $(OUTPUT)),)
 	@echo "say where to: make run INPUT=... OUTPUT=..." >&2; exit 2
 else
@@ -103,7 +103,7 @@ types-Windows types-Darwin: types-%: $(VENV)/.dev
 	  rtface plugins/*/rtface_* engines/rtface_engines engines/rtface-learn/rtface_learn)
 
 image: $(VENV)/.run  ## make README's pictures of a call, a film and a photograph
-	$(PY) -m rtface.cli.demo out && $(PY) docs/images/make.py out
+	$(PY) -m benchmarks.demo out && $(PY) docs/images/make.py out
 
 COMMANDS := engines plugins/rtface-farm engines/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands

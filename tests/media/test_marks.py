@@ -112,7 +112,9 @@ def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str
 
 def frame(**marks: bool) -> Any:
     """A stand-in for a frame with these marks."""
-    return SimpleNamespace(**{"touched": False, "corrected": False, "filtered": False, "generated": False} | marks)
+    return SimpleNamespace(
+        **{"touched": False, "corrected": False, "filtered": False, "generated": False, "filled": None} | marks
+    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.cli.demo import make_clip
+from benchmarks.demo import make_clip
 from training.crop_space import similarity
 from training.degradation import video_codec
 from training.degradation.single_image import gaussian_kernel

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.cli.demo import portrait
+from benchmarks.demo import portrait
 from rtface.frame import Color, Face, Frame
 from rtface.stages import Run
 from rtface.stages.runner import Stages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 import cv2
 
-from rtface.cli import demo
+from benchmarks import demo
 
 
 def test_a_clip_is_damaged_like_a_call(tmp_path, monkeypatch):

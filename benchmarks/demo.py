@@ -96,9 +96,9 @@ def make_clip(path: Path) -> None:
 
 
 def main() -> int:
-    """Runs the demo: ``python -m rtface.cli.demo FOLDER [options of rtface run]``. Returns the exit code."""
+    """Runs the demo: ``python -m benchmarks.demo FOLDER [options of rtface run]``. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m rtface.cli.demo",
+        prog="python -m benchmarks.demo",
         description=(__doc__ or "").split("\n")[0],
         epilog="Everything after FOLDER goes to 'rtface run'.",
     )
