@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 import rtface
-from rtface.cli.demo import clean_frames, portrait
+from benchmarks.demo import clean_frames, portrait
 from rtface.frame import Bytes
 
 HERE = Path(__file__).parent

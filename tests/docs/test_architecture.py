@@ -43,7 +43,6 @@ ALLOWED = {
     "plugins/rtface-studio/rtface_studio/queue.py": "starts the runner of the queue, which outlasts the server",
     "plugins/rtface-studio/rtface_studio/tray/app.py": "starts the studio from the icon",
     "plugins/rtface-studio/rtface_studio/tray_command.py": "checks the options of the icon's run",
-    "rtface/cli/demo.py": "runs the demonstration's steps as commands",
 }
 
 
