@@ -103,7 +103,7 @@ types-Windows types-Darwin: types-%: $(VENV)/.dev
 	  rtface plugins/*/rtface_* engines/rtface_engines engines/rtface-learn/rtface_learn)
 
 image: $(VENV)/.run  ## make README's pictures of a call, a film and a photograph
-	$(PY) -m benchmarks.demo out && $(PY) docs/images/make.py out
+	$(PY) -m benchmarks.demo out && $(PY) -m docs.images.make out
 
 COMMANDS := engines plugins/rtface-farm engines/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
