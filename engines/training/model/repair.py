@@ -70,9 +70,10 @@ class FillNet(nn.Module):
         folded = F.pixel_unshuffle(torch.cat([2 * fill - 1, hole], 1), FOLD)
         n, _, h, w = folded.shape
         unit = 2 * FOLD / SIDE
-        across = (unit * (torch.arange(w, device=fill.device) - (w - 1) / 2)).abs().expand(n, 1, h, w)
+        # no Abs in the graph: OpenVINO 2026.4 leaves it out after a constant that is stored as fp16
+        across = torch.tensor([unit * abs(k - (int(w) - 1) / 2) for k in range(int(w))], device=fill.device)
         down = row.view(n, 1, 1, 1) * (2 / SIDE) + unit * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
-        places = torch.cat([folded, across, down.expand(n, 1, h, w)], 1)
+        places = torch.cat([folded, across.expand(n, 1, h, w), down.expand(n, 1, h, w)], 1)
         return fill + hole * unfold(self.body(places, self.mirrored(folded)))
 
     @staticmethod
