@@ -132,12 +132,12 @@ def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
         tone = around + 60 * (1 if around < 128 else -1)
     aged = 1 - r.choice([0.0, 1.0]) * np.array([0.0, 0.08, 0.25]) * r.random()
     colour = np.asarray(tone * aged + r.normal(0, 5, 3), np.float32)
-    paint = colour + texture(r, float(r.uniform(1, 20))) * np.float32(r.uniform(0, 22))
-    if r.random() < 0.4:
+    paint = colour + texture(r, float(r.uniform(1, 20))) * np.float32(max(0, r.uniform(-12, 22)))
+    if r.random() < 0.3:
         share = share * (0.6 + 0.5 * texture(r, float(r.uniform(3, 60)))).clip(0, 1)
-    if kind < 0.4:
-        opacity = share * np.float32(r.uniform(0.5, 1))
-    elif kind < 0.88:
+    if kind < 0.55:
+        opacity = share * np.float32(min(1, r.uniform(0.5, 1.4)))
+    elif kind < 0.85:
         relief = cv2.GaussianBlur(share, (0, 0), float(r.uniform(0.8, 2.5)))
         moved = cv2.warpAffine(relief, np.array([[1, 0, r.uniform(-3, 3)], [0, 1, r.uniform(-3, 3)]]), (TILE, TILE))
         x = x + (relief - moved)[..., None] * np.float32(r.uniform(30, 160))

@@ -21,7 +21,7 @@ def crack(mask: U8, r: Dice) -> None:
     height, width = mask.shape
     stride, turn = r.uniform(2, 14), r.uniform(0.03, 0.8)
     point, angle = r.uniform(0, 1, 2) * (width, height), r.uniform(0, 2 * np.pi)
-    thick = float(np.exp(r.random() ** 1.7 * np.log(12)))
+    thick = float(np.exp(r.random() * np.log(12)))
     for _ in range(int(r.integers(1, 7))):
         angles = angle + np.cumsum(r.normal(0, turn, r.integers(8, 70)))
         walk = np.concatenate([[point], point + np.cumsum(stride * np.stack([np.cos(angles), np.sin(angles)], 1), 0)])
@@ -151,7 +151,18 @@ def torn(mask: U8, r: Dice) -> None:
     cv2.fillPoly(mask, [np.asarray(np.rint(np.concatenate([edge, far])), np.int32)], 255)
 
 
-KINDS = ((net,), (net, crack), (crack,), (crack, fold), (fold,), (dust,), (border,), (border, crack), (stain,))
+KINDS = (
+    (net,),
+    (net, crack),
+    (crack,),
+    (crack, stain),
+    (crack, fold),
+    (fold,),
+    (dust,),
+    (border,),
+    (border, crack),
+    (stain,),
+)
 """Kinds of damage that occur together in a photograph."""
 
 

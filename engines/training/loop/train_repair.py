@@ -62,9 +62,9 @@ def damage_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
     hit, wrong, missed = (p * damage).sum(), (p**2 * (1 - damage)).sum(), ((1 - p) * damage).sum()
     error.fill_(float(wrong.detach()))
     if damage.any():
-        marks = 1 - (hit + 10) / (hit + 0.6 * wrong + 0.4 * missed + 10)
+        marks = 1 - (hit + 10) / (hit + 0.5 * wrong + 0.5 * missed + 10)
     else:
-        marks = 0.5 * torch.log1p(wrong / 10)
+        marks = 0.4 * torch.log1p(wrong / 10)
     return (4 * entropy + marks) * share, float((4 * entropy + marks).detach()) * share
 
 
