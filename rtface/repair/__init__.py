@@ -1,0 +1,1 @@
+"""Repair of damaged photographs: finds damage, and fills it."""
