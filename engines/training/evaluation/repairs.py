@@ -1,13 +1,13 @@
 """Measures the networks for damaged prints on held-out portraits with cracks of a generator that training never sees.
 
 ``python -m training.evaluation.repairs fill --faces FACES --checkpoint runs/fill/fill.pt --sheets runs/sheets`` says dB
-inside the holes, against biharmonic inpainting; ``... damage ... --photos P.jpg`` says recall and precision.
+inside the holes, against biharmonic inpainting; ``... damage ...`` says recall and precision of marked pixels.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.crop_space import F32, F64, U8
+from rtface.repair.proposal import propose
+from training.crop_space import F32, U8
 from training.data.portraits import Face, load_faces, split
 from training.data.smooth_fill import smooth_fill
-from training.model.repair import SIDE, DamageNet, FillNet
+from training.model.repair import SIDE, DamageNet, FillNet, load
 
 NEAR = np.ones((3, 3), np.uint8)
 FIRST_SEED = 7400
-THRESHOLD = 0.5
 WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 """Marked pixels at most 2 px away from damage count as found."""
 
@@ -46,46 +46,44 @@ def cracks(r: np.random.Generator) -> U8:
 
 @dataclass(frozen=True)
 class Example:
-    """A held-out portrait: truth and damaged picture 0…255, holes, and both classical fills."""
+    """A portrait: truth and damaged picture 0…255, and holes."""
 
     name: str
     truth: F32
     damaged: F32
     hole: U8
-    fill: F32
-    biharmonic: F32
+
+    @classmethod
+    def of(cls, face: Face, seed: int) -> Example:
+        r = np.random.default_rng(seed)
+        truth, mask = face.load().astype(np.float32), cracks(r)
+        share, tone = (mask / 255)[..., None], r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
+        bad = (truth * (1 - share) + share * (tone + r.normal(0, 8, truth.shape))).clip(0, 255).astype(np.uint8)
+        return cls(face.path.name, truth, bad.astype(np.float32), (cv2.dilate(mask, NEAR) > 20).astype(np.uint8))
+
+    def biharmonic(self) -> F32:
+        from skimage.restoration import inpaint_biharmonic  # slow to import
+
+        return 255 * np.asarray(
+            inpaint_biharmonic(self.damaged.astype(np.uint8), self.hole, channel_axis=-1), np.float32
+        )
+
+    def filled(self, net: nn.Module) -> F32:
+        fill = tensor(smooth_fill(self.damaged, self.hole > 0).clip(0, 255))
+        out = net(fill, torch.from_numpy(self.hole)[None, None].float(), torch.zeros(1))[0]
+        return np.asarray(np.rint(255 * out.clamp(0, 1).permute(1, 2, 0).numpy()), np.float32)
+
+    def decibels(self, picture: F32) -> float:
+        return float(-10 * np.log10(((picture - self.truth)[self.hole > 0] ** 2).mean() / 255**2))
 
 
-def held_out(root: Path, count: int) -> list[Face]:
-    """Returns one 512-px portrait of each of the first ``count`` held-out people."""
+def examples(root: Path, count: int) -> list[Example]:
+    """Damages a 512-px portrait of each of the first ``count`` held-out people."""
     people: dict[str, Face] = {}
     for face in split(load_faces(root))[1]:
         if face.px == SIDE:
             people.setdefault(face.identity, face)
-    return list(people.values())[:count]
-
-
-def cracked(face: Face, seed: int) -> Example:
-    """Damages a portrait. Both fills are the damaged picture itself."""
-    r = np.random.default_rng(seed)
-    truth, mask = face.load().astype(np.float32), cracks(r)
-    share = (mask / 255)[..., None]
-    tone = r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
-    bad = (truth * (1 - share) + share * (tone + r.normal(0, 8, truth.shape))).clip(0, 255).astype(np.uint8)
-    hole, x = (cv2.dilate(mask, NEAR) > 20).astype(np.uint8), bad.astype(np.float32)
-    return Example(face.path.name, truth, x, hole, x, x)
-
-
-def examples(root: Path, count: int) -> list[Example]:
-    """Damages held-out portraits, each by its own seed, and fills them by both classical methods."""
-    from skimage.restoration import inpaint_biharmonic  # slow to import
-
-    result: list[Example] = []
-    for number, face in enumerate(held_out(root, count)):
-        x = cracked(face, FIRST_SEED + number)
-        smooth = 255 * np.asarray(inpaint_biharmonic(x.damaged.astype(np.uint8), x.hole, channel_axis=-1), np.float32)
-        result.append(replace(x, fill=smooth_fill(x.damaged, x.hole > 0).clip(0, 255), biharmonic=smooth))
-    return result
+    return [Example.of(face, FIRST_SEED + k) for k, face in enumerate(list(people.values())[:count])]
 
 
 def tensor(picture: F32) -> Tensor:
@@ -93,54 +91,35 @@ def tensor(picture: F32) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None] / 255
 
 
-def filled(net: nn.Module, x: Example) -> F32:
-    """Fills the holes by the network. Returns a picture 0…255."""
-    out = net(tensor(x.fill), torch.from_numpy(x.hole)[None, None].float(), torch.zeros(1))
-    return np.asarray(np.rint(255 * out[0].clamp(0, 1).permute(1, 2, 0).numpy()), np.float32)
+def fill_summary(net: nn.Module, faces: list[Example], sheets: Path | None = None) -> str:
+    """Says mean dB of biharmonic inpainting and of the network, and the least gain. Writes ``sheets`` of all faces."""
+    old, new = (
+        np.array([x.decibels(fill(x)) for x in faces]) for fill in (Example.biharmonic, lambda x: x.filled(net))
+    )
+    for x, gain in zip(faces, new - old, strict=True) if sheets else ():
+        sheet = np.hstack([x.damaged, x.biharmonic(), x.filled(net), x.truth])[..., ::-1]
+        cv2.imwrite(f"{sheets}/{gain:+.2f}-{x.name}.png", sheet.clip(0, 255).astype(np.uint8))
+    gains = f"gain {(new - old).mean():+.2f}, least {(new - old).min():+.2f}, {(new - old < -0.3).sum()} below -0.3"
+    return f"{len(faces)} portraits: biharmonic {old.mean():.2f} dB, network {new.mean():.2f}, {gains}"
 
 
-def decibels(a: F32, b: F32, where: U8) -> float:
-    """Computes the PSNR of ``a`` against ``b`` at the pixels ``where``."""
-    return float(-10 * np.log10(((a - b)[where > 0] ** 2).mean() / 255**2))
+def marked(net: nn.Module, picture: F32) -> U8:
+    """Proposes the damage of a picture, 0…255, as the program does."""
+    return propose(picture.astype(np.uint8), lambda x: net(torch.from_numpy(x)).sigmoid().numpy())[0]
 
 
-def fill_summary(net: nn.Module, faces: list[Example]) -> str:
-    """Says mean dB of biharmonic inpainting and of the network, and the least gain."""
-    old, new = measured(net, faces)
-    gain = new - old
-    return f"biharmonic {old.mean():.2f} dB, network {new.mean():.2f}, gain {gain.mean():+.2f}, least {gain.min():+.2f}"
-
-
-def measured(net: nn.Module, faces: list[Example]) -> tuple[F64, F64]:
-    """Measures each portrait's dB inside the holes: of biharmonic inpainting, and of the network."""
-    old = [decibels(x.biharmonic, x.truth, x.hole) for x in faces]
-    new = [decibels(filled(net, x), x.truth, x.hole) for x in faces]
-    return np.array(old), np.array(new)
-
-
-def probability(net: nn.Module, picture: F32) -> F32:
-    """Computes each pixel's probability of damage, H×W, of a picture H×W×3, 0…255."""
-    height, width = picture.shape[:2]
-    padded = np.pad(picture, ((0, -height % 32), (0, -width % 32), (0, 0)), mode="reflect")
-    return net(tensor(padded)).sigmoid()[0, 0, :height, :width].numpy()
-
-
-def hits(marked: U8, truth: U8) -> tuple[float, float]:
+def hits(found: U8, truth: U8) -> tuple[float, float]:
     """Computes recall and precision of marked pixels, within 2 px."""
-    near_truth, near_marked = cv2.dilate(truth, WITHIN) > 0, cv2.dilate(marked, WITHIN) > 0
-    recall = near_marked[truth > 0].mean() if truth.any() else 1.0
-    return float(recall), float(near_truth[marked > 0].mean() if marked.any() else 1.0)
+    near_truth, near_found = cv2.dilate(truth, WITHIN) > 0, cv2.dilate(found, WITHIN) > 0
+    return float(near_found[truth > 0].mean()), float(near_truth[found > 0].mean()) if found.any() else 1.0
 
 
 def damage_summary(net: nn.Module, faces: list[Example]) -> str:
     """Says mean recall and precision, and the share marked in the same photographs without damage."""
-    damaged = [(probability(net, x.damaged) > THRESHOLD).astype(np.uint8) for x in faces]
-    recall, precision = np.mean([hits(m, x.hole) for m, x in zip(damaged, faces, strict=True)], 0)
-    sound = np.array([(probability(net, x.truth) > THRESHOLD).mean() for x in faces])
-    above = (sound > 0.001).mean()
-    return (
-        f"recall {recall:.3f}, precision {precision:.3f}, sound: median {np.median(sound):.2%}, {above:.0%} above 0.1 %"
-    )
+    recall, precision = np.mean([hits(marked(net, x.damaged), x.hole) for x in faces], 0)
+    sound = np.array([(marked(net, x.truth) > 0).mean() for x in faces])
+    most = f"sound: median {np.median(sound):.2%}, {(sound > 0.001).mean():.0%} above 0.1 %"
+    return f"{len(faces)} portraits: recall {recall:.3f}, precision {precision:.3f}, {most}"
 
 
 @torch.inference_mode()
@@ -150,30 +129,13 @@ def main() -> None:
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--checkpoint", type=Path, required=True)
     p.add_argument("--people", type=int, default=68)
-    p.add_argument("--photos", type=Path, nargs="*", default=[], help="photographs whose marked share is printed")
-    p.add_argument("--sheets", type=Path, help="folder for sheets: the worst portraits, the photographs")
+    p.add_argument("--sheets", type=Path, help="folder for sheets of the fill: damaged, biharmonic, filled, truth")
     a = p.parse_args()
-    net = FillNet() if a.network == "fill" else DamageNet()
-    net.load_state_dict({k: v.float() for k, v in torch.load(a.checkpoint, map_location="cpu")["ema"].items()})
     faces = examples(a.faces, a.people)
-    sheets: dict[str, list[F32]] = {}
-    if isinstance(net, FillNet):
-        old, new = measured(net, faces)
-        order = np.argsort(new - old)
-        print(f"{len(faces)} portraits:", fill_summary(net, faces))
-        print("worst:", ", ".join(f"{faces[k].name} {new[k] - old[k]:+.2f}" for k in order[:6]))
-        for k in order[:: max(1, len(order) // 12)]:
-            x = faces[k]
-            sheets[f"{new[k] - old[k]:+.2f}-{x.name}"] = [x.damaged, x.biharmonic, filled(net, x), x.truth]
+    if a.network == "fill":
+        print(fill_summary(load(FillNet(), a.checkpoint), faces, a.sheets))
     else:
-        print(f"{len(faces)} portraits:", damage_summary(net, faces))
-        for path in a.photos:
-            picture = cv2.imread(str(path))[..., ::-1].astype(np.float32)
-            marked = (probability(net, picture) > THRESHOLD)[..., None]
-            print(f"{path.name}: {marked.mean():.2%}")
-            sheets[path.name] = [picture, np.where(marked, np.float32([255, 0, 0]), picture)]
-    for name, row in sheets.items() if a.sheets else ():
-        cv2.imwrite(str(a.sheets / f"{Path(name).stem}.png"), np.hstack(row).clip(0, 255).astype(np.uint8)[..., ::-1])
+        print(damage_summary(load(DamageNet(), a.checkpoint), faces))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from engines.convert.graph import to_onnx
 from training.export.export_engine import halve
-from training.model.repair import SIDE, DamageNet, FillNet
+from training.model.repair import SIDE, DamageNet, FillNet, load
 
 
 class Filled(nn.Module):
     """Fills the holes of a whole crop."""
 
-    def __init__(self, net: FillNet) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
@@ -31,22 +31,10 @@ class Filled(nn.Module):
         return self.net(fill, hole, torch.zeros(1)).clamp(0, 1)
 
 
-def load(net: nn.Module, checkpoint: Path) -> nn.Module:
-    """Loads a checkpoint's averaged weights, rounded as in the exported file."""
-    state = torch.load(checkpoint, map_location="cpu")["ema"]
-    net.load_state_dict({k: v.half().float() if v.numel() > 16 else v.float() for k, v in state.items()})
-    return net.eval()
-
-
 def export(net: nn.Module, ports: dict[str, Tensor], output: str, out: Path) -> str:
-    """Writes a network atomically. Returns its SHA-256.
-
-    Raises:
-        RuntimeError: the outputs of ONNX Runtime and torch differ.
-    """
-    model = halve(to_onnx(net, ports, [output], folds=True, free={output: {}}))
-    model.graph.name = out.stem
-    model.doc_string = f"{out.stem} of damaged prints, Apache-2.0"
+    """Writes a network. Returns its SHA-256. Raises RuntimeError if ONNX Runtime and torch differ."""
+    model = halve(to_onnx(net.eval(), ports, [output], folds=True, free={output: {}}))
+    model.graph.name, model.doc_string = out.stem, f"{out.stem} of damaged prints, Apache-2.0"
     data = model.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
@@ -55,25 +43,20 @@ def export(net: nn.Module, ports: dict[str, Tensor], output: str, out: Path) -> 
     if not np.abs(expected - actual).max() < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {np.abs(expected - actual).max()}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(out)
+    out.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--fill", type=Path)
-    p.add_argument("--damage", type=Path)
+    p.add_argument("--fill", type=Path, required=True)
+    p.add_argument("--damage", type=Path, required=True)
     p.add_argument("--out", type=Path, default=Path("engines/shipped/repair"))
     a = p.parse_args()
     picture, hole = torch.rand(1, 3, SIDE, SIDE), (torch.rand(1, 1, SIDE, SIDE) > 0.5).float()
-    if a.fill:
-        net = Filled(load(FillNet(), a.fill))  # pyright: ignore
-        print("fill.onnx", export(net, {"fill": picture, "hole": hole}, "filled", a.out / "fill.onnx"))
-    if a.damage:
-        net = nn.Sequential(load(DamageNet(), a.damage), nn.Sigmoid())
-        print("damage.onnx", export(net, {"picture": picture}, "probability", a.out / "damage.onnx"))
+    fill, damage = Filled(load(FillNet(), a.fill)), nn.Sequential(load(DamageNet(), a.damage), nn.Sigmoid())
+    print("fill.onnx", export(fill, {"fill": picture, "hole": hole}, "filled", a.out / "fill.onnx"))
+    print("damage.onnx", export(damage, {"picture": picture}, "probability", a.out / "damage.onnx"))
 
 
 if __name__ == "__main__":
