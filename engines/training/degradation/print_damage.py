@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -32,11 +34,6 @@ def crack(mask: U8, r: Dice, turn: float | None = None) -> None:
         fork = int(r.integers(count))
         point, angle = walk[fork], angles[fork] + r.choice([-1, 1]) * r.uniform(0.4, 1.4)
         thick *= 0.7
-
-
-def fold(mask: U8, r: Dice) -> None:
-    """Draws a fold or scratch: an almost straight line with ragged edges."""
-    crack(mask, r, r.uniform(0, 0.02))
 
 
 def net(mask: U8, r: Dice) -> None:
@@ -95,18 +92,9 @@ def stain(mask: U8, r: Dice, least: float = 4, most: float = 34) -> None:
     cv2.fillPoly(mask, [np.asarray(np.rint(points), np.int32)], 255, cv2.LINE_AA)
 
 
-KINDS = (
-    (net,),
-    (net, crack),
-    (crack,),
-    (crack, stain),
-    (crack, fold, stain),
-    (fold,),
-    (dust,),
-    (border, crack),
-    (stain,),
-)
-"""Kinds of damage that occur together in a photograph."""
+fold = functools.partial(crack, turn=0.01)
+# kinds of damage that occur together in a photograph; a fold or scratch is an almost straight crack
+KINDS = ((net,), (net, crack), (fold, stain), (fold, crack), (dust,), (border, crack), *2 * ((crack,), (crack, stain)))
 
 
 def holes(r: Dice, height: int, width: int, *, sparse: bool = False) -> U8:

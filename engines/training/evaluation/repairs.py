@@ -7,24 +7,23 @@ inside the holes, against biharmonic inpainting; ``... damage ...`` says recall 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rtface.repair.proposal import propose
 from training.crop_space import F32, U8
+from training.data.damaged_prints import NEAR, SIDE, tensor
 from training.data.portraits import Face, load_faces, split
 from training.data.smooth_fill import smooth_fill
-from training.model.repair import SIDE, DamageNet, FillNet, load
+from training.model.repair import DamageNet, FillNet, load
 
-NEAR = np.ones((3, 3), np.uint8)
 FIRST_SEED = 7400
-WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-"""Marked pixels at most 2 px away from damage count as found."""
+WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # marks at most 2 px away from damage count as found
 
 
 def cracks(r: np.random.Generator) -> U8:
@@ -44,68 +43,58 @@ def cracks(r: np.random.Generator) -> U8:
     return mask
 
 
-@dataclass(frozen=True)
-class Example:
-    """A portrait: truth and damaged picture 0…255, and holes."""
+class Example(NamedTuple):
+    """A portrait: truth and damaged picture, uint8, and holes, 0 or 1."""
 
-    name: str
-    truth: F32
-    damaged: F32
+    truth: U8
+    damaged: U8
     hole: U8
-
-    @classmethod
-    def of(cls, face: Face, seed: int) -> Example:
-        r = np.random.default_rng(seed)
-        truth, mask = face.load().astype(np.float32), cracks(r)
-        share, tone = (mask / 255)[..., None], r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
-        bad = (truth * (1 - share) + share * (tone + r.normal(0, 8, truth.shape))).clip(0, 255).astype(np.uint8)
-        return cls(face.path.name, truth, bad.astype(np.float32), (cv2.dilate(mask, NEAR) > 20).astype(np.uint8))
-
-    def biharmonic(self) -> F32:
-        from skimage.restoration import inpaint_biharmonic  # slow to import
-
-        return 255 * np.asarray(
-            inpaint_biharmonic(self.damaged.astype(np.uint8), self.hole, channel_axis=-1), np.float32
-        )
-
-    def filled(self, net: nn.Module) -> F32:
-        fill = tensor(smooth_fill(self.damaged, self.hole > 0).clip(0, 255))
-        out = net(fill, torch.from_numpy(self.hole)[None, None].float(), torch.zeros(1))[0]
-        return np.asarray(np.rint(255 * out.clamp(0, 1).permute(1, 2, 0).numpy()), np.float32)
-
-    def decibels(self, picture: F32) -> float:
-        return float(-10 * np.log10(((picture - self.truth)[self.hole > 0] ** 2).mean() / 255**2))
 
 
 def examples(root: Path, count: int) -> list[Example]:
-    """Damages a 512-px portrait of each of the first ``count`` held-out people."""
+    """Damages a 512-px portrait of each of the first ``count`` held-out people, each by its own seed."""
     people: dict[str, Face] = {}
     for face in split(load_faces(root))[1]:
         if face.px == SIDE:
             people.setdefault(face.identity, face)
-    return [Example.of(face, FIRST_SEED + k) for k, face in enumerate(list(people.values())[:count])]
+    return [damaged(face.load(), FIRST_SEED + k) for k, face in enumerate(list(people.values())[:count])]
 
 
-def tensor(picture: F32) -> Tensor:
-    """Converts H×W×3, 0…255, to 1×3×H×W, 0…1."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None] / 255
+def damaged(truth: U8, seed: int) -> Example:
+    """Damages a portrait."""
+    r = np.random.default_rng(seed)
+    mask = cracks(r)
+    share, tone = (mask / 255)[..., None], r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
+    bad = (truth.astype(np.float32) * (1 - share) + share * (tone + r.normal(0, 8, truth.shape))).clip(0, 255)
+    return Example(truth, bad.astype(np.uint8), (cv2.dilate(mask, NEAR) > 20).astype(np.uint8))
+
+
+def fills(net: nn.Module, x: Example) -> tuple[F32, F32]:
+    """Fills holes by biharmonic inpainting, and by the network. Returns pictures 0…255."""
+    from skimage.restoration import inpaint_biharmonic  # slow to import
+
+    smooth = tensor(smooth_fill(x.damaged.astype(np.float32), x.hole > 0).clip(0, 255))
+    out = net(smooth[None], torch.from_numpy(x.hole)[None, None].float())[0].clamp(0, 1).permute(1, 2, 0).numpy()
+    return 255 * inpaint_biharmonic(x.damaged, x.hole, channel_axis=-1).astype(np.float32), np.rint(255 * out)
 
 
 def fill_summary(net: nn.Module, faces: list[Example], sheets: Path | None = None) -> str:
-    """Says mean dB of biharmonic inpainting and of the network, and the least gain. Writes ``sheets`` of all faces."""
-    old, new = (
-        np.array([x.decibels(fill(x)) for x in faces]) for fill in (Example.biharmonic, lambda x: x.filled(net))
-    )
-    for x, gain in zip(faces, new - old, strict=True) if sheets else ():
-        sheet = np.hstack([x.damaged, x.biharmonic(), x.filled(net), x.truth])[..., ::-1]
-        cv2.imwrite(f"{sheets}/{gain:+.2f}-{x.name}.png", sheet.clip(0, 255).astype(np.uint8))
+    """Says mean dB of biharmonic inpainting and of the network, and gains. Writes ``sheets`` of all faces."""
+    rows: list[list[float]] = []
+    for number, x in enumerate(faces):
+        pictures = fills(net, x)
+        errors = [((picture - x.truth.astype(np.float32))[x.hole > 0] ** 2).mean() for picture in pictures]
+        rows.append([-10 * np.log10(e / 255**2) for e in errors])
+        sheet = np.hstack([x.damaged, *pictures, x.truth])[..., ::-1].clip(0, 255).astype(np.uint8)
+        _ = sheets and cv2.imwrite(f"{sheets}/{rows[-1][1] - rows[-1][0]:+.2f}-{number}.png", sheet)
+    old, new = np.array(rows).T
     gains = f"gain {(new - old).mean():+.2f}, least {(new - old).min():+.2f}, {(new - old < -0.3).sum()} below -0.3"
     return f"{len(faces)} portraits: biharmonic {old.mean():.2f} dB, network {new.mean():.2f}, {gains}"
 
 
-def marked(net: nn.Module, picture: F32) -> U8:
-    """Proposes the damage of a picture, 0…255, as the program does."""
-    return propose(picture.astype(np.uint8), lambda x: net(torch.from_numpy(x)).sigmoid().numpy())[0]
+def marked(net: nn.Module, picture: U8) -> U8:
+    """Proposes the damage of a picture, as the program does."""
+    return propose(picture, lambda x: net(torch.from_numpy(x)).sigmoid().numpy())[0]
 
 
 def hits(found: U8, truth: U8) -> tuple[float, float]:
@@ -131,11 +120,9 @@ def main() -> None:
     p.add_argument("--people", type=int, default=68)
     p.add_argument("--sheets", type=Path, help="folder for sheets of the fill: damaged, biharmonic, filled, truth")
     a = p.parse_args()
-    faces = examples(a.faces, a.people)
-    if a.network == "fill":
-        print(fill_summary(load(FillNet(), a.checkpoint), faces, a.sheets))
-    else:
-        print(damage_summary(load(DamageNet(), a.checkpoint), faces))
+    faces, fill = examples(a.faces, a.people), a.network == "fill"
+    net = load(FillNet() if fill else DamageNet(), a.checkpoint)
+    print(fill_summary(net, faces, a.sheets) if fill else damage_summary(net, faces))
 
 
 if __name__ == "__main__":

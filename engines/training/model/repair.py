@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from training.model.layers import FOLD, Block, Up, fresh, unfold
 
-SIDE = 512
-"""Side in pixels of the crops that `FillNet` fills."""
+SIDE = 512  # of the crops that `FillNet` fills, in pixels
 
 
 class Unet(nn.Module):
@@ -53,20 +52,21 @@ class Unet(nn.Module):
 class FillNet(nn.Module):
     """Corrects a smooth fill of holes. It also sees the mirrored crop.
 
-    Pictures are N×3×h×w, 0..1, and show the middle columns of a 512-px crop, from row ``row``.
+    Pictures are N×3×h×w, 0..1, and show the middle columns of a 512-px crop, from row ``row``; without it, the crop.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.body = Unet(4 * FOLD**2 + 2, 3 * FOLD**2, 4 * FOLD**2, (64, 88, 104, 104))
 
-    def forward(self, fill: Tensor, hole: Tensor, row: Tensor) -> Tensor:
+    def forward(self, fill: Tensor, hole: Tensor, row: Tensor | None = None) -> Tensor:
         folded = F.pixel_unshuffle(torch.cat([2 * fill - 1, hole], 1), FOLD)
         n, _, h, w = folded.shape
         unit = 2 * FOLD / SIDE
         # no Abs in the graph: OpenVINO 2026.4 omits it behind a constant that is stored as fp16
         across = torch.tensor([unit * abs(k - (int(w) - 1) / 2) for k in range(int(w))], device=fill.device)
-        down = row.view(n, 1, 1, 1) * (2 / SIDE) + unit * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
+        row = torch.zeros(1) if row is None else row
+        down = row.view(-1, 1, 1, 1) * (2 / SIDE) + unit * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
         places = torch.cat([folded, across.expand(n, 1, h, w), down.expand(n, 1, h, w)], 1)
         return fill + hole * unfold(self.body(places, folded.flip(-1)))
 
