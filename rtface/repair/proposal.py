@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
-Network = Callable[[F32], F32]
+from rtface.frame import Bytes, Float32
+
+Network = Callable[[Float32], Float32]
 """Maps a tile 1×3×512×512, 0…1, to the probability of damage 1×1×512×512."""
 
 TILE, MARGIN = 512, 32
@@ -31,7 +30,7 @@ def _starts(length: int) -> list[int]:
     return np.linspace(0, max(0, length - TILE), count).astype(int).tolist()
 
 
-def probability(picture: U8, network: Network) -> F32:
+def probability(picture: Bytes, network: Network) -> Float32:
     """Computes the probability of damage of each pixel, H×W."""
     height, width = picture.shape[:2]
     result = np.zeros((height, width), np.float32)
@@ -45,7 +44,7 @@ def probability(picture: U8, network: Network) -> F32:
     return result
 
 
-def damage_mask(found: F32) -> tuple[U8, float]:
+def damage_mask(found: Float32) -> tuple[Bytes, float]:
     """Marks damage, 0 or 255, from probabilities. Also returns the share of pixels of which it is unsure."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((found > LOW).astype(np.uint8))
     kept = np.bincount(labels[found > HIGH], minlength=len(stats)) > 0
@@ -56,7 +55,7 @@ def damage_mask(found: F32) -> tuple[U8, float]:
     return cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), unsure
 
 
-def propose(picture: U8, network: Network) -> tuple[U8, float]:
+def propose(picture: Bytes, network: Network) -> tuple[Bytes, float]:
     """Proposes the damage of an RGB photograph: 255 where it is damaged. Also returns the share of unsure pixels."""
     height, width = picture.shape[:2]
     scale = min(1.0, LONGEST / max(height, width))

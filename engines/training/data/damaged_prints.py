@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import skimage.data
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -170,8 +171,6 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
 
     def sample(self, picture: U8, r: Dice) -> tuple[Tensor, ...]:
         """Makes a sample of a picture. Sometimes takes a picture of scikit-image instead."""
-        import skimage.data
-
         if r.random() < 0.1:
             picture = np.dstack([getattr(skimage.data, r.choice(FREE_PHOTOS))()] * 3)[..., :3]
         photo = cut_tile(picture, r)

@@ -34,28 +34,31 @@ Sample = tuple[Tensor, ...]
 
 
 def fill_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
-    """Computes the loss of a piece of a batch, and its mean error in dB."""
-    fill, hole, truth, row, share = piece
+    """Computes the loss of a part of a batch, and its error in dB."""
+    fill, hole, truth, row = (torch.cat(v) for v in zip(*piece, strict=True))
     with torch.autocast("cpu", torch.bfloat16):
         out = net(fill, hole, row)
     error, count = hole * (out.float() - truth), 3 * hole.sum((1, 2, 3)) + 1
     square, plain = (error**2).sum((1, 2, 3)) / count + FLOOR, error.abs().sum((1, 2, 3)) / count + FLOOR**0.5
-    return (square.log() + plain.log()).sum() * share, float(-10 * square.detach().log10().sum() * share)
+    return (square.log() + plain.log()).sum(), float(-10 * square.detach().log10().sum())
 
 
 def damage_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
-    """Computes cross entropy plus a loss of false and missed marks. Stores the tile's false marks in its last part."""
-    picture, label, error, share = piece
+    """Computes cross entropy plus a loss of false and missed marks. Stores false marks in the samples' last part."""
+    picture, label, _ = (torch.cat(v) for v in zip(*piece, strict=True))
     with torch.autocast("cpu", torch.bfloat16):
-        logits = net(picture)
+        logits = net(picture).float()
     sure, damage = (label != UNSURE).float(), (label > UNSURE).float()
-    entropy = F.binary_cross_entropy_with_logits(logits.float(), damage, sure)
-    p = logits.float().sigmoid() * sure
-    hit, wrong = (p * damage).sum() + 10, (p**2 * (1 - damage)).sum()
-    error.fill_(float(wrong.detach()))
-    missed = ((1 - p) * damage).sum()
-    marks = 1 - hit / (hit + 0.5 * wrong + 0.5 * missed) if damage.any() else 0.4 * torch.log1p(wrong / 10)
-    return (4 * entropy + marks) * share, float((4 * entropy + marks).detach()) * share
+    entropy = F.binary_cross_entropy_with_logits(logits, damage, sure, reduction="none").mean((1, 2, 3))
+    p = logits.sigmoid() * sure
+    hit, wrong, missed = (v.sum((1, 2, 3)) for v in (p * damage, p**2 * (1 - damage), (1 - p) * damage))
+    for (*_, error), value in zip(piece, wrong.tolist(), strict=True):
+        error.fill_(value)
+    marks = torch.where(
+        hit + missed > 0, 1 - (hit + 10) / (hit + 0.5 * (wrong + missed) + 10), 0.4 * torch.log1p(wrong / 10)
+    )
+    loss = (4 * entropy + marks).sum()
+    return loss, float(loss.detach())
 
 
 def turned(sample: Sample) -> Sample:
@@ -87,7 +90,7 @@ def train(a: argparse.Namespace) -> None:
         picks = torch.randint(len(pool), (len(new), a.picks)).tolist() if pool else []
         old = [turned(max((pool[k] for k in some), key=lambda x: float(x[-1]))) for some in picks]
         pool = (pool + new)[-POOL * a.picks :]
-        figures.append(sum(crew.run([(*x, 1 / len(new + old)) for x in new + old])))
+        figures.append(sum(crew.run([part for part in (new, old) if part])) / len(new + old))
         opt.step()
         ema.update(net)
         step, spent = step + 1, spent + time.process_time() - begin
