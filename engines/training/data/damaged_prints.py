@@ -23,9 +23,8 @@ from training.data.smooth_fill import smooth_fill
 from training.degradation.print_damage import Dice, holes, stain, wave
 
 SIDE, STRIP, WIDTH, LEAST_PX = 512, 256, 384, 320  # of face crops; height and width of strips; side of face pictures
-TILE, SOUND_SHARE = 256, 0.4  # side of tiles, and share of them without damage
+TILE, SOUND_SHARE, UNSURE = 256, 0.4, 0.5  # of tiles: side, share without damage, label of pixels that are ignored
 MARKED, VISIBLE = 0.3, 14  # least opacity of damage that is to be marked, and its least change of the picture
-UNSURE = 0.5  # label of pixels that training ignores: at the rim of damage, and where it is hardly visible
 # pictures of scikit-image that are public domain or CC0
 FREE_PHOTOS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "rocket")
 NEAR = np.ones((3, 3), np.uint8)
@@ -69,7 +68,7 @@ def curve(r: Dice, count: int, ends: Any = None) -> U8:
 def draw_objects(x: U8, r: Dice) -> None:
     """Draws objects that are no damage: text, frames, lace, glasses, hair, wires, beads, collars or woven cloth."""
     tone, other = (tuple(v) for v in (r.uniform(0, 255, (2, 1)) + r.normal(0, 20, (2, 3))).clip(0, 255).tolist())
-    kind, thick = int(r.integers(7)), int(r.integers(1, 4))
+    kind, thick = int(r.integers(6)), int(r.integers(1, 4))
     if kind == 0:
         for _ in range(int(r.integers(1, 5))):
             letters = "".join(chr(int(v)) for v in r.integers(48, 123, int(r.integers(3, 14))))
@@ -80,10 +79,12 @@ def draw_objects(x: U8, r: Dice) -> None:
         x[: inset // 2], x[:, : inset // int(r.integers(1, 90))] = tone, tone
         cv2.rectangle(x, (inset, inset), (TILE + 40, TILE + 40), other, thick, cv2.LINE_AA)
     elif kind == 2:
-        period, start, axes = int(r.integers(6, 60)), r.integers(0, 120, 2), np.exp(r.uniform(0.5, 3.7, 2)).astype(int)
-        for place in np.ndindex(*r.integers(1, 2 + 90 // period, 2).tolist()):
-            centre, size = (start + period * np.array(place)).tolist(), np.minimum(axes, period).tolist()
-            cv2.ellipse(x, centre, size, 0, 0, 360, tone, thick, cv2.LINE_AA)
+        period, axes = int(r.integers(6, 60)), np.exp(r.uniform(0.5, 3.7, 2)).astype(int)
+        grid = period * np.argwhere(np.ones(r.integers(1, 2 + 90 // period, 2))) + r.integers(0, 120, 2)
+        size, fill = np.minimum(axes, period).tolist(), int(r.choice([-1, thick]))
+        for centre in grid if r.random() < 0.6 else curve(r, 200 // period + 2):
+            cv2.ellipse(x, centre.tolist(), size, 0, 0, 360, tone, fill, cv2.LINE_AA)
+            cv2.circle(x, (centre - axes // 3).tolist(), int(axes.min()) // 4, other, -1, cv2.LINE_AA)
     elif kind == 3:
         ends, spread = r.uniform(-40, TILE + 40, (3, 2)), r.uniform(2, 30)
         for _ in range(int(np.exp(r.uniform(0, 4)))):
@@ -91,11 +92,6 @@ def draw_objects(x: U8, r: Dice) -> None:
             strand = curve(r, 40, ends + r.normal(0, spread, (3, 2)))
             cv2.polylines(x, [strand], False, shade, thick, cv2.LINE_AA)  # pyright: ignore
     elif kind == 4:
-        radius = int(r.integers(2, 12))
-        for centre in curve(r, max(4, 200 // radius)):
-            cv2.circle(x, centre.tolist(), radius, tone, -1, cv2.LINE_AA)
-            cv2.circle(x, (centre - radius // 3).tolist(), radius // 4, (255, 255, 255), -1, cv2.LINE_AA)
-    elif kind == 5:
         cv2.fillPoly(x, [np.concatenate([curve(r, 3), curve(r, int(r.integers(2, 20)))])], tone, cv2.LINE_AA)
     else:
         where, (a, b) = np.zeros((TILE, TILE), np.uint8), r.normal(0, 1, 2)
@@ -105,18 +101,13 @@ def draw_objects(x: U8, r: Dice) -> None:
         x[:] = (x + ((where > 0) * cloth * r.uniform(5, 50))[..., None]).clip(0, 255)
 
 
-def texture(r: Dice, *grain: float) -> F32:
-    """Draws smooth noise, 256×256×1, whose structure has between two numbers of pixels."""
-    return wave(r, TILE, TILE, float(r.uniform(*grain)))[..., None]
-
-
 def printed(x: F32, r: Dice) -> F32:
     """Makes a picture look like a print: blurred, gray or brownish, faded, with grain."""
     x = np.asarray(cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.4, 1.8))), np.float32) if r.random() < 0.7 else x
     if r.random() < 0.6:
         x = x.mean(2, keepdims=True) * (1 + r.choice([0.0, 1.0]) * np.array([0.12, 0.0, -0.2]) * r.random())
     x = x * r.uniform(0.45, 1.1) + r.uniform(-10, 60)
-    return np.asarray(x + texture(r, 1, 2.5) * max(0, r.uniform(-4, 9)), np.float32)
+    return np.asarray(x + wave(r, TILE, TILE, (1, 2.5))[..., None] * max(0, r.uniform(-4, 9)), np.float32)
 
 
 def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
@@ -128,8 +119,8 @@ def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
     )
     tone = around + 60 * (1 if around < 128 else -1) if abs(tone - around) < 35 else tone
     colour = tone * (1 - r.choice([0.0, 1.0]) * np.array([0.0, 0.08, 0.25]) * r.random()) + r.normal(0, 5, 3)
-    paint = colour + texture(r, 1, 20) * max(0, r.uniform(-12, 22))
-    share = share * (0.6 + 0.5 * texture(r, 3, 60)).clip(0, 1) if r.random() < 0.3 else share
+    paint = colour + wave(r, TILE, TILE, (1, 20))[..., None] * max(0, r.uniform(-12, 22))
+    share = share * (0.6 + 0.5 * wave(r, TILE, TILE, (3, 60))[..., None]).clip(0, 1) if r.random() < 0.3 else share
     opacity = share * min(1, r.uniform(0.4, 1.4))
     if kind < 0.15:
         opacity = (share * r.uniform(0.3, 0.7) + 0.3 * (share - cv2.erode(share, NEAR)[..., None])).clip(0, 1)
@@ -138,21 +129,6 @@ def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
         moved = cv2.warpAffine(relief, np.array([[1, 0, r.uniform(-3, 3)], [0, 1, r.uniform(-3, 3)]]), (TILE, TILE))
         x = x + (relief - moved)[..., None] * np.float32(r.uniform(30, 160))
     return np.asarray(x * (1 - opacity) + paint * opacity, np.float32), np.asarray(opacity[..., 0], np.float32)
-
-
-def scanned(x: F32, marks: F32, r: Dice) -> tuple[F32, F32]:
-    """Blurs, codes and enlarges a picture, 0…255, as scanners and websites do, with its labels."""
-    x = cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.3, 0.8))) if r.random() < 0.3 else x
-    x = (x + r.normal(0, max(0.0, r.uniform(-12, 5)), x.shape)).clip(0, 255)
-    if r.random() < 0.5:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(r.integers(40, 95))]
-        x = cv2.imdecode(cv2.imencode(".jpg", x.astype(np.uint8), quality)[1], cv2.IMREAD_COLOR)
-    if r.random() < 0.35:
-        part = slice(0, int(r.integers(TILE // 2, TILE)))
-        x = cv2.resize(np.asarray(x[part, part], np.float32), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
-        marks = cv2.resize(marks[part, part], (TILE, TILE), interpolation=cv2.INTER_LINEAR)
-        marks = np.where(marks > 0.75, 1, np.where(marks < 0.25, 0, UNSURE))
-    return np.asarray(x, np.float32).clip(0, 255), marks.astype(np.float32)
 
 
 def tensor(picture: F32) -> Tensor:
@@ -170,7 +146,7 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
         self.seed = seed
 
     def sample(self, picture: U8, r: Dice) -> tuple[Tensor, ...]:
-        """Makes a sample of a picture. Sometimes takes a picture of scikit-image instead."""
+        """Makes a sample of a picture, or sometimes of a picture of scikit-image; scans and codes it."""
         if r.random() < 0.1:
             picture = np.dstack([getattr(skimage.data, r.choice(FREE_PHOTOS))()] * 3)[..., :3]
         photo = cut_tile(picture, r)
@@ -184,8 +160,17 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
         change = np.abs(x.clip(0, 255) - sound.clip(0, 255)).mean(2)
         marked = (damage > MARKED) & (change > VISIBLE)
         near = (damage > 0.05) | (change > VISIBLE / 2) | (cv2.dilate(marked.astype(np.uint8), NEAR) > 0)
-        x, marks = scanned(x, np.where(marked, np.float32(1), np.float32(UNSURE) * near), r)
-        return tensor(x), torch.from_numpy(marks)[None], torch.zeros(1)
+        label = np.where(marked, np.float32(1), np.float32(UNSURE) * near)
+        x = cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.3, 0.8))) if r.random() < 0.3 else x
+        x = (x + r.normal(0, max(0.0, r.uniform(-12, 5)), x.shape)).clip(0, 255)
+        if r.random() < 0.5:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, int(r.integers(40, 95))]
+            x = cv2.imdecode(cv2.imencode(".jpg", x.astype(np.uint8), quality)[1], cv2.IMREAD_COLOR)
+        if r.random() < 0.35:
+            part = slice(0, int(r.integers(TILE // 2, TILE)))
+            x = cv2.resize(np.asarray(x[part, part], np.float32), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
+            label = np.rint(2 * cv2.resize(label[part, part], (TILE, TILE), interpolation=cv2.INTER_LINEAR)) / 2
+        return tensor(np.float32(x).clip(0, 255)), torch.from_numpy(label)[None].float(), torch.zeros(1)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         cv2.setNumThreads(1)

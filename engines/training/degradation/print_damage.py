@@ -12,10 +12,10 @@ from training.crop_space import F32, U8
 Dice = np.random.Generator
 
 
-def wave(r: Dice, height: int, width: int, grain: float) -> F32:
-    """Draws smooth noise, height×width, whose structure has ``grain`` pixels."""
-    small = max(3, round(height / grain)), max(3, round(width / grain))
-    noise = r.normal(0, 1, small).astype(np.float32)
+def wave(r: Dice, height: int, width: int, grain: tuple[float, float]) -> F32:
+    """Draws smooth noise, height×width, whose structure has between two numbers of pixels."""
+    size = r.uniform(*grain)
+    noise = r.normal(0, 1, (max(3, round(height / size)), max(3, round(width / size)))).astype(np.float32)
     return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
@@ -44,17 +44,16 @@ def net(mask: U8, r: Dice) -> None:
     seeds[r.integers(height, size=count), r.integers(width, size=count)] = 0
     cells = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
     places = np.mgrid[:height, :width].astype(np.float32)
-    for grain, most in ((cell / 2, cell / 4), (6, 1.6)):
+    for grain, most in (((cell / 2,) * 2, cell / 4), ((6, 6), 1.6)):
         places += np.float32(most * r.random()) * np.stack([wave(r, height, width, grain) for _ in range(2)])
     here = cv2.remap(
         cells.astype(np.float32), places[1], places[0], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
     )
     here, kept, lines = here.astype(np.int64), r.random(1009) < r.uniform(0.3, 0.95), np.zeros_like(mask)
-    for axis in (0, 1):
-        other = np.roll(here, 1, axis)
+    for other in (np.roll(here, 1, axis) for axis in (0, 1)):
         lines[(here != other) & kept[here * other % 1009]] = 255
-    lines[wave(r, height, width, cell) > r.uniform(0.5, 2.5)] = lines[0] = lines[:, 0] = 0
-    wide = wave(r, height, width, float(r.uniform(6, 40))) + r.normal(0, 0.8)
+    lines[wave(r, height, width, (cell, cell)) > r.uniform(0.5, 2.5)] = lines[0] = lines[:, 0] = 0
+    wide = wave(r, height, width, (6, 40)) + r.normal(0, 0.8)
     soft = cv2.GaussianBlur(lines, (3, 3), float(r.uniform(0.3, 0.7)))
     for least, size in ((0.3, 2), (1.2, 3), (2.2, 5)):
         soft = np.where(wide > least, cv2.dilate(lines, np.ones((size, size), np.uint8)), soft)
@@ -66,18 +65,16 @@ def border(mask: U8, r: Dice, most: float = 0.12) -> None:
     side = max(mask.shape)
     depth = r.uniform(0, most * side) + np.cumsum(r.normal(0, r.uniform(0.3, 1.5), side)) - r.integers(2) * (
         np.arange(side) * r.uniform(0.3, 2) - r.uniform(0, 3 * most) * side)  # fmt: skip
-    for grain, deep in ((3, 3), (25, 12)):
+    for grain, deep in (((3, 3), 3), ((25, 25), 12)):
         depth += r.uniform(0, deep) * wave(r, 1, side, grain)[0]
-    part = np.arange(side)[:, None] < depth + r.uniform(0, 4) * wave(r, side, side, 4)
-    part = np.rot90(part, int(r.integers(4)))
+    part = np.rot90(np.arange(side)[:, None] < depth + r.uniform(0, 4) * wave(r, side, side, (4, 4)), r.integers(4))
     mask[part[: mask.shape[0], -mask.shape[1] :]] = 255
 
 
 def dust(mask: U8, r: Dice) -> None:
     """Draws specks of dust."""
     for _ in range(int(r.integers(5, 60))):
-        centre = (int(r.integers(mask.shape[1])), int(r.integers(mask.shape[0])))
-        axes = (int(7 * r.random() ** 2), int(3 * r.random() ** 2))
+        centre, axes = r.integers(0, mask.shape[::-1]).tolist(), ((7, 3) * r.random(2) ** 2).astype(int).tolist()
         cv2.ellipse(mask, centre, axes, float(r.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from skimage.restoration import inpaint_biharmonic
 from torch import nn
 
 from rtface.repair.proposal import propose
-from training.crop_space import F32, U8
+from training.crop_space import U8
 from training.data.damaged_prints import NEAR, SIDE, tensor
 from training.data.portraits import Face, load_faces, split
 from training.data.smooth_fill import smooth_fill
@@ -43,12 +43,7 @@ def cracks(r: np.random.Generator) -> U8:
     return mask
 
 
-class Example(NamedTuple):
-    """A portrait: truth and damaged picture, uint8, and holes, 0 or 1."""
-
-    truth: U8
-    damaged: U8
-    hole: U8
+Example = tuple[U8, U8, U8]
 
 
 def examples(root: Path, count: int) -> list[Example]:
@@ -61,32 +56,25 @@ def examples(root: Path, count: int) -> list[Example]:
 
 
 def damaged(truth: U8, seed: int) -> Example:
-    """Damages a portrait."""
+    """Damages a portrait. Returns it, the damaged portrait, and its holes, 0 or 1."""
     r = np.random.default_rng(seed)
     mask = cracks(r)
     share, tone = (mask / 255)[..., None], r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
     bad = (truth.astype(np.float32) * (1 - share) + share * (tone + r.normal(0, 8, truth.shape))).clip(0, 255)
-    return Example(truth, bad.astype(np.uint8), (cv2.dilate(mask, NEAR) > 20).astype(np.uint8))
-
-
-def fills(net: nn.Module, x: Example) -> tuple[F32, F32]:
-    """Fills holes by biharmonic inpainting, and by the network. Returns pictures 0…255."""
-    from skimage.restoration import inpaint_biharmonic  # slow to import
-
-    smooth = tensor(smooth_fill(x.damaged.astype(np.float32), x.hole > 0).clip(0, 255))
-    out = net(smooth[None], torch.from_numpy(x.hole)[None, None].float())[0].clamp(0, 1).permute(1, 2, 0).numpy()
-    return 255 * inpaint_biharmonic(x.damaged, x.hole, channel_axis=-1).astype(np.float32), np.rint(255 * out)
+    return truth, bad.astype(np.uint8), (cv2.dilate(mask, NEAR) > 20).astype(np.uint8)
 
 
 def fill_summary(net: nn.Module, faces: list[Example], sheets: Path | None = None) -> str:
     """Says mean dB of biharmonic inpainting and of the network, and gains. Writes ``sheets`` of all faces."""
     rows: list[list[float]] = []
-    for number, x in enumerate(faces):
-        pictures = fills(net, x)
-        errors = [((picture - x.truth.astype(np.float32))[x.hole > 0] ** 2).mean() for picture in pictures]
-        rows.append([-10 * np.log10(e / 255**2) for e in errors])
-        sheet = np.hstack([x.damaged, *pictures, x.truth])[..., ::-1].clip(0, 255).astype(np.uint8)
-        _ = sheets and cv2.imwrite(f"{sheets}/{rows[-1][1] - rows[-1][0]:+.2f}-{number}.png", sheet)
+    for number, (truth, bad, hole) in enumerate(faces):
+        smooth = tensor(smooth_fill(bad.astype(np.float32), hole > 0).clip(0, 255))[None]
+        out = net(smooth, torch.from_numpy(hole)[None, None].float())[0].clamp(0, 1).permute(1, 2, 0).numpy()
+        pictures = 255 * inpaint_biharmonic(bad, hole, channel_axis=-1), np.rint(255 * out)
+        rows.append([-10 * np.log10(((x - truth)[hole > 0] ** 2).mean() / 255**2) for x in pictures])
+        if sheets:
+            sheet = np.hstack([bad, *pictures, truth])[..., ::-1].clip(0, 255).astype(np.uint8)
+            cv2.imwrite(f"{sheets}/{rows[-1][1] - rows[-1][0]:+.2f}-{number}.png", sheet)
     old, new = np.array(rows).T
     gains = f"gain {(new - old).mean():+.2f}, least {(new - old).min():+.2f}, {(new - old < -0.3).sum()} below -0.3"
     return f"{len(faces)} portraits: biharmonic {old.mean():.2f} dB, network {new.mean():.2f}, {gains}"
@@ -105,8 +93,8 @@ def hits(found: U8, truth: U8) -> tuple[float, float]:
 
 def damage_summary(net: nn.Module, faces: list[Example]) -> str:
     """Says mean recall and precision, and the share marked in the same photographs without damage."""
-    recall, precision = np.mean([hits(marked(net, x.damaged), x.hole) for x in faces], 0)
-    sound = np.array([(marked(net, x.truth) > 0).mean() for x in faces])
+    recall, precision = np.mean([hits(marked(net, bad), hole) for _, bad, hole in faces], 0)
+    sound = np.array([(marked(net, truth) > 0).mean() for truth, _, _ in faces])
     most = f"sound: median {np.median(sound):.2%}, {(sound > 0.001).mean():.0%} above 0.1 %"
     return f"{len(faces)} portraits: recall {recall:.3f}, precision {precision:.3f}, {most}"
 

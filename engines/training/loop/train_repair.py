@@ -26,10 +26,8 @@ from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
 from training.model.repair import DamageNet, FillNet, load
 
-FLOOR = 1e-5
+FLOOR, DECAY_SHARE = 1e-5, 0.4  # of a picture's error; the share of a run, at its end, in which the rate falls
 POOL = 160  # earlier samples: half of each batch comes from them, mirrored and with other colours, to save time
-SAVE_S = 120.0
-DECAY_SHARE = 0.4  # share of the run, at its end, in which the rate falls to 2 % of the highest
 Sample = tuple[Tensor, ...]
 
 
@@ -76,17 +74,16 @@ def train(a: argparse.Namespace) -> None:
     opt, ema, path = Muon(net, a.lr, threads=a.threads), Ema(net, 0.998), a.run / f"{a.network}.pt"
     step, spent = map(float, resume(path, net, opt, ema).get("spent", (0, 0)))
     crew, pool, figures = Crew(net, a.threads, fill_loss if fills else damage_loss), list[Sample](), list[float]()
-    data.seed += 1000 * int(step)
+    data.seed += 1000 * int(step)  # a continued run gets new samples
     batches = iter(DataLoader(data, a.batch // 2, num_workers=1, prefetch_factor=4))
-    saved = time.monotonic()
+    saved = 0.0
     while (progress := spent / (60 * a.minutes)) < 1:
         begin = time.process_time()
         while a.wait_for.exists():
             time.sleep(1)
         for group in opt.param_groups:
             group["lr"] = a.lr * min(1.0, 0.05 + progress * 50) * max(0.02, min(1.0, (1 - progress) / DECAY_SHARE))
-        batch = next(batches)
-        new: list[Sample] = [tuple(v[k : k + 1] for v in batch) for k in range(a.batch // 2)]
+        new: list[Sample] = list(zip(*(v.split(1) for v in next(batches)), strict=True))
         picks = torch.randint(len(pool), (len(new), a.picks)).tolist() if pool else []
         old = [turned(max((pool[k] for k in some), key=lambda x: float(x[-1]))) for some in picks]
         pool = (pool + new)[-POOL * a.picks :]
@@ -94,7 +91,7 @@ def train(a: argparse.Namespace) -> None:
         opt.step()
         ema.update(net)
         step, spent = step + 1, spent + time.process_time() - begin
-        if spent < 60 * a.minutes and time.monotonic() - saved < SAVE_S:
+        if spent < 60 * a.minutes and time.monotonic() - saved < 120:
             continue
         save(path, net, opt, ema, spent=(step, spent))
         print(f"step {step:.0f}, {spent / 60:.1f} processor minutes, {sum(figures) / len(figures):.4f}", flush=True)
@@ -104,12 +101,10 @@ def train(a: argparse.Namespace) -> None:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("network", choices=("fill", "damage"))
-    p.add_argument("--faces", type=Path, required=True)
-    p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint whose averaged weights are the start")
-    p.add_argument("--wait-for", type=Path, default=Path("/tmp/quiet"))
     p.add_argument("--minutes", type=float, default=200, help="processor time, so that a busy machine only delays")
-    for name, value in {"lr": 2e-3, "batch": 8, "threads": 2, "seed": 1, "picks": 1}.items():
+    given = {"faces": Path("faces"), "run": Path("runs/repair"), "wait-for": Path("/tmp/quiet"), "lr": 2e-3}
+    for name, value in (given | {"batch": 8, "threads": 2, "seed": 1, "picks": 1}).items():
         p.add_argument(f"--{name}", type=type(value), default=value)
     a = p.parse_args()
     torch.manual_seed(a.seed)

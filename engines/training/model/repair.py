@@ -65,8 +65,8 @@ class FillNet(nn.Module):
         unit = 2 * FOLD / SIDE
         # no Abs in the graph: OpenVINO 2026.4 omits it behind a constant that is stored as fp16
         across = torch.tensor([unit * abs(k - (int(w) - 1) / 2) for k in range(int(w))], device=fill.device)
-        row = torch.zeros(1) if row is None else row
-        down = row.view(-1, 1, 1, 1) * (2 / SIDE) + unit * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
+        top = 0 if row is None else row.view(n, 1, 1, 1) * (2 / SIDE)
+        down = top + unit * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
         places = torch.cat([folded, across.expand(n, 1, h, w), down.expand(n, 1, h, w)], 1)
         return fill + hole * unfold(self.body(places, folded.flip(-1)))
 
