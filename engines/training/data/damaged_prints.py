@@ -92,7 +92,10 @@ def draw_objects(x: U8, r: Dice) -> None:
             strand = curve(r, 40, ends + r.normal(0, spread, (3, 2)))
             cv2.polylines(x, [strand], False, shade, thick, cv2.LINE_AA)  # pyright: ignore
     elif kind == 4:
-        cv2.fillPoly(x, [np.concatenate([curve(r, 3), curve(r, int(r.integers(2, 20)))])], tone, cv2.LINE_AA)
+        where = np.zeros((TILE, TILE, 1), np.float32)
+        cv2.fillPoly(where, [np.concatenate([curve(r, 3), curve(r, int(r.integers(2, 20)))])], 1, cv2.LINE_AA)
+        cloth = r.uniform(90, 255) + np.array(tone) / 10 + wave(r, TILE, TILE, (20, 200))[..., None] * r.uniform(0, 30)
+        x[:] = (x + (where > 0) * (cloth - x)).clip(0, 255)
     else:
         where, (a, b) = np.zeros((TILE, TILE), np.uint8), r.normal(0, 1, 2)
         v, u = np.mgrid[:TILE, :TILE] * (2 / r.uniform(1, 4, (2, 1, 1)))
@@ -150,7 +153,7 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
         if r.random() < 0.1:
             picture = np.dstack([getattr(skimage.data, r.choice(FREE_PHOTOS))()] * 3)[..., :3]
         photo = cut_tile(picture, r)
-        for _ in range(int(r.integers(1, 4)) if r.random() < 0.45 else 0):
+        for _ in range(int(r.integers(1, 4)) if r.random() < 0.55 else 0):
             draw_objects(photo, r)
         sound = x = printed(photo.astype(np.float32), r) if r.random() < 0.7 else photo.astype(np.float32)
         damage = np.zeros((TILE, TILE), np.float32)

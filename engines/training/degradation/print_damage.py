@@ -91,7 +91,16 @@ def stain(mask: U8, r: Dice, least: float = 4, most: float = 34) -> None:
 
 fold = functools.partial(crack, turn=0.01)
 # kinds of damage that occur together in a photograph; a fold or scratch is an almost straight crack
-KINDS = ((net,), (net, crack), (fold, stain), (fold, crack), (dust,), (border, crack), *2 * ((crack,), (crack, stain)))
+KINDS = (
+    (net,),
+    (net, crack),
+    (fold, stain),
+    (fold, crack),
+    (dust,),
+    (border,),
+    (border, crack),
+    *2 * ((crack,), (crack, stain)),
+)
 
 
 def holes(r: Dice, height: int, width: int, *, sparse: bool = False) -> U8:
