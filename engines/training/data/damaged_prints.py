@@ -23,11 +23,12 @@ from training.data.smooth_fill import smooth_fill
 from training.degradation.print_damage import Dice, holes, stain, wave
 
 SIDE, STRIP, WIDTH, LEAST_PX = 512, 256, 384, 320  # of face crops; height and width of strips; side of face pictures
-TILE, SOUND_SHARE, UNSURE = 256, 0.4, 0.5  # of tiles: side, share without damage, label of pixels that are ignored
-MARKED, VISIBLE = 0.3, 14  # least opacity of damage that is to be marked, and its least change of the picture
+# of tiles: side, share without damage, label of ignored pixels; least opacity and change of damage that is to be marked
+TILE, SOUND_SHARE, UNSURE, MARKED, VISIBLE = 256, 0.4, 0.5, 0.3, 14
 # pictures of scikit-image that are public domain or CC0
 FREE_PHOTOS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "rocket")
 NEAR = np.ones((3, 3), np.uint8)
+WARP: Any = {"flags": cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REFLECT_101}
 
 
 def changed(picture: U8, row: int, r: Dice) -> F32:
@@ -35,7 +36,7 @@ def changed(picture: U8, row: int, r: Dice) -> F32:
     scale, half = picture.shape[0] / SIDE / r.uniform(0.92, 1.15), (SIDE - 1) / 2
     matrix = cv2.getRotationMatrix2D((half, half), float(r.normal(0, 4)), float(scale))
     matrix[:, 2] += (picture.shape[0] - 1) / 2 - half + r.normal(0, 5, 2) + matrix @ ((SIDE - WIDTH) / 2, row, 0)
-    x = warped(picture, matrix, (WIDTH, STRIP))[:, :: r.choice([-1, 1])]
+    x = cv2.warpAffine(picture, matrix, (WIDTH, STRIP), **WARP)[:, :: r.choice([-1, 1])].astype(np.float32)
     x = cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.5, 2.0))) if r.random() < 0.25 else x
     gray = (x @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
     x = gray + np.float32(r.choice([0.0, r.uniform(0.4, 1.3), 1.0], p=[0.3, 0.3, 0.4])) * (x - gray)
@@ -43,20 +44,14 @@ def changed(picture: U8, row: int, r: Dice) -> F32:
     return np.ascontiguousarray(((x - 128) * gain + light if r.random() < 0.5 else x).clip(0, 255), np.float32)
 
 
-def warped(picture: U8, matrix: Any, size: tuple[int, int]) -> F32:
-    """Cuts a part out of a picture, mirrored beyond its sides."""
-    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC
-    return np.asarray(cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101), np.float32)
-
-
 def cut_tile(picture: U8, r: Dice) -> U8:
     """Cuts a tile out of a picture, uint8 256×256×3, at a random place, size and angle."""
     scale = float(np.exp(r.uniform(np.log(0.5), np.log(1.5 * min(picture.shape[:2]) / TILE))))
-    angle = r.normal(0, 6) + 90 * r.integers(4) * (r.random() < 0.2)
-    matrix = cv2.getRotationMatrix2D((TILE / 2, TILE / 2), float(angle), scale)
+    angle = float(r.normal(0, 6) + 90 * r.integers(4) * (r.random() < 0.2))
+    matrix = cv2.getRotationMatrix2D((TILE / 2, TILE / 2), angle, scale)
     matrix[:, 2] += r.uniform(0.2, 0.8, 2) * picture.shape[1::-1] - TILE / 2
     soft = cv2.GaussianBlur(picture, (0, 0), 0.42 * (scale**2 - 1) ** 0.5) if scale > 1.1 else picture
-    return warped(np.asarray(soft, np.uint8), matrix, (TILE, TILE)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.warpAffine(soft, matrix, (TILE, TILE), **WARP), np.uint8)
 
 
 def curve(r: Dice, count: int, ends: Any = None) -> U8:
@@ -107,9 +102,8 @@ def draw_objects(x: U8, r: Dice) -> None:
 def printed(x: F32, r: Dice) -> F32:
     """Makes a picture look like a print: blurred, gray or brownish, faded, with grain."""
     x = np.asarray(cv2.GaussianBlur(x, (0, 0), float(r.uniform(0.4, 1.8))), np.float32) if r.random() < 0.7 else x
-    if r.random() < 0.6:
-        x = x.mean(2, keepdims=True) * (1 + r.choice([0.0, 1.0]) * np.array([0.12, 0.0, -0.2]) * r.random())
-    x = x * r.uniform(0.45, 1.1) + r.uniform(-10, 60)
+    tint = 1 + r.choice([0.0, 1.0]) * np.array([0.12, 0.0, -0.2]) * r.random()
+    x = (x.mean(2, keepdims=True) * tint if r.random() < 0.6 else x) * r.uniform(0.45, 1.1) + r.uniform(-10, 60)
     return np.asarray(x + wave(r, TILE, TILE, (1, 2.5))[..., None] * max(0, r.uniform(-4, 9)), np.float32)
 
 
@@ -121,8 +115,8 @@ def lay_damage(x: F32, mask: U8, r: Dice) -> tuple[F32, F32]:
         x[mask > 0].mean() if mask.any() else 0,
     )
     tone = around + 60 * (1 if around < 128 else -1) if abs(tone - around) < 35 else tone
-    colour = tone * (1 - r.choice([0.0, 1.0]) * np.array([0.0, 0.08, 0.25]) * r.random()) + r.normal(0, 5, 3)
-    paint = colour + wave(r, TILE, TILE, (1, 20))[..., None] * max(0, r.uniform(-12, 22))
+    aged = 1 - r.choice([0.0, 1.0]) * np.array([0.0, 0.08, 0.25]) * r.random()
+    paint = tone * aged + r.normal(0, 5, 3) + wave(r, TILE, TILE, (1, 20))[..., None] * max(0, r.uniform(-12, 22))
     share = share * (0.6 + 0.5 * wave(r, TILE, TILE, (3, 60))[..., None]).clip(0, 1) if r.random() < 0.3 else share
     opacity = share * min(1, r.uniform(0.4, 1.4))
     if kind < 0.15:
@@ -191,9 +185,8 @@ class HoledFaces(DamagedPhotos):
         """Makes a sample of a picture: lays a tone over the damage, and fills it smoothly."""
         row = 4 * int(r.integers((SIDE - STRIP) // 4 + 1))
         truth, mask = changed(picture, row, r), holes(r, STRIP, WIDTH)
-        noise = r.normal(0, r.uniform(1, 6), (STRIP, WIDTH, 1)) * (r.random() < 0.2)
         share, tone = (mask / 255)[..., None], r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
         hole = (cv2.dilate(mask, NEAR) > 20).astype(np.float32)
-        covered = np.asarray((truth + noise).clip(0, 255) * (1 - share) + tone * share, np.float32)
+        covered = np.asarray(truth * (1 - share) + tone * share, np.float32)
         fill = smooth_fill(covered, hole > 0).clip(0, 255)
         return tensor(fill), torch.from_numpy(hole)[None], tensor(truth), torch.tensor(float(row))

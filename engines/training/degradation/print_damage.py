@@ -31,9 +31,8 @@ def crack(mask: U8, r: Dice, turn: float | None = None) -> None:
         for part in np.array_split(np.arange(len(walk)), int(r.integers(1, 5)) if turn > 0.02 else 40):
             points, width = np.rint(walk[part[0] : part[-1] + 2] * 8), max(1, round(thick * r.uniform(0.5, 1.3)))
             cv2.polylines(mask, [points.astype(np.int32)], False, 255, width, cv2.LINE_AA, 3)
-        fork = int(r.integers(count))
+        fork, thick = int(r.integers(count)), 0.7 * thick
         point, angle = walk[fork], angles[fork] + r.choice([-1, 1]) * r.uniform(0.4, 1.4)
-        thick *= 0.7
 
 
 def net(mask: U8, r: Dice) -> None:
@@ -65,8 +64,7 @@ def border(mask: U8, r: Dice, most: float = 0.12) -> None:
     side = max(mask.shape)
     depth = r.uniform(0, most * side) + np.cumsum(r.normal(0, r.uniform(0.3, 1.5), side)) - r.integers(2) * (
         np.arange(side) * r.uniform(0.3, 2) - r.uniform(0, 3 * most) * side)  # fmt: skip
-    for grain, deep in (((3, 3), 3), ((25, 25), 12)):
-        depth += r.uniform(0, deep) * wave(r, 1, side, grain)[0]
+    depth += r.uniform(0, 3) * wave(r, 1, side, (3, 3))[0] + r.uniform(0, 12) * wave(r, 1, side, (25, 25))[0]
     part = np.rot90(np.arange(side)[:, None] < depth + r.uniform(0, 4) * wave(r, side, side, (4, 4)), r.integers(4))
     mask[part[: mask.shape[0], -mask.shape[1] :]] = 255
 

@@ -1,7 +1,7 @@
 """Measures the networks for damaged prints on held-out portraits with cracks of a generator that training never sees.
 
-``python -m training.evaluation.repairs fill --faces FACES --checkpoint runs/fill/fill.pt --sheets runs/sheets`` says dB
-inside the holes, against biharmonic inpainting; ``... damage ...`` says recall and precision of marked pixels.
+``python -m training.evaluation.repairs fill --faces FACES --checkpoint runs/fill/fill.pt`` says dB inside the holes,
+against biharmonic inpainting; ``... damage ...`` says recall and precision of marked pixels.
 """
 
 from __future__ import annotations
@@ -38,15 +38,13 @@ def cracks(r: np.random.Generator) -> U8:
         cv2.polylines(mask, [np.array(line, np.int32)], False, 255, int(r.integers(2, 8)), cv2.LINE_AA)
     for _ in range(r.integers(2, 5)):
         x, y = r.uniform(120, 390, 2).astype(int).tolist()
-        axes = (int(r.integers(6, 24)), int(r.integers(4, 14)))
-        cv2.ellipse(mask, (x, y), axes, float(r.uniform(0, 180)), 0, 360, 255, -1)
+        cv2.ellipse(
+            mask, (x, y), (int(r.integers(6, 24)), int(r.integers(4, 14))), float(r.uniform(0, 180)), 0, 360, 255, -1
+        )
     return mask
 
 
-Example = tuple[U8, U8, U8]
-
-
-def examples(root: Path, count: int) -> list[Example]:
+def examples(root: Path, count: int) -> list[tuple[U8, U8, U8]]:
     """Damages a 512-px portrait of each of the first ``count`` held-out people, each by its own seed."""
     people: dict[str, Face] = {}
     for face in split(load_faces(root))[1]:
@@ -55,26 +53,22 @@ def examples(root: Path, count: int) -> list[Example]:
     return [damaged(face.load(), FIRST_SEED + k) for k, face in enumerate(list(people.values())[:count])]
 
 
-def damaged(truth: U8, seed: int) -> Example:
+def damaged(truth: U8, seed: int) -> tuple[U8, U8, U8]:
     """Damages a portrait. Returns it, the damaged portrait, and its holes, 0 or 1."""
-    r = np.random.default_rng(seed)
-    mask = cracks(r)
+    mask = cracks(r := np.random.default_rng(seed))
     share, tone = (mask / 255)[..., None], r.uniform(190, 250) if r.random() < 0.6 else r.uniform(5, 60)
     bad = (truth.astype(np.float32) * (1 - share) + share * (tone + r.normal(0, 8, truth.shape))).clip(0, 255)
     return truth, bad.astype(np.uint8), (cv2.dilate(mask, NEAR) > 20).astype(np.uint8)
 
 
-def fill_summary(net: nn.Module, faces: list[Example], sheets: Path | None = None) -> str:
-    """Says mean dB of biharmonic inpainting and of the network, and gains. Writes ``sheets`` of all faces."""
+def fill_summary(net: nn.Module, faces: list[tuple[U8, U8, U8]]) -> str:
+    """Says mean dB of biharmonic inpainting and of the network, and gains."""
     rows: list[list[float]] = []
-    for number, (truth, bad, hole) in enumerate(faces):
+    for truth, bad, hole in faces:
         smooth = tensor(smooth_fill(bad.astype(np.float32), hole > 0).clip(0, 255))[None]
         out = net(smooth, torch.from_numpy(hole)[None, None].float())[0].clamp(0, 1).permute(1, 2, 0).numpy()
         pictures = 255 * inpaint_biharmonic(bad, hole, channel_axis=-1), np.rint(255 * out)
         rows.append([-10 * np.log10(((x - truth)[hole > 0] ** 2).mean() / 255**2) for x in pictures])
-        if sheets:
-            sheet = np.hstack([bad, *pictures, truth])[..., ::-1].clip(0, 255).astype(np.uint8)
-            cv2.imwrite(f"{sheets}/{rows[-1][1] - rows[-1][0]:+.2f}-{number}.png", sheet)
     old, new = np.array(rows).T
     gains = f"gain {(new - old).mean():+.2f}, least {(new - old).min():+.2f}, {(new - old < -0.3).sum()} below -0.3"
     return f"{len(faces)} portraits: biharmonic {old.mean():.2f} dB, network {new.mean():.2f}, {gains}"
@@ -91,7 +85,7 @@ def hits(found: U8, truth: U8) -> tuple[float, float]:
     return float(near_found[truth > 0].mean()), float(near_truth[found > 0].mean()) if found.any() else 1.0
 
 
-def damage_summary(net: nn.Module, faces: list[Example]) -> str:
+def damage_summary(net: nn.Module, faces: list[tuple[U8, U8, U8]]) -> str:
     """Says mean recall and precision, and the share marked in the same photographs without damage."""
     recall, precision = np.mean([hits(marked(net, bad), hole) for _, bad, hole in faces], 0)
     sound = np.array([(marked(net, truth) > 0).mean() for truth, _, _ in faces])
@@ -106,11 +100,9 @@ def main() -> None:
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--checkpoint", type=Path, required=True)
     p.add_argument("--people", type=int, default=68)
-    p.add_argument("--sheets", type=Path, help="folder for sheets of the fill: damaged, biharmonic, filled, truth")
     a = p.parse_args()
-    faces, fill = examples(a.faces, a.people), a.network == "fill"
-    net = load(FillNet() if fill else DamageNet(), a.checkpoint)
-    print(fill_summary(net, faces, a.sheets) if fill else damage_summary(net, faces))
+    net, summary = (FillNet(), fill_summary) if a.network == "fill" else (DamageNet(), damage_summary)
+    print(summary(load(net, a.checkpoint), examples(a.faces, a.people)))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 ``python -m training.loop.train_repair fill --faces FACES --run runs/fill --minutes 100`` (or ``damage``).
 
 The fill's loss is the mean logarithm of each picture's error inside the holes, squared and absolute. So smooth pictures
-count as much as rich ones. A run continues from its last checkpoint; training waits while the file ``--wait-for``
-exists. On CPUs set ``OMP_NUM_THREADS=1``.
+count as much as rich ones. A run continues from its last checkpoint. On CPUs set ``OMP_NUM_THREADS=1``.
 """
 
 from __future__ import annotations
@@ -26,9 +25,8 @@ from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
 from training.model.repair import DamageNet, FillNet, load
 
-FLOOR, DECAY_SHARE = 1e-5, 0.4  # of a picture's error; the share of a run, at its end, in which the rate falls
-POOL = 160  # earlier samples: half of each batch comes from them, mirrored and with other colours, to save time
-Sample = tuple[Tensor, ...]
+# least error; share of a run, at its end, in which the rate falls; earlier samples, from which half of each batch comes
+FLOOR, DECAY_SHARE, POOL = 1e-5, 0.4, 160
 
 
 def fill_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
@@ -59,7 +57,7 @@ def damage_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
     return loss, float(loss.detach())
 
 
-def turned(sample: Sample) -> Sample:
+def turned(sample: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Mirrors a sample and exchanges its colours, which commutes with the smooth fill."""
     colours = torch.randperm(3) if torch.rand(()) < 0.3 else torch.arange(3)
     return tuple((v[:, colours] if v.shape[1] == 3 else v).flip(-1) if v.ndim == 4 else v for v in sample)
@@ -70,20 +68,17 @@ def train(a: argparse.Namespace) -> None:
     fills = a.network == "fill"
     net = (FillNet() if fills else DamageNet()).to(memory_format=torch.channels_last)  # pyright: ignore
     net = load(net, a.core).train() if a.core else net
-    data = (HoledFaces if fills else DamagedPhotos)(a.faces, a.seed)
     opt, ema, path = Muon(net, a.lr, threads=a.threads), Ema(net, 0.998), a.run / f"{a.network}.pt"
     step, spent = map(float, resume(path, net, opt, ema).get("spent", (0, 0)))
-    crew, pool, figures = Crew(net, a.threads, fill_loss if fills else damage_loss), list[Sample](), list[float]()
-    data.seed += 1000 * int(step)  # a continued run gets new samples
+    crew, pool, figures = Crew(net, a.threads, fill_loss if fills else damage_loss), list[Any](), list[float]()
+    data = (HoledFaces if fills else DamagedPhotos)(a.faces, a.seed + 1000 * int(step))
     batches = iter(DataLoader(data, a.batch // 2, num_workers=1, prefetch_factor=4))
     saved = 0.0
     while (progress := spent / (60 * a.minutes)) < 1:
         begin = time.process_time()
-        while a.wait_for.exists():
-            time.sleep(1)
         for group in opt.param_groups:
             group["lr"] = a.lr * min(1.0, 0.05 + progress * 50) * max(0.02, min(1.0, (1 - progress) / DECAY_SHARE))
-        new: list[Sample] = list(zip(*(v.split(1) for v in next(batches)), strict=True))
+        new = list(zip(*(v.split(1) for v in next(batches)), strict=True))
         picks = torch.randint(len(pool), (len(new), a.picks)).tolist() if pool else []
         old = [turned(max((pool[k] for k in some), key=lambda x: float(x[-1]))) for some in picks]
         pool = (pool + new)[-POOL * a.picks :]
@@ -103,12 +98,11 @@ def main() -> None:
     p.add_argument("network", choices=("fill", "damage"))
     p.add_argument("--core", type=Path, help="checkpoint whose averaged weights are the start")
     p.add_argument("--minutes", type=float, default=200, help="processor time, so that a busy machine only delays")
-    given = {"faces": Path("faces"), "run": Path("runs/repair"), "wait-for": Path("/tmp/quiet"), "lr": 2e-3}
+    given = {"faces": Path("faces"), "run": Path("runs/repair"), "lr": 2e-3}
     for name, value in (given | {"batch": 8, "threads": 2, "seed": 1, "picks": 1}).items():
         p.add_argument(f"--{name}", type=type(value), default=value)
     a = p.parse_args()
     torch.manual_seed(a.seed)
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)  # a fork copies no threads, so that the loader's process would wait for OpenCV's
     a.run.mkdir(parents=True, exist_ok=True)
     train(a)

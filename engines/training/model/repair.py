@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training.model.layers import FOLD, Block, Up, fresh, unfold
 
 SIDE = 512  # of the crops that `FillNet` fills, in pixels
+UNIT = 2 * FOLD / SIDE  # from one folded pixel to the next, if the crop reaches from -1 to 1
 
 
 class Unet(nn.Module):
@@ -62,11 +63,10 @@ class FillNet(nn.Module):
     def forward(self, fill: Tensor, hole: Tensor, row: Tensor | None = None) -> Tensor:
         folded = F.pixel_unshuffle(torch.cat([2 * fill - 1, hole], 1), FOLD)
         n, _, h, w = folded.shape
-        unit = 2 * FOLD / SIDE
         # no Abs in the graph: OpenVINO 2026.4 omits it behind a constant that is stored as fp16
-        across = torch.tensor([unit * abs(k - (int(w) - 1) / 2) for k in range(int(w))], device=fill.device)
+        across = torch.tensor([UNIT * abs(k - (int(w) - 1) / 2) for k in range(int(w))], device=fill.device)
         top = 0 if row is None else row.view(n, 1, 1, 1) * (2 / SIDE)
-        down = top + unit * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
+        down = top + UNIT * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
         places = torch.cat([folded, across.expand(n, 1, h, w), down.expand(n, 1, h, w)], 1)
         return fill + hole * unfold(self.body(places, folded.flip(-1)))
 
