@@ -45,7 +45,7 @@ def changed(picture: U8, row: int, r: Dice) -> F32:
 
 
 def cut_tile(picture: U8, r: Dice) -> U8:
-    """Cuts a tile out of a picture, uint8 256×256×3, at a random place, size and angle."""
+    """Cuts a tile, uint8 256×256×3, at a random place, size and angle."""
     scale = float(np.exp(r.uniform(np.log(0.5), np.log(1.5 * min(picture.shape[:2]) / TILE))))
     angle = float(r.normal(0, 6) + 90 * r.integers(4) * (r.random() < 0.2))
     matrix = cv2.getRotationMatrix2D((TILE / 2, TILE / 2), angle, scale)
@@ -55,7 +55,7 @@ def cut_tile(picture: U8, r: Dice) -> U8:
 
 
 def curve(r: Dice, count: int, ends: Any = None) -> U8:
-    """Returns points of a parabola, int32 count×2, by default in and around the tile."""
+    """Returns points of a parabola near the tile, int32 count×2."""
     t, (a, b, c) = np.linspace(0, 1, count)[:, None], r.uniform(-40, TILE + 40, (3, 2)) if ends is None else ends
     return np.rint((1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c).astype(np.int32)
 
@@ -134,7 +134,7 @@ def tensor(picture: F32) -> Tensor:
 
 
 class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
-    """Yields tiles 3×256×256, 0…1, their labels 1×256×256, and a place for the network's error."""
+    """Yields tiles 3×256×256 (0…1), labels 1×256×256, and a place for errors."""
 
     least_px = TILE
 
@@ -143,7 +143,7 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
         self.seed = seed
 
     def sample(self, picture: U8, r: Dice) -> tuple[Tensor, ...]:
-        """Makes a sample of a picture, or sometimes of a picture of scikit-image; scans and codes it."""
+        """Makes a damaged or sound tile of a picture, scanned and coded."""
         if r.random() < 0.1:
             picture = np.dstack([getattr(skimage.data, r.choice(FREE_PHOTOS))()] * 3)[..., :3]
         photo = cut_tile(picture, r)
@@ -177,7 +177,7 @@ class DamagedPhotos(IterableDataset[tuple[Tensor, ...]]):
 
 
 class HoledFaces(DamagedPhotos):
-    """Yields fill and truth 3×256×384 (0…1), hole 1×256×384, and the row of the strip in the crop."""
+    """Yields fill, hole and truth of strips of 256×384 pixels, and rows."""
 
     least_px = LEAST_PX
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from training.crop_space import F32
 
-STEPS = 16
+STEPS = 64
 """Conjugate-gradient steps per size."""
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 

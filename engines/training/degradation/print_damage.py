@@ -60,7 +60,7 @@ def net(mask: U8, r: Dice) -> None:
 
 
 def border(mask: U8, r: Dice, most: float = 0.12) -> None:
-    """Draws a side or corner of the picture that is torn off, with a ragged edge and spots along it."""
+    """Draws a torn-off side or corner with a ragged edge."""
     side = max(mask.shape)
     depth = r.uniform(0, most * side) + np.cumsum(r.normal(0, r.uniform(0.3, 1.5), side)) - r.integers(2) * (
         np.arange(side) * r.uniform(0.3, 2) - r.uniform(0, 3 * most) * side)  # fmt: skip
@@ -102,7 +102,7 @@ KINDS = (
 
 
 def holes(r: Dice, height: int, width: int, *, sparse: bool = False) -> U8:
-    """Draws a mask 0…255 of damage of several kinds, uint8 height×width, until a random share of pixels is damaged."""
+    """Draws damage of a random share of pixels: a mask 0…255."""
     mask, kind = np.zeros((height, width), np.uint8), r.random()
     if torn := kind < (0.04 if sparse else 0.15):
         stain(mask, r, 24, 90) if r.random() < 0.65 else border(mask, r, 0.4)

@@ -1,4 +1,6 @@
-"""Measures the networks for damaged prints on held-out portraits with cracks of a generator that training never sees.
+"""Measures the networks for damaged prints on damaged portraits of held-out people.
+
+Training never sees the generator of this damage.
 
 ``python -m training.evaluation.repairs fill --faces FACES --checkpoint runs/fill/fill.pt`` says dB inside the holes,
 against biharmonic inpainting; ``... damage ...`` says recall and precision of marked pixels.
@@ -27,7 +29,7 @@ WITHIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))  # marks at most 2
 
 
 def cracks(r: np.random.Generator) -> U8:
-    """Draws cracks 2 to 7 px wide and stains, as a mask 0…255. Training never sees this generator."""
+    """Draws cracks 2 to 7 px wide and stains: a mask 0…255."""
     mask = np.zeros((SIDE, SIDE), np.uint8)
     for _ in range(r.integers(3, 6)):
         point, angle = r.uniform(0, SIDE, 2), r.uniform(0, 2 * np.pi)
@@ -45,7 +47,7 @@ def cracks(r: np.random.Generator) -> U8:
 
 
 def examples(root: Path, count: int) -> list[tuple[U8, U8, U8]]:
-    """Damages a 512-px portrait of each of the first ``count`` held-out people, each by its own seed."""
+    """Damages a portrait of each of the first ``count`` held-out people."""
     people: dict[str, Face] = {}
     for face in split(load_faces(root))[1]:
         if face.px == SIDE:
@@ -79,14 +81,14 @@ def marked(net: nn.Module, picture: U8) -> U8:
     return propose(picture, lambda x: net(torch.from_numpy(x)).sigmoid().numpy())[0]
 
 
-def hits(found: U8, truth: U8) -> tuple[float, float]:
+def hits(mask: U8, truth: U8) -> tuple[float, float]:
     """Computes recall and precision of marked pixels, within 2 px."""
-    near_truth, near_found = cv2.dilate(truth, WITHIN) > 0, cv2.dilate(found, WITHIN) > 0
-    return float(near_found[truth > 0].mean()), float(near_truth[found > 0].mean()) if found.any() else 1.0
+    near_truth, near_mask = cv2.dilate(truth, WITHIN) > 0, cv2.dilate(mask, WITHIN) > 0
+    return float(near_mask[truth > 0].mean()), float(near_truth[mask > 0].mean()) if mask.any() else 1.0
 
 
 def damage_summary(net: nn.Module, faces: list[tuple[U8, U8, U8]]) -> str:
-    """Says mean recall and precision, and the share marked in the same photographs without damage."""
+    """Says mean recall and precision, and the marked share of sound portraits."""
     recall, precision = np.mean([hits(marked(net, bad), hole) for _, bad, hole in faces], 0)
     sound = np.array([(marked(net, truth) > 0).mean() for truth, _, _ in faces])
     most = f"sound: median {np.median(sound):.2%}, {(sound > 0.001).mean():.0%} above 0.1 %"

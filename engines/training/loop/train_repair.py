@@ -30,7 +30,7 @@ FLOOR, DECAY_SHARE, POOL = 1e-5, 0.4, 160
 
 
 def fill_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
-    """Computes the loss of a part of a batch, and its error in dB."""
+    """Computes the loss of samples, and their error in dB."""
     fill, hole, truth, row = (torch.cat(v) for v in zip(*piece, strict=True))
     with torch.autocast("cpu", torch.bfloat16):
         out = net(fill, hole, row)
@@ -58,7 +58,7 @@ def damage_loss(net: nn.Module, piece: Any) -> tuple[Tensor, float]:
 
 
 def turned(sample: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Mirrors a sample and exchanges its colours, which commutes with the smooth fill."""
+    """Mirrors a sample and exchanges colours, which commutes with the smooth fill."""
     colours = torch.randperm(3) if torch.rand(()) < 0.3 else torch.arange(3)
     return tuple((v[:, colours] if v.shape[1] == 3 else v).flip(-1) if v.ndim == 4 else v for v in sample)
 

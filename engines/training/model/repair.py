@@ -19,9 +19,10 @@ UNIT = 2 * FOLD / SIDE  # from one folded pixel to the next, if the crop reaches
 
 
 class Unet(nn.Module):
-    """A U-shaped network on folded maps N×C×h×w, ``widths[k]`` channels at 1/2^k of their size.
+    """A U-shaped network on folded maps N×C×h×w.
 
-    h and w are multiples of 8. Maps ``beside`` join at half the size.
+    It has ``widths[k]`` channels at 1/2^k of their size. h and w are multiples of 8. Maps ``beside`` join at
+    half the size.
     """
 
     def __init__(self, inputs: int, outputs: int, beside: int, widths: tuple[int, ...]) -> None:
