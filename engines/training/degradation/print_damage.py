@@ -62,7 +62,7 @@ def net(mask: U8, r: Dice) -> None:
 def border(mask: U8, r: Dice, most: float = 0.12) -> None:
     """Draws a torn-off side or corner with a ragged edge."""
     side = max(mask.shape)
-    depth = r.uniform(0, most * side) + np.cumsum(r.normal(0, r.uniform(0.3, 1.5), side)) - r.integers(2) * (
+    depth = r.random() ** 2 * most * side + np.cumsum(r.normal(0, r.uniform(0.3, 1.5), side)) - r.integers(2) * (
         np.arange(side) * r.uniform(0.3, 2) - r.uniform(0, 3 * most) * side)  # fmt: skip
     depth += r.uniform(0, 3) * wave(r, 1, side, (3, 3))[0] + r.uniform(0, 12) * wave(r, 1, side, (25, 25))[0]
     part = np.rot90(np.arange(side)[:, None] < depth + r.uniform(0, 4) * wave(r, side, side, (4, 4)), r.integers(4))
@@ -95,9 +95,9 @@ KINDS = (
     (fold, stain),
     (fold, crack),
     (dust,),
-    (border,),
+    *2 * ((border,),),
     (border, crack),
-    *2 * ((crack,), (crack, stain)),
+    *3 * ((crack,), (crack, stain)),
 )
 
 
