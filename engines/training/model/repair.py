@@ -54,7 +54,8 @@ class Unet(nn.Module):
 class FillNet(nn.Module):
     """Corrects a smooth fill of holes. It also sees the mirrored crop.
 
-    Pictures are N×3×h×w, 0..1, and show the middle columns of a 512-px crop, from row ``row``; without it, the crop.
+    Pictures are N×3×h×w, 0..1, and show the middle columns of a 512-px crop, from row ``row``. Without it, the answers
+    to a whole crop and to the mirrored crop are averaged.
     """
 
     def __init__(self) -> None:
@@ -62,12 +63,14 @@ class FillNet(nn.Module):
         self.body = Unet(4 * FOLD**2 + 2, 3 * FOLD**2, 4 * FOLD**2, (64, 88, 104, 104))
 
     def forward(self, fill: Tensor, hole: Tensor, row: Tensor | None = None) -> Tensor:
+        if row is None:
+            both = self(torch.cat([fill, fill.flip(-1)]), torch.cat([hole, hole.flip(-1)]), torch.zeros(2))
+            return (both[:1] + both[1:].flip(-1)) / 2
         folded = F.pixel_unshuffle(torch.cat([2 * fill - 1, hole], 1), FOLD)
         n, _, h, w = folded.shape
         # no Abs in the graph: OpenVINO 2026.4 omits it behind a constant that is stored as fp16
         across = torch.tensor([UNIT * abs(k - (int(w) - 1) / 2) for k in range(int(w))], device=fill.device)
-        top = 0 if row is None else row.view(n, 1, 1, 1) * (2 / SIDE)
-        down = top + UNIT * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
+        down = row.view(n, 1, 1, 1) * (2 / SIDE) + UNIT * torch.arange(h, device=fill.device).view(1, 1, h, 1) - 1
         places = torch.cat([folded, across.expand(n, 1, h, w), down.expand(n, 1, h, w)], 1)
         return fill + hole * unfold(self.body(places, folded.flip(-1)))
 
