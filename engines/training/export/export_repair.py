@@ -24,8 +24,7 @@ def export(net: nn.Module, ports: dict[str, Tensor], output: str, out: Path) -> 
     """Writes a network. Returns its SHA-256. Raises AssertionError if ONNX Runtime and torch differ."""
     model = halve(to_onnx(net.eval(), ports, [output], folds=True, free={output: {}}))
     model.graph.name, model.doc_string = out.stem, f"{out.stem} of damaged prints, Apache-2.0"
-    data = model.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(data := model.SerializeToString(), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = net(*ports.values()).numpy()
     actual = session.run(None, {name: value.numpy() for name, value in ports.items()})

@@ -69,11 +69,10 @@ def train(a: argparse.Namespace) -> None:
     net = (FillNet() if fills else DamageNet()).to(memory_format=torch.channels_last)  # pyright: ignore
     net = load(net, a.core).train() if a.core else net
     opt, ema, path = Muon(net, a.lr, threads=a.threads), Ema(net, 0.998), a.run / f"{a.network}.pt"
-    step, spent = map(float, resume(path, net, opt, ema).get("spent", (0, 0)))
+    step, spent, saved = *map(float, resume(path, net, opt, ema).get("spent", (0, 0))), 0.0
     crew, pool, figures = Crew(net, a.threads, fill_loss if fills else damage_loss), list[Any](), list[float]()
     data = (HoledFaces if fills else DamagedPhotos)(a.faces, a.seed + 1000 * int(step))
     batches = iter(DataLoader(data, a.batch // 2, num_workers=1, prefetch_factor=4))
-    saved = 0.0
     while (progress := spent / (60 * a.minutes)) < 1:
         begin = time.process_time()
         for group in opt.param_groups:
