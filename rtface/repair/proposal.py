@@ -43,13 +43,14 @@ def probability(picture: Bytes, network: Network) -> Float32:
 
 def damage_mask(scores: Float32) -> tuple[Bytes, float]:
     """Marks damage, 0 or 255, from probabilities. Also returns the share of unsure pixels."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((scores > _LOW).astype(np.uint8))
+    _, components, stats, _ = cv2.connectedComponentsWithStats((scores > _LOW).astype(np.uint8))
+    labels = np.asarray(components, np.int32)
     kept = np.bincount(labels[scores > _HIGH], minlength=len(stats)) >= _SURE
     kept &= stats[:, cv2.CC_STAT_AREA] >= _LEAST
     kept[0] = False
     mask = kept[labels]
     unsure = float(((scores > _LOW) & ~mask).mean())
-    return cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), unsure
+    return np.asarray(cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), np.uint8), unsure
 
 
 def propose(picture: Bytes, network: Network) -> tuple[Bytes, float]:
