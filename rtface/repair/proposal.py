@@ -1,4 +1,4 @@
-"""Proposes a mask of a photograph's damage, from a network's probabilities."""
+"""Proposes masks of the damage in photographs, from a network's probabilities."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from rtface.frame import Bytes, Float32
 Network = Callable[[Float32], Float32]
 """Maps a tile 1×3×512×512, 0…1, to the probability of damage 1×1×512×512."""
 
-TILE, MARGIN = 512, 32
 LONGEST = 2048
 """Larger photographs are examined at this length of their longer side."""
-ENLARGED = 1024
-"""Photographs whose longer side is at most this long are examined twice, also at twice the size."""
-HIGH, LOW = 0.6, 0.3
-"""Damage is marked where the probability exceeds ``LOW`` around places where it exceeds ``HIGH``."""
-LEAST = 8
-"""Marked areas have at least so many pixels, at the examined size."""
+_TILE, _MARGIN = 512, 32
+_SMALL = 512  # photographs whose shorter side is shorter are also examined at twice the size, others at half
+_HIGH, _LOW = 0.55, 0.1  # damage is marked where the probability exceeds LOW around places where it exceeds HIGH
+_SURE, _LEAST = 4, 10  # least number of pixels of a marked area that exceed HIGH, and LOW
 
 
 def _starts(length: int) -> list[int]:
     """Lists first rows of tiles, which overlap by two margins or more."""
-    count = max(1, -(-(length - 2 * MARGIN) // (TILE - 2 * MARGIN)))
-    return np.linspace(0, max(0, length - TILE), count).astype(int).tolist()
+    count = max(1, -(-(length - 2 * _MARGIN) // (_TILE - 2 * _MARGIN)))
+    return np.linspace(0, max(0, length - _TILE), count).astype(int).tolist()
 
 
 def probability(picture: Bytes, network: Network) -> Float32:
     """Computes the probability of damage of each pixel, H×W."""
     height, width = picture.shape[:2]
     result = np.zeros((height, width), np.float32)
-    rows, columns = (np.pad(np.arange(n), (0, max(0, TILE - n)), "symmetric") for n in (height, width))
+    rows, columns = (np.pad(np.arange(n), (0, max(0, _TILE - n)), "symmetric") for n in (height, width))
     for top, left in itertools.product(_starts(height), _starts(width)):
-        tile = picture[rows[top : top + TILE, None], columns[left : left + TILE]]
+        tile = picture[rows[top : top + _TILE, None], columns[left : left + _TILE]]
         scores = network(np.ascontiguousarray(tile.transpose(2, 0, 1)[None], np.float32) / np.float32(255))[0, 0]
-        y, x = MARGIN * (top > 0), MARGIN * (left > 0)
-        place = result[top + y : top + TILE, left + x : left + TILE]
+        y, x = _MARGIN * (top > 0), _MARGIN * (left > 0)
+        place = result[top + y : top + _TILE, left + x : left + _TILE]
         place[:] = scores[y:, x:][: place.shape[0], : place.shape[1]]
     return result
 
 
 def damage_mask(scores: Float32) -> tuple[Bytes, float]:
-    """Marks damage, 0 or 255, from probabilities. Also returns the share of pixels of which it is unsure."""
-    _, numbers, stats, _ = cv2.connectedComponentsWithStats((scores > LOW).astype(np.uint8))
-    labels = np.asarray(numbers, np.int64)
-    kept = np.bincount(labels[scores > HIGH], minlength=len(stats)) > 0
-    kept &= stats[:, cv2.CC_STAT_AREA] >= LEAST
+    """Marks damage, 0 or 255, from probabilities. Also returns the share of unsure pixels."""
+    _, components, stats, _ = cv2.connectedComponentsWithStats((scores > _LOW).astype(np.uint8))
+    labels = np.asarray(components, np.int32)
+    kept = np.bincount(labels[scores > _HIGH], minlength=len(stats)) >= _SURE
+    kept &= stats[:, cv2.CC_STAT_AREA] >= _LEAST
     kept[0] = False
     mask = kept[labels]
-    unsure = float(((scores > LOW) & ~mask).mean())
+    unsure = float(((scores > _LOW) & ~mask).mean())
     return np.asarray(cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), np.uint8), unsure
 
 
 def propose(picture: Bytes, network: Network) -> tuple[Bytes, float]:
-    """Proposes the damage of an RGB picture, at most `LONGEST` long: 255 where it is damaged.
+    """Marks the damage of an RGB photograph, at most `LONGEST` long. Also returns the share of unsure pixels.
 
-    Also returns the share of pixels of which it is unsure.
+    The mask, H×W, is 255 where the photograph is damaged, else 0. Probabilities of two sizes are averaged.
     """
-    scores, (height, width) = probability(picture, network), picture.shape[:2]
-    if max(width, height) <= ENLARGED:
-        twice = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
-        finer = probability(np.asarray(twice, np.uint8), network)
-        scores = np.maximum(scores, cv2.resize(finer, (width, height), interpolation=cv2.INTER_AREA))
-    return damage_mask(scores)
+    other = probability(_resized(picture, 2 if min(picture.shape[:2]) < _SMALL else 0.5), network)
+    larger = cv2.resize(other, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return damage_mask(np.asarray((probability(picture, network) + larger) / 2, np.float32))
+
+
+def _resized(picture: Bytes, scale: float) -> Bytes:
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
