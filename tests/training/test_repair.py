@@ -16,7 +16,7 @@ def test_holes_are_drawn_again_from_the_same_seed(sparse: bool) -> None:
     assert 0.001 < (first > 0).mean() < 0.62
 
 
-def test_samples_are_whole_and_sound_tiles_are_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_whole_and_sound_tiles_are_among_them() -> None:
     r = np.random.default_rng(5)
     picture = r.integers(0, 256, (512, 512, 3)).astype(np.uint8)
     damaged = DamagedPhotos.__new__(DamagedPhotos)
