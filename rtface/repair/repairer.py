@@ -29,8 +29,8 @@ from rtface.repair.smooth_fill import reduced, smooth_fill
 from rtface.util.av_arrays import copy_image
 from rtface.util.openvino_core import CompileOptions, open_shipped
 
-FILL = SHIPPED / "repair" / "fill.onnx", "44c8975f1a1df16c9e49acd1c48b658ee61a02d2212ce5d53e52b270a4b83dae"
-DAMAGE = SHIPPED / "repair" / "damage.onnx", "53fa13d2f1016d338b6d24223fdbcd8562777ca061a8e86e89bb7cdbd6c57dfc"
+FILL = SHIPPED / "repair" / "fill.onnx", "6ad8cbf46d37d42ade0ca0f75cb307a4b52aee7d5c8ef56eb8eb7889f2af7d07"
+DAMAGE = SHIPPED / "repair" / "damage.onnx", "c646ab964c4c4ad85bb199e027f92c464a2534cc4e653a50b1e32609a665d1ec"
 """Path and SHA-256 of the networks."""
 _SIDE, _FADE = 512, 32  # side of the crops that the network fills; width of the border in which its part fades
 _TILE, _MARGIN = 512, 64  # side of the tiles, and what is read around them
