@@ -17,7 +17,7 @@ LONGEST = 2048
 """Larger photographs are examined at this length of their longer side."""
 _TILE, _MARGIN = 512, 32
 _SMALL = 512  # photographs whose shorter side is shorter are also examined at twice the size, others at half
-_HIGH, _LOW = 0.52, 0.1  # damage is marked where the probability exceeds LOW around places where it exceeds HIGH
+_HIGH, _LOW = 0.55, 0.35  # damage is marked where the probability exceeds LOW around places where it exceeds HIGH
 _SURE, _LEAST = 4, 10  # least number of pixels of a marked area that exceed HIGH, and LOW
 
 
