@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,13 @@ from rtface.cli import early_checks
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
 from rtface.config.option_sources import LoadedOptions
-from rtface.errors import UsageError
+from rtface.errors import InputError, RtfaceError, UsageError
 
 
 @command("overwrite", "threads")
 def damage(
-    input: Annotated[Path, typer.Argument(metavar="INPUT", show_default=False, help="A photograph.")],
-    mask: Annotated[Path, typer.Argument(metavar="MASK.png", show_default=False, help="The mask to write.")],
+    input: Annotated[Path, typer.Argument(metavar="INPUT", show_default=False, help="A photograph, or a folder.")],
+    mask: Annotated[Path, typer.Argument(metavar="MASK.png|FOLDER", show_default=False, help="The mask, or masks.")],
     *,
     json: Json = False,
     loaded: LoadedOptions,
@@ -28,26 +29,48 @@ def damage(
     """Propose a mask of a photograph's damage: cracks, folds, scratches, stains, holes, torn edges.
 
     Look at the mask, and correct it in the studio or in an image editor: white is damaged. Then fill the damage by
-    'rtface run INPUT OUTPUT --repair MASK.png'.
+    'rtface run INPUT OUTPUT --repair MASK.png'. For a folder of photographs, a folder of masks is written.
     """
     early_checks.check_inputs([input])
+    from rtface.media.files.image_names import list_images
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.media.stills.images import read_image
     from rtface.pipeline.repair import open_repairer
     from rtface.repair.mask import write_mask
 
-    if mask.suffix.lower() != ".png":
+    folder = input.is_dir()
+    if not folder and mask.suffix.lower() != ".png":
         raise UsageError("{path}: a mask is a PNG file; write NAME.png instead", code="mask_name", path=mask)
-    (target,) = check_outputs([OutputPath(mask)], inputs=[input], overwrite=loaded.options.overwrite)
+    (target,) = check_outputs([OutputPath(mask, folder=folder)], inputs=[input], overwrite=loaded.options.overwrite)
+    pairs = [(path, mask / f"{path.name}.png") for path in list_images(input)] if folder else [(input, mask)]
+    if folder:
+        mask.mkdir(parents=True, exist_ok=True)
+    masks, faults = list[dict[str, object]](), list[RtfaceError]()
     with ExitStack() as stack:
         repairer = open_repairer(loaded.options, stack, loaded.options.threads)
-        proposal = repairer.propose(read_image(input).frame)
-    write_mask(target, proposal.mask)
-    share, unsure = round(proposal.share, 6), round(proposal.unsure, 6)
-    command_line = shlex.join(["rtface", "run", str(input), f"{input.stem}.repaired.png", "--repair", str(mask)])
+        for path, written in pairs:
+            try:
+                proposal = repairer.propose(read_image(path).frame)
+            except InputError as error:
+                if not folder:
+                    raise
+                faults.append(error)
+                console.log(error.message, "warning")
+                continue
+            write_mask(replace(target, path=target.path / written.name) if folder else target, proposal.mask)
+            share, unsure = round(proposal.share, 6), round(proposal.unsure, 6)
+            masks.append({"input": str(path), "mask": str(written), "share": share, "unsure": unsure})
+            if not json:
+                line = f"{written}: {share:.2%} of the pixels are marked"
+                console.log(f"{line}; {unsure:.2%} may be damaged, but are left for you to mark")
+    output = f"{input.name}-repaired/" if folder else f"{input.stem}.repaired.png"
+    command_line = shlex.join(["rtface", "run", str(input), output, "--repair", str(mask)])
     if json:
-        print_json({"mask": str(target.path), "share": share, "unsure": unsure, "command": command_line})
-        return
-    console.log(f"{mask}: {share:.2%} of the pixels are marked; {unsure:.2%} may be damaged, but are not marked")
-    console.log("look at the mask, then run:")
-    print_text(command_line)
+        print_json({"masks": masks, "command": command_line} if folder else masks[0] | {"command": command_line})
+    else:
+        console.log("look at the mask, then run:")
+        print_text(command_line)
+    if faults:
+        raise InputError(
+            "{count} of {all} photographs cannot be read", code="damage_unread", count=len(faults), all=len(pairs)
+        )

@@ -164,6 +164,8 @@ def _prepare(still: Path, preparation: StillPreparation, sheet: Sheet, stack: Ex
     for step, changed in preparation.steps(frame, still):
         frame = changed
         sheet.steps.append((step, device.view(frame).thumbnail(CELL)[0].copy()))
+    if len(sheet.steps) == 1:
+        return still
     result = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtface-"))) / f"{still.stem}.png"
     write_image(frame, plan_image(result, overwrite=True))
     return result

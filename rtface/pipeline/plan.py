@@ -21,6 +21,7 @@ from rtface.config.options import (
     learnt_persons,
     locked,
     locked_error,
+    person_photos,
 )
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import UsageError
@@ -41,6 +42,7 @@ from rtface.trust.credentials import can_hold
 from rtface.trust.credentials_writing import signing_key
 from rtface.trust.sidecar import has_sidecar, sidecar_path
 from rtface.trust.signing import SigningKey
+from rtface.util.paths import check_there
 from rtface.util.urls import Address
 
 
@@ -218,9 +220,13 @@ def plan_run(
         # A job's sidecar replaces the sidecar of an earlier film of the same name that no longer exists.
         replaces_sidecar = job and has_sidecar(Path(output))
         paths["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=replaces_sidecar)
-    inputs = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
+    photos = (photo for photos in person_photos(options.person).values() for photo in photos)
+    read = (options.treatment, options.shots, options.repair, *photos)
+    inputs = [input, *(path for path in read if isinstance(path, Path))]
     if options.shots is not None:
         check_shots_file(options.shots)
+    if isinstance(options.repair, Path):
+        check_there(options.repair)
     paths |= {key: replace(path, replaces=True) for key, path in paths.items() if Path(path.path).resolve() in finished}
     if paths["film"].replaces:  # the film's report is replaced too
         paths |= {key: replace(paths[key], replaces=True) for key in ("report",) if key in paths}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,18 @@ import numpy as np
 
 from rtface.config.options import FaceOptions
 from rtface.device.cpu.fading import unfaded
-from rtface.frame import Frame
+from rtface.errors import Message
+from rtface.frame import Bytes, Frame
 from rtface.geometry.transforms import display_size
+from rtface.media.files.image_names import has_still_name
 from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.fading import FadingSearch
 from rtface.pipeline.plan import FramePlan
-from rtface.repair.mask import as_stored, boxes_of, read_mask, upright_size
+from rtface.repair.mask import as_stored, boxes_of, mask_in, read_mask, upright_size
 from rtface.repair.repairer import Repairer
+
+_REACH = 17  # side in samples of what one sample of subsampled chroma changes when an image is enlarged
 
 
 def open_repairer(options: FaceOptions, stack: ExitStack, threads: int | None = None) -> Repairer:
@@ -53,18 +57,23 @@ class StillPreparation:
     def _fill(self, frame: Frame, path: Path, repairer: Repairer) -> Frame | None:
         if not isinstance(source := self._source, Path):
             return repairer.fill(frame, repairer.propose(frame).mask)
-        if source.is_dir():
-            masks = (source / name for name in (path.name, f"{path.stem}.png"))
-            source = next((mask for mask in masks if mask.is_file()), source)
-        return None if source.is_dir() else repairer.fill(frame, read_mask(source, upright_size(frame)))
+        mask = mask_in(source, path) if source.is_dir() else source
+        return None if mask is None else repairer.fill(frame, read_mask(mask, upright_size(frame)))
 
 
 def _with_boxes(frame: Frame) -> Frame:
     """Adds the boxes of filled samples to a frame's changed boxes."""
     (width, height), mask = display_size(frame.image.width, frame.image.height, frame.display), frame.filled
     assert mask is not None and frame.changed is not None
-    boxes = boxes_of(mask, (width / mask.shape[1], height / mask.shape[0]))
+    boxes = boxes_of(_spread(mask, width), (width / mask.shape[1], height / mask.shape[0]))
     return replace(frame, touched=True, changed=frame.changed + boxes)
+
+
+def _spread(mask: Bytes, width: float) -> Bytes:
+    """Widens an upright mask by the reach of an enlargement's filter."""
+    return (
+        mask if width == mask.shape[1] else np.asarray(cv2.dilate(mask, np.ones((_REACH, _REACH), np.uint8)), np.uint8)
+    )
 
 
 def map_filled(frame: Frame) -> Frame:
@@ -72,6 +81,26 @@ def map_filled(frame: Frame) -> Frame:
     if frame.filled is None:
         return frame
     size = frame.image.width, frame.image.height
-    filled = cv2.resize(as_stored(frame.filled, frame.display), size, interpolation=cv2.INTER_LINEAR)
+    spread = _spread(frame.filled, display_size(*size, frame.display)[0])
+    filled = cv2.resize(as_stored(spread, frame.display), size, interpolation=cv2.INTER_LINEAR)
     whole = np.where(filled > 0, np.uint8(255), np.uint8(0))
     return replace(frame, invented=whole if frame.invented is None else np.maximum(frame.invented, whole))
+
+
+def repair_notes(source: Path | str, stills: Sequence[Path], filled: Sequence[int]) -> Iterator[Message]:
+    """Yields notes on a run with ``--repair``.
+
+    Args:
+        source: value of the option.
+        stills: paths of all stills.
+        filled: number of filled pixels of each still that was written.
+    """
+    count = sum(map(bool, filled))
+    values = {"mask": source, "count": count, "all": len(filled), "pixels": sum(filled)}
+    line = "{--repair:{mask}}: damage was filled in {count} of {all} images, in {pixels} pixels in total"
+    yield Message(line, code="repaired", **values)
+    if isinstance(source, Path) and source.is_dir():
+        used = {mask_in(source, still) for still in stills}
+        if unused := [path.name for path in source.iterdir() if has_still_name(path) and path not in used]:
+            line = "{--repair:{mask}}: these masks belong to no image: {names}"
+            yield Message(line, code="masks_unused", mask=source, names=", ".join(sorted(unused)))

@@ -14,12 +14,12 @@ import numpy as np
 
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.media.files.image_names import warn_left_out
+from rtface.media.files.image_names import list_images, warn_left_out
 from rtface.media.files.workfile import full
 from rtface.media.marks.provenance import FILLED, Change, made_by_machine, own_tags, true_tags
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
-from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, plan_image, read_image, write_image
 from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
@@ -28,7 +28,7 @@ from rtface.pipeline.fading import NONE
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
-from rtface.pipeline.repair import StillPreparation, map_filled
+from rtface.pipeline.repair import StillPreparation, map_filled, repair_notes
 from rtface.pipeline.runtime import BuildProgress
 from rtface.protocols import Item
 from rtface.report import ImageReport, Report
@@ -193,9 +193,8 @@ class _Stills:
             )
             self.notes.append(Message(line, code="fading_stills", count=count, all=self.done) if count else NONE)
         if self.options.repair:
-            line = "{--repair}: damage was filled in {count} of {all} images ({pixels} pixels)"
-            filled = [one.filled for one in self.images if one.filled]
-            self.notes.append(Message(line, code="repaired", count=len(filled), all=self.done, pixels=sum(filled)))
+            filled = [one.filled for one in self.images]
+            self.notes += repair_notes(self.options.repair, [still for still, _ in self.jobs], filled)
         if self.skipped:
             line = "the outputs of {count} images already existed ({--overwrite=True} replaces them)"
             self.notes.append(Message(line, code="images_there", count=self.skipped))

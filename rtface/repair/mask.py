@@ -18,7 +18,13 @@ _CELL = 32  # side of the cells of `boxes_of` in pixels
 
 def mask_path(image: Path) -> Path:
     """Returns the path at which the studio keeps a photograph's mask."""
-    return image.parent / "damage" / f"{image.stem}.png"
+    return image.parent / "damage" / f"{image.name}.png"
+
+
+def mask_in(folder: Path, image: Path) -> Path | None:
+    """Returns a photograph's mask in a folder of masks; None without one."""
+    names = (image.name, f"{image.name}.png", f"{image.stem}.png")
+    return next((path for name in names if (path := folder / name).is_file()), None)
 
 
 def upright_size(frame: Frame) -> tuple[int, int]:

@@ -18,6 +18,7 @@ LONGEST = 2048
 _TILE, _MARGIN = 512, 32
 _SMALL = 512  # photographs whose shorter side is shorter are also examined at twice the size, others at half
 _HIGH, _LOW = 0.55, 0.35  # damage is marked where the probability exceeds LOW around places where it exceeds HIGH
+_WIDER = 5  # side of the square by which marks are widened, because damage has soft edges
 _SURE, _LEAST = 4, 10  # least number of pixels of a marked area that exceed HIGH, and LOW
 
 
@@ -50,7 +51,7 @@ def damage_mask(scores: Float32) -> tuple[Bytes, float]:
     kept[0] = False
     mask = kept[labels]
     unsure = float(((scores > _LOW) & ~mask).mean())
-    return np.asarray(cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)), np.uint8), unsure
+    return np.asarray(cv2.dilate(mask.astype(np.uint8) * 255, np.ones((_WIDER, _WIDER), np.uint8)), np.uint8), unsure
 
 
 def propose(picture: Bytes, network: Network) -> tuple[Bytes, float]:

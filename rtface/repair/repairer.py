@@ -18,10 +18,19 @@ from rtface.device.cpu.rgb_samples import RgbSamples
 from rtface.device.cpu.view import native_image
 from rtface.engine.recipe import SHIPPED
 from rtface.errors import UsageError
-from rtface.frame import Box, Bytes, Color, Float32, Frame
+from rtface.frame import Box, Bytes, Color, Face, Float32, Frame
 from rtface.geometry.alignment import crop_matrix
-from rtface.geometry.transforms import bounds, clip_box, compose, invert, sample_to_display, to_cv2, translation
-from rtface.protocols import Tracker
+from rtface.geometry.transforms import (
+    bounds,
+    clip_box,
+    compose,
+    invert,
+    sample_to_display,
+    scaling,
+    to_cv2,
+    translation,
+)
+from rtface.protocols import Tracker, View
 from rtface.repair.grain import missing_grain
 from rtface.repair.mask import as_stored, upright_size
 from rtface.repair.proposal import LONGEST, propose
@@ -37,6 +46,8 @@ _TILE, _MARGIN = 512, 64  # side of the tiles, and what is read around them
 _WHOLE = 1_500_000  # most pixels of the reduced picture that is filled as a whole
 _LEAST = 8  # mask value from which a pixel is a hole
 _MOST_ENLARGED = 4.0  # most crop pixels per pixel of a face that the network fills
+_CELL, _FACE, _MOST_MARKED = 64, slice(16, 48), 0.4  # a proposal leaves faces alone of which more would be marked
+_RGB = Color("rgb", full_range=True)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -85,7 +96,25 @@ class Repairer:
         marked, unsure = propose(picture, lambda tile: self._damage_network.infer({"picture": tile})["probability"])
         larger = cv2.resize(marked, upright_size(frame), interpolation=cv2.INTER_LINEAR)
         mask = np.where(larger > 127, np.uint8(255), np.uint8(0))
+        unsure += self._withdraw(mask, picture)
         return Proposal(mask, float((mask > 0).mean()), unsure)
+
+    def _withdraw(self, mask: Bytes, picture: Bytes) -> float:
+        """Removes marks that would erase a face. Returns their share of the pixels."""
+        marked, scale = int((mask > 0).sum()), mask.shape[1] / picture.shape[1]
+        if not marked:
+            return 0.0
+        view = self._device.view(Frame(av.VideoFrame.from_ndarray(picture, "rgb24"), 0, Fraction(1), 1, _RGB))
+        for face in self._faces(view):
+            to_crop = compose(crop_matrix(face, _CELL), scaling(1 / scale, 1 / scale))
+            crop = cv2.warpAffine(mask, to_cv2(to_crop), (_CELL, _CELL))
+            if (crop[_FACE, _FACE] > 127).mean() > _MOST_MARKED:
+                mask[_part(clip_box(bounds(invert(to_crop), (0, 0, _CELL, _CELL)), *mask.shape[::-1]))] = 0
+        return (marked - int((mask > 0).sum())) / mask.size
+
+    def _faces(self, view: View) -> tuple[Face, ...]:
+        self._tracker.watchful, self._tracker.sparing, self._tracker.thorough = False, False, True
+        return self._tracker.update(view, 0.0, cut=True)
 
     def fill(self, frame: Frame, mask: Bytes, region: Box | None = None) -> Frame | None:
         """Fills what a mask marks. Returns a frame with a new image, or None if the mask is empty.
@@ -131,17 +160,15 @@ class Repairer:
                     new = _filled_tile(before, hole, core, factor, small, small_change)
                     old = before.read(core)
                     after.write(core, (old + weight.astype(np.float32) / 255 * (new - old)).clip(0, 1), weight > 0)
-        return replace(frame, image=image, filled=mask)
+        return replace(frame, image=image, filled=np.where(mask < _LEAST, np.uint8(0), mask))
 
     def _change_faces(self, picture: Float32, hole: NDArray[np.bool_], frame: Frame) -> Float32:
         """Returns the network's changes to a smoothly filled picture, h×w×3 as stored."""
         change, (height, width) = np.zeros_like(picture), hole.shape
         image = av.VideoFrame.from_ndarray(np.rint(picture.clip(0, 1) * 255).astype(np.uint8), "rgb24")
-        color = Color("rgb", full_range=True)
-        view = self._device.view(Frame(image, 0, Fraction(1), 1, color, frame.display))
-        self._tracker.watchful, self._tracker.sparing, self._tracker.thorough = False, False, True
+        view = self._device.view(Frame(image, 0, Fraction(1), 1, _RGB, frame.display))
         from_samples = sample_to_display(width, height, frame.display)
-        for face in self._tracker.update(view, 0.0, cut=True):
+        for face in self._faces(view):
             to_crop = crop_matrix(face, _SIDE)
             matrix, scale = compose(to_crop, from_samples), hypot(*to_crop[:, 0])
             box = clip_box(bounds(invert(matrix), (0, 0, _SIDE, _SIDE)), width, height)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
-from rtface.errors import InputError, UsageError
+from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.trust.inspection import inspect_file
 from rtface.trust.verify import verify
 from tests.pipeline.fakes import portrait
@@ -91,12 +91,40 @@ def test_a_folder_takes_masks_by_name_and_others_stay(print_and_mask: tuple[Path
     masks.mkdir()
     for name in ("a.png", "b.png", "c.png"):
         (album / name).write_bytes(source.read_bytes())
-    (masks / "a.png").write_bytes(mask_file.read_bytes())
+    for name in ("a.png.png", "x.png"):
+        (masks / name).write_bytes(mask_file.read_bytes())
     cv2.imwrite(str(masks / "c.png"), np.zeros((5, 5), np.uint8))
     with pytest.raises(InputError, match=r"1 of 3 images failed.*mask has 5×5 pixels, but the photograph 400×300"):
         rtface.run(album, tmp_path / "out", repair=masks, correct="never")
     filled, kept = (pixels(tmp_path / "out" / name) for name in ("a.png", "b.png"))
     assert np.array_equal(kept, pixels(source)) and not np.array_equal(filled, kept)
+    (masks / "c.png").unlink()
+    report = rtface.run(album, tmp_path / "again", repair=masks, correct="never")
+    assert any("belong to no image: x.png" in note for note in report.notes)
+
+
+def test_no_output_replaces_a_mask(print_and_mask: tuple[Path, Path], tmp_path: Path) -> None:
+    source, mask_file = print_and_mask
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(mask_file.read_bytes())
+    for output, options in ((mask, {}), (tmp_path / "out.png", {"compare": mask})):
+        with pytest.raises(OutputError, match="is the input itself"):
+            rtface.run(source, output, repair=mask, overwrite=True, **options)
+    with pytest.raises(OutputError, match="input"):
+        rtface.run(source, mask, repair=tmp_path, overwrite=True)
+    with pytest.raises(InputMissing, match="there is no such file"):
+        rtface.run(source, tmp_path / "out.png", repair=tmp_path / "no.png")
+
+
+def test_an_enlarged_filling_is_within_its_boxes(print_and_mask: tuple[Path, Path], tmp_path: Path) -> None:
+    source, mask = print_and_mask[0], np.zeros((300, 400), np.uint8)
+    mask[64:96, 96:192] = 255  # to the edges of the cells of which the boxes consist
+    mask[200:230] = 5  # too little to be filled
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    out, options = tmp_path / "out.png", {"correct": "never", "scale": 2, "sidecar": True}
+    report = rtface.run(source, out, repair=tmp_path / "mask.png", **options)
+    assert report.images[0].filled == (mask == 255).sum()
+    assert verify(out, input=source).input == "same"
 
 
 def test_auto_fills_what_it_proposes_and_says_how_much(print_and_mask: tuple[Path, Path], tmp_path: Path) -> None:
@@ -108,6 +136,21 @@ def test_auto_fills_what_it_proposes_and_says_how_much(print_and_mask: tuple[Pat
     assert proposal.shape == truth.shape and (proposal[truth > 0] > 0).mean() > 0.25
     assert report.images[0].filled == (proposal > 0).sum() > 0
     assert abs(json.loads(result.stdout)["share"] - (proposal > 0).mean()) < 1e-4
+
+
+def test_a_folder_gets_a_folder_of_masks(print_and_mask: tuple[Path, Path], tmp_path: Path) -> None:
+    album, masks = tmp_path / "album", tmp_path / "masks"
+    album.mkdir()
+    for name in ("a.png", "b.jpg"):
+        cv2.imwrite(str(album / name), pixels(print_and_mask[0]))
+    (album / "c.png").write_bytes(b"no image")
+    result = CliRunner().invoke(app, ["damage", str(album), str(masks)])
+    assert result.exit_code != 0 and "1 of 3 photographs cannot be read" in result.stderr
+    assert sorted(path.name for path in masks.iterdir()) == ["a.png.png", "b.jpg.png"]
+    (album / "c.png").unlink()
+    rtface.run(album, tmp_path / "masked", repair=masks, correct="never")
+    rtface.run(album, tmp_path / "auto", repair="auto", correct="never")
+    assert np.array_equal(pixels(tmp_path / "masked" / "a.png"), pixels(tmp_path / "auto" / "a.png"))
 
 
 def test_wrong_names_are_refused_in_one_line(print_and_mask: tuple[Path, Path], tmp_path: Path) -> None:

@@ -133,7 +133,8 @@ def test_the_map_shows_filled_samples_as_invented() -> None:
     frame = replace(frame_of(np.zeros((120, 160, 3), np.uint8), 0), filled=mask, invented=None)
     shown = map_filled(frame).invented
     assert shown is not None and shown.shape == (120, 160)
-    assert (shown[::2, ::2][mask > 0] == 255).all() and (shown == 0).mean() > 0.5
+    reach = np.repeat(np.repeat(cv2.dilate(mask, np.ones((13, 13), np.uint8)), 2, 0), 2, 1)  # of Lanczos and chroma
+    assert (shown[reach > 0] == 255).all() and (shown == 0).mean() > 0.1
 
 
 def test_boxes_contain_all_marked_pixels() -> None:

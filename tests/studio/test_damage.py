@@ -84,7 +84,7 @@ def marked(left: int, right: int) -> Any:
 
 
 def kept(studio: RunningStudio, name: str = "photo") -> Any:
-    path = studio.folder / "damage" / f"{name}.png"
+    path = studio.folder / "damage" / f"{name}.png.png"
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.exists() else None
 
 
@@ -117,12 +117,20 @@ def test_a_kept_mask_is_that_of_the_run_until_switched_off(studio: RunningStudio
     command = post(studio, f"{photo}/command", **run, settings=settings)[1]["command"]
     assert f"--repair {studio.folder / 'damage' / 'photo.png'}" in command
     assert "--repair" not in post(studio, f"{photo}/command", **run, settings={})[1]["command"]
-    (studio.folder / "damage" / "photo.png").unlink()
+    (studio.folder / "damage" / "photo.png.png").unlink()
     assert "--repair" not in post(studio, f"{photo}/command", **run, settings=settings)[1]["command"]
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no image", layer(np.zeros((8, 8))), cv2.imencode(".png", marked(0, 9))[1].tobytes()], ids=len
+    "data",
+    [
+        b"",
+        b"no image",
+        b"II*\0" + layer(marked(0, 9))[4:],
+        layer(np.zeros((8, 8))),
+        cv2.imencode(".png", marked(0, 9))[1].tobytes(),
+    ],
+    ids=len,
 )
 def test_what_is_no_mask_is_refused(studio: RunningStudio, data: bytes) -> None:
     photo = open_photo(studio)
@@ -146,9 +154,27 @@ def test_masks_stay_in_the_allowed_folders(studio: RunningStudio, tmp_path: Path
 def test_a_mask_of_another_size_is_refused_in_one_line(studio: RunningStudio) -> None:
     photo = open_photo(studio)
     (studio.folder / "damage").mkdir()
-    cv2.imwrite(str(studio.folder / "damage" / "photo.png"), np.zeros((9, 9), np.uint8))
+    cv2.imwrite(str(studio.folder / "damage" / "photo.png.png"), np.zeros((9, 9), np.uint8))
     status, answer = ask(studio, "GET", f"{photo}/mask")
     assert status == 400 and "size" in answer["error"] and "\n" not in answer["error"]
+
+
+def test_a_mask_from_elsewhere_waits_for_approval(studio: RunningStudio) -> None:
+    photo = open_photo(studio)
+    (studio.folder / "damage").mkdir()
+    cv2.imwrite(str(studio.folder / "damage" / "photo.png.png"), marked(0, 9))
+    assert np.array_equal(decoded(ask(studio, "GET", f"{photo}/mask")[1])[..., 3], marked(0, 9))
+    assert post(studio, f"{photo}/mask")[1] == {"state": "looked"}
+    post(studio, f"{photo}/album", action="accept")
+    assert ask(studio, "GET", f"{photo}/settings")[1]["repair"] is True
+
+
+def test_a_replaced_photograph_is_not_served(studio: RunningStudio, tmp_path: Path) -> None:
+    photo, outside = open_photo(studio), tmp_path / "outside.png"
+    (studio.folder / "photo.png").rename(outside)
+    (studio.folder / "photo.png").symlink_to(outside)
+    for part in ("whole", "mask", "filled?left=0&top=0&right=9&bottom=9", "album"):
+        assert ask(studio, "GET", f"{photo}/{part}")[0] in (400, 404), part
 
 
 def test_photographs_too_large_for_the_page(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +206,7 @@ def test_a_deleted_copy_takes_its_mask_along(studio: RunningStudio) -> None:
     copy = Path(ask(studio, "PUT", "/api/files/upload?name=photo.png", picture)[1]["path"])
     photo = f"/api/films/{post(studio, '/api/films', path=str(copy))[1]['id']}"
     assert ask(studio, "PUT", f"{photo}/mask?keep=1", layer(marked(0, 9)))[0] == 200
-    assert (copy.parent / "damage" / "photo.png").is_file()
+    assert (copy.parent / "damage" / "photo.png.png").is_file()
     assert ask(studio, "DELETE", f"{photo}?copy=1")[0] == 200
     assert not list((copy.parent / "damage").iterdir())
 

@@ -96,17 +96,19 @@ class Masks:
         Raises:
             OutputError: a file cannot be written.
         """
-        mask = _mask_of(self.read(photo), upright_size(_frame_of(photo)))
+        layer, settings = self.read(photo), SettingsFolder(photo[1])
+        mask = _mask_of(layer, upright_size(_frame_of(photo)))
         write_kept(self._file(photo), cv2.imencode(".png", mask)[1].tobytes(), private=False)
-        self._drafts.pop(photo[0], None)
-        settings = SettingsFolder(photo[1])
+        if self._drafts.get(photo[0]) is layer:  # not a newer one
+            del self._drafts[photo[0]]
         settings.keep(replace(settings.load(), repair=True))
 
     def state_of(self, photo: Photo) -> str:
         """Returns "none", "proposed", "looked" (at) or "kept"."""
-        if photo[0] in self._drafts:
-            return "looked" if photo[0] in self.looked else "proposed"
-        return "kept" if mask_path(photo[1]).is_file() else "none"
+        kept = mask_path(photo[1]).is_file()
+        if photo[0] not in self._drafts and (not kept or SettingsFolder(photo[1]).load().repair):
+            return "kept" if kept else "none"
+        return "looked" if photo[0] in self.looked else "proposed"  # or a mask from elsewhere
 
     def picture(self, photo: Photo, fill: Box | None = None) -> bytes:
         """Renders a photograph at its full size, as JPEG.
@@ -236,7 +238,8 @@ def _layer_of(mask: Bytes) -> bytes:
 @lru_cache(maxsize=1)
 def _mask_of(layer: bytes, size: tuple[int, int]) -> Bytes:
     """Converts the page's layer to a mask h×w. Raises UsageError unless it is a PNG of this width and height."""
-    stated = layer[_PNG_SIZE] == struct.pack(">II", *size)  # a larger image is not even decoded
+    # another format, or a larger image, is not even decoded
+    stated = layer[:8] == b"\x89PNG\r\n\x1a\n" and layer[_PNG_SIZE] == struct.pack(">II", *size)
     pixels: Any = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED) if stated else None
     if pixels is None or pixels.shape != (*size[::-1], 4) or pixels.dtype != np.uint8:
         raise UsageError("the mask must be a PNG with opacity, in the size of the photograph", code="mask_layer")

@@ -200,8 +200,8 @@ class Films:
     def album(self, photo: tuple[int, Path]) -> list[tuple[int, Path]]:
         """Returns numbers and paths of the open photographs in a photograph's folder."""
         films = sorted(self._films.values(), key=lambda film: film.path.name.casefold())
-        beside = (film for film in films if film.path.parent == photo[1].parent)
-        return [(film.id, film.path) for film in beside if film.facts["kind"] == "still"]
+        beside = (film for film in films if film.path.parent == photo[1].parent and film.facts["kind"] == "still")
+        return [(film.id, film.path) for film in beside if stamp_of(film.path) == film.stamp]
 
     def shown(self, film: Film) -> dict[str, object]:
         """Returns a film for the page. "copied" is true if it was uploaded."""
@@ -266,6 +266,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     def film_path(request: Request) -> tuple[int, Path]:
         film = (films.get if request.method == "GET" else films.current)(request.path_params["id"])
+        return film.id, film.path
+
+    def photo(request: Request) -> tuple[int, Path]:
+        film = films.current(request.path_params["id"])
         return film.id, film.path
 
     async def open_films(request: Request) -> Response:
@@ -415,7 +419,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         Route(f"{base}/frame", frame),
         Route(f"{base}/picture", picture),
         *analysis.routes(tasks, film_path),
-        *damage.routes(studio, film_path, films.album),
+        *damage.routes(studio, photo, films.album),
         Route(f"{base}/settings", settings, methods=["GET", "PUT"]),
         Route(f"{base}/start", start, methods=["POST"]),
         Route(f"{base}/clip", play, methods=["POST"]),
