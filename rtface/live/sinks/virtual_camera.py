@@ -1,4 +1,4 @@
-"""Writes to a virtual camera: v4l2loopback on Linux, OBS or Unity Capture elsewhere."""
+"""Writes to a virtual camera: v4l2loopback or PipeWire on Linux, OBS or Unity Capture elsewhere."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
 from rtface.live.backoff import Retry
 from rtface.live.protocols import EndpointHealth, LiveSink, MediaDevice, SoundFormat, VideoFormat
-from rtface.live.sinks import pyvirtualcam_output, v4l2_loopback
+from rtface.live.devices import pipewire
+from rtface.live.sinks import pipewire_output, pyvirtualcam_output, v4l2_loopback
 from rtface.live.sinks.camera_buffer import CameraBuffer, even
+from rtface.live.sinks.pipewire_output import PipewireOutput
 from rtface.live.sinks.pyvirtualcam_output import PyvirtualcamOutput
 from rtface.live.sinks.v4l2_loopback import V4l2LoopbackOutput
 
-CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
+CameraOutput = V4l2LoopbackOutput | PipewireOutput | PyvirtualcamOutput
 
 POLL = 0.25
 """Seconds between two checks for readers, if the driver does not report them."""
@@ -61,6 +63,8 @@ def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOut
 def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     if platform.system() != "Linux":
         return PyvirtualcamOutput(name, width, height, rate)
+    if name.casefold() == pipewire_output.NAME or (not name and v4l2_loopback.why_none() and pipewire.is_running()):
+        return PipewireOutput(width, height, rate)
     first_node, *other_nodes = v4l2_loopback.find(name)
     try:
         return V4l2LoopbackOutput(first_node, width, height, rate)
@@ -81,8 +85,8 @@ class VirtualCamera(LiveSink):
         """Creates the sink without opening it.
 
         Args:
-            endpoint: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first available
-                one.
+            endpoint: a label, ``/dev/videoN``, "pipewire", "obs", "unitycapture", a camera's name, or "" for the first
+                available one.
         """
         self._name = endpoint.name
         self._lock = threading.Lock()  # not held while a device opens or closes, or while the thread waits for it
@@ -190,9 +194,13 @@ class VirtualCamera(LiveSink):
     @classmethod
     def list(cls) -> Sequence[MediaDevice]:
         """Lists the virtual cameras with their state."""
-        return v4l2_loopback.present() if platform.system() == "Linux" else pyvirtualcam_output.present()
+        if platform.system() != "Linux":
+            return pyvirtualcam_output.present()
+        return [*v4l2_loopback.present(), *pipewire_output.present()]
 
     @classmethod
     def why_unusable(cls) -> str | None:
         """Explains how to get a virtual camera; None if there is one."""
-        return v4l2_loopback.why_none() if platform.system() == "Linux" else pyvirtualcam_output.why_none()
+        if platform.system() != "Linux":
+            return pyvirtualcam_output.why_none()
+        return None if pipewire.is_running() else v4l2_loopback.why_none()

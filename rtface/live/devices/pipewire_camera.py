@@ -1,0 +1,132 @@
+"""Reads cameras through PipeWire, including those that V4L2 does not list."""
+
+from __future__ import annotations
+
+import queue
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+from rtface.errors import InputError
+from rtface.live.devices.pipewire import FORMATS, INPUT, MJPEG, RAW, PipewireStream, accepted_format, cameras
+from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE
+from rtface.live.messages import SourceRequest
+from rtface.live.sources.open_stream import OpenedInput
+
+_OPENING_S = 3.0
+_WAITING_FRAMES = 4
+# Bytes per sample of a plane's rows, and the divisor of its height, by FFmpeg's names of the formats.
+_PLANES: dict[str, tuple[tuple[Fraction, int], ...]] = {
+    "yuv420p": ((Fraction(1), 1), (Fraction(1, 2), 2), (Fraction(1, 2), 2)),
+    "nv12": ((Fraction(1), 1), (Fraction(1), 2)),
+    "yuyv422": ((Fraction(2), 1),),
+    "uyvy422": ((Fraction(2), 1),),
+    "rgb24": ((Fraction(3), 1),),
+    "bgr24": ((Fraction(3), 1),),
+    "rgb0": ((Fraction(4), 1),),
+    "bgr0": ((Fraction(4), 1),),
+}
+
+
+def label(node: dict[str, Any]) -> str:
+    """Returns the name of a camera that programs show."""
+    return str(node.get("node.description") or node.get("node.nick") or node.get("node.name") or "camera")
+
+
+def find(name: str) -> dict[str, Any] | None:
+    """Finds a camera of PipeWire by (part of) its name; "" and "0" mean the first. Returns its node's properties."""
+    nodes, text = cameras(), name.casefold()
+    if text in ("", "0"):
+        return next(iter(nodes), None)
+    return next((one for one in nodes if text in f"{label(one)}\n{one.get('node.name', '')}".casefold()), None)
+
+
+def open_pipewire(request: SourceRequest, node: dict[str, Any]) -> OpenedInput:
+    """Opens a camera of PipeWire. Raises InputError, MissingComponent or OutputError if it delivers no frames."""
+    size, rate = request.size or USUAL_SIZE, Fraction(request.fps or USUAL_RATE)
+    frames = _Frames()
+    properties = {"media.type": "Video", "media.category": "Capture", "media.role": "Camera"}
+    stream = PipewireStream(
+        INPUT,
+        properties | {"node.name": "rtface.reader", "target.object": str(node["node.name"])},
+        [accepted_format(kind, size, (rate.numerator, rate.denominator)) for kind in (RAW, MJPEG)],
+        lambda _: (0, 0),
+        frames.put,
+    )
+    frames.stream = stream
+    if not frames.wait():
+        stream.close()
+        raise InputError(
+            "camera {name}: PipeWire delivers no frames; close programs that use it, or choose another camera "
+            "('rtface devices')",
+            code="pipewire_silent",
+            name=label(node),
+        )
+    width, height = stream.format[0x20003]
+    rate = Fraction(*stream.format[0x20004]) if stream.format.get(0x20004, (0, 1))[0] else rate
+    options, form = {"framerate": str(rate)}, "mjpeg"
+    if stream.format[2] == (RAW,):
+        pixel_format = next(name for name, number in FORMATS.items() if (number,) == stream.format[0x20001])
+        frames.pack = (width, height, pixel_format)
+        options |= {"video_size": f"{width}x{height}", "pixel_format": pixel_format}
+        form = "rawvideo"
+    container = av.open(frames, "r", format=form, options=options, buffer_size=1 << 20)
+    video = container.streams.video[0]
+    video.codec_context.thread_type, video.codec_context.thread_count = "SLICE", 1
+    return OpenedInput(container, video, None, rate, timed=False, label=label(node))
+
+
+class _Frames:
+    """Frames of a stream, as a file that FFmpeg reads.
+
+    Attributes:
+        stream: the stream.
+        pack: width, height and pixel format of raw frames, whose rows lose their padding; None for MJPEG.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[list[tuple[bytes, int]]] = queue.Queue(_WAITING_FRAMES)
+        self._rest = memoryview(b"")
+        self.stream: PipewireStream | None = None
+        self.pack: tuple[int, int, str] | None = None
+
+    def put(self, parts: list[tuple[bytes, int]]) -> None:
+        """Adds a frame, unless the reader is late."""
+        if not self._waiting.full():
+            self._waiting.put_nowait(parts)
+
+    def wait(self) -> bool:
+        """Waits for the first frame, and drops it. Returns whether it came in time."""
+        try:
+            self._waiting.get(timeout=_OPENING_S)
+        except queue.Empty:
+            return False
+        return True
+
+    def read(self, size: int) -> bytes:
+        """Returns at most `size` bytes; b"" if the stream has ended."""
+        while not self._rest:
+            try:
+                self._rest = memoryview(self._packed(self._waiting.get(timeout=0.5)))
+            except queue.Empty:
+                if self.stream is None or self.stream.lost:
+                    return b""
+        part, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(part)
+
+    def _packed(self, parts: list[tuple[bytes, int]]) -> bytes:
+        if self.pack is None:
+            return parts[0][0]
+        width, height, pixel_format = self.pack
+        planes, data, stride, at = list[bytes](), *parts[0], 0
+        for number, (unit, divisor) in enumerate(_PLANES[pixel_format]):
+            if number and number < len(parts):
+                (data, stride), at = parts[number], 0
+            row, rows = -(-int(2 * width * unit) // 2), -(-height // divisor)
+            step = max(row, int(stride * unit / _PLANES[pixel_format][0][0]) if len(parts) == 1 else stride)
+            plane = np.frombuffer(data, np.uint8, min(step * rows, len(data) - at), at)
+            planes.append(np.resize(plane, (rows, step))[:, :row].tobytes())
+            at += step * rows
+        return b"".join(planes)
