@@ -181,7 +181,7 @@ class LiveStatus:
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._endpoint(*self.source),
             "sound": self._endpoint(*self.sound[0]) if self.sound else None,
-            "sinks": [self._endpoint(*sink) for sink in self.sinks],
+            "sinks": [self._endpoint(*sink) | {"wanted": sink[1].wanted} for sink in self.sinks],
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 
