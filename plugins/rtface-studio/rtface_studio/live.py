@@ -143,7 +143,7 @@ class _Live:
         start_thread("live viewers", self._hold_queue, self._run)
 
     def _hold_queue(self, run: LiveRun) -> None:
-        """Pauses the queue and the studio's other work while the run has viewers. Returns when the run has ended."""
+        """Pauses all other work while the run has viewers. Returns when the run has ended."""
         queue_lock = None
         try:
             store = Queue().store
