@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 58_590, "physical": 95_000, "tests": 59_860, "words": 38_150}
+SUMS = {"logical": 59_060, "physical": 95_760, "tests": 60_200, "words": 38_480}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -54,11 +54,11 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 40_300, 38_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 40_760, 38_500, "logical lines (NEWLINE tokens)"),
         Figure(
             "lines of plugins/",
             sum(added),
-            8_080,
+            8_090,
             None,
             "and of distributions in engines/, without tests",
         ),

@@ -35,6 +35,7 @@ ALLOWED = {
     "engines/rtface_engines/child.py": "converts weights in another Python environment",
     "engines/rtface-learn/rtface_learn/pairs.py": "codes several takes at once",
     "engines/rtface-learn/rtface_learn/trainer.py": "is run by another Python, which has torch",
+    "rtface/live/devices/pipewire_camera.py": "asks a program of PipeWire for its cameras",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",

@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing, Message
-from rtface.live.devices import v4l2
+from rtface.live.devices import pipewire_camera, v4l2
 from rtface.live.devices.listing import ffmpeg_devices
 from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE, CameraMode, choose, formats, modes, read_text
 from rtface.live.messages import SourceRequest
@@ -33,10 +33,20 @@ def open_camera(request: SourceRequest) -> OpenedInput:
     if request.format:  # another FFmpeg input replaces the device
         container = av.open(request.name, "r", format=request.format)
     elif sys.platform == "linux":
-        return _open_v4l2(request)
+        return _open_linux(request)
     else:
         container = _open_elsewhere(request)
     return _input(container, request)
+
+
+def _open_linux(request: SourceRequest) -> OpenedInput:
+    """Opens a camera of V4L2, or one that only PipeWire has."""
+    try:
+        return _open_v4l2(request)
+    except InputMissing:
+        if (node := pipewire_camera.find(request.name)) is None:
+            raise
+        return pipewire_camera.open_pipewire(request, node)
 
 
 def device_of(name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtface.errors import Message
-from rtface.live.devices import v4l2
+from rtface.live.devices import pipewire_camera, v4l2
 from rtface.live.devices.v4l2 import CameraMode
 from rtface.live.protocols import MediaDevice
 from rtface.util import plugins
@@ -34,6 +34,14 @@ def _cameras() -> Iterator[MediaDevice]:
         if camera_modes != []:  # skips the second device of a webcam, which has only metadata
             lines = shown(camera_modes or ())
             yield MediaDevice("camera", f"camera:{node.name[5:]}", name, str(node), state, advice, users, lines)
+
+
+def _pipewire_cameras() -> Iterator[MediaDevice]:
+    """Yields the cameras that only PipeWire has."""
+    for node in pipewire_camera.cameras():
+        if not Path(node.get("api.v4l2.path") or "-").exists():
+            name = pipewire_camera.label(node)
+            yield MediaDevice("camera", f"camera:{name}", Message("{name} (PipeWire)", code="by_pipewire", name=name))
 
 
 def shown(camera_modes: Iterable[CameraMode]) -> tuple[str, ...]:
@@ -83,7 +91,7 @@ def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
     """Lists all sources and targets, and the sinks that cannot be used. Opens devices to query them, but does not start
     them."""
     linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
-    media_devices = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
+    media_devices = [*_cameras(), *_pipewire_cameras(), *_microphones()] if linux else [*_other_platforms()]
     for sink in plugins.extensions("sink"):
         targets, fault = (None, None) if sink.unusable else plugins.ask("sink", sink.name, "list")
         media_devices += targets or ()

@@ -6,33 +6,31 @@ import ctypes
 import errno
 import json
 import os
-import struct
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from ctypes import CFUNCTYPE, POINTER, c_bool, c_char_p, c_int, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from collections.abc import Mapping
+from contextlib import suppress
+from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from rtface.errors import Message, MissingComponent, OutputError
+from rtface.live.devices.pipewire_formats import buffers, read_object
 
 OUTPUT, INPUT = 1, 0
 """Directions of a stream."""
-FORMATS = {"yuv420p": 2, "nv12": 23, "yuyv422": 4, "uyvy422": 5, "rgb24": 15, "bgr24": 16, "rgb0": 7, "bgr0": 8}
-"""PipeWire's numbers of pixel formats, by FFmpeg's names."""
+Planes = list[tuple[bytes, int]]
+"""A frame: data and bytes per row of each plane; data of all planes if it has one entry."""
 MISSING = Message("PipeWire does not run here", code="pipewire_absent")
 
-_ERROR, _UNCONNECTED, _STREAMING = -1, 0, 3  # enum pw_stream_state
+_ERROR, _UNCONNECTED, _PAUSED, _STREAMING = -1, 0, 2, 3  # enum pw_stream_state
 _AUTOCONNECT, _MAP_BUFFERS, _DRIVER = 1, 4, 8  # enum pw_stream_flags
-_ENUM_FORMAT, _FORMAT, _BUFFERS = 3, 4, 5  # enum spa_param_type
-_FORMAT_OBJECT, _BUFFERS_OBJECT = 0x40003, 0x40004
-_VIDEO, RAW, MJPEG = 2, 1, 0x20002
-_KEY_TYPE, _KEY_SUBTYPE, _KEY_FORMAT, _KEY_SIZE, _KEY_RATE = 1, 2, 0x20001, 0x20003, 0x20004
-_MEMORY = 1 << 1 | 1 << 2  # buffers are pointers or shared files, not DMA buffers
+_FORMAT = 4  # enum spa_param_type
+_META_BUSY = 7  # enum spa_meta_type
 _BUFFER_COUNT = 8
-_LIST_S = 2.0
+_MAX_BUSY_FRAMES = 15  # frames without a free buffer, after which killed readers are assumed to hold all of them
 
 
 class _Chunk(ctypes.Structure):
@@ -51,8 +49,12 @@ class _Data(ctypes.Structure):
     )
 
 
+class _Meta(ctypes.Structure):
+    _fields_ = (("type", c_uint32), ("size", c_uint32), ("data", c_void_p))
+
+
 class _SpaBuffer(ctypes.Structure):
-    _fields_ = (("n_metas", c_uint32), ("n_datas", c_uint32), ("metas", c_void_p), ("datas", POINTER(_Data)))
+    _fields_ = (("n_metas", c_uint32), ("n_datas", c_uint32), ("metas", POINTER(_Meta)), ("datas", POINTER(_Data)))
 
 
 class _Buffer(ctypes.Structure):
@@ -62,6 +64,7 @@ class _Buffer(ctypes.Structure):
 _StateChanged = CFUNCTYPE(None, c_void_p, c_int, c_int, c_char_p)
 _ParamChanged = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 _Process = CFUNCTYPE(None, c_void_p)
+_BufferChanged = CFUNCTYPE(None, c_void_p, c_void_p)
 
 
 class _Events(ctypes.Structure):  # struct pw_stream_events
@@ -72,12 +75,10 @@ class _Events(ctypes.Structure):  # struct pw_stream_events
         ("control_info", c_void_p),
         ("io_changed", c_void_p),
         ("param_changed", _ParamChanged),
-        ("add_buffer", c_void_p),
-        ("remove_buffer", c_void_p),
+        ("add_buffer", _BufferChanged),
+        ("remove_buffer", _BufferChanged),
         ("process", _Process),
         ("drained", c_void_p),
-        ("command", c_void_p),
-        ("trigger_done", c_void_p),
     )
 
 
@@ -121,94 +122,9 @@ def is_running() -> bool:
     folder = os.environ.get("PIPEWIRE_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR") or ""
     if sys.platform != "linux" or not Path(folder, os.environ.get("PIPEWIRE_REMOTE", "pipewire-0")).is_socket():
         return False
-    try:
-        _library()
-    except MissingComponent:
-        return False
-    return True
-
-
-def cameras() -> list[dict[str, Any]]:
-    """Lists the properties of PipeWire's cameras, by its program ``pw-dump``. Omits this program's own cameras."""
-    if not is_running():
-        return []
-    try:
-        text = subprocess.run(["pw-dump"], capture_output=True, timeout=_LIST_S, check=True).stdout
-        objects: list[dict[str, Any]] = json.loads(text)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return []
-    properties = [item["info"].get("props", {}) for item in objects if str(item.get("type")).endswith("Interface:Node")]
-    return [
-        one
-        for one in properties
-        if one.get("media.class") == "Video/Source" and one.get("application.name") != "rtface"
-    ]
-
-
-def _pod(kind: int, body: bytes) -> bytes:
-    """Encodes a value of PipeWire's binary format (SPA POD)."""
-    return struct.pack("=II", len(body), kind) + body + bytes(-len(body) % 8)
-
-
-def pod_id(value: int) -> bytes:
-    """Encodes a number of an enumeration."""
-    return _pod(3, struct.pack("=I", value))
-
-
-def _choice(kind: int, value_kind: int, *values: bytes) -> bytes:
-    """Encodes a range (1: default, least, most), an enumeration (3: default, all) or flags (4)."""
-    return _pod(19, struct.pack("=IIII", kind, 0, len(values[0]), value_kind) + b"".join(values))
-
-
-def _object(kind: int, param: int, properties: Mapping[int, bytes]) -> bytes:
-    body = b"".join(struct.pack("=II", key, 0) + value for key, value in properties.items())
-    return _pod(15, struct.pack("=II", kind, param) + body)
-
-
-def fixed_format(width: int, height: int, rate: tuple[int, int]) -> bytes:
-    """Encodes the format of a stream of I420 frames."""
-    return _object(
-        _FORMAT_OBJECT,
-        _ENUM_FORMAT,
-        {
-            _KEY_TYPE: pod_id(_VIDEO),
-            _KEY_SUBTYPE: pod_id(RAW),
-            _KEY_FORMAT: pod_id(FORMATS["yuv420p"]),
-            _KEY_SIZE: _pod(10, struct.pack("=II", width, height)),
-            _KEY_RATE: _pod(11, struct.pack("=II", *rate)),
-        },
-    )
-
-
-def accepted_format(subtype: int, size: tuple[int, int], rate: tuple[int, int]) -> bytes:
-    """Encodes the formats that a reader accepts, raw or MJPEG, with a preferred size and rate."""
-    numbers = [struct.pack("=I", number) for number in FORMATS.values()]
-    raw = {_KEY_FORMAT: _choice(3, 3, numbers[0], *numbers)} if subtype == RAW else {}
-    sizes = (struct.pack("=II", *pair) for pair in (size, (1, 1), (8192, 8192)))
-    rates = (struct.pack("=II", *pair) for pair in (rate, (0, 1), (1000, 1)))
-    return _object(
-        _FORMAT_OBJECT,
-        _ENUM_FORMAT,
-        {_KEY_TYPE: pod_id(_VIDEO), _KEY_SUBTYPE: pod_id(subtype)}
-        | raw
-        | {_KEY_SIZE: _choice(1, 10, *sizes), _KEY_RATE: _choice(1, 11, *rates)},
-    )
-
-
-def read_object(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Decodes an object's numbers, by key. Choices are decoded to their default."""
-    values, at = dict[int, tuple[int, ...]](), 16
-    end = 8 + struct.unpack_from("=I", data)[0]
-    while at + 16 <= end:
-        key, _, size, kind = struct.unpack_from("=IIII", data, at)
-        start, length, value_kind = at + 16, size, kind
-        if kind == 19:
-            length, value_kind = struct.unpack_from("=II", data, start + 8)
-            start += 16
-        if value_kind in (3, 4, 10, 11):
-            values[key] = struct.unpack_from(f"={length // 4}I", data, start)
-        at += 16 + size + -size % 8
-    return values
+    with suppress(MissingComponent):
+        return bool(_library())
+    return False
 
 
 class PipewireStream:
@@ -217,9 +133,9 @@ class PipewireStream:
     Args:
         direction: `OUTPUT` for a camera that programs read, `INPUT` for a reader.
         properties: properties of the stream's node.
-        formats: encoded formats, best first.
-        size_of: function that returns the bytes of a frame and of its first row from a negotiated format.
-        received: function that receives an input's frames: bytes, bytes per row. It runs on the stream's thread.
+        form: encoded formats of the stream, see `rtface.live.devices.pipewire_formats`.
+        layout: bytes of a frame and of its first row, for an output.
+        received: queue of an input's frames. Frames are dropped while it is full.
 
     Attributes:
         format: negotiated format, by key.
@@ -230,29 +146,32 @@ class PipewireStream:
         OutputError: PipeWire does not accept the stream.
     """
 
+    _loop: int | None = None
+
     def __init__(
         self,
         direction: int,
         properties: Mapping[str, str],
-        formats: list[bytes],
-        size_of: Callable[[dict[int, tuple[int, ...]]], tuple[int, int]],
-        received: Callable[[list[tuple[bytes, int]]], None] | None = None,
+        form: bytes,
+        layout: tuple[int, int] = (0, 0),
+        received: Queue[Planes] | None = None,
     ) -> None:
-        self._library, self._size_of, self._received = _library(), size_of, received
-        self._state, self._changed = _UNCONNECTED, threading.Condition()
-        self._connected = False
+        self._library, self._layout, self._received = _library(), layout, received
+        self._state, self._changed, self._connected = _UNCONNECTED, threading.Condition(), False
         self.format, self.reason = dict[int, tuple[int, ...]](), ""
+        self._pool, self._failures = set[int](), 0
         # PipeWire keeps pointers to these.
         self._events = _Events(
-            version=2,
+            version=0,
             state_changed=_StateChanged(self._state_changed),
             param_changed=_ParamChanged(self._param_changed),
+            add_buffer=_BufferChanged(self._buffer_added),
+            remove_buffer=_BufferChanged(self._buffer_removed),
             process=_Process(self._process),
         )
         self._buffers = ctypes.create_string_buffer(0)
-        library, all_properties = self._library, {"application.name": "rtface", **properties}
+        library, text = self._library, json.dumps({"application.name": "rtface", **properties}).encode()
         self._loop = library.pw_thread_loop_new(b"rtface", None)
-        text = json.dumps(all_properties).encode()
         self._stream = library.pw_stream_new_simple(
             library.pw_thread_loop_get_loop(self._loop),
             b"rtface",
@@ -261,12 +180,12 @@ class PipewireStream:
             None,
         )
         if not self._stream:
-            library.pw_thread_loop_destroy(self._loop)
+            self.close()
             raise OutputError("{why}: start it, then try again", code="pipewire_refused", why=MISSING)
-        encoded = [ctypes.create_string_buffer(one, len(one)) for one in formats]
-        pointers = (c_void_p * len(encoded))(*map(ctypes.addressof, encoded))
+        encoded = ctypes.create_string_buffer(form, len(form))
+        pointers = (c_void_p * 1)(ctypes.addressof(encoded))
         flags = _MAP_BUFFERS | (_DRIVER if direction == OUTPUT else _AUTOCONNECT)
-        result = library.pw_stream_connect(self._stream, direction, 0xFFFFFFFF, flags, pointers, len(encoded))
+        result = library.pw_stream_connect(self._stream, direction, 0xFFFFFFFF, flags, pointers, 1)
         library.pw_thread_loop_start(self._loop)
         with self._changed:
             self._changed.wait_for(lambda: self._connected or self._state == _ERROR, 2.0)
@@ -306,10 +225,13 @@ class PipewireStream:
                 raise OSError(errno.EPIPE, self.reason or "PipeWire has ended")
             if self._state != _STREAMING:
                 return True
-            # A buffer that a killed reader held stays busy, and every lap of the queue returns to it.
             tries = (library.pw_stream_dequeue_buffer(self._stream) for _ in range(2 * _BUFFER_COUNT))
-            if not (buffer := next(filter(None, tries), None)):
+            if not (buffer := next(filter(None, tries), None)):  # readers hold all
+                self._failures += 1
+                if self._failures > _MAX_BUSY_FRAMES:
+                    self._free_buffers()
                 return False
+            self._failures = 0
             data = buffer.contents.buffer.contents.datas[0]
             size = min(frame.nbytes, data.maxsize)
             ctypes.memmove(data.data, frame.ctypes.data, size)
@@ -321,29 +243,45 @@ class PipewireStream:
         finally:
             library.pw_thread_loop_unlock(self._loop)
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Ends the stream."""
+        """Ends the stream. Safe to call twice."""
         if self._loop:
             self._library.pw_thread_loop_stop(self._loop)
-            self._library.pw_stream_destroy(self._stream)
+            if self._stream:
+                self._library.pw_stream_destroy(self._stream)
             self._library.pw_thread_loop_destroy(self._loop)
             self._loop = None
 
     def _state_changed(self, _: int, __: int, state: int, why: bytes | None) -> None:
         with self._changed:
-            self._connected |= state > 1
+            self._connected |= state >= _PAUSED
             self._state, self.reason = state, (why or b"").decode(errors="replace")
             self._changed.notify_all()
+        if state == _PAUSED and self._received is None:
+            self._free_buffers()
+
+    def _buffer_added(self, _: int, buffer: int) -> None:
+        self._pool.add(buffer)
+
+    def _buffer_removed(self, _: int, buffer: int) -> None:
+        self._pool.discard(buffer)
+
+    def _free_buffers(self) -> None:
+        """Marks all buffers as free. A killed reader leaves its buffers marked as busy."""
+        for address in self._pool:
+            content = _Buffer.from_address(address).buffer.contents
+            for meta in content.metas[: content.n_metas]:
+                if meta.type == _META_BUSY and meta.data:
+                    c_uint32.from_address(meta.data + 4).value = 0
 
     def _param_changed(self, _: int, param: int, pointer: int | None) -> None:
         if param != _FORMAT or not pointer:
             return
         self.format = read_object(ctypes.string_at(pointer, 8 + c_uint32.from_address(pointer).value))
-        size, stride = self._size_of(self.format)
-        counts = (struct.pack("=i", count) for count in (_BUFFER_COUNT, 2, 2 * _BUFFER_COUNT))
-        sizes = {3: _pod(4, struct.pack("=i", size)), 4: _pod(4, struct.pack("=i", stride))} if size else {}
-        memory = _choice(4, 4, struct.pack("=i", _MEMORY))
-        data = _object(_BUFFERS_OBJECT, _BUFFERS, {1: _choice(1, 4, *counts)} | sizes | {6: memory})
+        data = buffers(_BUFFER_COUNT, *self._layout)
         self._buffers = ctypes.create_string_buffer(data, len(data))
         pointers = (c_void_p * 1)(ctypes.addressof(self._buffers))
         self._library.pw_stream_update_params(self._stream, pointers, 1)
@@ -352,11 +290,11 @@ class PipewireStream:
         if self._received is None:
             return
         while buffer := self._library.pw_stream_dequeue_buffer(self._stream):
-            content, parts = buffer.contents.buffer.contents, list[tuple[bytes, int]]()
+            content, parts = buffer.contents.buffer.contents, Planes()
             for data in content.datas[: content.n_datas]:
                 if data.data and data.chunk:
                     chunk = data.chunk.contents
                     parts.append((ctypes.string_at(data.data + chunk.offset, chunk.size), chunk.stride))
             self._library.pw_stream_queue_buffer(self._stream, buffer)
-            if parts and parts[0][0]:
-                self._received(parts)
+            if parts and parts[0][0] and not self._received.full():
+                self._received.put_nowait(parts)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import queue
+import subprocess
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -10,15 +13,16 @@ import av
 import numpy as np
 
 from rtface.errors import InputError
-from rtface.live.devices.pipewire import FORMATS, INPUT, MJPEG, RAW, PipewireStream, accepted_format, cameras
+from rtface.live.devices.pipewire import INPUT, PipewireStream, Planes, is_running
+from rtface.live.devices.pipewire_formats import FORMATS, PIXEL_FORMAT, RATE, SIZE, any_format
 from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
-_OPENING_S = 3.0
+_OPENING_S, _LIST_S = 3.0, 2.0
 _WAITING_FRAMES = 4
 # Bytes per sample of a plane's rows, and the divisor of its height, by FFmpeg's names of the formats.
-_PLANES: dict[str, tuple[tuple[Fraction, int], ...]] = {
+_PLANES = {
     "yuv420p": ((Fraction(1), 1), (Fraction(1, 2), 2), (Fraction(1, 2), 2)),
     "nv12": ((Fraction(1), 1), (Fraction(1), 2)),
     "yuyv422": ((Fraction(2), 1),),
@@ -29,21 +33,40 @@ _PLANES: dict[str, tuple[tuple[Fraction, int], ...]] = {
     "bgr0": ((Fraction(4), 1),),
 }
 
+Node = Mapping[str, Any]  # properties of a node of PipeWire
 
-def label(node: dict[str, Any]) -> str:
+
+def cameras() -> list[Node]:
+    """Lists the properties of PipeWire's cameras, by its program ``pw-dump``. Omits this program's own cameras."""
+    if not is_running():
+        return []
+    try:
+        text = subprocess.run(["pw-dump"], capture_output=True, timeout=_LIST_S, check=True).stdout
+        objects = json.loads(text)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+    properties = [item["info"].get("props", {}) for item in objects if str(item.get("type")).endswith("Interface:Node")]
+    return [
+        one
+        for one in properties
+        if one.get("media.class") == "Video/Source" and one.get("application.name") != "rtface"
+    ]
+
+
+def label(node: Node) -> str:
     """Returns the name of a camera that programs show."""
     return str(node.get("node.description") or node.get("node.nick") or node.get("node.name") or "camera")
 
 
-def find(name: str) -> dict[str, Any] | None:
-    """Finds a camera of PipeWire by (part of) its name; "" and "0" mean the first. Returns its node's properties."""
+def find(name: str) -> Node | None:
+    """Finds a camera by (part of) its name. "" and "0" mean the first."""
     nodes, text = cameras(), name.casefold()
     if text in ("", "0"):
         return next(iter(nodes), None)
     return next((one for one in nodes if text in f"{label(one)}\n{one.get('node.name', '')}".casefold()), None)
 
 
-def open_pipewire(request: SourceRequest, node: dict[str, Any]) -> OpenedInput:
+def open_pipewire(request: SourceRequest, node: Node) -> OpenedInput:
     """Opens a camera of PipeWire. Raises InputError, MissingComponent or OutputError if it delivers no frames."""
     size, rate = request.size or USUAL_SIZE, Fraction(request.fps or USUAL_RATE)
     frames = _Frames()
@@ -51,9 +74,8 @@ def open_pipewire(request: SourceRequest, node: dict[str, Any]) -> OpenedInput:
     stream = PipewireStream(
         INPUT,
         properties | {"node.name": "rtface.reader", "target.object": str(node["node.name"])},
-        [accepted_format(kind, size, (rate.numerator, rate.denominator)) for kind in (RAW, MJPEG)],
-        lambda _: (0, 0),
-        frames.put,
+        any_format(size, (rate.numerator, rate.denominator)),
+        received=frames.waiting,
     )
     frames.stream = stream
     if not frames.wait():
@@ -64,15 +86,13 @@ def open_pipewire(request: SourceRequest, node: dict[str, Any]) -> OpenedInput:
             code="pipewire_silent",
             name=label(node),
         )
-    width, height = stream.format[0x20003]
-    rate = Fraction(*stream.format[0x20004]) if stream.format.get(0x20004, (0, 1))[0] else rate
-    options, form = {"framerate": str(rate)}, "mjpeg"
-    if stream.format[2] == (RAW,):
-        pixel_format = next(name for name, number in FORMATS.items() if (number,) == stream.format[0x20001])
-        frames.pack = (width, height, pixel_format)
-        options |= {"video_size": f"{width}x{height}", "pixel_format": pixel_format}
-        form = "rawvideo"
-    container = av.open(frames, "r", format=form, options=options, buffer_size=1 << 20)
+    width, height = stream.format[SIZE]
+    numerator, denominator = stream.format.get(RATE, (0, 1))  # 0 for a variable rate
+    rate = Fraction(numerator, denominator) if numerator and denominator else rate
+    pixel_format = next(name for name, number in FORMATS.items() if (number,) == stream.format[PIXEL_FORMAT])
+    frames.form = width, height, pixel_format
+    options = {"framerate": str(rate), "video_size": f"{width}x{height}", "pixel_format": pixel_format}
+    container = av.open(frames, "r", format="rawvideo", options=options, buffer_size=1 << 20)
     video = container.streams.video[0]
     video.codec_context.thread_type, video.codec_context.thread_count = "SLICE", 1
     return OpenedInput(container, video, None, rate, timed=False, label=label(node))
@@ -82,25 +102,21 @@ class _Frames:
     """Frames of a stream, as a file that FFmpeg reads.
 
     Attributes:
+        waiting: queue of frames.
         stream: the stream.
-        pack: width, height and pixel format of raw frames, whose rows lose their padding; None for MJPEG.
+        form: width, height and pixel format; valid after the first frame.
     """
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[list[tuple[bytes, int]]] = queue.Queue(_WAITING_FRAMES)
+        self.waiting: queue.Queue[Planes] = queue.Queue(_WAITING_FRAMES)
         self._rest = memoryview(b"")
         self.stream: PipewireStream | None = None
-        self.pack: tuple[int, int, str] | None = None
-
-    def put(self, parts: list[tuple[bytes, int]]) -> None:
-        """Adds a frame, unless the reader is late."""
-        if not self._waiting.full():
-            self._waiting.put_nowait(parts)
+        self.form: tuple[int, int, str] = 0, 0, "nv12"
 
     def wait(self) -> bool:
         """Waits for the first frame, and drops it. Returns whether it came in time."""
         try:
-            self._waiting.get(timeout=_OPENING_S)
+            self.waiting.get(timeout=_OPENING_S)
         except queue.Empty:
             return False
         return True
@@ -109,17 +125,16 @@ class _Frames:
         """Returns at most `size` bytes; b"" if the stream has ended."""
         while not self._rest:
             try:
-                self._rest = memoryview(self._packed(self._waiting.get(timeout=0.5)))
+                self._rest = memoryview(self._packed(self.waiting.get(timeout=0.5)))
             except queue.Empty:
                 if self.stream is None or self.stream.lost:
                     return b""
         part, self._rest = self._rest[:size], self._rest[size:]
         return bytes(part)
 
-    def _packed(self, parts: list[tuple[bytes, int]]) -> bytes:
-        if self.pack is None:
-            return parts[0][0]
-        width, height, pixel_format = self.pack
+    def _packed(self, parts: Planes) -> bytes:
+        """Joins a frame's planes without the padding of their rows."""
+        width, height, pixel_format = self.form
         planes, data, stride, at = list[bytes](), *parts[0], 0
         for number, (unit, divisor) in enumerate(_PLANES[pixel_format]):
             if number and number < len(parts):

@@ -1,4 +1,4 @@
-"""Writes to a camera of PipeWire, which programs see without a kernel module."""
+"""Writes to a camera of PipeWire. It needs no kernel module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from fractions import Fraction
 from rtface.errors import Message, MissingComponent
 from rtface.frame import Bytes
 from rtface.live.devices import pipewire
-from rtface.live.devices.pipewire import OUTPUT, PipewireStream, fixed_format
+from rtface.live.devices.pipewire import OUTPUT, PipewireStream
+from rtface.live.devices.pipewire_formats import fixed_format
 from rtface.live.devices.v4l2 import FREE
 from rtface.live.protocols import MediaDevice
 
@@ -42,8 +43,7 @@ class PipewireOutput:
         """
         if not pipewire.is_running():
             raise MissingComponent(
-                "{why}; start it with: systemctl --user start pipewire wireplumber, or use v4l2loopback: 'rtface doctor' "
-                "shows the command",
+                "{why}; start it with: systemctl --user start pipewire wireplumber",
                 code="pipewire_none",
                 why=pipewire.MISSING,
             )
@@ -54,8 +54,8 @@ class PipewireOutput:
             "node.name": _LABEL,
             "node.description": _LABEL,
         }
-        formats = [fixed_format(width, height, (rate.numerator, rate.denominator))]
-        self._stream = PipewireStream(OUTPUT, properties, formats, lambda _: (width * height * 3 // 2, width))
+        form = fixed_format("yuv420p", width, height, (rate.numerator, rate.denominator))
+        self._stream = PipewireStream(OUTPUT, properties, form, (width * height * 3 // 2, width))
 
     def watch(self, seconds: float, stop: threading.Event) -> bool:
         """Waits for a change. Returns whether a program reads the camera."""
