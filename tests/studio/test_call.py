@@ -88,6 +88,9 @@ def test_a_call_says_whether_a_program_reads_it(page: Any, studio: RunningStudio
     tell(studio, True)
     page.get_by_text("✓ A program reads it").wait_for()
     page.get_by_text("Others see the picture on this page.").wait_for()
+    made = {**SINK, "message": LIVE["message"], "wanted": True, "detail": "rtface (PipeWire)"}
+    tell(studio, sinks=[made])
+    page.get_by_text("This camera exists in PipeWire only").wait_for()
     tell(studio, None)
     page.get_by_text("does not report readers").wait_for()
     tell(studio, False, paused="no viewers")

@@ -112,10 +112,11 @@ export async function mount(root) {
     if (rests || status.paused === "no viewers") picture.player.busy(t("call.rests"));
     if (!sink) return;
     const name = sink.detail.replace(/ \(.*\)$/, "") || "rtface", state = { true: "read", false: "unread" }[sink.wanted] ?? "unknown";
-    if (reading.dataset.state === name + state) return; // so that it is announced once
-    reading.dataset.state = name + state;
+    if (reading.dataset.state === sink.detail + state) return; // so that it is announced once
+    reading.dataset.state = sink.detail + state;
     replace(reading, badge(t(`call.${state}`), state === "read" ? "good" : ""));
-    replace(target, h("p", {}, t("call.choose"), " ", h("strong", { class: "call-name" }, name)), reading, h("p", { class: "quiet-text" }, t(state === "read" ? "call.read_help" : "call.unread_help")));
+    replace(target, h("p", {}, t("call.choose"), " ", h("strong", { class: "call-name" }, name)), reading, h("p", { class: "quiet-text" }, t(state === "read" ? "call.read_help" : "call.unread_help")),
+      sink.detail.endsWith("(PipeWire)") ? h("p", { class: "quiet-text" }, t("call.pipewire")) : null);
   }
 
   function drawQuality(status) {
