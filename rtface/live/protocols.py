@@ -224,9 +224,9 @@ class LiveSink(Endpoint, Protocol):
         return None
 
     @property
-    def wanted(self) -> bool:
-        """False if the output certainly has no viewer. Frames are then not enhanced."""
-        return True
+    def wanted(self) -> bool | None:
+        """Whether the output has a viewer; None if unknown. With False, frames are not enhanced."""
+        return None
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens the sink for a frame format and an optional sound format.

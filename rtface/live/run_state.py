@@ -104,7 +104,7 @@ class RunState:
     @property
     def watched(self) -> bool:
         """True if the preview has viewers, or an output may have some."""
-        return self.preview.viewers > 0 or any(sink.wanted for sink in self.ends.sinks)
+        return self.preview.viewers > 0 or any(sink.wanted is not False for sink in self.ends.sinks)
 
     @property
     def lost(self) -> bool:

@@ -129,8 +129,8 @@ def test_the_moment_is_that_of_the_face_that_gained_most() -> None:
 def test_the_first_page_says_what_it_does(page: Any, studio: RunningStudio) -> None:
     page.get_by_role("heading", name="Clearer faces in films, photos and video calls").wait_for()
     page.wait_for_function("() => document.querySelector('.introduction img').naturalWidth > 100")
-    page.get_by_role("link", name="Set up a call").click()
-    page.get_by_role("heading", name="Live", exact=True).wait_for()
+    page.get_by_role("link", name="Start a call").click()
+    page.get_by_role("heading", name="Call", exact=True).wait_for()
     ask(studio, "POST", "/api/films", json.dumps({"path": str(make_film(studio.folder / "film.mp4"))}).encode())
     page.get_by_role("link", name="Films").click()
     page.wait_for_function("() => document.querySelector('.film-card img')?.naturalWidth > 100")

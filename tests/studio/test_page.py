@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     path for place in ("rtface", "plugins/*/rtface_*", "engines/**/rtface_*") for path in ROOT.glob(f"{place}/**/*.py")
 ]
-VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
+VIEWS = ["films", "call", "live", "queue", "engines", "health", "settings"]
 
 
 def test_every_text_is_there_in_both_languages() -> None:

@@ -21,7 +21,7 @@ from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
 from rtface.web.http import FAILED, FileAnswer, JsonObject, in_thread, json_body
 from rtface_studio.commands import json_of, run_command
-from rtface_studio.context import Studio
+from rtface_studio.context import Studio, Turn
 from rtface_studio.film_settings import FilmSettings
 
 AT_ONCE = 2
@@ -122,7 +122,7 @@ class FilmTasks:
     """Manages analyses, contact sheets and clips of opened films. Their files are deleted when the server ends."""
 
     def __init__(self, studio: Studio) -> None:
-        self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
+        self._studio, self._turn = studio, Turn(studio, AT_ONCE)
         self._folder = studio.closing.enter_context(_temporary_folder())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
         self._options: dict[int, list[str]] = {}  # options of each film's last analysis

@@ -5,16 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from rtface.errors import Message, RtfaceError
 from rtface.util.events import TO_STDERR, Event, read_events
 
 T = TypeVar("T")
+_FOR_FILMS = ("analyze", "try", "run")
+_processes: set[subprocess.Popen[bytes]] = set()
+"""Running commands of `_FOR_FILMS`."""
+
+
+def halt_films(halted: bool) -> None:
+    """Halts the running commands for films, or lets them continue. On Windows, they always continue."""
+    if sys.platform != "win32":
+        for process in tuple(_processes):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGSTOP if halted else signal.SIGCONT)
 
 
 class SharedResult(Generic[T]):
@@ -60,9 +73,12 @@ async def run_command(
             stderr=subprocess.PIPE,
             env={**os.environ, "RTFACE_STUDIO_PARENT": "stdin"},
         )
+        if args[0] in _FOR_FILMS:
+            _processes.add(process)
         try:
             error = await asyncio.to_thread(_follow, process, receive)
         finally:
+            _processes.discard(process)
             (process.terminate if tidy else process.kill)()  # the thread ends with the process
         if process.returncode not in accept:
             raise RtfaceError(error or f"rtface {args[0]} ended with code {process.returncode}; try it in a terminal")

@@ -7,7 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from http import HTTPStatus
@@ -31,7 +31,7 @@ from rtface.repair.mask import mask_path, read_mask, upright_size
 from rtface.repair.repairer import Repairer
 from rtface.web.http import JsonObject, body, in_thread, json_body, number_of
 from rtface_studio.analysis import FilmTask
-from rtface_studio.context import Studio
+from rtface_studio.context import Studio, Turn
 from rtface_studio.film_settings import SettingsFolder
 from rtface_studio.folders import stamp_of, write_kept
 from rtface_studio.frame_renderer import jpeg
@@ -156,7 +156,7 @@ def routes(
         photo_of: function that returns a request's photograph.
         album_of: function that returns all opened photographs of a photograph's folder.
     """
-    masks, turn = Masks(studio), asyncio.Semaphore(1)
+    masks, turn = Masks(studio), Turn(studio, 1)
     task = FilmTask(lambda state: studio.events.publish("damage", state, keep=True), asyncio.Semaphore(1))
 
     async def whole(request: Request) -> Response:
@@ -175,7 +175,9 @@ def routes(
     async def mask(request: Request) -> Response:
         photo, query = photo_of(request), request.query_params
         if request.method == "GET":
-            data = await in_thread(masks.read, photo, again="again" in query)
+            proposes = "again" in query or masks.state_of(photo) == "none"
+            async with turn if proposes else nullcontext():
+                data = await in_thread(masks.read, photo, again="again" in query)
             return Response(data, 200, _NOT_STORED | {"x-state": masks.state_of(photo)}, "image/png")
         if request.method == "PUT":
             await in_thread(masks.change, photo, await body(request, _MASK_BYTES))
@@ -190,7 +192,8 @@ def routes(
         for number, photo in enumerate(photos):
             progress({"share": number / len(photos)})
             try:
-                await in_thread(masks.propose, photo)
+                async with turn:
+                    await in_thread(masks.propose, photo)
             except InputError as error:
                 failed.append(message_of(error).to_dict())
         return {"failed": failed}

@@ -34,7 +34,7 @@ from rtface.util.paths import data_dir
 from rtface.web.http import JsonObject, in_thread, json_body, json_object, number_of, path_number
 from rtface_studio import analysis, damage
 from rtface_studio.analysis import FilmTasks
-from rtface_studio.context import Studio
+from rtface_studio.context import Studio, Turn
 from rtface_studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface_studio.film_settings import FilmSettings, SettingsFolder
 from rtface_studio.folders import check_no_playlist, stamp_of
@@ -260,6 +260,7 @@ class Films:
 def routes(studio: Studio) -> list[BaseRoute]:
     """Returns the routes below ``/api/films``."""
     films, tasks, turn = Films(studio), FilmTasks(studio), asyncio.Semaphore(_AT_ONCE)
+    enhancing = Turn(studio, _AT_ONCE)
 
     async def current(request: Request) -> Film:
         return await in_thread(films.current, request.path_params["id"])
@@ -307,7 +308,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             raise UsageError("layer is before, after or invented, not {name}", code="no_layer", name=layer[:40])
         if layer == "invented":
             options = replace(options, invented="show")
-        async with turn:
+        async with turn if layer == "before" else enhancing:
             if await request.is_disconnected():  # the page closed the connection while the request waited
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             rendered = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")

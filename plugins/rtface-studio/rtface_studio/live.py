@@ -28,6 +28,7 @@ from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
 from rtface.web.http import JsonObject, in_thread, json_body, refused
+from rtface_studio.commands import halt_films
 from rtface_studio.context import Studio
 from rtface_studio.folders import write_kept
 from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
@@ -142,22 +143,29 @@ class _Live:
         start_thread("live viewers", self._hold_queue, self._run)
 
     def _hold_queue(self, run: LiveRun) -> None:
-        """Pauses the queue while the run has viewers. Returns when the run has ended."""
+        """Pauses all other work while the run has viewers. Returns when the run has ended."""
         queue_lock = None
         try:
             store = Queue().store
         except RtfaceError as error:
             log.warning("the queue does not wait for the live run: %s", error)
-            return
+            store = None
         while not run.ends(_VIEWER_POLL_S):
             watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
-            if watched and queue_lock is None:
+            if watched != self._studio.watched.is_set():
+                self._let_work(not watched)
+            if watched and queue_lock is None and store is not None:
                 queue_lock = store.hold("waits")
             elif not watched and queue_lock is not None:
                 queue_lock.close()
                 queue_lock = None
+        self._let_work(True)
         if queue_lock is not None:
             queue_lock.close()
+
+    def _let_work(self, works: bool) -> None:
+        (self._studio.watched.clear if works else self._studio.watched.set)()
+        halt_films(not works)
 
     def let_films_wait(self, body: JsonObject) -> None:
         """Sets whether the queue waits while the run has a viewer."""

@@ -181,7 +181,10 @@ class LiveStatus:
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._endpoint(*self.source),
             "sound": self._endpoint(*self.sound[0]) if self.sound else None,
-            "sinks": [self._endpoint(*sink) for sink in self.sinks],
+            "sinks": [
+                self._endpoint(*named) | {"wanted": sink.wanted}
+                for named, sink in zip(self.sinks, self.state.ends.sinks, strict=True)
+            ],
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 

@@ -89,9 +89,9 @@ class ChildSink(LiveSink):
         return replace(self._health, dropped=causes.total(), causes=dict(causes), **counted)
 
     @property
-    def wanted(self) -> bool:
-        """False while this sink is a server without viewers."""
-        return self._report.viewers != 0
+    def wanted(self) -> bool | None:
+        """Whether this sink, if it is a server, has viewers; otherwise None."""
+        return None if self._report.viewers is None else self._report.viewers > 0
 
     def write(self, frame: Frame) -> None:
         """Copies a frame for the child. Drops it if the child is late."""

@@ -96,7 +96,7 @@ class VirtualCamera(LiveSink):
         self._described = str(endpoint)
         self._health = EndpointHealth("opening")
         self._causes: Counter[str] = Counter()
-        self._wanted = True
+        self._wanted: bool | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -113,7 +113,7 @@ class VirtualCamera(LiveSink):
         return replace(self._health, dropped=self._causes.total(), causes=dict(self._causes))
 
     @property
-    def wanted(self) -> bool:
+    def wanted(self) -> bool | None:
         return self._wanted
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
@@ -168,7 +168,7 @@ class VirtualCamera(LiveSink):
             if self._health.state != "closed":
                 self._output = output
                 self._canvas = CameraBuffer(output.width, output.height)
-                self._wanted = True
+                self._wanted = None
                 self._health = replace(self._health, reopened=reopened)
                 self._health = self._health.turned("live", output.name)
 
@@ -176,7 +176,7 @@ class VirtualCamera(LiveSink):
         """Watches for readers. Reopens the device when it accepts no frames."""
         while True:
             while self._health.state == "live":
-                self._wanted = output.watch(POLL, self._stop) is not False
+                self._wanted = output.watch(POLL, self._stop)
             output.close()  # `write` no longer uses the device
             retry = Retry()
             while not retry.wait(self._stop):

@@ -179,6 +179,7 @@ def test_the_json_has_everything_and_no_secret():
     assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
     assert found["delay_ms"] is None
     sink = found["sinks"][0]
+    assert sink["wanted"] is True
     assert (sink["name"], sink["state"], sink["frames"], sink["bytes"], sink["reopened"]) == (
         "srt://h:1",
         "away",

@@ -7,12 +7,14 @@ import { LANGUAGES, language, percent, setLanguage, setTexts, t } from "./lib/te
 import { note, showError, toast } from "./lib/ui.js";
 import { forget, redo, undo } from "./lib/undo.js";
 
-const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
+const VIEWS = ["films", "call", "live", "queue", "engines", "health", "settings"];
 let leave = () => {};
 let shown = 0; // counts views, so that a view that was left while it loaded can be ended
 let main, lost, nav, about = {};
 let queued = []; // items of the queue
 const count = h("span", { class: "badge", hidden: true }); // number of unfinished items, in the navigation
+const running = h("span", { class: "badge good", hidden: true }); // shown while a live run uses the camera
+const BADGES = { queue: count, call: running };
 
 function theme() { try { return localStorage.getItem("theme") ?? "auto"; } catch { return "auto"; } }
 
@@ -42,7 +44,7 @@ async function logOut() {
 
 function drawNavigation(current) {
   replace(nav, h("span", { class: "brand" }, h("img", { src: "/page/icon.svg", alt: "" }), "rtface"),
-    VIEWS.map((name) => h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, t(`app.nav_${name}`), name === "queue" ? count : null)),
+    VIEWS.map((name) => h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, t(`app.nav_${name}`), BADGES[name])),
     h("span", { class: "grow" }), tools());
 }
 
@@ -130,6 +132,7 @@ async function start() {
     was = connected;
   });
   on("queue", drawQueue);
+  on("live", ({ state }) => { running.hidden = !["starting", "running"].includes(state); running.textContent = t("app.on"); });
   api.get("/api/queue").then(drawQueue, () => {});
   connect();
   listenForKeys();

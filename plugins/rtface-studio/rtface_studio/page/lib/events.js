@@ -31,6 +31,9 @@ addEventListener("pointerdown", ({ button, target }) => button === 0 && hold(tar
 addEventListener("keydown", ({ key, repeat, target }) => key === " " && !repeat && hold(target), true);
 for (const end of ["pointerup", "pointercancel", "keyup"]) addEventListener(end, () => setTimeout(release), true); // after the click event
 
+/** Returns a topic's last value, if any. */
+export const latest = (topic) => last.get(topic);
+
 /** Calls `listener(value)` with a topic's last value, if any, and with each new one. Returns a function that ends this. */
 export function on(topic, listener) {
   if (!listeners.has(topic)) listeners.set(topic, new Set());

@@ -108,6 +108,6 @@ function introduction() {
   example.show("/page/example/before.jpg", "/page/example/after.jpg").catch(() => {}); // the server is lost
   const way = (name) => h("li", {}, h("strong", {}, t(`films.way_${name}`)), " ", t(`films.way_${name}_text`), " ");
   return h("section", { class: "card introduction", "aria-label": t("films.welcome") }, h("div", { class: "stack" }, h("h2", {}, t("films.welcome")), h("p", {}, t("films.welcome_text")),
-    h("ul", { class: "stack" }, way("film"), way("call")), h("a", { class: "button", href: "#/live" }, t("films.to_live")),
+    h("ul", { class: "stack" }, way("film"), way("call")), h("a", { class: "button", href: "#/call" }, t("films.to_live")),
     h("p", { class: "quiet-text" }, t("films.example"))), example.element);
 }

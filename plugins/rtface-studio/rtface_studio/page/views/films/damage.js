@@ -1,7 +1,7 @@
 // The damage of a photograph: the proposed mask as a red layer, brush and eraser, the filled result, and the photographs of the album.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
-import { on } from "../../lib/events.js";
+import { latest, on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
 import { painter } from "../../lib/painter.js";
 import { number, t, translated } from "../../lib/text.js";
@@ -78,11 +78,13 @@ export async function mountDamage(root, id) {
     return sent;
   }
 
+  const busy = (key) => player.busy(t(latest("queue")?.waits ? "queue.waits" : key));
+
   /** Fills the visible part of the photograph, then the rest. */
   async function fill() {
     filling?.abort();
     const mine = filling = new AbortController(), started = performance.now();
-    player.busy(t("films.damage_filling"));
+    busy("films.damage_filling");
     try {
       await (unsent ? send() : sending);
       const all = surface.getBoundingClientRect(), seen = view.getBoundingClientRect(), whole = [0, 0, mask.width, mask.height], pen = result.getContext("2d");
@@ -98,7 +100,7 @@ export async function mountDamage(root, id) {
 
   /** Shows the newest mask. With `again`, a new proposal replaces it. */
   async function load(again = false) {
-    player.busy(t("films.damage_finding"));
+    busy("films.damage_finding");
     const blob = await api.blob(`${base}/mask${again ? "?again=1" : ""}`, { signal }).finally(() => { player.busy(""); show(tool); keepButton.disabled = fillButton.disabled = false; }); // a mask can be painted even if none can be proposed
     paint.set(await createImageBitmap(blob));
     say(blob.headers.get("x-state") === "kept" ? "kept" : "proposed");

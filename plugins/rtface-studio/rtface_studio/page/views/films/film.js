@@ -43,7 +43,10 @@ export async function mountFilm(root, id) {
     kept.moved = true;
     return clip.on ? clip.stop() : clip.play(Math.max(0, Math.min(kept.time, duration - CLIP_S)), changed(kept.settings));
   }, { kind: "small" });
+  let waits = false; // whether films wait for a live run with a viewer
+  const rendering = () => t(waits ? "queue.waits" : "films.rendering");
   let asking = null, wanted = false, ended = false, urls = [], keeping = null, unchanged = false;
+  const endQueue = on("queue", (queue) => { waits = queue.waits; if (asking) player.busy(rendering()); });
 
   function showTime() {
     seek.value = kept.time;
@@ -64,7 +67,7 @@ export async function mountFilm(root, id) {
     const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // only these, because an address cannot contain all shots
     const query = new URLSearchParams({ time: kept.time, side: String(side), settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
-    player.busy(t("films.rendering"));
+    player.busy(rendering());
     try {
       const get = (layer) => api.blob(`/api/films/${id}/frame?${query}&layer=${layer}`, { signal: asking.signal });
       const before = await get("before");
@@ -185,7 +188,7 @@ export async function mountFilm(root, id) {
   return () => {
     ended = true;
     if (keeping) { clearTimeout(keeping); keep(); }
-    ending.abort(); endKeys(); endSettings(); analysed.end(); endSheet(); clip.end(); asking?.abort();
+    ending.abort(); endQueue(); endKeys(); endSettings(); analysed.end(); endSheet(); clip.end(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));
   };
 }

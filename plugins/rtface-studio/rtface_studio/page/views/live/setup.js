@@ -9,6 +9,7 @@ import { overlayList, stages } from "./overlays.js";
 import { learntPersons } from "./learn.js";
 import { personChoice } from "./persons.js";
 
+export const LAST_CALL = "last call"; // name of the preset that the view "call" stores
 const remembered = { source: "", output: "", settings: {} }; // values that are kept while the page is open
 
 export async function mountSetup(root, run, { changed }) {
@@ -114,16 +115,18 @@ function source(devices, values, draw, again) {
       check(t("live.loop"), Boolean(values.settings.loop), (on) => { values.settings.loop = on; })] : null];
 }
 
-/** Explains how to get a virtual camera: the finding of the check, commands to copy, and a button that looks again. */
-function virtualCamera(again) {
+/** Explains how to get a virtual camera: the finding of the check, commands to copy, and a button that looks again. With `open`, shows all of this without a click. */
+export function virtualCamera(again, open = false) {
   const steps = h("div", { class: "stack", role: "status" }), step = (text, line) => h("li", {}, h("div", { class: "stack" }, h("span", {}, text), line ? h("div", { class: "row" }, h("code", {}, line), copyButton(() => line)) : null));
-  replace(steps, button(t("live.no_virtual_camera_hint"), async () => {
+  const more = button(t("live.no_virtual_camera_hint"), async () => {
     const found = (await api.get("/api/health")).findings.filter(({ name, repair }) => repair && name === "vcam");
     const options = found.map(({ command }) => /modprobe v4l2loopback (.+)/.exec(command ?? "")?.[1]).find(Boolean);
     replace(steps, h("ol", { class: "stack" }, found.map(({ command, messages }) => step(command ? t("live.camera_line") : translated(messages.repair), command)),
       options ? step(t("live.camera_stays"), `echo v4l2loopback | sudo tee /etc/modules-load.d/rtface.conf; echo options v4l2loopback ${options} | sudo tee /etc/modprobe.d/rtface.conf`) : null, step(t("live.camera_then"))),
     button(t("live.no_camera_hint"), async () => { if (!await again()) toast(t("live.no_virtual_camera")); }, { kind: "small" }));
-  }, { kind: "small" }));
+  }, { kind: "small" });
+  replace(steps, more);
+  if (open) more.click();
   return note([h("p", {}, t("live.no_virtual_camera")), steps]);
 }
 
@@ -164,7 +167,7 @@ function drawPresets(element, presets, values, draw) {
   const name = h("input", { type: "text", maxlength: 60, "aria-label": t("live.preset_name"), placeholder: t("live.preset_name") });
   const redraw = (now) => drawPresets(element, now, values, draw);
   replace(element,
-    names.map((one) => h("span", { class: "live-preset" }, button(one, () => {
+    names.map((one) => h("span", { class: "live-preset" }, button(one === LAST_CALL ? t("call.last") : one, () => {
       kinds(Object.assign(values, structuredClone(presets[one])));
       draw();
     }, { kind: "small" }), button("×", async () => {
