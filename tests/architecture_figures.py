@@ -58,11 +58,11 @@ def figures() -> list[Figure]:
         Figure(
             "lines of plugins/",
             sum(added),
-            8_090,
+            8_130,
             None,
             "and of distributions in engines/, without tests",
         ),
-        Figure("lines of the page", page, 2_760, None, "of JavaScript, but for blank lines and comments"),
+        Figure("lines of the page", page, 2_930, None, "of JavaScript, but for blank lines and comments"),
         Figure("rooms", len(rooms) + len(BESIDE), 37, 36, f"packages and files in rtface/, and {', '.join(BESIDE)}"),
         Figure("floors", max(floors(rooms).values()), 11, 13, "rooms that stand on each other, at most"),
         Figure("files at the root", len([*(ROOT / "rtface").glob("*.py")]), 11, 12, "of rtface/"),
