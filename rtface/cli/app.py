@@ -26,6 +26,7 @@ _COMMANDS = {
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "damage": "damage:damage",
+    "camera-test": "camera_test:camera_test",
     "verify": "verify:verify",
     "inspect": "inspect_file:inspect",
     "queue": "queue:app",
