@@ -20,9 +20,7 @@ LEFT_ALONE, HARDLY_VISIBLE, CORRECTED = "left alone", "hardly visible", "correct
 """The words for a face that is left alone, for an invisible change, and for a gain that was not predicted."""
 SOUGHT = 0.1
 """Minimum score of a fault that is mentioned."""
-MILD = 0.35
-"""Score below which a fault is mild."""
-_NAMES = {"missing": "missing regions", "combed": "combed frames"}
+MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
 """Faults that no correction of a face changes, so they are not a reason to correct it."""
 _WEAKER = {
