@@ -22,7 +22,7 @@ def _open_standard_streams() -> None:
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a terminal or log cannot show must not end the run
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the console lacks must not end the run
             stream.reconfigure(errors="backslashreplace")
 
 
