@@ -42,6 +42,7 @@ from rtface.media.read.pipe import is_pipe
 from rtface.redaction import redacted, shown
 from rtface.stages.options import Spec
 from rtface.util import file_lock, files, machine
+from rtface.util.text import shell_line
 from rtface.web.server import listen
 
 MAC, WINDOWS = "darwin", "win32"
@@ -186,6 +187,7 @@ def test_what_only_linux_tells(monkeypatch):
 def test_files_of_windows(monkeypatch, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setattr(sys, "platform", WINDOWS)
+    assert shell_line(["rtface", "run", "C:\\my film.mp4"]) == 'rtface run "C:\\my film.mp4"'
     assert not is_pipe(tmp_path / "pipe") and report.peak_rss_mb() == 0.0
     folders, held, opened, rename = ["D:\\Data"], [], [], Path.rename
     registry = SimpleNamespace(HKEY_LOCAL_MACHINE=1, OpenKey=lambda key, path: contextlib.nullcontext())
