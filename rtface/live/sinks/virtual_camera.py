@@ -15,8 +15,8 @@ from rtface.config.addresses import LiveAddress
 from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
 from rtface.live.backoff import Retry
-from rtface.live.devices import pipewire
 from rtface.live.protocols import EndpointHealth, LiveSink, MediaDevice, SoundFormat, VideoFormat
+from rtface.live.devices import pipewire
 from rtface.live.sinks import pipewire_output, pyvirtualcam_output, v4l2_loopback
 from rtface.live.sinks.camera_buffer import CameraBuffer, even
 from rtface.live.sinks.pipewire_output import PipewireOutput
