@@ -16,11 +16,11 @@ SEEN_WHOLE_PX = 80.0
 """Width of a face below which a change is less visible."""
 MEAN_SHARE = 0.5
 """Visible share of the change without added detail: the mean for plausible faces."""
-LEFT_ALONE, CORRECTED = "left alone", "corrected"
-"""The words for a face that is left alone, and for one whose gain was not predicted."""
+LEFT_ALONE, HARDLY_VISIBLE, CORRECTED = "left alone", "hardly visible", "corrected"
+"""The words for a face that is left alone, for an invisible change, and for a gain that was not predicted."""
 SOUGHT = 0.1
 """Minimum score of a fault that is mentioned."""
-_MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
+MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
 """Faults that no correction of a face changes, so they are not a reason to correct it."""
 _WEAKER = {
@@ -111,7 +111,7 @@ def verdict_on(
     gain = treatment.get("gain_db")
     share = asked * math.prod(value for name, value in weaker.items() if name != "decided")
     change = (gain or 0.0) * (MEAN_SHARE + detail) * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
-    word = "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
+    word = "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else HARDLY_VISIBLE
     if not applied:
         why = (Message("only coding artefacts are removed", code="because_first"),)
     return Verdict(
@@ -130,6 +130,6 @@ def _uncorrectable(reasons: Sequence[str], scores: Mapping[str, float]) -> list[
     if "nothing to gain" not in reasons:
         return []
     faults = [(fault, score) for fault, score in faults_of(scores) if fault not in UNCHANGED]
-    mild = [Message("{fault} is mild", code="because_mild", fault=fault) for fault, score in faults if score < _MILD]
-    lasting = [fault for fault, score in faults if score >= _MILD]
+    mild = [Message("{fault} is mild", code="because_mild", fault=fault) for fault, score in faults if score < MILD]
+    lasting = [fault for fault, score in faults if score >= MILD]
     return [*(Message("no correction reduces {fault}", code="because_stays", fault=one) for one in lasting), *mild]

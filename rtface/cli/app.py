@@ -26,6 +26,7 @@ _COMMANDS = {
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "damage": "damage:damage",
+    "camera-test": "camera_test:camera_test",
     "verify": "verify:verify",
     "inspect": "inspect_file:inspect",
     "queue": "queue:app",
@@ -101,8 +102,6 @@ def main() -> None:
     """Runs the ``rtface`` command."""
     # While another Python thread is busy, PyAV waits a whole switch interval for the GIL at each packet (usually 5 ms).
     sys.setswitchinterval(0.0005)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
     try:
         app(prog_name="rtface")
     except SystemExit as end:

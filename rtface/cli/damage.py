@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
 from rtface.config.option_sources import LoadedOptions
 from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.util.text import shell_line
 
 
 @command("overwrite", "threads")
@@ -64,12 +64,12 @@ def damage(
                 line = f"{written}: {share:.2%} of the pixels are marked"
                 console.log(f"{line}; {unsure:.2%} may be damaged, but are left for you to mark")
     output = f"{input.name}-repaired/" if folder else f"{input.stem}.repaired.png"
-    command_line = shlex.join(["rtface", "run", str(input), output, "--repair", str(mask)])
+    line = shell_line(["rtface", "run", str(input), output, "--repair", str(mask)])
     if json:
-        print_json({"masks": masks, "command": command_line} if folder else masks[0] | {"command": command_line})
+        print_json({"masks": masks, "command": line} if folder else masks[0] | {"command": line})
     else:
         console.log("look at the mask, then run:")
-        print_text(command_line)
+        print_text(line)
     if faults:
         raise InputError(
             "{count} of {all} photographs cannot be read", code="damage_unread", count=len(faults), all=len(pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, Options, Scope, check_scope
 from rtface.errors import UsageError
 from rtface.util import parse
-from rtface.util.text import counted
+from rtface.util.text import counted, shell_line
 from rtface.util.urls import Address, place
 
 TRIED = (
@@ -97,7 +96,7 @@ def try_sheet(
     console.clear()
     for note in sheet.notes:
         console.log(note)
-    command_line, corrected = _command_line(input, source, loaded, columns[0]), sheet.rows[0].corrected
+    line, corrected = _command_line(input, source, loaded, columns[0]), sheet.rows[0].corrected
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
     tracks = [next(iter(row.tracks.values())) for row in sheet.rows]
     run_proposals = proposals(
@@ -109,7 +108,7 @@ def try_sheet(
     if json:
         summary = {
             "sheet": str(target.path),
-            "command": command_line,
+            "command": line,
             "engines": columns,
             "hint": hint,
         }
@@ -118,7 +117,7 @@ def try_sheet(
     console.log(f"{target.path} written: {counted(len(sheet.rows), 'face')}")
     for text in filter(None, (hint, *little_seen(run_proposals))):
         console.log(text)
-    print_text(command_line)
+    print_text(line)
 
 
 def _sheet(source: Path | Address, output: Path | None) -> Path:
@@ -150,4 +149,4 @@ def _command_line(input_name: str, source: Path | Address, loaded: LoadedOptions
         elif value is not None:
             is_time = key in ("start", "end") and isinstance(value, float)
             arguments += [flag, parse.format_time(value) if is_time else str(value)]
-    return shlex.join(arguments)
+    return shell_line(arguments)

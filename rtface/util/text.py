@@ -4,7 +4,11 @@ escaped control characters."""
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 import unicodedata
+from collections.abc import Sequence
 
 # Controls (Cc), line separators, and format characters that reorder or hide their neighbours (Cf: bidirectional
 # overrides, zero widths) are escaped. These joiners are not, because scripts and emoji need them.
@@ -16,6 +20,11 @@ _ESCAPES = {
 }
 _ESCAPED = _ESCAPES | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "\n\t"}
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Joins the words of a command for this system's shell."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def printable(text: str, *, lines: bool = False) -> str:

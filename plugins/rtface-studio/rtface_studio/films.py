@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import secrets
-import shlex
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -31,6 +30,7 @@ from rtface.media.stills.image_read import read_image
 from rtface.repair.mask import mask_path
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
+from rtface.util.text import shell_line
 from rtface.web.http import JsonObject, in_thread, json_body, json_object, number_of, path_number
 from rtface_studio import analysis, damage
 from rtface_studio.analysis import FilmTasks
@@ -431,7 +431,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 def command_line(source: Path, output: Path, options: Options, names: Iterable[str]) -> str:
     """Returns the command line of a run with the options `names`."""
-    return shlex.join(["rtface", "run", str(source), str(output), *option_words(options, names)])
+    return shell_line(["rtface", "run", str(source), str(output), *option_words(options, names)])
 
 
 def option_words(options: Options, names: Iterable[str]) -> list[str]:

@@ -182,9 +182,14 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
     )
 
 
+def _is_virtual(name: str) -> bool:
+    return "virtual" in name.lower() or name.startswith("Unity Video Capture")
+
+
 def direct_show_name(name: str, media: str, device: str) -> str:
-    """Finds a DirectShow device by number or part of its name. Raises InputMissing for an unknown number."""
-    names = [entry for entry, types in ffmpeg_devices() if media in types]
+    """Finds a DirectShow device by number or part of its name. Virtual cameras have the last numbers, so that number 0
+    is not rtface's own output. Raises InputMissing for an unknown number."""
+    names = sorted((entry for entry, types in ffmpeg_devices() if media in types), key=_is_virtual)
     if not name.isdigit():
         return next((entry for entry in names if name.lower() in entry.lower()), name)
     if int(name) >= len(names):

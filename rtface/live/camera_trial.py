@@ -1,0 +1,182 @@
+"""Tries brightening and looks on a few seconds of a camera.
+
+The recorded frames stay in memory. Each trial passes them through the steps of a live run, at full quality.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from rtface.analysis.patch import patch_of_view
+from rtface.analysis.track_report import TrackReport
+from rtface.analysis.verdict import HARDLY_VISIBLE, LEFT_ALONE, MILD, faults_of
+from rtface.concurrency.child_process import processor_seconds
+from rtface.concurrency.threads import call_in_thread
+from rtface.config.addresses import LiveAddress
+from rtface.config.look import LOOKS
+from rtface.config.options import Options, locked
+from rtface.device.cpu.device import CpuDevice
+from rtface.errors import InputError, Interrupted, Message
+from rtface.frame import Face, Frame
+from rtface.live.endpoint_factory import make_endpoints
+from rtface.live.frame_filters import FrameFilters
+from rtface.pipeline.build_live import frame_parts, live_engine
+from rtface.pipeline.chain import bytes_of, find_faces, until
+from rtface.stats import Stats
+from rtface.util.av_arrays import copy_image
+
+_MAX_FRAMES, _MAX_BYTES = 150, 512 << 20
+# A treatment is decided after _SETTLED_S; of the later frames, every third may be shown. _BRIGHTER is the smallest
+# visible change of a face's brightness.
+_SETTLED_S, _EVERY, _BRIGHTER = 1.5, 3, 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTrial:
+    """Holds the result of a test of a camera.
+
+    Attributes:
+        table: the figures, as JSON values (docs/cli.md explains them).
+        heading: one line about the camera and the face.
+        rows: cells of a table of the trials.
+        advice: one line about the settings that help.
+        shown: frame of the first trial that helps, or of the first one; `before` is the camera's image.
+    """
+
+    table: dict[str, object]
+    heading: str
+    rows: list[list[str]]
+    advice: Message
+    shown: Frame
+
+
+def try_camera(
+    address: LiveAddress,
+    options: Options,
+    *,
+    seconds: float = 5.0,
+    stop: threading.Event | None = None,
+    status: Callable[[str], None] = lambda line: None,
+) -> CameraTrial:
+    """Measures the effect of brightening and of each look on a camera.
+
+    Args:
+        address: camera, live stream, or film that stands in for them.
+        options: options of the live run to try, except its light.
+        seconds: duration of the recording; at most 150 frames and 512 MB are kept.
+        stop: when set, ends the test.
+        status: called with the current step.
+
+    Raises:
+        InputError: the camera cannot be read, or shows no face.
+        Interrupted: `stop` was set.
+        UsageError, MissingComponent, EngineError: see `rtface.run`.
+    """
+    stop, frames = stop or threading.Event(), list[Frame]()
+    options = replace(options, engine=live_engine(options), audio="none", light=0.0)
+
+    def keep(frame: Frame) -> None:
+        if len(frames) < min(_MAX_FRAMES, 1 + _MAX_BYTES // bytes_of(frame)):
+            frames.append(replace(frame, image=copy_image(frame.image)))
+
+    status("recording; look into the camera")
+    source = make_endpoints(address, LiveAddress("null", ""), options, Stats()).source
+    with closing(source):
+        opening = call_in_thread("camera", source.start, keep, len)
+        while stop.is_set() or not opening.done():
+            if stop.wait(0.05):
+                raise Interrupted
+        opening.result()
+        spent = processor_seconds()
+        stop.wait(seconds)
+        reading, camera = round((processor_seconds() - spent) / seconds, 3), source.described
+    others = [look for look in LOOKS if look != options.look and "look" not in locked()]
+    settings = [
+        *([] if "light" in locked() else [("light", 1.0)]),
+        *(("look", look) for look in (options.look, *others)),
+    ]
+    helpful, shown, trials, rows = list[str](), list[Frame](), list[object](), list[list[str]]()
+    width, level, faults = 0.0, 0.0, list[tuple[str, float]]()
+    for name, value in settings:
+        status(f"trying --{name} {value}")
+        original, after, face, track, cores = _play(frames, replace(options, **{name: value}), stop, str(address))
+        (level, energy), (bright, detail) = _figures(original, face), _figures(after, face)
+        width, faults, detail = round(face.width, 1), faults_of(track.analysis), detail / energy
+        helps, words = track.verdict.word not in (LEFT_ALONE, HARDLY_VISIBLE), track.verdict.sentence()
+        if name == "light":
+            helps, words = (
+                bright - level >= _BRIGHTER,
+                f"brightness of your face: {level:.0%} before, {bright:.0%} after",
+            )
+        shown.insert(0 if helps and not helpful else len(shown), replace(after, before=original.image))
+        helpful += [f"--{name} {value}"] * helps
+        rows.append([f"--{name} {value}", f"x {detail:.2f}", f"{bright:.0%}", f"{cores:.2f}", words])
+        trials.append(
+            {"option": name, "value": value, "helps": helps, "words": words}
+            | {"detail": round(detail, 3), "brightness": round(bright, 3), "cores": round(cores, 3)}
+        )
+    advice = (
+        Message("visible changes: {options}", code="camera_helps", options=", ".join(helpful))
+        if helpful
+        else Message("no setting would visibly change your face", code="camera_same")
+        if any(score >= MILD for _, score in faults)
+        else Message("your camera is sharp and well lit: nothing would be gained", code="camera_good")
+    )
+    table: dict[str, object] = {"camera": camera, "frames": len(frames), "cores": reading, "engine": options.engine}
+    table |= {"width": width, "brightness": round(level, 3), "faults": faults, "trials": trials}
+    heading = ", ".join(
+        (
+            f"{camera}: {len(frames)} frames, {reading:.2f} cores, face {width:.0f} px wide, brightness {level:.0%}",
+            *(f"{name} {score:.2f}" for name, score in faults),
+        )
+    )
+    return CameraTrial(table | {"advice": advice.to_dict()}, heading, rows, advice, shown[0])
+
+
+def _play(
+    frames: Sequence[Frame], options: Options, stop: threading.Event, camera: str
+) -> tuple[Frame, Frame, Face, TrackReport, float]:
+    """Passes frames through the steps of a live run.
+
+    Returns:
+        The recorded frame with the largest and sharpest face; its result; this face; the report of its track; and the
+        processor seconds per second.
+
+    Raises:
+        InputError: no frame shows a face.
+        Interrupted: `stop` was set.
+    """
+    stats, faces, best, rank = Stats(), tuple[Face, ...](), None, (False, 0.0)
+    with ExitStack() as stack:
+        tracker, enhance = frame_parts(options, stats, stack, analysis=True, wait=True)
+        filters, spent = stack.enter_context(closing(FrameFilters(options, stats))), processor_seconds()
+        for number, original in enumerate(until(stop, frames)):
+            frame = filters.before(replace(original, image=copy_image(original.image)), options.light, faces)
+            frame = enhance.process(find_faces(frame, tracker, enhance.runtime.device, stats))
+            if (faces := frame.faces) and number % _EVERY == 0:
+                face = max(faces, key=lambda face: face.width)
+                score = original.time - frames[0].time >= _SETTLED_S, face.width * _figures(original, face)[1] ** 0.5
+                best, rank = ((original, frame, face), score) if score > rank else (best, rank)
+        if best is None:
+            raise InputError(
+                "{camera}: no face was found on {count} frames; sit in front of the camera, with light on your face",
+                code="camera_no_face",
+                camera=camera,
+                count=len(frames),
+            )
+        cores = (processor_seconds() - spent) / max(frames[-1].time - frames[0].time, 1e-3)
+        (track,) = (one for one in enhance.tracks.reports() if one.id == best[2].track_id)
+        return *best, track, cores
+
+
+def _figures(frame: Frame, face: Face) -> tuple[float, float]:
+    """Returns a face's median luma, 0…1, and its relative detail energy."""
+    (luma, *_) = patch_of_view(CpuDevice().view(frame), face) or (np.zeros((24, 24), np.float32),)
+    level = max(1.0, float(np.median(luma)))
+    return level / 255.0, float(np.mean((luma - cv2.GaussianBlur(luma, (0, 0), 2.0)) ** 2)) / level**2 + 1e-9

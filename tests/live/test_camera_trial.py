@@ -1,0 +1,174 @@
+"""What a test of a camera measures, with the real tracker and engine, and how the command shows it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli.app import app
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
+from rtface.errors import InputError, InputMissing, Interrupted
+from rtface.frame import Frame
+from rtface.live.camera_trial import CameraTrial, try_camera
+from rtface.live.run_state import Endpoints
+from tests.live.live_fakes import FORM, FakeSink, FakeSource, flat_image
+
+RATE = 15
+CAMERA, OPTIONS = parse_address("camera:"), Options(device="cpu")
+
+
+def astronaut(blur: float, light: float) -> av.VideoFrame:
+    """The astronaut's face, 105 pixels wide."""
+    from skimage import data
+
+    rgb = data.astronaut()[:240, 60:380]
+    rgb = cv2.GaussianBlur(rgb, (0, 0), blur) if blur else rgb
+    return av.VideoFrame.from_ndarray(np.rint(rgb * light).astype(np.uint8), "rgb24").reformat(format="yuv420p")
+
+
+class Camera(FakeSource):
+    """Gives one image, `count` times."""
+
+    def __init__(self, image: av.VideoFrame, count: int = 1000, rate: int = RATE) -> None:
+        super().__init__(replace(FORM, width=image.width, height=image.height, rate=Fraction(rate)))
+        self.image, self._count, self._rate, self.closing = image, count, rate, threading.Event()
+
+    def start(self, frame, sound) -> None:
+        super().start(frame, sound)
+        threading.Thread(target=self._play).start()
+
+    def _play(self) -> None:
+        for _ in range(self._count):
+            if self.closing.wait(1 / self._rate):
+                return
+            now, color = time.monotonic(), self.video_format.color
+            self.give(Frame(self.image, round(1e6 * now), Fraction(1, 1_000_000), color=color, captured_at=now))
+        self.ended = True
+
+    def close(self) -> None:
+        super().close()
+        self.closing.set()
+
+
+def tried(camera: FakeSource, options: Options = OPTIONS, **more) -> CameraTrial:
+    """Tests a camera for two seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        ends = Endpoints(camera, [FakeSink()], silent=True)
+        patch.setattr("rtface.live.camera_trial.make_endpoints", lambda *_: ends)
+        return try_camera(CAMERA, options, **{"seconds": 2.0, **more})
+
+
+@pytest.fixture(scope="module")
+def soft() -> CameraTrial:
+    return tried(Camera(astronaut(2.0, 0.3)))
+
+
+def figures(test: CameraTrial, name: str) -> list:
+    """One figure of every trial."""
+    return [one[name] for one in test.table["trials"]]
+
+
+def test_a_dark_and_soft_face_gains_from_light_and_detail(soft):
+    assert figures(soft, "option") == ["light", "look", "look", "look"]
+    assert figures(soft, "value") == [1.0, "clear", "faithful", "vivid"]
+    dark = soft.table["brightness"]
+    light, *looks = figures(soft, "brightness")
+    assert light > dark + 0.1 and looks == pytest.approx([dark] * 3, abs=0.02)
+    clear, faithful, vivid = figures(soft, "detail")[1:]
+    assert 1.05 < faithful < clear < vivid
+    helped = [
+        name for name, helps in zip(("--light 1.0", "--look clear"), figures(soft, "helps"), strict=False) if helps
+    ]
+    assert helped == ["--light 1.0", "--look clear"] and soft.advice.startswith(f"visible changes: {', '.join(helped)}")
+    assert {"under exposure", "low resolution"} <= {name for name, _ in soft.table["faults"]}
+
+
+def test_the_figures_are_those_of_the_recording(soft):
+    assert soft.table["camera"] == "fake source" and 20 <= soft.table["frames"] <= 2.5 * RATE
+    assert 80 < soft.table["width"] < 130 and 0.15 < soft.table["brightness"] < 0.3
+    assert all(0.01 < cores < 16 for cores in figures(soft, "cores"))
+    assert json.loads(json.dumps(soft.table))["advice"]["code"] == "camera_helps"
+
+
+def test_the_pair_is_the_camera_beside_the_first_help(soft):
+    before, after = soft.shown.before, soft.shown.image
+    assert bytes(before.planes[0]) == bytes(astronaut(2.0, 0.3).planes[0])
+    assert after.to_ndarray(format="gray8").mean() > 1.3 * before.to_ndarray(format="gray8").mean()
+
+
+def test_a_sharp_and_light_face_gains_nothing():
+    test = tried(Camera(astronaut(0.0, 1.0)))
+    assert test.advice.code == "camera_good", test.table
+    assert figures(test, "detail") == [1.0] * 4 and not any(figures(test, "helps"))
+    assert bytes(test.shown.before.planes[0]) == bytes(test.shown.image.planes[0])
+
+
+def test_a_fault_that_no_setting_mends_is_not_called_good():
+    test = tried(Camera(astronaut(2.0, 1.0)), replace(OPTIONS, strength=0.0))
+    assert test.advice.code == "camera_same" and not any(figures(test, "helps")), test.table
+
+
+def test_without_a_face_it_ends_after_a_bounded_recording():
+    with pytest.raises(InputError, match="no face was found on 150 frames; sit in front"):
+        tried(Camera(flat_image(), 400, rate=200), seconds=3.0)
+
+
+def test_a_stop_and_a_missing_camera_end_it():
+    class Missing(FakeSource):
+        def start(self, frame, sound) -> None:
+            raise InputMissing("camera 0 is in use by zoom")
+
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Interrupted):
+        tried(Camera(flat_image()), stop=stop)
+    with pytest.raises(InputMissing, match="in use by zoom"):
+        tried(Missing())
+
+
+@pytest.fixture
+def told(soft, monkeypatch, tmp_path):
+    """Runs the command with a camera that was tested before."""
+    monkeypatch.setattr("rtface.live.camera_trial.try_camera", lambda *_, **__: soft)
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, ["camera-test", *words])
+
+
+def test_the_command_writes_the_pair_and_a_table(told, tmp_path):
+    done = told()
+    assert done.exit_code == 0 and "camera-test.png written" in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("fake source: ") and lines[1].startswith("SETTING ")
+    settings = ["--light 1.0", "--look clear", "--look faithful", "--look vivid"]
+    assert [line.split("  ")[0] for line in lines[2:6]] == settings
+    assert lines[6].startswith("visible changes: --light 1.0, ")
+    pair = cv2.imread(str(tmp_path / "camera-test.png"))
+    assert pair.shape[:2] == (240, 640) and pair[:, 320:].mean() > 1.3 * pair[:, :320].mean()
+    again = told("--json")
+    assert again.exit_code == 1 and "--overwrite" in again.stderr
+    table = json.loads(told("--json", "--overwrite").stdout)
+    assert table["image"].endswith("camera-test.png") and len(table["trials"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("camera:", "a.txt"), "has no extension of an image format"),
+        (("vcam:",), "vcam: is an output"),
+        (("a.mp4", "--size", "640x480"), "--size has no effect here"),
+        (("camera:", "--engine", "nope"), "unknown engine 'nope'"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_the_camera_is_opened(words, said):
+    done = CliRunner().invoke(app, ["camera-test", *words])
+    assert done.exit_code == 2 and said in done.stderr
