@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 59_060, "physical": 95_760, "tests": 60_200, "words": 38_480}
+SUMS = {"logical": 59_230, "physical": 96_100, "tests": 60_830, "words": 39_210}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -54,22 +54,22 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 40_760, 38_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 40_880, 38_500, "logical lines (NEWLINE tokens)"),
         Figure(
             "lines of plugins/",
             sum(added),
-            8_130,
+            8_125,
             None,
             "and of distributions in engines/, without tests",
         ),
-        Figure("lines of the page", page, 2_930, None, "of JavaScript, but for blank lines and comments"),
+        Figure("lines of the page", page, 2_925, None, "of JavaScript, but for blank lines and comments"),
         Figure("rooms", len(rooms) + len(BESIDE), 37, 36, f"packages and files in rtface/, and {', '.join(BESIDE)}"),
         Figure("floors", max(floors(rooms).values()), 11, 13, "rooms that stand on each other, at most"),
         Figure("files at the root", len([*(ROOT / "rtface").glob("*.py")]), 11, 12, "of rtface/"),
         Figure("modules in circles", len(circle(graph)), 0, 0, "of imports"),
         Figure("upward imports", len([*upward(graph)]), 0, 0, "against the layers in pyproject.toml"),
-        Figure("function parameters", parameters(core.values(), "Callable"), 108, 120, "annotated with Callable"),
-        Figure("whole options", parameters(core.values(), "Options"), 43, None, "parameters that take all options"),
+        Figure("function parameters", parameters(core.values(), "Callable"), 109, 120, "annotated with Callable"),
+        Figure("whole options", parameters(core.values(), "Options"), 45, None, "parameters that take all options"),
         Figure("long modules", sum(len(text.splitlines()) > 300 for text in texts), 15, 25, "of over 300 lines"),
         Figure("open tables", sum(text.count("dict[str, Any]") for text in texts), 106, 120, "dict[str, Any]"),
         Figure("longest function", max(map(longest_function, core.values())), 109, None, "lines"),
