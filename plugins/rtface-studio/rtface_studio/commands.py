@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ _processes: set[subprocess.Popen[bytes]] = set()
 def halt_films(halted: bool) -> None:
     """Halts the running commands for films, or lets them continue. On Windows, they always continue."""
     if sys.platform != "win32":
+        import signal
+
         for process in tuple(_processes):
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGSTOP if halted else signal.SIGCONT)
