@@ -18,6 +18,7 @@ LONGEST = 2048
 _TILE, _MARGIN = 512, 32
 _SMALL = 512  # photographs whose shorter side is shorter are also examined at twice the size, others at half
 _HIGH, _LOW = 0.55, 0.35  # damage is marked where the probability exceeds LOW around places where it exceeds HIGH
+_MEAN = 0.6  # least mean probability of a marked area: clothes, hands and objects have less
 _WIDER = 5  # side of the square by which marks are widened, because damage has soft edges
 _SURE, _LEAST = 4, 10  # least number of pixels of a marked area that exceed HIGH, and LOW
 
@@ -47,7 +48,8 @@ def damage_mask(scores: Float32) -> tuple[Bytes, float]:
     _, components, stats, _ = cv2.connectedComponentsWithStats((scores > _LOW).astype(np.uint8))
     labels = np.asarray(components, np.int32)
     kept = np.bincount(labels[scores > _HIGH], minlength=len(stats)) >= _SURE
-    kept &= stats[:, cv2.CC_STAT_AREA] >= _LEAST
+    areas = stats[:, cv2.CC_STAT_AREA]
+    kept &= (areas >= _LEAST) & (np.bincount(labels.ravel(), scores.ravel()) / areas > _MEAN)
     kept[0] = False
     mask = kept[labels]
     unsure = float(((scores > _LOW) & ~mask).mean())

@@ -133,7 +133,7 @@ def test_auto_fills_what_it_proposes_and_says_how_much(print_and_mask: tuple[Pat
     result = CliRunner().invoke(app, ["damage", str(source), str(tmp_path / "proposal.png"), "--json"])
     assert result.exit_code == 0, result.stderr
     proposal, truth = pixels(tmp_path / "proposal.png"), pixels(mask_file)
-    assert proposal.shape == truth.shape and (proposal[truth > 0] > 0).mean() > 0.25
+    assert proposal.shape == truth.shape and (proposal[truth > 0] > 0).mean() > 0.1
     assert report.images[0].filled == (proposal > 0).sum() > 0
     assert abs(json.loads(result.stdout)["share"] - (proposal > 0).mean()) < 1e-4
 
