@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 59_230, "physical": 96_100, "tests": 60_830, "words": 39_220}
+SUMS = {"logical": 59_255, "physical": 96_150, "tests": 60_840, "words": 39_290}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -54,11 +54,11 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 40_885, 38_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 40_900, 38_500, "logical lines (NEWLINE tokens)"),
         Figure(
             "lines of plugins/",
             sum(added),
-            8_125,
+            8_135,
             None,
             "and of distributions in engines/, without tests",
         ),

@@ -53,6 +53,10 @@ class Turn(asyncio.Semaphore):
 
     async def acquire(self) -> Literal[True]:
         """Acquires the semaphore when no live run has a viewer."""
-        while self._watched.is_set():
-            await asyncio.sleep(_WAIT_S)
-        return await super().acquire()
+        while True:
+            while self._watched.is_set():
+                await asyncio.sleep(_WAIT_S)
+            await super().acquire()
+            if not self._watched.is_set():
+                return True
+            self.release()

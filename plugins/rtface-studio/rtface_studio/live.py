@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -150,18 +150,21 @@ class _Live:
         except RtfaceError as error:
             log.warning("the queue does not wait for the live run: %s", error)
             store = None
-        while not run.ends(_VIEWER_POLL_S):
-            watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
-            if watched != self._studio.watched.is_set():
-                self._let_work(not watched)
-            if watched and queue_lock is None and store is not None:
-                queue_lock = store.hold("waits")
-            elif not watched and queue_lock is not None:
+        try:
+            while not run.ends(_VIEWER_POLL_S):
+                watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
+                if watched or self._studio.watched.is_set():
+                    self._let_work(not watched)  # also halts what has begun since
+                if watched and queue_lock is None and store is not None:
+                    with suppress(RtfaceError):
+                        queue_lock = store.hold("waits")
+                elif not watched and queue_lock is not None:
+                    queue_lock.close()
+                    queue_lock = None
+        finally:
+            self._let_work(True)
+            if queue_lock is not None:
                 queue_lock.close()
-                queue_lock = None
-        self._let_work(True)
-        if queue_lock is not None:
-            queue_lock.close()
 
     def _let_work(self, works: bool) -> None:
         (self._studio.watched.clear if works else self._studio.watched.set)()

@@ -27,10 +27,9 @@ MISSING = Message("PipeWire does not run here", code="pipewire_absent")
 
 _ERROR, _UNCONNECTED, _PAUSED, _STREAMING = -1, 0, 2, 3  # enum pw_stream_state
 _AUTOCONNECT, _MAP_BUFFERS, _DRIVER = 1, 4, 8  # enum pw_stream_flags
-_FORMAT = 4  # enum spa_param_type
-_META_BUSY = 7  # enum spa_meta_type
-_BUFFER_COUNT = 8
-_MAX_BUSY_FRAMES = 15  # frames without a free buffer, after which killed readers are assumed to hold all of them
+_FORMAT, _META_BUSY = 4, 7  # enum spa_param_type, enum spa_meta_type
+# Number of buffers; frames without a free one, after which killed readers are assumed to hold all of them.
+_BUFFER_COUNT, _MAX_BUSY_FRAMES = 8, 15
 
 
 class _Chunk(ctypes.Structure):
@@ -120,7 +119,7 @@ def _library() -> Any:
 def is_running() -> bool:
     """Tests whether this user's PipeWire accepts connections and its library is installed."""
     folder = os.environ.get("PIPEWIRE_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR") or ""
-    if sys.platform != "linux" or not Path(folder, os.environ.get("PIPEWIRE_REMOTE", "pipewire-0")).is_socket():
+    if sys.platform != "linux" or not Path(folder, os.environ.get("PIPEWIRE_REMOTE") or "pipewire-0").is_socket():
         return False
     with suppress(MissingComponent):
         return bool(_library())
@@ -182,8 +181,7 @@ class PipewireStream:
         if not self._stream:
             self.close()
             raise OutputError("{why}: start it, then try again", code="pipewire_refused", why=MISSING)
-        encoded = ctypes.create_string_buffer(form, len(form))
-        pointers = (c_void_p * 1)(ctypes.addressof(encoded))
+        pointers = (c_char_p * 1)(form)
         flags = _MAP_BUFFERS | (_DRIVER if direction == OUTPUT else _AUTOCONNECT)
         result = library.pw_stream_connect(self._stream, direction, 0xFFFFFFFF, flags, pointers, 1)
         library.pw_thread_loop_start(self._loop)
@@ -219,6 +217,8 @@ class PipewireStream:
             OSError: the connection is lost.
         """
         library = self._library
+        if not self._loop:
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         library.pw_thread_loop_lock(self._loop)
         try:
             if self.lost:
@@ -281,8 +281,7 @@ class PipewireStream:
         if param != _FORMAT or not pointer:
             return
         self.format = read_object(ctypes.string_at(pointer, 8 + c_uint32.from_address(pointer).value))
-        data = buffers(_BUFFER_COUNT, *self._layout)
-        self._buffers = ctypes.create_string_buffer(data, len(data))
+        self._buffers = ctypes.create_string_buffer(buffers(_BUFFER_COUNT, *self._layout))
         pointers = (c_void_p * 1)(ctypes.addressof(self._buffers))
         self._library.pw_stream_update_params(self._stream, pointers, 1)
 
@@ -294,7 +293,8 @@ class PipewireStream:
             for data in content.datas[: content.n_datas]:
                 if data.data and data.chunk:
                     chunk = data.chunk.contents
-                    parts.append((ctypes.string_at(data.data + chunk.offset, chunk.size), chunk.stride))
+                    start, end = (min(n, data.maxsize) for n in (chunk.offset, chunk.offset + chunk.size))
+                    parts.append((ctypes.string_at(data.data + start, end - start), chunk.stride))
             self._library.pw_stream_queue_buffer(self._stream, buffer)
             if parts and parts[0][0] and not self._received.full():
                 self._received.put_nowait(parts)

@@ -61,8 +61,8 @@ def label(node: Node) -> str:
 def find(name: str) -> Node | None:
     """Finds a camera by (part of) its name. "" and "0" mean the first."""
     nodes, text = cameras(), name.casefold()
-    if text in ("", "0"):
-        return next(iter(nodes), None)
+    if text in ("", "0") or text.isdigit():  # other numbers are those of V4L2
+        return next(iter(nodes), None) if text in ("", "0") else None
     return next((one for one in nodes if text in f"{label(one)}\n{one.get('node.name', '')}".casefold()), None)
 
 
@@ -73,7 +73,8 @@ def open_pipewire(request: SourceRequest, node: Node) -> OpenedInput:
     properties = {"media.type": "Video", "media.category": "Capture", "media.role": "Camera"}
     stream = PipewireStream(
         INPUT,
-        properties | {"node.name": "rtface.reader", "target.object": str(node["node.name"])},
+        properties
+        | {"node.name": "rtface.reader", "target.object": str(node["node.name"]), "node.dont-reconnect": "true"},
         any_format(size, (rate.numerator, rate.denominator)),
         received=frames.waiting,
     )
@@ -90,7 +91,7 @@ def open_pipewire(request: SourceRequest, node: Node) -> OpenedInput:
     numerator, denominator = stream.format.get(RATE, (0, 1))  # 0 for a variable rate
     rate = Fraction(numerator, denominator) if numerator and denominator else rate
     pixel_format = next(name for name, number in FORMATS.items() if (number,) == stream.format[PIXEL_FORMAT])
-    frames.form = width, height, pixel_format
+    frames.form, frames.opened = (width, height, pixel_format), stream.format
     options = {"framerate": str(rate), "video_size": f"{width}x{height}", "pixel_format": pixel_format}
     container = av.open(frames, "r", format="rawvideo", options=options, buffer_size=1 << 20)
     video = container.streams.video[0]
@@ -105,6 +106,7 @@ class _Frames:
         waiting: queue of frames.
         stream: the stream.
         form: width, height and pixel format; valid after the first frame.
+        opened: format that was negotiated at first.
     """
 
     def __init__(self) -> None:
@@ -112,6 +114,7 @@ class _Frames:
         self._rest = memoryview(b"")
         self.stream: PipewireStream | None = None
         self.form: tuple[int, int, str] = 0, 0, "nv12"
+        self.opened = dict[int, tuple[int, ...]]()
 
     def wait(self) -> bool:
         """Waits for the first frame, and drops it. Returns whether it came in time."""
@@ -129,6 +132,8 @@ class _Frames:
             except queue.Empty:
                 if self.stream is None or self.stream.lost:
                     return b""
+            if self.stream is not None and self.stream.format != self.opened:
+                return b""  # the run opens the camera again
         part, self._rest = self._rest[:size], self._rest[size:]
         return bytes(part)
 
@@ -139,8 +144,11 @@ class _Frames:
         for number, (unit, divisor) in enumerate(_PLANES[pixel_format]):
             if number and number < len(parts):
                 (data, stride), at = parts[number], 0
-            row, rows = -(-int(2 * width * unit) // 2), -(-height // divisor)
+            pairs = -(-width // 2) if unit == 2 or number else width / 2  # planes with chroma have whole pairs
+            row, rows = int(2 * pairs * unit), -(-height // divisor)
             step = max(row, int(stride * unit / _PLANES[pixel_format][0][0]) if len(parts) == 1 else stride)
+            if step * (rows - 1) + row > len(data) - at:
+                return b""  # not a whole frame
             plane = np.frombuffer(data, np.uint8, min(step * rows, len(data) - at), at)
             planes.append(np.resize(plane, (rows, step))[:, :row].tobytes())
             at += step * rows

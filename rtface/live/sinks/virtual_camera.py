@@ -33,14 +33,16 @@ _WAIT_POLL_S, _WAIT_RATE = 1.0, Fraction(30)  # while waiting for the first read
 def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
     """Keeps a virtual camera open until it is read or stopped.
 
-    Writes a black frame, so that programs list the camera. Returns at once if the system does not report readers.
+    Writes a black frame, so that programs list the camera. Returns at once if the system does not report readers, and
+    for PipeWire, whose readers do not follow from this camera to that of the run.
 
     Raises:
         MissingComponent, UsageError, OutputError: no camera exists, none has that name, or it is in use.
     """
     output = _open_black(name, width, height, _WAIT_RATE)
     try:
-        while not stop.is_set() and output.watch(_WAIT_POLL_S, stop) is False:
+        kept = not isinstance(output, PipewireOutput)
+        while kept and not stop.is_set() and output.watch(_WAIT_POLL_S, stop) is False:
             pass
     finally:
         output.close()

@@ -236,7 +236,7 @@ def test_a_camera_that_is_held_goes_to_its_first_reader(reader):
     with camera(like) as sink, playing(sink, like):
         assert "320×180" in sink.described
         reader.answer()
-        assert sink.wanted
+        assert until(lambda: sink.wanted, 5)
     reader.let_go()
     assert reader.line() == "let go\n"
 
