@@ -36,13 +36,13 @@ def damage(
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.media.stills.images import read_image
     from rtface.pipeline.repair import open_repairer
-    from rtface.repair.mask import write_mask
+    from rtface.repair.mask import mask_name, write_mask
 
     folder = input.is_dir()
     if not folder and mask.suffix.lower() != ".png":
         raise UsageError("{path}: a mask is a PNG file; write NAME.png instead", code="mask_name", path=mask)
     (target,) = check_outputs([OutputPath(mask, folder=folder)], inputs=[input], overwrite=loaded.options.overwrite)
-    pairs = [(path, mask / f"{path.name}.png") for path in list_images(input)] if folder else [(input, mask)]
+    pairs = [(path, mask / mask_name(path)) for path in list_images(input)] if folder else [(input, mask)]
     if folder:
         mask.mkdir(parents=True, exist_ok=True)
     masks, faults = list[dict[str, object]](), list[RtfaceError]()

@@ -71,9 +71,9 @@ def _with_boxes(frame: Frame) -> Frame:
 
 def _spread(mask: Bytes, width: float) -> Bytes:
     """Widens an upright mask by the reach of an enlargement's filter."""
-    return (
-        mask if width == mask.shape[1] else np.asarray(cv2.dilate(mask, np.ones((_REACH, _REACH), np.uint8)), np.uint8)
-    )
+    if width == mask.shape[1]:
+        return mask
+    return np.asarray(cv2.dilate(mask, np.ones((_REACH, _REACH), np.uint8)), np.uint8)
 
 
 def map_filled(frame: Frame) -> Frame:

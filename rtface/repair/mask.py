@@ -16,14 +16,19 @@ from rtface.media.stills.images import read_image, upright
 _CELL = 32  # side of the cells of `boxes_of` in pixels
 
 
+def mask_name(image: Path) -> str:
+    """Returns the name of a photograph's mask in a folder of masks."""
+    return f"{image.name}.png"
+
+
 def mask_path(image: Path) -> Path:
     """Returns the path at which the studio keeps a photograph's mask."""
-    return image.parent / "damage" / f"{image.name}.png"
+    return image.parent / "damage" / mask_name(image)
 
 
 def mask_in(folder: Path, image: Path) -> Path | None:
     """Returns a photograph's mask in a folder of masks; None without one."""
-    names = (image.name, f"{image.name}.png", f"{image.stem}.png")
+    names = (image.name, mask_name(image), f"{image.stem}.png")
     return next((path for name in names if (path := folder / name).is_file()), None)
 
 

@@ -60,10 +60,12 @@ def label(node: Node) -> str:
 
 def find(name: str) -> Node | None:
     """Finds a camera by (part of) its name. "" and "0" mean the first."""
-    nodes, text = cameras(), name.casefold()
-    if text in ("", "0") or text.isdigit():  # other numbers are those of V4L2
-        return next(iter(nodes), None) if text in ("", "0") else None
-    return next((one for one in nodes if text in f"{label(one)}\n{one.get('node.name', '')}".casefold()), None)
+    if name in ("", "0"):
+        return next(iter(cameras()), None)
+    if name.isdigit():  # a number of V4L2
+        return None
+    text = name.casefold()
+    return next((one for one in cameras() if text in f"{label(one)}\n{one.get('node.name', '')}".casefold()), None)
 
 
 def open_pipewire(request: SourceRequest, node: Node) -> OpenedInput:
