@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.damaged_prints import UNSURE, DamagedPhotos, HoledFaces
 from training.degradation.print_damage import holes
+
+pytest.importorskip("torch", reason="torch is not installed: make test-engines sets it up")
+from training.data.damaged_prints import UNSURE, DamagedPhotos, HoledFaces
 
 
 @pytest.mark.parametrize("sparse", [False, True])
