@@ -588,7 +588,12 @@ class LiveOptions(_Group):
         traits=Trait.LIVE_PAGE | Trait.ONCE,
     )
     light: float = _option(
-        0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.", traits=Trait.LIVE_PAGE | Trait.CONTROL
+        0.0,
+        v.light,
+        Scope.LIVE,
+        "Improve the light of a live run: dark frames, faces lit from one side, the colour of lamps.",
+        "[Light](control.md#light)",
+        traits=Trait.LIVE_PAGE | Trait.CONTROL,
     )
     turn: Literal["0", "90", "180", "270"] = _option(
         "0",

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import cast
 
 import av
 import cv2
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.view import native_image
-from rtface.frame import Face, Float, Frame
+from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Samples, layout, planes
 from rtface.geometry.transforms import apply, plane_matrix
@@ -29,11 +30,11 @@ MAX_LIFT = math.log2(3.0)
 """Maximum lift: shadows become at most three times as bright."""
 
 # Target luma (coded, 0…1) of a face, and of a frame without faces. Both are low enough that dark skin stays dark.
-_FACE_TARGET, _FRAME_TARGET = 0.46, 0.36
+_FACE_TARGET, _FRAME_TARGET = 0.40, 0.36
 # Below the coded luma `_SHADOW`, the lift falls to 0, so that black and its noise stay dark. Above `_BRIGHT`, the lift
 # falls to half.
 _SHADOW, _BRIGHT = 0.12, 0.6
-_MAX_CHROMA_GAIN = 1.35
+_MAX_CHROMA_GAIN = 2.2
 
 # Constants of the adaptation. Lifts and brightness levels are base-2 logarithms.
 _MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0  # median window; use of a lost face; gap after which adaptation restarts
@@ -168,12 +169,18 @@ class Brightening:
         if lift <= 0.0:
             return frame
         frame = replace(frame, image=image, filtered=True, changed=None)
-        luma, chroma = tables(image.format.name, full_range(pixels, frame.color), lift)
+        full = full_range(pixels, frame.color)
+        luma, gains = tables(image.format.name, full, lift)
         for target in filter(None, (frame, frame.source)):
             target.make_writable()
-            for role, view in planes(target.image, pixels).items():
-                table = chroma if role in ("u", "v") else luma
-                view[...] = cv2.LUT(view, table) if view.dtype.isnative else table[view]
+            views, span = planes(target.image, pixels), code_range(pixels.bits, full, chroma=True)
+            for role in ("u", "v") if "u" in views else ():  # as much as luma, so that colours do not wash out
+                view = views[role]
+                at = gains[cast(Samples, cv2.resize(views["y"] | 0, view.shape[::-1], interpolation=cv2.INTER_AREA))]
+                codes = ((view >> pixels.shift) - np.float32(span.offset)) * at + np.float32(span.offset)
+                view[...] = np.clip(np.rint(codes), span.low, span.high).astype(np.uint16) << pixels.shift
+            for view in (views[role] for role in views if role not in ("u", "v")):
+                view[...] = cv2.LUT(view, luma) if view.dtype.isnative else luma[view]
         return frame
 
     def _assess(self, frame: Frame, image: av.VideoFrame, pixels: Layout, faces: Sequence[Face]) -> tuple[float, float]:
@@ -209,18 +216,17 @@ class Brightening:
 
 
 @lru_cache(maxsize=8)
-def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Samples]:
-    """Returns lookup tables for luma and chroma, from storage to brightened words."""
+def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Float32]:
+    """Returns lookup tables by words of luma: the brightened words, and the gain of chroma."""
     pixels = layout(pix_fmt)
     assert pixels is not None
     codes = np.arange(1 << pixels.bits, dtype=np.float64)
     span = code_range(pixels.bits, full, chroma=False)
     x = (codes - span.offset) / span.scale
     luma = np.where((x > 0.0) & (x < 1.0), span.offset + span.scale * curve(np.clip(x, 0.0, 1.0), lift), codes)
-    span = code_range(pixels.bits, full, chroma=True)
-    scaled = span.offset + (codes - span.offset) * min(_MAX_CHROMA_GAIN, 2.0 ** (0.4 * lift))
-    chroma = np.clip(scaled, np.minimum(codes, span.low), np.maximum(codes, span.high))
-    return _table(pixels, np.rint(luma).astype(np.uint16)), _table(pixels, np.rint(chroma).astype(np.uint16))
+    gains = np.clip((luma - span.offset) / np.maximum(codes - span.offset, 1.0), 1.0, _MAX_CHROMA_GAIN)
+    code = np.minimum(np.arange(1 << (8 * pixels.dtype.itemsize)) >> pixels.shift, len(codes) - 1)
+    return _table(pixels, np.rint(luma).astype(np.uint16)), gains[code].astype(np.float32)
 
 
 def _smoothstep(x: Float) -> Float:

@@ -1,4 +1,4 @@
-"""Filters frames of a live run before and after the enhancement: brightening, stages, preview."""
+"""Filters frames of a live run before and after the enhancement: light, stages, preview."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from rtface.config.options import Options
 from rtface.errors import RestartNeeded, RtfaceError
 from rtface.frame import Face, Frame
-from rtface.live.brighten import Brightening
 from rtface.live.control.preview import Preview
 from rtface.live.control.remarks import TurnedFaces
+from rtface.live.light import Light
 from rtface.stages import runner
 from rtface.stages.options import Spec
 from rtface.stats import Stats
@@ -28,7 +28,7 @@ class FrameFilters:
 
     Attributes:
         preview: comparison of original and enhanced frames in a browser.
-        light: filter that brightens dark frames.
+        light: filters that improve the light.
         stages: stages of the user; `change` replaces them.
 
     Raises:
@@ -40,7 +40,7 @@ class FrameFilters:
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._original: Frame | None = None
         self._drawing, self._changing = threading.Lock(), threading.Lock()  # held to draw, and to replace the stages
-        self.light, self._options = Brightening(), options
+        self.light, self._options = Light(), options
         self._recorded_names = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
@@ -92,10 +92,10 @@ class FrameFilters:
             previous.close(keep=replacement.stages)
 
     def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
-        """Brightens a frame from the source. Adds a copy of the original if a stage or the preview needs it.
+        """Improves the light of a frame. Adds a copy of the original if a stage or the preview needs it.
 
         Args:
-            light: amount of brightening, 0…1; None while enhancement is off.
+            light: amount of change, 0…1; None while enhancement is off.
             faces: faces of the previous frame.
         """
         self._turned.see(faces)

@@ -211,6 +211,13 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
     return checked
 
 
+@_check("auto|0..1", "auto")
+def light(value: object, display_name: str) -> object:
+    """Accepts a share; ``auto`` is 0.7."""
+    amount = or_words(share, "auto")(value, display_name)
+    return 0.7 if amount == "auto" else amount
+
+
 @_check("yes|no")
 def boolean(value: object, display_name: str) -> object:
     """Accepts True or False, or a word for it."""

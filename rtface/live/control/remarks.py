@@ -41,13 +41,14 @@ def pause_of(why: str, others: float) -> Message:
     return Message("paused: {why}", code="live_paused", why=why)
 
 
-def remarks_of(faces: Sequence[FaceState], *, always: bool, light: float) -> list[Message]:
+def remarks_of(faces: Sequence[FaceState], *, always: bool, light: float, uneven: bool) -> list[Message]:
     """Returns the remarks about the faces of a picture.
 
     Args:
         faces: faces of the picture.
         always: whether every face is corrected, regardless of the expected gain.
-        light: amount by which the picture is brightened, 0…1.
+        light: amount by which the light is improved, 0…1.
+        uneven: whether a face is lit from one side.
     """
     remarks: list[Message] = []
     if not always and faces and all(not treatment.on and treatment.reasons for treatment, _ in faces):
@@ -58,8 +59,8 @@ def remarks_of(faces: Sequence[FaceState], *, always: bool, light: float) -> lis
             if why
             else Message("your picture is clear: nothing to gain", code="live_clear")
         )
-    if not light and any(analysis.under_exposure >= _DIM for _, analysis in faces):
-        remarks.append(Message("the picture is dim: Light brightens it", code="live_dim"))
+    if not light and (uneven or any(analysis.under_exposure >= _DIM for _, analysis in faces)):
+        remarks.append(Message("your face is dim or lit from one side: Light improves that", code="live_dim"))
     return remarks
 
 

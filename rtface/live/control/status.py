@@ -144,7 +144,7 @@ class LiveStatus:
             return [NO_FACE] if self._clock() - self._face_at >= _NO_FACE_S else []
         analyzers = [track.analyzer for number in self._tracks_in_view if (track := tracks.states.get(number))]
         faces = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
-        return remarks_of(faces, always=controls.always, light=controls.light)
+        return remarks_of(faces, always=controls.always, light=controls.light, uneven=self.state.uneven)
 
     def snapshot(self) -> dict[str, Any]:
         """Returns the whole status as plain dictionaries, lists, numbers and strings."""

@@ -79,7 +79,7 @@ def test_it_is_said_why_nothing_is_done(faces, controls, said):
     assert codes(status) == said
     line = line_of(status, 200)
     assert ("your picture is clear: nothing to gain" in line) is ("live_clear" in said)
-    assert ("the picture is dim" in line) is ("live_dim" in said)
+    assert ("your face is dim" in line) is ("live_dim" in said)
 
 
 def test_a_face_that_is_too_small_is_named():
