@@ -25,6 +25,7 @@ from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Samples, layout, planes
 from rtface.geometry.transforms import apply, plane_matrix
+from rtface.live.gain import multiply, native
 
 MAX_LIFT = math.log2(3.0)
 """Maximum lift: shadows become at most three times as bright."""
@@ -176,9 +177,9 @@ class Brightening:
             views, span = planes(target.image, pixels), code_range(pixels.bits, full, chroma=True)
             for role in ("u", "v") if "u" in views else ():  # as much as luma, so that colours do not wash out
                 view = views[role]
-                at = gains[cast(Samples, cv2.resize(views["y"] | 0, view.shape[::-1], interpolation=cv2.INTER_AREA))]
-                codes = ((view >> pixels.shift) - np.float32(span.offset)) * at + np.float32(span.offset)
-                view[...] = np.clip(np.rint(codes), span.low, span.high).astype(np.uint16) << pixels.shift
+                small = cv2.resize(native(views["y"], 0), view.shape[::-1], interpolation=cv2.INTER_AREA)
+                gain = cv2.LUT(small, gains) if view.dtype.itemsize == 1 else gains[cast(Samples, small)]
+                multiply(view, pixels.shift, span, cast(Float32, gain))
             for view in (views[role] for role in views if role not in ("u", "v")):
                 view[...] = cv2.LUT(view, luma) if view.dtype.isnative else luma[view]
         return frame

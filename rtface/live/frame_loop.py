@@ -130,8 +130,7 @@ class FrameLoop:
 
     def _prepare(self, frame: Frame) -> Frame:
         with self._stats.tolerate("light"):
-            frame = self._filters.before(frame, self._controls.light if self._controls.enabled else None, self._latest)
-            self._state.uneven = self._filters.light.uneven
+            return self._filters.before(frame, self._controls.light if self._controls.enabled else None, self._latest)
         return frame
 
     def _finish_frames(self) -> None:

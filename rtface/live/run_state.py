@@ -92,7 +92,6 @@ class RunState:
         preview: preview, whose viewers count like those of an output.
         form: frame format that the sinks were opened with.
         delay: constant seconds from capture to output; with None, frames are written as soon as possible.
-        uneven: whether a face is lit from one side.
     """
 
     ends: Endpoints
@@ -101,7 +100,6 @@ class RunState:
     preview: Preview
     form: VideoFormat
     delay: float | None = None
-    uneven: bool = False
 
     @property
     def watched(self) -> bool:

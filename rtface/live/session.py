@@ -68,7 +68,7 @@ class LiveSession:
     Attributes:
         loop, enhance, scheduler: steps of the run.
         governor: chooses the quality level of each face under load.
-        filters: brightening, stages, preview.
+        filters: light, stages, preview.
         persons: persons in view, if they are recognised.
         status: state and figures for the status line and the control endpoint.
 
@@ -125,7 +125,9 @@ class LiveSession:
         closing.callback(self.filters.close)
         self.filters.stages.check_tracker(options.tracker)
         self._state = RunState(ends, controls, stats, self.filters.preview, video_format, delay)
-        self.status = LiveStatus(self._state, self.governor, self.persons, tracks=self.enhance.tracks, guard=guard)
+        self.status = LiveStatus(
+            self._state, self.governor, self.persons, tracks=self.enhance.tracks, guard=guard, light=self.filters.light
+        )
         self.scheduler = OutputScheduler(self._state, self.filters, self.status)
         closing.callback(self.scheduler.close)
         self.scheduler.start()

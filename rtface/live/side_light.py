@@ -18,10 +18,11 @@ import numpy as np
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cpu.view import native_image
-from rtface.frame import Face, Float, Frame
+from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, layout, planes
 from rtface.geometry.transforms import apply, compose, plane_matrix, scaling, translation
+from rtface.live.gain import multiply
 
 _LEFT, _RIGHT, _TOP, _CHIN = 234, 454, 10, 152  # mesh points: outer cheeks, top of the forehead, chin
 _WIDTH, _HEIGHT = 1.2, 1.5  # extent of the face's map, in half widths of the face, from its middle
@@ -30,7 +31,7 @@ _CELLS = 32  # side of the face's map, and half of the side of the gain's map
 _EVEN, _UNEVEN, _MOST = 0.2, 0.42, 0.9
 _FRONTAL, _PROFILE = 25.0, 50.0  # yaw in degrees between which the gain fades out
 _UP, _DOWN = 1.5, 1.0  # limits of the gain in stops
-_GAMMA, _CHROMA = 2.2, 0.6
+_GAMMA, _CHROMA = 2.2, 0.6  # exponents of the coding, and of chroma's gain: skin in shadow is redder
 # Seconds: between two fits, also while nothing is removed; time constants of a face in view and a lost one; gap after
 # which all starts anew.
 _FIT_S, _IDLE_FIT_S, _SMOOTH_S, _FADE_S, _GAP_S = 0.1, 1.0, 0.6, 0.1, 2.0
@@ -162,32 +163,33 @@ def _multiply(frame: Frame, points: Float, stops: Float) -> None:
     assert pixels is not None
     low, high = points.min(0), points.max(0)
     width, height = high - low
-    side = max(width * 1.6, height * 1.9)
-    corner = np.floor((low + high - side) / 2 + (0.0, 0.15 * height)) // 8 * 8
     n = 2 * _CELLS
-    cells = np.clip((points - corner) * (n / side), 0, n - 1)
+    cell = 2 * math.ceil(max(width * 1.6, height * 1.9) / (2 * n))  # side of a cell of the gain's map, in samples
+    corner = np.floor((low + high - n * cell) / 2 + (0.0, 0.15 * height)).astype(int) // 8 * 8
+    cells = np.clip((points - corner) / cell, 0, n - 1)
     limit = np.where(stops > 0.0, _UP, _DOWN)
     gain, weight = _spread(cells, stops / (1.0 + (stops / limit) ** 4) ** 0.25, np.ones(len(stops)), n, 1.5)
     far, _ = _spread(cells, stops, np.ones(len(stops)), n, 6.0)
     gain = (gain * weight + 0.02 * far) / (weight + 0.02)
     hull, mask = cv2.convexHull(cells.astype(np.float32))[:, 0], np.zeros((n, n), np.float32)
-    neck = (hull - hull.mean(0)) * 0.8 + hull.mean(0) + (0.0, 0.35 * height * n / side)
+    neck = (hull - hull.mean(0)) * 0.8 + hull.mean(0) + (0.0, 0.35 * height / cell)
     for outline, value in ((neck, 0.7), (hull, 1.0)):
         cv2.fillConvexPoly(mask, np.rint(outline * 16).astype(np.int32), value, shift=4)
     mask = np.clip((cv2.GaussianBlur(mask, (0, 0), 2.0) - 0.45) / 0.45, 0.0, 1.0)  # hardly reaches the background
-    gain = 2.0 ** (gain * mask * mask * (3.0 - 2.0 * mask) / _GAMMA)
-    full, (x, y) = full_range(pixels, frame.color), corner.astype(int)
+    gain = gain * mask * mask * (3.0 - 2.0 * mask) / _GAMMA
+    _, _, across, down = bounds = cv2.boundingRect((mask > 0.0).astype(np.uint8))
+    part = np.s_[bounds[1] : bounds[1] + down, bounds[0] : bounds[0] + across]
+    gains = [np.exp2(exponent * gain[part]).astype(np.float32) for exponent in (1.0, _CHROMA)]
+    left, top = corner + np.array(bounds[:2]) * cell
+    full = full_range(pixels, frame.color)
     for role, view in planes(frame.image, pixels).items():
-        across, down = pixels.role_subsampling(role)
-        size = round(side / across), round(side / down)
-        left, top, span = x // across, y // down, code_range(pixels.bits, full, chroma=role in ("u", "v"))
-        region = view[max(top, 0) : top + size[1], max(left, 0) : left + size[0]]
-        part = cv2.resize(gain, size, interpolation=cv2.INTER_LINEAR)[max(-top, 0) :, max(-left, 0) :]
-        part = part[: region.shape[0], : region.shape[1]]
-        if role in ("u", "v"):  # skin in shadow is redder
-            part = part**_CHROMA
-        codes = ((region >> pixels.shift) - np.float32(span.offset)) * part + np.float32(span.offset)
-        region[...] = np.clip(np.rint(codes), span.low, span.high).astype(np.uint16) << pixels.shift
+        chroma, (nx, ny) = role in ("u", "v"), pixels.role_subsampling(role)
+        x, y = left // nx, top // ny
+        region = view[max(y, 0) : y + down * cell // ny, max(x, 0) : x + across * cell // nx]
+        fine = cv2.resize(gains[chroma], (across * cell // nx, down * cell // ny), interpolation=cv2.INTER_LINEAR)
+        fine = cast(Float32, fine[max(-y, 0) :, max(-x, 0) :][: region.shape[0], : region.shape[1]])
+        if region.size:
+            multiply(region, pixels.shift, code_range(pixels.bits, full, chroma=chroma), fine)
 
 
 def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float) -> tuple[Float, Float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -18,11 +19,12 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.device.cpu.view import native_image
 from rtface.frame import Face, Float, Frame
 from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
-from rtface.geometry.planes import layout, planes
+from rtface.geometry.planes import Samples, layout, planes
 from rtface.geometry.transforms import apply, compose, scaling, translation
+from rtface.live.gain import depth, native, store
 from rtface.live.side_light import ramp
 
-_EYES = (
+EYES = (
     ((33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7), (468, 469, 470, 471, 472)),
     ((263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249), (473, 474, 475, 476, 477)),
 )  # mesh points: outlines of the eyes; centres and rims of the irises
@@ -66,21 +68,21 @@ class WhiteBalance:
         if not shift or frame.color.transfer != "sdr" or pixels is None or pixels.kind == "gray":
             return frame
         red, blue = (float(gain) for gain in np.exp(-shift * _WARM / _GAMMA))
+        full = full_range(pixels, frame.color)
+        bright = code_range(pixels.bits, full, chroma=False)
         frame = replace(frame, image=image, filtered=True, changed=None)
         for target in filter(None, (frame, frame.source)):
             target.make_writable()
             views, to_luma = planes(target.image, pixels), ycbcr_from_rgb(frame.color.matrix)[0]
             first, second = (views["u"], views["v"]) if pixels.kind == "yuv" else (views["b"], views["r"])
             for view, gain, weight in ((first, blue, to_luma[2]), (second, red, to_luma[0])):
-                codes = np.float32(gain) * (view >> pixels.shift)
-                span = code_range(pixels.bits, full := full_range(pixels, frame.color), chroma=pixels.kind == "yuv")
+                span, share, luma = code_range(pixels.bits, full, chroma=pixels.kind == "yuv"), 0.0, view
                 if pixels.kind == "yuv":  # B' = Y' + 2 (1 - weight) Cb, and R' likewise; luma stays
-                    bright = code_range(pixels.bits, full, chroma=False)
                     share = (gain - 1.0) / (2.0 * (1.0 - weight)) * span.scale / bright.scale
-                    luma = cv2.resize(views["y"] >> pixels.shift, view.shape[::-1], interpolation=cv2.INTER_AREA)
-                    codes += np.float32(share) * luma
-                    codes += np.float32((1.0 - gain) * span.offset - share * bright.offset)
-                view[...] = np.clip(np.rint(codes), span.low, span.high).astype(np.uint16) << pixels.shift
+                    luma = cv2.resize(native(views["y"], 0), view.shape[::-1], interpolation=cv2.INTER_AREA)
+                codes, luma = native(view, pixels.shift), native(cast(Samples, luma), pixels.shift)
+                constant = (1.0 - gain) * span.offset - share * bright.offset
+                store(view, pixels.shift, span, cv2.addWeighted(codes, gain, luma, share, constant, dtype=depth(view)))
         return frame
 
     def _measure(self, frame: Frame, mesh: Float, width: float) -> float:
@@ -91,7 +93,7 @@ class WhiteBalance:
         crop = self._device.view(frame).crop(matrix, (math.ceil(high[0]), math.ceil(high[1]))) / np.float32(255.0)
         points, linear = apply(matrix, mesh[:, :2]), crop**_GAMMA
         white = np.zeros(crop.shape[:2], np.uint8)
-        for outline, (middle, *rim) in _EYES:
+        for outline, (middle, *rim) in EYES:
             eye = points[list(outline)]
             eye = (eye - eye.mean(0)) * (0.95, 0.8) + eye.mean(0)
             cv2.fillPoly(white, [np.rint(eye * 8).astype(np.int32)], 1, shift=3)

@@ -213,9 +213,9 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
 
 @_check("auto|0..1", "auto")
 def light(value: object, display_name: str) -> object:
-    """Accepts a share; ``auto`` is 0.7."""
+    """Accepts a share; ``auto`` is 0.8."""
     amount = or_words(share, "auto")(value, display_name)
-    return 0.7 if amount == "auto" else amount
+    return 0.8 if amount == "auto" else amount
 
 
 @_check("yes|no")

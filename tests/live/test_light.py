@@ -13,7 +13,7 @@ import pytest
 from rtface.frame import Display, Face, Frame
 from rtface.live.light import Light
 from rtface.live.side_light import SideLight
-from rtface.live.white_balance import _EYES, WhiteBalance
+from rtface.live.white_balance import EYES, WhiteBalance
 
 SIZE, WIDTH, HEIGHT = (320, 240), 60.0, 80.0  # of the frame, and half axes of the head
 SKIN, DARK = (0.45, 0.26, 0.19), (0.08, 0.045, 0.03)
@@ -26,7 +26,7 @@ def mesh_at(x: float, y: float) -> np.ndarray:
     radius, angle = 0.95 * np.sqrt((n + 0.5) / 478), n * math.pi * (3 - math.sqrt(5))
     flat = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
     flat[[234, 454, 10, 152]] = (-0.98, 0), (0.98, 0), (0, -0.98), (0, 0.98)
-    for side, (outline, (middle, *rim)) in zip((-1, 1), _EYES, strict=True):
+    for side, (outline, (middle, *rim)) in zip((-1, 1), EYES, strict=True):
         turn = np.linspace(0, 2 * math.pi, len(outline), endpoint=False)
         centre = np.array([0.4 * side, -0.2])
         flat[list(outline)] = centre + np.stack([0.22 * np.cos(turn), 0.08 * np.sin(turn)], 1)
@@ -45,7 +45,7 @@ def scene(key: float = 0.0, *, skin=SKIN, lamp=(1.0, 1.0, 1.0), wall=0.3, x=160.
     lambert = np.clip(a * math.sin(1.2) + np.sqrt(np.clip(1 - a**2 - b**2, 0, 1)) * math.cos(1.2), 0, None)
     light = (1 + key * lambert) / (1 + 0.6 * key)
     linear = np.where(inside[..., None], light[..., None] * skin, wall) * lamp
-    for outline, (_, *rim) in _EYES:
+    for outline, (_, *rim) in EYES:
         for points, colour in ((outline, (0.5, 0.36, 0.32)), (rim, (0.02, 0.02, 0.02))):
             patch = np.zeros(inside.shape, np.uint8)
             cv2.fillPoly(patch, [np.rint(mesh[list(points), :2] * 8).astype(np.int32)], 1, shift=3)

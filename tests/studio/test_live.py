@@ -383,7 +383,10 @@ def test_a_run_that_does_nothing_says_why_and_offers_more(page: Any) -> None:
         route.fulfill(json={key: status[key] for key in ("enabled", "always", "strength", "light", "cpu_budget")})
 
     clear = Message("your picture is clear: nothing to gain", code="live_clear").to_dict()
-    status["remarks"] = [clear, Message("your face is dim or lit from one side: Light improves that", code="live_dim").to_dict()]
+    status["remarks"] = [
+        clear,
+        Message("your face is dim or lit from one side: Light improves that", code="live_dim").to_dict(),
+    ]
     page.route("**/api/live", lambda route: route.fulfill(json={**RUN, "status": status}))
     page.route("**/api/live/set", set_value)
     page.get_by_role("link", name="Live").click()
@@ -391,7 +394,7 @@ def test_a_run_that_does_nothing_says_why_and_offers_more(page: Any) -> None:
     page.get_by_role("button", name="Light", exact=True).click()
     page.get_by_role("button", name="Enhance anyway").click()
     page.get_by_role("button", name="Only where it helps").wait_for()
-    assert asked == [{"name": "light", "value": 0.7}, {"name": "always", "value": True}]
+    assert asked == [{"name": "light", "value": 0.8}, {"name": "always", "value": True}]
 
 
 def test_a_run_that_starts_shows_its_own_settings(page: Any) -> None:

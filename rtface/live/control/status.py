@@ -14,6 +14,7 @@ from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.live.control.meters import DropShares, LatencyWindow, ProcessorMeter
 from rtface.live.control.remarks import NO_FACE, pause_of, remarks_of
+from rtface.live.light import Light
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint
 from rtface.live.run_state import RunState
@@ -43,6 +44,7 @@ class LiveStatus:
         processor: meter of the run's processor time; None creates one.
         machine: meter of the processor time of all programs; None creates one.
         clock: returns seconds on the same clock as `EndpointHealth.since`.
+        light: filters that improve the light.
 
     Attributes:
         source, sound, sinks: endpoints, each with its name in messages and metrics, such as ``camera:0``. `sound` is
@@ -63,7 +65,9 @@ class LiveStatus:
         processor: ProcessorMeter | None = None,
         machine: ProcessorMeter | None = None,
         clock: Callable[[], float] = time.monotonic,
+        light: Light | None = None,
     ) -> None:
+        self._light = light
         self.state, self.stats, self.controls = state, state.stats, state.controls
         self._governor, self._persons, self._guard, self._clock = governor, persons, guard, clock
         self._tracks, self._face_at = tracks, clock()
@@ -144,7 +148,9 @@ class LiveStatus:
             return [NO_FACE] if self._clock() - self._face_at >= _NO_FACE_S else []
         analyzers = [track.analyzer for number in self._tracks_in_view if (track := tracks.states.get(number))]
         faces = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
-        return remarks_of(faces, always=controls.always, light=controls.light, uneven=self.state.uneven)
+        return remarks_of(
+            faces, always=controls.always, light=controls.light, uneven=bool(self._light and self._light.uneven)
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """Returns the whole status as plain dictionaries, lists, numbers and strings."""

@@ -72,10 +72,16 @@ def codes(status) -> list[str]:
         ([WORN | {"under_exposure": 0.6}], {}, ["live_dim"]),
         ([WORN | {"under_exposure": 0.6}], {"light": 0.3}, []),
         ([WORN | {"under_exposure": 0.1}], {}, []),
+        ([WORN], {"uneven": True}, ["live_dim"]),
+        ([WORN], {"uneven": True, "light": 0.3}, []),
     ],
 )
 def test_it_is_said_why_nothing_is_done(faces, controls, said):
-    status = status_of(store(*faces), Clock(), faces=len(faces), controls=LiveControls(**controls))
+    uneven = controls.get("uneven", False)
+    settings = LiveControls(**{name: value for name, value in controls.items() if name != "uneven"})
+    status = status_of(
+        store(*faces), Clock(), faces=len(faces), controls=settings, light=SimpleNamespace(uneven=uneven)
+    )
     assert codes(status) == said
     line = line_of(status, 200)
     assert ("your picture is clear: nothing to gain" in line) is ("live_clear" in said)

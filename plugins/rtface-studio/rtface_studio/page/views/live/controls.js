@@ -13,7 +13,7 @@ const BUSY_MS = 5000;
 const PAUSED = { "no viewers": "live.paused_watches", "frames come too late": "live.paused_late", "computer too busy": "live.paused_busy" };
 
 /** Remedies for runs that enhance nothing: a text, and the control that the remedy sets. */
-const HELPS = { live_clear: ["films.anyway", "always", true], live_left: ["films.anyway", "always", true], live_dim: ["live.brighten", "light", 0.7] };
+const HELPS = { live_clear: ["films.anyway", "always", true], live_left: ["films.anyway", "always", true], live_dim: ["live.brighten", "light", 0.8] };
 
 /** Translates a remark. Reasons for a pause are recognised by their English text. */
 const remarked = ({ code, values, message }) => (code === "live_paused" ? t("live.paused", { why: textOr(PAUSED[values.why], values.why) }) :

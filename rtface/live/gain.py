@@ -1,0 +1,40 @@
+"""Multiplies native samples by a gain."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+
+from rtface.frame import Float32
+from rtface.geometry.color_curves import Range
+from rtface.geometry.planes import Samples
+
+
+def multiply(view: Samples, shift: int, span: Range, gain: Float32) -> None:
+    """Multiplies samples in place, as distances from the code of black or of neutral chroma.
+
+    Args:
+        view: samples of one component, of any layout.
+        shift: bits by which a value is shifted left in its word.
+        span: range of the component.
+        gain: float32 of the same shape.
+    """
+    product = cv2.scaleAdd(gain, -span.offset, cv2.multiply(native(view, shift), gain, dtype=cv2.CV_32F))
+    store(view, shift, span, cv2.addWeighted(product, 1.0, product, 0.0, span.offset, dtype=depth(view)))
+
+
+def native(view: Samples, shift: int) -> Samples:
+    """Returns a copy of the code values, in the byte order of the machine."""
+    return view >> shift
+
+
+def store(view: Samples, shift: int, span: Range, codes: cv2.typing.MatLike) -> None:
+    """Stores code values, limited to the legal range."""
+    view[...] = np.clip(cast(Samples, codes), span.low, span.high) << shift
+
+
+def depth(view: Samples) -> int:
+    """Returns OpenCV's type for the code values."""
+    return cv2.CV_8U if view.dtype.itemsize == 1 else cv2.CV_16U
