@@ -250,7 +250,7 @@ class FaceOptions(_Group):
         v.choice("auto", *plugins.BUILT_IN["tracker"], extension="tracker"),
         _ALL | _ANALYSIS,
         "Tracker that finds and follows faces.",
-        "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra",
+        "`auto` is `openvino`",
     )
     faces: str = _option(
         "all",

@@ -49,7 +49,6 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     },
     "tracker": {
         "openvino": (f"{_TRACKERS}:openvino_tracker", ""),
-        "tasks": (f"{_TRACKERS}:tasks_tracker", "rtface.tracking.tasks:why_unusable"),
         "none": (f"{_TRACKERS}:NoTracker", ""),
     },
     "source": {
