@@ -124,15 +124,6 @@ def test_a_variant_is_chosen_in_a_local_list(media, folder: Path, tmp_path: Path
     check_output(media, output, (96, 72))
 
 
-@pytest.mark.parametrize("above", ["#EXTINF:4,", "#EXT-X-STREAM-INF:BANDWIDTH=1"])
-def test_a_list_that_names_itself_is_refused(tmp_path: Path, above: str) -> None:
-    lists = [tmp_path / "a.m3u8", tmp_path / "b.m3u8"]
-    for one, other in zip(lists, reversed(lists), strict=True):
-        one.write_text(f"#EXTM3U\n{above}\n{other.name}\n")
-    with pytest.raises(InputError, match="refers to itself"):
-        rtface.run(lists[0], tmp_path / "out.mkv", tracker="none")
-
-
 _FILM = (
     '<MPD {facts}><Period><AdaptationSet mimeType="video/mp4">{drm}<Representation id="1" bandwidth="1">'
     "<BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period>{more}</MPD>"

@@ -23,7 +23,7 @@ from rtface.media.formats.mp4 import boxes
 from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
-from rtface.media.read.playlists import disguised, is_playlist, names_itself
+from rtface.media.read.playlists import disguised, is_playlist
 from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
@@ -81,8 +81,6 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
-        if is_playlist(path) and names_itself(Path(path)):
-            raise InputError("{name}: refers to itself; correct the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # otherwise, "a:b.mp4" would be parsed as a protocol
         # Local playlists and session descriptions must not open the network, nor files if they are named like a film.
