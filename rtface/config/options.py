@@ -347,7 +347,7 @@ class InputOptions(_Group):
         "best",
         v.variant,
         Scope.FILM | Scope.LIVE | _ANALYSIS,
-        "Read this variant (quality) of an HLS or DASH list.",
+        "Read this variant (quality) of an HLS list.",
         "A height (720), or the number in the list (1)",
     )
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")

@@ -13,7 +13,7 @@ from rtface.redaction import shown
 # Formats whose files refer to other files, and their extensions. A playlist with a film's extension could bring
 # films into the output without the user's knowledge.
 _EXTENSIONS = {
-    "hls": (".m3u8", ".m3u", ".mpd"),
+    "hls": (".m3u8", ".m3u"),
     "concat": (".ffconcat", ".txt"),
     "dash": (".mpd",),
     "imf": (".xml",),
