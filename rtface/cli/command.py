@@ -23,7 +23,6 @@ from rtface.config.option_sources import load
 from rtface.config.options import GROUPS, OPTIONS, Option
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError, message_of
 from rtface.util import parse
-from rtface.util.plugins import owner_of
 
 FAILED, USAGE = 1, 2
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -215,14 +214,11 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         return FAILED
     if console.verbosity > 0:
         console.log("".join(traceback.format_exception(error)), "error", lines=True)
-    plugin, makers = owner_of(error)
     console.log(
         Message(
-            "this is a fault of {owner} ({what}); please report it{makers} with the output of the same command with -v "
-            "and of 'rtface doctor --json'",
+            "this is a fault of rtface or a plugin ({what}); please report it with the output of the same command with "
+            "-v and of 'rtface doctor --json'",
             code="fault",
-            owner=f"the plugin {plugin}" if plugin else "rtface",
-            makers=f" to its makers ({makers})" if makers else " to its makers" if plugin else "",
             what=f"{type(error).__name__}: {message_of(error)}",
         ),
         "error",

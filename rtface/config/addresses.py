@@ -34,7 +34,7 @@ class LiveAddress:
             source or sink.
         name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a
             path. Messages show the `str()` of this object instead.
-        variant: the variant of an HLS or DASH list to read (``--variant``).
+        variant: the variant of an HLS list to read (``--variant``).
     """
 
     kind: str

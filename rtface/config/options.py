@@ -250,7 +250,7 @@ class FaceOptions(_Group):
         v.choice("auto", *plugins.BUILT_IN["tracker"], extension="tracker"),
         _ALL | _ANALYSIS,
         "Tracker that finds and follows faces.",
-        "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra",
+        "`auto` is `openvino`",
     )
     faces: str = _option(
         "all",
@@ -347,7 +347,7 @@ class InputOptions(_Group):
         "best",
         v.variant,
         Scope.FILM | Scope.LIVE | _ANALYSIS,
-        "Read this variant (quality) of an HLS or DASH list.",
+        "Read this variant (quality) of an HLS list.",
         "A height (720), or the number in the list (1)",
     )
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")

@@ -65,7 +65,7 @@ def read_times(
         path: a film.
         start, end: the cut, in seconds of the film's own clock.
         strict: whether to raise InputError if the container is damaged.
-        variant: variant of an HLS or DASH list (``--variant``).
+        variant: variant of an HLS list (``--variant``).
 
     Raises:
         InputMissing, InputError: see `rtface.media.read.container.open_container`.

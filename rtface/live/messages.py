@@ -33,7 +33,7 @@ class SourceRequest:
         size: width and height requested from a camera; None for a size suitable for calls.
         fps: frames a second requested from a camera.
         seek: seconds to skip at the start of a film.
-        variant: variant of an HLS or DASH list to read (``--variant``).
+        variant: variant of an HLS list to read (``--variant``).
         format: FFmpeg's name of the device's input format; "" for that of the platform.
         video, sound: whether video and sound are requested.
         buffer: seconds of a network stream's jitter buffer; None to adapt it to the jitter.

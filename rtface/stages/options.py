@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import Message, RtfaceError, UsageError
+from rtface.errors import Message, RtfaceError, UsageError, reason
 from rtface.redaction import shown
 from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
@@ -126,7 +126,7 @@ def make_stage(spec: Spec) -> Any:
         raise UsageError("{--stage:{name}}: {why}", code="stage_value", name=spec.name, why=error) from error
     except Exception as error:
         raise UsageError(
-            "{--stage:{name}} cannot be created: {why}", code="stage_unmade", name=spec.name, why=plugins.blame(error)
+            "{--stage:{name}} cannot be created: {why}", code="stage_unmade", name=spec.name, why=reason(error)
         ) from error
 
 

@@ -30,7 +30,6 @@ from rtface.stats import Stats
 from rtface.tracking.extrapolation import grown
 from rtface.util.av_arrays import copy_image, plane_rows
 from rtface.util.av_gpu import software
-from rtface.util.plugins import blame
 
 FAULTS, WITHIN_S = 5, 60.0
 """A stage is switched off after this number of errors within this time of the film."""
@@ -83,7 +82,7 @@ class Stages:
             except Exception as error:
                 self.close(keep=begun)
                 raise UsageError(
-                    "the stage {name} cannot start: {why}", code="stage_unbegun", name=one.name, why=blame(error)
+                    "the stage {name} cannot start: {why}", code="stage_unbegun", name=one.name, why=reason(error)
                 ) from error
         # Stages that restore the decoded frame run first, so that they cannot remove a veil.
         self._active.sort(key=lambda one: not one.needs_before)
@@ -262,7 +261,7 @@ class Stages:
     def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
         now = frame.time
         self._stats.count("stage_faults")
-        message = partial(Message, name=one.name, why=blame(error))
+        message = partial(Message, name=one.name, why=reason(error))
         self._stats.warn(
             f"stage {one.name}",
             message("a whole frame is blurred, because the stage {name} failed: {why}", code="stage_blurs")

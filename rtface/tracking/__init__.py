@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rtface.errors import UsageError
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES, Tracker, View
 from rtface.util import plugins
-
-if TYPE_CHECKING:
-    from rtface.tracking.mediapipe import Reader
 
 
 class NoTracker:
@@ -50,8 +47,8 @@ def create_tracker(
     """Creates a tracker. Its networks run on the CPU, even if engines run elsewhere.
 
     Args:
-        name: "openvino" ("auto" chooses it: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
-            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or the name of a plugin.
+        name: "openvino" ("auto" chooses it: YuNet and MediaPipe's mesh, both run by OpenVINO), "none", or the name of
+            a plugin.
         max_faces: maximum number of faces in a frame, at least 1.
         threads: cores for one detector run, at least 1.
         cuts: whether the tracker detects scene changes itself, besides those passed to `update`.
@@ -74,22 +71,11 @@ def create_tracker(
 
 def openvino_tracker(*, threads: int, **options: Any) -> Tracker:
     """Creates a tracker of YuNet and MediaPipe's face mesh, both in OpenVINO. For arguments see `create_tracker`."""
-    from rtface.tracking.facemesh import FaceMesh
-
-    return _make_tracker(FaceMesh(threads=threads), threads, **options)
-
-
-def tasks_tracker(*, threads: int, **options: Any) -> Tracker:
-    """Creates a tracker of YuNet in OpenVINO and MediaPipe's Tasks mesh. For arguments see `create_tracker`."""
-    from rtface.tracking.tasks import TasksMesh
-
-    return _make_tracker(TasksMesh(), threads, **options)
-
-
-def _make_tracker(reader: Reader, threads: int, **options: Any) -> Tracker:
     # Imported late: the networks' library is slow to import, and "none" does not need it.
     from rtface.tracking.detector import Detector
     from rtface.tracking.detector_search import DetectorSearch
+    from rtface.tracking.facemesh import FaceMesh
     from rtface.tracking.mediapipe import MediaPipeTracker
 
-    return MediaPipeTracker(reader, DetectorSearch(Detector(threads=threads)), **options)
+    search = DetectorSearch(Detector(threads=threads))
+    return MediaPipeTracker(FaceMesh(threads=threads), search, **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 from math import log
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from rtface.protocols import ALL_FACES, View
 from rtface.tracking.detector import Detection, union_of
 from rtface.tracking.detector_search import MAX_DETECTIONS, SMALL, DetectorSearch
 from rtface.tracking.facemesh import (
+    FaceMesh,
     Mesh,
     Region,
     box_of,
@@ -70,13 +71,6 @@ _STATE = (
 """Attributes that `MediaPipeTracker.read` changes."""
 
 
-class Reader(Protocol):
-    """Reads a mesh from a region."""
-
-    def read(self, view: View, region: Region) -> Mesh: ...
-    def close(self) -> None: ...
-
-
 class MediaPipeTracker:
     """Tracks faces (a `rtface.protocols.Tracker`). Not thread-safe.
 
@@ -94,7 +88,7 @@ class MediaPipeTracker:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: FaceMesh,
         search: DetectorSearch,
         *,
         max_faces: int = ALL_FACES,

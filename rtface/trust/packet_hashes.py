@@ -93,7 +93,7 @@ def hash_packets(
     Args:
         film: a file that PyAV opens.
         doing: receives progress.
-        variant: variant of an HLS or DASH list (``--variant``).
+        variant: variant of an HLS list (``--variant``).
 
     Raises:
         InputError: the film cannot be read.

@@ -412,7 +412,7 @@ variant = _text(
     "best",
     code="value_variant",
 )
-"""A variant of an HLS or DASH list: "best", or a height or number as text."""
+"""A variant of an HLS list: "best", or a height or number as text."""
 
 
 @_make_check("NAME", "{option} must be a name, not {value}", code="value_name")

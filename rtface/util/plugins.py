@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
@@ -49,7 +48,6 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     },
     "tracker": {
         "openvino": (f"{_TRACKERS}:openvino_tracker", ""),
-        "tasks": (f"{_TRACKERS}:tasks_tracker", "rtface.tracking.tasks:why_unusable"),
         "none": (f"{_TRACKERS}:NoTracker", ""),
     },
     "source": {
@@ -174,34 +172,6 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
         return (tuple(answer) if isinstance(answer, Iterator) else answer), None
     except Exception as error:  # noqa: BLE001 - the fault is part of the result
         return None, str(error) or reason(error)
-
-
-def owner_of(error: BaseException) -> tuple[str, str]:
-    """Returns the distribution of the faulty plugin, and its contact. Both are "" for rtface's own faults.
-
-    The plugin is the one whose code raised the error last, whose object lacks an attribute, or whose function does
-    not accept its arguments.
-    """
-    all_points = [one for kind in GROUPS for one in installed(kind).values() if one.dist]
-    points = {one.module.partition(".")[0]: one for one in all_points}
-    faulty_object = getattr(error, "obj", None)
-    modules = [(faulty_object if isinstance(faulty_object, type) else type(faulty_object)).__module__]
-    if isinstance(error, TypeError):
-        modules += [one.module for one in all_points if str(error).startswith((f"{one.attr}.", f"{one.attr}("))]
-    module_trace = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
-    modules += [next((one for one in reversed(module_trace) if one.partition(".")[0] in {"rtface", *points}), "")]
-    for point in filter(None, (points.get(one.partition(".")[0]) for one in modules)):
-        assert point.dist is not None
-        metadata = point.dist.metadata
-        urls = [text.rpartition(", ")[2] for text in metadata.get_all("Project-URL") or ()]
-        return point.dist.name, next(iter((*urls, *(metadata.get_all("Author-email") or ()))), "")
-    return "", ""
-
-
-def blame(error: BaseException) -> str:
-    """Returns an error's reason, with the faulty plugin and its contact."""
-    plugin, contact = owner_of(error)
-    return f"{reason(error)} (a fault of the plugin {plugin}{contact and ', ' + contact})" if plugin else reason(error)
 
 
 def _attribute(target: str) -> Any:

@@ -29,7 +29,7 @@ CASES = [
     (["run", "FILM", "out.mp4", "--strength", "half"], 2, "--strength must be a number between 0 and 1, not 'half'"),
     (["run", "FILM", "out.mp4", "--max-faces", "many"], 2, "--max-faces must be a whole number between 1 and 1000"),
     (["run", "FILM", "out.mp4", "--device", "gpu"], 2, "openvino:npu or onnx, not 'gpu'\n"),
-    (["run", "FILM", "out.mp4", "--tracker", "best"], 2, "--tracker must be auto, openvino, tasks"),
+    (["run", "FILM", "out.mp4", "--tracker", "best"], 2, "--tracker must be auto, openvino or none"),
     (["run", "FILM", "out.mp4", "--engine", "nope"], 2, "unknown engine 'nope'; available: auto, default, rtface-m"),
     (["run", "FILM", "out.mp4", "--engine", "gfpgan-1.4"], 2, "add it with: rtface engines add gfpgan-1.4"),
     (["run", "FILM", "out.mp4", "--stage", "nosuch"], 2, "there is no stage nosuch"),

@@ -105,7 +105,7 @@ def fail_with(error):
             "error: stopped; continue with --start 0:01",
         ),
         (Interrupted("stopped after 3 of 10 pictures"), 130, "error: stopped after 3 of 10 pictures\n"),
-        (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface (ZeroDivisionError"),
+        (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface or a plugin (ZeroDivisionError"),
     ],
 )
 def test_every_error_is_one_line_and_its_exit_code(pipeline, error, code, says):

@@ -73,7 +73,7 @@ def test_stage() -> None:
 
 def test_tracker() -> None:
     assert Options.of({"tracker": "middle"}).tracker == "middle"
-    with pytest.raises(UsageError, match="auto, openvino, tasks"):
+    with pytest.raises(UsageError, match="auto, openvino or none"):
         Options.of({"tracker": "midle"})
     view = CpuDevice(1).view(frame_of(portrait()[0], 0))
     (face,) = create_tracker("middle", max_faces=1).update(view, 0.0)

@@ -16,10 +16,6 @@ from rtface.errors import InputError, OutputError
 from rtface.frame import Frame
 from rtface.jobs.borders import read_times
 from rtface.media.read.source import FileSource
-from rtface.media.write.file_sink import FileSink
-from rtface.media.write.muxer import Muxer
-from rtface.media.write.stream_plan import plan_output
-from rtface.stats import Stats
 from rtface.trust.packet_hashes import hash_packets
 
 PARTS = [(0.33, 1.0), (1.7, 2.4)]
@@ -99,29 +95,6 @@ def test_what_an_edit_list_hides_in_the_middle_is_not_copied(media, tmp_path: Pa
     assert [data for _, data in after[1]][-40:] == [data for _, data in before[1]][-40:]
     moved = [(b[0] - after[0][0]) - (a[0] - before[0][0]) for a, b in zip(before[1][-40:], after[1][-40:], strict=True)]
     assert max(map(abs, moved)) < 0.02 and len(after[0]) == len(before[0])
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_sound_that_is_written_late_behind_a_cut_is_said(
-    media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-):
-    cut, wait = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, sound="aac"), PARTS), Muxer.wait
-
-    def late(muxer: Muxer, target, packets) -> None:
-        for packet in (packets := list(packets)):
-            if target.type == "audio" and packet.pts * packet.time_base > 0.5:
-                packet.pts = packet.dts = packet.pts + round(Fraction(3, 10) / packet.time_base)
-        wait(muxer, target, packets)
-
-    monkeypatch.setattr(Muxer, "wait", late)
-    stats = Stats()
-    media.passthrough(cut, tmp_path / f"out{suffix}", stats=stats)
-    assert "after a cut in the edit list, is +0.3" in stats.warnings["joint"]
-    opened = media.open(cut)
-    plan = plan_output(opened.info, tmp_path / f"strict{suffix}", strict=True)
-    with pytest.raises(OutputError, match="after a cut in the edit list"):
-        media.feed(opened, FileSink(plan))
-    assert not list(tmp_path.glob("*strict*"))
 
 
 def test_a_second_picture_without_its_keyframe_is_left_out(media, tmp_path: Path):

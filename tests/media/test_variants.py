@@ -162,6 +162,12 @@ def test_a_variant_that_is_not_there(folder: Path, tmp_path: Path) -> None:
         rtface.run(folder / "master.m3u8", tmp_path / "out.mkv", tracker="none", variant=720)
 
 
+def test_a_dash_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "film.mpd").write_text('<?xml version="1.0"?><MPD type="static"><Period/></MPD>')
+    with pytest.raises(InputError, match="DASH lists cannot be read"):
+        open_container(tmp_path / "film.mpd")
+
+
 def test_a_film_has_one_variant(media, tmp_path: Path) -> None:
     film = media.make_film(tmp_path / "in.mp4", size=(96, 72))
     assert len(media.frames_of(film, variant="72")[0]) == 10

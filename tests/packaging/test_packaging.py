@@ -48,7 +48,6 @@ WHEEL = pytest.mark.skipif(
 OPTIONAL = {
     "onnxruntime",
     "pillow_heif",
-    "mediapipe",
     "skimage",
     "cuda",
     "onnx",

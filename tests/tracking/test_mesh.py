@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.errors import MissingComponent
 from rtface.geometry.transforms import apply, invert
 from rtface.tracking import create_tracker
 from rtface.tracking.facemesh import FaceMesh, Region, box_of, five_points, region_of_mesh
-from rtface.tracking.tasks import TasksMesh
 from tests.tracking.scenes import ArrayView, astronaut
 
 # FaceLandmarker of mediapipe 1.2.2 on the astronaut (IMAGE mode); x, y, z in pixels of her 512×512.
@@ -61,22 +59,3 @@ def test_mirrored_picture_gives_the_mirrored_points(mesh):
     assert abs((a[:, 0] + b[:, 0] - 512).mean()) < 0.3
     assert abs((a[:, 1] - b[:, 1]).mean()) < 0.3
     np.testing.assert_allclose(box_of(right)[[0, 2]], 512 - box_of(left)[[2, 0]], atol=1.5)
-
-
-def test_tasks_tracker_agrees():
-    """Runs where the extra is installed; else the message must name it."""
-    try:
-        import mediapipe  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingComponent, match=r"\[mediapipe\]"):
-            create_tracker("tasks")
-        return
-    reader = TasksMesh()
-    try:
-        found = reader.read(ArrayView(astronaut()), ITS_REGION)
-        assert found.score == 1.0
-        assert distances(found.points).mean() < 1.0
-        assert reader.read(ArrayView(np.zeros((200, 200, 3), np.uint8)), Region(100, 100, 100, 0)).score == 0.0
-    finally:
-        reader.close()
-        reader.close()

@@ -23,10 +23,10 @@ def test_shipped_files_are_right_and_small(name):
 
 def test_missing_file_says_how_to_repair(elsewhere):
     with pytest.raises(MissingComponent, match=r"cannot be read .*repair it with: "):
-        models.path("face_detector.tflite")
+        models.path("face_landmarks_detector.tflite")
 
 
 def test_damaged_file_is_refused(elsewhere):
-    (elsewhere / "face_detector.tflite").write_bytes(b"not a network")
+    (elsewhere / "face_landmarks_detector.tflite").write_bytes(b"not a network")
     with pytest.raises(MissingComponent, match=r"damaged .*repair it with: "):
-        models.path("face_detector.tflite")
+        models.path("face_landmarks_detector.tflite")

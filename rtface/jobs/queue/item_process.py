@@ -28,7 +28,6 @@ from rtface.pipeline.progress import Progress, eta, share
 from rtface.redaction import redacted
 from rtface.stats import Stats
 from rtface.util.file_lock import file_lock
-from rtface.util.plugins import owner_of
 from rtface.util.text import counted, printable
 from rtface.util.urls import place
 
@@ -160,5 +159,4 @@ def _message(error: Exception, log: Path) -> Message:
         )
     if isinstance(error, OSError) and error.filename is not None:
         return message_of(error)
-    owner = owner_of(error)[0] or "rtface"
-    return Message(f"this is a fault of {owner} ({reason(error)}); please report it with {log}").one_line()
+    return Message(f"this is a fault of rtface or a plugin ({reason(error)}); please report it with {log}").one_line()

@@ -27,14 +27,11 @@ from rtface.media.read.container import (
     open_container,
     rate_of,
 )
-from rtface.media.read.dash import open_listed
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
-# Formats whose frames arrive in batches, the segments (pieces) of a playlist.
-_PIECES = ("hls", "dash")
 # Without "nobuffer", which would discard the packets read during opening, including the first I-frame.
 _QUICK = {"analyzeduration": "1000000"}
 # Time limit in microseconds for a response; `ReadProcess` has a time limit, too. FFmpeg may take twice as long, and
@@ -147,8 +144,8 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     if scheme == "srt":
         source = SrtConnection(request.name, sending=False)
     try:
-        container = open_listed(source, shown(request.name), options, format="mpegts" if scheme == "srt" else None)
-        film = container.size > 0 and container.format.name not in _PIECES
+        container = open_input(source, container_options=options, format="mpegts" if scheme == "srt" else None)
+        film = container.size > 0 and container.format.name != "hls"
         if (film and any(map(is_silent, container.streams.audio))) or (
             request.video and scheme.startswith("rtmp") and not container.streams.video
         ):
@@ -186,7 +183,7 @@ def _select(container: InputContainer, request: SourceRequest, *, live: bool, pr
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
-    pieces, timed = container.format.name in _PIECES, not container.format.flags & NO_TIMES
+    pieces, timed = container.format.name == "hls", not container.format.flags & NO_TIMES
     live = live and not pieces
     film, probed = not live and (not pieces or bool(container.duration)), live and (probed or not timed)
     return OpenedInput(container, video, sound, rate, live, probed, timed, pieces, film, notes=notes)

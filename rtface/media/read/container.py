@@ -20,10 +20,9 @@ from av.stream import Discard, Disposition, Stream
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.media.formats.image_header import STILL_ONLY, kind_of, unread_kind
 from rtface.media.formats.mp4 import boxes
-from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
-from rtface.media.read.playlists import disguised, is_playlist, names_itself
+from rtface.media.read.playlists import disguised, is_playlist
 from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
@@ -81,18 +80,15 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
-        if is_playlist(path) and names_itself(Path(path)):
-            raise InputError("{name}: refers to itself; correct the list", code="list_names_itself", name=name)
-        reader = None if is_dash(name) else reader or file_reader(path)
+        reader = reader or file_reader(path)
         url = f"file:{url}"  # otherwise, "a:b.mp4" would be parsed as a protocol
         # Local playlists and session descriptions must not open the network, nor files if they are named like a film.
         files = "" if reader is not None and not is_playlist(path) else "file,"
         options = {"protocol_whitelist": f"{files}crypto,data"}
     try:
-        container = open_listed(
+        container = open_input(
             reader or url,
-            name,
-            {**options, "export_xmp": "1", **(more or {})},
+            container_options={**options, "export_xmp": "1", **(more or {})},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
         film = None if is_playlist(path) else reader
@@ -195,6 +191,13 @@ def _open_error(path: str | os.PathLike[str], name: str, error: av.FFmpegError) 
                 code="film_cut_off",
                 name=name,
             )
+    if Path(name.partition("?")[0]).suffix.lower() == ".mpd":
+        return InputError(
+            "{name}: DASH lists cannot be read; use the HLS list (.m3u8) of the same film, or the program ffmpeg and "
+            "a pipe",
+            code="no_dash",
+            name=name,
+        )
     if isinstance(error, av.InvalidDataError):
         return InputError(
             "{name}: is neither a film nor an image that can be read; check that it is the right file",
@@ -215,7 +218,7 @@ def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
 
 
 def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[av.VideoStream, str | None]:
-    """Returns the video stream, and a note if there are several. From an HLS or DASH manifest, FFmpeg will read only
+    """Returns the video stream, and a note if there are several. From an HLS manifest, FFmpeg will read only
     the streams of the given `variant`.
 
     Raises:

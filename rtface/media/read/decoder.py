@@ -38,7 +38,6 @@ from rtface.protocols import Item
 _AFTER_END_S = 5
 # Containers whose duration is reliable enough to detect a truncated file.
 _RELIABLE_DURATION = ("matroska", "mov", "avi", "asf")
-_PLAYLISTS = ("hls", "dash")
 
 
 class SeekMissed(Exception):
@@ -244,7 +243,7 @@ class Decoder:
         elif change and self._arriving is None:  # repaired arrival times are not a fault of the input
             faults.count("pts_repaired", "its timestamps go back; they were corrected")
         gap = pts * self._base - self.reached
-        if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
+        if self._remote and self.frames and gap > 1 and self._container.format.name == "hls":
             faults.report(
                 "gap",  # FFmpeg skips a segment that cannot be fetched
                 f"{float(gap):.1f} s are missing at {self._cut.shown(self.reached)}: a segment could not be fetched, "
@@ -281,7 +280,7 @@ class Decoder:
             )
 
     def _check_end(self) -> None:
-        formats = _RELIABLE_DURATION if not self._remote else (*_RELIABLE_DURATION, *_PLAYLISTS)
+        formats = _RELIABLE_DURATION if not self._remote else (*_RELIABLE_DURATION, "hls")
         expected = expected_end(self._container, self._video)
         if not self.frames or self._cut.end is not None or (self._pipe and self._pipe.stopped) or expected is None:
             return  # a film without frames is reported elsewhere

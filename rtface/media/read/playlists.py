@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from av.container import InputContainer
@@ -14,7 +13,7 @@ from rtface.redaction import shown
 # Formats whose files refer to other files, and their extensions. A playlist with a film's extension could bring
 # films into the output without the user's knowledge.
 _EXTENSIONS = {
-    "hls": (".m3u8", ".m3u", ".mpd"),
+    "hls": (".m3u8", ".m3u"),
     "concat": (".ffconcat", ".txt"),
     "dash": (".mpd",),
     "imf": (".xml",),
@@ -43,25 +42,3 @@ def disguised(path: str | os.PathLike[str], container: InputContainer | None = N
         name=shown(path),
         extension=_EXTENSIONS[kind][0],
     )
-
-
-def names_itself(path: Path) -> bool:
-    """Returns whether a playlist refers to itself, directly or indirectly."""
-    references, queue = dict[Path, set[Path]](), [path.resolve()]
-    while queue:
-        if (playlist := queue.pop()) not in references:
-            references[playlist] = _referenced_playlists(playlist)
-            queue += references[playlist]
-    try:
-        TopologicalSorter(references).prepare()
-    except CycleError:  # FFmpeg would read such a playlist endlessly
-        return True
-    return False
-
-
-def _referenced_playlists(path: Path) -> set[Path]:
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8", "replace").split("\n") if "\0" not in line]
-    except OSError:
-        return set()
-    return {(path.parent / line).resolve() for line in lines if is_playlist(line) and not line.startswith("#")}

@@ -24,7 +24,7 @@ class FrameSampler:
     Args:
         path: file of a film, or a URL that PyAV opens.
         scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
-        variant: variant of an HLS or DASH manifest (``--variant``).
+        variant: variant of an HLS manifest (``--variant``).
 
     Attributes:
         clock_start: start of the input's clock in seconds; times count from here.

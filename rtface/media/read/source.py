@@ -75,7 +75,7 @@ class FileSource:
         fields: expected field order, from an earlier opening of the film; another order is reported. None detects it.
         scale: size to enlarge frames to (``--scale``); None leaves them unchanged.
         chosen: value of ``--fields``; None trusts the flags, and detects no combed frames.
-        variant: variant of an HLS or DASH manifest (``--variant``).
+        variant: variant of an HLS manifest (``--variant``).
 
     Attributes:
         info: properties of the input.

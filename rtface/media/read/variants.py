@@ -1,4 +1,4 @@
-"""Chooses a variant (quality) and its streams in HLS and DASH manifests."""
+"""Chooses a variant (quality) and its streams in HLS manifests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtface.errors import InputError, Message
 
 def variants_of(container: InputContainer) -> list[av.VideoStream]:
     """Lists the video streams of variants in order. Returns none for other inputs."""
-    videos = container.streams.video if container.format.name in ("hls", "dash") else ()
+    videos = container.streams.video if container.format.name == "hls" else ()
     return [
         stream
         for stream in videos  # an audio playlist can contain a cover
@@ -62,7 +62,7 @@ def choose_variant(variants: Sequence[av.VideoStream], choice: str, name: str) -
 
 
 def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
-    """Lists the streams to keep with a video, in container order. From an HLS or DASH manifest, only streams of the
+    """Lists the streams to keep with a video, in container order. From an HLS manifest, only streams of the
     video's variant are kept."""
     if not variants_of(container):
         return list(container.streams)
@@ -77,7 +77,7 @@ def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Str
     marked as the best of all, FFmpeg returns it if it belongs to the program.
     """
     shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA: variants share it, so its bit rate is no help
-    if container.format.name == "hls" and not shared and _bandwidth(stream) not in (0, _bandwidth(video)):
+    if not shared and _bandwidth(stream) not in (0, _bandwidth(video)):
         return False  # FFmpeg would return another variant's stream if this variant has none
     if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg ignores audio without packets
         return container.streams.best("video", related=stream) is video

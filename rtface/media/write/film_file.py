@@ -172,13 +172,6 @@ class FilmFile:
                 self._note_header(file)
         except OSError as error:
             raise self._keep_unpublished(error) from error
-        with self.guarded():
-            moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
-        if moved and self.plan.video.strict:
-            self._drop()
-            raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=self.plan.path, what=moved)
-        if moved:
-            self.stats.warn("joint", f"{self.plan.path}: {moved}")
 
     def finish(self) -> None:
         """Completes the file and publishes it under its name in one step.

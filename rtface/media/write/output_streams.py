@@ -24,7 +24,6 @@ from rtface.media.marks.tags import rewrite
 from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
-from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer
 from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan, add_copy
@@ -60,17 +59,14 @@ class OutputStreams:
         muxer: receives the packets of all streams.
         languages: languages of all streams.
         off: indexes of the subtitle streams that are not shown by default.
-        joints: checks of the sound after cuts.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
         self._plan, self._container, self._stats = plan, container, stats
         self._routes: dict[int, tuple[Stream, Callable[[AnyPacket], Iterable[AnyPacket]]]] = {}
         self._transcoders: dict[int, AudioTranscoder] = {}
-        self._one_to_one = set[int]()  # streams whose packets are written one for one
         self._omits_start: dict[int, bool] = {}  # by stream: whether to omit the sound before the start
         self._started = set[int]()  # streams with a visible packet so far
-        self._after_cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         texts: list[Stream] = []
         awaited: list[int] = []
         container.metadata.update(
@@ -107,17 +103,8 @@ class OutputStreams:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
-            if index in self._transcoders:
+            if index in self._transcoders or not self._is_hidden(packet, index, target):
                 self.muxer.wait(target, convert(packet))
-            elif self._is_hidden(packet, index, target):
-                self._after_cut |= {index} & self._started
-            else:
-                is_joint = index in self._after_cut and not packet.is_discard
-                self._after_cut.discard(index)
-                packets = list(convert(packet))
-                if is_joint and index in self._one_to_one:
-                    self.joints.note(target, packets[0])
-                self.muxer.wait(target, packets)
         elif index in self._dropped_sounds:
             self._stats.warn(
                 f"sound_left_out:{index}",
@@ -201,7 +188,6 @@ class OutputStreams:
         if format in ("mp4", "mov") and (clock := PcmClock.of(source)) is not None:
             label = f"{self._plan.path}: stream {plan.stream.index}"
             return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_GAP_S, self._stats, label).push
-        self._one_to_one.add(plan.stream.index)
         return lambda packet: (without_adts(packet, source, target, format),)
 
     def _chapters(self) -> list[dict[str, Any]]:

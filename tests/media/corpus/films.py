@@ -150,7 +150,6 @@ FILMS: dict[str, tuple[dict[str, Any] | Callable[[Path], None], str]] = {
     "shots": (_shots, ".mkv,.mp4"),
     "scans": (_scans, ".mov,.mkv"),
     "hls.m3u8": ({"sound": "aac"}, ".mkv,.mp4"),
-    "dash.mpd": ({"sound": "aac"}, ".mkv,.mp4"),
 }
 
 
@@ -160,5 +159,5 @@ def write_film(name: str, path: Path) -> Path:
     if callable(recipe):
         recipe(path)
     else:
-        make_film(path, format={".mpd": "dash", ".m3u8": "hls"}.get(path.suffix), **recipe)
+        make_film(path, format="hls" if path.suffix == ".m3u8" else None, **recipe)
     return path

@@ -83,7 +83,7 @@ TABLE = Path(__file__).with_name("films.txt")
 def film_losses(folder: Path, name: str) -> list[str]:
     """Lines of the table: a film that becomes others, each of a container and maybe a codec."""
     source, lines = write_film(name, folder / name), list[str]()
-    before = film_facts(write_film(name, folder / "film.mp4") if source.suffix == ".mpd" else source)
+    before = film_facts(source)
     for kind in FILMS[name][1].split(","):
         suffix, _, codec = kind.partition(" ")
         output = folder / f"{name}-{len(lines)}{suffix}"
