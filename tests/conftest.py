@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,12 @@ def takes_turn(item: pytest.Item, turn: int) -> bool:
     if folder is None or any(path.startswith((TURNS[folder], folder)) for path in changed):
         return True
     return zlib.crc32(item.nodeid.split("[")[0].encode()) % 3 == turn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_engines_ahead() -> Iterator[None]:
+    """Commands that are called in this process open no engine ahead: its thread would outlast the test, and pytest,
+    which changes the environment between tests, would crash OpenVINO, whose threads read it without a lock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtface.pipeline.runtime.open_ahead", lambda *_: None)
+        yield

@@ -164,7 +164,11 @@ def run(
     check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
     early_checks.check_inputs([job.input for job in jobs])
+    if not options.dry_run and workers in (None, "1") and farm is None:  # otherwise this process runs no engine
+        from rtface.pipeline.runtime import open_ahead
+        from rtface.pipeline.threads import Threads
 
+        open_ahead(options, Threads.for_film(options.threads).engines)
     from rtface.pipeline.plan import scope_of
 
     check_scope(

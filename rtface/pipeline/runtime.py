@@ -6,9 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from threading import Event, Lock
 
-from rtface.concurrency.threads import start_thread
+from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.backends.choose import check_device
@@ -76,6 +77,32 @@ def engine_request(options: EnhanceOptions) -> EngineRequest:
 def may_take_gpu(device: str) -> bool:
     """Returns whether `open_runtime` will try a GPU."""
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
+
+
+# Engines that are opened in advance for the next run, by request, device and threads.
+_ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
+
+
+def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
+    """Starts to open the engines of a film's `open_runtime`, on a thread. Does nothing if a GPU is tried.
+
+    Opening takes up to 0.3 s, during which modules can be imported. If it fails, `open_runtime` tries again and raises.
+    """
+    _ahead.clear()  # drops the engines of a run that ended before it used them
+    if not may_take_gpu(options.device):
+        key = engine_request(options), options.device, threads
+        _ahead[key] = call_in_thread("open-engines", partial(_open_engines, deferred=True), *key, awaited=True)
+
+
+def _open_engines(request: EngineRequest, device: str, threads: EngineThreads, *, deferred: bool) -> EngineSet:
+    return EngineSet(
+        request,
+        device=device,
+        threads=threads.engine,
+        background_threads=threads.background,
+        at_once=threads.at_once,
+        deferred=deferred,
+    )
 
 
 def codec_device(device: str) -> str:
@@ -146,13 +173,10 @@ def _on_cpu(
     deferred: bool = False,
 ) -> Runtime:
     threads = threads or EngineThreads()
-    engines = EngineSet(
-        engine,
-        device=device,
-        threads=threads.engine,
-        background_threads=threads.background,
-        at_once=threads.at_once,
-        deferred=deferred,
+    key = engine, device, threads
+    ahead = _ahead.pop(key, None)
+    engines = (
+        ahead.result() if ahead is not None and ahead.exception() is None else _open_engines(*key, deferred=deferred)
     )
     stack.callback(engines.close)
     return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
