@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=14)
     parser.add_argument("--amount", type=float, default=1.0)
     arguments = parser.parse_args()
-    found, changed = defaultdict[tuple[str, str], list[list[float]]](list), defaultdict[str, list[bool]](list)
+    results, changed = defaultdict[tuple[str, str], list[list[float]]](list), defaultdict[str, list[bool]](list)
     taken = defaultdict[str, int](int)
     for name, rgb, face in portraits(arguments.faces):
         assert face.mesh is not None
@@ -173,13 +173,13 @@ def main() -> None:
             for second in range(4):  # all filters have settled
                 result = light.apply(frame_of(picture, 30 * second), arguments.amount, [face])
             before, after = (errors(rgb_of(f), truth, mask, width) for f in (frame_of(picture), result))
-            found[room, tone].append([*before, *after])
+            results[room, tone].append([*before, *after])
     table: dict[str, Any] = {}
     for room in ROOMS:
-        rows = np.array([row for tone in taken for row in found[room, tone]])
+        rows = np.array([row for tone in taken for row in results[room, tone]])
         names = ("shading", "level", "colour")
         table[room] = {name: [round(float(rows[:, k + j].mean()), 3) for j in (0, 3)] for k, name in enumerate(names)}
-        means = {tone: np.mean(found[room, tone], 0) for tone in taken}
+        means = {tone: np.mean(results[room, tone], 0) for tone in taken}
         table[room]["shading left"] = {tone: round(float(mean[3] / mean[0]), 2) for tone, mean in means.items()}
         print(f"{room:10}", table[room], flush=True)
     shares = {key: [round(float(np.mean(values)), 3), len(values)] for key, values in sorted(changed.items())}

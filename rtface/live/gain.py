@@ -13,7 +13,7 @@ from rtface.geometry.planes import Samples
 
 
 def multiply(view: Samples, shift: int, span: Range, gain: Float32) -> None:
-    """Multiplies samples in place, as distances from the code of black or of neutral chroma.
+    """Multiplies samples in place, as distances from black or grey.
 
     Args:
         view: samples of one component, of any layout.
@@ -26,7 +26,7 @@ def multiply(view: Samples, shift: int, span: Range, gain: Float32) -> None:
 
 
 def native(view: Samples, shift: int) -> Samples:
-    """Returns a copy of the code values, in the byte order of the machine."""
+    """Returns a copy of the code values in native byte order."""
     return view >> shift
 
 

@@ -22,11 +22,11 @@ class Light:
 
     @property
     def uneven(self) -> bool:
-        """True if a face is clearly lit from one side, before any change."""
+        """True if a face is lit from one side, before any change."""
         return self._side.uneven
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
-        """Returns the frame in better light, or the same object if nothing changes.
+        """Returns the changed frame, or the same object if nothing changes.
 
         Args:
             frame: any frame. Frames on a GPU, and in pixel formats without native planes, are converted.

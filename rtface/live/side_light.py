@@ -21,7 +21,7 @@ from rtface.device.cpu.view import native_image
 from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, layout, planes
-from rtface.geometry.transforms import apply, compose, plane_matrix, scaling, translation
+from rtface.geometry.transforms import apply, compose, display_size, plane_matrix, scaling, translation
 from rtface.live.gain import multiply
 
 _LEFT, _RIGHT, _TOP, _CHIN = 234, 454, 10, 152  # mesh points: outer cheeks, top of the forehead, chin
@@ -50,7 +50,7 @@ class _Light:
 
 
 class SideLight:
-    """Evens side light in the frames of one run, in place, in their native planes."""
+    """Evens side light in a run's frames, in place."""
 
     def __init__(self) -> None:
         self._device = CpuDevice()
@@ -63,7 +63,7 @@ class SideLight:
         return any(float(np.std(light.fitted)) > _UNEVEN for light in self._lights.values())
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
-        """Returns the frame with even light on its faces, or the same object if nothing changes.
+        """Returns the changed frame, or the same object if nothing changes.
 
         Args:
             frame: any frame. Frames on a GPU, and in pixel formats without native planes, are converted.
@@ -131,11 +131,13 @@ class SideLight:
         stops = np.log2(np.maximum(luma[:, 0], 0.0).astype(np.float64) ** _GAMMA + 0.004)
         columns, rows = cells.astype(int).T
         towards = (axes[2, 2] * c - axes[0, 2] * a - axes[1, 2] * b)[rows, columns]
-        light, weight = _spread(cells, stops, np.clip((towards - 0.45) / 0.3, 1e-3, 1.0), _CELLS, 1.0)
+        size = display_size(frame.image.width, frame.image.height, frame.display)
+        inside = ((mesh[:, :2] > 0.0) & (mesh[:, :2] < size)).all(1)
+        light, weight = _spread(cells, stops, inside * np.clip((towards - 0.45) / 0.3, 1e-3, 1.0), _CELLS, 1.0)
         weight = np.minimum(np.minimum(weight, weight[:, ::-1]), 0.3).reshape(-1)
         odd, robust = (light - light[:, ::-1]).reshape(-1) / 2, weight
         fit = rest = np.zeros_like(odd)
-        ridge = 0.02 * float(weight.sum()) * np.diag([0.01, 0.3, 0.3, 0.1])
+        ridge = (0.02 * float(weight.sum()) + 1e-6) * np.diag([0.01, 0.3, 0.3, 0.1])
         for _ in range(3):
             fit = basis @ np.linalg.solve((basis.T * robust) @ basis + ridge, (basis.T * robust) @ odd)
             rest = odd - fit
@@ -145,14 +147,14 @@ class SideLight:
         )
         fit += rest / (around + 0.003)
 
-        rms = math.sqrt(float((weight * fit**2).sum() / weight.sum()))
+        rms = math.sqrt(float((weight * fit**2).sum() / (weight.sum() + 1e-6)))
         yaw = math.degrees(math.atan2(abs(across[2]), abs(across[0])))
         share = _MOST * ramp(rms, _EVEN, _UNEVEN) * (1.0 - ramp(yaw, _FRONTAL, _PROFILE))
         return share * fit.reshape(_CELLS, _CELLS)[rows, columns]
 
 
 def _multiply(frame: Frame, points: Float, stops: Float) -> None:
-    """Multiplies the samples around a face by a gain that fades out over hair and neck.
+    """Multiplies a face by a gain that fades out over hair.
 
     Args:
         frame: frame with writable samples.
@@ -193,7 +195,7 @@ def _multiply(frame: Frame, points: Float, stops: Float) -> None:
 
 
 def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float) -> tuple[Float, Float]:
-    """Spreads values at points over a square map by normalised convolution. Returns the map and its weight."""
+    """Spreads values at points over a square map; also returns its weight."""
     index = cells[:, 1].astype(int) * side + cells[:, 0].astype(int)
     sums = [np.bincount(index, w, side * side).reshape(side, side) for w in (weights * values, weights)]
     total, weight = (cast(Float, cv2.GaussianBlur(one, (0, 0), sigma)) for one in sums)
@@ -201,6 +203,6 @@ def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float
 
 
 def ramp(value: float, low: float, high: float) -> float:
-    """Returns 0 up to `low`, 1 from `high`, and a smooth rise between them."""
+    """Returns a smooth rise from 0 at `low` to 1 at `high`."""
     x = min(1.0, max(0.0, (value - low) / (high - low)))
     return x * x * (3.0 - 2.0 * x)

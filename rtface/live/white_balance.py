@@ -1,4 +1,4 @@
-"""Removes the colour of a lamp or a screen, where the eyes show it.
+"""Removes the colour of a lamp or a screen.
 
 The white of the eyes has nearly the same colour in all people, skin has not. A frame's colours change only if both are
 much warmer, or much cooler, than in well-balanced portraits; the smaller of both differences counts.
@@ -38,7 +38,7 @@ _MEASURE_S, _SMOOTH_S, _GAP_S, _GAMMA = 0.2, 1.5, 2.0, 2.2
 
 
 class WhiteBalance:
-    """Balances the colours of one run's frames, in place, in their native planes."""
+    """Balances the colours of a run's frames, in place."""
 
     def __init__(self) -> None:
         self._device = CpuDevice()

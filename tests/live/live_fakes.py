@@ -214,6 +214,7 @@ def live_status(
     processor=None,
     machine=None,
     tracks=None,
+    light=None,
     clock=time.monotonic,
     **more,
 ):
@@ -221,7 +222,7 @@ def live_status(
     names, sinks = (source[0], *(name for name, _ in sinks)), [sink for _, sink in sinks]
     state = run_state(sinks, source=source[1], names=names, sound=sound[1], sound_name=sound[0], **more)
     faces, persons = SimpleNamespace(levels=levels), SimpleNamespace(listed=lambda: None)
-    meters = {"processor": processor, "machine": machine}
+    meters = {"processor": processor, "machine": machine, "light": light}
     return LiveStatus(state, faces, persons, tracks=tracks, guard=guard, clock=clock, **meters)
 
 

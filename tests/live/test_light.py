@@ -118,10 +118,12 @@ def test_the_gain_is_steady_and_fades_where_the_face_is_lost():
     assert lost[-1] == pytest.approx(before, rel=0.02)
 
 
-def test_a_turned_head_and_a_hand_are_left_alone():
+def test_a_hand_the_border_and_a_turned_head_are_left_alone():
     frame, face = scene(0.0, wall=0.5)
     cv2.rectangle(picture := np.rint(255 * rgb_of(frame)).astype(np.uint8), (165, 150), (215, 200), (20, 20, 20), -1)
     frame = Frame(av.VideoFrame.from_ndarray(picture, format="rgb24"), 0, Fraction(1, 30))
+    assert SideLight().apply(frame, 1.0, [face]) is frame
+    frame, face = scene(0.0, wall=0.5, x=20.0)  # half of it is outside the frame
     assert SideLight().apply(frame, 1.0, [face]) is frame
     frame, face = scene(6.0)
     turned = face.mesh @ cv2.Rodrigues(np.array([0.0, 1.0, 0.0]))[0]
