@@ -118,7 +118,7 @@ def errors(rgb: Float, truth: Float, face: Any, width: float) -> list[float]:
     stops = [np.log2(cv2.GaussianBlur(one**2.2 @ WEIGHTS, (0, 0), 0.05 * width) + 0.01)[face] for one in (rgb, truth)]
     lab: list[Float] = []
     for one in (rgb, truth):
-        colour = np.median(cv2.blur(one, (5, 5))[face] ** 2.2, 0)
+        colour = np.median(np.abs(cv2.blur(one, (5, 5))[face]) ** 2.2, 0)
         colour = np.clip(colour * (0.25 / (colour @ WEIGHTS + 1e-6)), 0, 1) ** (1 / 2.2)
         lab.append(cv2.cvtColor(colour[None, None].astype(np.float32), cv2.COLOR_RGB2LAB)[0, 0])
     off = stops[0] - stops[1]
