@@ -66,9 +66,11 @@ def test_a_call_begins_at_once_and_is_remembered(page: Any, studio: RunningStudi
     strength.press("ArrowLeft")
     presets = lambda: ask(studio, "GET", "/api/live/presets")[1]["presets"]  # noqa: E731
     wait_for(lambda: presets().get("last call", {}).get("settings", {}).get("strength") == 0.95)
+    seconds = until(studio, "running")["status"]["seconds"]
     page.get_by_text("Vivid", exact=True).click()
     wait_for(lambda: presets()["last call"]["settings"].get("look") == "vivid", 60)
-    assert until(studio, "running")["status"]["strength"] == 0.95
+    status = until(studio, "running")["status"]
+    assert (status["strength"], status["look"]) == (0.95, "vivid") and status["seconds"] >= seconds, "no restart"
     expect(page.get_by_role("radio", name="Vivid")).to_be_checked()
     check_accessible(page)
     page.get_by_role("button", name="Turn the camera off").click()
@@ -165,7 +167,8 @@ def test_what_a_call_lacks_is_said_in_a_line(page: Any, studio: RunningStudio) -
     with_devices(page, VIRTUAL)
     page.get_by_role("button", name="Look again").click()
     page.get_by_text("choose the camera rtface").wait_for()
-    assert asked == [{"source": "camera:0", "output": "vcam:", "settings": {"light": 0, "strength": 0.5}}]
+    settings = {"look": "clear", "light": 0, "strength": 0.5}
+    assert asked == [{"source": "camera:0", "output": "vcam:", "settings": settings}]
 
 
 def test_a_call_leaves_another_run_until_asked(page: Any, studio: RunningStudio) -> None:

@@ -3,9 +3,9 @@ import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
 import { t, translated } from "../lib/text.js";
-import { badge, button, note, radios, select } from "../lib/ui.js";
+import { badge, button, note, select } from "../lib/ui.js";
 import { forget } from "../lib/undo.js";
-import { useChoices, wordsOf } from "./films/controls.js";
+import { useChoices } from "./films/controls.js";
 import { runControls } from "./live/controls.js";
 import { figuresOf, shortened, troubles } from "./live/figures.js";
 import { livePicture } from "./live/picture.js";
@@ -76,13 +76,9 @@ export async function mount(root) {
     picture = livePicture();
     picture.player.set(0);
     picture.player.label(t("call.gets"));
-    controls = runControls(run, ["light", "strength"], picture.player, true);
-    const look = radios(t("films.look"), wordsOf("look"), run.settings.look ?? choices.defaults.look, (value) => {
-      const { light, strength, always } = controls.values;
-      return renew(["restart", { settings: { ...run.settings, light, strength, correct: always ? "always" : "auto", look: value } }]);
-    }, { help: t("call.look_help") });
+    controls = runControls(run, ["look", "light", "strength"], picture.player, (now) => renew(["restart", { settings: now }]), true);
     replace(stage, picture.player.element, controls.remarks);
-    replace(panel, controls.power, look, controls.sliders.light, controls.sliders.strength,
+    replace(panel, controls.power, Object.values(controls.sliders),
       cameras().length > 1 ? select(t("live.camera"), cameras(), run.source, (value) => { source = value; return begin(); }) : null);
     replace(program, h("h2", {}, t("call.program")), target);
     replace(target, run.output.startsWith("vcam:") ? reading : of("virtual camera").length ? button(t("call.to_camera"), begin, { kind: "primary" }) : virtualCamera(again, true));
@@ -129,8 +125,8 @@ export async function mount(root) {
   }
 
   /** Stores camera, look, light and strength when they have changed. */
-  function remember({ light, strength }) {
-    const now = { source: run.source, output: "vcam:", settings: { ...settings, look: run.settings.look, light, strength } }, text = JSON.stringify(now);
+  function remember({ look, light, strength }) {
+    const now = { source: run.source, output: "vcam:", settings: { ...settings, look, light, strength } }, text = JSON.stringify(now);
     if (kept && text !== kept) api.put(`/api/live/presets/${encodeURIComponent(LAST_CALL)}`, now).catch(() => {}); // the call goes on without it
     kept = text;
     settings = now.settings;
