@@ -100,7 +100,7 @@ def test_the_figures_are_those_of_the_recording(soft):
     assert json.loads(json.dumps(soft.table))["advice"]["code"] == "camera_helps"
 
 
-def test_the_image_is_the_camera_and_each_trial_in_the_order_of_the_rows(soft):
+def test_the_image_shows_the_camera_and_each_trial_in_order(soft):
     tiles = np.split(soft.shown.image.to_ndarray(format="gray8")[28:].astype(float), 5, axis=1)
     before, light, clear, faithful, vivid = tiles
     assert light.mean() > 1.3 * before.mean() and abs(clear.mean() - before.mean()) < 3

@@ -171,6 +171,24 @@ def test_what_a_call_lacks_is_said_in_a_line(page: Any, studio: RunningStudio) -
     assert asked == [{"source": "camera:0", "output": "vcam:", "settings": settings}]
 
 
+def test_a_camera_is_tested_while_no_run_holds_it(page: Any, studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "camera.mp4", seconds=3, rate=10)  # stands in for the camera
+    page.route("**/api/live", lambda route: route.fulfill(json={**RUN, "state": "ended"}))
+    with_devices(page, camera=str(film))
+    page.get_by_role("link", name="Call", exact=True).click()
+    page.get_by_role("button", name="Test the camera").click()
+    page.get_by_text("Look into the camera").wait_for()
+    page.get_by_text("--look vivid", exact=True).wait_for(timeout=120_000)
+    page.get_by_text("Brightness of your face").wait_for()
+    assert page.locator("dialog img").evaluate("image => image.naturalWidth") == 2000
+    check_accessible(page)
+    page.get_by_role("button", name="Close").click()
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:", settings={"loop": True})
+    page.get_by_role("button", name="Test the camera").click()
+    page.locator(".toast", has_text="turn it off before the test").wait_for()
+    call(studio, "POST", "/api/live/stop")
+
+
 def test_a_call_leaves_another_run_until_asked(page: Any, studio: RunningStudio) -> None:
     asked: list[str] = []
     with_devices(page, VIRTUAL)

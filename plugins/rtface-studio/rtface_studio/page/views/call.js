@@ -2,9 +2,10 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { t, translated } from "../lib/text.js";
-import { badge, button, note, select } from "../lib/ui.js";
+import { percent, t, translated } from "../lib/text.js";
+import { badge, button, dialog, note, select } from "../lib/ui.js";
 import { forget } from "../lib/undo.js";
+import { verdict } from "./films/analysis.js";
 import { useChoices } from "./films/controls.js";
 import { runControls } from "./live/controls.js";
 import { figuresOf, shortened, troubles } from "./live/figures.js";
@@ -50,6 +51,21 @@ export async function mount(root) {
   const begin = () => renew(...(["starting", "running"].includes(run.state) ? [["stop"]] : []),
     ["start", { source: camera(), output: of("virtual camera").length ? "vcam:" : "null:", settings }]);
 
+  /** Tests the camera, and shows its picture with each setting. */
+  async function test() {
+    const result = h("div", { class: "stack", role: "status" }, t("call.testing")), box = dialog(t("call.test"), result);
+    const effect = ({ option, verdict: said, brightness }, { brightness: before }) => (option === "light" ? t("call.brightness", { before: percent(before), after: percent(brightness) }) : verdict({ on: true, verdict: said }));
+    try {
+      const found = await api.post("/api/live/test", { source: camera() ?? "camera:" });
+      replace(result, h("p", {}, h("strong", {}, translated(found.advice))),
+        h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("call.test") }, h("img", { src: found.picture, alt: t("call.test_picture"), style: { "max-width": "none" } })),
+        h("dl", { class: "facts" }, found.trials.map((one) => [h("dt", {}, `--${one.option} ${one.value}`), h("dd", {}, effect(one, found))])));
+    } catch (error) {
+      box.close();
+      throw error;
+    }
+  }
+
   async function again() {
     ({ devices } = await api.get("/api/live/devices"));
     const found = of("virtual camera").length > 0;
@@ -64,7 +80,7 @@ export async function mount(root) {
     controls?.end();
     forget();
     picture = controls = null;
-    panel.hidden = program.hidden = quality.hidden = stop.hidden = !own();
+    panel.hidden = program.hidden = quality.hidden = stop.hidden = alerts.hidden = !own();
     if (!own()) {
       const other = ["starting", "running"].includes(run.state);
       replace(stage, h("div", { class: "empty call-off" }, run.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, translated(run.error))], "bad") : null,
@@ -132,7 +148,7 @@ export async function mount(root) {
     settings = now.settings;
   }
 
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("app.nav_call")), h("div", { class: "row" }, h("a", { href: "#/live" }, t("call.more")), stop)),
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("app.nav_call")), h("div", { class: "row" }, h("a", { href: "#/live" }, t("call.more")), button(t("call.test"), test), stop)),
     h("div", { class: "live-columns" }, stage, h("div", { class: "stack live-side" }, panel, alerts), h("div", { class: "stack" }, program, quality)));
   for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(kind, () => { touched = Date.now(); }, { signal: leaving.signal });
   show(run);
