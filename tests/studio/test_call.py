@@ -92,7 +92,8 @@ def test_a_call_says_whether_a_program_reads_it(page: Any, studio: RunningStudio
     page.get_by_text("Others see the picture on this page.").wait_for()
     made = {**SINK, "message": LIVE["message"], "wanted": True, "detail": "rtface (PipeWire)"}
     tell(studio, sinks=[made])
-    page.get_by_text("This camera exists in PipeWire only").wait_for()
+    page.get_by_text("in a browser or OBS, choose the camera rtface").wait_for()
+    assert not page.get_by_text("Zoom, Meet").count()
     tell(studio, None)
     page.get_by_text("does not report readers").wait_for()
     tell(studio, False, paused="no viewers")
@@ -200,6 +201,18 @@ def test_a_call_leaves_another_run_until_asked(page: Any, studio: RunningStudio)
     page.get_by_role("button", name="End it and turn the camera on").click()
     page.get_by_text("✓ A program reads it").wait_for()
     assert [url.rpartition("/")[2] for url in asked] == ["stop", "start"]
+
+
+def test_a_film_that_stood_in_for_a_camera_is_off(page: Any, studio: RunningStudio) -> None:
+    ended = {**RUN, "output": "vcam:", "state": "ended"}
+    with_devices(page, camera="")
+    page.route("**/api/live", lambda route: route.fulfill(json=ended))
+    page.route("**/api/live/start", lambda route: route.fulfill(json=run_of(True)))
+    page.get_by_role("link", name="Call", exact=True).click()
+    page.get_by_role("heading", name="The camera is off").wait_for()
+    with page.expect_request("**/api/live/start") as asked:
+        page.get_by_role("button", name="Turn the camera on").click()
+    assert asked.value.post_data_json["source"] == RUN["source"]
 
 
 def test_what_a_call_refuses_is_said(page: Any, studio: RunningStudio) -> None:

@@ -34,7 +34,8 @@ export async function mount(root) {
 
   const of = (kind) => devices.filter((one) => one.kind === kind).map((one) => [one.address, one.name]);
   const cameras = () => of("camera");
-  const camera = () => (cameras().some(([address]) => address === source) ? source : cameras()[0]?.[0]);
+  const camera = () => (cameras().some(([address]) => address === source) ? source : cameras()[0]?.[0] ?? standIn());
+  const standIn = () => (/^(vcam|null):/.test(run.output) && !run.source.startsWith("camera:") ? run.source : undefined); // a film instead of a camera
   const own = () => ["starting", "running"].includes(run.state) && /^(vcam|null):/.test(run.output); // other runs belong to "live"
 
   /** Sends a request that starts the run anew. Ignores that the earlier run ends. */
@@ -127,8 +128,7 @@ export async function mount(root) {
     if (reading.dataset.state === sink.detail + state) return; // so that it is announced once
     reading.dataset.state = sink.detail + state;
     replace(reading, badge(t(`call.${state}`), state === "read" ? "good" : ""));
-    replace(target, h("p", {}, t("call.choose"), " ", h("strong", { class: "call-name" }, name)), reading, h("p", { class: "quiet-text" }, t(state === "read" ? "call.read_help" : "call.unread_help")),
-      sink.detail.endsWith("(PipeWire)") ? h("p", { class: "quiet-text" }, t("call.pipewire")) : null);
+    replace(target, h("p", {}, t(sink.detail.endsWith("(PipeWire)") ? "call.choose_pipewire" : "call.choose"), " ", h("strong", { class: "call-name" }, name)), reading, h("p", { class: "quiet-text" }, t(state === "read" ? "call.read_help" : "call.unread_help")));
   }
 
   function drawQuality(status) {
