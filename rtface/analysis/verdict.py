@@ -59,7 +59,8 @@ class Verdict:
         if self.word == LEFT_ALONE:
             return f"{self.word}: {why}" if why else self.word
         often = f" on {_percent(self.share_of_time)} of its frames" if round(self.share_of_time, 2) < 1.0 else ""
-        text = f"{self.word}{often}: asked {_percent(self.asked)}, applied {_percent(self.applied)}"
+        asked, applied = _percent(self.asked), _percent(self.applied)
+        text = f"{self.word}{often}" + ("" if asked == applied == "100 %" else f": asked {asked}, applied {applied}")
         return f"{text}, because {why}" if why else text
 
     def to_dict(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``rtface camera-test``: shows what brightening and each look would change on a camera."""
+"""``rtface camera-test``: shows what light and each look would change on a camera."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def camera_test(
 ) -> None:
     """Show what rtface would change on your camera, and what that costs.
 
-    Records five seconds, tries brightening and each look on them, and writes your face before and after. Nothing is
+    Records five seconds, tries light and each look on them, and writes your face before and after. Nothing is
     sent, and no other file is written.
     """
     source = parse_address(resolve_address(camera))
@@ -38,12 +38,11 @@ def camera_test(
     from rtface.live.camera_trial import try_camera
     from rtface.media.marks.provenance import describe
     from rtface.media.stills.images import plan_image, write_image
-    from rtface.pipeline.compare import pair_frame
 
     plan = plan_image(image, overwrite=loaded.options.overwrite)
-    test = try_camera(source, loaded.options, stop=stop.event, status=lambda step: console.status(f"{source}: {step}"))
-    write_image(pair_frame(test.shown), plan, tags=describe(str(test.table["engine"]), __version__, 1.0))
-    console.log(f"{image} written: before and after")
+    test = try_camera(source, loaded.options, stop=stop.event, status=console.status)
+    write_image(test.shown, plan, tags=describe(str(test.table["engine"]), __version__, 1.0))
+    console.log(f"{image} written: your face before and after")
     if json:
         print_json({"image": str(image), **test.table}, indent=2)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import os
@@ -107,6 +108,8 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 def _end_with_parent(stop: StopRequest | None) -> None:
     """Ends the command when its parent has died. Otherwise a camera would stay on, or an analysis would continue."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGCONT, 0, 0, 0)  # PR_SET_PDEATHSIG: a halted command must notice, too
     while os.read(0, 1):
         pass
     if stop is None:

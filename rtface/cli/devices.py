@@ -26,7 +26,8 @@ def devices(*, json: Json = False, console: Console) -> None:
         matching = [device for device in listed if device.kind == kind]
         if not matching and kind == "output":
             continue
-        print_text(f"{plural}:" if matching else f"{plural}: none")
+        remedy = "; connect one, or give a film instead" if kind == "camera" else ""
+        print_text(f"{plural}:" if matching else f"{plural}: none{remedy}")
         width = max((len(device.address) for device in matching), default=0)
         for device in matching:
             users = f" by {', '.join(device.users)}" if device.users else ""

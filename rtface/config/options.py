@@ -82,7 +82,7 @@ class Trait(Flag):
     LIVE_PAGE = auto()
     """Users can set it in the studio for a live run."""
     CONTROL = auto()
-    """A share that may change during a live run."""
+    """Its value may change during a live run."""
     ONCE = auto()
     """It is for a single run, so the studio does not store it in a settings file."""
     READS = auto()
@@ -164,7 +164,7 @@ class QualityOptions(_Group):
         "Fine detail to add: none (faithful), as much as a face of this size has (clear), or more, invented (vivid).",
         "Or a number: 1, 0.5, 0, which also sets an engine's own control. [Looks](engines.md#looks)",
         metavar="|".join((*LOOKS, "0..1")),
-        traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+        traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
     )
     commercial_use: bool = _option(False, v.boolean, _ALL, "Reject engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(

@@ -95,6 +95,12 @@ def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
 
 
+def engines_of_look(name: str, fidelity: float | None) -> list[tuple[str, dict[str, float]]]:
+    """Returns the engines for a look, with their controls' positions."""
+    recipes = [_with_fidelity(recipe_named(engine), fidelity) for engine in engine_names(name, fidelity)]
+    return [(recipe.name, recipe.constants) for recipe in recipes]
+
+
 def is_here(engine: str) -> bool:
     """Returns whether an engine is installed. The weights of the person in its name must exist, too."""
     name, _, person = engine.partition(MARK)

@@ -92,6 +92,7 @@ class FaceCorrector(ABC):
         strength: strength of the run, 0…1; may be changed between frames.
         tracks: the state of every track.
         switch: stores the runtime of the next frame.
+        select: selects engine and detail of each face.
         persons, guard, invented: as in `Helpers`.
     """
 
@@ -118,7 +119,7 @@ class FaceCorrector(ABC):
         self._held_faces = {persons: HeldFaces() for persons in (False, True)}  # by `persons_known` of `chosen`
         self._repeats = RepeatedFrames()
         self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
-        self._select = self._create_selector(helpers.light)
+        self.select = self._create_selector(helpers.light)
 
     @property
     def runtime(self) -> Runtime:
@@ -170,12 +171,12 @@ class FaceCorrector(ABC):
         frame = task.frame
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
-        if not faces and not self._select.live:
+        if not faces and not self.select.live:
             return
         if self.mode is not Mode.FILM:
             self._measure(frame, faces, self.runtime.device)
         strength = self.shots.at(frame.time).strength_of(self.strength)
-        task.faces = self._select(frame, faces, self.runtime, strength)
+        task.faces = self.select(frame, faces, self.runtime, strength)
         for face in task.faces:
             face.shaping = self._shaping_options(task, face)
         self._run_first_stage(task, faces, strength)

@@ -33,12 +33,14 @@ class EngineSelector:
 
     Attributes:
         live: whether the faces of a frame share limited time. If so, call the selector for frames without faces too.
+        detail: factor of detail for the look; may be changed between frames.
     """
 
     live = False
 
     def __init__(self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None) -> None:
         self._options, self._stats, self._tracks, self._light = options, stats, tracks, light
+        self.detail = options.detail
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
         """Returns the faces to correct, with their engines.
@@ -86,7 +88,7 @@ class EngineSelector:
             target = of_vivid(decided) if engine.vivid else decided
             lost_detail = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
             # `detail` applies to our recurrent engines; published ones add as much detail as they were trained to.
-            detail = self._options.detail * lost_detail if engine.recurrent else 0.0
+            detail = self.detail * lost_detail if engine.recurrent else 0.0
             factors = factors.with_(vivid=track.faded("engine", target, frame.time) / decided, detail=detail)
             light, every = self._keyframe_plan(engine, frame, runtime)
             tasks.append(FaceTask(track, face, frame, factors, engine, light=light, every=every))

@@ -1,4 +1,4 @@
-"""Tries brightening and looks on a few seconds of a camera.
+"""Tries light and looks on a few seconds of a camera.
 
 The recorded frames stay in memory. Each trial passes them through the steps of a live run, at full quality.
 """
@@ -23,18 +23,20 @@ from rtface.config.look import LOOKS
 from rtface.config.options import Options, locked
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, Interrupted, Message
-from rtface.frame import Face, Frame
+from rtface.frame import Bytes, Color, Face, Frame
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.live.frame_filters import FrameFilters
+from rtface.live.protocols import TIME_BASE
 from rtface.pipeline.build_live import frame_parts, live_engine
 from rtface.pipeline.chain import bytes_of, find_faces, until
 from rtface.stats import Stats
-from rtface.util.av_arrays import copy_image
+from rtface.util.av_arrays import copy_image, image_from_array
 
 _MAX_FRAMES, _MAX_BYTES = 150, 512 << 20
-# A treatment is decided after _SETTLED_S; of the later frames, every third may be shown. _BRIGHTER is the smallest
-# visible change of a face's brightness.
-_SETTLED_S, _EVERY, _BRIGHTER = 1.5, 3, 0.03
+# A treatment is decided after _SETTLED_S; of the later frames, every third may be shown. _LIT is the smallest visible
+# change of light, as a share of white.
+_SETTLED_S, _EVERY, _LIT = 1.5, 3, 0.02
+_TILE = 400  # pixels of a tile's side
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class CameraTrial:
         heading: one line about the camera and the face.
         rows: cells of a table of the trials.
         advice: one line about the settings that help.
-        shown: frame of the first trial that helps, or of the first one; `before` is the camera's image.
+        shown: a labelled row of the face: the camera's image, then each trial's, as in `rows`.
     """
 
     table: dict[str, object]
@@ -64,7 +66,7 @@ def try_camera(
     stop: threading.Event | None = None,
     status: Callable[[str], None] = lambda line: None,
 ) -> CameraTrial:
-    """Measures the effect of brightening and of each look on a camera.
+    """Measures the effect of light and of each look on a camera.
 
     Args:
         address: camera, live stream, or film that stands in for them.
@@ -98,33 +100,40 @@ def try_camera(
         reading, camera = round((processor_seconds() - spent) / seconds, 3), source.described
     others = [look for look in LOOKS if look != options.look and "look" not in locked()]
     settings = [
-        *([] if "light" in locked() else [("light", 1.0)]),
+        *([] if "light" in locked() else [("light", 0.8)]),
         *(("look", look) for look in (options.look, *others)),
     ]
-    helpful, shown, trials, rows = list[str](), list[Frame](), list[object](), list[list[str]]()
-    width, level, faults = 0.0, 0.0, list[tuple[str, float]]()
+    helpful, tiles, trials, rows = list[tuple[str, object]](), list[Bytes](), list[object](), list[list[str]]()
+    width, level, faults, corrected = 0.0, 0.0, list[tuple[str, float]](), False
     for name, value in settings:
         status(f"trying --{name} {value}")
-        original, after, face, track, cores = _play(frames, replace(options, **{name: value}), stop, str(address))
+        original, after, face, track, cores = _play(frames, replace(options, **{name: value}), stop, camera)
         (level, energy), (bright, detail) = _figures(original, face), _figures(after, face)
         width, faults, detail = round(face.width, 1), faults_of(track.analysis), detail / energy
         helps, words = track.verdict.word not in (LEFT_ALONE, HARDLY_VISIBLE), track.verdict.sentence()
-        if name == "light":
-            helps, words = (
-                bright - level >= _BRIGHTER,
-                f"brightness of your face: {level:.0%} before, {bright:.0%} after",
-            )
-        shown.insert(0 if helps and not helpful else len(shown), replace(after, before=original.image))
-        helpful += [f"--{name} {value}"] * helps
+        tiles += [] if tiles else [_tile(original, face, "camera")]
+        tiles, corrected = [*tiles, _tile(after, face, f"--{name} {value}")], corrected or after.corrected
+        if name == "light":  # detail does not count
+            before, lit = (cv2.blur(tile[28:], (25, 25)).astype(np.float32) for tile in (tiles[0], tiles[-1]))
+            change = float(np.abs(lit - before).mean()) / 255.0
+            words = f"brightness of your face: {level:.0%} before, {bright:.0%} after; light changes by {change:.1%}"
+            helps = change >= _LIT
+        helpful += [(name, value)] * helps
         rows.append([f"--{name} {value}", f"x {detail:.2f}", f"{bright:.0%}", f"{cores:.2f}", words])
         trials.append(
             {"option": name, "value": value, "helps": helps, "words": words}
+            | {"verdict": None if name == "light" else track.verdict.to_dict()}
             | {"detail": round(detail, 3), "brightness": round(bright, 3), "cores": round(cores, 3)}
         )
     advice = (
-        Message("visible changes: {options}", code="camera_helps", options=", ".join(helpful))
+        Message(
+            "visible changes: {options}. Use {use}",
+            code="camera_helps",
+            options=", ".join(f"--{name} {value}" for name, value in helpful),
+            use=" ".join(f"--{name} {value}" for name, value in dict(reversed(helpful)).items()),
+        )
         if helpful
-        else Message("no setting would visibly change your face", code="camera_same")
+        else Message("nothing here would help visibly", code="camera_same")
         if any(score >= MILD for _, score in faults)
         else Message("your camera is sharp and well lit: nothing would be gained", code="camera_good")
     )
@@ -136,7 +145,9 @@ def try_camera(
             *(f"{name} {score:.2f}" for name, score in faults),
         )
     )
-    return CameraTrial(table | {"advice": advice.to_dict()}, heading, rows, advice, shown[0])
+    row = image_from_array(np.hstack(tiles), "rgb")
+    shown = Frame(row, 0, TIME_BASE, color=Color("rgb", True), corrected=corrected, filtered=True)
+    return CameraTrial(table | {"advice": advice.to_dict()}, heading, rows, advice, shown)
 
 
 def _play(
@@ -173,6 +184,16 @@ def _play(
         cores = (processor_seconds() - spent) / max(frames[-1].time - frames[0].time, 1e-3)
         (track,) = (one for one in enhance.tracks.reports() if one.id == best[2].track_id)
         return *best, track, cores
+
+
+def _tile(frame: Frame, face: Face, label: str) -> Bytes:
+    """Returns a face and its surroundings with a label."""
+    scale, x, y = 0.5 * _TILE / face.width, *(face.box[:2] + face.box[2:])
+    matrix = np.array([[scale, 0, 0.5 * (_TILE - scale * x)], [0, scale, 0.5 * (_TILE - scale * y)]])
+    tile = CpuDevice().view(frame).crop(matrix, (_TILE, _TILE)).copy()
+    tile[:28] //= 4
+    cv2.putText(tile, label, (8, 20), (255, 255, 255), cv2.FontFace("sans"), 16, 400)
+    return tile
 
 
 def _figures(frame: Frame, face: Face) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from time import monotonic
 
 from rtface.concurrency.mailbox import Mailbox
 from rtface.concurrency.threads import start_thread
+from rtface.config.look import detail_of
 from rtface.enhance.live import LiveEnhancer
 from rtface.frame import Face, Frame
 from rtface.live.frame_filters import FrameFilters
@@ -162,6 +163,7 @@ class FrameLoop:
             self._stats.count("frames_late")
         tracks, controls = self._enhance.tracks, self._controls
         self._enhance.strength, tracks.strengths, tracks.always = controls.strength, controls.persons, controls.always
+        self._enhance.select.detail = detail_of(controls.look)
         with self._stats.tolerate("enhance"):  # unlike a film job, a live run continues after many faults in a row
             return self._enhance.process(frame)
         self._enhance.reset()

@@ -25,7 +25,7 @@ from rtface.enhance.corrector import Helpers
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.errors import Interrupted, OutputError
+from rtface.errors import Interrupted, OutputError, RestartNeeded, UsageError
 from rtface.frame import Display, Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
@@ -43,7 +43,7 @@ from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.read.enlarge import Enlarger
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_coded
-from rtface.pipeline.build_live import live_tracker_and_runtime
+from rtface.pipeline.build_live import live_engine, live_tracker_and_runtime
 from rtface.pipeline.persons import open_guard, open_persons
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
@@ -257,10 +257,13 @@ def run_live(
     )
     signer = RecordingSigner.asked(options, ends.sinks)
     stats, values = stats or Stats(), {name: getattr(options, name) for name in having(Trait.CONTROL)}
+    fixed: dict[str, UsageError] = {}
+    if any(isinstance(sink, RecordSink) for sink in ends.sinks):
+        message = "the recording's metadata states the look; restart the run to change it"
+        fixed["look"] = RestartNeeded(message, code="look_recording")
+    fixed |= {name: locked_error(name) for name in locked()}
     always = options.correct == "always"
-    controls = LiveControls(
-        always=always, locked={name: locked_error(name).message for name in locked()}, stop=stop, **values
-    )
+    controls = LiveControls(always=always, locked=fixed, engine=live_engine(options), stop=stop, **values)
     began = perf_counter()
     with closing(_start_session(ends, options, stats, controls)) as live:
         started = perf_counter()

@@ -32,6 +32,15 @@ main()
 """
 
 
+# Starts a command as the studio does.
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
 def environment():
     return {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {"RTFACE_CONFIG_DIR": os.devnull}
 
@@ -46,6 +55,22 @@ def start(*arguments):
     )
     assert process.stderr.readline() == "started\n"
     return process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+def test_a_halted_command_ends_when_its_parent_is_killed():
+    words = [sys.executable, "-c", PARENT, WAITING, "run", __file__, "b.mp4"]
+    variables = environment() | {"RTFACE_STUDIO_PARENT": "stdin"}
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+    child = int(parent.stdout.readline())
+    assert parent.stderr.readline() == "started\n"
+    os.kill(child, signal.SIGSTOP)
+    parent.kill()
+    try:
+        assert "b.partial.mp4" in parent.communicate(timeout=30)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")

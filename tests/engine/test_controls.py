@@ -14,7 +14,8 @@ from rtface.config.options import Options
 from rtface.engine.engine_set import EngineRequest, EngineSet, engine_names
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import load_recipe
-from rtface.errors import EngineError, UsageError
+from rtface.errors import EngineError, RestartNeeded, UsageError
+from rtface.live.controls import LiveControls
 from rtface.pipeline.runtime import engine_request
 from tests.engine.conftest import Maker
 
@@ -83,6 +84,11 @@ def test_fidelity_chooses_the_vivid_engine(asked: str, names: str) -> None:
         assert isinstance(large, HostEngine) and large.recipe.fidelity == pytest.approx(0.6)  # it has the lower half
         if asked == "auto":
             assert engines.pick(60).name == "rtface-s"
+    controls = LiveControls(engine=asked)
+    controls.set("look", "faithful")
+    with pytest.raises(RestartNeeded, match="loaded again for this look"):
+        controls.set("look", "vivid")
+    assert controls.look == "faithful"
     with closing(EngineSet(EngineRequest(asked, 1.0), device="cpu", threads=1)) as engines:
         assert engines.pick(400).name == "rtface-m"
 

@@ -165,7 +165,7 @@ class FakeEnhance:
         self.calls, self.strength, self._fail = 0, 1.0, fail or {}
         self.runtime = type("Runtime", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
         self.resets = 0
-        self.tracks = SimpleNamespace(strengths={})
+        self.tracks, self.select = SimpleNamespace(strengths={}), SimpleNamespace()
         self.bare: list[int] = []
 
     def label(self, frame: Frame) -> Frame:

@@ -158,12 +158,13 @@ def test_controls_are_read_before_every_frame():
     for number, enabled in enumerate((True, False, True), 1):
         rig.controls.set("enabled", enabled)
         rig.controls.set("strength", number / 10)
+        rig.controls.set("look", ("clear", "faithful", "vivid")[number - 1])
         rig.loop.put(frame(number))
         rig.sink.wait_for(number)
         touched.append(rig.out[-1].touched)
     rig.loop.close()
     assert touched == [frame.enhancing for frame in rig.out] == [True, False, True]
-    assert rig.enhance.strength == 0.3
+    assert (rig.enhance.strength, rig.enhance.select.detail) == (0.3, 1.5)
     assert rig.tracker.calls == 2
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.errors import UsageError
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
@@ -97,7 +98,7 @@ def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
         ("POST", "/persons?strength=1", 400, "name of a person is missing"),
         ("POST", "/persons?name=all&strength=1", 400, "not a person's name"),
         ("POST", f"/persons?name={quote('../x' * 50)}&strength=1", 400, "not a person's name"),
-        ("POST", "/persons?name=P1&strength=1.5", 400, "0 to 1"),
+        ("POST", "/persons?name=P1&strength=1.5", 400, "between 0 and 1"),
         ("POST", "/persons?name=P1&strength=nan", 400, "number"),
         ("POST", "/persons?name=P1", 400, "number"),
         ("GET", "/person.jpeg?name=P1", 404, "not seen"),
@@ -115,10 +116,12 @@ def test_what_cannot_be_is_refused(
 
 def test_a_policy_locks_persons(serve: Callable[[Scene], int]) -> None:
     scene = Scene({})
-    scene.controls = LiveControls(locked={"person": "the policy forbids person", "strength": "it forbids strength"})
+    scene.controls = LiveControls(
+        locked={name: UsageError(f"the policy forbids {name}") for name in ("person", "strength")}
+    )
     scene.persons = PersonsInView(scene.enhance, scene.open, scene.controls, clock=lambda: scene.now)
     port = serve(scene)
-    for path, said in (("", "the policy forbids person"), ("?name=P1&strength=0.5", "it forbids strength")):
+    for path, said in (("", "the policy forbids person"), ("?name=P1&strength=0.5", "the policy forbids strength")):
         status, answer, _ = ask(port, "POST", f"/persons{path}")
         assert (status, answer["error"]) == (400, said)
     assert not scene.opened

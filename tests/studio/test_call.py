@@ -66,9 +66,11 @@ def test_a_call_begins_at_once_and_is_remembered(page: Any, studio: RunningStudi
     strength.press("ArrowLeft")
     presets = lambda: ask(studio, "GET", "/api/live/presets")[1]["presets"]  # noqa: E731
     wait_for(lambda: presets().get("last call", {}).get("settings", {}).get("strength") == 0.95)
+    seconds = until(studio, "running")["status"]["seconds"]
     page.get_by_text("Vivid", exact=True).click()
     wait_for(lambda: presets()["last call"]["settings"].get("look") == "vivid", 60)
-    assert until(studio, "running")["status"]["strength"] == 0.95
+    status = until(studio, "running")["status"]
+    assert (status["strength"], status["look"]) == (0.95, "vivid") and status["seconds"] >= seconds, "no restart"
     expect(page.get_by_role("radio", name="Vivid")).to_be_checked()
     check_accessible(page)
     page.get_by_role("button", name="Turn the camera off").click()
@@ -90,7 +92,8 @@ def test_a_call_says_whether_a_program_reads_it(page: Any, studio: RunningStudio
     page.get_by_text("Others see the picture on this page.").wait_for()
     made = {**SINK, "message": LIVE["message"], "wanted": True, "detail": "rtface (PipeWire)"}
     tell(studio, sinks=[made])
-    page.get_by_text("This camera exists in PipeWire only").wait_for()
+    page.get_by_text("in a browser or OBS, choose the camera rtface").wait_for()
+    assert not page.get_by_text("Zoom, Meet").count()
     tell(studio, None)
     page.get_by_text("does not report readers").wait_for()
     tell(studio, False, paused="no viewers")
@@ -165,7 +168,26 @@ def test_what_a_call_lacks_is_said_in_a_line(page: Any, studio: RunningStudio) -
     with_devices(page, VIRTUAL)
     page.get_by_role("button", name="Look again").click()
     page.get_by_text("choose the camera rtface").wait_for()
-    assert asked == [{"source": "camera:0", "output": "vcam:", "settings": {"light": 0, "strength": 0.5}}]
+    settings = {"look": "clear", "light": 0, "strength": 0.5}
+    assert asked == [{"source": "camera:0", "output": "vcam:", "settings": settings}]
+
+
+def test_a_camera_is_tested_while_no_run_holds_it(page: Any, studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "camera.mp4", seconds=3, rate=10)  # stands in for the camera
+    page.route("**/api/live", lambda route: route.fulfill(json={**RUN, "state": "ended"}))
+    with_devices(page, camera=str(film))
+    page.get_by_role("link", name="Call", exact=True).click()
+    page.get_by_role("button", name="Test the camera").click()
+    page.get_by_text("Look into the camera").wait_for()
+    page.get_by_text("--look vivid", exact=True).wait_for(timeout=120_000)
+    page.get_by_text("Brightness of your face").wait_for()
+    assert page.locator("dialog img").evaluate("image => image.naturalWidth") == 2000
+    check_accessible(page)
+    page.get_by_role("button", name="Close").click()
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:", settings={"loop": True})
+    page.get_by_role("button", name="Test the camera").click()
+    page.locator(".toast", has_text="turn it off before the test").wait_for()
+    call(studio, "POST", "/api/live/stop")
 
 
 def test_a_call_leaves_another_run_until_asked(page: Any, studio: RunningStudio) -> None:
@@ -179,6 +201,18 @@ def test_a_call_leaves_another_run_until_asked(page: Any, studio: RunningStudio)
     page.get_by_role("button", name="End it and turn the camera on").click()
     page.get_by_text("✓ A program reads it").wait_for()
     assert [url.rpartition("/")[2] for url in asked] == ["stop", "start"]
+
+
+def test_a_film_that_stood_in_for_a_camera_is_off(page: Any, studio: RunningStudio) -> None:
+    ended = {**RUN, "output": "vcam:", "state": "ended"}
+    with_devices(page, camera="")
+    page.route("**/api/live", lambda route: route.fulfill(json=ended))
+    page.route("**/api/live/start", lambda route: route.fulfill(json=run_of(True)))
+    page.get_by_role("link", name="Call", exact=True).click()
+    page.get_by_role("heading", name="The camera is off").wait_for()
+    with page.expect_request("**/api/live/start") as asked:
+        page.get_by_role("button", name="Turn the camera on").click()
+    assert asked.value.post_data_json["source"] == RUN["source"]
 
 
 def test_what_a_call_refuses_is_said(page: Any, studio: RunningStudio) -> None:

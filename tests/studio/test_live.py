@@ -140,15 +140,16 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
     assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
     for name, value in (
         ("strength", 2),
-        ("strength", "1"),
         ("strength", 10**400),
-        ("enabled", 1),
+        ("enabled", 2),
+        ("look", "crisp"),
         ("quit", True),
         ([], 1),
     ):
         assert call(studio, "POST", "/api/live/set", name=name, value=value)[0] == 400, (name, value)
-    status, refusal = call(studio, "POST", "/api/live/overlays", stages=["blur"])
-    assert (status, refusal["kind"]) == (400, "RestartNeeded"), refusal
+    for path, body in (("overlays", {"stages": ["blur"]}), ("set", {"name": "look", "value": "vivid"})):
+        status, refusal = call(studio, "POST", f"/api/live/{path}", **body)
+        assert (status, refusal["kind"]) == (400, "RestartNeeded"), refusal
     assert call(studio, "POST", "/api/live/restart", settings={"light": 0.25})[0] == 200
     assert until(studio, "running")["status"]["light"] == 0.25
     assert call(studio, "POST", "/api/live/stop")[1]["state"] == "ended"
@@ -313,6 +314,7 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
 STATUS = {
     "enabled": True,
     "strength": 0.5,
+    "look": "clear",
     "light": 0,
     "cpu_budget": 1,
     "paused": "",
@@ -380,7 +382,7 @@ def test_a_run_that_does_nothing_says_why_and_offers_more(page: Any) -> None:
     def set_value(route: Any) -> None:
         asked.append(body := route.request.post_data_json)
         status[body["name"]] = body["value"]
-        route.fulfill(json={key: status[key] for key in ("enabled", "always", "strength", "light", "cpu_budget")})
+        route.fulfill(json={key: status[key] for key in ("enabled", "always", "strength", "look", "light")})
 
     clear = Message("your picture is clear: nothing to gain", code="live_clear").to_dict()
     status["remarks"] = [
@@ -394,7 +396,16 @@ def test_a_run_that_does_nothing_says_why_and_offers_more(page: Any) -> None:
     page.get_by_role("button", name="Light", exact=True).click()
     page.get_by_role("button", name="Enhance anyway").click()
     page.get_by_role("button", name="Only where it helps").wait_for()
-    assert asked == [{"name": "light", "value": 0.8}, {"name": "always", "value": True}]
+    page.get_by_text("Vivid", exact=True).click()
+    expect(page.get_by_role("radio", name="Vivid")).to_be_checked()
+    names = {"light": 0.8, "always": True, "look": "vivid"}
+    assert asked == [{"name": name, "value": value} for name, value in names.items()]
+    refused = {"error": "restart it", "kind": "RestartNeeded"}
+    page.route("**/api/live/set", lambda route: route.fulfill(status=400, json=refused))
+    page.get_by_text("Faithful", exact=True).click()
+    with page.expect_request("**/api/live/restart") as renewed:
+        page.locator(".toast").get_by_role("button", name="Restart the run").click()
+    assert renewed.value.post_data_json["settings"]["look"] == "faithful"
 
 
 def test_a_run_that_starts_shows_its_own_settings(page: Any) -> None:

@@ -140,11 +140,13 @@ def test_no_variable_moves_the_policy_of_the_computer(tmp_path: Path, monkeypatc
 
 
 def test_a_live_control_that_is_set_stays(site: Path) -> None:
-    site.write_text("light = 0.3")
-    controls = LiveControls(locked={name: locked_error(name).message for name in locked()}, light=0.3)
+    site.write_text("light = 0.3\nlook = 'faithful'")
+    controls = LiveControls(locked={name: locked_error(name) for name in locked()}, light=0.3)
     controls.set("strength", 0.5)
     with pytest.raises(UsageError, match=r"policy\.toml sets --light"):
         controls.nudge(1, "light")
+    with pytest.raises(UsageError, match=r"policy\.toml sets --look"):
+        controls.set("look", "vivid")
     assert controls.values()["light"] == 0.3
 
 

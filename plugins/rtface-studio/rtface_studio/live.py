@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
@@ -28,7 +30,7 @@ from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
 from rtface.web.http import JsonObject, in_thread, json_body, refused
-from rtface_studio.commands import halt_films
+from rtface_studio.commands import halt_films, json_of
 from rtface_studio.context import Studio
 from rtface_studio.folders import write_kept
 from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
@@ -69,6 +71,16 @@ def routes(studio: Studio) -> list[BaseRoute]:
         name, body = request.url.path.rpartition("/")[2], await json_body(request)
         return JSONResponse(await in_thread(changes[name], live.running(), body))
 
+    async def test_camera(request: Request) -> Response:
+        if (await in_thread(live.state))["state"] in ("starting", "running"):
+            raise UsageError("a live run is on; turn it off before the test of the camera", code="camera_held")
+        source = plan_live_run(studio.folders, (await json_body(request)).get("source"), "null:", {}).source
+        with tempfile.TemporaryDirectory(prefix="rtface-") as folder:
+            image = Path(folder, "test.jpg")
+            result = await json_of("camera-test", "--", str(source), str(image))
+            picture = base64.b64encode(await in_thread(image.read_bytes)).decode()
+        return JSONResponse({**result, "picture": f"data:image/jpeg;base64,{picture}"})
+
     async def face(request: Request) -> Response:
         name = request.query_params.get("name", "")
         return Response(
@@ -97,6 +109,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         Route("/api/live/devices", list_devices),
         *(Route(f"/api/live/{name}", start, methods=["POST"]) for name in starts),
         *(Route(f"/api/live/{name}", change, methods=["POST"]) for name in changes),
+        Route("/api/live/test", test_camera, methods=["POST"]),
         Route("/api/live/face", face),
         Route("/api/live/preview", preview),
         Route("/api/live/presets", presets),

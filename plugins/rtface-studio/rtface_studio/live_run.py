@@ -22,7 +22,6 @@ from rtface.util.events import TO_STDERR, Event, read_events
 from rtface.web.http import JsonObject, refused
 from rtface_studio.folders import AllowedFolders, check_no_playlist
 
-_SWITCHES = ("enabled", "always")
 SETTINGS = having(Trait.LIVE_PAGE)
 """Options of a live run that the page sets."""
 _RESPONSE_S, _QUIT_S = 2.0, 10.0
@@ -223,14 +222,8 @@ class LiveRun:
         """Changes "enabled", "always" or a control. Returns the values of all of them.
 
         Raises:
-            UsageError: the name is unknown, the value is out of range, or there is no run.
+            UsageError: the run refuses the change, or there is no run. RestartNeeded if it must be restarted.
         """
-        if not (isinstance(value, bool) if name in _SWITCHES else name in having(Trait.CONTROL) and _is_share(value)):
-            raise UsageError(
-                "enabled and always must be true or false, and {names} a number from 0 to 1",
-                code="live_set",
-                names=", ".join(having(Trait.CONTROL)),
-            )
         return self._request("/set", {str(name): value})
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:

@@ -47,7 +47,7 @@ def control_routes(
 
     def change(values: _Values) -> Response:
         for name, new in values.items():
-            controls.set(name, _new_value(name, controls.values().get(name, 0.0), new))
+            controls.set(name, _new_value(name, controls.values().get(name), new))
         return _json(controls.values())
 
     def end(values: _Values) -> Response:
@@ -135,15 +135,14 @@ def _name(values: _Values) -> str:
     return name
 
 
-def _new_value(name: str, current: float | bool, new: Any) -> Any:
-    """Returns a setting's new value. `new` is a number from 0 to 1, or a signed step of at most 1. For a switch, it is
-    true, false or "toggle"."""
+def _new_value(name: str, current: object, new: Any) -> Any:
+    """Returns a setting's new value. `new` may be a signed step of at most 1, or "toggle" for a switch."""
     text = str(new).lower()
     if isinstance(current, bool):
-        return {"true": True, "false": False, "toggle": not current}.get(text, new)
-    step = text.startswith(("+", "-", " "))  # in a query, "+" means a space
-    value = number_of(text, name, -1.0 if step else 0.0, 1.0)
-    return min(1.0, max(0.0, round(current + value, 4))) if step else value
+        return not current if text == "toggle" else new
+    if isinstance(current, float) and text.startswith(("+", "-", " ")):  # in a query, "+" means a space
+        return min(1.0, max(0.0, round(current + number_of(text, name, -1.0, 1.0), 4)))
+    return new
 
 
 async def _mjpeg_parts(previews: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:

@@ -32,7 +32,7 @@ class DropShares:
 class LatencyWindow:
     """Collects durations of the last ten seconds. Also measures how many end per second. Thread-safe."""
 
-    SECONDS, RATE_SECONDS = 10.0, 3.0
+    SECONDS, RATE_SECONDS, _MIN_SPAN = 10.0, 3.0, 0.5
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -59,7 +59,7 @@ class LatencyWindow:
             return 0.0
         n, span, quiet = len(times) - 1, times[-1] - times[0], now - times[-1]
         # The time since the last duration counts only if it is much longer than the mean interval.
-        return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
+        return n / max(self._MIN_SPAN, span + (quiet if quiet > 2.0 * span / n else 0.0))
 
 
 class ProcessorMeter:

@@ -60,7 +60,9 @@ def device_of(name: str) -> str:
         return name
     if name in ("", "0"):  # /dev/video0 may be a virtual camera that was loaded before the first real one
         first = (str(node) for node in v4l2.nodes() if not v4l2.is_loopback(node) and _captures(str(node)))
-        return next(first, str(v4l2.DEVICES / "video0"))
+        if (device := next(first, "")) or name:
+            return device or str(v4l2.DEVICES / "video0")
+        raise InputMissing("there is no camera; connect one, or give a film instead", code="camera_none")
     if name.isdigit():
         return str(v4l2.DEVICES / f"video{int(name)}")
     text = name.lower()

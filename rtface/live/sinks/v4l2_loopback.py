@@ -75,7 +75,11 @@ def why_none() -> Message | None:
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
     line = RELOAD if (v4l2.MODULE / "v4l2loopback").is_dir() else CREATE if installed else f"{APT} && {CREATE}"
-    return Message("there is no virtual camera; create one with: {line}", code="loopback_none", line=line)
+    text = (
+        "there is no virtual camera; create one with: {line}; for browsers and OBS, PipeWire suffices: "
+        "systemctl --user start pipewire wireplumber"
+    )
+    return Message(text, code="loopback_none", line=line)
 
 
 def find(name: str) -> list[Path]:

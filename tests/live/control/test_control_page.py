@@ -98,6 +98,7 @@ def test_the_script_for_obs_works(status, monkeypatch):
         "enabled": False,
         "always": False,
         "strength": 0.5,
+        "look": "clear",
         "light": 0.0,
         "cpu_budget": 1.0,
     }

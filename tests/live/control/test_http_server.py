@@ -19,7 +19,7 @@ from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
 from tests.live.live_fakes import ask
 
-START = {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
+START = {"enabled": True, "always": False, "strength": 0.5, "look": "clear", "light": 0.0, "cpu_budget": 1.0}
 
 
 def control(controls, status=dict, port=0, **more):
@@ -61,6 +61,8 @@ def raw(port, data, wait=10.0):
         ("/set", '{"strength": 0.6, "enabled": false}', {"strength": 0.6, "enabled": False}),
         ("/set?strength=-0.1", None, {"strength": 0.4}),
         ("/set", '{"strength": "+1"}', {"strength": 1.0}),
+        ("/set?look=vivid", None, {"look": "vivid"}),
+        ("/set", '{"look": 0.75}', {"look": 0.75}),
         ("/set?cpu_budget=0.5&light=+0.25", None, {"cpu_budget": 0.5, "light": 0.25}),
     ],
 )
@@ -87,10 +89,12 @@ def test_status_and_end(served):
         ("GET", "/set", None, 405, "method not allowed"),
         ("POST", "/status", None, 405, "method not allowed"),
         ("GET", "/x", None, 404, "not found"),
-        ("POST", "/set?strength=2", None, 400, "0 to 1"),
+        ("POST", "/set?strength=2", None, 400, "between 0 and 1"),
         ("POST", "/set?strength=nan", None, 400, "number"),
         ("POST", "/set?enabled=0.5", None, 400, "true or false"),
-        ("POST", "/set?stop=1", None, 400, "cannot be"),
+        ("POST", "/set?stop=1", None, 400, "cannot be changed"),
+        ("POST", "/set?look=crisp", None, 400, "or faithful, clear or vivid"),
+        ("POST", "/set?look=2", None, 400, "between 0 and 1"),
         ("POST", "/set", f'{{"strength": {"9" * 4000}}}', 400, "number"),
         ("POST", "/set", '{"strength": true}', 400, "number"),
         ("POST", "/set", "0.6", 400, "JSON object"),

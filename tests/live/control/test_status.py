@@ -76,8 +76,12 @@ def test_the_window_forgets_what_is_older_than_ten_seconds():
 
 def test_the_rate_is_steady_and_falls_when_nothing_comes():
     clock = Clock()
-    window = LatencyWindow(clock)
+    window, burst = LatencyWindow(clock), LatencyWindow(clock)
     assert window.rate == 0
+    burst.add(0.01)
+    clock.now += 1e-4
+    burst.add(0.01)
+    assert burst.rate == 2, "two frames at once are no 10,000 per second"
     rates = []
     for n in range(300):
         clock.now += 1 / 30 + (0.004 if n % 2 else -0.004)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.cli.doctor_checks import check_live
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import InputMissing, MissingComponent, UsageError
 from rtface.live.devices import listing, v4l2
 from rtface.live.devices.capture import device_of
 from rtface.live.devices.listing import devices
@@ -44,6 +44,8 @@ def video(tmp_path, monkeypatch):
 def test_the_first_camera_is_no_virtual_one(video, name):
     video.module()
     assert device_of("0") == str(video.folder / "dev" / "video0")  # there is none: then its opening says so
+    with pytest.raises(InputMissing, match="there is no camera; connect one"):
+        device_of("")
     video.add(0, "rtface", captures=True, offered=FRONT)
     video.add(1, "Front: statistics", driver="uvcvideo", outputs=False)
     camera = video.add(20, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
@@ -109,7 +111,7 @@ def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["devices"])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "cameras: none",
+        "cameras: none; connect one, or give a film instead",
         "virtual cameras:",
         f"  vcam:rtface  rtface ({path}, free)",
         "microphones: none",
@@ -145,7 +147,7 @@ def test_doctor_says_how_to_get_a_virtual_camera(video, tmp_path, monkeypatch):
     monkeypatch.setattr(v4l2_loopback, "MODULES", tmp_path)
     found = findings()["vcam"]
     assert found.state == "ok"  # files and streams go without
-    assert "v4l2loopback-dkms" in found.repair and v4l2_loopback.CREATE in found.repair
+    assert all(line in found.repair for line in ("v4l2loopback-dkms", v4l2_loopback.CREATE, "start pipewire"))
     folder = tmp_path / os.uname().release
     folder.mkdir()
     (folder / "modules.dep").write_text("updates/dkms/v4l2loopback.ko.xz: kernel/drivers/media/videodev.ko\n")

@@ -2,10 +2,11 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { t, translated } from "../lib/text.js";
-import { badge, button, note, radios, select } from "../lib/ui.js";
+import { percent, t, translated } from "../lib/text.js";
+import { badge, button, dialog, note, select } from "../lib/ui.js";
 import { forget } from "../lib/undo.js";
-import { useChoices, wordsOf } from "./films/controls.js";
+import { verdict } from "./films/analysis.js";
+import { useChoices } from "./films/controls.js";
 import { runControls } from "./live/controls.js";
 import { figuresOf, shortened, troubles } from "./live/figures.js";
 import { livePicture } from "./live/picture.js";
@@ -33,7 +34,8 @@ export async function mount(root) {
 
   const of = (kind) => devices.filter((one) => one.kind === kind).map((one) => [one.address, one.name]);
   const cameras = () => of("camera");
-  const camera = () => (cameras().some(([address]) => address === source) ? source : cameras()[0]?.[0]);
+  const camera = () => (cameras().some(([address]) => address === source) ? source : cameras()[0]?.[0] ?? standIn());
+  const standIn = () => (/^(vcam|null):/.test(run.output) && !run.source.startsWith("camera:") ? run.source : undefined); // a film instead of a camera
   const own = () => ["starting", "running"].includes(run.state) && /^(vcam|null):/.test(run.output); // other runs belong to "live"
 
   /** Sends a request that starts the run anew. Ignores that the earlier run ends. */
@@ -50,6 +52,21 @@ export async function mount(root) {
   const begin = () => renew(...(["starting", "running"].includes(run.state) ? [["stop"]] : []),
     ["start", { source: camera(), output: of("virtual camera").length ? "vcam:" : "null:", settings }]);
 
+  /** Tests the camera, and shows its picture with each setting. */
+  async function test() {
+    const result = h("div", { class: "stack", role: "status" }, t("call.testing")), box = dialog(t("call.test"), result);
+    const effect = ({ option, verdict: said, brightness }, { brightness: before }) => (option === "light" ? t("call.brightness", { before: percent(before), after: percent(brightness) }) : verdict({ on: true, verdict: said }));
+    try {
+      const found = await api.post("/api/live/test", { source: camera() ?? "camera:" });
+      replace(result, h("p", {}, h("strong", {}, translated(found.advice))),
+        h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("call.test") }, h("img", { src: found.picture, alt: t("call.test_picture"), style: { "max-width": "none" } })),
+        h("dl", { class: "facts" }, found.trials.map((one) => [h("dt", {}, `--${one.option} ${one.value}`), h("dd", {}, effect(one, found))])));
+    } catch (error) {
+      box.close();
+      throw error;
+    }
+  }
+
   async function again() {
     ({ devices } = await api.get("/api/live/devices"));
     const found = of("virtual camera").length > 0;
@@ -64,7 +81,7 @@ export async function mount(root) {
     controls?.end();
     forget();
     picture = controls = null;
-    panel.hidden = program.hidden = quality.hidden = stop.hidden = !own();
+    panel.hidden = program.hidden = quality.hidden = stop.hidden = alerts.hidden = !own();
     if (!own()) {
       const other = ["starting", "running"].includes(run.state);
       replace(stage, h("div", { class: "empty call-off" }, run.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, translated(run.error))], "bad") : null,
@@ -76,13 +93,9 @@ export async function mount(root) {
     picture = livePicture();
     picture.player.set(0);
     picture.player.label(t("call.gets"));
-    controls = runControls(run, ["light", "strength"], picture.player, true);
-    const look = radios(t("films.look"), wordsOf("look"), run.settings.look ?? choices.defaults.look, (value) => {
-      const { light, strength, always } = controls.values;
-      return renew(["restart", { settings: { ...run.settings, light, strength, correct: always ? "always" : "auto", look: value } }]);
-    }, { help: t("call.look_help") });
+    controls = runControls(run, ["look", "light", "strength"], picture.player, (now) => renew(["restart", { settings: now }]), true);
     replace(stage, picture.player.element, controls.remarks);
-    replace(panel, controls.power, look, controls.sliders.light, controls.sliders.strength,
+    replace(panel, controls.power, Object.values(controls.sliders),
       cameras().length > 1 ? select(t("live.camera"), cameras(), run.source, (value) => { source = value; return begin(); }) : null);
     replace(program, h("h2", {}, t("call.program")), target);
     replace(target, run.output.startsWith("vcam:") ? reading : of("virtual camera").length ? button(t("call.to_camera"), begin, { kind: "primary" }) : virtualCamera(again, true));
@@ -115,8 +128,7 @@ export async function mount(root) {
     if (reading.dataset.state === sink.detail + state) return; // so that it is announced once
     reading.dataset.state = sink.detail + state;
     replace(reading, badge(t(`call.${state}`), state === "read" ? "good" : ""));
-    replace(target, h("p", {}, t("call.choose"), " ", h("strong", { class: "call-name" }, name)), reading, h("p", { class: "quiet-text" }, t(state === "read" ? "call.read_help" : "call.unread_help")),
-      sink.detail.endsWith("(PipeWire)") ? h("p", { class: "quiet-text" }, t("call.pipewire")) : null);
+    replace(target, h("p", {}, t(sink.detail.endsWith("(PipeWire)") ? "call.choose_pipewire" : "call.choose"), " ", h("strong", { class: "call-name" }, name)), reading, h("p", { class: "quiet-text" }, t(state === "read" ? "call.read_help" : "call.unread_help")));
   }
 
   function drawQuality(status) {
@@ -129,14 +141,14 @@ export async function mount(root) {
   }
 
   /** Stores camera, look, light and strength when they have changed. */
-  function remember({ light, strength }) {
-    const now = { source: run.source, output: "vcam:", settings: { ...settings, look: run.settings.look, light, strength } }, text = JSON.stringify(now);
+  function remember({ look, light, strength }) {
+    const now = { source: run.source, output: "vcam:", settings: { ...settings, look, light, strength } }, text = JSON.stringify(now);
     if (kept && text !== kept) api.put(`/api/live/presets/${encodeURIComponent(LAST_CALL)}`, now).catch(() => {}); // the call goes on without it
     kept = text;
     settings = now.settings;
   }
 
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("app.nav_call")), h("div", { class: "row" }, h("a", { href: "#/live" }, t("call.more")), stop)),
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("app.nav_call")), h("div", { class: "row" }, h("a", { href: "#/live" }, t("call.more")), button(t("call.test"), test), stop)),
     h("div", { class: "live-columns" }, stage, h("div", { class: "stack live-side" }, panel, alerts), h("div", { class: "stack" }, program, quality)));
   for (const kind of ["pointermove", "pointerdown", "keydown"]) addEventListener(kind, () => { touched = Date.now(); }, { signal: leaving.signal });
   show(run);

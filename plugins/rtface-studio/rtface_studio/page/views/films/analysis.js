@@ -119,7 +119,7 @@ export function verdict({ on, verdict: said }, strength = null) {
   if (!said) return badge(t(on ? "films.corrected" : "films.left_alone")); // the analysis is still running
   const because = said.because.map((one) => (one.code ? translated(one) : reasonOf(one.message))).join("; ");
   const share = strength !== null && said.asked ? strength / said.asked : 1;
-  const told = said.word === "left alone" ? because : [t("films.asked_applied", { asked: percent(said.asked * share), applied: percent(said.applied * share) }), because && t("films.because", { why: because })].filter(Boolean).join(", ");
+  const told = said.word === "left alone" ? because : [said.asked * share === 1 && percent(said.applied) === percent(1) ? "" : t("films.asked_applied", { asked: percent(said.asked * share), applied: percent(said.applied * share) }), because && t("films.because", { why: because })].filter(Boolean).join(", ");
   const word = said.word === "left alone" || share === 1 ? said.word : "corrected"; // the visibility at this strength was not judged
   return [badge(t(WORDS[word] ?? word), said.word === "left alone" ? "" : "accent"), told ? h("div", { class: "quiet-text" }, told) : null];
 }

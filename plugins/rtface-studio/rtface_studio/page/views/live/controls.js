@@ -3,9 +3,10 @@ import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { shortcuts } from "../../lib/keys.js";
 import { t, textOr, translated } from "../../lib/text.js";
-import { button, note, slider } from "../../lib/ui.js";
+import { button, note, radios, slider, toast } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 import { reasonOf } from "../films/analysis.js";
+import { DEFAULTS, wordsOf } from "../films/controls.js";
 import { levels } from "./figures.js";
 
 const BUSY_MS = 5000;
@@ -20,12 +21,14 @@ const remarked = ({ code, values, message }) => (code === "live_paused" ? t("liv
   translated({ code, values: code === "live_left" ? { why: reasonOf(values.why) } : values, message }));
 
 /**
- * The controls of a run: `power`, `sliders` by name, and `remarks` are elements; `values` are the run's current ones. Call `update(status)` with each new status, and `end()`
- * when the view is left. The key "b" shows only the input in `player`. With `plain`, the remarks contain no quality level.
+ * The controls of a run: `power`, `sliders` by name (one is the look), and `remarks` are elements; `settings()` returns the run's settings with the current values. Call
+ * `update(status)` with each new status, and `end()` when the view is left. The key "b" shows only the input in `player`. `renew(settings)` restarts the run, if a change
+ * needs that. With `plain`, the remarks contain no quality level.
  */
-export function runControls(run, names, player, plain = false) {
-  const { strength = 1, light = 0, cpu_budget = 1 } = run.settings;
-  const values = { enabled: true, always: run.settings.correct === "always", strength, light, cpu_budget };
+export function runControls(run, names, player, renew, plain = false) {
+  const { strength = 1, light = 0, cpu_budget = 1, look = DEFAULTS.look } = run.settings;
+  const values = { enabled: true, always: run.settings.correct === "always", strength, light, cpu_budget, look };
+  const settings = () => { const { enabled, always, ...now } = values; return { ...run.settings, ...now, correct: always ? "always" : "auto" }; };
   const ending = new AbortController();
   async function send(name, value) {
     Object.assign(values, await api.post("/api/live/set", { name, value }));
@@ -33,10 +36,14 @@ export function runControls(run, names, player, plain = false) {
   }
   const set = (name, value) => {
     const old = values[name];
-    return change(() => send(name, value), () => send(name, old), { group: `live-${name}` }).catch((error) => { sliders[name]?.show(values[name]); throw error; });
+    return change(() => send(name, value), () => send(name, old), { group: `live-${name}` }).catch((error) => {
+      sliders[name]?.show(old);
+      if (error.kind !== "RestartNeeded") throw error;
+      toast(error.message, { seconds: 12, action: button(t("live.restart"), () => renew({ ...settings(), [name]: value }), { kind: "small" }) });
+    });
   };
   const sliders = Object.fromEntries(names.map((name) =>
-    [name, slider(t(name === "strength" ? "films.strength" : `live.${name}`), values[name], (value, final) => { if (final) set(name, value); }, { min: name === "cpu_budget" ? 0.05 : 0 })]));
+    [name, name === "look" ? radios(t("films.look"), wordsOf(name), look, (value) => set(name, value), { help: t("films.look_help") }) : slider(t(name === "strength" ? "films.strength" : `live.${name}`), values[name], (value, final) => { if (final) set(name, value); }, { min: name === "cpu_budget" ? 0.05 : 0 })]));
   const power = button(t("tray.enhance"), () => set("enabled", !values.enabled), { kind: "live-power", role: "switch" });
   const remarks = h("div", { class: "stack live-remarks", role: "status" });
   let told = [], shownRemarks = ""; // remarks of the run, and those that are shown
@@ -73,5 +80,5 @@ export function runControls(run, names, player, plain = false) {
   });
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
   draw();
-  return { values, power, sliders, remarks, update, end() { ending.abort(); endKeys(); } };
+  return { settings, power, sliders, remarks, update, end() { ending.abort(); endKeys(); } };
 }

@@ -5,6 +5,7 @@ import { graph } from "../../lib/graph.js";
 import { t, translated } from "../../lib/text.js";
 import { badge, button, check, note } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
+import { useChoices } from "../films/controls.js";
 import { runControls } from "./controls.js";
 import { figuresOf, shortened, troubles } from "./figures.js";
 import { personsInView } from "./in_view.js";
@@ -16,9 +17,11 @@ const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--ba
 
 export async function mountMonitor(root, run, { changed }) {
   forget();
-  const { overlays } = await api.get("/api/live/devices");
+  const [{ overlays }, choices] = await Promise.all([api.get("/api/live/devices"), api.get("/api/choices")]);
+  useChoices(choices);
   const { player, refusal, watch } = livePicture();
-  const { values, power, sliders, remarks, update: updateControls, end: endControls } = runControls(run, ["strength", "light", "cpu_budget"], player);
+  const again = async (settings) => changed(await api.post("/api/live/restart", { settings: { ...settings, ...persons, stages: refused ?? stages(chosen) } }));
+  const { settings, power, sliders, remarks, update: updateControls, end: endControls } = runControls(run, ["look", "strength", "light", "cpu_budget"], player, again);
   const films = check(t("live.films_wait"), true, (value) => api.post("/api/live/films_wait", { value }));
   const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
   const alerts = h("div", { class: "stack", role: "status" });
@@ -47,10 +50,7 @@ export async function mountMonitor(root, run, { changed }) {
   const trouble = h("div", { class: "stack", "aria-live": "polite" });
   const list = h("div", {});
   const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group, place) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group, [...list.firstChild.children].indexOf(place)); }, { live: true }));
-  const restart = button(t("live.restart"), async () => {
-    const { enabled, always, ...now } = values;
-    await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, correct: always ? "always" : "auto", stages: refused ?? stages(chosen) } }));
-  }, { kind: "small" });
+  const restart = button(t("live.restart"), () => again(settings()), { kind: "small" });
 
   /** Applies the chosen overlays to the run. Shows errors below the overlay that was changed. */
   async function applyOverlays(group, at) {
