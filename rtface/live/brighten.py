@@ -175,11 +175,11 @@ class Brightening:
         for target in filter(None, (frame, frame.source)):
             target.make_writable()
             views, span = planes(target.image, pixels), code_range(pixels.bits, full, chroma=True)
-            for role in ("u", "v") if "u" in views else ():  # as much as luma, so that colours do not wash out
-                view = views[role]
-                small = cv2.resize(native(views["y"], 0), view.shape[::-1], interpolation=cv2.INTER_AREA)
-                gain = cv2.LUT(small, gains) if view.dtype.itemsize == 1 else gains[cast(Samples, small)]
-                multiply(view, pixels.shift, span, cast(Float32, gain))
+            if "u" in views:  # chroma grows as much as luma, so that colours do not wash out
+                small = cv2.resize(native(views["y"], 0), views["u"].shape[::-1], interpolation=cv2.INTER_AREA)
+                gain = cv2.LUT(small, gains) if pixels.dtype.itemsize == 1 else gains[cast(Samples, small)]
+                for view in (views["u"], views["v"]):
+                    multiply(view, pixels.shift, span, cast(Float32, gain))
             for view in (views[role] for role in views if role not in ("u", "v")):
                 view[...] = cv2.LUT(view, luma) if view.dtype.isnative else luma[view]
         return frame

@@ -32,7 +32,8 @@ def native(view: Samples, shift: int) -> Samples:
 
 def store(view: Samples, shift: int, span: Range, codes: cv2.typing.MatLike) -> None:
     """Stores code values, limited to the legal range."""
-    view[...] = np.clip(cast(Samples, codes), span.low, span.high) << shift
+    legal = np.clip(cast(Samples, codes), span.low, span.high)
+    view[...] = legal << shift if shift else legal
 
 
 def depth(view: Samples) -> int:

@@ -34,7 +34,7 @@ _SKIN_COLOUR, _WHITE_COLOUR, _WARM = np.array([0.69, -0.29]), np.array([0.37, -0
 _NATURAL, _CAST, _SHARE = 0.4, 0.6, 0.9  # differences without, and with full effect; share that is removed
 _MOST = 0.9
 _SMALLEST, _WIDTH = 96.0, 160  # face width in pixels: smallest one, and of the crop
-_MEASURE_S, _SMOOTH_S, _GAP_S, _GAMMA = 0.2, 1.5, 2.0, 2.2
+_MEASURE_S, _SMOOTH_S, _GAP_S, _GAMMA = 0.5, 1.5, 2.0, 2.2
 
 
 class WhiteBalance:
