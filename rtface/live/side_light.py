@@ -27,11 +27,10 @@ from rtface.live.gain import multiply
 _LEFT, _RIGHT, _TOP, _CHIN = 234, 454, 10, 152  # mesh points: outer cheeks, top of the forehead, chin
 _WIDTH, _HEIGHT = 1.2, 1.5  # extent of the face's map, in half widths of the face, from its middle
 _CELLS = 32  # side of the face's map, and half of the side of the gain's map
-# Root mean square of the shading in stops: up to it none is removed, and from it this share.
-_EVEN, _UNEVEN, _MOST = 0.2, 0.42, 0.9
+_EVEN, _UNEVEN = 0.2, 0.42  # root mean square of the shading in stops: none, or all of it, is removed
 _FRONTAL, _PROFILE = 25.0, 50.0  # yaw in degrees between which the gain fades out
-_UP, _DOWN = 1.5, 1.0  # limits of the gain in stops
-_GAMMA, _CHROMA = 2.2, 0.6  # exponents of the coding, and of chroma's gain: skin in shadow is redder
+_UP, _DOWN = 1.4, 0.7  # limits of the gain in stops
+_GAMMA, _CHROMA = 2.2, 0.85  # exponents of the coding, and of chroma's gain: skin in shadow is redder
 # Seconds: between two fits, also while nothing is removed; time constants of a face in view and a lost one; gap after
 # which all starts anew.
 _FIT_S, _IDLE_FIT_S, _SMOOTH_S, _FADE_S, _GAP_S = 0.1, 1.0, 0.6, 0.1, 2.0
@@ -149,7 +148,7 @@ class SideLight:
 
         rms = math.sqrt(float((weight * fit**2).sum() / (weight.sum() + 1e-6)))
         yaw = math.degrees(math.atan2(abs(across[2]), abs(across[0])))
-        share = _MOST * ramp(rms, _EVEN, _UNEVEN) * (1.0 - ramp(yaw, _FRONTAL, _PROFILE))
+        share = ramp(rms, _EVEN, _UNEVEN) * (1.0 - ramp(yaw, _FRONTAL, _PROFILE))
         return share * fit.reshape(_CELLS, _CELLS)[rows, columns]
 
 
@@ -175,7 +174,7 @@ def _multiply(frame: Frame, points: Float, stops: Float) -> None:
     gain = (gain * weight + 0.02 * far) / (weight + 0.02)
     hull, mask = cv2.convexHull(cells.astype(np.float32))[:, 0], np.zeros((n, n), np.float32)
     neck = (hull - hull.mean(0)) * 0.8 + hull.mean(0) + (0.0, 0.35 * height / cell)
-    for outline, value in ((neck, 0.7), (hull, 1.0)):
+    for outline, value in ((neck, 0.9), (hull, 1.0)):
         cv2.fillConvexPoly(mask, np.rint(outline * 16).astype(np.int32), value, shift=4)
     mask = np.clip((cv2.GaussianBlur(mask, (0, 0), 2.0) - 0.45) / 0.45, 0.0, 1.0)  # hardly reaches the background
     gain = gain * mask * mask * (3.0 - 2.0 * mask) / _GAMMA
