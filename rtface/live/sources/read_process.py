@@ -97,6 +97,7 @@ class ReadProcess:
         self.heartbeat = Heartbeat()
         self._ring = FrameRing(_SLOTS, _MAX_FRAME_BYTES) if request.video else None
         self._message_at = self._frame_at = clock()
+        self._silent = 0
         self._started_at: float | None = None  # time when the process was ready to open the source
         self._reason: str | None = None
         self._ended = threading.Event()
@@ -154,7 +155,8 @@ class ReadProcess:
         now = self._clock()
         patience = START_S if self._started_at is None else OPENING_S if self.opened is None else MUTE_S
         if now - self._message_at > patience:
-            return Message("the reading process does not respond", code="reader_silent")
+            self._silent += 1  # if this process was halted, it reads the messages of that time first
+            return Message("the reading process does not respond", code="reader_silent") if self._silent > 5 else ""
         if self._started_at is None:
             return ""
         quiet = self.heartbeat.quiet
@@ -175,7 +177,7 @@ class ReadProcess:
         return ""
 
     def _receive(self, message: SourceMessage) -> None:
-        self._message_at = self._clock()
+        self._message_at, self._silent = self._clock(), 0
         self._started_at = self._started_at or self._message_at
         if self._abandoned:
             return

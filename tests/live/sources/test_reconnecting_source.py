@@ -23,7 +23,7 @@ from rtface.live.messages import (
     VideoFrameReady,
 )
 from rtface.live.protocols import SoundFormat
-from rtface.live.sources.read_process import OPENING_S, ReadProcess
+from rtface.live.sources.read_process import MUTE_S, OPENING_S, ReadProcess
 from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock, flat_image
@@ -260,6 +260,18 @@ def test_a_process_that_says_nothing_is_killed():
     watch.send(Heartbeat())
     watch.clock.step(OPENING_S + 1)
     assert watch.reason.get(timeout=5) == "the reading process does not respond" and watch.killed
+
+
+def test_a_halt_of_this_process_does_not_blame_the_child():
+    watch = Watch()
+    watch.send(OPENED)
+    watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02))
+    watch.clock.step(MUTE_S + 1)  # as after SIGSTOP or sleep: what the child sent is not read yet
+    watch.send(Heartbeat())
+    with pytest.raises(queue.Empty):
+        watch.reason.get(timeout=0.5)
+    watch.clock.step(MUTE_S + 1)
+    assert watch.reason.get(timeout=5) == "the reading process does not respond"
 
 
 def test_a_source_without_data_is_lost():
