@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -29,7 +30,7 @@ from rtface.errors import EngineError, MissingComponent, UsageError, log
 from rtface.util import plugins
 from rtface.util.install import plugin_line, reinstall_line
 from rtface.util.spelling import hint
-from rtface.util.toml_dataclass import from_table, parse_toml
+from rtface.util.toml_dataclass import from_table
 
 FILE = "offers.toml"
 
@@ -126,7 +127,7 @@ def read_offers(folder: Path) -> list[Offer]:
     """Reads the offers of one architecture. Raises EngineError; the message contains the file and the key."""
     path = folder / FILE
     try:
-        table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
+        table = from_table(OfferTable, tomllib.loads(path.read_text(encoding="utf-8")), "")
     except OSError as error:
         raise EngineError(
             "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror

@@ -7,6 +7,7 @@ that of ``--config`` (or ``RTFACE_CONFIG``), else ``rtface.toml`` in the configu
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from rtface.errors import UsageError, log
 from rtface.util.foreign import read_regular
 from rtface.util.paths import config_dir, expanded
 from rtface.util.spelling import nearest
-from rtface.util.toml_dataclass import parse_toml
 
 PREFIX = "RTFACE_"
 _OTHER_VARIABLES = (
@@ -60,7 +60,7 @@ def read_file(path: Path) -> dict[str, object]:
 def file_values(text: str, path: Path) -> dict[str, object]:
     """Checks the values of a TOML file's text. Raises like `read_file`."""
     try:
-        data = parse_toml(text)
+        data = tomllib.loads(text)
     except ValueError as error:
         raise UsageError(
             "the configuration file {path} is not valid TOML: {why}", code="config_toml", path=path, why=error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,7 @@ from rtface.util.install import reinstall_line
 from rtface.util.paths import config_dir
 from rtface.util.spelling import hint
 from rtface.util.text import brief
-from rtface.util.toml_dataclass import from_table, parse_toml
+from rtface.util.toml_dataclass import from_table
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 """Valid names of engines, which become parts of paths."""
@@ -218,7 +219,7 @@ def load_recipe(path: Path) -> Recipe:
     """Reads one ``recipe.toml``. Raises EngineError; the message contains the file and the key."""
     try:
         text = path.read_bytes()
-        table = parse_toml(text.decode())
+        table = tomllib.loads(text.decode())
     except OSError as error:
         raise EngineError(
             "recipe {path} cannot be read: {why}", code="recipe_unreadable", path=path, why=error.strerror
