@@ -111,7 +111,6 @@ def test_new_ranges_are_checked_anew(calibrated: Calibrated) -> None:
     ("changes", "line"),
     [
         ({"weights": "0" * 64}, "measured on other weights"),
-        ({"crops": []}, "lists no golden crops"),
         ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"used: unknown key .*hihg"),
         ({"convolutions": [{"name": "conv7", "low": 0.0, "high": 1.0}]}, "no convolution conv7"),
     ],

@@ -50,11 +50,7 @@ class Calibration:
 
 def load_calibration(recipe: Recipe) -> Calibration | None:
     """Loads an engine's calibration. Returns None if there is none or, with a warning, if it is unusable."""
-    calibration = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
-    if calibration is not None and not calibration.crops:
-        log.warning("engine %s runs without int8: %s lists no golden crops", recipe.name, recipe.folder / FILE)
-        return None
-    return calibration
+    return read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
 
 
 def read_calibration(folder: Path, weights_sha256: str, name: str) -> Calibration | None:
