@@ -11,7 +11,6 @@ import importlib.util
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +159,9 @@ def _plugins() -> list[Path]:
         locations = list(spec.submodule_search_locations or ()) if spec else []
         folders += map(Path, locations)
         if not locations:
-            log.warning("the offers of %s are omitted: there is no package %s", _owner(point), point.module)
+            owner = point.dist.name if point.dist else point.name
+            log.warning("the offers of %s are omitted: there is no package %s", owner, point.module)
     return folders
-
-
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.name
 
 
 def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
