@@ -99,7 +99,7 @@ def test_values_of_every_kind_come_from_text():
         ("start", "1:75", "HH:MM:SS.mmm"),
         ("start", -1, "HH:MM:SS.mmm"),
         ("fps", "1/0", "30000/1001"),
-        ("overwrite", "treu", "the nearest is true"),
+        ("overwrite", "treu", "true or false"),
         ("engine", "", "must be a name"),
         ("report", "", "path"),
     ],
@@ -121,16 +121,11 @@ def test_the_source_of_a_bad_value_is_named(tmp_path):
         load({}, config=file, environ={})
 
 
-def test_unknown_keys_name_the_nearest(tmp_path, caplog):
+def test_unknown_keys_name_the_nearest(tmp_path):
     with pytest.raises(UsageError, match="the nearest is strength"):
         read_file(toml(tmp_path, "strenght = 0.5\n"))
     with pytest.raises(UsageError, match="the nearest is max_faces"):
         Options.of({"maxfaces": 3})
-    load({}, environ={"RTFACE_STRENGHT": "0.5"})
-    assert "did you mean RTFACE_STRENGTH" in caplog.text
-    caplog.clear()
-    load({}, environ={"RTFACE_CACHE": "/x", "RTFACE_CONFIG_DIR": "/y", "RTFACE_SOMETHING_OF_A_TEST": "1"})
-    assert not caplog.text
 
 
 @pytest.mark.parametrize(
@@ -138,7 +133,6 @@ def test_unknown_keys_name_the_nearest(tmp_path, caplog):
     [
         ("strength = \n", "not valid TOML"),
         (None, "cannot be read: No such file"),
-        ("a = " + "[" * 100_000, "nested too deeply"),
         (f"{'x' * 500_000} = 1", "is not an option"),
         (f"strength = {'9' * 400}", "strength must be a number"),
         (f"start = {'9' * 400}", "start must be seconds"),

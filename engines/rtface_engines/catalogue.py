@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from rtface.errors import EngineError, MissingComponent, UsageError, log
 from rtface.util import plugins
 from rtface.util.install import plugin_line, reinstall_line
 from rtface.util.spelling import hint
-from rtface.util.toml_dataclass import from_table, parse_toml
+from rtface.util.toml_dataclass import from_table
 
 FILE = "offers.toml"
 
@@ -126,7 +126,7 @@ def read_offers(folder: Path) -> list[Offer]:
     """Reads the offers of one architecture. Raises EngineError; the message contains the file and the key."""
     path = folder / FILE
     try:
-        table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
+        table = from_table(OfferTable, tomllib.loads(path.read_text(encoding="utf-8")), "")
     except OSError as error:
         raise EngineError(
             "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror
@@ -159,12 +159,9 @@ def _plugins() -> list[Path]:
         locations = list(spec.submodule_search_locations or ()) if spec else []
         folders += map(Path, locations)
         if not locations:
-            log.warning("the offers of %s are omitted: there is no package %s", _owner(point), point.module)
+            owner = point.dist.name if point.dist else point.name
+            log.warning("the offers of %s are omitted: there is no package %s", owner, point.module)
     return folders
-
-
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.name
 
 
 def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:

@@ -109,9 +109,11 @@ def plan_jobs(names: list[str], output_dir: Path | None, options: InputOptions) 
                 output=output,
             )
         input_of[output] = path
+    from rtface.media.files.outputs import same_file
+
     for path in paths:
         for output in input_of:
-            if _same(path, output):
+            if same_file(path, output):
                 raise UsageError(
                     "--output-dir {folder} is the folder of {path}, which would be replaced; choose another folder",
                     code="output_dir_source",
@@ -119,13 +121,6 @@ def plan_jobs(names: list[str], output_dir: Path | None, options: InputOptions) 
                     path=path,
                 )
     return [Job(path, output) for output, path in input_of.items()]
-
-
-def _same(one: Path | Address, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - an address is not a Path
-    except OSError:
-        return False
 
 
 def output_name(path: Path | Address, *, sequence: bool = False) -> str:

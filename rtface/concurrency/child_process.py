@@ -186,7 +186,9 @@ class ChildProcess:
             reason = (
                 KILLED
                 if self._killed
-                else Message("its process was ended by {signal}", code="process_killed", signal=_signal(code))
+                else Message(
+                    "its process was ended by {signal}", code="process_killed", signal=signal.Signals(-code).name
+                )
                 if code < 0
                 else Message("its process ended with code {exit}", code="process_ended", exit=code)
             )
@@ -199,10 +201,3 @@ class ChildProcess:
                 child_main.write(process.stdin, data)  # pyright: ignore[reportArgumentType]
         with suppress(OSError):
             process.stdin.close()
-
-
-def _signal(code: int) -> str:
-    try:
-        return signal.Signals(-code).name
-    except ValueError:  # a real-time signal
-        return f"signal {-code}"

@@ -96,12 +96,6 @@ def parse_address(text: str) -> LiveAddress:
         return LiveAddress(match[1], match[2])
     if re.match(r"/dev/video\d+$", text):
         return LiveAddress("camera", text)
-    if match and match[1] == "screen":
-        raise UsageError(
-            "{address}: rtface cannot capture the screen; capture it with OBS, and pass OBS's stream to rtface",
-            code="address_screen",
-            address=text,
-        )
     check_slashes(text)
     return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
 

@@ -7,27 +7,18 @@ that of ``--config`` (or ``RTFACE_CONFIG``), else ``rtface.toml`` in the configu
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.config.options import OPTIONS, Options, check, check_key, locked
 from rtface.config.policy import site_path
-from rtface.errors import UsageError, log
+from rtface.errors import UsageError
 from rtface.util.foreign import read_regular
 from rtface.util.paths import config_dir, expanded
-from rtface.util.spelling import nearest
-from rtface.util.toml_dataclass import parse_toml
 
 PREFIX = "RTFACE_"
-_OTHER_VARIABLES = (
-    "RTFACE_CACHE",
-    "RTFACE_CONFIG",
-    "RTFACE_CONFIG_DIR",
-    "RTFACE_CONTROL_KEY",
-    "RTFACE_DATA",
-    "RTFACE_TORCH_PYTHON",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ def read_file(path: Path) -> dict[str, object]:
 def file_values(text: str, path: Path) -> dict[str, object]:
     """Checks the values of a TOML file's text. Raises like `read_file`."""
     try:
-        data = parse_toml(text)
+        data = tomllib.loads(text)
     except ValueError as error:
         raise UsageError(
             "the configuration file {path} is not valid TOML: {why}", code="config_toml", path=path, why=error
@@ -73,16 +64,12 @@ def file_values(text: str, path: Path) -> dict[str, object]:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, object]:
-    values: dict[str, object] = {}
     names = {PREFIX + key.upper(): key for key in OPTIONS}
-    for variable, text in environ.items():
-        if variable in names and text:
-            values[names[variable]] = check(names[variable], text, variable)
-        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            suggestion = nearest(variable.removeprefix(PREFIX).lower(), OPTIONS)
-            if suggestion and variable not in names:
-                log.warning("%s is unknown and has no effect; did you mean %s%s?", variable, PREFIX, suggestion.upper())
-    return values
+    return {
+        names[variable]: check(names[variable], text, variable)
+        for variable, text in environ.items()
+        if variable in names and text
+    }
 
 
 def load(

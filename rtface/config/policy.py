@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 from rtface.errors import UsageError
-from rtface.util.toml_dataclass import parse_toml
 
 
 def site_path() -> Path | None:
@@ -33,7 +33,7 @@ def policy_table() -> dict[str, object]:
     """
     path = site_path()
     try:
-        return {} if path is None else parse_toml(path.read_text(encoding="utf-8"))
+        return {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and path is not None and not path.is_symlink():
             return {}

@@ -237,8 +237,6 @@ class EngineSet:
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
         names = engine_names(name, self._request.fidelity)
-        if MARK in name:
-            raise unknown_engine(name)
         try:
             self._chosen = tuple(self.named(engine_name) for engine_name in names)
             self._open_persons(*self._chosen)

@@ -39,7 +39,6 @@ MARK = "@"
 """Separates the names of engine and person, as in "rtface-m@anna"."""
 PAIRS, KEY = "pairs.npz", "key"
 """Files of an `unfinished` run: its training pairs, and the key of their sources (empty: the run cannot continue)."""
-_MAX_BYTES = 16 << 20
 _FORMAT = 3
 
 
@@ -183,7 +182,7 @@ def read(path: Path) -> Learned:
     import numpy as np
 
     try:
-        data = read_regular(path, _MAX_BYTES)
+        data = read_regular(path)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             meta = parse_json(bytes(arrays["meta"]), dict[str, Any])
             embeddings, places, delta = (arrays[name] for name in ("embeddings", "places", "delta"))

@@ -12,7 +12,6 @@ from rtface.shots.scenes import SceneRecorder
 from rtface.shots.settings import Shot, ShotList
 from rtface.util.foreign import read_regular
 
-_MAX_BYTES = 64 << 20
 _HINTS = {
     ".csv": "fill in a cell, such as strength",
     ".edl": "write * RTFACE: strength=0.5 below an event",
@@ -45,7 +44,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     """
     kind, name = list_kind(path, "--shots"), path.name
     try:
-        data = read_regular(path, _MAX_BYTES)
+        data = read_regular(path)
     except OSError as error:
         raise UsageError(
             "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from rtface.errors import Message, UsageError
@@ -37,23 +34,16 @@ def load_stage(name: str) -> Any:
 
 
 def stage_version(name: str) -> dict[str, str] | None:
-    """Identifies the version of a stage without importing it. Returns `distribution` and `version` of an installed
-    stage, or the `sha256` of another stage's module. Returns None if there is no such stage.
+    """Identifies the version of an installed stage without importing it: `distribution` and `version`. Returns None for
+    another stage.
 
     Args:
         name: see `load_stage`.
     """
     point = _entry_point(name, plugins.installed("stage"))
-    if point is None:
+    if point is None or point.dist is None:
         return None
-    if point.dist is not None:
-        return {"distribution": point.dist.name, "version": point.dist.version}
-    try:
-        spec = find_spec(point.module)
-        data = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else None
-    except Exception:  # noqa: BLE001 - parent packages are imported; loading the stage reports the error
-        data = None
-    return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
+    return {"distribution": point.dist.name, "version": point.dist.version}
 
 
 def _entry_point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:

@@ -1,4 +1,4 @@
-"""Reads untrusted files and values safely: rejects pipes and devices, limits sizes, checks types."""
+"""Reads untrusted files and values safely: rejects pipes and devices, checks types."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 
 import msgspec
 from msgspec import Meta
-
-LARGEST = 1 << 30
-"""Largest file in bytes that is read as a whole; the sidecar of a ten-hour film is a tenth as large."""
-_MAX_CHARACTERS = 1 << 16  # characters of an address or a password
 
 T = TypeVar("T")
 Text = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z")]
@@ -37,26 +33,22 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(number, "rb")
 
 
-def read_regular(path: Path, largest: int = LARGEST) -> bytes:
-    """Reads a whole file. Raises OSError like `open_regular`, or if the file exceeds `largest` bytes."""
+def read_regular(path: Path) -> bytes:
+    """Reads a whole file. Raises OSError like `open_regular`."""
     with open_regular(path) as file:
-        data = file.read(largest + 1)
-    if len(data) > largest:
-        raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
-    return data
+        return file.read()
 
 
 def first_line(path: Path) -> str:
     """Reads a secret: the first line of a file or pipe (``<(…)``).
 
     Raises:
-        OSError: the file cannot be read, or its first line is empty, not text or too long.
+        OSError: the file cannot be read, or its first line is empty or not text.
     """
     with path.open("rb") as file:
-        line = file.readline(_MAX_CHARACTERS + 1).decode(errors="replace").strip()
-    if not line or "\ufffd" in line or len(line) > _MAX_CHARACTERS:
-        why = "longer than 64 KiB" if len(line) > _MAX_CHARACTERS else "not text" if line else "empty"
-        raise OSError(errno.EINVAL, f"its first line is {why}")
+        line = file.readline().decode(errors="replace").strip()
+    if not line or "\ufffd" in line:
+        raise OSError(errno.EINVAL, f"its first line is {'not text' if line else 'empty'}")
     return line
 
 

@@ -218,22 +218,11 @@ def light(value: object, display_name: str) -> object:
     return 0.8 if amount == "auto" else amount
 
 
-@_check("yes|no")
-def boolean(value: object, display_name: str) -> object:
+@_make_check("yes|no", "{option} must be true or false, not {value}", code="value_boolean")
+def boolean(value: object) -> bool | None:
     """Accepts True or False, or a word for it."""
-    if isinstance(value, bool):
-        return value
-    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    text = str(value).strip().lower()
-    if text not in values:
-        raise UsageError(
-            "{option} must be true or false, not {value}{hint}",
-            code="value_boolean",
-            option=display_name,
-            value=_show(value),
-            hint=hint(text, ("true", "false")),
-        )
-    return values[text]
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    return words.get(str(value).strip().lower())
 
 
 @_check("TIME")

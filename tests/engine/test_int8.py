@@ -111,12 +111,8 @@ def test_new_ranges_are_checked_anew(calibrated: Calibrated) -> None:
     ("changes", "line"),
     [
         ({"weights": "0" * 64}, "measured on other weights"),
-        ({"crops": []}, "lists no golden crops"),
-        ({"convolutions": [{"name": "conv0", "low": 0.5, "high": 1.0}]}, "used: the range of conv0 must contain 0"),
-        ({"convolutions": [{"name": "conv0", "low": 0.0, "high": float("nan")}]}, "used: the range of conv0"),
         ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"used: unknown key .*hihg"),
         ({"convolutions": [{"name": "conv7", "low": 0.0, "high": 1.0}]}, "no convolution conv7"),
-        ({"digest": "x"}, "used: not a calibration"),
     ],
 )
 def test_ranges_of_no_use_cost_speed_only(

@@ -69,7 +69,6 @@ def meta(**values: Any) -> Any:
     [
         (lambda p: p.unlink(), "no weights were learnt for anna"),
         (lambda p: p.write_bytes(p.read_bytes()[:300]), "zip"),
-        (lambda p: p.write_bytes(b"\0" * (17 << 20)), "larger than 16 MiB"),
         (lambda p: forged(p, delta=np.array([object()])), "pickle"),
         (lambda p: forged(p, delta=np.full_like(np.load(p)["delta"], np.nan)), "is damaged"),
         (lambda p: forged(p, delta=np.zeros(9, np.float16)), "is damaged"),
@@ -82,7 +81,7 @@ def meta(**values: Any) -> Any:
         (lambda p: forged(p, meta=meta(format=3, name="anna", made="yesterday")), "at .made."),
         (lambda p: (p.unlink(), p.mkdir()), "regular"),
     ],
-    ids=["absent", "cut", "large", "pickled", "nan", "short", "embeddings", "version", "name", "made", "folder"],
+    ids=["absent", "cut", "pickled", "nan", "short", "embeddings", "version", "name", "made", "folder"],
 )
 def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any, why: str) -> None:
     path = learn()
@@ -99,7 +98,7 @@ def test_a_file_is_for_whoever_may_read_it(learn: Callable[..., Path], monkeypat
     assert learned.read(path).name == "anna"
     assert stat.S_IMODE(learn().stat().st_mode) == 0o600  # learnt again it is private again
 
-    def refuse(path: Path, largest: int) -> None:
+    def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(learned, "read_regular", refuse)

@@ -376,7 +376,7 @@ def test_a_playlist_under_a_films_name_is_refused(media, tmp_path: Path):
     hls = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\nprivate.ts\n#EXT-X-ENDLIST\n"
     for text, own in (("ffconcat version 1.0\nfile private.ts\n", ".ffconcat"), (hls, ".m3u8")):
         (tmp_path / "film.mp4").write_text(text)
-        with pytest.raises(InputError, match=f"is not a film but a playlist.*{own}|neither a film"):
+        with pytest.raises(InputError, match=r"cannot be opened|neither a film"):
             media.open(tmp_path / "film.mp4")
         (tmp_path / "film.mp4").rename(tmp_path / f"list{own}")
         opened = media.open(tmp_path / f"list{own}")
@@ -390,5 +390,5 @@ def test_a_playlist_under_a_films_name_opens_nothing(line: str, media, tmp_path:
     os.mkfifo(tmp_path / "pipe.ts")
     for named in ("pipe.ts", "film.mp4"):
         (tmp_path / "film.mp4").write_text(line.format(named))
-        with pytest.raises(InputError, match=r"is not a film but a playlist|neither a film"):
+        with pytest.raises(InputError, match=r"cannot be opened|neither a film"):
             media.open(tmp_path / "film.mp4")

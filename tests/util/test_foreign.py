@@ -21,7 +21,7 @@ from rtface.media.stills.image_read import read_image
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.trust.sidecar import read_sidecar
-from rtface.util.foreign import Count, FilePath, Text, converted, first_line, fits, read_regular
+from rtface.util.foreign import Count, FilePath, Text, converted, first_line, fits
 from tests.pipeline.run_media import write_film
 
 
@@ -42,14 +42,6 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
     ):
         with pytest.raises(RtfaceError, match="it is not a regular file"):
             read(path)
-
-
-def test_a_file_has_a_largest_size(tmp_path: Path):
-    path = tmp_path / "file"
-    path.write_bytes(b"12345")
-    assert read_regular(path, 5) == b"12345"
-    with pytest.raises(OSError, match="larger than"):
-        read_regular(path, 4)
 
 
 def test_values_have_their_type():
@@ -99,7 +91,7 @@ def test_a_secret_is_the_first_line(tmp_path: Path):
     for content in (b" word \nmore", b"word\r\n", b"word"):
         path.write_bytes(content)
         assert first_line(path) == "word"
-    for content, why in ((b"\nword", "empty"), (b"\xff\n", "not text"), (b"x" * (1 << 18), "longer than 64 KiB")):
+    for content, why in ((b"\nword", "empty"), (b"\xff\n", "not text")):
         path.write_bytes(content)
         with pytest.raises(OSError, match=f"its first line is {why}"):
             first_line(path)

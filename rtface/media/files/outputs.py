@@ -74,7 +74,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     for output in written:
         target = _check(output, input_paths, overwrite or output.replaces, created)
         for other, earlier in zip(written, targets, strict=False):
-            if target.path == earlier.path or _same_file(target.path, earlier.path):
+            if target.path == earlier.path or same_file(target.path, earlier.path):
                 raise OutputError(
                     "{path}: is the same file as {name}; choose another name",
                     code="output_same",
@@ -111,7 +111,7 @@ def _check(output: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, creat
     target = Target(path, output.message, overwrite)
     _check_kind(output, raw)
     for name in inputs:
-        if _same_file(raw, name):
+        if same_file(raw, name):
             what = "folder" if output.folder else "name"
             raise OutputError(
                 "{path}: is the input itself; choose another {what} for the output",
@@ -119,7 +119,7 @@ def _check(output: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, creat
                 path=output.message,
                 what=what,
             )
-        if not output.folder and raw.exists() and any(_same_file(raw, image) for image in _images(name)):
+        if not output.folder and raw.exists() and any(same_file(raw, image) for image in _images(name)):
             raise OutputError(
                 "{path}: is one of the input's images; choose another name for the output",
                 code="output_is_image",
@@ -208,7 +208,8 @@ def _images(folder: AnyPath) -> list[Path]:
         return []
 
 
-def _same_file(one: AnyPath, other: AnyPath) -> bool:
+def same_file(one: AnyPath, other: AnyPath) -> bool:
+    """Returns whether two paths are of one file. Addresses and missing files are of none."""
     try:
         return os.path.samefile(one, other)  # noqa: PTH121 - URLs are not paths
     except (OSError, ValueError):

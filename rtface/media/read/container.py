@@ -22,7 +22,7 @@ from rtface.media.formats.image_header import STILL_ONLY, kind_of, unread_kind
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
-from rtface.media.read.playlists import disguised, is_playlist
+from rtface.media.read.playlists import is_playlist
 from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
@@ -106,9 +106,6 @@ def open_container(
                 why=error.strerror,
             ) from error
         raise _open_error(path, name, error) from error
-    if not is_url(path) and (refusal := disguised(path, container)):
-        container.close()
-        raise refusal
     return container
 
 
@@ -180,8 +177,6 @@ def _check_file(path: Path, name: str) -> None:
 
 def _open_error(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
     if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
-        if (refusal := disguised(path)) is not None:
-            return refusal
         with Path(path).open("rb") as file:
             kinds = [kind for kind, _ in boxes(file)]
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:

@@ -151,7 +151,6 @@ def plan_output(
     lost, video.strict = [*video.warnings, *_plan_streams(plan)], strict
     if strict and lost:
         raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
-    check_folder(plan)
     return plan
 
 

@@ -101,7 +101,6 @@ def test_status_and_end(served):
         ("POST", "/set", "[" * 4000, 400, "JSON object"),
         ("POST", "/set", '{"strength": NaN}', 400, "JSON object"),
         ("POST", "/set", '{"strength": "\\ud800"}', 400, "JSON object"),
-        ("POST", "/set", '{"strength": "\\\\\\u0000"}', 400, "JSON object"),
         ("POST", "/set", '{"strength": "\\\\u0000"}', 400, "number"),
         ("POST", "/set", " " * 5000, 413, "4096"),
     ],
