@@ -36,7 +36,6 @@ class EngineRequest:
     Attributes:
         name: an engine's name, "default" or "auto".
         fidelity: the look's fidelity, 0…1, for engines with a fidelity control; None selects the engine's default.
-            With "default" and "auto", a value below 0.5 selects `VIVID`.
         commercial_use: whether to reject engines that forbid commercial use.
         persons: weights files of the persons whose faces are restored with these weights.
     """
@@ -221,9 +220,8 @@ class EngineSet:
     ) -> None:
         """Loads the engines of `request`, by default on the host. For GPU engines, `opener` loads them.
 
-        Recurrent engines use `threads` cores for each of `at_once` crops. Other engines process one crop at a time with
-        `background_threads` cores (default: `threads`), because in live runs they work in the background. With
-        `deferred`, networks that were checked earlier are compiled for their first crop.
+        Recurrent engines use `threads` cores for each of `at_once` crops; others `background_threads` (default:
+        `threads`) for one at a time. With `deferred`, networks checked earlier are compiled for their first crop.
 
         Raises like `load_engine` and `check_allowed`.
         """
@@ -250,11 +248,13 @@ class EngineSet:
         if MARK in name:  # persons are selected only by the request
             raise unknown_engine(name)
         if name not in self.engines:
-            recipe = recipe_named(name)
-            check_allowed(recipe, commercial_use=self._request.commercial_use)
-            self.engines[name] = self._opener(_with_fidelity(recipe, self._request.fidelity))
-            log.info("%s", self.engines[name].reason)
+            self._open(name, _with_fidelity(recipe_named(name), self._request.fidelity))
         return self.engines[name]
+
+    def _open(self, name: str, recipe: Recipe) -> None:
+        check_allowed(recipe, commercial_use=self._request.commercial_use)
+        self.engines[name] = self._opener(recipe)
+        log.info("%s", self.engines[name].reason)
 
     def prepare(self, name: str) -> None:
         """Loads an engine in advance, with persons' weights. Raises like `named`."""
@@ -266,11 +266,8 @@ class EngineSet:
             learned = read(path)
             for engine in (e for e in engines if e.name in _PERSONAL):
                 recipe = of_person(recipe_named(engine.name), learned)
-                if recipe.name in self.engines:
-                    continue
-                check_allowed(recipe, commercial_use=self._request.commercial_use)
-                self.engines[recipe.name] = self._opener(recipe)
-                log.info("%s", self.engines[recipe.name].reason)
+                if recipe.name not in self.engines:
+                    self._open(recipe.name, recipe)
 
     def of_person(self, engine: Engine, person: str) -> Engine:
         """Returns the engine with a person's weights. Returns `engine` itself if those are not loaded."""
@@ -299,6 +296,5 @@ class EngineSet:
 
 
 def open_light(engines: Engines) -> None:
-    """Loads the light engine, which live runs use when time is short. Also loads persons' weights for it if the chosen
-    engine supports them."""
+    """Loads the light engine, with persons' weights if the chosen engine supports them."""
     (engines.prepare if engines.pick(0.0).name in _PERSONAL else engines.named)(LIGHT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
@@ -139,8 +140,10 @@ def _repair(presented: array[int], decoded: array[int], is_key: bytearray) -> bo
 
 
 def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
-    """Returns the first pts of each segment except the first. A border is the keyframe nearest to a multiple of
-    `length`.
+    """Returns the first pts of each segment except the first.
+
+    A border is a keyframe near a multiple of `length`, preferably one that comes early, because encoders insert such
+    keyframes at scene changes.
 
     Args:
         times: times of at least one frame.
@@ -148,14 +151,22 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
     """
     starts: list[int] = []
     step, reach = max(1, round(length / times.base)), round(length * _TOLERANCE / times.base)
+    early_keys = _early_keys(times.keys)
     last, end = times.pts[0], times.pts[-1]
     while end - last > step + reach:
         ideal = last + step
         candidates = times.keys[bisect_left(times.keys, ideal - reach) : bisect_left(times.keys, ideal + reach + 1)]
         last = min(
             candidates,
-            key=lambda pts: abs(pts - ideal),
+            key=lambda pts: (pts not in early_keys, abs(pts - ideal)),
             default=times.pts[bisect_left(times.pts, ideal)],
         )
         starts.append(last)
     return starts
+
+
+def _early_keys(keys: array[int]) -> set[int]:
+    """Returns the keyframes that follow the previous one sooner than usual."""
+    gaps = Counter(keys[k + 1] - keys[k] for k in range(len(keys) - 1))
+    usual_gap = max(gaps, key=lambda gap: (gaps[gap], gap), default=0)
+    return {keys[k + 1] for k in range(len(keys) - 1) if keys[k + 1] - keys[k] < usual_gap * 9 // 10}

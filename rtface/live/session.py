@@ -257,12 +257,10 @@ def run_live(
     )
     signer = RecordingSigner.asked(options, ends.sinks)
     stats, values = stats or Stats(), {name: getattr(options, name) for name in having(Trait.CONTROL)}
-    fixed: dict[str, UsageError] = {}
+    fixed: dict[str, UsageError] = {name: locked_error(name) for name in locked()}
     if any(isinstance(sink, RecordSink) for sink in ends.sinks):
         message = "the recording's metadata states the look; restart the run to change it"
-        fixed["look"] = RestartNeeded(message, code="look_recording")
-    fixed |= {name: locked_error(name) for name in locked()}
-    always = options.correct == "always"
+        fixed.setdefault("look", RestartNeeded(message, code="look_recording"))
     controls = LiveControls(always=always, locked=fixed, engine=live_engine(options), stop=stop, **values)
     began = perf_counter()
     with closing(_start_session(ends, options, stats, controls)) as live:
