@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 59_255, "physical": 96_150, "tests": 60_840, "words": 39_290}
+SUMS = {"logical": 59_375, "physical": 96_185, "tests": 60_850, "words": 39_200}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -54,15 +54,15 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 40_900, 38_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 40_860, 38_500, "logical lines (NEWLINE tokens)"),
         Figure(
             "lines of plugins/",
             sum(added),
-            8_135,
+            8_140,
             None,
             "and of distributions in engines/, without tests",
         ),
-        Figure("lines of the page", page, 2_925, None, "of JavaScript, but for blank lines and comments"),
+        Figure("lines of the page", page, 2_940, None, "of JavaScript, but for blank lines and comments"),
         Figure("rooms", len(rooms) + len(BESIDE), 37, 36, f"packages and files in rtface/, and {', '.join(BESIDE)}"),
         Figure("floors", max(floors(rooms).values()), 11, 13, "rooms that stand on each other, at most"),
         Figure("files at the root", len([*(ROOT / "rtface").glob("*.py")]), 11, 12, "of rtface/"),

@@ -296,5 +296,5 @@ class EngineSet:
 
 
 def open_light(engines: Engines) -> None:
-    """Loads the light engine, with persons' weights if the chosen engine supports them."""
+    """Loads the light engine, with persons' weights if the engine supports them."""
     (engines.prepare if engines.pick(0.0).name in _PERSONAL else engines.named)(LIGHT)

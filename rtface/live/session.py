@@ -261,8 +261,8 @@ def run_live(
     if any(isinstance(sink, RecordSink) for sink in ends.sinks):
         message = "the recording's metadata states the look; restart the run to change it"
         fixed.setdefault("look", RestartNeeded(message, code="look_recording"))
+    always, began = options.correct == "always", perf_counter()
     controls = LiveControls(always=always, locked=fixed, engine=live_engine(options), stop=stop, **values)
-    began = perf_counter()
     with closing(_start_session(ends, options, stats, controls)) as live:
         started = perf_counter()
         descriptions = ends.source.described, ends.sinks[0].described
