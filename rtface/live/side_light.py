@@ -193,12 +193,12 @@ def _multiply(frame: Frame, points: Float, stops: Float) -> None:
             multiply(region, pixels.shift, code_range(pixels.bits, full, chroma=chroma), fine)
 
 
-def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float) -> tuple[Float, Float]:
+def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float) -> tuple[Float32, Float32]:
     """Spreads values at points over a square map; also returns its weight."""
     index = cells[:, 1].astype(int) * side + cells[:, 0].astype(int)
-    sums = [np.bincount(index, w, side * side).reshape(side, side) for w in (weights * values, weights)]
-    total, weight = (cast(Float, cv2.GaussianBlur(one, (0, 0), sigma)) for one in sums)
-    return total / (weight + 1e-6), weight
+    sums = (np.bincount(index, w, side * side).reshape(side, side) for w in (weights * values, weights))
+    total, weight = (cast(Float32, cv2.GaussianBlur(one.astype(np.float32), (0, 0), sigma)) for one in sums)
+    return cast(Float32, total / (weight + 1e-6)), weight
 
 
 def ramp(value: float, low: float, high: float) -> float:
