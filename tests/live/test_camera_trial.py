@@ -113,7 +113,7 @@ def test_a_sharp_and_light_face_gains_nothing():
     assert test.advice.code == "camera_good", test.table
     assert figures(test, "detail") == pytest.approx([1.0] * 4, abs=0.05) and not any(figures(test, "helps"))
     camera, _, *looks = np.split(test.shown.image.to_ndarray(format="gray8")[28:].astype(float), 5, axis=1)
-    assert all(np.abs(look - camera).mean() < 1.0 for look in looks)  # up to the place of the tile
+    assert all(np.abs(look - camera).mean() < 2.0 for look in looks)  # up to the place of the tile
 
 
 def test_a_fault_that_no_setting_mends_is_not_called_good():
