@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 59_375, "physical": 96_185, "tests": 60_850, "words": 39_200}
+SUMS = {"logical": 59_375, "physical": 96_185, "tests": 60_850, "words": 39_290}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
