@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 59_375, "physical": 96_185, "tests": 60_850, "words": 39_290}
+SUMS = {"logical": 59_405, "physical": 96_220, "tests": 60_870, "words": 39_290}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -54,7 +54,7 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 40_860, 38_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 40_885, 38_500, "logical lines (NEWLINE tokens)"),
         Figure(
             "lines of plugins/",
             sum(added),

@@ -36,6 +36,8 @@ _FACE_TARGET, _FRAME_TARGET = 0.40, 0.36
 # falls to half.
 _SHADOW, _BRIGHT = 0.12, 0.6
 
+_MAX_CHROMA_GAIN = 2.0
+
 # Constants of the adaptation. Lifts and brightness levels are base-2 logarithms.
 _MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0  # median window; use of a lost face; gap after which adaptation restarts
 _DEAD_BAND, ARRIVED = 0.15, 0.02  # smallest difference from the target that starts and continues a change
@@ -224,7 +226,7 @@ def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Float32]:
     span = code_range(pixels.bits, full, chroma=False)
     x = (codes - span.offset) / span.scale
     luma = np.where((x > 0.0) & (x < 1.0), span.offset + span.scale * curve(np.clip(x, 0.0, 1.0), lift), codes)
-    gains = np.clip((luma - span.offset) / np.maximum(codes - span.offset, 1.0), 1.0, None)
+    gains = np.clip((luma - span.offset) / np.maximum(codes - span.offset, 1.0), 1.0, _MAX_CHROMA_GAIN)
     code = np.minimum(np.arange(1 << (8 * pixels.dtype.itemsize)) >> pixels.shift, len(codes) - 1)
     return _table(pixels, np.rint(luma).astype(np.uint16)), gains[code].astype(np.float32)
 

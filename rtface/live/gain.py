@@ -21,8 +21,9 @@ def multiply(view: Samples, shift: int, span: Range, gain: Float32) -> None:
         span: range of the component.
         gain: float32 of the same shape.
     """
-    product = cv2.scaleAdd(gain, -span.offset, cv2.multiply(native(view, shift), gain, dtype=cv2.CV_32F))
-    store(view, shift, span, cv2.addWeighted(product, 1.0, product, 0.0, span.offset, dtype=depth(view)))
+    codes = native(view, shift)
+    product = cv2.scaleAdd(gain, -span.offset, cv2.multiply(codes, gain, dtype=cv2.CV_32F))
+    store(view, shift, span, codes, cv2.addWeighted(product, 1.0, product, 0.0, span.offset, dtype=depth(view)))
 
 
 def native(view: Samples, shift: int) -> Samples:
@@ -30,9 +31,9 @@ def native(view: Samples, shift: int) -> Samples:
     return view >> shift
 
 
-def store(view: Samples, shift: int, span: Range, codes: cv2.typing.MatLike) -> None:
-    """Stores code values, limited to the legal range."""
-    legal = np.clip(cast(Samples, codes), span.low, span.high)
+def store(view: Samples, shift: int, span: Range, before: Samples, codes: cv2.typing.MatLike) -> None:
+    """Stores code values, limited to the legal range and the values `before`."""
+    legal = np.clip(cast(Samples, codes), np.minimum(before, span.low), np.maximum(before, span.high))
     view[...] = legal << shift if shift else legal
 
 

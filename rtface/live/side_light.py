@@ -30,10 +30,10 @@ _CELLS = 32  # side of the face's map, and half of the side of the gain's map
 _EVEN, _UNEVEN = 0.2, 0.42  # root mean square of the shading in stops: none, or all of it, is removed
 _FRONTAL, _PROFILE = 25.0, 50.0  # yaw in degrees between which the gain fades out
 _UP, _DOWN = 1.4, 0.7  # limits of the gain in stops
-_GAMMA, _CHROMA = 2.2, 0.85  # exponents of the coding, and of chroma's gain: skin in shadow is redder
-# Seconds: between two fits, also while nothing is removed; time constants of a face in view and a lost one; gap after
-# which all starts anew.
-_FIT_S, _IDLE_FIT_S, _SMOOTH_S, _FADE_S, _GAP_S = 0.1, 1.0, 0.6, 0.1, 2.0
+_GAMMA, _CHROMA = 2.2, 0.6  # exponents of the coding, and of chroma's gain: skin in shadow is redder
+# Seconds: between two fits, also while nothing is removed; time constant of a face in view; hold and time constant of
+# a lost one; gap after which all starts anew.
+_FIT_S, _IDLE_FIT_S, _SMOOTH_S, _HOLD_S, _FADE_S, _GAP_S = 0.1, 1.0, 0.6, 0.3, 0.1, 2.0
 _SMALLEST = 48.0  # face width in pixels
 _LUMA = 64  # side of the luma that is read
 
@@ -46,6 +46,7 @@ class _Light:
     fitted: Float
     stops: Float
     fitted_at: float
+    seen_at: float
 
 
 class SideLight:
@@ -58,8 +59,8 @@ class SideLight:
 
     @property
     def uneven(self) -> bool:
-        """True if a face is clearly lit from one side."""
-        return any(float(np.std(light.fitted)) > _UNEVEN for light in self._lights.values())
+        """True if a face is clearly lit from one side; thread-safe."""
+        return any(float(np.std(light.fitted)) > _UNEVEN for light in list(self._lights.values()))
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
         """Returns the changed frame, or the same object if nothing changes.
@@ -90,14 +91,20 @@ class SideLight:
         if frame.cut or not 0.0 <= elapsed < _GAP_S:
             self._lights.clear()
         for number, mesh in meshes.items():
-            light = self._lights.setdefault(number, _Light(mesh, zero := np.zeros(len(mesh)), zero, -math.inf))
-            light.mesh = mesh
+            if number not in self._lights:  # a face that was lost here keeps its light
+                here = (one for one in self._lights if one not in meshes and _overlap(self._lights[one].mesh, mesh))
+                previous = self._lights.pop(next(here, -1), None)
+                stops = np.zeros(len(mesh)) if previous is None else previous.stops
+                self._lights[number] = _Light(mesh, stops, stops, -math.inf, frame.time)
+            light = self._lights[number]
+            light.mesh, light.seen_at = mesh, frame.time
             if not 0.0 <= frame.time - light.fitted_at < interval:
                 light.fitted, light.fitted_at = self._shading(frame, mesh), frame.time
         for number, light in list(self._lights.items()):
-            target, seconds = (light.fitted, _SMOOTH_S) if number in meshes else (0.0, _FADE_S)
+            lost = not 0.0 <= frame.time - light.seen_at < _HOLD_S
+            target, seconds = (0.0, _FADE_S) if lost else (light.fitted, _SMOOTH_S)
             light.stops = light.stops + (1.0 - math.exp(-max(0.0, elapsed) / seconds)) * (target - light.stops)
-            if number not in meshes and float(np.abs(light.stops).max()) < 0.02:
+            if lost and float(np.abs(light.stops).max()) < 0.02:
                 del self._lights[number]
 
     def _shading(self, frame: Frame, mesh: Float) -> Float:
@@ -166,15 +173,15 @@ def _multiply(frame: Frame, points: Float, stops: Float) -> None:
     width, height = high - low
     n = 2 * _CELLS
     cell = 2 * math.ceil(max(width * 1.6, height * 1.9) / (2 * n))  # side of a cell of the gain's map, in samples
-    corner = np.floor((low + high - n * cell) / 2 + (0.0, 0.15 * height)).astype(int) // 8 * 8
+    neck = 0.35 * (points[_CHIN] - points[_TOP])
+    corner = np.floor((low + high - n * cell + 0.9 * neck) / 2).astype(int) // 8 * 8
     cells = np.clip((points - corner) / cell, 0, n - 1)
     limit = np.where(stops > 0.0, _UP, _DOWN)
     gain, weight = _spread(cells, stops / (1.0 + (stops / limit) ** 4) ** 0.25, np.ones(len(stops)), n, 1.5)
     far, _ = _spread(cells, stops, np.ones(len(stops)), n, 6.0)
     gain = (gain * weight + 0.02 * far) / (weight + 0.02)
     hull, mask = cv2.convexHull(cells.astype(np.float32))[:, 0], np.zeros((n, n), np.float32)
-    neck = (hull - hull.mean(0)) * 0.8 + hull.mean(0) + (0.0, 0.35 * height / cell)
-    for outline, value in ((neck, 0.9), (hull, 1.0)):
+    for outline, value in (((hull - hull.mean(0)) * 0.8 + hull.mean(0) + neck / cell, 0.9), (hull, 1.0)):
         cv2.fillConvexPoly(mask, np.rint(outline * 16).astype(np.int32), value, shift=4)
     mask = np.clip((cv2.GaussianBlur(mask, (0, 0), 2.0) - 0.45) / 0.45, 0.0, 1.0)  # hardly reaches the background
     gain = gain * mask * mask * (3.0 - 2.0 * mask) / _GAMMA
@@ -199,6 +206,11 @@ def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float
     sums = (np.bincount(index, w, side * side).reshape(side, side) for w in (weights * values, weights))
     total, weight = (cast(Float32, cv2.GaussianBlur(one.astype(np.float32), (0, 0), sigma)) for one in sums)
     return cast(Float32, total / (weight + 1e-6)), weight
+
+
+def _overlap(a: Float, b: Float) -> bool:
+    """Returns whether two faces are at the same place."""
+    return float(np.linalg.norm((a - b)[:, :2].mean(0))) < 0.5 * float(np.ptp(b[:, 0]))
 
 
 def ramp(value: float, low: float, high: float) -> float:

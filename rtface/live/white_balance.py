@@ -17,7 +17,7 @@ import numpy as np
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cpu.view import native_image
-from rtface.frame import Face, Float, Frame
+from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
 from rtface.geometry.planes import Samples, layout, planes
 from rtface.geometry.transforms import apply, compose, scaling, translation
@@ -82,7 +82,8 @@ class WhiteBalance:
                     luma = cv2.resize(native(views["y"], 0), view.shape[::-1], interpolation=cv2.INTER_AREA)
                 codes, luma = native(view, pixels.shift), native(cast(Samples, luma), pixels.shift)
                 constant = (1.0 - gain) * span.offset - share * bright.offset
-                store(view, pixels.shift, span, cv2.addWeighted(codes, gain, luma, share, constant, dtype=depth(view)))
+                mixed = cv2.addWeighted(codes, gain, luma, share, constant, dtype=depth(view))
+                store(view, pixels.shift, span, codes, mixed)
         return frame
 
     def _measure(self, frame: Frame, mesh: Float, width: float) -> float:
@@ -113,14 +114,16 @@ class WhiteBalance:
         rest = (small[around] / np.float32(255.0)) ** _GAMMA
         if len(rest) < len(around):
             return 0.0
-        eyes_cast, skin_cast, frame_cast = (
-            float((np.log(np.maximum(colour[[0, 2]], 1e-3) / max(float(colour[1]), 1e-3)) - usual) @ _WARM)
+        bright_rest = rest[np.argsort(rest.sum(1))[-len(rest) // 4 :]]
+        eyes_cast, skin_cast = (
+            float(_casts(colour[None], usual)[0])
             for colour, usual in (
                 (np.median(bright[grey <= np.median(grey)], 0), _WHITE_COLOUR),
                 (np.median(skin, 0), _SKIN_COLOUR),
-                (np.median(rest[np.argsort(rest.sum(1))[-len(rest) // 5 :]], 0), np.zeros(2)),
             )
         )
+        # A tenth of the bright surroundings that has no cast, as a white shirt, forbids the change.
+        frame_cast = float(np.percentile(_casts(bright_rest, np.zeros(2)), 10 if eyes_cast > 0.0 else 90))
         if min(eyes_cast * skin_cast, eyes_cast * frame_cast) <= 0.0:
             return 0.0
         sure = ramp(min(abs(eyes_cast), abs(skin_cast)), _NATURAL, _CAST)
@@ -128,3 +131,8 @@ class WhiteBalance:
             abs(eyes_cast + skin_cast) / 2, abs(frame_cast), _MOST
         )  # bright areas do not get the opposite colour
         return math.copysign(_SHARE * sure * cast, eyes_cast)
+
+
+def _casts(colours: Float | Float32, usual: Float) -> Float:
+    """Returns how much warmer than usual linear colours are, along `_WARM`."""
+    return (np.log(np.maximum(colours[:, [0, 2]], 1e-3) / np.maximum(colours[:, 1:2], 1e-3)) - usual) @ _WARM

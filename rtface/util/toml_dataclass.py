@@ -18,7 +18,10 @@ _type_hints = cache(get_type_hints)
 
 def parse_json(text: str | bytes, kind: Any = Any) -> Any:
     """Parses JSON. Raises ValueError for invalid JSON, or a value that does not fit `kind`."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     converted(value, kind)
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -29,6 +30,8 @@ in_thread = run_in_threadpool
 """Runs a blocking call on a worker thread, and returns its result."""
 JsonObject = dict[str, Any]
 """A JSON object from a request (checked by its handler) or for a response."""
+
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")  # matches the escape \u0000, but not an escaped backslash before u0000
 
 
 class FileAnswer(FileResponse):
@@ -63,10 +66,12 @@ async def json_body(request: Request, max_bytes: int = BODY_BYTES) -> JsonObject
 
 
 def json_object(data: bytes | str, what: str) -> JsonObject:
-    """Parses a JSON object. Raises UsageError for anything else, and for numbers that are not finite."""
+    """Parses a JSON object. Raises UsageError for anything else, for numbers that are not finite, and for strings with
+    a NUL character, which cannot be part of a file name."""
     with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-        return msgspec.json.decode(data, type=JsonObject)
-    raise UsageError("{what} must be a JSON object", code="no_body", what=what)
+        if not _NUL.search(data if isinstance(data, bytes) else data.encode()):
+            return msgspec.json.decode(data, type=JsonObject)
+    raise UsageError("{what} must be a JSON object, without NUL characters", code="no_body", what=what)
 
 
 def number_of(text: str, name: str, minimum: float, maximum: float) -> float:

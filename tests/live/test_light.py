@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Display, Face, Frame
+from rtface.geometry.planes import layout, planes
 from rtface.live.light import Light
 from rtface.live.side_light import SideLight
 from rtface.live.white_balance import EYES, WhiteBalance
@@ -113,9 +115,31 @@ def test_the_gain_is_steady_and_fades_where_the_face_is_lost():
         levels.append(halves(light.apply(frame, 1.0, [face]))[0])
     assert np.abs(np.diff(np.log2(levels[1:]))).max() < 0.1
     before = halves(scene(6.0)[0])[0]
-    lost = [halves(light.apply(scene(6.0, pts=40 + n)[0], 1.0, []))[0] for n in range(20)]
-    assert before < lost[1] < lost[0] <= 1.05 * levels[-1]
+    lost = [halves(light.apply(scene(6.0, pts=40 + n)[0], 1.0, []))[0] for n in range(30)]
+    assert lost[3] == pytest.approx(levels[-1], rel=0.02)  # held
+    assert before < lost[11] < lost[9]
     assert lost[-1] == pytest.approx(before, rel=0.02)
+
+
+def test_a_new_number_at_the_same_place_keeps_the_light():
+    light = SideLight()
+    for n in range(30):
+        frame, face = scene(6.0, pts=n)
+        before = halves(light.apply(frame, 1.0, [face]))[0]
+    frame, face = scene(6.0, pts=30)
+    assert halves(light.apply(frame, 1.0, [replace(face, track_id=2)]))[0] == pytest.approx(before, rel=0.02)
+
+
+def test_other_codes_stay_and_the_amount_is_followed():
+    light, levels = Light(), []
+    for n in range(20):
+        frame, face = scene(6.0, pts=n)
+        luma = planes(frame.image, layout("yuv420p"))["y"]
+        luma[:, :60] = 250
+        changed = light.apply(frame, 0.8 if n >= 5 else 0.0, [face])
+        assert (planes(changed.image, layout("yuv420p"))["y"][:, :60] == 250).all()
+        levels.append(halves(changed)[0])
+    assert np.abs(np.diff(np.log2(levels))).max() < 0.35 < abs(math.log2(levels[-1] / levels[0]))
 
 
 def test_a_hand_the_border_and_a_turned_head_are_left_alone():
