@@ -25,7 +25,7 @@ from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Samples, layout, planes
 from rtface.geometry.transforms import apply, plane_matrix
-from rtface.live.gain import multiply, native
+from rtface.live.gain import multiply, native, ramp
 
 MAX_LIFT = math.log2(3.0)
 """Maximum lift: shadows become at most three times as bright."""
@@ -60,7 +60,7 @@ def curve(x: Float, lift: float) -> Float:
     """
     a = 2.0**lift
     lifted = a * x / (1.0 + (a - 1.0) * x)
-    return x + (lifted - x) * _smoothstep(x / _SHADOW) * (1.0 - 0.5 * _smoothstep((x - _BRIGHT) / (1.0 - _BRIGHT)))
+    return x + (lifted - x) * ramp(x, 0.0, _SHADOW) * (1.0 - 0.5 * ramp(x, _BRIGHT, 1.0))
 
 
 def lift_for(luma: float, target: float) -> float:
@@ -219,7 +219,7 @@ class Brightening:
 
 @lru_cache(maxsize=8)
 def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Float32]:
-    """Returns lookup tables by words of luma: the brightened words, and the gain of chroma."""
+    """Returns tables by words of luma: brightened words, and chroma's gain."""
     pixels = layout(pix_fmt)
     assert pixels is not None
     codes = np.arange(1 << pixels.bits, dtype=np.float64)
@@ -229,11 +229,6 @@ def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Float32]:
     gains = np.clip((luma - span.offset) / np.maximum(codes - span.offset, 1.0), 1.0, _MAX_CHROMA_GAIN)
     code = np.minimum(np.arange(1 << (8 * pixels.dtype.itemsize)) >> pixels.shift, len(codes) - 1)
     return _table(pixels, np.rint(luma).astype(np.uint16)), gains[code].astype(np.float32)
-
-
-def _smoothstep(x: Float) -> Float:
-    x = np.clip(x, 0.0, 1.0)
-    return x * x * (3.0 - 2.0 * x)
 
 
 def _table(pixels: Layout, codes: NDArray[np.uint16]) -> Samples:

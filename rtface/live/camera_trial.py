@@ -31,6 +31,7 @@ from rtface.pipeline.build_live import frame_parts, live_engine
 from rtface.pipeline.chain import bytes_of, find_faces, until
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image, image_from_array
+from rtface.util.parse import AUTO_LIGHT
 
 _MAX_FRAMES, _MAX_BYTES = 150, 512 << 20
 # A treatment is decided after _SETTLED_S; of the later frames, every third may be shown. _LIT is the smallest visible
@@ -100,7 +101,7 @@ def try_camera(
         reading, camera = round((processor_seconds() - spent) / seconds, 3), source.described
     others = [look for look in LOOKS if look != options.look and "look" not in locked()]
     settings = [
-        *([] if "light" in locked() else [("light", 0.8)]),
+        *([] if "light" in locked() else [("light", AUTO_LIGHT)]),
         *(("look", look) for look in (options.look, *others)),
     ]
     helpful, tiles, trials, rows = list[tuple[str, object]](), list[Bytes](), list[object](), list[list[str]]()

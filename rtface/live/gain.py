@@ -7,9 +7,15 @@ from typing import cast
 import cv2
 import numpy as np
 
-from rtface.frame import Float32
+from rtface.frame import Float, Float32
 from rtface.geometry.color_curves import Range
 from rtface.geometry.planes import Samples
+
+
+def ramp(value: float | Float | Float32, low: float, high: float) -> Float:
+    """Returns a smooth rise from 0 at `low` to 1 at `high`."""
+    x = np.clip((value - low) / (high - low), 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
 
 
 def multiply(view: Samples, shift: int, span: Range, gain: Float32) -> None:

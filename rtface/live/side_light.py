@@ -22,7 +22,7 @@ from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, layout, planes
 from rtface.geometry.transforms import apply, compose, display_size, plane_matrix, scaling, translation
-from rtface.live.gain import multiply
+from rtface.live.gain import multiply, ramp
 
 _LEFT, _RIGHT, _TOP, _CHIN = 234, 454, 10, 152  # mesh points: outer cheeks, top of the forehead, chin
 _WIDTH, _HEIGHT = 1.2, 1.5  # extent of the face's map, in half widths of the face, from its middle
@@ -40,7 +40,7 @@ _LUMA = 64  # side of the luma that is read
 
 @dataclass(slots=True)
 class _Light:
-    """Holds the shading of one face at each mesh point, in stops: of the last fit, and as it is removed."""
+    """Holds a face's shading at each mesh point, in stops: as fitted last, and as removed."""
 
     mesh: Float
     fitted: Float
@@ -183,8 +183,8 @@ def _multiply(frame: Frame, points: Float, stops: Float) -> None:
     hull, mask = cv2.convexHull(cells.astype(np.float32))[:, 0], np.zeros((n, n), np.float32)
     for outline, value in (((hull - hull.mean(0)) * 0.8 + hull.mean(0) + neck / cell, 0.9), (hull, 1.0)):
         cv2.fillConvexPoly(mask, np.rint(outline * 16).astype(np.int32), value, shift=4)
-    mask = np.clip((cv2.GaussianBlur(mask, (0, 0), 2.0) - 0.45) / 0.45, 0.0, 1.0)  # hardly reaches the background
-    gain = gain * mask * mask * (3.0 - 2.0 * mask) / _GAMMA
+    mask = ramp(cast(Float32, cv2.GaussianBlur(mask, (0, 0), 2.0)), 0.45, 0.9)  # hardly reaches the background
+    gain = gain * mask / _GAMMA
     _, _, across, down = bounds = cv2.boundingRect((mask > 0.0).astype(np.uint8))
     part = np.s_[bounds[1] : bounds[1] + down, bounds[0] : bounds[0] + across]
     gains = [np.exp2(exponent * gain[part]).astype(np.float32) for exponent in (1.0, _CHROMA)]
@@ -211,9 +211,3 @@ def _spread(cells: Float, values: Float, weights: Float, side: int, sigma: float
 def _overlap(a: Float, b: Float) -> bool:
     """Returns whether two faces are at the same place."""
     return float(np.linalg.norm((a - b)[:, :2].mean(0))) < 0.5 * float(np.ptp(b[:, 0]))
-
-
-def ramp(value: float, low: float, high: float) -> float:
-    """Returns a smooth rise from 0 at `low` to 1 at `high`."""
-    x = min(1.0, max(0.0, (value - low) / (high - low)))
-    return x * x * (3.0 - 2.0 * x)

@@ -1,7 +1,7 @@
 """Removes the colour of a lamp or a screen.
 
 The white of the eyes has nearly the same colour in all people, skin has not. A frame's colours change only if both are
-much warmer, or much cooler, than in well-balanced portraits; the smaller of both differences counts.
+much warmer, or much cooler, than in well-balanced portraits, and the bright surroundings have no neutral part.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
 from rtface.geometry.planes import Samples, layout, planes
 from rtface.geometry.transforms import apply, compose, scaling, translation
-from rtface.live.gain import depth, native, store
-from rtface.live.side_light import ramp
+from rtface.live.gain import depth, native, ramp, store
 
 EYES = (
     ((33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7), (468, 469, 470, 471, 472)),
@@ -68,19 +67,21 @@ class WhiteBalance:
         if not shift or frame.color.transfer != "sdr" or pixels is None or pixels.kind == "gray":
             return frame
         red, blue = (float(gain) for gain in np.exp(-shift * _WARM / _GAMMA))
-        full = full_range(pixels, frame.color)
+        full, is_yuv = full_range(pixels, frame.color), pixels.kind == "yuv"
         bright = code_range(pixels.bits, full, chroma=False)
         frame = replace(frame, image=image, filtered=True, changed=None)
         for target in filter(None, (frame, frame.source)):
             target.make_writable()
             views, to_luma = planes(target.image, pixels), ycbcr_from_rgb(frame.color.matrix)[0]
-            first, second = (views["u"], views["v"]) if pixels.kind == "yuv" else (views["b"], views["r"])
+            first, second = (views["u"], views["v"]) if is_yuv else (views["b"], views["r"])
+            luma = native(first, pixels.shift)  # has no part in RGB
+            if is_yuv:
+                small = cv2.resize(native(views["y"], 0), first.shape[::-1], interpolation=cv2.INTER_AREA)
+                luma = native(cast(Samples, small), pixels.shift)
             for view, gain, weight in ((first, blue, to_luma[2]), (second, red, to_luma[0])):
-                span, share, luma = code_range(pixels.bits, full, chroma=pixels.kind == "yuv"), 0.0, view
-                if pixels.kind == "yuv":  # B' = Y' + 2 (1 - weight) Cb, and R' likewise; luma stays
+                span, share, codes = code_range(pixels.bits, full, chroma=is_yuv), 0.0, native(view, pixels.shift)
+                if is_yuv:  # B' = Y' + 2 (1 - weight) Cb, and R' likewise; luma stays
                     share = (gain - 1.0) / (2.0 * (1.0 - weight)) * span.scale / bright.scale
-                    luma = cv2.resize(native(views["y"], 0), view.shape[::-1], interpolation=cv2.INTER_AREA)
-                codes, luma = native(view, pixels.shift), native(cast(Samples, luma), pixels.shift)
                 constant = (1.0 - gain) * span.offset - share * bright.offset
                 mixed = cv2.addWeighted(codes, gain, luma, share, constant, dtype=depth(view))
                 store(view, pixels.shift, span, codes, mixed)
@@ -126,11 +127,9 @@ class WhiteBalance:
         frame_cast = float(np.percentile(_casts(bright_rest, np.zeros(2)), 10 if eyes_cast > 0.0 else 90))
         if min(eyes_cast * skin_cast, eyes_cast * frame_cast) <= 0.0:
             return 0.0
-        sure = ramp(min(abs(eyes_cast), abs(skin_cast)), _NATURAL, _CAST)
-        cast = min(
-            abs(eyes_cast + skin_cast) / 2, abs(frame_cast), _MOST
-        )  # bright areas do not get the opposite colour
-        return math.copysign(_SHARE * sure * cast, eyes_cast)
+        sure = float(ramp(min(abs(eyes_cast), abs(skin_cast)), _NATURAL, _CAST))
+        most = min(abs(frame_cast), _MOST)  # bright areas do not get the opposite colour
+        return math.copysign(_SHARE * sure * min(abs(eyes_cast + skin_cast) / 2, most), eyes_cast)
 
 
 def _casts(colours: Float | Float32, usual: Float) -> Float:

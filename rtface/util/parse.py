@@ -211,11 +211,15 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
     return checked
 
 
+AUTO_LIGHT = 0.8
+"""The meaning of ``--light auto``."""
+
+
 @_check("auto|0..1", "auto")
 def light(value: object, display_name: str) -> object:
-    """Accepts a share; ``auto`` is 0.8."""
+    """Accepts a share; ``auto`` is `AUTO_LIGHT`."""
     amount = or_words(share, "auto")(value, display_name)
-    return 0.8 if amount == "auto" else amount
+    return AUTO_LIGHT if amount == "auto" else amount
 
 
 @_make_check("yes|no", "{option} must be true or false, not {value}", code="value_boolean")
